@@ -1,0 +1,126 @@
+//! The three look-ups: whose pod, who is at the other end, which kind of port.
+//!
+//! Generic over [`Tables`], so that the kernel programs, the agent's model of the kernel and the
+//! tests all run this code.
+
+use crate::endpoint::{Endpoint, Slot, slots_of};
+use crate::entry::{Cell, Entry};
+use crate::table::{
+    Address6, Block, DEPTH6, InterfaceTable, Leaf6, Node6, PortSetBits, PortTable, ROOT6, SLOTS,
+};
+
+/// Where the classifier's tables are. `None` means that the index is outside of the table.
+pub trait Tables {
+    /// A block of the IPv4 trie.
+    fn trie4(&self, block: u32) -> Option<&Block>;
+    /// A node of the IPv6 trie.
+    fn node6(&self, node: u32) -> Option<&Node6>;
+    /// A leaf of the IPv6 trie.
+    fn leaf6(&self, leaf: u32) -> Option<&Leaf6>;
+    /// The port classes.
+    fn ports(&self) -> Option<&PortTable>;
+    /// The bitmap of a port set.
+    fn port_set(&self, set: u32) -> Option<&PortSetBits>;
+    /// A block of verdict cells.
+    fn verdicts(&self, block: u32) -> Option<&Block>;
+    /// The interface slots.
+    fn interfaces(&self) -> Option<&InterfaceTable>;
+    /// An endpoint record.
+    fn endpoint(&self, record: u32) -> Option<&Endpoint>;
+}
+
+/// Whose pod is at this interface?
+#[inline(always)]
+pub fn endpoint<T: Tables>(tables: &T, ifindex: u32) -> Option<&Endpoint> {
+    let slots = tables.interfaces()?;
+    let (first, second) = slots_of(ifindex);
+    let mut slot = Slot(slots[first]);
+    if slot.ifindex() != ifindex {
+        slot = Slot(slots[second]);
+        if slot.ifindex() != ifindex {
+            return None;
+        }
+    }
+    tables.endpoint(slot.record())
+}
+
+/// Who has this IPv4 address?
+#[inline(always)]
+pub fn address4<T: Tables>(tables: &T, address: u32) -> Option<Entry> {
+    let byte = |shift: u32| (address >> shift) as usize & (SLOTS - 1);
+    let mut entry = Entry(tables.trie4(address >> 24)?[byte(16)]);
+    if entry.is_link() {
+        entry = Entry(tables.trie4(entry.index())?[byte(8)]);
+        if entry.is_link() {
+            entry = Entry(tables.trie4(entry.index())?[byte(0)]);
+        }
+    }
+    Some(entry)
+}
+
+/// Whether an IPv6 address agrees with `value` in all the bits of `mask`.
+#[inline(always)]
+fn within(address: &Address6, value: &Address6, mask: &Address6) -> bool {
+    ((address[0] ^ value[0]) & mask[0]) | ((address[1] ^ value[1]) & mask[1]) == 0
+}
+
+/// Who has this IPv6 address?
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the byte is masked out of what is left")]
+pub fn address6<T: Tables>(tables: &T, address: &Address6) -> Option<Entry> {
+    let mut entry = Entry::link(ROOT6);
+    for _ in 0..DEPTH6 {
+        let node = tables.node6(entry.index())?;
+        if !within(address, &node.value, &node.mask) {
+            return Some(Entry(node.outside));
+        }
+        let half = if node.byte & 8 == 0 { address[0] } else { address[1] };
+        let shift = 56 - ((node.byte & 7) << 3);
+        entry = Entry(node.slots[(half >> shift) as usize & (SLOTS - 1)]);
+        if !entry.is_link() {
+            break;
+        }
+    }
+    if entry.is_leaf() {
+        let leaf = tables.leaf6(entry.index())?;
+        let inside = within(address, &leaf.value, &leaf.mask);
+        return Some(Entry(if inside { leaf.inside } else { leaf.outside }));
+    }
+    Some(entry)
+}
+
+/// The verdict cell of a peer class in the row that begins at cell `row`.
+#[inline(always)]
+pub fn cell<T: Tables>(tables: &T, row: u32, class: u32) -> Option<Cell> {
+    let cell = row.wrapping_add(class);
+    Some(Cell(tables.verdicts(cell >> 8)?[cell as usize & (SLOTS - 1)]))
+}
+
+/// The index of an IP protocol in the port table: TCP 0, UDP 1, SCTP 2; others have no ports.
+#[inline(always)]
+#[must_use]
+pub const fn port_protocol(protocol: u8) -> Option<usize> {
+    match protocol {
+        6 => Some(0),
+        17 => Some(1),
+        132 => Some(2),
+        _ => None,
+    }
+}
+
+/// Whether a cell allows `port` of IP protocol `protocol` (semantics R1, R7, R8).
+#[inline(always)]
+pub fn cell_allows<T: Tables>(tables: &T, cell: Cell, protocol: u8, port: u16) -> bool {
+    if cell.0 < Cell::FIRST_SET {
+        return cell.0 == Cell::ALLOW.0;
+    }
+    let Some(index) = port_protocol(protocol) else { return false };
+    port_set_allows(tables, cell.0, index, port).unwrap_or(false)
+}
+
+#[inline(always)]
+fn port_set_allows<T: Tables>(tables: &T, set: u32, index: usize, port: u16) -> Option<bool> {
+    let class = tables.ports()?[(index << 16) | port as usize] as usize;
+    let words = tables.port_set(set)?;
+    Some((words[(class >> 6) & (words.len() - 1)] >> (class & 63)) & 1 == 1)
+}

@@ -1,0 +1,137 @@
+//! Counters: packets and bytes by endpoint, direction and reason.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Why a packet passed or was dropped. The order is part of the layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Reason {
+    /// The pod is not isolated in this direction (semantics S4).
+    NotIsolated = 0,
+    /// Some rule of some policy allows it (semantics S4, R1–R8).
+    Policy = 1,
+    /// It answers a living connection, or is an ICMP error about one (semantics A3).
+    Reply = 2,
+    /// It comes from or goes to the pod's own node (semantics A2).
+    Node = 3,
+    /// The pod talks to itself (semantics A1).
+    Itself = 4,
+    /// The link's own traffic: ARP, neighbour discovery and the like (semantics A4).
+    Link = 5,
+    /// Dropped: no rule allows it (semantics S4).
+    Denied = 6,
+    /// Dropped: the headers can't be read (semantics P1).
+    Malformed = 7,
+    /// Dropped: the source is none of the pod's addresses (semantics P4).
+    SpoofedSource = 8,
+    /// Dropped: a later fragment whose first was not seen (semantics P2).
+    Fragment = 9,
+    /// Dropped: neither IP nor the link's own traffic.
+    NotIp = 10,
+    /// Dropped: the policy could not be represented (semantics R9).
+    Unrepresented = 11,
+}
+
+/// How many reasons there are room for.
+pub const REASONS: usize = 16;
+
+impl Reason {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 12] = [
+        Self::NotIsolated,
+        Self::Policy,
+        Self::Reply,
+        Self::Node,
+        Self::Itself,
+        Self::Link,
+        Self::Denied,
+        Self::Malformed,
+        Self::SpoofedSource,
+        Self::Fragment,
+        Self::NotIp,
+        Self::Unrepresented,
+    ];
+
+    /// Whether packets with this reason are dropped.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_drop(self) -> bool {
+        self as u32 >= Self::Denied as u32
+    }
+
+    /// The reason with this number.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// The name that metrics, events and the command line use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotIsolated => "not-isolated",
+            Self::Policy => "policy",
+            Self::Reply => "reply",
+            Self::Node => "node",
+            Self::Itself => "itself",
+            Self::Link => "link",
+            Self::Denied => "denied",
+            Self::Malformed => "malformed",
+            Self::SpoofedSource => "spoofed-source",
+            Self::Fragment => "fragment",
+            Self::NotIp => "not-ip",
+            Self::Unrepresented => "unrepresented",
+        }
+    }
+}
+
+/// A packet's direction, from the pod's point of view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Direction {
+    /// Towards the pod: the pod's ingress policy.
+    Ingress = 0,
+    /// From the pod: the pod's egress policy.
+    Egress = 1,
+}
+
+impl Direction {
+    /// Both directions, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Ingress, Self::Egress];
+
+    /// The name that metrics, events and the command line use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+
+    /// The other direction.
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Ingress => Self::Egress,
+            Self::Egress => Self::Ingress,
+        }
+    }
+}
+
+/// One counter.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
+pub struct Count {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, the link-layer header included.
+    pub bytes: u64,
+}
+
+/// All counters of one endpoint: `[direction][reason]`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
+pub struct Counters {
+    /// By [`Direction`], then by [`Reason`].
+    pub counts: [[Count; REASONS]; 2],
+}

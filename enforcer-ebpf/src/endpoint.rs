@@ -1,0 +1,96 @@
+//! Endpoints: what the kernel knows of a pod's interface.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::table::{Address6, INTERFACE_SLOTS};
+
+/// The largest endpoint id: ids must fit the mark's 15 bits.
+pub const MAX_ID: u32 = (1 << 15) - 1;
+
+/// A pod's interface, as the programs see it. A record never changes once an interface slot
+/// names it: another record is written and the slot is flipped, so a packet sees all of the old
+/// or all of the new (semantics C1).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
+pub struct Endpoint {
+    /// The pod's IPv6 address as numbers; zero if it has none.
+    pub address6: Address6,
+    /// The pod's IPv4 address as a number; zero if it has none.
+    pub address4: u32,
+    /// Identifies the endpoint in counters, flows and marks: 1 to [`MAX_ID`].
+    pub id: u32,
+    /// First verdict cell of the ingress row; meaningful with [`flags::INGRESS_ISOLATED`].
+    pub ingress_row: u32,
+    /// First verdict cell of the egress row; meaningful with [`flags::EGRESS_ISOLATED`].
+    pub egress_row: u32,
+    /// The bits of [`flags`].
+    pub flags: u32,
+    /// Host-side interface index, for whoever reads the table.
+    pub ifindex: u32,
+}
+
+/// Bits of [`Endpoint::flags`].
+pub mod flags {
+    /// A policy selects the pod for ingress (semantics S4).
+    pub const INGRESS_ISOLATED: u32 = 1 << 0;
+    /// A policy selects the pod for egress (semantics S4).
+    pub const EGRESS_ISOLATED: u32 = 1 << 1;
+    /// Ingress policy could not be represented: nothing new comes in (semantics R9).
+    pub const INGRESS_CLOSED: u32 = 1 << 2;
+    /// Egress policy could not be represented: nothing new goes out (semantics R9).
+    pub const EGRESS_CLOSED: u32 = 1 << 3;
+    /// Packets from the pod must carry one of its addresses (semantics P4).
+    pub const CHECK_SOURCE: u32 = 1 << 4;
+    /// The pod has addresses beyond the two of the record.
+    pub const EXTRA_ADDRESSES: u32 = 1 << 5;
+}
+
+/// A key of [`crate::table::EXTRA_ADDRESSES`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+pub struct ExtraAddress {
+    /// The address as numbers; an IPv4 address is in `::ffff:a.b.c.d` form.
+    pub address: Address6,
+    /// The endpoint it belongs to.
+    pub id: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
+/// A word of the interface table: which endpoint record an interface has. Zero: none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Slot(pub u64);
+
+impl Slot {
+    /// The slot that gives interface `ifindex` (not zero) the endpoint record `record`.
+    #[must_use]
+    pub const fn new(ifindex: u32, record: u32) -> Self {
+        Self(((ifindex as u64) << 32) | record as u64)
+    }
+
+    /// The interface index.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ifindex(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The index of the endpoint record.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is what is meant")]
+    pub const fn record(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// The two slots where an interface may be found. The agent keeps each interface in one of them
+/// and moves others to their second slot when it must.
+#[inline(always)]
+#[must_use]
+pub const fn slots_of(ifindex: u32) -> (usize, usize) {
+    let mask = INTERFACE_SLOTS - 1;
+    let mixed = ifindex.wrapping_mul(0x9e37_79b1) >> 16;
+    (ifindex as usize & mask, (mixed as usize) & mask)
+}

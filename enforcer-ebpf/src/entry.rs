@@ -1,0 +1,89 @@
+//! The two kinds of word in the classifier's tables: trie entries and verdict cells.
+
+/// A word of a trie: what is known of an address.
+///
+/// Either a *class* (bits 0–23, with [`Entry::NODE`] when the address is one of this node's own),
+/// or a link to a further block, node or leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(transparent)]
+pub struct Entry(pub u32);
+
+impl Entry {
+    /// The low bits hold the index of a further block (IPv4) or node (IPv6).
+    pub const LINK: u32 = 1 << 31;
+    /// The low bits hold the index of a leaf (IPv6 only).
+    pub const LEAF: u32 = 1 << 30;
+    /// The address belongs to this node (semantics A2).
+    pub const NODE: u32 = 1 << 29;
+    /// The bits of a class or of an index.
+    pub const INDEX: u32 = (1 << 24) - 1;
+
+    /// The entry of an address that no table names: class 0, not of this node.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// An entry that holds a peer class.
+    #[must_use]
+    pub const fn class(class: u32, node: bool) -> Self {
+        Self((class & Self::INDEX) | if node { Self::NODE } else { 0 })
+    }
+
+    /// An entry that leads to block or node `index`.
+    #[must_use]
+    pub const fn link(index: u32) -> Self {
+        Self(Self::LINK | (index & Self::INDEX))
+    }
+
+    /// An entry that leads to leaf `index`.
+    #[must_use]
+    pub const fn leaf(index: u32) -> Self {
+        Self(Self::LEAF | (index & Self::INDEX))
+    }
+
+    /// The class or index.
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.0 & Self::INDEX
+    }
+
+    /// Whether it leads to a further block or node.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_link(self) -> bool {
+        self.0 & Self::LINK != 0
+    }
+
+    /// Whether it leads to a leaf.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_leaf(self) -> bool {
+        self.0 & Self::LEAF != 0
+    }
+
+    /// Whether the address is one of this node's own (semantics A2).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_node(self) -> bool {
+        self.0 & Self::NODE != 0
+    }
+}
+
+/// A verdict cell: what one subject allows one peer class in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(transparent)]
+pub struct Cell(pub u32);
+
+impl Cell {
+    /// Nothing is allowed.
+    pub const DENY: Self = Self(0);
+    /// Everything is allowed, protocols without ports included (semantics R1).
+    pub const ALLOW: Self = Self(1);
+    /// The first id of a port set; larger cells name a set in [`crate::table::PORT_SETS`].
+    pub const FIRST_SET: u32 = 2;
+
+    /// The cell that allows the ports of the set `id` (at least [`Self::FIRST_SET`]).
+    #[must_use]
+    pub const fn ports(id: u32) -> Self {
+        Self(id)
+    }
+}

@@ -1,0 +1,50 @@
+//! Drop events: what a person needs to know of a dropped packet.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::table::Address6;
+
+/// How many events one CPU may send in one window; further drops are only counted.
+pub const EVENTS_PER_WINDOW: u32 = 64;
+
+/// A dropped packet.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
+pub struct Event {
+    /// Source address as numbers; an IPv4 address is in `::ffff:a.b.c.d` form.
+    pub source: Address6,
+    /// Destination address, likewise.
+    pub destination: Address6,
+    /// The endpoint that dropped it.
+    pub endpoint: u32,
+    /// Host-side interface index.
+    pub ifindex: u32,
+    /// The packet's length in bytes, the link-layer header included.
+    pub length: u32,
+    /// Source port, ICMP identifier, or 0.
+    pub source_port: u16,
+    /// Destination port, or ICMP type (high byte) and code (low byte), or 0.
+    pub destination_port: u16,
+    /// IP protocol number; 0 where there is none to tell.
+    pub protocol: u8,
+    /// A [`crate::count::Direction`] as a number.
+    pub direction: u8,
+    /// A [`crate::count::Reason`] as a number.
+    pub reason: u8,
+    /// IP version: 4 or 6; 0 for other frames.
+    pub version: u8,
+    /// Zero.
+    pub padding: u32,
+}
+
+/// A CPU's budget of events, so that a flood of drops costs no more than counting.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
+pub struct Budget {
+    /// The time window (in coarse clock units) that `left` belongs to.
+    pub window: u64,
+    /// Events left in it.
+    pub left: u32,
+    /// Events not sent since the programs were loaded: budget spent or ring full.
+    pub lost: u32,
+}

@@ -1,0 +1,197 @@
+//! IPv4 and IPv6, where the programs must tell them apart.
+
+use aya_ebpf::maps::LruHashMap;
+use enforcer_ebpf::classify::{self};
+use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, flags};
+use enforcer_ebpf::entry::Entry;
+use enforcer_ebpf::flow::{Flow4, Flow6, FlowState, FlowTail};
+use enforcer_ebpf::packet::{self, Malformed, Packet, Quoted, protocol, role};
+use enforcer_ebpf::table::Address6;
+
+use crate::frame::Frame;
+use crate::maps::{EXTRA_ADDRESSES, FLOWS4, FLOWS6, KernelTables};
+
+/// An address family.
+pub(crate) trait Family {
+    /// An address as a number or numbers.
+    type Address: Copy + Eq;
+    /// The key of a flow.
+    type Flow: Copy + 'static;
+    /// 4 or 6.
+    const VERSION: u8;
+
+    fn parse(frame: &Frame, start: usize) -> Result<Packet<Self::Address>, Malformed>;
+    fn quoted(frame: &Frame, packet: &Packet<Self::Address>) -> Option<Quoted<Self::Address>>;
+    /// What is known of an address.
+    fn entry(address: &Self::Address) -> Entry;
+    fn flow(local: Self::Address, remote: Self::Address, tail: FlowTail) -> Self::Flow;
+    fn flows() -> &'static LruHashMap<Self::Flow, FlowState>;
+    /// The address as an IPv6 number, IPv4 in `::ffff:a.b.c.d` form.
+    fn wide(address: &Self::Address) -> Address6;
+    /// Whether the address is the endpoint's own, its further addresses aside.
+    fn is_own(endpoint: &Endpoint, address: &Self::Address) -> bool;
+    /// Sources that a pod may use besides its own (semantics P4).
+    fn is_exempt(packet: &Packet<Self::Address>) -> bool;
+    /// The link's own traffic (semantics A4).
+    fn is_link(packet: &Packet<Self::Address>) -> bool;
+    /// A number that differs between flows.
+    fn mix(flow: &Self::Flow) -> u64;
+}
+
+/// Whether the address is one of the endpoint's own.
+#[inline(always)]
+pub(crate) fn owns<F: Family>(endpoint: &Endpoint, address: &F::Address) -> bool {
+    if F::is_own(endpoint, address) {
+        return true;
+    }
+    if endpoint.flags & flags::EXTRA_ADDRESSES == 0 {
+        return false;
+    }
+    let key = ExtraAddress { address: F::wide(address), id: endpoint.id, padding: 0 };
+    EXTRA_ADDRESSES.get_ptr(key).is_some()
+}
+
+const FIRST: u64 = 0x9e37_79b9_7f4a_7c15;
+const SECOND: u64 = 0xc2b2_ae3d_27d4_eb4f;
+
+#[inline(always)]
+fn fold(state: u64, word: u64) -> u64 {
+    let product = (state ^ word).wrapping_mul(FIRST);
+    product ^ (product >> 32)
+}
+
+#[inline(always)]
+fn tail_word(tail: &FlowTail) -> u64 {
+    (u64::from(tail.local_port) << 48)
+        | (u64::from(tail.remote_port) << 32)
+        | (u64::from(tail.endpoint) << 16)
+        | (u64::from(tail.protocol) << 8)
+        | u64::from(tail.begun)
+}
+
+/// IPv4.
+pub(crate) struct V4;
+
+impl Family for V4 {
+    type Address = u32;
+    type Flow = Flow4;
+    const VERSION: u8 = 4;
+
+    #[inline(always)]
+    fn parse(frame: &Frame, start: usize) -> Result<Packet<u32>, Malformed> {
+        packet::ipv4(frame, start)
+    }
+
+    #[inline(always)]
+    fn quoted(frame: &Frame, packet: &Packet<u32>) -> Option<Quoted<u32>> {
+        packet::quoted4(frame, packet)
+    }
+
+    #[inline(always)]
+    fn entry(address: &u32) -> Entry {
+        classify::address4(&KernelTables, *address).unwrap_or(Entry::UNKNOWN)
+    }
+
+    #[inline(always)]
+    fn flow(local: u32, remote: u32, tail: FlowTail) -> Flow4 {
+        Flow4 { local, remote, tail }
+    }
+
+    #[inline(always)]
+    fn flows() -> &'static LruHashMap<Flow4, FlowState> {
+        &FLOWS4
+    }
+
+    #[inline(always)]
+    fn wide(address: &u32) -> Address6 {
+        [0, 0xffff_0000_0000 | u64::from(*address)]
+    }
+
+    #[inline(always)]
+    fn is_own(endpoint: &Endpoint, address: &u32) -> bool {
+        endpoint.address4 == *address && *address != 0
+    }
+
+    /// DHCP (RFC 2131): from 0.0.0.0, client port to server port.
+    #[inline(always)]
+    fn is_exempt(packet: &Packet<u32>) -> bool {
+        packet.source == 0
+            && packet.protocol == protocol::UDP
+            && packet.role & role::FRAGMENT == 0
+            && packet.source_port == 68
+            && packet.destination_port == 67
+    }
+
+    #[inline(always)]
+    fn is_link(_: &Packet<u32>) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn mix(flow: &Flow4) -> u64 {
+        let addresses = (u64::from(flow.local) << 32) | u64::from(flow.remote);
+        fold(fold(SECOND, addresses), tail_word(&flow.tail))
+    }
+}
+
+/// IPv6.
+pub(crate) struct V6;
+
+impl Family for V6 {
+    type Address = Address6;
+    type Flow = Flow6;
+    const VERSION: u8 = 6;
+
+    #[inline(always)]
+    fn parse(frame: &Frame, start: usize) -> Result<Packet<Address6>, Malformed> {
+        packet::ipv6(frame, start)
+    }
+
+    #[inline(always)]
+    fn quoted(frame: &Frame, packet: &Packet<Address6>) -> Option<Quoted<Address6>> {
+        packet::quoted6(frame, packet)
+    }
+
+    #[inline(always)]
+    fn entry(address: &Address6) -> Entry {
+        classify::address6(&KernelTables, address).unwrap_or(Entry::UNKNOWN)
+    }
+
+    #[inline(always)]
+    fn flow(local: Address6, remote: Address6, tail: FlowTail) -> Flow6 {
+        Flow6 { local, remote, tail }
+    }
+
+    #[inline(always)]
+    fn flows() -> &'static LruHashMap<Flow6, FlowState> {
+        &FLOWS6
+    }
+
+    #[inline(always)]
+    fn wide(address: &Address6) -> Address6 {
+        *address
+    }
+
+    #[inline(always)]
+    fn is_own(endpoint: &Endpoint, address: &Address6) -> bool {
+        ((endpoint.address6[0] ^ address[0]) | (endpoint.address6[1] ^ address[1])) == 0
+            && (address[0] | address[1]) != 0
+    }
+
+    /// Link-local addresses; duplicate address detection is a link message, seen to before.
+    #[inline(always)]
+    fn is_exempt(packet: &Packet<Address6>) -> bool {
+        packet::is_link_local(&packet.source)
+    }
+
+    #[inline(always)]
+    fn is_link(packet: &Packet<Address6>) -> bool {
+        packet::is_link_message(packet)
+    }
+
+    #[inline(always)]
+    fn mix(flow: &Flow6) -> u64 {
+        let local = fold(fold(SECOND, flow.local[0]), flow.local[1]);
+        fold(fold(fold(local, flow.remote[0]), flow.remote[1]), tail_word(&flow.tail))
+    }
+}

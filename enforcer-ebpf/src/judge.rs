@@ -1,0 +1,229 @@
+//! The verdict on one packet: policy first, state second.
+//!
+//! The order of the questions is the order of the rules in semantics.md: what is always allowed
+//! (A2, A4, A1), who may have sent it (P4), what policy says (S4), whether it is a reply (A3).
+
+use enforcer_ebpf::classify;
+use enforcer_ebpf::count::{Direction, Reason};
+use enforcer_ebpf::endpoint::{Endpoint, flags};
+use enforcer_ebpf::packet::{Packet, role};
+
+use crate::family::{Family, owns};
+use crate::frame::Frame;
+use crate::maps::KernelTables;
+use crate::state;
+
+/// One direction of an endpoint's policy.
+pub(crate) trait Hook {
+    const DIRECTION: Direction;
+    const ISOLATED: u32;
+    const CLOSED: u32;
+    type Opposite: Hook;
+    fn row(endpoint: &Endpoint) -> u32;
+    /// The other end's address.
+    fn peer<A: Copy>(packet: &Packet<A>) -> A;
+}
+
+/// Packets to the pod.
+pub(crate) struct ToPod;
+/// Packets from the pod.
+pub(crate) struct FromPod;
+
+impl Hook for ToPod {
+    const DIRECTION: Direction = Direction::Ingress;
+    const ISOLATED: u32 = flags::INGRESS_ISOLATED;
+    const CLOSED: u32 = flags::INGRESS_CLOSED;
+    type Opposite = FromPod;
+
+    #[inline(always)]
+    fn row(endpoint: &Endpoint) -> u32 {
+        endpoint.ingress_row
+    }
+
+    #[inline(always)]
+    fn peer<A: Copy>(packet: &Packet<A>) -> A {
+        packet.source
+    }
+}
+
+impl Hook for FromPod {
+    const DIRECTION: Direction = Direction::Egress;
+    const ISOLATED: u32 = flags::EGRESS_ISOLATED;
+    const CLOSED: u32 = flags::EGRESS_CLOSED;
+    type Opposite = ToPod;
+
+    #[inline(always)]
+    fn row(endpoint: &Endpoint) -> u32 {
+        endpoint.egress_row
+    }
+
+    #[inline(always)]
+    fn peer<A: Copy>(packet: &Packet<A>) -> A {
+        packet.destination
+    }
+}
+
+/// Whether anything isolates the endpoint.
+#[inline(always)]
+pub(crate) fn is_isolated(endpoint: &Endpoint) -> bool {
+    const ANY: u32 = flags::INGRESS_ISOLATED
+        | flags::EGRESS_ISOLATED
+        | flags::INGRESS_CLOSED
+        | flags::EGRESS_CLOSED;
+    endpoint.flags & ANY != 0
+}
+
+/// Judges a packet that could be read.
+#[inline(always)]
+pub(crate) fn judge<H: Hook, F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+) -> Reason {
+    if F::is_link(packet) {
+        return Reason::Link;
+    }
+    if matches!(H::DIRECTION, Direction::Ingress) && frame.sender() == endpoint.id {
+        return Reason::Itself;
+    }
+    if matches!(H::DIRECTION, Direction::Egress) && is_spoofed::<F>(endpoint, packet) {
+        return Reason::SpoofedSource;
+    }
+    let reason = policy::<H, F>(endpoint, packet);
+    if matches!(reason, Reason::NotIsolated | Reason::Policy) {
+        state::record::<F>(endpoint, H::DIRECTION, packet);
+        return reason;
+    }
+    let refused = matches!(reason, Reason::Denied | Reason::Unrepresented);
+    if refused && answers::<H, F>(frame, endpoint, packet) {
+        return Reason::Reply;
+    }
+    reason
+}
+
+/// Whether a pod sends from an address that is not its own (semantics P4).
+#[inline(always)]
+fn is_spoofed<F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> bool {
+    endpoint.flags & flags::CHECK_SOURCE != 0
+        && !owns::<F>(endpoint, &packet.source)
+        && !F::is_exempt(packet)
+}
+
+/// Whether the packet is a reply, or an ICMP error about a packet of a flow (semantics A3).
+#[inline(always)]
+fn answers<H: Hook, F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+) -> bool {
+    is_reply::<H, F>(endpoint, packet)
+        || (packet.role & role::ERROR != 0 && is_related::<H, F>(frame, endpoint, packet))
+}
+
+/// What policy alone says of a forward packet.
+#[inline(always)]
+fn policy<H: Hook, F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> Reason {
+    if endpoint.flags & (H::ISOLATED | H::CLOSED) == 0 {
+        return Reason::NotIsolated;
+    }
+    let peer = H::peer(packet);
+    let entry = F::entry(&peer);
+    if matches!(H::DIRECTION, Direction::Egress) {
+        if entry.is_node() {
+            return Reason::Node;
+        }
+        if owns::<F>(endpoint, &peer) {
+            return Reason::Itself;
+        }
+    }
+    if endpoint.flags & H::CLOSED != 0 {
+        return Reason::Unrepresented;
+    }
+    let Some(cell) = classify::cell(&KernelTables, H::row(endpoint), entry.index()) else {
+        return Reason::Denied;
+    };
+    if packet.role & role::FRAGMENT != 0 {
+        // No ports to be seen: only what is allowed whatever the ports may pass (semantics P2).
+        return match cell {
+            enforcer_ebpf::entry::Cell::ALLOW => Reason::Policy,
+            _ => Reason::Fragment,
+        };
+    }
+    if classify::cell_allows(&KernelTables, cell, packet.protocol, packet.destination_port) {
+        Reason::Policy
+    } else {
+        Reason::Denied
+    }
+}
+
+/// Whether the opposite direction's policy allows `port` of the peer or pod: what made a flow
+/// legitimate must still hold (semantics C2).
+#[inline(always)]
+fn forward_allows<H: Hook, F: Family>(
+    endpoint: &Endpoint,
+    peer: &F::Address,
+    protocol: u8,
+    port: u16,
+) -> bool {
+    if endpoint.flags & (H::ISOLATED | H::CLOSED) == 0 {
+        return true;
+    }
+    let entry = F::entry(peer);
+    if matches!(H::DIRECTION, Direction::Egress) && entry.is_node() {
+        return true;
+    }
+    if endpoint.flags & H::CLOSED != 0 {
+        return false;
+    }
+    match classify::cell(&KernelTables, H::row(endpoint), entry.index()) {
+        Some(cell) => classify::cell_allows(&KernelTables, cell, protocol, port),
+        None => false,
+    }
+}
+
+/// Whether the packet answers a living flow that the other end of this direction began.
+#[inline(always)]
+fn is_reply<H: Hook, F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> bool {
+    if packet.role & role::ANSWERS == 0 {
+        return false;
+    }
+    let begun = <H::Opposite as Hook>::DIRECTION;
+    let flow = state::key::<F>(endpoint, H::DIRECTION, begun, packet);
+    state::touch::<F>(&flow, packet.protocol, state::now())
+        && forward_allows::<H::Opposite, F>(
+            endpoint,
+            &H::peer(packet),
+            packet.protocol,
+            packet.source_port,
+        )
+}
+
+/// Whether an ICMP error quotes a packet of a living flow (semantics A3). The quoted packet
+/// travelled the opposite way: what a pod sent comes back to it, and the reverse.
+#[inline(always)]
+fn is_related<H: Hook, F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+) -> bool {
+    let Some(quoted) = F::quoted(frame, packet) else { return false };
+    let (own, remote) = match H::DIRECTION {
+        Direction::Ingress => (quoted.source, quoted.destination),
+        Direction::Egress => (quoted.destination, quoted.source),
+    };
+    if !owns::<F>(endpoint, &own) {
+        return false;
+    }
+    let now = state::now();
+    let direction = <H::Opposite as Hook>::DIRECTION;
+    // The quoted packet was a forward packet…
+    let forward = state::quoted_key::<F>(endpoint, direction, direction, &quoted);
+    if state::touch::<F>(&forward, quoted.protocol, now) {
+        let port = quoted.destination_port;
+        return forward_allows::<H::Opposite, F>(endpoint, &remote, quoted.protocol, port);
+    }
+    // … or a reply.
+    let reply = state::quoted_key::<F>(endpoint, direction, H::DIRECTION, &quoted);
+    state::touch::<F>(&reply, quoted.protocol, now)
+        && forward_allows::<H, F>(endpoint, &remote, quoted.protocol, quoted.source_port)
+}

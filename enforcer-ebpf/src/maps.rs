@@ -1,0 +1,97 @@
+//! The tables, as the programs see them. Sizes are what the agent gets unless it says otherwise.
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use enforcer_ebpf::classify::Tables;
+use enforcer_ebpf::count::Counters;
+use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID};
+use enforcer_ebpf::event::Budget;
+use enforcer_ebpf::flow::{Flow4, Flow6, FlowState};
+use enforcer_ebpf::table::{
+    Block, InterfaceTable, Leaf6, Limits, Node6, PortSetBits, PortTable, RecentTable,
+};
+
+const LIMITS: Limits = Limits::DEFAULT;
+
+#[map]
+static TRIE4: Array<Block> = Array::with_max_entries(LIMITS.trie4_blocks, BPF_F_MMAPABLE);
+#[map]
+static TRIE6_NODES: Array<Node6> = Array::with_max_entries(LIMITS.trie6_nodes, BPF_F_MMAPABLE);
+#[map]
+static TRIE6_LEAVES: Array<Leaf6> = Array::with_max_entries(LIMITS.trie6_leaves, BPF_F_MMAPABLE);
+#[map]
+static PORTS: Array<PortTable> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static PORT_SETS: Array<PortSetBits> = Array::with_max_entries(LIMITS.port_sets, BPF_F_MMAPABLE);
+#[map]
+static VERDICTS: Array<Block> = Array::with_max_entries(LIMITS.verdict_blocks, BPF_F_MMAPABLE);
+#[map]
+static INTERFACES: Array<InterfaceTable> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(LIMITS.endpoints, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static EXTRA_ADDRESSES: HashMap<ExtraAddress, u32> =
+    HashMap::with_max_entries(LIMITS.endpoints * 4, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static FLOWS4: LruHashMap<Flow4, FlowState> =
+    LruHashMap::with_max_entries(LIMITS.flows, 0);
+#[map]
+pub(crate) static FLOWS6: LruHashMap<Flow6, FlowState> =
+    LruHashMap::with_max_entries(LIMITS.flows, 0);
+#[map]
+pub(crate) static RECENT: Array<RecentTable> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<Counters> =
+    PerCpuArray::with_max_entries(LIMITS.endpoints, 0);
+#[map]
+pub(crate) static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
+
+/// The classifier's tables in the kernel.
+pub(crate) struct KernelTables;
+
+impl Tables for KernelTables {
+    #[inline(always)]
+    fn trie4(&self, block: u32) -> Option<&Block> {
+        TRIE4.get(block)
+    }
+
+    #[inline(always)]
+    fn node6(&self, node: u32) -> Option<&Node6> {
+        TRIE6_NODES.get(node)
+    }
+
+    #[inline(always)]
+    fn leaf6(&self, leaf: u32) -> Option<&Leaf6> {
+        TRIE6_LEAVES.get(leaf)
+    }
+
+    #[inline(always)]
+    fn ports(&self) -> Option<&PortTable> {
+        PORTS.get(0)
+    }
+
+    #[inline(always)]
+    fn port_set(&self, set: u32) -> Option<&PortSetBits> {
+        PORT_SETS.get(set)
+    }
+
+    #[inline(always)]
+    fn verdicts(&self, block: u32) -> Option<&Block> {
+        VERDICTS.get(block)
+    }
+
+    #[inline(always)]
+    fn interfaces(&self) -> Option<&InterfaceTable> {
+        INTERFACES.get(0)
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, record: u32) -> Option<&Endpoint> {
+        ENDPOINTS.get(record)
+    }
+}
+
+const _: () = assert!(LIMITS.endpoints <= MAX_ID);

@@ -1,0 +1,184 @@
+//! Flow state: who began a connection, kept so that its replies pass (semantics A3).
+//!
+//! Every pod's flows are kept, isolated or not: a policy may isolate the pod in the middle of a
+//! connection, and only who *began* it tells its replies from what the policy now forbids
+//! (semantics A3 and C2 together). Forward packets find in one word of [`RECENT`] that their flow
+//! was recorded in this bucket of the clock, so neither writing nor refreshing costs each packet.
+
+use aya_ebpf::helpers::generated::bpf_jiffies64;
+use core::ptr;
+use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::endpoint::{Endpoint, flags};
+use enforcer_ebpf::flow::{FlowState, FlowTail};
+use enforcer_ebpf::packet::{Packet, Quoted, protocol, role};
+use enforcer_ebpf::table::RECENT_SLOTS;
+
+use crate::config;
+use crate::family::Family;
+use crate::maps::RECENT;
+
+/// The present bucket of the coarse clock.
+#[inline(always)]
+pub(crate) fn now() -> u32 {
+    // SAFETY: a helper without arguments.
+    (unsafe { bpf_jiffies64() } >> config::clock_shift()) as u32
+}
+
+/// The buckets for which a silent flow of this protocol lives.
+#[inline(always)]
+fn lifetime(protocol: u8) -> u32 {
+    match protocol {
+        protocol::TCP => config::tcp_buckets(),
+        protocol::UDP => config::udp_buckets(),
+        _ => config::other_buckets(),
+    }
+}
+
+/// The key of the flow that a packet belongs to, if `begun` began it.
+#[inline(always)]
+pub(crate) fn key<F: Family>(
+    endpoint: &Endpoint,
+    direction: Direction,
+    begun: Direction,
+    packet: &Packet<F::Address>,
+) -> F::Flow {
+    let (local, remote, local_port, remote_port) = match direction {
+        Direction::Egress => {
+            (packet.source, packet.destination, packet.source_port, packet.destination_port)
+        }
+        // The kind of an ICMP query stays in the remote port, whichever way the packet goes.
+        Direction::Ingress if is_icmp::<F>(packet.protocol) => {
+            (packet.destination, packet.source, packet.source_port, packet.destination_port)
+        }
+        Direction::Ingress => {
+            (packet.destination, packet.source, packet.destination_port, packet.source_port)
+        }
+    };
+    let tail = FlowTail {
+        local_port,
+        remote_port,
+        endpoint: endpoint.id as u16,
+        protocol: packet.protocol,
+        begun: begun as u8,
+    };
+    F::flow(local, remote, tail)
+}
+
+/// The key of the flow that a quoted packet belongs to; `direction` is the *quoted* packet's.
+#[inline(always)]
+pub(crate) fn quoted_key<F: Family>(
+    endpoint: &Endpoint,
+    direction: Direction,
+    begun: Direction,
+    quoted: &Quoted<F::Address>,
+) -> F::Flow {
+    let packet = Packet {
+        source: quoted.source,
+        destination: quoted.destination,
+        transport: 0,
+        source_port: quoted.source_port,
+        destination_port: quoted.destination_port,
+        protocol: quoted.protocol,
+        role: 0,
+        hop_limit: 0,
+        icmp_type: 0,
+        icmp_code: 0,
+    };
+    key::<F>(endpoint, direction, begun, &packet)
+}
+
+#[inline(always)]
+fn is_icmp<F: Family>(number: u8) -> bool {
+    number == if F::VERSION == 4 { protocol::ICMP } else { protocol::ICMP6 }
+}
+
+/// Whether the flow is known and alive; refreshes it.
+#[inline(always)]
+pub(crate) fn touch<F: Family>(flow: &F::Flow, protocol: u8, now: u32) -> bool {
+    let Some(state) = F::flows().get_ptr_mut(flow) else { return false };
+    // SAFETY: a live map value; a torn or lost stamp would only be a bucket off.
+    unsafe {
+        let seen = ptr::read_volatile(&raw const (*state).seen);
+        if now.wrapping_sub(seen) > lifetime(protocol) {
+            return false;
+        }
+        if seen != now {
+            ptr::write_volatile(&raw mut (*state).seen, now);
+        }
+    }
+    true
+}
+
+/// Records that a packet which policy allows was seen in `direction`.
+#[inline(always)]
+pub(crate) fn record<F: Family>(
+    endpoint: &Endpoint,
+    direction: Direction,
+    packet: &Packet<F::Address>,
+) {
+    if packet.role & (role::BEGINS | role::ANSWERS) == 0 {
+        return;
+    }
+    let flow = key::<F>(endpoint, direction, direction, packet);
+    let mixed = F::mix(&flow);
+    let now = now();
+    let signature = (mixed ^ (u64::from(now) << 32)) | 1;
+    let Some(recent) = RECENT.get_ptr_mut(0) else { return };
+    // SAFETY: the index is masked to the table's size.
+    let slot = unsafe { (&raw mut (*recent)[0]).add(mixed as usize & (RECENT_SLOTS - 1)) };
+    // The opening packet of a flow may follow another flow of the same ports: never skipped.
+    // SAFETY: an aligned word of a map value; racing writers each leave a whole signature.
+    if packet.role & role::OPENS == 0 && unsafe { ptr::read_volatile(slot) } == signature {
+        return;
+    }
+    if remember::<F>(endpoint, direction, packet, flow, now) {
+        // SAFETY: as above.
+        unsafe { ptr::write_volatile(slot, signature) };
+    }
+}
+
+/// Refreshes or writes the entry; whether there is one now.
+#[inline(always)]
+fn remember<F: Family>(
+    endpoint: &Endpoint,
+    direction: Direction,
+    packet: &Packet<F::Address>,
+    flow: F::Flow,
+    now: u32,
+) -> bool {
+    if touch::<F>(&flow, packet.protocol, now) {
+        return true;
+    }
+    let other = match direction {
+        Direction::Ingress => Direction::Egress,
+        Direction::Egress => Direction::Ingress,
+    };
+    let reverse = key::<F>(endpoint, direction, other, packet);
+    if packet.role & role::OPENS != 0 {
+        // Whoever opens a connection now began it, whatever used these ports before.
+        let _ = F::flows().remove(reverse);
+    } else if touch::<F>(&reverse, packet.protocol, now) {
+        return true;
+    }
+    if !begins(endpoint, direction, packet.protocol, packet.role) {
+        return false;
+    }
+    F::flows().insert(flow, FlowState { seen: now, reserved: 0 }, 0).is_ok()
+}
+
+/// Whether a packet of an unknown flow makes it known.
+#[inline(always)]
+fn begins(endpoint: &Endpoint, direction: Direction, protocol: u8, role: u8) -> bool {
+    if protocol != protocol::TCP {
+        return role & role::BEGINS != 0;
+    }
+    match direction {
+        // A pod's TCP flows are known from their SYN on.
+        Direction::Egress => role & role::OPENS != 0,
+        // A SYN to a pod that may answer freely is not yet worth an entry (a flood of them would
+        // fill the table); the handshake's last packet is.
+        Direction::Ingress => {
+            role & role::OPENS == 0 || endpoint.flags & flags::EGRESS_ISOLATED != 0
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Names, shapes and limits of the tables.
+//!
+//! All classifier tables are plain arrays that the agent maps into its memory
+//! (`BPF_F_MMAPABLE`, Linux 5.5): a look-up is an index without a call, and a write is one
+//! aligned store that a packet sees either before or after, never half.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Slots of one trie block, and cells of one block of verdicts: one byte's worth.
+pub const SLOTS: usize = 256;
+
+/// The blocks `0..ROOTS4` of [`TRIE4`] are the root of the IPv4 trie: block = first byte of the
+/// address, slot = second byte. Other blocks are reached by [`crate::entry::Entry`] links.
+pub const ROOTS4: u32 = 256;
+
+/// The node of [`TRIE6_NODES`] where every IPv6 look-up begins; it branches on byte 0.
+pub const ROOT6: u32 = 0;
+
+/// The most nodes that an IPv6 look-up passes: one for each byte of the address.
+pub const DEPTH6: usize = 16;
+
+/// Protocols that have ports, in the order of the [`PORTS`] table: TCP, UDP, SCTP.
+pub const PORT_PROTOCOLS: usize = 3;
+
+/// Words of a port set's bitmap; each word holds 64 port classes.
+pub const PORT_SET_WORDS: usize = 64;
+
+/// The most port classes: (protocol, port) values that policies tell apart.
+pub const PORT_CLASSES: usize = PORT_SET_WORDS * 64;
+
+/// Slots of the interface → endpoint table. A power of two.
+pub const INTERFACE_SLOTS: usize = 4096;
+
+/// Slots of the table of recently recorded flows. A power of two.
+pub const RECENT_SLOTS: usize = 65_536;
+
+/// A block of the IPv4 trie: one [`crate::entry::Entry`] for each value of a byte.
+pub const TRIE4: &str = "TRIE4";
+/// Nodes of the IPv6 trie ([`Node6`]).
+pub const TRIE6_NODES: &str = "TRIE6_NODES";
+/// Single prefixes within a region of the IPv6 trie ([`Leaf6`]).
+pub const TRIE6_LEAVES: &str = "TRIE6_LEAVES";
+/// One element: port class (`u16`) by protocol and port ([`PortTable`]).
+pub const PORTS: &str = "PORTS";
+/// Port set id → bitmap over port classes ([`PortSetBits`]). Sets 0 and 1 are never looked up.
+pub const PORT_SETS: &str = "PORT_SETS";
+/// Verdict cells ([`crate::entry::Cell`]) in blocks of [`SLOTS`]; a row begins at any cell.
+pub const VERDICTS: &str = "VERDICTS";
+/// One element: interface index → endpoint, see [`crate::endpoint::Slot`].
+pub const INTERFACES: &str = "INTERFACES";
+/// Endpoint records ([`crate::endpoint::Endpoint`]), never changed once they are reachable.
+pub const ENDPOINTS: &str = "ENDPOINTS";
+/// Hash: further addresses of an endpoint ([`crate::endpoint::ExtraAddress`]) → 1.
+pub const EXTRA_ADDRESSES: &str = "EXTRA_ADDRESSES";
+/// LRU hash: IPv4 flows ([`crate::flow::Flow4`]).
+pub const FLOWS4: &str = "FLOWS4";
+/// LRU hash: IPv6 flows ([`crate::flow::Flow6`]).
+pub const FLOWS6: &str = "FLOWS6";
+/// One element: signatures of flows recorded in the present time bucket.
+pub const RECENT: &str = "RECENT";
+/// Per-CPU array by endpoint id ([`crate::count::Counters`]).
+pub const COUNTERS: &str = "COUNTERS";
+/// Per-CPU array, one element: the budget of events ([`crate::event::Budget`]).
+pub const BUDGET: &str = "BUDGET";
+/// Ring buffer of [`crate::event::Event`].
+pub const EVENTS: &str = "EVENTS";
+
+/// How many elements each table holds; the agent may choose others when it loads the programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Blocks of the IPv4 trie, its 256 roots included; 1 KiB each.
+    pub trie4_blocks: u32,
+    /// Nodes of the IPv6 trie, its root included; about 1 KiB each.
+    pub trie6_nodes: u32,
+    /// Leaves of the IPv6 trie; 40 bytes each.
+    pub trie6_leaves: u32,
+    /// Port sets, the two reserved ones included; 512 bytes each.
+    pub port_sets: u32,
+    /// Blocks of 256 verdict cells; 1 KiB each.
+    pub verdict_blocks: u32,
+    /// Endpoint records and counters; two more than there are interfaces.
+    pub endpoints: u32,
+    /// Flow entries of each family.
+    pub flows: u32,
+}
+
+impl Limits {
+    /// What an AKS node (at most 250 pods) needs with a wide margin: about 35 MiB of kernel memory.
+    pub const DEFAULT: Self = Self {
+        trie4_blocks: 8_192,
+        trie6_nodes: 8_192,
+        trie6_leaves: 32_768,
+        port_sets: 4_096,
+        verdict_blocks: 8_192,
+        endpoints: 2_048,
+        flows: 131_072,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// A block of 256 words: trie entries or verdict cells.
+pub type Block = [u32; SLOTS];
+
+/// Port class by `protocol index * 65536 + port`.
+pub type PortTable = [u16; PORT_PROTOCOLS << 16];
+
+/// Bit `c` is set when the port class `c` is in the set.
+pub type PortSetBits = [u64; PORT_SET_WORDS];
+
+/// The interface table's only element, indexed by [`crate::endpoint::slots_of`].
+pub type InterfaceTable = [u64; INTERFACE_SLOTS];
+
+/// The table of recent flows' only element.
+pub type RecentTable = [u64; RECENT_SLOTS];
+
+/// An IPv6 address as two numbers: the first eight bytes and the last eight bytes.
+pub type Address6 = [u64; 2];
+
+/// A node of the IPv6 trie: a check of the bytes that were skipped, then a branch on one byte.
+///
+/// Addresses for which `(address ^ value) & mask` is not zero take `outside`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+pub struct Node6 {
+    /// What the skipped bits must be.
+    pub value: Address6,
+    /// Which bits are checked.
+    pub mask: Address6,
+    /// The [`crate::entry::Entry`] of addresses that differ in the checked bits; never a link.
+    pub outside: u32,
+    /// Which byte of the address chooses the slot, 0 (first) to 15.
+    pub byte: u32,
+    /// One [`crate::entry::Entry`] for each value of that byte.
+    pub slots: Block,
+}
+
+/// One prefix within a region of the IPv6 trie that is otherwise uniform.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+pub struct Leaf6 {
+    /// What the prefix's bits are.
+    pub value: Address6,
+    /// Which bits are compared.
+    pub mask: Address6,
+    /// The [`crate::entry::Entry`] of addresses within the prefix; never a link.
+    pub inside: u32,
+    /// The [`crate::entry::Entry`] of the others; never a link.
+    pub outside: u32,
+}

@@ -1,0 +1,12 @@
+//! The running agent: sources and the node's interfaces in, tables and programs out.
+//!
+//! One loop takes small changes, applies them to the cluster's state, and once all sources have
+//! shown everything (semantics C4) lets the [`Engine`] carry them to the kernel.
+
+mod engine;
+mod observed;
+mod run;
+
+pub use engine::{Engine, EngineError};
+pub use observed::SharedEngine;
+pub use run::{Options, run};

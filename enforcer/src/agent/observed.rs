@@ -1,0 +1,142 @@
+//! The engine, as metrics and status see it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use enforcer_ebpf::count::{Counters, Direction};
+use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
+
+use super::Engine;
+use crate::model::PodId;
+use crate::observe::{Endpoint, Interface, Isolation, Metrics, Observed, Report, TableUse};
+use crate::tables::Table;
+
+/// The engine, shared between the loop that drives it and those who watch.
+pub struct SharedEngine {
+    engine: Mutex<Engine>,
+    metrics: Metrics,
+    ready: AtomicBool,
+    manifest_errors: Mutex<Vec<String>>,
+}
+
+impl SharedEngine {
+    /// Shares an engine that has not enforced anything yet.
+    #[must_use]
+    pub fn new(engine: Engine) -> Arc<Self> {
+        Arc::new(Self {
+            engine: Mutex::new(engine),
+            metrics: Metrics::new(),
+            ready: AtomicBool::new(false),
+            manifest_errors: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The engine. A panic elsewhere does not make it unusable: its parts are consistent between
+    /// any two writes.
+    pub fn lock(&self) -> MutexGuard<'_, Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the first complete state is enforced (semantics C4).
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// Notes what is wrong with the manifests at present.
+    pub fn set_manifest_errors(&self, errors: Vec<String>) {
+        *self.manifest_errors.lock().unwrap_or_else(PoisonError::into_inner) = errors;
+    }
+}
+
+impl Observed for SharedEngine {
+    fn report(&self) -> Report {
+        let mut report = self.lock().report();
+        report.manifest_errors =
+            self.manifest_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        report
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn healthy(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.ready.load(Ordering::Acquire) {
+            Ok(())
+        } else {
+            Err("not every source has shown its first complete state yet".to_owned())
+        }
+    }
+}
+
+impl Engine {
+    /// The present state; counters are read from the kernel.
+    fn report(&self) -> Report {
+        let interface = |ifindex: u32| {
+            let known = self.snapshot.interfaces.get(&ifindex);
+            Interface {
+                ifindex,
+                name: known.map(|it| it.name.clone()).unwrap_or_default(),
+                addresses: known.map(|it| it.addresses.clone()).unwrap_or_default(),
+            }
+        };
+        let ambiguous = self.assignment.ambiguous.iter();
+        Report {
+            endpoints: self
+                .state
+                .endpoints()
+                .map(|(pod, record)| self.endpoint(pod, record, interface(record.ifindex)))
+                .collect(),
+            unknown: self.assignment.unknown.iter().map(|it| interface(*it)).collect(),
+            ambiguous: ambiguous.map(|(it, pods)| (interface(*it), pods.clone())).collect(),
+            unrepresented: self
+                .unrepresented
+                .iter()
+                .map(|it| (it.pod.clone(), format!("{}: {}", it.direction.name(), it.reason)))
+                .collect(),
+            tables: Table::ALL.into_iter().map(|table| self.table_use(table)).collect(),
+            lost_events: self.kernel.lost_events().unwrap_or_default(),
+            policies: self.cluster.policies.len() as u64,
+            pods: self.cluster.pods.len() as u64,
+            namespaces: self.cluster.namespaces.len() as u64,
+            manifest_errors: Vec::new(),
+        }
+    }
+
+    fn endpoint(&self, pod: &PodId, record: &Record, interface: Interface) -> Endpoint {
+        let counters = self.kernel.counters(record.id).unwrap_or_else(|error| {
+            tracing::warn!(%pod, "{error}");
+            Counters::default()
+        });
+        Endpoint {
+            pod: pod.clone(),
+            interface,
+            ingress: isolation(record.flags, Direction::Ingress),
+            egress: isolation(record.flags, Direction::Egress),
+            counters,
+        }
+    }
+
+    fn table_use(&self, table: Table) -> TableUse {
+        let (used, limit) = self.state.usage(table);
+        TableUse { table: table.name().to_owned(), used: used.into(), limit: limit.into() }
+    }
+}
+
+fn isolation(bits: u32, direction: Direction) -> Isolation {
+    let (isolated, closed) = match direction {
+        Direction::Ingress => (flags::INGRESS_ISOLATED, flags::INGRESS_CLOSED),
+        Direction::Egress => (flags::EGRESS_ISOLATED, flags::EGRESS_CLOSED),
+    };
+    if bits & closed != 0 {
+        Isolation::Closed
+    } else if bits & isolated != 0 {
+        Isolation::Isolated
+    } else {
+        Isolation::NotIsolated
+    }
+}

@@ -1,0 +1,168 @@
+//! The loop that drives the engine.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, SharedEngine};
+use crate::kernel::{DropReader, Settings};
+use crate::node::{self, Snapshot};
+use crate::observe::{DropRecord, Names, Observed as _, serve};
+use crate::source::manifests::{Manifests, Severity, Update};
+
+/// How the agent runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Directories of manifests.
+    pub manifests: Vec<PathBuf>,
+    /// The name of this node: pods with another `spec.nodeName` are not here.
+    pub node_name: String,
+    /// Where to serve metrics, health and status; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Whether packets from a pod must carry one of its addresses (semantics P4).
+    pub check_source: bool,
+    /// How the programs are loaded.
+    pub settings: Settings,
+}
+
+/// How often the ring buffer of drop events is looked at; it wakes nobody.
+const DROPS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The programs can't be loaded, a source or the node can't be read, or a table not written.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let manifests = Manifests::new(options.manifests)?;
+    let mut engine = Engine::new(options.node_name, options.check_source, &options.settings)
+        .context("cannot start the datapath")?;
+    let drops = engine.take_drops()?;
+    let shared = SharedEngine::new(engine);
+    let stop = CancellationToken::new();
+    if let Some(address) = options.metrics {
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("cannot serve metrics on {address}: choose another --metrics")
+        })?;
+        tracing::info!("metrics on http://{}/metrics", listener.local_addr()?);
+        let serving = serve(listener, Arc::clone(&shared), stop.clone().cancelled_owned());
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!("the metrics server stopped: {error}");
+            }
+        });
+    }
+    let (updates, changes) = mpsc::channel(64);
+    let (snapshots, interfaces) = watch::channel(Snapshot::default());
+    let mut manifests = tokio::spawn(manifests.watch(updates));
+    let mut node = tokio::spawn(node::watch(snapshots));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let result = tokio::select! {
+        result = drive(&shared, changes, interfaces) => result,
+        result = watch_drops(&shared, drops) => result,
+        ended = &mut manifests => Err(ended?.err().map_or_else(
+            || anyhow::anyhow!("the manifests are not watched any more"), Into::into)),
+        ended = &mut node => Err(ended?.err().map_or_else(
+            || anyhow::anyhow!("the node is not watched any more"), Into::into)),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    stop.cancel();
+    result
+}
+
+/// Carries every change to the kernel, once everything was seen (semantics C4).
+async fn drive(
+    shared: &SharedEngine,
+    mut changes: mpsc::Receiver<Update>,
+    mut interfaces: watch::Receiver<Snapshot>,
+) -> anyhow::Result<()> {
+    let mut have_manifests = false;
+    let mut have_node = false;
+    let mut problems = Problems::default();
+    loop {
+        let began;
+        tokio::select! {
+            update = changes.recv() => {
+                let Some(update) = update else { return std::future::pending().await };
+                began = Instant::now();
+                take(shared, &mut problems, update);
+                while let Ok(update) = changes.try_recv() {
+                    take(shared, &mut problems, update);
+                }
+                have_manifests = true;
+            }
+            changed = interfaces.changed() => {
+                if changed.is_err() {
+                    return std::future::pending().await;
+                }
+                began = Instant::now();
+                shared.lock().see(interfaces.borrow_and_update().clone());
+                have_node = true;
+            }
+        }
+        if have_manifests && have_node {
+            reconcile(shared, began)?;
+        }
+    }
+}
+
+fn reconcile(shared: &SharedEngine, began: Instant) -> anyhow::Result<()> {
+    let mut engine = shared.lock();
+    let writes = engine.reconcile().context("cannot program the kernel's tables")?;
+    for problem in &engine.unrepresented {
+        tracing::error!(pod = %problem.pod, "fails closed: {}", problem.reason);
+    }
+    let pods = engine.assignment.pods.len();
+    drop(engine);
+    shared.set_ready();
+    if writes > 0 {
+        let took = began.elapsed();
+        shared.metrics().programmed(took);
+        tracing::info!(writes, pods, ?took, "programmed");
+    }
+    Ok(())
+}
+
+/// What is wrong with the manifests at present, by file.
+#[derive(Default)]
+struct Problems(std::collections::BTreeMap<PathBuf, Vec<String>>);
+
+fn take(shared: &SharedEngine, problems: &mut Problems, update: Update) {
+    for report in &update.reports {
+        problems.0.remove(&report.file);
+    }
+    for report in update.reports {
+        match report.severity {
+            Severity::Error => {
+                tracing::error!("{report}");
+                problems.0.entry(report.file.clone()).or_default().push(report.to_string());
+            }
+            Severity::Warning => tracing::warn!("{report}"),
+            Severity::Notice => tracing::info!("{report}"),
+        }
+    }
+    shared.set_manifest_errors(problems.0.values().flatten().cloned().collect());
+    shared.lock().apply(update.changes);
+}
+
+/// Logs what was dropped.
+async fn watch_drops(shared: &SharedEngine, mut drops: DropReader) -> anyhow::Result<()> {
+    let mut ticks = tokio::time::interval(DROPS_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let mut names = None;
+        while let Some(event) = drops.take() {
+            let (addresses, endpoints) = names.get_or_insert_with(|| shared.lock().names());
+            let record = DropRecord::new(&event, Names { addresses, endpoints });
+            tracing::info!(target: "enforcer::drops", "{record}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The command line.
+
+pub mod check;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use enforcer_ebpf::table::Limits;
+
+use crate::agent::Options;
+use crate::kernel::Settings;
+
+/// Kubernetes NetworkPolicy, enforced by eBPF beside any CNI.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What to log: error, warn, info, debug, trace, or filters like enforcer::drops=off.
+    #[arg(
+        long,
+        global = true,
+        env = "ENFORCER_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
+    pub log: String,
+    /// How to log.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Enforce policies on this node until stopped.
+    #[command(after_help = "Examples:
+  enforcer run --manifests ./policies
+  enforcer run --manifests ./policies --metrics 127.0.0.1:9469 --log enforcer::drops=off,info")]
+    Run(RunArgs),
+    /// Read manifests and say what is wrong with them; exit code 1 if something is.
+    #[command(after_help = "Examples:
+  enforcer check ./policies
+  enforcer check --output json ./policies")]
+    Check(CheckArgs),
+    /// Write a completion script for a shell to standard output.
+    #[command(after_help = "Example:
+  enforcer completions bash > /etc/bash_completion.d/enforcer")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A directory of Kubernetes manifests, watched for changes; may be given several times.
+    #[arg(long, value_name = "DIR", required = true)]
+    pub manifests: Vec<PathBuf>,
+    /// This node's name: pods whose spec.nodeName is another are not here [default: the host's].
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Serve /metrics, /healthz, /readyz and /status there; "off": nowhere.
+    #[arg(long, default_value = "127.0.0.1:9469", value_name = "ADDRESS:PORT")]
+    pub metrics: String,
+    /// Let pods send from addresses that are not theirs (pods that route for others).
+    #[arg(long)]
+    pub allow_any_source: bool,
+    /// The 15 adjacent bits of the packet mark that carry the sending pod.
+    #[arg(long, default_value = "0xfffe0000", value_parser = mark_mask, value_name = "MASK")]
+    pub mark_mask: u32,
+    /// How many flows of each address family are remembered.
+    #[arg(long, default_value_t = Limits::DEFAULT.flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
+    pub flows: u32,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Directories of Kubernetes manifests.
+    #[arg(required = true, value_name = "DIR")]
+    pub manifests: Vec<PathBuf>,
+    /// How to write the findings.
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: check::Format,
+}
+
+impl RunArgs {
+    /// The agent's options.
+    ///
+    /// # Errors
+    /// The metrics address is none, or the host has no usable name.
+    pub fn options(self) -> anyhow::Result<Options> {
+        let node_name = match self.node_name {
+            Some(name) => name,
+            None => nix::unistd::gethostname()?.into_string().map_err(|name| {
+                anyhow::anyhow!("the host name {name:?} is no text: give --node-name")
+            })?,
+        };
+        Ok(Options {
+            manifests: self.manifests,
+            node_name,
+            metrics: listener(&self.metrics)?,
+            check_source: !self.allow_any_source,
+            settings: Settings {
+                limits: Limits { flows: self.flows, ..Limits::DEFAULT },
+                mark_mask: self.mark_mask,
+            },
+        })
+    }
+}
+
+fn listener(text: &str) -> anyhow::Result<Option<SocketAddr>> {
+    if text == "off" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        anyhow::anyhow!("--metrics {text}: expected ADDRESS:PORT like 127.0.0.1:9469, or off")
+    })
+}
+
+fn mark_mask(text: &str) -> Result<u32, String> {
+    let digits = text.trim_start_matches("0x");
+    let mask = u32::from_str_radix(digits, 16).map_err(|error| error.to_string())?;
+    let ones = mask >> mask.trailing_zeros().min(31);
+    if ones == (1 << 15) - 1 {
+        Ok(mask)
+    } else {
+        Err("expected 15 adjacent bits in hexadecimal, like 0xfffe0000".to_owned())
+    }
+}
+
+/// Writes a completion script.
+pub fn completions(shell: clap_complete::Shell, out: &mut impl std::io::Write) {
+    clap_complete::generate(shell, &mut Cli::command(), "enforcer", out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn marks_are_fifteen_adjacent_bits() {
+        assert_eq!(mark_mask("0xfffe0000"), Ok(0xfffe_0000));
+        assert_eq!(mark_mask("7fff"), Ok(0x7fff));
+        for wrong in ["0", "ffff0000", "0xfffd0000", "zebra"] {
+            assert!(mark_mask(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn metrics_can_be_off() {
+        assert_eq!(listener("off").unwrap(), None);
+        assert!(listener("[::1]:80").unwrap().is_some());
+        assert!(listener("here").is_err());
+    }
+}

@@ -1,0 +1,150 @@
+//! Carrying out the steps of a plan.
+#![expect(unsafe_code, reason = "membarrier(2) has no safe wrapper")]
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use aya::maps::{HashMap, MapData, MapError, PerCpuValues};
+use bytemuck::Pod;
+use enforcer_ebpf::count::Counters;
+use enforcer_ebpf::endpoint::Endpoint;
+use enforcer_ebpf::flow::FlowState;
+use enforcer_ebpf::table::{self, Leaf6, Node6, PORT_SET_WORDS, SLOTS};
+
+use super::mapped::Mapped;
+use super::{Kernel, KernelError};
+use crate::tables::Step;
+
+/// 32-bit words of a node in front of its slots.
+const NODE_HEAD: usize = size_of::<Node6>() / 4 - SLOTS;
+
+impl Kernel {
+    /// Carries out one step. Words become visible to packets in the order of the steps.
+    ///
+    /// # Errors
+    /// The step lies outside of a table, or a system call failed.
+    pub fn apply(&mut self, step: &Step) -> Result<(), KernelError> {
+        let arrays = &self.arrays;
+        match step {
+            Step::Trie4 { block, slot, entry } => {
+                store32(&arrays.trie4, *block as usize * SLOTS + usize::from(*slot), entry.0)
+            }
+            Step::Block4 { block, entries } => {
+                let start = *block as usize * SLOTS;
+                for (slot, entry) in entries.iter().enumerate() {
+                    store32(&arrays.trie4, start + slot, entry.0)?;
+                }
+                Ok(())
+            }
+            Step::Trie6 { node, slot, entry } => {
+                let start = *node as usize * (size_of::<Node6>() / 4) + NODE_HEAD;
+                store32(&arrays.nodes6, start + usize::from(*slot), entry.0)
+            }
+            Step::Node6 { node, value } => store_value(&arrays.nodes6, *node, &**value),
+            Step::Leaf6 { leaf, value } => store_value::<Leaf6>(&arrays.leaves6, *leaf, value),
+            Step::PortClass { protocol, port, class } => {
+                let index = (usize::from(*protocol) << 16) | usize::from(*port);
+                let word = arrays.ports.u16s().get(index);
+                word.ok_or_else(|| arrays.ports.outside(index))?.store(*class, Ordering::Release);
+                Ok(())
+            }
+            Step::PortSetWord { set, word, bits } => {
+                store64(&arrays.port_sets, *set as usize * PORT_SET_WORDS + *word as usize, *bits)
+            }
+            Step::Verdict { index, cell } => store32(&arrays.verdicts, *index as usize, cell.0),
+            Step::Verdicts { index, cells } => {
+                for (offset, cell) in cells.iter().enumerate() {
+                    store32(&arrays.verdicts, *index as usize + offset, cell.0)?;
+                }
+                Ok(())
+            }
+            Step::Endpoint { record, value } => {
+                store_value::<Endpoint>(&arrays.endpoints, *record, value)
+            }
+            Step::Interface { slot, value } => store64(&arrays.interfaces, *slot as usize, value.0),
+            Step::AddExtraAddress(address) => self
+                .extra_addresses
+                .insert(address, 1, 0)
+                .map_err(|source| KernelError::Table { name: table::EXTRA_ADDRESSES, source }),
+            Step::RemoveExtraAddress(address) => {
+                absent_is_fine(table::EXTRA_ADDRESSES, self.extra_addresses.remove(address))
+            }
+            Step::ForgetEndpoint { id } => self.forget(*id),
+            Step::Grace => grace(),
+        }
+    }
+
+    /// Counters start at zero, and no flow of a former endpoint is left (semantics C5).
+    fn forget(&mut self, id: u32) -> Result<(), KernelError> {
+        let failed = |source| KernelError::Table { name: table::COUNTERS, source };
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| {
+            failed(MapError::from(aya::sys::SyscallError { call: "nr_cpus", io_error: error }))
+        })?;
+        let zero = PerCpuValues::try_from(vec![Counters::default(); cpus]).map_err(|error| {
+            failed(MapError::from(aya::sys::SyscallError {
+                call: "per-cpu values",
+                io_error: error,
+            }))
+        })?;
+        self.counters.set(id, zero, 0).map_err(failed)?;
+        forget_flows(table::FLOWS4, &mut self.flows4, |flow| flow.tail.endpoint, id)?;
+        forget_flows(table::FLOWS6, &mut self.flows6, |flow| flow.tail.endpoint, id)
+    }
+}
+
+fn forget_flows<K: aya::Pod>(
+    name: &'static str,
+    flows: &mut HashMap<MapData, K, FlowState>,
+    endpoint: impl Fn(&K) -> u16,
+    id: u32,
+) -> Result<(), KernelError> {
+    // An error in the middle of the walk means that entries came and went meanwhile: what could
+    // not be read was not this endpoint's, which sends nothing any more.
+    let theirs: Vec<K> =
+        flows.keys().flatten().filter(|flow| u32::from(endpoint(flow)) == id).collect();
+    for flow in &theirs {
+        absent_is_fine(name, flows.remove(flow))?;
+    }
+    Ok(())
+}
+
+fn absent_is_fine(name: &'static str, result: Result<(), MapError>) -> Result<(), KernelError> {
+    match result {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
+            Ok(())
+        }
+        Err(source) => Err(KernelError::Table { name, source }),
+    }
+}
+
+fn store32(table: &Mapped, index: usize, value: u32) -> Result<(), KernelError> {
+    let word = table.u32s().get(index).ok_or_else(|| table.outside(index))?;
+    word.store(value, Ordering::Release);
+    Ok(())
+}
+
+fn store64(table: &Mapped, index: usize, value: u64) -> Result<(), KernelError> {
+    let word = table.u64s().get(index).ok_or_else(|| table.outside(index))?;
+    word.store(value, Ordering::Release);
+    Ok(())
+}
+
+/// Writes a whole element, which no packet can reach yet, word by word.
+fn store_value<T: Pod>(table: &Mapped, index: u32, value: &T) -> Result<(), KernelError> {
+    let start = index as usize * (size_of::<T>() / 8);
+    for (offset, word) in
+        bytemuck::cast_slice::<T, u64>(std::slice::from_ref(value)).iter().enumerate()
+    {
+        store64(table, start + offset, *word)?;
+    }
+    Ok(())
+}
+
+/// Waits until every packet that was being judged has been: the kernel's global memory barrier
+/// is an RCU grace period, and programs run within RCU's read side.
+fn grace() -> Result<(), KernelError> {
+    // SAFETY: a system call without pointers.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(KernelError::Grace(io::Error::last_os_error())) }
+}

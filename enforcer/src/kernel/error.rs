@@ -1,0 +1,75 @@
+//! What can go wrong between the agent and the kernel.
+
+use std::io;
+
+/// An error of the kernel's side.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The agent was built before its programs were.
+    #[error(
+        "this binary was built without its eBPF programs: run `cargo xtask build-ebpf`, then build it again"
+    )]
+    NoObject,
+    /// The programs could not be loaded.
+    #[error(
+        "cannot load the eBPF programs: {0} (needed: Linux 5.10 or newer, CAP_BPF and CAP_NET_ADMIN)"
+    )]
+    Load(#[from] aya::EbpfError),
+    /// The object lacks a program.
+    #[error("the eBPF object has no program {0}: it belongs to another version")]
+    NoProgram(&'static str),
+    /// The object lacks a table, or it is of another kind.
+    #[error("the eBPF object has no table {0} of the expected kind: it belongs to another version")]
+    NoTable(&'static str),
+    /// A program was refused.
+    #[error("program {name}: {source}")]
+    Program {
+        /// Which one.
+        name: &'static str,
+        /// Why.
+        source: aya::programs::ProgramError,
+    },
+    /// A table could not be mapped into memory.
+    #[error("cannot map table {name}: {source}")]
+    Map {
+        /// Which one.
+        name: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A table operation failed.
+    #[error("table {name}: {source}")]
+    Table {
+        /// Which one.
+        name: &'static str,
+        /// Why.
+        source: aya::maps::MapError,
+    },
+    /// A write lies outside of its table.
+    #[error("a write at {index} is outside of table {name}")]
+    Outside {
+        /// Which table.
+        name: &'static str,
+        /// Where.
+        index: usize,
+    },
+    /// The kernel could not tell when all packets had passed.
+    #[error("cannot wait for packets in flight: {0}")]
+    Grace(io::Error),
+    /// A program could not be attached to an interface.
+    #[error("cannot attach to interface {interface}: {source}")]
+    Attach {
+        /// The interface's name.
+        interface: String,
+        /// Why.
+        source: aya::programs::ProgramError,
+    },
+    /// The interface could not get the qdisc that programs are attached to.
+    #[error("cannot add a clsact qdisc to interface {interface}: {source}")]
+    Qdisc {
+        /// The interface's name.
+        interface: String,
+        /// Why.
+        source: aya::programs::tc::TcError,
+    },
+}

@@ -1,0 +1,155 @@
+//! Loading the programs and their tables.
+
+use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use aya::programs::SchedClassifier;
+use aya::{Ebpf, EbpfLoader};
+use enforcer_ebpf::count::Counters;
+use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress};
+use enforcer_ebpf::event::Budget;
+use enforcer_ebpf::flow::{Flow4, Flow6, FlowState};
+use enforcer_ebpf::table::{self, Leaf6, Limits, Node6, PortSetBits, SLOTS};
+
+use super::KernelError;
+use super::clock::Clock;
+use super::mapped::Mapped;
+
+/// The programs, compiled by `cargo xtask build-ebpf` and embedded by the build script.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer-ebpf.o"));
+
+/// How the programs are loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Sizes of the tables.
+    pub limits: Limits,
+    /// The 15 adjacent bits of `skb->mark` that carry the sending endpoint.
+    pub mark_mask: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { limits: Limits::DEFAULT, mark_mask: 0xfffe_0000 }
+    }
+}
+
+/// The array tables, mapped into memory.
+#[derive(Debug)]
+pub(super) struct Arrays {
+    pub(super) trie4: Mapped,
+    pub(super) nodes6: Mapped,
+    pub(super) leaves6: Mapped,
+    pub(super) ports: Mapped,
+    pub(super) port_sets: Mapped,
+    pub(super) verdicts: Mapped,
+    pub(super) interfaces: Mapped,
+    pub(super) endpoints: Mapped,
+}
+
+/// The loaded programs and their tables. Dropping it detaches them.
+pub struct Kernel {
+    pub(super) ebpf: Ebpf,
+    pub(super) arrays: Arrays,
+    pub(super) extra_addresses: HashMap<MapData, ExtraAddress, u32>,
+    pub(super) flows4: HashMap<MapData, Flow4, FlowState>,
+    pub(super) flows6: HashMap<MapData, Flow6, FlowState>,
+    pub(super) counters: PerCpuArray<MapData, Counters>,
+    pub(super) budget: PerCpuArray<MapData, Budget>,
+}
+
+/// The programs that hooks and tests use.
+pub(super) const PROGRAMS: [&str; 4] = ["from_pod", "to_pod", "empty", "parse_only"];
+
+impl Kernel {
+    /// Loads the programs with empty tables; nothing is attached yet.
+    ///
+    /// # Errors
+    /// The kernel refuses them, or the agent was built without them.
+    pub fn load(settings: &Settings) -> Result<Self, KernelError> {
+        if OBJECT.is_empty() {
+            return Err(KernelError::NoObject);
+        }
+        let Settings { limits, mark_mask } = *settings;
+        let clock = Clock::of_this_kernel();
+        let mut ebpf = EbpfLoader::new()
+            .override_global("MARK_MASK", &mark_mask, true)
+            .override_global("MARK_SHIFT", &mark_mask.trailing_zeros(), true)
+            .override_global("CLOCK_SHIFT", &clock.shift, true)
+            .override_global("TCP_BUCKETS", &clock.tcp, true)
+            .override_global("UDP_BUCKETS", &clock.udp, true)
+            .override_global("OTHER_BUCKETS", &clock.other, true)
+            .map_max_entries(table::TRIE4, limits.trie4_blocks)
+            .map_max_entries(table::TRIE6_NODES, limits.trie6_nodes)
+            .map_max_entries(table::TRIE6_LEAVES, limits.trie6_leaves)
+            .map_max_entries(table::PORT_SETS, limits.port_sets)
+            .map_max_entries(table::VERDICTS, limits.verdict_blocks)
+            .map_max_entries(table::ENDPOINTS, limits.endpoints)
+            .map_max_entries(table::COUNTERS, limits.endpoints)
+            .map_max_entries(table::FLOWS4, limits.flows)
+            .map_max_entries(table::FLOWS6, limits.flows)
+            .load(OBJECT)?;
+        for name in PROGRAMS {
+            let program: &mut SchedClassifier = ebpf
+                .program_mut(name)
+                .ok_or(KernelError::NoProgram(name))?
+                .try_into()
+                .map_err(|source| KernelError::Program { name, source })?;
+            program.load().map_err(|source| KernelError::Program { name, source })?;
+        }
+        Self::with_tables(ebpf)
+    }
+
+    fn with_tables(mut ebpf: Ebpf) -> Result<Self, KernelError> {
+        let arrays = Arrays {
+            trie4: array(&mut ebpf, table::TRIE4, size_of::<[u32; SLOTS]>())?,
+            nodes6: array(&mut ebpf, table::TRIE6_NODES, size_of::<Node6>())?,
+            leaves6: array(&mut ebpf, table::TRIE6_LEAVES, size_of::<Leaf6>())?,
+            ports: array(&mut ebpf, table::PORTS, size_of::<table::PortTable>())?,
+            port_sets: array(&mut ebpf, table::PORT_SETS, size_of::<PortSetBits>())?,
+            verdicts: array(&mut ebpf, table::VERDICTS, size_of::<[u32; SLOTS]>())?,
+            interfaces: array(&mut ebpf, table::INTERFACES, size_of::<table::InterfaceTable>())?,
+            endpoints: array(&mut ebpf, table::ENDPOINTS, size_of::<Endpoint>())?,
+        };
+        Ok(Self {
+            arrays,
+            extra_addresses: typed(&mut ebpf, table::EXTRA_ADDRESSES)?,
+            flows4: typed(&mut ebpf, table::FLOWS4)?,
+            flows6: typed(&mut ebpf, table::FLOWS6)?,
+            counters: typed(&mut ebpf, table::COUNTERS)?,
+            budget: typed(&mut ebpf, table::BUDGET)?,
+            ebpf,
+        })
+    }
+
+    /// A program that [`Self::load`] has loaded.
+    pub(super) fn program(
+        &mut self,
+        name: &'static str,
+    ) -> Result<&mut SchedClassifier, KernelError> {
+        self.ebpf
+            .program_mut(name)
+            .ok_or(KernelError::NoProgram(name))?
+            .try_into()
+            .map_err(|source| KernelError::Program { name, source })
+    }
+
+    /// What the verifier had to look at for each program; `None` where the kernel doesn't tell.
+    pub fn verified_instructions(&self) -> Vec<(&'static str, Option<u32>)> {
+        PROGRAMS
+            .iter()
+            .map(|name| {
+                let program = self.ebpf.program(name).and_then(|it| it.info().ok());
+                (*name, program.and_then(|info| info.verified_instruction_count()))
+            })
+            .collect()
+    }
+}
+
+fn array(ebpf: &mut Ebpf, name: &'static str, size: usize) -> Result<Mapped, KernelError> {
+    match ebpf.take_map(name) {
+        Some(Map::Array(data)) => Mapped::new(name, data, size),
+        _ => Err(KernelError::NoTable(name)),
+    }
+}
+
+fn typed<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, KernelError> {
+    ebpf.take_map(name).and_then(|map| T::try_from(map).ok()).ok_or(KernelError::NoTable(name))
+}

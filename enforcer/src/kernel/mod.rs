@@ -1,0 +1,18 @@
+//! The kernel's side: loading, attaching, writing tables, reading counters and events.
+//!
+//! The only place of the agent that speaks BPF, and the only one with `unsafe`.
+
+mod apply;
+mod attach;
+mod clock;
+mod error;
+mod load;
+mod mapped;
+mod read;
+mod run;
+
+pub use attach::Hooks;
+pub use error::KernelError;
+pub use load::{Kernel, Settings};
+pub use read::DropReader;
+pub use run::{Run, RunInput, RunProgram};

@@ -1,0 +1,71 @@
+//! Reading counters and drop events.
+
+use aya::maps::{MapData, RingBuf};
+use enforcer_ebpf::count::{Count, Counters};
+use enforcer_ebpf::event::Event;
+use enforcer_ebpf::table;
+
+use super::{Kernel, KernelError};
+
+/// The ring buffer of drop events. It never wakes its reader: look now and then.
+pub struct DropReader(RingBuf<MapData>);
+
+impl DropReader {
+    /// The oldest event that was not read yet.
+    pub fn take(&mut self) -> Option<Event> {
+        loop {
+            let item = self.0.next()?;
+            // A record of another size can only be another version's: not ours to read.
+            if let Ok(event) = bytemuck::try_pod_read_unaligned(&item) {
+                return Some(event);
+            }
+        }
+    }
+}
+
+impl Kernel {
+    /// Takes the ring buffer of drop events; once.
+    ///
+    /// # Errors
+    /// It was taken before, or the object lacks it.
+    pub fn take_drops(&mut self) -> Result<DropReader, KernelError> {
+        self.ebpf
+            .take_map(table::EVENTS)
+            .and_then(|map| RingBuf::try_from(map).ok())
+            .map(DropReader)
+            .ok_or(KernelError::NoTable(table::EVENTS))
+    }
+
+    /// The counters of an endpoint, summed over the CPUs.
+    ///
+    /// # Errors
+    /// There is no such endpoint id.
+    pub fn counters(&self, id: u32) -> Result<Counters, KernelError> {
+        let values = self
+            .counters
+            .get(&id, 0)
+            .map_err(|source| KernelError::Table { name: table::COUNTERS, source })?;
+        Ok(values.iter().fold(Counters::default(), sum))
+    }
+
+    /// Drop events that were not sent, since the programs were loaded.
+    ///
+    /// # Errors
+    /// The table can't be read.
+    pub fn lost_events(&self) -> Result<u64, KernelError> {
+        let values = self
+            .budget
+            .get(&0, 0)
+            .map_err(|source| KernelError::Table { name: table::BUDGET, source })?;
+        Ok(values.iter().map(|budget| u64::from(budget.lost)).sum())
+    }
+}
+
+fn sum(mut total: Counters, one: &Counters) -> Counters {
+    let pairs = total.counts.as_flattened_mut().iter_mut().zip(one.counts.as_flattened());
+    for (Count { packets, bytes }, more) in pairs {
+        *packets += more.packets;
+        *bytes += more.bytes;
+    }
+    total
+}

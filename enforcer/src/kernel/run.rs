@@ -1,0 +1,111 @@
+//! Running the loaded programs on packets of one's own (`BPF_PROG_TEST_RUN`): for the kernel
+//! tests and the benchmark.
+
+use std::time::Duration;
+
+use aya::programs::{TestRun, TestRunOptions};
+use bytemuck::{Pod, Zeroable};
+
+use super::{Kernel, KernelError};
+
+/// Which program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RunProgram {
+    /// Packets from a pod.
+    FromPod,
+    /// Packets to a pod.
+    ToPod,
+    /// Does nothing.
+    Empty,
+    /// Only reads the packet.
+    ParseOnly,
+}
+
+impl RunProgram {
+    /// Its name in the object.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FromPod => "from_pod",
+            Self::ToPod => "to_pod",
+            Self::Empty => "empty",
+            Self::ParseOnly => "parse_only",
+        }
+    }
+}
+
+/// A packet, and where it is seen.
+#[derive(Debug, Clone, Copy)]
+pub struct RunInput<'a> {
+    /// The frame from its link-layer header on, at least 14 bytes.
+    pub frame: &'a [u8],
+    /// The interface that the program believes to be attached to; it must exist in the calling
+    /// thread's network namespace.
+    pub ifindex: u32,
+    /// The interface that it came in by; 0: the node itself sent it.
+    pub ingress_ifindex: u32,
+    /// `skb->mark`
+    pub mark: u32,
+    /// How often to run it.
+    pub repeat: u32,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Whether the packet may go on.
+    pub passes: bool,
+    /// `skb->mark` afterwards.
+    pub mark: u32,
+    /// The mean of one run.
+    pub duration: Duration,
+}
+
+/// The beginning of `struct __sk_buff`; the kernel refuses values in fields that it doesn't take.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
+struct Context {
+    len: u32,
+    pkt_type: u32,
+    mark: u32,
+    queue_mapping: u32,
+    protocol: u32,
+    vlan_present: u32,
+    vlan_tci: u32,
+    vlan_proto: u32,
+    priority: u32,
+    ingress_ifindex: u32,
+    ifindex: u32,
+}
+
+/// What the programs return for a packet that goes on (TC_ACT_UNSPEC).
+const NEXT: u32 = u32::MAX;
+
+impl Kernel {
+    /// Runs a program on a packet.
+    ///
+    /// # Errors
+    /// The kernel refuses the packet (shorter than a link-layer header) or the interface.
+    pub fn run(&mut self, program: RunProgram, input: &RunInput<'_>) -> Result<Run, KernelError> {
+        let name = program.name();
+        let context = Context {
+            mark: input.mark,
+            ingress_ifindex: input.ingress_ifindex,
+            ifindex: input.ifindex,
+            ..Context::default()
+        };
+        // The kernel writes all of its context, which grows with its versions.
+        let mut after = [0; 512];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(input.frame);
+        options.ctx_in = Some(bytemuck::bytes_of(&context));
+        options.ctx_out = Some(&mut after);
+        options.repeat = input.repeat;
+        let result = self
+            .program(name)?
+            .test_run(options)
+            .map_err(|source| KernelError::Program { name, source })?;
+        let after: Context = bytemuck::pod_read_unaligned(&after[..size_of::<Context>()]);
+        Ok(Run { passes: result.return_value == NEXT, mark: after.mark, duration: result.duration })
+    }
+}

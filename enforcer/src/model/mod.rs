@@ -1,0 +1,21 @@
+//! The cluster as the domain sees it: pods, namespaces, policies, services.
+//!
+//! Plain data, free of Kubernetes types, I/O and clocks. Sources (manifests, the API server)
+//! produce it, [`crate::policy`] reads it.
+
+mod cluster;
+mod pod;
+mod policy;
+mod selector;
+mod service;
+mod traffic;
+
+pub use cluster::{Change, Cluster};
+pub use pod::{ContainerPort, Namespace, Pod, PodId};
+pub use policy::{Block, Peer, Policy, PolicyId, PortRange, PortRule, PortSpec, Protocol, Rule};
+pub use selector::{Labels, Requirement, Selector};
+pub use service::{Service, ServiceId, ServicePort, TargetPort};
+pub use traffic::Traffic;
+
+/// The label that every namespace carries with its own name (semantics R3).
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";

@@ -1,0 +1,146 @@
+//! Network policies as the domain sees them: defaults applied, selectors parsed.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use ipnet::IpNet;
+
+use super::Selector;
+
+/// A protocol with ports (semantics R8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP, the default.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl Protocol {
+    /// All of them, in the order of the port table.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
+    /// The IP protocol number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
+
+    /// The name as Kubernetes writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A policy's namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PolicyId {
+    /// `metadata.namespace`
+    pub namespace: String,
+    /// `metadata.name`
+    pub name: String,
+}
+
+impl PolicyId {
+    /// The policy `name` of `namespace`.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for PolicyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Ports `first` to `last`, both included (semantics R7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortRange {
+    /// The lowest port.
+    pub first: u16,
+    /// The highest port; not below `first`.
+    pub last: u16,
+}
+
+/// Which ports of a protocol (semantics R7).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PortSpec {
+    /// Every port.
+    All,
+    /// One port or a range.
+    Range(PortRange),
+    /// The container port of that name on the receiving pod.
+    Named(String),
+}
+
+/// One entry of a rule's `ports`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortRule {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The ports.
+    pub port: PortSpec,
+}
+
+/// An `ipBlock` (semantics R5, R6): host bits masked, exceptions outside of the block left out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Block {
+    /// `ipBlock.cidr`
+    pub cidr: IpNet,
+    /// `ipBlock.except`
+    pub except: BTreeSet<IpNet>,
+}
+
+/// One entry of a rule's `from` or `to` (semantics R2).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Peer {
+    /// Pods by labels.
+    Pods {
+        /// Namespaces by labels; `None`: the policy's own namespace.
+        namespaces: Option<Selector>,
+        /// Pods by labels; an absent `podSelector` is a selector that matches all.
+        pods: Selector,
+    },
+    /// Addresses.
+    Block(Block),
+}
+
+/// One entry of `ingress` or `egress`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Rule {
+    /// Empty: every peer (semantics R1).
+    pub peers: Vec<Peer>,
+    /// Empty: every port of every protocol (semantics R1).
+    pub ports: Vec<PortRule>,
+}
+
+/// A network policy with its defaults applied (semantics S3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Namespace and name.
+    pub id: PolicyId,
+    /// Which pods of its namespace it selects (semantics S2).
+    pub subjects: Selector,
+    /// What may come in; `None`: the policy does not isolate for ingress.
+    pub ingress: Option<Vec<Rule>>,
+    /// What may go out; `None`: the policy does not isolate for egress.
+    pub egress: Option<Vec<Rule>>,
+}

@@ -1,0 +1,207 @@
+//! Reading the netlink messages, as far as they matter here.
+//!
+//! Only the few attributes that are needed are read, so that a kernel that sends something new
+//! in another attribute can't hide an interface.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{
+    DecodeError, NetlinkBuffer, NlasIterator, parse_i32, parse_ip, parse_string, parse_u32,
+};
+
+/// Length of `struct ifinfomsg`.
+const LINK_HEADER: usize = 16;
+/// Length of `struct ifaddrmsg`.
+const ADDRESS_HEADER: usize = 8;
+/// Length of `struct rtgenmsg`, padded.
+const NAMESPACE_HEADER: usize = 4;
+/// `NETNSA_NSID` of linux/net_namespace.h.
+const NETNSA_NSID: u16 = 1;
+
+/// The other end of a veth pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// Its index in its namespace.
+    pub(super) ifindex: u32,
+    /// The namespace's id; negative if it has none (it is being destroyed).
+    pub(super) namespace: i32,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) ifindex: u32,
+    pub(super) name: String,
+    /// For veths whose other end is in another namespace.
+    pub(super) peer: Option<Peer>,
+}
+
+/// An address of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) ifindex: u32,
+    pub(super) address: IpAddr,
+    /// Whether its scope is global (`RT_SCOPE_UNIVERSE`).
+    pub(super) global: bool,
+}
+
+/// One message of a datagram.
+pub(super) struct Message<'a> {
+    pub(super) kind: u16,
+    pub(super) flags: u16,
+    pub(super) sequence: u32,
+    pub(super) payload: &'a [u8],
+}
+
+/// Splits a datagram into its messages.
+pub(super) fn messages(datagram: &[u8]) -> Result<Vec<Message<'_>>, DecodeError> {
+    let mut messages = Vec::new();
+    let mut rest = datagram;
+    while !rest.is_empty() {
+        let message = NetlinkBuffer::new_checked(rest)?;
+        messages.push(Message {
+            kind: message.message_type(),
+            flags: message.flags(),
+            sequence: message.sequence_number(),
+            payload: message.payload(),
+        });
+        let length = usize::try_from(message.length()).unwrap_or(rest.len());
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(messages)
+}
+
+/// Reads `RTM_NEWLINK`.
+pub(super) fn link(payload: &[u8]) -> Result<Link, DecodeError> {
+    let ifindex = parse_u32(field(payload, 4, 4)?)?;
+    let (mut name, mut is_veth) = (String::new(), false);
+    let (mut peer, mut namespace) = (None, None);
+    for attribute in attributes(payload, LINK_HEADER)? {
+        let attribute = attribute?;
+        match attribute.kind() {
+            libc::IFLA_IFNAME => name = parse_string(attribute.value())?,
+            libc::IFLA_LINK => peer = Some(parse_u32(attribute.value())?),
+            libc::IFLA_LINK_NETNSID => namespace = Some(parse_i32(attribute.value())?),
+            libc::IFLA_LINKINFO => {
+                is_veth = link_kind(attribute.value())?.as_deref() == Some("veth");
+            }
+            _ => {}
+        }
+    }
+    let peer = peer.zip(namespace).filter(|_| is_veth);
+    let peer = peer.map(|(ifindex, namespace)| Peer { ifindex, namespace });
+    Ok(Link { ifindex, name, peer })
+}
+
+fn link_kind(info: &[u8]) -> Result<Option<String>, DecodeError> {
+    for attribute in NlasIterator::new(info) {
+        let attribute = attribute?;
+        if attribute.kind() == libc::IFLA_INFO_KIND {
+            return parse_string(attribute.value()).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Reads `RTM_NEWADDR`; `None` if it carries no unicast address.
+pub(super) fn address(payload: &[u8]) -> Result<Option<Address>, DecodeError> {
+    let ifindex = parse_u32(field(payload, 4, 4)?)?;
+    let global = field(payload, 3, 1)? == [libc::RT_SCOPE_UNIVERSE];
+    let (mut local, mut address) = (None, None);
+    for attribute in attributes(payload, ADDRESS_HEADER)? {
+        let attribute = attribute?;
+        match attribute.kind() {
+            // On a point-to-point link IFA_ADDRESS is the other end's address.
+            libc::IFA_LOCAL => local = Some(parse_ip(attribute.value())?),
+            libc::IFA_ADDRESS => address = Some(parse_ip(attribute.value())?),
+            _ => {}
+        }
+    }
+    Ok(local.or(address).map(|address| Address { ifindex, address, global }))
+}
+
+/// The id that `RTM_NEWNSID` or `RTM_DELNSID` is about.
+pub(super) fn namespace_id(payload: &[u8]) -> Result<Option<i32>, DecodeError> {
+    for attribute in attributes(payload, NAMESPACE_HEADER)? {
+        let attribute = attribute?;
+        if attribute.kind() == NETNSA_NSID {
+            return parse_i32(attribute.value()).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn attributes(payload: &[u8], header: usize) -> Result<NlasIterator<&[u8]>, DecodeError> {
+    payload.get(header..).map(NlasIterator::new).ok_or_else(|| too_short(payload))
+}
+
+fn field(payload: &[u8], offset: usize, length: usize) -> Result<&[u8], DecodeError> {
+    payload.get(offset..offset + length).ok_or_else(|| too_short(payload))
+}
+
+fn too_short(payload: &[u8]) -> DecodeError {
+    DecodeError::from(format!("message of {} bytes is too short", payload.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::Emitable;
+    use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+    use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+
+    use super::*;
+
+    fn bytes(message: &impl Emitable) -> Vec<u8> {
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        bytes
+    }
+
+    fn veth(attributes: &[LinkAttribute]) -> Vec<u8> {
+        let mut message = LinkMessage::default();
+        message.header.index = 12;
+        message.attributes.push(LinkAttribute::IfName("v".to_owned()));
+        message.attributes.extend_from_slice(attributes);
+        bytes(&message)
+    }
+
+    fn kind(kind: InfoKind) -> LinkAttribute {
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)])
+    }
+
+    #[test]
+    fn only_veths_to_another_namespace_have_a_peer() {
+        let away = [LinkAttribute::Link(4), LinkAttribute::LinkNetNsId(3)];
+        let all = [&away[..], &[kind(InfoKind::Veth)]].concat();
+        let found = link(&veth(&all)).unwrap();
+        assert_eq!((found.ifindex, found.name.as_str()), (12, "v"));
+        assert_eq!(found.peer, Some(Peer { ifindex: 4, namespace: 3 }));
+        let other = [&away[..], &[kind(InfoKind::MacVlan)]].concat();
+        assert_eq!(link(&veth(&other)).unwrap().peer, None);
+        let near = [LinkAttribute::Link(4), kind(InfoKind::Veth)];
+        assert_eq!(link(&veth(&near)).unwrap().peer, None);
+    }
+
+    #[test]
+    fn the_own_address_of_a_point_to_point_link_counts() {
+        let mut message = AddressMessage::default();
+        message.header.index = 5;
+        message.attributes.push(AddressAttribute::Address([192, 0, 2, 9].into()));
+        message.attributes.push(AddressAttribute::Local([10, 0, 0, 1].into()));
+        let found = address(&bytes(&message)).unwrap().unwrap();
+        assert_eq!(found, Address { ifindex: 5, address: [10, 0, 0, 1].into(), global: true });
+        message.header.scope = AddressScope::Link;
+        assert!(!address(&bytes(&message)).unwrap().unwrap().global);
+    }
+
+    #[test]
+    fn truncated_messages_are_errors_or_lack_attributes_but_never_panic() {
+        let whole = veth(&[LinkAttribute::Link(4), LinkAttribute::LinkNetNsId(3)]);
+        for end in 0..whole.len() {
+            let part = &whole[..end];
+            assert!(end >= LINK_HEADER || link(part).is_err());
+            let _ = (link(part), address(part), namespace_id(part), messages(part).is_ok());
+        }
+        assert!(messages(&[7; 40]).is_err());
+    }
+}

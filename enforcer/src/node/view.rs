@@ -1,0 +1,95 @@
+//! What is known of the node, kept as cheaply as events allow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::events::Stale;
+use super::message::{Link, Peer};
+use super::requests::Requests;
+use super::{NodeError, PodInterface, Snapshot};
+
+/// The global-scope addresses of a namespace by interface index.
+type Addresses = BTreeMap<u32, BTreeSet<IpAddr>>;
+
+/// The node, looked at again and again.
+pub(super) struct View {
+    requests: Requests,
+    /// By namespace id; only namespaces that a veth of this one leads to.
+    namespaces: BTreeMap<i32, Addresses>,
+}
+
+impl View {
+    /// A view from the network namespace of the calling thread.
+    pub(super) fn open() -> Result<Self, NodeError> {
+        Ok(Self { requests: Requests::open()?, namespaces: BTreeMap::new() })
+    }
+
+    /// Looks at this namespace, and at those others that are new or stale. After an error
+    /// everything is stale.
+    pub(super) fn refresh(&mut self, stale: &Stale) -> Result<Snapshot, NodeError> {
+        if stale.all {
+            self.namespaces.clear();
+        }
+        self.namespaces.retain(|id, _| !stale.namespaces.contains(id));
+        let links = self.requests.links()?;
+        self.look_inside(&links)?;
+        let mut snapshot = Snapshot::default();
+        for link in links {
+            if let Some(peer) = link.peer {
+                self.enter(&mut snapshot, link, peer);
+            }
+        }
+        let own = self.requests.addresses(None)?;
+        snapshot.node_addresses = own.into_iter().map(|it| it.address).collect();
+        Ok(snapshot)
+    }
+
+    /// Remembers the addresses of exactly the namespaces that `links` lead to.
+    fn look_inside(&mut self, links: &[Link]) -> Result<(), NodeError> {
+        let peers = links.iter().filter_map(|link| link.peer);
+        // A namespace without an id is being destroyed.
+        let ids: BTreeSet<i32> = peers.map(|it| it.namespace).filter(|id| *id >= 0).collect();
+        self.namespaces.retain(|id, _| ids.contains(id));
+        for id in ids {
+            if !self.namespaces.contains_key(&id) {
+                let addresses = self.addresses(id)?;
+                self.namespaces.insert(id, addresses);
+            }
+        }
+        Ok(())
+    }
+
+    fn addresses(&mut self, id: i32) -> Result<Addresses, NodeError> {
+        let mut addresses = Addresses::new();
+        match self.requests.addresses(Some(id)) {
+            Ok(list) => {
+                for it in list.into_iter().filter(|it| it.global) {
+                    addresses.entry(it.ifindex).or_default().insert(it.address);
+                }
+            }
+            // It vanished since the interfaces were listed; an event will say so.
+            Err(NodeError::Request { source, .. }) if means_gone(&source) => {
+                tracing::debug!(namespace = id, "network namespace is gone: {source}");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(addresses)
+    }
+
+    fn enter(&self, snapshot: &mut Snapshot, link: Link, peer: Peer) {
+        let Link { ifindex, name, .. } = link;
+        let inside = self.namespaces.get(&peer.namespace);
+        let Some(addresses) = inside.and_then(|it| it.get(&peer.ifindex)).cloned() else {
+            snapshot.unaddressed.insert(ifindex, name);
+            return;
+        };
+        let Peer { ifindex: peer_ifindex, namespace } = peer;
+        let interface = PodInterface { ifindex, name, addresses, peer_ifindex, namespace };
+        snapshot.interfaces.insert(ifindex, interface);
+    }
+}
+
+/// Whether this is the kernel's answer to an id that names no namespace (any more).
+fn means_gone(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENODEV | libc::ENOENT))
+}

@@ -1,0 +1,203 @@
+//! Drop events made readable.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use enforcer_ebpf::classify::port_protocol;
+use enforcer_ebpf::count::{Direction, Reason};
+use enforcer_ebpf::event::Event;
+use enforcer_ebpf::table::Address6;
+use serde::{Deserialize, Serialize};
+
+use crate::model::PodId;
+
+/// IP protocol numbers (IANA) that matter here beside those with ports.
+const ICMP: u8 = 1;
+const ICMP6: u8 = 58;
+
+/// What came out of the ring buffer is no event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a drop event has {expected} bytes, not {found}", expected = size_of::<Event>())]
+pub struct TruncatedEvent {
+    /// How many bytes there are.
+    pub found: usize,
+}
+
+/// Reads an event; bytes beyond it are ignored, as the ring buffer may pad.
+///
+/// # Errors
+/// If there are too few bytes.
+pub fn read_event(bytes: &[u8]) -> Result<Event, TruncatedEvent> {
+    let event = bytes.get(..size_of::<Event>()).ok_or(TruncatedEvent { found: bytes.len() })?;
+    Ok(bytemuck::pod_read_unaligned(event))
+}
+
+/// Who has which address and endpoint id.
+#[derive(Debug, Clone, Copy)]
+pub struct Names<'a> {
+    /// Pods by address.
+    pub addresses: &'a BTreeMap<IpAddr, PodId>,
+    /// Pods of this node by endpoint id.
+    pub endpoints: &'a BTreeMap<u32, PodId>,
+}
+
+/// One end of a dropped packet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Its address.
+    pub address: IpAddr,
+    /// The pod that has the address, as `namespace/name`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pod: Option<String>,
+    /// The port, for protocols that have ports and where the port could be read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub port: Option<u16>,
+}
+
+/// A dropped packet, as people and scripts see it. `Display` gives one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropRecord {
+    /// Where it came from; absent for frames that are not IP.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source: Option<End>,
+    /// Where it was to go; absent for frames that are not IP.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub destination: Option<End>,
+    /// The protocol's name, or `protocol N`.
+    pub protocol: String,
+    /// ICMP type and code.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub icmp: Option<(u8, u8)>,
+    /// The pod whose policy dropped it, as `namespace/name`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pod: Option<String>,
+    /// The host side of that pod's interface.
+    pub ifindex: u32,
+    /// `ingress` or `egress`, from that pod's point of view.
+    pub direction: String,
+    /// A name of [`Reason`], or `reason N`.
+    pub reason: String,
+    /// The packet's length in bytes, the link-layer header included.
+    pub length: u32,
+}
+
+impl DropRecord {
+    /// The record of an event.
+    #[must_use]
+    pub fn new(event: &Event, names: Names<'_>) -> Self {
+        let (source, destination) = ends(event, names);
+        let reason = Reason::from_number(event.reason.into());
+        let [kind, code] = event.destination_port.to_be_bytes();
+        Self {
+            source,
+            destination,
+            protocol: protocol(event),
+            icmp: is_icmp(event).then_some((kind, code)),
+            pod: names.endpoints.get(&event.endpoint).map(ToString::to_string),
+            ifindex: event.ifindex,
+            direction: direction(event.direction),
+            reason: reason.map_or(format!("reason {}", event.reason), |it| it.name().to_owned()),
+            length: event.length,
+        }
+    }
+}
+
+fn ends(event: &Event, names: Names<'_>) -> (Option<End>, Option<End>) {
+    // A fragment or a malformed packet may have no ports to read.
+    let ported = port_protocol(event.protocol).is_some();
+    let readable = ported && (event.source_port, event.destination_port) != (0, 0);
+    let end = |address: &Address6, port: u16| {
+        let address = ip(address, event.version)?;
+        let pod = names.addresses.get(&address).map(ToString::to_string);
+        Some(End { address, pod, port: readable.then_some(port) })
+    };
+    (end(&event.source, event.source_port), end(&event.destination, event.destination_port))
+}
+
+fn ip(address: &Address6, version: u8) -> Option<IpAddr> {
+    let [high, low] = *address;
+    let address = Ipv6Addr::from_bits((u128::from(high) << 64) | u128::from(low));
+    match version {
+        4 => address.to_ipv4_mapped().map(IpAddr::V4),
+        6 => Some(IpAddr::V6(address)),
+        _ => None,
+    }
+}
+
+fn is_icmp(event: &Event) -> bool {
+    matches!((event.version, event.protocol), (4, ICMP) | (6, ICMP6))
+}
+
+fn direction(number: u8) -> String {
+    let known = Direction::ALL.into_iter().find(|it| *it as u32 == u32::from(number));
+    known.map_or_else(|| format!("direction {number}"), |it| it.name().to_owned())
+}
+
+/// Names by IANA's list of protocol numbers.
+fn protocol(event: &Event) -> String {
+    if event.version == 0 {
+        return "non-IP frame".to_owned();
+    }
+    let name = match event.protocol {
+        ICMP => "ICMP",
+        2 => "IGMP",
+        4 => "IPIP",
+        6 => "TCP",
+        17 => "UDP",
+        41 => "IPv6-in-IP",
+        47 => "GRE",
+        50 => "ESP",
+        51 => "AH",
+        ICMP6 => "ICMPv6",
+        132 => "SCTP",
+        number => return format!("protocol {number}"),
+    };
+    name.to_owned()
+}
+
+/// Why, in words, by the reason's name.
+fn explain(reason: &str) -> &str {
+    let known = Reason::ALL.into_iter().find(|it| it.name() == reason);
+    match known {
+        Some(Reason::Denied) => "no rule allows it",
+        Some(Reason::Malformed) => "its headers can't be read",
+        Some(Reason::SpoofedSource) => "its source is none of the pod's addresses",
+        Some(Reason::Fragment) => "its first fragment was not seen",
+        Some(Reason::NotIp) => "it is neither IP nor the link's own traffic",
+        Some(Reason::Unrepresented) => "the pod's policy does not fit the tables",
+        _ => reason,
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(pod) = &self.pod {
+            write!(f, "{pod} ")?;
+        }
+        match self.port {
+            Some(port) => SocketAddr::new(self.address, port).fmt(f),
+            None => self.address.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for DropRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(source), Some(destination)) = (&self.source, &self.destination) {
+            write!(f, "{source} → {destination} ")?;
+        }
+        f.write_str(&self.protocol)?;
+        if let Some((kind, code)) = self.icmp {
+            write!(f, " type {kind} code {code}")?;
+        }
+        match &self.pod {
+            Some(pod) => write!(f, " dropped at {pod}")?,
+            None => write!(f, " dropped at interface {}", self.ifindex)?,
+        }
+        write!(f, " {}: {}", self.direction, explain(&self.reason))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! A report with something of everything.
+
+use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
+
+use super::{Endpoint, Interface, Isolation, Report, TableUse};
+use crate::model::PodId;
+
+fn interface(ifindex: u32, name: &str, addresses: &[&str]) -> Interface {
+    let addresses = addresses.iter().map(|it| it.parse().unwrap()).collect();
+    Interface { ifindex, name: name.to_owned(), addresses }
+}
+
+fn counters(counts: &[(Direction, Reason, u64, u64)]) -> Counters {
+    let mut counters = Counters::default();
+    for &(direction, reason, packets, bytes) in counts {
+        counters.counts[direction as usize][reason as usize] = Count { packets, bytes };
+    }
+    counters
+}
+
+pub(super) fn report() -> Report {
+    use Direction::{Egress, Ingress};
+    let pod1 = Endpoint {
+        pod: PodId::new("hello", "pod1"),
+        interface: interface(12, "veth1", &["10.1.0.4", "fd00::4"]),
+        ingress: Isolation::Isolated,
+        egress: Isolation::NotIsolated,
+        counters: counters(&[
+            (Ingress, Reason::Policy, 10, 900),
+            (Ingress, Reason::Denied, 5, 370),
+            (Egress, Reason::NotIsolated, 8, 600),
+            (Egress, Reason::SpoofedSource, 1, 60),
+        ]),
+    };
+    let pod2 = Endpoint {
+        pod: PodId::new("hello", "pod2"),
+        interface: interface(14, "veth2", &["10.1.0.5"]),
+        ingress: Isolation::NotIsolated,
+        egress: Isolation::Closed,
+        counters: Counters::default(),
+    };
+    let pod3 = Endpoint {
+        pod: PodId::new("other", "pod3"),
+        interface: interface(16, "veth3", &["10.1.0.6"]),
+        ingress: Isolation::NotIsolated,
+        egress: Isolation::NotIsolated,
+        counters: Counters::default(),
+    };
+    let claimants = vec![PodId::new("hello", "new"), PodId::new("hello", "old")];
+    Report {
+        endpoints: vec![pod1, pod2, pod3],
+        unknown: vec![interface(18, "veth4", &["10.1.0.7"])],
+        ambiguous: vec![(interface(20, "veth5", &["10.1.0.8"]), claimants)],
+        unrepresented: vec![(PodId::new("hello", "pod2"), "egress needs more verdicts".to_owned())],
+        tables: vec![TableUse { table: "TRIE4".to_owned(), used: 300, limit: 8_192 }],
+        lost_events: 3,
+        policies: 4,
+        pods: 9,
+        namespaces: 2,
+        manifest_errors: vec!["policy.yaml:3:7: spec.ingres: no such field".to_owned()],
+    }
+}

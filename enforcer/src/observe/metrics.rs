@@ -1,0 +1,265 @@
+//! Metrics in OpenMetrics text.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use enforcer_ebpf::ABI_VERSION;
+use enforcer_ebpf::count::{Count, Direction, Reason};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabel, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Endpoint, Isolation, Report};
+use crate::model::PodId;
+
+/// What every metric's name begins with.
+const PREFIX: &str = "enforcer";
+
+/// Metrics that build up over time; all others are read off a [`Report`].
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    programming: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Metrics of an agent that has done nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let abi = ABI_VERSION.to_string();
+        let build = [("version", env!("CARGO_PKG_VERSION").to_owned()), ("abi", abi)];
+        registry.register("build", "The agent's version and its tables' layout", Info::new(build));
+        // Half a millisecond to 16 seconds.
+        let programming = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        registry.register_with_unit(
+            "programming_duration",
+            "From a change of pods, namespaces or policies to the last write of its effect",
+            Unit::Seconds,
+            programming.clone(),
+        );
+        Self { registry, programming }
+    }
+
+    /// Notes how long it took from a change until the kernel's tables had it.
+    pub fn programmed(&self, duration: Duration) {
+        self.programming.observe(duration.as_secs_f64());
+    }
+
+    /// All metrics as OpenMetrics text. Series of pods that `report` lacks end.
+    #[must_use]
+    pub fn text(&self, report: Report) -> String {
+        let mut current = Registry::with_prefix(PREFIX);
+        current.register_collector(Box::new(Current(report)));
+        let mut text = String::new();
+        let written = encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, &current))
+            .and_then(|()| encode_eof(&mut text));
+        debug_assert!(written.is_ok(), "writing to a string does not fail");
+        text
+    }
+}
+
+/// The metrics that a report has.
+#[derive(Debug)]
+struct Current(Report);
+
+impl Collector for Current {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        traffic(&mut encoder, &self.0.endpoints)?;
+        endpoints(&mut encoder, &self.0)?;
+        tables(&mut encoder, &self.0)?;
+        let lost =
+            "Drop events that were not sent, because too many came at once; all are counted.";
+        let counter = MetricType::Counter;
+        let mut family = encoder.encode_descriptor("events_lost", lost, None, counter)?;
+        family.encode_counter::<NoLabelSet, u64, u64>(&self.0.lost_events, None)?;
+        known(&mut encoder, &self.0)
+    }
+}
+
+/// Counts of pods; a pod may have several interfaces.
+type Traffic<'a> = BTreeMap<(&'a PodId, Direction, Reason), Count>;
+
+fn sum(endpoints: &[Endpoint]) -> Traffic<'_> {
+    let mut traffic = Traffic::new();
+    for endpoint in endpoints {
+        for (direction, reason, count) in endpoint.counts() {
+            // Most of the combinations never occur. Refusals of an isolated pod begin at zero, so
+            // that an alert on their rate sees the first one.
+            let isolated = endpoint.isolation(direction) != Isolation::NotIsolated;
+            if count.packets > 0 || (isolated && reason == Reason::Denied) {
+                let total = traffic.entry((&endpoint.pod, direction, reason)).or_default();
+                total.packets += count.packets;
+                total.bytes += count.bytes;
+            }
+        }
+    }
+    traffic
+}
+
+fn traffic(encoder: &mut DescriptorEncoder<'_>, endpoints: &[Endpoint]) -> fmt::Result {
+    let traffic = sum(endpoints);
+    let counter = MetricType::Counter;
+    let help = "Packets dropped, by pod, direction seen from the pod, and reason.";
+    let mut family = encoder.encode_descriptor("drops", help, None, counter)?;
+    for ((pod, direction, reason), count) in &traffic {
+        if reason.is_drop() {
+            let labels = pod_labels(pod, *direction, *reason);
+            put_counter(&mut family, &labels, count.packets)?;
+        }
+    }
+    let help = "Packets judged, allowed and dropped alike.";
+    let mut family = encoder.encode_descriptor("packets", help, None, counter)?;
+    for ((pod, direction, reason), count) in &traffic {
+        put_counter(&mut family, &judged_labels(pod, *direction, *reason), count.packets)?;
+    }
+    let help = "Bytes of the packets judged, link-layer headers included.";
+    let mut family = encoder.encode_descriptor("bytes", help, None, counter)?;
+    for ((pod, direction, reason), count) in &traffic {
+        put_counter(&mut family, &judged_labels(pod, *direction, *reason), count.bytes)?;
+    }
+    Ok(())
+}
+
+type Label<'a> = (&'static str, &'a str);
+
+fn pod_labels(pod: &PodId, direction: Direction, reason: Reason) -> [Label<'_>; 4] {
+    [
+        ("namespace", &pod.namespace),
+        ("pod", &pod.name),
+        ("direction", direction.name()),
+        ("reason", reason.name()),
+    ]
+}
+
+fn judged_labels(pod: &PodId, direction: Direction, reason: Reason) -> [Label<'_>; 5] {
+    let [namespace, name, direction, because] = pod_labels(pod, direction, reason);
+    let verdict = if reason.is_drop() { "drop" } else { "allow" };
+    [namespace, name, direction, ("verdict", verdict), because]
+}
+
+fn endpoints(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    let count = |wanted: &dyn Fn(&&Endpoint) -> bool| {
+        number(report.endpoints.iter().filter(wanted).count())
+    };
+    let states = [
+        ("ingress-isolated", count(&|it| it.ingress != Isolation::NotIsolated)),
+        ("egress-isolated", count(&|it| it.egress != Isolation::NotIsolated)),
+        ("unrestricted", count(&|it| isolations(it) == [Isolation::NotIsolated; 2])),
+        ("unrepresented", count(&|it| isolations(it).contains(&Isolation::Closed))),
+        ("unknown", number(report.unknown.len())),
+        ("ambiguous", number(report.ambiguous.len())),
+    ];
+    let help = "Pod interfaces of this node by state; an interface may be in several: isolated by \
+                policy in a direction, in none (unrestricted), closed because its policy does not \
+                fit the tables (unrepresented), without a known pod (unknown), claimed by several \
+                pods (ambiguous).";
+    let mut family = encoder.encode_descriptor("endpoints", help, None, MetricType::Gauge)?;
+    states
+        .iter()
+        .try_for_each(|(state, value)| put_gauge(&mut family, &[("state", *state)], *value))
+}
+
+fn isolations(endpoint: &Endpoint) -> [Isolation; 2] {
+    [endpoint.ingress, endpoint.egress]
+}
+
+fn tables(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    let help = "Elements of a table in use.";
+    let mut family = encoder.encode_descriptor("table_entries", help, None, MetricType::Gauge)?;
+    for table in &report.tables {
+        put_gauge(&mut family, &[("table", &*table.table)], table.used)?;
+    }
+    let help = "Elements that a table has room for.";
+    let mut family =
+        encoder.encode_descriptor("table_entries_limit", help, None, MetricType::Gauge)?;
+    for table in &report.tables {
+        put_gauge(&mut family, &[("table", &*table.table)], table.limit)?;
+    }
+    Ok(())
+}
+
+fn known(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    let gauges = [
+        ("policies", "Network policies known.", report.policies),
+        ("pods", "Pods known, those of other nodes included.", report.pods),
+        ("namespaces", "Namespaces known.", report.namespaces),
+        (
+            "manifest_errors",
+            "Errors in the manifests at present.",
+            number(report.manifest_errors.len()),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        family.encode_gauge(&value)?;
+    }
+    Ok(())
+}
+
+fn put_counter<L: EncodeLabel, const N: usize>(
+    family: &mut MetricEncoder<'_>,
+    labels: &[L; N],
+    value: u64,
+) -> fmt::Result {
+    family.encode_family(labels)?.encode_counter::<NoLabelSet, u64, u64>(&value, None)
+}
+
+fn put_gauge<L: EncodeLabel, const N: usize>(
+    family: &mut MetricEncoder<'_>,
+    labels: &[L; N],
+    value: u64,
+) -> fmt::Result {
+    family.encode_family(labels)?.encode_gauge(&value)
+}
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    #[test]
+    fn exposition() {
+        let metrics = Metrics::new();
+        metrics.programmed(Duration::from_micros(700));
+        metrics.programmed(Duration::from_millis(40));
+        let text = metrics.text(fixture::report());
+        let version = env!("CARGO_PKG_VERSION");
+        insta::assert_snapshot!(text.replace(version, "VERSION"));
+    }
+
+    #[test]
+    fn series_of_a_pod_end_with_it() {
+        let metrics = Metrics::new();
+        let mut report = fixture::report();
+        assert!(metrics.text(report.clone()).contains("pod=\"pod1\""));
+        report.endpoints.retain(|it| it.pod.name != "pod1");
+        assert!(!metrics.text(report).contains("pod=\"pod1\""));
+    }
+
+    #[test]
+    fn interfaces_of_one_pod_are_summed() {
+        let mut report = fixture::report();
+        let again = report.endpoints[0].clone();
+        let series = "enforcer_drops_total{namespace=\"hello\",pod=\"pod1\",direction=\"ingress\",reason=\"denied\"}";
+        assert!(Metrics::new().text(report.clone()).contains(&format!("{series} 5\n")));
+        report.endpoints.push(again);
+        assert!(Metrics::new().text(report).contains(&format!("{series} 10\n")));
+    }
+}

@@ -1,0 +1,106 @@
+//! The state of the agent at one time, as plain data.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
+use serde::{Deserialize, Serialize};
+
+use crate::model::PodId;
+
+/// How policy judges new connections in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// No policy selects the pod: everything is allowed (semantics S4).
+    #[default]
+    NotIsolated,
+    /// Only what a rule allows passes (semantics S4).
+    Isolated,
+    /// The policy could not be represented: nothing new passes (semantics R9).
+    Closed,
+}
+
+/// A pod's interface that is guarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The pod behind it.
+    pub pod: PodId,
+    /// Its host side.
+    pub interface: Interface,
+    /// Ingress policy.
+    pub ingress: Isolation,
+    /// Egress policy.
+    pub egress: Isolation,
+    /// Its counters, summed over the CPUs.
+    pub counters: Counters,
+}
+
+/// The host side of a pod's interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its index.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: String,
+    /// The addresses of the pod's side.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// How full a table is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableUse {
+    /// The table, see [`enforcer_ebpf::table`].
+    pub table: String,
+    /// Elements in use.
+    pub used: u64,
+    /// Elements that there is room for.
+    pub limit: u64,
+}
+
+/// The state of the agent at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Interfaces whose pod is known.
+    pub endpoints: Vec<Endpoint>,
+    /// Interfaces whose pod is not known (yet).
+    pub unknown: Vec<Interface>,
+    /// Interfaces that several pods claim with equal right.
+    pub ambiguous: Vec<(Interface, Vec<PodId>)>,
+    /// What fails closed because a table is too small, one line each (semantics R9).
+    pub unrepresented: Vec<(PodId, String)>,
+    /// How full the tables are.
+    pub tables: Vec<TableUse>,
+    /// Drop events that were not sent since the programs were loaded.
+    pub lost_events: u64,
+    /// Policies known.
+    pub policies: u64,
+    /// Pods known.
+    pub pods: u64,
+    /// Namespaces known.
+    pub namespaces: u64,
+    /// What is wrong with the manifests at present, one entry per error.
+    pub manifest_errors: Vec<String>,
+}
+
+impl Endpoint {
+    /// How policy judges a direction.
+    #[must_use]
+    pub fn isolation(&self, direction: Direction) -> Isolation {
+        match direction {
+            Direction::Ingress => self.ingress,
+            Direction::Egress => self.egress,
+        }
+    }
+
+    /// The counters of every direction and reason, zeros included.
+    pub fn counts(&self) -> impl Iterator<Item = (Direction, Reason, Count)> {
+        let of_direction = |(direction, counts): (_, [Count; _])| {
+            Reason::ALL
+                .into_iter()
+                .zip(counts)
+                .map(move |(reason, count)| (direction, reason, count))
+        };
+        Direction::ALL.into_iter().zip(self.counters.counts).flat_map(of_direction)
+    }
+}

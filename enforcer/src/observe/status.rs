@@ -1,0 +1,141 @@
+//! The status as JSON, for people and for `status` on the command line.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Endpoint, Interface, Isolation, Report, TableUse};
+
+/// What `/status` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// The agent's version.
+    pub version: String,
+    /// Whether the node's policies are programmed.
+    pub ready: bool,
+    /// Interfaces whose pod is known.
+    pub endpoints: Vec<EndpointStatus>,
+    /// How full the tables are.
+    pub tables: Vec<TableUse>,
+    /// Policies known.
+    pub policies: u64,
+    /// Pods known.
+    pub pods: u64,
+    /// Namespaces known.
+    pub namespaces: u64,
+    /// Drop events that were not sent since the programs were loaded.
+    pub lost_events: u64,
+    /// What a person should look at, one sentence each; empty when all is well.
+    pub problems: Vec<String>,
+}
+
+/// A pod's interface that is guarded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// The pod as `namespace/name`.
+    pub pod: String,
+    /// The host side of its interface.
+    pub interface: Interface,
+    /// Ingress policy.
+    pub ingress: Isolation,
+    /// Egress policy.
+    pub egress: Isolation,
+    /// Counters that are not zero.
+    pub counters: Vec<CounterStatus>,
+}
+
+/// A counter of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterStatus {
+    /// `ingress` or `egress`, from the pod's point of view.
+    pub direction: String,
+    /// A name of [`enforcer_ebpf::count::Reason`].
+    pub reason: String,
+    /// Whether these packets were dropped.
+    pub dropped: bool,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, link-layer headers included.
+    pub bytes: u64,
+}
+
+impl Status {
+    /// The status that a report gives; `not_ready` says why the agent isn't ready, if it isn't.
+    #[must_use]
+    pub fn new(report: Report, not_ready: Option<&str>) -> Self {
+        let problems = problems(&report, not_ready);
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready: not_ready.is_none(),
+            endpoints: report.endpoints.iter().map(EndpointStatus::new).collect(),
+            tables: report.tables,
+            policies: report.policies,
+            pods: report.pods,
+            namespaces: report.namespaces,
+            lost_events: report.lost_events,
+            problems,
+        }
+    }
+}
+
+impl EndpointStatus {
+    fn new(endpoint: &Endpoint) -> Self {
+        let counts = endpoint.counts().filter(|(_, _, count)| count.packets > 0);
+        let counters = counts.map(|(direction, reason, count)| CounterStatus {
+            direction: direction.name().to_owned(),
+            reason: reason.name().to_owned(),
+            dropped: reason.is_drop(),
+            packets: count.packets,
+            bytes: count.bytes,
+        });
+        Self {
+            pod: endpoint.pod.to_string(),
+            interface: endpoint.interface.clone(),
+            ingress: endpoint.ingress,
+            egress: endpoint.egress,
+            counters: counters.collect(),
+        }
+    }
+}
+
+fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
+    let not_ready = not_ready.map(|why| format!("not ready: {why}"));
+    let unknown = report.unknown.iter().map(|it| format!("no known pod is behind {}", named(it)));
+    let ambiguous = report.ambiguous.iter().map(|(interface, pods)| {
+        let pods: Vec<String> = pods.iter().map(ToString::to_string).collect();
+        format!("several pods claim {}: {}", named(interface), pods.join(", "))
+    });
+    let unrepresented = report.unrepresented.iter();
+    let unrepresented = unrepresented.map(|(pod, why)| format!("{pod} fails closed: {why}"));
+    not_ready
+        .into_iter()
+        .chain(unknown)
+        .chain(ambiguous)
+        .chain(unrepresented)
+        .chain(report.manifest_errors.iter().cloned())
+        .collect()
+}
+
+fn named(interface: &Interface) -> String {
+    let addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
+    format!("interface {} ({})", interface.name, addresses.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    #[test]
+    fn json_says_everything_and_can_be_read_back() {
+        let status = Status::new(fixture::report(), Some("first lists incomplete"));
+        let json = serde_json::to_string_pretty(&status).unwrap();
+        assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);
+        let version = format!("\"{}\"", env!("CARGO_PKG_VERSION"));
+        insta::assert_snapshot!(json.replace(&version, "\"VERSION\""));
+    }
+
+    #[test]
+    fn without_problems_there_are_none() {
+        let status = Status::new(Report::default(), None);
+        assert!(status.ready && status.problems.is_empty());
+    }
+}

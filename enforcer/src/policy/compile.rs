@@ -1,0 +1,80 @@
+//! From the cluster's state to [`Compiled`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ipnet::IpNet;
+
+use super::grants::{GrantId, Grants};
+use super::subjects::Subjects;
+use super::verdicts::VerdictId;
+use super::{Column, Compiled, PodPolicy, Row, RowId, peers, regions, subjects, terms};
+use crate::model::{Cluster, PodId};
+
+/// Compiles the policies that concern the pods `local` (this node's; those that are no subjects
+/// by semantics S1 are left out of the result).
+#[must_use]
+pub fn compile(cluster: &Cluster, local: &BTreeSet<PodId>) -> Compiled {
+    let subjects = subjects::select(cluster, local);
+    let (terms, mut grants) = terms::collect(&subjects);
+    let hosts = peers::addresses(cluster, &terms, &mut grants);
+    let hosts = hosts.into_iter().map(|(address, grant)| (IpNet::from(address), grant));
+    let node: BTreeSet<IpNet> = cluster.node_addresses.iter().map(|it| IpNet::from(*it)).collect();
+    let addresses = regions::addresses(&terms.blocks, hosts, &node, &mut grants);
+    assemble(subjects, &grants, addresses, node)
+}
+
+/// Numbers the columns that addresses have, and merges equal rows.
+fn assemble(
+    subjects: Subjects<'_>,
+    grants: &Grants,
+    addresses: BTreeMap<IpNet, GrantId>,
+    node_addresses: BTreeSet<IpNet>,
+) -> Compiled {
+    // Column 0 is what every address is granted; the others in the order of their addresses.
+    let mut columns = vec![GrantId::NONE];
+    let mut numbers: HashMap<GrantId, Column> = HashMap::from([(GrantId::NONE, 0)]);
+    let addresses = addresses
+        .into_iter()
+        .map(|(prefix, grant)| {
+            let column = *numbers.entry(grant).or_insert(columns.len());
+            if column == columns.len() {
+                columns.push(grant);
+            }
+            (prefix, column)
+        })
+        .collect();
+    let (rows, merged) = merge_rows(grants, &columns, subjects.rows.len());
+    let pods = subjects
+        .pods
+        .into_iter()
+        .map(|(id, drafts)| {
+            let [ingress, egress] = drafts.map(|draft| draft.map(|draft| merged[draft]));
+            (id, PodPolicy { ingress, egress })
+        })
+        .collect();
+    Compiled { rows, columns: columns.len(), addresses, node_addresses, pods }
+}
+
+/// The distinct rows over these columns, and which of them each draft is.
+fn merge_rows(grants: &Grants, columns: &[GrantId], drafts: usize) -> (Vec<Row>, Vec<RowId>) {
+    let mut contents: Vec<Vec<VerdictId>> = vec![Vec::with_capacity(columns.len()); drafts];
+    for grant in columns {
+        for (row, verdict) in contents.iter_mut().zip(grants.column(*grant)) {
+            row.push(verdict);
+        }
+    }
+    let mut rows: Vec<Row> = Vec::new();
+    let mut ids: HashMap<Vec<VerdictId>, RowId> = HashMap::new();
+    let mut merged = Vec::with_capacity(drafts);
+    for verdicts in contents {
+        if let Some(row) = ids.get(&verdicts) {
+            merged.push(*row);
+            continue;
+        }
+        merged.push(rows.len());
+        let row = verdicts.iter().map(|verdict| grants.verdicts.get(*verdict).clone()).collect();
+        ids.insert(verdicts, rows.len());
+        rows.push(Row { verdicts: row });
+    }
+    (rows, merged)
+}

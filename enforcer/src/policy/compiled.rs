@@ -1,0 +1,100 @@
+//! What the compiler produces: verdicts without any numbering of the kernel's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use enforcer_ebpf::count::Direction;
+use ipnet::IpNet;
+
+use crate::model::{PodId, PortRange, Protocol};
+
+/// Ports of the protocols that have ports, in canonical form: ranges of one protocol are sorted,
+/// disjoint and not adjacent. Two sets that allow the same ports are equal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct PortSet {
+    /// The ranges of each protocol; protocols without a range are absent.
+    pub ranges: BTreeMap<Protocol, Vec<PortRange>>,
+}
+
+/// What a subject allows an address in one direction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Nothing.
+    Deny,
+    /// Everything, protocols without ports included (semantics R1).
+    Allow,
+    /// These ports of the receiving end; never empty. Shared: a large table repeats few sets.
+    Ports(Arc<PortSet>),
+}
+
+/// Index of a row in [`Compiled::rows`].
+pub type RowId = usize;
+
+/// Index of a column of each row: a class of addresses that no row tells apart.
+pub type Column = usize;
+
+/// One isolated direction of one or more subjects: a verdict for each column.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Row {
+    /// By [`Column`]; all rows have the same length.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// How a pod is isolated (semantics S4). `None`: not isolated in that direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct PodPolicy {
+    /// The row that judges packets to the pod.
+    pub ingress: Option<RowId>,
+    /// The row that judges packets from the pod.
+    pub egress: Option<RowId>,
+}
+
+/// The verdicts of all local subjects for all addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Compiled {
+    /// Distinct rows, no two alike.
+    pub rows: Vec<Row>,
+    /// How many columns each row has; at least 1. Column 0 is what holds for addresses that
+    /// `addresses` does not cover.
+    pub columns: usize,
+    /// The column of each address, by longest prefix: a prefix's column holds for its addresses
+    /// but for those of longer prefixes in the map.
+    pub addresses: BTreeMap<IpNet, Column>,
+    /// This node's own addresses as host prefixes (semantics A2); each is in `addresses`, too.
+    pub node_addresses: BTreeSet<IpNet>,
+    /// The local subjects (semantics S1), isolated or not.
+    pub pods: BTreeMap<PodId, PodPolicy>,
+}
+
+impl PodPolicy {
+    /// The row that judges packets in this direction; `None`: not isolated.
+    #[must_use]
+    pub fn row(&self, direction: Direction) -> Option<RowId> {
+        match direction {
+            Direction::Ingress => self.ingress,
+            Direction::Egress => self.egress,
+        }
+    }
+}
+
+impl Compiled {
+    /// The column of an address, by longest prefix. One look-up for each prefix length: meant
+    /// for tests and explanations.
+    #[must_use]
+    pub fn column(&self, address: IpAddr) -> Column {
+        let host = IpNet::from(address);
+        std::iter::successors(Some(host), IpNet::supernet)
+            .find_map(|prefix| self.addresses.get(&prefix))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// What the pod allows the peer in one direction; `None`: the pod is not isolated in it, or
+    /// is no local subject. Says nothing of semantics A1 to A4.
+    #[must_use]
+    pub fn verdict(&self, pod: &PodId, direction: Direction, peer: IpAddr) -> Option<&Verdict> {
+        let row = self.pods.get(pod)?.row(direction)?;
+        self.rows.get(row)?.verdicts.get(self.column(peer))
+    }
+}

@@ -1,0 +1,103 @@
+//! What an address is granted beyond what every address is.
+//!
+//! A column is mostly the same as column 0: most rows do not name most addresses. So the
+//! compiler keeps only the rows in which an address differs, sorted, and each such list once:
+//! equal ids are equal columns.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::verdicts::{VerdictId, Verdicts};
+
+/// A row before equal rows are merged.
+pub(super) type DraftRow = usize;
+
+/// Grants in [`Grants`]; equal ids are equal columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct GrantId(usize);
+
+impl GrantId {
+    /// Nothing beyond what every address is granted: column 0.
+    pub(super) const NONE: Self = Self(0);
+}
+
+type Grant = Rc<[(DraftRow, VerdictId)]>;
+
+/// All grants that a compilation has met, each once.
+#[derive(Debug)]
+pub(super) struct Grants {
+    pub(super) verdicts: Verdicts,
+    /// What every address is granted, by row.
+    base: Vec<VerdictId>,
+    known: Vec<Grant>,
+    ids: HashMap<Grant, GrantId>,
+    unions: HashMap<(GrantId, GrantId), GrantId>,
+}
+
+impl Grants {
+    pub(super) fn new(verdicts: Verdicts, base: Vec<VerdictId>) -> Self {
+        let nothing: Grant = Rc::new([]);
+        Self {
+            verdicts,
+            base,
+            known: vec![Rc::clone(&nothing)],
+            ids: HashMap::from([(nothing, GrantId::NONE)]),
+            unions: HashMap::new(),
+        }
+    }
+
+    /// The grant of these verdicts; several for one row add up.
+    pub(super) fn intern(&mut self, mut parts: Vec<(DraftRow, VerdictId)>) -> GrantId {
+        parts.sort_unstable();
+        let mut grant: Vec<(DraftRow, VerdictId)> = Vec::with_capacity(parts.len());
+        for (row, verdict) in parts {
+            match grant.last_mut() {
+                Some((last, sum)) if *last == row => *sum = self.verdicts.union(*sum, verdict),
+                _ => grant.push((row, self.verdicts.union(self.base[row], verdict))),
+            }
+        }
+        // One normal form: a verdict that the row gives every address says nothing.
+        grant.retain(|(row, verdict)| *verdict != self.base[*row]);
+        if let Some(id) = self.ids.get(grant.as_slice()) {
+            return *id;
+        }
+        let id = GrantId(self.known.len());
+        let grant: Grant = grant.into();
+        self.known.push(Rc::clone(&grant));
+        self.ids.insert(grant, id);
+        id
+    }
+
+    /// What an address is granted that has all of these.
+    pub(super) fn sum(&mut self, grants: impl IntoIterator<Item = GrantId>) -> GrantId {
+        let parts =
+            grants.into_iter().flat_map(|GrantId(id)| self.known[id].iter().copied()).collect();
+        self.intern(parts)
+    }
+
+    /// What an address is granted that has both.
+    pub(super) fn union(&mut self, one: GrantId, two: GrantId) -> GrantId {
+        if one == two || two == GrantId::NONE {
+            return one;
+        }
+        if one == GrantId::NONE {
+            return two;
+        }
+        let pair = (one.min(two), one.max(two));
+        if let Some(id) = self.unions.get(&pair) {
+            return *id;
+        }
+        let id = self.sum([one, two]);
+        self.unions.insert(pair, id);
+        id
+    }
+
+    /// The whole column: a verdict for each row.
+    pub(super) fn column(&self, GrantId(id): GrantId) -> Vec<VerdictId> {
+        let mut column = self.base.clone();
+        for (row, verdict) in self.known[id].iter() {
+            column[*row] = *verdict;
+        }
+        column
+    }
+}

@@ -1,0 +1,284 @@
+//! The plainest possible reading of the Kubernetes documentation, to check the compiler against.
+//!
+//! Nothing here is fast, and nothing here is shared with the compiler but the model's data: even
+//! labels are matched and prefixes compared in its own words. The numbers are those of the
+//! project's list of semantics.
+//!
+//! Where several pods claim one address, it is a peer's address if it is any of theirs (R4), and
+//! as an end of a connection all of them must consent (S5), since nobody can tell which it is.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use enforcer_ebpf::count::Direction;
+use ipnet::IpNet;
+
+pub use crate::model::Traffic;
+use crate::model::{
+    Block, Cluster, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId, PortRule, PortSpec,
+    Requirement, Rule, Selector,
+};
+
+/// Why one end of a connection consents to it, or does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// The pod talks to itself (semantics A1).
+    Itself,
+    /// The other end is the pod's own node (semantics A2).
+    Node,
+    /// No policy isolates the pod in this direction (semantics S4).
+    NotIsolated,
+    /// Rules of these policies allow it.
+    AllowedBy(BTreeSet<PolicyId>),
+    /// These policies isolate the pod, and no rule of theirs allows it.
+    Denied(BTreeSet<PolicyId>),
+}
+
+impl Why {
+    /// Whether that is consent.
+    #[must_use]
+    pub fn allows(&self) -> bool {
+        !matches!(self, Self::Denied(_))
+    }
+}
+
+/// What one end of a connection says to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    /// The pod.
+    pub pod: PodId,
+    /// [`Direction::Egress`] for the sender, [`Direction::Ingress`] for the receiver.
+    pub direction: Direction,
+    /// Its answer.
+    pub why: Why,
+}
+
+/// May `peer` open `traffic` towards the pod? Only the pod's ingress side (semantics S4, R1–R8);
+/// says nothing of A1 to A4.
+#[must_use]
+pub fn ingress_allows(cluster: &Cluster, pod: &PodId, peer: IpAddr, traffic: Traffic) -> bool {
+    why(cluster, pod, Direction::Ingress, peer, traffic).allows()
+}
+
+/// May the pod open `traffic` towards `peer`? Only the pod's egress side.
+#[must_use]
+pub fn egress_allows(cluster: &Cluster, pod: &PodId, peer: IpAddr, traffic: Traffic) -> bool {
+    why(cluster, pod, Direction::Egress, peer, traffic).allows()
+}
+
+/// Whether a policy isolates the pod in this direction (semantics S4).
+#[must_use]
+pub fn is_isolated(cluster: &Cluster, pod: &PodId, direction: Direction) -> bool {
+    isolating(cluster, pod, direction).next().is_some()
+}
+
+/// Is the connection from one address to another allowed, by both ends (semantics S5, A1, A2)?
+/// `traffic` names the port at `to`. The cluster is that of one node: where one end is among its
+/// `node_addresses`, a pod at the other end is taken to run on that node.
+#[must_use]
+pub fn connection_allowed(cluster: &Cluster, from: IpAddr, to: IpAddr, traffic: Traffic) -> bool {
+    connection(cluster, from, to, traffic).iter().all(|consent| consent.why.allows())
+}
+
+/// What each pod at either end says to the connection, the sender first; an end that is no
+/// subject of policy says nothing. See [`connection_allowed`].
+#[must_use]
+pub fn connection(cluster: &Cluster, from: IpAddr, to: IpAddr, traffic: Traffic) -> Vec<Consent> {
+    let mut consents = Vec::new();
+    let ends = [(from, Direction::Egress, to), (to, Direction::Ingress, from)];
+    for (end, direction, other) in ends {
+        for pod in owners(cluster, end) {
+            let why = if pod.addresses.contains(&other) {
+                Why::Itself // A1
+            } else if cluster.node_addresses.contains(&other) {
+                Why::Node // A2
+            } else {
+                why(cluster, &pod.id, direction, other, traffic)
+            };
+            consents.push(Consent { pod: pod.id.clone(), direction, why });
+        }
+    }
+    consents
+}
+
+/// Why the pod's policies allow or deny in this direction; says nothing of A1 to A4. Never
+/// [`Why::Itself`] or [`Why::Node`].
+#[must_use]
+pub fn why(
+    cluster: &Cluster,
+    pod: &PodId,
+    direction: Direction,
+    peer: IpAddr,
+    traffic: Traffic,
+) -> Why {
+    // S4: which policies isolate the pod?
+    let isolating: Vec<&Policy> = isolating(cluster, pod, direction).collect();
+    if isolating.is_empty() {
+        return Why::NotIsolated;
+    }
+    // S4: does any rule of any of them allow it?
+    let mut allowing = BTreeSet::new();
+    for policy in &isolating {
+        for rule in rules(policy, direction).into_iter().flatten() {
+            if rule_allows(cluster, pod, policy, direction, rule, peer, traffic) {
+                allowing.insert(policy.id.clone());
+            }
+        }
+    }
+    if allowing.is_empty() {
+        return Why::Denied(isolating.into_iter().map(|policy| policy.id.clone()).collect());
+    }
+    Why::AllowedBy(allowing)
+}
+
+/// The policies that isolate the pod in this direction.
+fn isolating<'a>(
+    cluster: &'a Cluster,
+    pod: &PodId,
+    direction: Direction,
+) -> impl Iterator<Item = &'a Policy> {
+    let pod = cluster.pods.get(pod);
+    cluster.policies.values().filter(move |policy| {
+        pod.is_some_and(|pod| {
+            // S1: is the pod subject to policy at all?
+            !pod.host_network
+                && !pod.finished
+                && !pod.addresses.is_empty()
+                // S2: is it in the policy's namespace, and does the policy's selector match it?
+                && pod.id.namespace == policy.id.namespace
+                && matches(&policy.subjects, &pod.labels)
+                // S4: is the policy of this type?
+                && rules(policy, direction).is_some()
+        })
+    })
+}
+
+/// The rules of a policy of this type (semantics S3); `None`: it is not of this type.
+fn rules(policy: &Policy, direction: Direction) -> Option<&Vec<Rule>> {
+    match direction {
+        Direction::Ingress => policy.ingress.as_ref(),
+        Direction::Egress => policy.egress.as_ref(),
+    }
+}
+
+/// Does the rule allow the pod this traffic with this peer?
+fn rule_allows(
+    cluster: &Cluster,
+    pod: &PodId,
+    policy: &Policy,
+    direction: Direction,
+    rule: &Rule,
+    peer: IpAddr,
+    traffic: Traffic,
+) -> bool {
+    // R7: for ingress the receiving pod is the subject itself, whatever the peer is.
+    let subject = cluster.pods.get(pod).into_iter().collect::<Vec<_>>();
+    let receivers = |peers| match direction {
+        Direction::Ingress => subject.clone(),
+        Direction::Egress => peers,
+    };
+    // R1: without peers, every peer is meant; those that are pods have port names.
+    if rule.peers.is_empty() {
+        return ports_allow(rule, &receivers(owners(cluster, peer).collect()), traffic);
+    }
+    // R2: peers are alternatives.
+    rule.peers.iter().any(|entry| match entry {
+        // R6: by address alone, so that towards it (egress) no port has a name (R7).
+        Peer::Block(block) => {
+            in_block(block, peer) && ports_allow(rule, &receivers(Vec::new()), traffic)
+        }
+        // R4: is the address that of a pod which the selectors match?
+        Peer::Pods { namespaces, pods } => {
+            let matched: Vec<&Pod> = owners(cluster, peer)
+                .filter(|it| in_scope(cluster, policy, namespaces.as_ref(), it))
+                .filter(|it| matches(pods, &it.labels))
+                .collect();
+            !matched.is_empty() && ports_allow(rule, &receivers(matched), traffic)
+        }
+    })
+}
+
+/// The pods with this address that selectors can match: not of the host's network and not
+/// finished (semantics R4).
+fn owners(cluster: &Cluster, address: IpAddr) -> impl Iterator<Item = &Pod> {
+    cluster
+        .pods
+        .values()
+        .filter(|pod| !pod.host_network && !pod.finished)
+        .filter(move |pod| pod.addresses.contains(&address))
+}
+
+/// Is the pod in one of the namespaces that a peer entry means?
+fn in_scope(cluster: &Cluster, policy: &Policy, namespaces: Option<&Selector>, pod: &Pod) -> bool {
+    let name = &pod.id.namespace;
+    match namespaces {
+        // R2: the policy's own.
+        None => *name == policy.id.namespace,
+        // R2, R3: those with such labels; a namespace that nobody declared has but its name.
+        Some(selector) => match cluster.namespaces.get(name) {
+            Some(namespace) => matches(selector, &namespace.labels),
+            None => matches(selector, &Namespace::new(name.as_str(), Labels::new()).labels),
+        },
+    }
+}
+
+/// Does the selector match these labels (semantics R3)?
+fn matches(selector: &Selector, labels: &Labels) -> bool {
+    selector.requirements.iter().all(|requirement| match requirement {
+        Requirement::In(key, values) => values.iter().any(|it| labels.get(key) == Some(it)),
+        Requirement::NotIn(key, values) => values.iter().all(|it| labels.get(key) != Some(it)),
+        Requirement::Exists(key) => labels.keys().any(|it| it == key),
+        Requirement::DoesNotExist(key) => labels.keys().all(|it| it != key),
+    })
+}
+
+/// Is the address in the block, and in none of its own exceptions (semantics R5)?
+fn in_block(block: &Block, address: IpAddr) -> bool {
+    within(&block.cidr, address) && !block.except.iter().any(|except| within(except, address))
+}
+
+/// Does the address begin with the prefix's bits? Those behind them do not count (semantics R5).
+fn within(prefix: &IpNet, address: IpAddr) -> bool {
+    let length = usize::from(prefix.prefix_len());
+    let (one, two) = (bits(prefix.addr()), bits(address));
+    one.len() == two.len() && one.iter().zip(&two).take(length).all(|(one, two)| one == two)
+}
+
+/// The address's bits, the first first; their number tells the family.
+fn bits(address: IpAddr) -> Vec<bool> {
+    let bytes = match address {
+        IpAddr::V4(it) => it.octets().to_vec(),
+        IpAddr::V6(it) => it.octets().to_vec(),
+    };
+    bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect()
+}
+
+/// Do the rule's ports allow the traffic towards one of these pods (none: towards an address
+/// without port names)?
+fn ports_allow(rule: &Rule, receivers: &[&Pod], traffic: Traffic) -> bool {
+    // R1: without ports, every port of every protocol is meant.
+    if rule.ports.is_empty() {
+        return true;
+    }
+    match traffic {
+        // R1: a rule with ports never matches a protocol without ports.
+        Traffic::Portless => false,
+        Traffic::Port(protocol, port) => rule.ports.iter().any(|entry| {
+            // R8: is it the protocol?
+            entry.protocol == protocol && port_matches(entry, receivers, port)
+        }),
+    }
+}
+
+/// Is the port the entry's, which is of its protocol (semantics R7)?
+fn port_matches(entry: &PortRule, receivers: &[&Pod], port: u16) -> bool {
+    match &entry.port {
+        PortSpec::All => true,
+        PortSpec::Range(range) => range.first <= port && port <= range.last,
+        PortSpec::Named(name) => receivers.iter().any(|pod| {
+            pod.ports
+                .iter()
+                .any(|it| it.name == *name && it.protocol == entry.protocol && it.port == port)
+        }),
+    }
+}

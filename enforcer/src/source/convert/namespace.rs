@@ -1,0 +1,39 @@
+//! Namespaces.
+
+use k8s_openapi::api::core::v1::Namespace;
+
+use super::{Converted, field, labels};
+use crate::model;
+
+/// A namespace, with the label that names it (semantics R3).
+#[must_use]
+pub fn namespace(object: &Namespace) -> Converted<model::Namespace> {
+    let mut problems = Vec::new();
+    let name = field::name(&object.metadata, &mut problems);
+    let own = object.metadata.labels.clone().unwrap_or_default();
+    labels::check(&own, "metadata.labels", &mut problems);
+    Converted::new(model::Namespace::new(name, own), problems)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn carries_its_name_as_a_label() {
+        let object = json!({"metadata": {"name": "web", "labels": {"team": "a"}}});
+        let value = namespace(&serde_json::from_value(object).unwrap()).value.unwrap();
+        assert_eq!(value.name, "web");
+        assert_eq!(value.labels["team"], "a");
+        assert_eq!(value.labels[model::NAMESPACE_NAME_LABEL], "web");
+    }
+
+    #[test]
+    fn needs_a_name() {
+        let converted = namespace(&Namespace::default());
+        assert_eq!(converted.value, None);
+        assert_eq!(converted.problems[0].path, "metadata.name");
+    }
+}

@@ -1,0 +1,54 @@
+//! What is wrong with a field of an object.
+
+use std::fmt;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    /// The object takes effect, but probably not as meant.
+    Warning,
+    /// The object can't take effect.
+    Error,
+}
+
+/// What is wrong with a field of an object.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Problem {
+    /// Where, e.g. `spec.ingress[0].from[1].ipBlock.cidr`.
+    pub path: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong, with the bad value and what was expected.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)?;
+        match &self.help {
+            Some(help) => write!(f, " ({help})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Problem {
+    /// Something that keeps the object from taking effect.
+    pub(super) fn error(path: impl Into<String>, message: impl Into<String>) -> Self {
+        let (path, message) = (path.into(), message.into());
+        Self { path, severity: Severity::Error, message, help: None }
+    }
+
+    /// Something that is probably not as meant.
+    pub(super) fn warning(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(path, message) }
+    }
+
+    /// Says what to do about it.
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}

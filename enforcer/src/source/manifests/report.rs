@@ -1,0 +1,215 @@
+//! What a reader of manifests is told.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use serde::{Serialize, Serializer};
+
+use super::text::{Place, Text};
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Good to know.
+    Notice,
+    /// It takes effect, but probably not as meant.
+    Warning,
+    /// It can't take effect.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// A remark on a place of a file.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The file.
+    pub file: PathBuf,
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+    /// The field, e.g. `spec.ingress[0].ports[1].port`; empty where it is about the whole file.
+    pub path: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// Bytes of the file's text that it is about.
+    span: (usize, usize),
+    source: NamedSource<Arc<str>>,
+}
+
+impl Report {
+    /// A remark on a place of a text.
+    pub(super) fn new(
+        text: &Text,
+        place: Place,
+        severity: Severity,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            file: text.file.clone(),
+            line: place.line,
+            column: place.column,
+            path: String::new(),
+            severity,
+            message: message.into(),
+            help: None,
+            span: (place.start, place.length),
+            source: NamedSource::new(text.file.display().to_string(), Arc::clone(&text.source)),
+        }
+    }
+
+    /// The same for a terminal, where the excerpt shows what the one-line form has to say.
+    pub fn excerpt(&self) -> impl Diagnostic + '_ {
+        Excerpt(self)
+    }
+
+    /// Names the field.
+    pub(super) fn at(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// Says what to do about it.
+    pub(super) fn help(mut self, help: Option<String>) -> Self {
+        self.help = help;
+        self
+    }
+}
+
+impl PartialEq for Report {
+    /// Equal if they read the same; the excerpt doesn't count.
+    fn eq(&self, other: &Self) -> bool {
+        let key = |it: &Self| (it.line, it.column, it.severity, it.span);
+        key(self) == key(other)
+            && self.file == other.file
+            && self.path == other.path
+            && self.message == other.message
+            && self.help == other.help
+    }
+}
+
+impl Eq for Report {}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, column, severity, message, .. } = self;
+        let mut text = format!("{}:{line}:{column}: {severity}: ", file.display());
+        if !self.path.is_empty() {
+            text += &format!("{}: ", self.path);
+        }
+        text += message;
+        if let Some(help) = &self.help {
+            text += &format!(" ({help})");
+        }
+        f.write_str(&one_line(&text))
+    }
+}
+
+/// The text without control characters: what is quoted from a file may hold line breaks, and
+/// what follows them must not look like lines of a log's own.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for it in text.chars() {
+        if it.is_control() { line.extend(it.escape_default()) } else { line.push(it) }
+    }
+    line
+}
+
+impl std::error::Error for Report {}
+
+impl Diagnostic for Report {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.severity {
+            Severity::Notice => miette::Severity::Advice,
+            Severity::Warning => miette::Severity::Warning,
+            Severity::Error => miette::Severity::Error,
+        })
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|it| Box::new(it) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let (start, length) = self.span;
+        let label = if self.path.is_empty() { "here" } else { &self.path };
+        let span = LabeledSpan::new(Some(label.to_owned()), start, length);
+        Some(Box::new(std::iter::once(span)))
+    }
+}
+
+/// A report whose text is only the message.
+#[derive(Debug)]
+struct Excerpt<'r>(&'r Report);
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&one_line(&self.0.message))
+    }
+}
+
+impl std::error::Error for Excerpt<'_> {}
+
+impl Diagnostic for Excerpt<'_> {
+    fn severity(&self) -> Option<miette::Severity> {
+        Diagnostic::severity(self.0)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Diagnostic::help(self.0)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.0.source_code()
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.0.labels()
+    }
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Plain<'a> {
+            file: String,
+            line: usize,
+            column: usize,
+            path: &'a str,
+            severity: Severity,
+            message: &'a str,
+            help: Option<&'a str>,
+        }
+        Plain {
+            // A name that isn't UTF-8 must not make the whole output fail.
+            file: self.file.display().to_string(),
+            line: self.line,
+            column: self.column,
+            path: &self.path,
+            severity: self.severity,
+            message: &self.message,
+            help: self.help.as_deref(),
+        }
+        .serialize(serializer)
+    }
+}

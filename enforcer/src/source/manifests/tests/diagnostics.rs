@@ -1,0 +1,283 @@
+use indoc::indoc;
+use insta::assert_snapshot;
+use proptest::prelude::*;
+
+use super::*;
+
+/// What is said about one file, without the note on what is in effect.
+fn said(text: &str) -> String {
+    let (_, parsed) = file::parse(Path::new("a.yaml"), text.as_bytes());
+    parsed.reports.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn policy(spec: &str) -> String {
+    let head =
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec:\n";
+    let body: Vec<_> = spec.lines().map(|it| format!("  {it}")).collect();
+    format!("{head}{}\n", body.join("\n"))
+}
+
+#[test]
+fn unknown_fields() {
+    let text = policy(indoc! {"
+        podSelecter: {}
+        ingress:
+        - form:
+          - podSelector: {}
+          ports:
+          - prot: 80
+          zzz: 1
+    "});
+    assert_snapshot!(said(&text), @"
+    a.yaml:5:3: error: spec.podSelecter: unknown field (did you mean `podSelector`?)
+    a.yaml:7:5: error: spec.ingress[0].form: unknown field (did you mean `from`?)
+    a.yaml:10:7: error: spec.ingress[0].ports[0].prot: unknown field (did you mean `port`?)
+    a.yaml:11:5: error: spec.ingress[0].zzz: unknown field
+    ");
+    let pod = indoc! {"
+        apiVersion: v1
+        kind: Pod
+        metadata:
+          name: a
+          lables: {a: b}
+        spec:
+          containers:
+          - name: x
+            ports: [{containerport: 80}]
+    "};
+    assert_snapshot!(said(pod), @"
+    a.yaml:5:3: warning: metadata.lables: unknown field (did you mean `labels`?)
+    a.yaml:9:13: error: spec.containers[0].ports[0].containerPort: 0 is no port number; expected 1 to 65535
+    a.yaml:9:14: warning: spec.containers[0].ports[0].containerport: unknown field (did you mean `containerPort`?)
+    ");
+}
+
+#[test]
+fn wrong_values() {
+    let text = policy("podSelector:\n  matchLabels:\n    tier: 1\n");
+    assert_snapshot!(said(&text), @r#"a.yaml:7:13: error: spec.podSelector.matchLabels.tier: expected a string, found the number `1` (write it as "1")"#);
+    let text = policy("podSelector:\n  matchLabels:\n    example.org/on: yes\n");
+    assert_snapshot!(said(&text), @r#"a.yaml:7:23: error: spec.podSelector.matchLabels.example.org/on: expected a string, found the boolean `true` (write it as "yes")"#);
+    let text = policy("podSelector: {}\ningress:\n- ports:\n  - port: 1\n    endPort: '2'\n");
+    assert_snapshot!(said(&text), @"a.yaml:9:16: error: spec.ingress[0].ports[0].endPort: expected a whole number, found the string `2` (write it without quotes: 2)");
+    let text = policy("podSelector: {}\ningress:\n  from: []\n");
+    assert_snapshot!(said(&text), @"a.yaml:6:3: error: spec.ingress: expected a list, found a mapping (start each entry with `- `)");
+    let text = policy("- podSelector: {}\n");
+    assert_snapshot!(said(&text), @"a.yaml:4:1: error: spec: expected a mapping, found a list (remove the `- `)");
+    let text = policy("podSelector: {}\ningress:\n- ports:\n  - port: 1.5\n");
+    assert_snapshot!(said(&text), @"a.yaml:8:13: error: spec.ingress[0].ports[0].port: expected a whole number or a string, found the number `1.5`");
+    let text = policy("podSelector: {}\negress:\n- to:\n  - ipBlock: {except: [::/64]}\n");
+    assert_snapshot!(said(&text), @"a.yaml:8:7: error: spec.egress[0].to[0].ipBlock.cidr: `` is no address block (an address and a prefix length, such as 10.0.0.0/8 or fd00::/8)");
+}
+
+#[test]
+fn problems_of_the_conversion_have_places() {
+    let text = policy(indoc! {"
+        podSelector: {}
+        policyTypes: [Ingress, egress]
+        ingress:
+        - from:
+          - {}
+          - ipBlock:
+              cidr: 10.0.0.300/8
+          ports:
+          - protocol: tcp
+            port: 99999
+    "});
+    assert_snapshot!(said(&text), @"
+    a.yaml:6:26: error: spec.policyTypes[1]: unknown policy type `egress`; expected one of Ingress, Egress (did you mean `Egress`?)
+    a.yaml:9:7: error: spec.ingress[0].from[0]: a peer needs a podSelector, a namespaceSelector or an ipBlock (to match every pod, write `namespaceSelector: {}`)
+    a.yaml:11:15: error: spec.ingress[0].from[1].ipBlock.cidr: `10.0.0.300/8` is no address block (an address and a prefix length, such as 10.0.0.0/8 or fd00::/8)
+    a.yaml:13:17: error: spec.ingress[0].ports[0].protocol: unknown protocol `tcp`; expected one of TCP, UDP, SCTP (did you mean `TCP`?)
+    a.yaml:14:13: error: spec.ingress[0].ports[0].port: 99999 is no port number; expected 1 to 65535
+    ");
+}
+
+#[test]
+fn documents_that_are_none() {
+    assert_snapshot!(said("- a\n"), @"a.yaml:1:1: error: expected a Kubernetes object: a mapping with apiVersion and kind");
+    assert_snapshot!(said("metadata: {name: a}\n"), @"a.yaml:1:1: error: kind: missing: every object needs an apiVersion and a kind, as words");
+    assert_snapshot!(said("kind: NetworkPolicy\n"), @"a.yaml:1:1: error: apiVersion: missing: every object needs an apiVersion and a kind, as words (add `apiVersion: networking.k8s.io/v1`)");
+    assert_snapshot!(said("kind: NetworkPolicy\napiVersion: extensions/v1beta1\n"), @"a.yaml:2:13: error: apiVersion: `extensions/v1beta1` is no version of NetworkPolicy that is read here (use networking.k8s.io/v1)");
+    assert_snapshot!(said("kind: NetworkPolicy\napiVersion: crd.projectcalico.org/v1\n---\nkind: Secret\napiVersion: v1\n"), @"a.yaml:1:7: notice: kind: not needed for network policy, left alone: NetworkPolicy (crd.projectcalico.org/v1), Secret (v1)");
+    assert_snapshot!(said("kind: Pod\napiVersion: v1\nspec: {containers: []}\n"), @"a.yaml:1:1: error: metadata.name: missing: an object needs a name");
+    for empty in ["", "\n", "# nothing\n", "---\n---\n", "---\n# a\n---\n{}\n...\n", "\u{feff}"] {
+        assert_eq!(said(empty), "", "{empty:?}");
+    }
+}
+
+#[test]
+fn broken_yaml() {
+    assert_snapshot!(said("kind: Pod\nkind: Pod\napiVersion: v1\n"), @"a.yaml:2:1: error: the key `kind` is already on line 1 (keep one of the two)");
+    assert_snapshot!(said("a:\n\tb: 1\n"), @"a.yaml:2:2: error: not valid YAML: tabs disallowed within this context (block indentation) (YAML indents with spaces, never with tabs)");
+    assert_snapshot!(said("a: [1, 2\n"), @"a.yaml:2:1: error: not valid YAML: while parsing a flow sequence, expected ',' or ']'");
+    assert_snapshot!(said("a: b: c\n"), @"a.yaml:1:5: error: not valid YAML: mapping values are not allowed in this context");
+    assert_snapshot!(said("a: *b\n"), @"a.yaml:1:4: error: not valid YAML: while parsing node, found unknown anchor");
+    assert_snapshot!(said("a: &a [*a]\n"), @"a.yaml:1:8: error: the alias stands inside of its own anchor");
+    assert_snapshot!(said("? [a]\n: b\n"), @"a.yaml:1:3: error: a key must be a word");
+    let report = &file::parse(Path::new("a"), b": \n? ").1.reports[0];
+    assert_eq!(report.line, 2, "{report}");
+    assert_snapshot!(said("a: b\u{0}\n"), @"a.yaml:1:5: error: the control character U+0000 can't be in YAML");
+    let (_, parsed) = file::parse(Path::new("a.yaml"), b"a: 1\nb: \xff\n");
+    assert_snapshot!(parsed.reports[0], @"a.yaml:2:4: error: not UTF-8 text (save it as UTF-8)");
+}
+
+#[test]
+fn one_bad_document_hides_no_other() {
+    let text = "a: [1\n---\nkind: Pod\napiVersion: v1\nmetadata: {name: a}\n---\nb: }\n---\nc: 1\n";
+    assert_snapshot!(said(text), @"
+    a.yaml:2:1: error: not valid YAML: while parsing a flow sequence, expected ',' or ']'
+    a.yaml:7:4: error: not valid YAML: misplaced bracket
+    a.yaml:9:1: error: kind: missing: every object needs an apiVersion and a kind, as words
+    ");
+    let (_, parsed) = file::parse(Path::new("a"), text.as_bytes());
+    assert_eq!(parsed.objects.len(), 1);
+}
+
+#[test]
+fn places_count_characters_and_any_line_break() {
+    let text = policy("podSelector: {}\n# ä\npolicyTypes: [\"ä\", x]");
+    let unix = said(&text);
+    assert!(unix.contains("a.yaml:7:22: error: spec.policyTypes[1]"), "{unix}");
+    assert_eq!(said(&text.replace('\n', "\r\n")), unix);
+    assert_eq!(said(&format!("\u{feff}{text}")), unix);
+}
+
+#[test]
+fn items_of_lists() {
+    let text = indoc! {"
+        apiVersion: v1
+        kind: List
+        items:
+        - {apiVersion: v1, kind: Namespace, metadata: {name: n}}
+        - {apiVersion: v1, kind: Pod, metadata: {name: 1}}
+    "};
+    assert_snapshot!(said(text), @r#"a.yaml:5:48: error: items[1].metadata.name: expected a string, found the number `1` (write it as "1")"#);
+    let text = "{\"apiVersion\": \"v1\", \"kind\": \"PodList\",\t\"items\": [{\"metadata\": {\"nam\": \"a\"}}]}";
+    assert_snapshot!(said(text), @"
+    a.yaml:1:52: error: items[0].metadata.name: missing: an object needs a name
+    a.yaml:1:65: warning: items[0].metadata.nam: unknown field (did you mean `name`?)
+    ");
+}
+
+#[test]
+fn anchors_and_merge_keys() {
+    let text = policy(indoc! {"
+        podSelector: &all {}
+        ingress:
+        - &rule
+          from: [{podSelector: *all}]
+        - <<: *rule
+          ports: [{port: 80}]
+    "});
+    let (_, parsed) = file::parse(Path::new("a"), text.as_bytes());
+    assert_eq!(parsed.reports, []);
+    let [document::Item::Policy(policy)] = parsed.objects[0].items.as_slice() else { panic!() };
+    let rules = policy.ingress.as_ref().unwrap();
+    assert_eq!(rules[0].peers, rules[1].peers);
+    assert_eq!((rules[0].ports.len(), rules[1].ports.len()), (0, 1));
+}
+
+#[test]
+fn alias_bombs_and_depth_are_bounded() {
+    let mut bomb = String::from("a0: &a0 [x, x]\n");
+    for it in 1..60 {
+        bomb += &format!("a{it}: &a{it} [*a{0}, *a{0}]\n", it - 1);
+    }
+    assert!(said(&bomb).contains("values, aliases expanded"));
+    let deep = format!("a: {}", "[".repeat(10_000));
+    assert!(said(&deep).contains("error"));
+    let mut deep = String::from("a0: &a0 [x]\n");
+    for it in 1..200 {
+        deep += &format!("a{it}: &a{it} [*a{}]\n", it - 1);
+    }
+    assert!(said(&deep).contains("levels deep"));
+}
+
+#[test]
+fn reports_as_json_and_with_an_excerpt() {
+    let (_, parsed) = file::parse(Path::new("a.yaml"), policy("podSelecter: {}").as_bytes());
+    let report = &parsed.reports[0];
+    assert_snapshot!(serde_json::to_string(report).unwrap(), @r#"{"file":"a.yaml","line":5,"column":3,"path":"spec.podSelecter","severity":"error","message":"unknown field","help":"did you mean `podSelector`?"}"#);
+    let mut text = String::new();
+    let theme = miette::GraphicalTheme::unicode_nocolor();
+    miette::GraphicalReportHandler::new_themed(theme)
+        .render_report(&mut text, &report.excerpt())
+        .unwrap();
+    assert_snapshot!(text, @"
+     × unknown field
+      ╭─[a.yaml:5:3]
+    4 │ spec:
+    5 │   podSelecter: {}
+      ·   ─────┬─────
+      ·        ╰── spec.podSelecter
+      ╰────
+     help: did you mean `podSelector`?
+    ");
+}
+
+/// Text that comes nearer to manifests than random bytes.
+fn yamlish() -> impl Strategy<Value = String> {
+    let word = prop::sample::select(vec![
+        "a",
+        ": ",
+        "- ",
+        "\n",
+        "  ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "&a ",
+        "*a",
+        "<<: ",
+        "---\n",
+        "...\n",
+        "'",
+        "\"",
+        "|\n",
+        ">-\n",
+        "? ",
+        "!!str ",
+        "!",
+        "%YAML 1.2\n",
+        "#",
+        "\t",
+        "\r",
+        "\u{85}",
+        "ä",
+        "\u{2028}",
+        "kind: Pod\n",
+        "apiVersion: v1\n",
+        "kind: List\n",
+        "items:\n",
+        "spec:\n",
+        "metadata: {name: a}\n",
+        "80",
+        "null",
+        "~",
+        "\\u",
+        "0x",
+        "@",
+        "`",
+    ]);
+    prop::collection::vec(word, 0..60).prop_map(|it| it.concat())
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        file::parse(Path::new("a"), &bytes);
+    }
+
+    #[test]
+    fn arbitrary_yaml_never_panics(text in yamlish()) {
+        let (text, parsed) = file::parse(Path::new("a"), text.as_bytes());
+        for report in parsed.reports {
+            let mut shown = String::new();
+            miette::GraphicalReportHandler::new().render_report(&mut shown, &report.excerpt()).unwrap();
+            prop_assert!(report.line >= 1 && report.line <= text.lines());
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Whatever is in a file, nothing panics; whatever is in the model, it can be written and read.
+
+use ipnet::IpNet;
+use proptest::collection::{btree_set, vec};
+use proptest::prelude::*;
+
+use super::scene::{Scene, say};
+use crate::model::{
+    Block, Cluster, ContainerPort, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId,
+    PortRange, PortRule, PortSpec, Protocol, Requirement, Rule, Selector,
+};
+use crate::source::render;
+
+fn word() -> impl Strategy<Value = String> {
+    // Words that YAML takes for something else are what matters.
+    prop_oneof![
+        "[a-z]([a-z0-9-]{0,6}[a-z0-9])?",
+        Just("true".to_owned()),
+        Just("null".to_owned()),
+        Just("no".to_owned()),
+        Just("1e3".to_owned()),
+        Just("80".to_owned()),
+        Just("0x1f".to_owned()),
+    ]
+}
+
+fn requirement() -> impl Strategy<Value = Requirement> {
+    (0..4_u8, word(), btree_set(prop_oneof![word(), Just(String::new())], 1..3)).prop_map(
+        |(operator, key, values)| match operator {
+            0 => Requirement::In(key, values),
+            1 => Requirement::NotIn(key, values),
+            2 => Requirement::Exists(key),
+            _ => Requirement::DoesNotExist(key),
+        },
+    )
+}
+
+fn selector() -> impl Strategy<Value = Selector> {
+    btree_set(requirement(), 0..3).prop_map(|requirements| Selector { requirements })
+}
+
+fn network(bits: u8) -> impl Strategy<Value = IpNet> {
+    let v4 = (any::<[u8; 4]>(), bits..=32).prop_map(|(address, prefix)| {
+        IpNet::new(std::net::IpAddr::from(address), prefix).unwrap().trunc()
+    });
+    let v6 = (any::<[u8; 16]>(), bits..=128).prop_map(|(mut address, prefix)| {
+        // Out of ::ffff:0:0/96, which means IPv4.
+        address[0] |= 0x20;
+        IpNet::new(std::net::IpAddr::from(address), prefix).unwrap().trunc()
+    });
+    prop_oneof![v4, v6]
+}
+
+fn block() -> impl Strategy<Value = Block> {
+    (network(4), vec(any::<u32>(), 0..3)).prop_map(|(cidr, picks)| {
+        let longer = cidr.prefix_len().saturating_add(3).min(cidr.max_prefix_len());
+        let subnets: Vec<IpNet> = cidr.subnets(longer).unwrap().collect();
+        let pick = |pick: u32| subnets[pick as usize % subnets.len()];
+        Block { cidr, except: picks.into_iter().map(pick).collect() }
+    })
+}
+
+fn peer() -> impl Strategy<Value = Peer> {
+    prop_oneof![
+        (proptest::option::of(selector()), selector())
+            .prop_map(|(namespaces, pods)| Peer::Pods { namespaces, pods }),
+        block().prop_map(Peer::Block),
+    ]
+}
+
+fn protocol() -> impl Strategy<Value = Protocol> {
+    prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)]
+}
+
+fn port_rule() -> impl Strategy<Value = PortRule> {
+    let range = (1..=u16::MAX, 1..=u16::MAX)
+        .prop_map(|(a, b)| PortSpec::Range(PortRange { first: a.min(b), last: a.max(b) }));
+    let port = prop_oneof![Just(PortSpec::All), range, "[a-z]{1,15}".prop_map(PortSpec::Named)];
+    (protocol(), port).prop_map(|(protocol, port)| PortRule { protocol, port })
+}
+
+fn rules() -> impl Strategy<Value = Option<Vec<Rule>>> {
+    let rule = (vec(peer(), 0..4), vec(port_rule(), 0..4));
+    proptest::option::of(vec(rule.prop_map(|(peers, ports)| Rule { peers, ports }), 0..4))
+}
+
+fn a_policy() -> impl Strategy<Value = Policy> {
+    ("[a-z]{1,8}", "[a-z]{1,8}", selector(), rules(), rules())
+        .prop_filter("a policy of neither type can't be written", |(_, _, _, ingress, egress)| {
+            ingress.is_some() || egress.is_some()
+        })
+        .prop_map(|(namespace, name, subjects, ingress, egress)| Policy {
+            id: PolicyId { namespace, name },
+            subjects,
+            ingress,
+            egress,
+        })
+}
+
+fn labels() -> impl Strategy<Value = Labels> {
+    proptest::collection::btree_map(word(), word(), 0..4)
+}
+
+fn a_pod() -> impl Strategy<Value = Pod> {
+    let ports = btree_set(("[a-z]{1,15}", protocol(), 1..=u16::MAX), 0..3);
+    let addresses = btree_set(network(32), 0..3);
+    (("[a-z]{1,8}", "[a-z]{1,8}"), labels(), addresses, any::<(bool, bool)>(), ports).prop_map(
+        |((namespace, name), labels, addresses, (host_network, finished), ports)| Pod {
+            id: PodId { namespace, name },
+            uid: "u".to_owned(),
+            labels,
+            node: host_network.then(|| "node".to_owned()),
+            addresses: addresses.iter().map(IpNet::addr).collect(),
+            host_network,
+            finished,
+            ports: ports
+                .into_iter()
+                .map(|(name, protocol, port)| ContainerPort { name, protocol, port })
+                .collect(),
+        },
+    )
+}
+
+fn cluster() -> impl Strategy<Value = Cluster> {
+    (vec(a_policy(), 0..4), vec(a_pod(), 0..4), vec(("[a-z]{1,8}", labels()), 0..3)).prop_map(
+        |(policies, pods, namespaces)| {
+            let mut cluster = Cluster::default();
+            let used = policies.iter().map(|it| it.id.namespace.clone());
+            let used = used.chain(pods.iter().map(|it| it.id.namespace.clone()));
+            let implied = used.map(|name| (name, Labels::new()));
+            for (name, labels) in implied.chain(namespaces) {
+                cluster.namespaces.insert(name.clone(), Namespace::new(name, labels));
+            }
+            cluster.policies.extend(policies.into_iter().map(|it| (it.id.clone(), it)));
+            cluster.pods.extend(pods.into_iter().map(|it| (it.id.clone(), it)));
+            cluster
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_written_is_read(cluster in cluster()) {
+        let mut scene = Scene::new();
+        // An exception may well be the whole block, which is worth a warning.
+        let said = scene.save("all.yaml", render::manifests(&cluster));
+        prop_assert!(said.lines().all(|line| line.contains("this peer matches nothing")), "{}", said);
+        prop_assert_eq!(&scene.cluster, &cluster);
+    }
+
+    #[test]
+    fn damaged_manifests_never_panic(cluster in cluster(), cuts in vec((any::<u16>(), "[ -~\n\t]{0,4}"), 1..4)) {
+        let mut text = render::manifests(&cluster);
+        for (at, insert) in cuts {
+            let at = at as usize % (text.len() + 1);
+            if text.is_char_boundary(at) {
+                text.insert_str(at, &insert);
+                text.truncate(text.len().saturating_sub(usize::from(insert.len() == 3)));
+            }
+        }
+        let said = say(&text);
+        prop_assert!(said.lines().all(|line| line.starts_with("f.yaml:")), "{}", said);
+    }
+}

@@ -1,0 +1,111 @@
+//! JSON → a Kubernetes type, with the path of what doesn't fit and of what was ignored.
+
+use serde::de::DeserializeOwned;
+use serde_ignored::Path;
+use serde_json::Value;
+use serde_path_to_error::{Deserializer, Track};
+
+/// A value that doesn't fit its field.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Misfit {
+    pub(super) path: String,
+    pub(super) message: String,
+    pub(super) help: Option<String>,
+    /// Whether quotes around what is written would help.
+    pub(super) wants_quotes: bool,
+}
+
+/// Reads a value; also returns the paths of fields that the type doesn't have.
+pub(super) fn read<T: DeserializeOwned>(value: &Value) -> (Result<T, Misfit>, Vec<String>) {
+    let mut ignored = Vec::new();
+    let mut track = Track::new();
+    let deserializer = Deserializer::new(value, &mut track);
+    let result = serde_ignored::deserialize(deserializer, |path| ignored.push(render(&path)));
+    let result = result.map_err(|error: serde_json::Error| {
+        let path = track.path().to_string();
+        misfit(if path == "." { String::new() } else { path }, &error.to_string())
+    });
+    (result, ignored)
+}
+
+/// As Kubernetes writes paths: `a[0].b`, not `a.0.?.b`.
+fn render(path: &Path<'_>) -> String {
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", render(parent)),
+        Path::Map { parent, key } => match render(parent) {
+            parent if parent.is_empty() => key.clone(),
+            parent => format!("{parent}.{key}"),
+        },
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => render(parent),
+    }
+}
+
+/// Says what serde's message says in the words of manifests.
+fn misfit(path: String, text: &str) -> Misfit {
+    let invalid =
+        text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
+    let Some((found, wanted)) = invalid.and_then(|it| it.rsplit_once(", expected ")) else {
+        return Misfit { path, message: text.to_owned(), help: None, wants_quotes: false };
+    };
+    let wanted = wanted_in_words(wanted);
+    let (sort, shown) = found_in_words(found);
+    let wants_quotes =
+        matches!((sort, wanted.as_str()), ("the number" | "the boolean", "a string"));
+    let help = match (sort, wanted.as_str()) {
+        ("the string", "a whole number" | "a boolean") => {
+            let fits = if wanted == "a boolean" {
+                shown.parse::<bool>().is_ok()
+            } else {
+                shown.parse::<i64>().is_ok()
+            };
+            fits.then(|| format!("write it without quotes: {shown}"))
+        }
+        ("a mapping", "a list") => Some("start each entry with `- `".to_owned()),
+        ("a list", "a mapping") => Some("remove the `- `".to_owned()),
+        _ => None,
+    };
+    let found = if shown.is_empty() { sort.to_owned() } else { format!("{sort} `{shown}`") };
+    Misfit { path, message: format!("expected {wanted}, found {found}"), help, wants_quotes }
+}
+
+fn wanted_in_words(wanted: &str) -> String {
+    match wanted {
+        "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" => "a whole number",
+        "a sequence" => "a list",
+        "a map" | "map" => "a mapping",
+        "IntOrString" | "enum IntOrString" => "a whole number or a string",
+        it if it.starts_with("struct ") => "a mapping",
+        // k8s-openapi names its types.
+        it if it.starts_with(|it: char| it.is_ascii_uppercase()) => "a mapping",
+        it => it,
+    }
+    .to_owned()
+}
+
+/// The sort of a value and its text, as serde names them.
+fn found_in_words(found: &str) -> (&str, String) {
+    let sorts = [
+        ("integer `", "the number"),
+        ("floating point `", "the number"),
+        ("boolean `", "the boolean"),
+        ("string \"", "the string"),
+    ];
+    for (prefix, sort) in sorts {
+        if let Some(rest) = found.strip_prefix(prefix) {
+            let mut shown: String = rest.chars().take(80).collect();
+            if shown.len() == rest.len() {
+                shown.pop();
+            }
+            return (sort, shown);
+        }
+    }
+    match found {
+        "null" | "unit value" => ("nothing", String::new()),
+        "sequence" => ("a list", String::new()),
+        "map" => ("a mapping", String::new()),
+        other => (other, String::new()),
+    }
+}

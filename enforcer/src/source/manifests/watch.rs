@@ -1,0 +1,182 @@
+//! Notices changes of the files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+use super::list::{self, Identity};
+use super::{ManifestError, Manifests, Update};
+
+/// How long to wait for more changes: a checkout or an editor's save touches several files.
+const GATHER: Duration = Duration::from_millis(3);
+/// How often to see whether the watched folders are still the same ones.
+const PATROL: Duration = Duration::from_millis(500);
+/// After this time everything in a new folder makes events: it is watched by then.
+const SETTLED: Duration = Duration::from_millis(100);
+
+impl Manifests {
+    /// Sends everything at once, then an update whenever files have changed; ends when nobody
+    /// receives any more. A file counts as changed when its writer has closed it, so a file that
+    /// is being written never counts as emptied. A folder that is moved away and made anew is
+    /// watched anew.
+    ///
+    /// # Errors
+    /// If the files can't be watched.
+    pub async fn watch(mut self, updates: mpsc::Sender<Update>) -> Result<(), ManifestError> {
+        let (notes, mut changed) = mpsc::unbounded_channel();
+        let watcher = notify::recommended_watcher(move |event| {
+            // Nobody listens only while this ends.
+            let _ = notes.send(event);
+        })?;
+        let mut folders = Folders::new(watcher, &self.roots)?;
+        let mut patrol = tokio::time::interval(PATROL);
+        let mut paths: BTreeSet<_> = self.roots.iter().cloned().collect();
+        let mut first = true;
+        loop {
+            let (manifests, update) = scan(self, std::mem::take(&mut paths)).await?;
+            self = manifests;
+            if (first || !update.is_empty()) && updates.send(update).await.is_err() {
+                return Ok(());
+            }
+            first = false;
+            while paths.is_empty() {
+                tokio::select! {
+                    event = changed.recv() => match event {
+                        Some(event) => self.note(event, &mut folders, &mut paths),
+                        None => return Ok(()),
+                    },
+                    () = updates.closed() => return Ok(()),
+                    _ = patrol.tick() => paths.extend(folders.renew()),
+                }
+            }
+            tokio::time::sleep(GATHER).await;
+            while let Ok(event) = changed.try_recv() {
+                self.note(event, &mut folders, &mut paths);
+            }
+        }
+    }
+
+    /// Adds the paths that an event makes worth reading.
+    fn note(
+        &self,
+        event: notify::Result<notify::Event>,
+        folders: &mut Folders,
+        paths: &mut BTreeSet<PathBuf>,
+    ) {
+        match event {
+            Ok(event) if event.need_rescan() => paths.extend(self.roots.iter().cloned()),
+            Ok(event) => {
+                for path in &event.paths {
+                    if event.kind == EventKind::Create(CreateKind::Folder) {
+                        folders.new.insert(path.clone(), Instant::now());
+                    }
+                    if is_complete(&event.kind, path) {
+                        let path = visible(path);
+                        // A file named without a folder is watched as `./file`.
+                        if let Ok(bare) = path.strip_prefix(".") {
+                            paths.insert(bare.to_owned());
+                        }
+                        paths.insert(path);
+                    }
+                }
+            }
+            // Something was missed; what exactly is unknown.
+            Err(_) => paths.extend(self.roots.iter().cloned()),
+        }
+    }
+}
+
+/// The watched folders.
+struct Folders {
+    watcher: RecommendedWatcher,
+    /// What each was when its watch began.
+    watched: BTreeMap<PathBuf, (RecursiveMode, Option<Identity>)>,
+    /// Folders in them that were made a moment ago. What was put into one before its watch began
+    /// made no event.
+    new: BTreeMap<PathBuf, Instant>,
+}
+
+impl Folders {
+    fn new(mut watcher: RecommendedWatcher, roots: &[PathBuf]) -> Result<Self, ManifestError> {
+        let mut watched = BTreeMap::new();
+        for root in roots {
+            let (folder, mode) = if root.is_dir() {
+                (root.as_path(), RecursiveMode::Recursive)
+            } else {
+                // Editors replace files: the folder sees that, the file itself doesn't.
+                (folder_of(root), RecursiveMode::NonRecursive)
+            };
+            watcher.watch(folder, mode)?;
+            watched.insert(folder.to_owned(), (mode, list::identity(folder)));
+        }
+        Ok(Self { watcher, watched, new: BTreeMap::new() })
+    }
+
+    /// Watches folders that were replaced. Returns what has to be looked at again.
+    fn renew(&mut self) -> Vec<PathBuf> {
+        let settled: Vec<PathBuf> =
+            self.new.extract_if(.., |_, made| made.elapsed() >= SETTLED).map(|it| it.0).collect();
+        let mut look = settled;
+        for (folder, (mode, known)) in &mut self.watched {
+            let now = list::identity(folder);
+            if now == *known {
+                continue;
+            }
+            // This fails if the watch has ended with the folder.
+            let _ = self.watcher.unwatch(folder);
+            let watched = now.is_some() && self.watcher.watch(folder, *mode).is_ok();
+            // If it went away again meanwhile, the next patrol will see.
+            *known = now.filter(|_| watched);
+            look.push(folder.clone());
+        }
+        look
+    }
+}
+
+async fn scan(
+    mut manifests: Manifests,
+    paths: BTreeSet<PathBuf>,
+) -> Result<(Manifests, Update), ManifestError> {
+    let scan = move || {
+        let update = manifests.rescan_below(&paths);
+        (manifests, update)
+    };
+    Ok(tokio::task::spawn_blocking(scan).await?)
+}
+
+/// Whether after this event a path is as its writer wants it.
+fn is_complete(kind: &EventKind, path: &Path) -> bool {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | EventKind::Create(CreateKind::Folder)
+        | EventKind::Modify(ModifyKind::Name(_))
+        | EventKind::Remove(_) => true,
+        // A new file is closed later, but a new link never.
+        EventKind::Create(_) => is_link(path),
+        _ => false,
+    }
+}
+
+fn is_link(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink() || it.nlink() > 1)
+}
+
+/// The path itself, or the folder that shows what is in a hidden one: the files of a mounted
+/// ConfigMap are links through the hidden `..data`, which is replaced as a whole.
+fn visible(path: &Path) -> PathBuf {
+    let hidden =
+        |it: &&Path| it.file_name().is_some_and(|it| it.as_encoded_bytes().starts_with(b".."));
+    path.ancestors().find(hidden).and_then(Path::parent).unwrap_or(path).to_owned()
+}
+
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}

@@ -1,0 +1,69 @@
+//! What one stage of a plan shall reach.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use enforcer_ebpf::count::Direction;
+
+use super::endpoints::Endpoints;
+use super::{Desired, Interface};
+use crate::model::PodId;
+use crate::policy::RowId;
+
+/// What one stage of a plan shall reach: all that is desired, but for what has to be closed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Goal<'a> {
+    pub(super) desired: &'a Desired,
+    /// The rows that can't be represented: directions that they judge are closed.
+    pub(super) closed: &'a BTreeSet<RowId>,
+}
+
+/// How a direction shall be judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wish {
+    Open,
+    Closed,
+    Row(RowId),
+}
+
+impl<'a> Goal<'a> {
+    /// How the pod's directions shall be judged, by [`Direction`].
+    pub(super) fn wishes(&self, pod: &PodId) -> [Wish; 2] {
+        let policy = self.desired.compiled.pods.get(pod).copied().unwrap_or_default();
+        [policy.ingress, policy.egress].map(|row| match row {
+            None => Wish::Open,
+            Some(row) if self.closed.contains(&row) => Wish::Closed,
+            Some(row) => Wish::Row(row),
+        })
+    }
+
+    /// The interfaces that there is room for: those that have a record, then by index.
+    pub(super) fn admitted(&self, endpoints: &Endpoints) -> BTreeMap<u32, &'a Interface> {
+        let all = &self.desired.interfaces;
+        let (old, new): (Vec<_>, Vec<_>) =
+            all.iter().partition(|(ifindex, _)| endpoints.get(**ifindex).is_some());
+        // Interface 0 does not exist, and a slot can't name it.
+        let new = new.into_iter().filter(|(ifindex, _)| **ifindex != 0);
+        old.into_iter()
+            .chain(new)
+            .take(endpoints.room())
+            .map(|(&ifindex, interface)| (ifindex, interface))
+            .collect()
+    }
+}
+
+/// The directions that a set of closed rows closes.
+pub(super) fn closed_directions(
+    desired: &Desired,
+    closed: &BTreeSet<RowId>,
+) -> BTreeSet<(PodId, Direction)> {
+    let goal = Goal { desired, closed };
+    let mut directions = BTreeSet::new();
+    for interface in desired.interfaces.values() {
+        for (direction, wish) in Direction::ALL.into_iter().zip(goal.wishes(&interface.pod)) {
+            if wish == Wish::Closed {
+                directions.insert((interface.pod.clone(), direction));
+            }
+        }
+    }
+    directions
+}

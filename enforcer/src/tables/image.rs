@@ -1,0 +1,244 @@
+//! A kernel made of vectors.
+
+use std::net::IpAddr;
+
+use enforcer_ebpf::classify::{self, Tables};
+use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, flags};
+use enforcer_ebpf::entry::Entry;
+use enforcer_ebpf::table::{
+    Address6, Block, INTERFACE_SLOTS, InterfaceTable, Leaf6, Limits, Node6, PORT_PROTOCOLS,
+    PORT_SET_WORDS, PortSetBits, PortTable, SLOTS,
+};
+
+use super::Step;
+use super::discipline::Discipline;
+use super::pieces6::halves;
+
+/// Why a step can't be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    /// The step writes past the end of a table.
+    #[error("the step is outside of its table")]
+    Outside,
+    /// The step writes what a packet may be reading.
+    #[error("the step writes what a packet may be reading: {0}")]
+    InUse(String),
+}
+
+/// Tables in memory, for tests and for explanations: takes the steps that the kernel takes, and
+/// answers with the code that the programs run.
+#[derive(Debug, Clone)]
+pub struct Image {
+    trie4: Vec<Block>,
+    nodes: Vec<Node6>,
+    leaves: Vec<Leaf6>,
+    ports: Vec<u16>,
+    sets: Vec<PortSetBits>,
+    verdicts: Vec<Block>,
+    interfaces: Vec<u64>,
+    endpoints: Vec<Endpoint>,
+    extra: std::collections::BTreeSet<ExtraAddress>,
+    discipline: Option<Discipline>,
+}
+
+impl Image {
+    /// Zeroed tables.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            trie4: vec![[0; SLOTS]; limits.trie4_blocks.max(enforcer_ebpf::table::ROOTS4) as usize],
+            nodes: vec![bytemuck::Zeroable::zeroed(); limits.trie6_nodes.max(1) as usize],
+            leaves: vec![bytemuck::Zeroable::zeroed(); limits.trie6_leaves as usize],
+            ports: vec![0; PORT_PROTOCOLS << 16],
+            sets: vec![[0; PORT_SET_WORDS]; limits.port_sets as usize],
+            verdicts: vec![[0; SLOTS]; limits.verdict_blocks as usize],
+            interfaces: vec![0; INTERFACE_SLOTS],
+            endpoints: vec![Endpoint::default(); limits.endpoints as usize],
+            extra: std::collections::BTreeSet::new(),
+            discipline: None,
+        }
+    }
+
+    /// Zeroed tables that refuse steps which write what a packet may be reading: whole blocks,
+    /// nodes, leaves, records, and cells and bits that are reachable or were so since the last
+    /// [`Step::Grace`].
+    #[must_use]
+    pub fn checked(limits: Limits) -> Self {
+        Self { discipline: Some(Discipline::default()), ..Self::new(limits) }
+    }
+
+    /// Takes a step.
+    ///
+    /// # Errors
+    /// The step is outside of its table, or a [checked](Self::checked) image refuses it.
+    pub fn apply(&mut self, step: &Step) -> Result<(), ImageError> {
+        if let Some(mut discipline) = self.discipline.take() {
+            let verdict = discipline.check(self, step);
+            self.discipline = Some(discipline);
+            verdict.map_err(ImageError::InUse)?;
+        }
+        self.write(step).ok_or(ImageError::Outside)
+    }
+
+    fn write(&mut self, step: &Step) -> Option<()> {
+        match step {
+            Step::Trie4 { block, slot, entry } => {
+                self.trie4.get_mut(*block as usize)?[usize::from(*slot)] = entry.0;
+            }
+            Step::Block4 { block, entries } => {
+                *self.trie4.get_mut(*block as usize)? = entries.map(|entry| entry.0);
+            }
+            Step::Trie6 { node, slot, entry } => {
+                self.nodes.get_mut(*node as usize)?.slots[usize::from(*slot)] = entry.0;
+            }
+            Step::Node6 { node, value } => *self.nodes.get_mut(*node as usize)? = **value,
+            Step::Leaf6 { leaf, value } => *self.leaves.get_mut(*leaf as usize)? = *value,
+            Step::PortClass { protocol, port, class } => {
+                let index = (usize::from(*protocol) << 16) | usize::from(*port);
+                *self.ports.get_mut(index)? = *class;
+            }
+            Step::PortSetWord { set, word, bits } => {
+                *self.sets.get_mut(*set as usize)?.get_mut(*word as usize)? = *bits;
+            }
+            Step::Verdict { index, cell } => self.write_cell(*index, cell.0)?,
+            Step::Verdicts { index, cells } => {
+                for (index, cell) in (*index..).zip(cells) {
+                    self.write_cell(index, cell.0)?;
+                }
+            }
+            Step::Endpoint { record, value } => {
+                *self.endpoints.get_mut(*record as usize)? = *value;
+            }
+            Step::AddExtraAddress(address) => {
+                self.extra.insert(*address);
+            }
+            Step::RemoveExtraAddress(address) => {
+                self.extra.remove(address);
+            }
+            Step::Interface { slot, value } => {
+                *self.interfaces.get_mut(*slot as usize)? = value.0;
+            }
+            Step::ForgetEndpoint { .. } | Step::Grace => {}
+        }
+        Some(())
+    }
+
+    fn write_cell(&mut self, index: u32, cell: u32) -> Option<()> {
+        let block = self.verdicts.get_mut(index as usize / SLOTS)?;
+        block[index as usize % SLOTS] = cell;
+        Some(())
+    }
+
+    /// May a packet of IP protocol `protocol` pass between `peer` and the pod behind the
+    /// interface? Only policy is asked, nothing of semantics A1 to A4; `port` is the receiver's
+    /// and matters only for protocols with ports. `None`: the interface has no endpoint.
+    #[must_use]
+    pub fn judge(
+        &self,
+        ifindex: u32,
+        direction: Direction,
+        peer: IpAddr,
+        protocol: u8,
+        port: u16,
+    ) -> Option<bool> {
+        let endpoint = classify::endpoint(self, ifindex)?;
+        let (isolated, closed, row) = match direction {
+            Direction::Ingress => {
+                (flags::INGRESS_ISOLATED, flags::INGRESS_CLOSED, endpoint.ingress_row)
+            }
+            Direction::Egress => {
+                (flags::EGRESS_ISOLATED, flags::EGRESS_CLOSED, endpoint.egress_row)
+            }
+        };
+        if endpoint.flags & closed != 0 {
+            return Some(false);
+        }
+        if endpoint.flags & isolated == 0 {
+            return Some(true);
+        }
+        let allowed = self
+            .entry(peer)
+            .and_then(|entry| classify::cell(self, row, entry.index()))
+            .is_some_and(|cell| classify::cell_allows(self, cell, protocol, port));
+        Some(allowed)
+    }
+
+    /// Whether the address is one of this node's own (semantics A2).
+    #[must_use]
+    pub fn is_node(&self, address: IpAddr) -> bool {
+        self.entry(address).is_some_and(Entry::is_node)
+    }
+
+    /// Whether the pod behind the interface may use `address` as its source (semantics P4).
+    /// `None`: the interface has no endpoint.
+    #[must_use]
+    pub fn may_use(&self, ifindex: u32, address: IpAddr) -> Option<bool> {
+        let endpoint = classify::endpoint(self, ifindex)?;
+        if endpoint.flags & flags::CHECK_SOURCE == 0 {
+            return Some(true);
+        }
+        let (own, numbers) = match address {
+            IpAddr::V4(v4) => (
+                endpoint.address4 != 0 && endpoint.address4 == u32::from(v4),
+                halves(v4.to_ipv6_mapped().into()),
+            ),
+            IpAddr::V6(v6) => {
+                let numbers = halves(v6.into());
+                (endpoint.address6 != [0; 2] && endpoint.address6 == numbers, numbers)
+            }
+        };
+        Some(own || (endpoint.flags & flags::EXTRA_ADDRESSES != 0 && self.extra(endpoint, numbers)))
+    }
+
+    /// The record of the endpoint behind an interface.
+    #[must_use]
+    pub fn endpoint_of(&self, ifindex: u32) -> Option<&Endpoint> {
+        classify::endpoint(self, ifindex)
+    }
+
+    fn extra(&self, endpoint: &Endpoint, address: Address6) -> bool {
+        self.extra.contains(&ExtraAddress { address, id: endpoint.id, padding: 0 })
+    }
+
+    fn entry(&self, address: IpAddr) -> Option<Entry> {
+        match address {
+            IpAddr::V4(address) => classify::address4(self, address.into()),
+            IpAddr::V6(address) => classify::address6(self, &halves(address.into())),
+        }
+    }
+}
+
+impl Tables for Image {
+    fn trie4(&self, block: u32) -> Option<&Block> {
+        self.trie4.get(block as usize)
+    }
+
+    fn node6(&self, node: u32) -> Option<&Node6> {
+        self.nodes.get(node as usize)
+    }
+
+    fn leaf6(&self, leaf: u32) -> Option<&Leaf6> {
+        self.leaves.get(leaf as usize)
+    }
+
+    fn ports(&self) -> Option<&PortTable> {
+        self.ports.as_slice().try_into().ok()
+    }
+
+    fn port_set(&self, set: u32) -> Option<&PortSetBits> {
+        self.sets.get(set as usize)
+    }
+
+    fn verdicts(&self, block: u32) -> Option<&Block> {
+        self.verdicts.get(block as usize)
+    }
+
+    fn interfaces(&self) -> Option<&InterfaceTable> {
+        self.interfaces.as_slice().try_into().ok()
+    }
+
+    fn endpoint(&self, record: u32) -> Option<&Endpoint> {
+        self.endpoints.get(record as usize)
+    }
+}

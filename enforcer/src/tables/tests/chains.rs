@@ -1,0 +1,47 @@
+//! Any state to any other (semantics C1), with room enough.
+
+use proptest::prelude::*;
+
+use super::generate::chain;
+use super::harness::{Harness, SMALL, config};
+use super::limits::{single_ports, state, wide};
+use crate::tables::Step;
+
+proptest! {
+    #![proptest_config(config(64))]
+
+    /// After every single step, each verdict is that of before or of after; after the last, that
+    /// of after; and nothing is written while a packet may be reading it.
+    #[test]
+    fn every_step_of_every_plan_keeps_c1(states in chain()) {
+        let mut harness = Harness::new(SMALL);
+        for (at, state) in states.iter().enumerate() {
+            let plan = harness.go(state).map_err(|problem| {
+                TestCaseError::fail(format!("state {at}: {problem}"))
+            })?;
+            prop_assert!(plan.unrepresented.is_empty(), "state {}: {:?}", at, plan.unrepresented);
+            prop_assert!(plan.closed_meanwhile.is_empty());
+            prop_assert!(harness.state.plan(state).steps.is_empty(), "a second plan does nothing");
+        }
+    }
+}
+
+/// One kind of peer more each time: the rows move when their room is used up, two of them in both
+/// directions of the same endpoints.
+#[test]
+fn rows_grow_as_peers_are_added() {
+    let mut harness = Harness::new(wide());
+    let mut moves = 0;
+    for kinds in 2..70 {
+        let mut desired = state(vec![single_ports(1..kinds), single_ports(100..99 + kinds)]);
+        for policy in desired.compiled.pods.values_mut() {
+            policy.egress = policy.ingress.map(|row| 1 - row);
+        }
+        let plan = harness.go(&desired).unwrap();
+        assert!(plan.unrepresented.is_empty());
+        let rows = plan.steps.iter().filter(|step| matches!(step, Step::Verdicts { .. })).count();
+        assert!(rows == 0 || rows == 2);
+        moves += usize::from(kinds > 2 && rows > 0);
+    }
+    assert!((2..10).contains(&moves), "{moves}");
+}

@@ -1,0 +1,188 @@
+//! Endpoints: slots that collide, ids that are used again, further addresses.
+
+use std::collections::BTreeMap;
+
+use enforcer_ebpf::endpoint::{MAX_ID, Slot, slots_of};
+use enforcer_ebpf::table::{INTERFACE_SLOTS, Limits};
+
+use super::harness::{Harness, SMALL};
+use crate::model::PodId;
+use crate::tables::alloc::Writer;
+use crate::tables::slots::Slots;
+use crate::tables::{Desired, Interface, Step, Table, sizes};
+
+fn interface(pod: &str, addresses: &[&str]) -> Interface {
+    Interface {
+        pod: PodId::new("default", pod),
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        check_source: true,
+    }
+}
+
+fn desired(interfaces: &[(u32, Interface)]) -> Desired {
+    let interfaces: BTreeMap<u32, Interface> = interfaces.iter().cloned().collect();
+    Desired { interfaces, ..Desired::default() }
+}
+
+/// Where the kernel finds an interface.
+fn find(words: &[u64], ifindex: u32) -> Option<u32> {
+    let (first, second) = slots_of(ifindex);
+    [first, second]
+        .into_iter()
+        .map(|slot| Slot(words[slot]))
+        .find(|slot| slot.ifindex() == ifindex)
+        .map(Slot::record)
+}
+
+/// Interfaces that share their first slot, as far as the second slots allow, then more of another
+/// first slot: entries must move, and each is found after every single store.
+#[test]
+fn colliding_interfaces_are_found_after_every_store() {
+    let mut slots = Slots::new();
+    let mut words = vec![0u64; INTERFACE_SLOTS];
+    let mut known: Vec<u32> = Vec::new();
+    let mut moves = 0;
+    let step = sizes::INTERFACE_SLOTS;
+    let candidates = (1..40u32).flat_map(|at| (0..60).map(move |multiple| at + multiple * step));
+    for ifindex in candidates {
+        let mut writer = Writer::new(0);
+        if !slots.put(ifindex, ifindex, &mut writer) {
+            assert!(writer.steps.is_empty());
+            continue;
+        }
+        moves += writer.steps.len() - 1;
+        for step in &writer.steps {
+            let Step::Interface { slot, value } = step else { continue };
+            words[*slot as usize] = value.0;
+            for &ifindex in &known {
+                assert_eq!(find(&words, ifindex), Some(ifindex));
+            }
+        }
+        known.push(ifindex);
+        assert_eq!(find(&words, ifindex), Some(ifindex));
+    }
+    assert!(moves > 0 && known.len() > 1_500, "{moves} moves, {} known", known.len());
+    for ifindex in known.drain(..) {
+        slots.clear(ifindex, &mut Writer::new(0));
+    }
+    let mut writer = Writer::new(0);
+    assert!(slots.put(1, 1, &mut writer));
+    assert_eq!(writer.steps.len(), 1, "nothing is left in the way");
+}
+
+/// A packet that has looked into the first slot before an entry was copied there looks into the
+/// second one after it: there must be a grace period before that is overwritten.
+#[test]
+fn an_entry_that_moves_to_its_first_slot_stays_in_the_second_for_a_while() {
+    let mut slots = Slots::new();
+    let steps = |slots: &mut Slots, ifindex: u32| {
+        let mut writer = Writer::new(0);
+        assert!(slots.put(ifindex, ifindex, &mut writer));
+        writer.steps
+    };
+    let sharing = |slot: usize| {
+        let slot = u32::try_from(slot).unwrap();
+        (0..).map(move |at| slot + at * sizes::INTERFACE_SLOTS)
+    };
+    // `a` and `b` want the same slot, so `b` is in its second; then `a` goes.
+    let (a, b) = (1, sharing(1).nth(1).unwrap());
+    steps(&mut slots, a);
+    steps(&mut slots, b);
+    slots.clear(a, &mut Writer::new(0));
+    // `c` wants that slot, and its other one is `d`'s first.
+    let c = sharing(slots_of(b).1).nth(3).unwrap();
+    let d = sharing(slots_of(c).1).nth(5).unwrap();
+    steps(&mut slots, d);
+    let store = |slot: usize, ifindex: u32| Step::Interface {
+        slot: u32::try_from(slot).unwrap(),
+        value: Slot::new(ifindex, ifindex),
+    };
+    let (first, second) = slots_of(b);
+    assert_eq!(steps(&mut slots, c), [store(first, b), Step::Grace, store(second, c)]);
+}
+
+/// Interfaces that share both slots with others: the third finds no place, and is reported.
+#[test]
+fn an_interface_without_a_slot_is_reported() {
+    let slots = slots_of(1);
+    let same: Vec<u32> = (1..u32::MAX)
+        .step_by(INTERFACE_SLOTS)
+        .filter(|&at| slots_of(at) == slots)
+        .take(3)
+        .collect();
+    let all: Vec<(u32, Interface)> = same.iter().map(|&at| (at, interface("a", &[]))).collect();
+    let mut harness = Harness::new(SMALL);
+    let plan = harness.go(&desired(&all)).unwrap();
+    assert_eq!(plan.unrepresented.len(), 2);
+    assert_eq!(plan.unrepresented[0].shortage.table, Table::Interfaces);
+    let plan = harness.go(&desired(&all[1..])).unwrap();
+    assert!(plan.unrepresented.is_empty());
+}
+
+fn id(harness: &Harness, ifindex: u32) -> u32 {
+    harness.image.endpoint_of(ifindex).unwrap().id
+}
+
+#[test]
+fn an_id_stays_with_a_pod_and_its_interface() {
+    let mut harness = Harness::new(SMALL);
+    harness.go(&desired(&[(5, interface("a", &["10.0.0.1"]))])).unwrap();
+    let first = id(&harness, 5);
+    harness.go(&desired(&[(5, interface("a", &["10.0.0.2"]))])).unwrap();
+    assert_eq!(id(&harness, 5), first, "another address");
+    harness.go(&desired(&[(5, interface("b", &["10.0.0.2"]))])).unwrap();
+    assert_ne!(id(&harness, 5), first, "another pod");
+    harness.go(&desired(&[(6, interface("a", &["10.0.0.1"]))])).unwrap();
+    assert_ne!(id(&harness, 6), first, "another interface");
+}
+
+/// Semantics C5.
+#[test]
+fn an_id_is_forgotten_before_another_pod_gets_it() {
+    let mut harness = Harness::new(SMALL);
+    harness.state.endpoints.start_ids_at(MAX_ID - 1);
+    let mut forgotten = Vec::new();
+    for pod in 0..5 {
+        let plan = harness.go(&desired(&[(7, interface(&format!("{pod}"), &[]))])).unwrap();
+        let at = plan.steps.iter().position(|step| matches!(step, Step::ForgetEndpoint { .. }));
+        if let Some(at) = at {
+            let flip = plan.steps.iter().position(|step| matches!(step, Step::Interface { .. }));
+            assert!(Some(at) < flip);
+            forgotten.push(id(&harness, 7));
+            assert_eq!(plan.steps[at], Step::ForgetEndpoint { id: id(&harness, 7) });
+        }
+    }
+    assert_eq!(forgotten.len(), 3, "the first two ids were new");
+}
+
+#[test]
+fn addresses_beyond_the_records_come_first_and_go_last() {
+    let mut harness = Harness::new(SMALL);
+    let many = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "fd00::2"];
+    let plan = harness.go(&desired(&[(5, interface("a", &many))])).unwrap();
+    let kinds: Vec<char> = plan
+        .steps
+        .iter()
+        .map(|step| match step {
+            Step::AddExtraAddress(_) => '+',
+            Step::Endpoint { .. } => 'e',
+            Step::Interface { .. } => 'i',
+            Step::RemoveExtraAddress(_) => '-',
+            _ => '?',
+        })
+        .collect();
+    assert_eq!(kinds, ['+', '+', '+', 'e', 'i']);
+    let plan = harness.go(&desired(&[(5, interface("a", &many[1..3]))])).unwrap();
+    let removed = plan.steps.iter().filter(|step| matches!(step, Step::RemoveExtraAddress(_)));
+    assert_eq!(removed.count(), 2, "10.0.0.2 is in the record now, 10.0.0.3 stays");
+    harness.go(&desired(&[])).unwrap();
+}
+
+#[test]
+fn three_records_are_enough_for_an_interface_whose_pod_changes() {
+    let mut harness = Harness::new(Limits { endpoints: 3, ..SMALL });
+    for pod in 0..6 {
+        let plan = harness.go(&desired(&[(7, interface(&format!("{pod}"), &[]))])).unwrap();
+        assert!(plan.unrepresented.is_empty());
+    }
+}

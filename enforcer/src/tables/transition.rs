@@ -1,0 +1,352 @@
+//! One stage of a plan: from what the kernel holds to a [`Goal`], make before break.
+//!
+//! The order, and why each write leaves every (interface, direction, address, protocol, port)
+//! with its verdict of before or of after (semantics C1):
+//!
+//! 1. *Interfaces that go*, and directions that are closed (semantics R9), are in their final
+//!    state at once, whatever the addresses are.
+//! 2. *Port sets and classes*: see [`super::ports`].
+//! 3. *Cells* of new rows, and of new class ids in the rows that live: nothing leads to them yet.
+//! 4. *Addresses* are flipped to their new ids: see [`super::classes`].
+//! 5. *Endpoints* are flipped to new records. From here on every verdict is that of after.
+//! 6. What nothing leads to any more is given back, and ids that say the same are made one.
+//!
+//! A packet reads its endpoint first and the address after it: having seen an endpoint's new row
+//! it sees only new ids. (The two reads don't depend on each other, so a weakly ordered processor
+//! may swap them; new rows therefore say for the ids that go what most of their addresses become.)
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::entry::{Cell, Entry};
+
+use super::State;
+use super::alloc::Writer;
+use super::change::{Change, changes};
+use super::classes::{Assignment, LiveRows, Pair, Pairs, Target, assign};
+use super::columns::{Columns, port_sets};
+use super::endpoints::{Both, Judged};
+use super::goal::{Goal, Wish};
+use super::matching::{Matching, match_rows};
+use super::merge::merge_ids;
+use super::regions::{Family, Regions, Wanted, flatten};
+use super::rows::RowKey;
+use super::shortage::{Full, Table};
+use crate::policy::RowId;
+
+/// Both families' address maps.
+pub(super) type Maps<V> = [Regions<V>; 2];
+
+/// The interfaces that a table has no room for.
+pub(super) type Homeless = Vec<(u32, Table)>;
+
+/// Leads `state` to the goal. On an error the state is worthless.
+pub(super) fn advance(
+    state: &mut State,
+    goal: &Goal<'_>,
+    writer: &mut Writer,
+) -> Result<Homeless, Full> {
+    let wishes = begin(state, goal, writer)?;
+    let rows: BTreeSet<RowId> = wishes
+        .values()
+        .flatten()
+        .filter_map(|wish| if let Wish::Row(row) = wish { Some(*row) } else { None })
+        .collect();
+    let rows: Vec<RowId> = rows.into_iter().collect();
+    state.ports.add(&port_sets(&goal.desired.compiled, &rows), writer)?;
+    let columns = Columns::new(&goal.desired.compiled, rows, &state.ports);
+
+    let wanted = wanted(goal, &columns);
+    let mut pairs = pair_up(state, &wanted);
+    let matching = match_rows(&state.endpoints, &state.rows, &wishes, &pairs, &columns);
+    let (assignment, places) = {
+        let live = LiveRows {
+            kept: columns
+                .rows
+                .iter()
+                .enumerate()
+                .filter_map(|(at, id)| Some((state.rows.get(*matching.kept.get(id)?)?, at)))
+                .collect(),
+            retired: matching.retired.iter().filter_map(|&key| state.rows.get(key)).collect(),
+        };
+        let assignment = assign(&pairs, &live, &columns);
+        let places = assignment.fresh.len();
+        (assignment, places)
+    };
+    let fresh = take_ids(state, &pairs, places, writer)?;
+    make_room(state, &fresh, writer)?;
+    let ids: Vec<u32> = assignment
+        .targets
+        .iter()
+        .map(|target| match *target {
+            Target::Live(id) => id,
+            Target::Fresh(at) => fresh[at],
+        })
+        .collect();
+
+    write_fresh(state, &matching, &assignment, &fresh, &columns, writer);
+    let keys = write_new_rows(state, &matching, &pairs, &ids, &columns, writer)?;
+    flip_addresses(state, &wanted, &mut pairs, &ids, writer)?;
+    let homeless = flip_endpoints(state, goal, &wishes, &keys, writer)?;
+    clean_up(state, &pairs, &ids, &columns, writer);
+    Ok(homeless)
+}
+
+/// Step 1. Gives what the admitted interfaces wish for.
+fn begin(
+    state: &mut State,
+    goal: &Goal<'_>,
+    writer: &mut Writer,
+) -> Result<BTreeMap<u32, [Wish; 2]>, Full> {
+    for ifindex in state.endpoints.interfaces() {
+        if !goal.desired.interfaces.contains_key(&ifindex) {
+            state.endpoints.remove(ifindex, writer);
+        }
+    }
+    let wishes: BTreeMap<u32, [Wish; 2]> = goal
+        .admitted(&state.endpoints)
+        .into_iter()
+        .map(|(ifindex, interface)| (ifindex, goal.wishes(&interface.pod)))
+        .collect();
+    for (&ifindex, wishes) in &wishes {
+        let Some(held) = state.endpoints.get(ifindex) else { continue };
+        let mut judged = held.judged;
+        for (judged, wish) in judged.iter_mut().zip(wishes) {
+            if *wish == Wish::Closed {
+                *judged = Judged::Closed;
+            }
+        }
+        if judged != held.judged {
+            state.endpoints.judge(ifindex, judged, &state.rows, writer)?;
+        }
+    }
+    drop_unused_rows(state, writer);
+    Ok(wishes)
+}
+
+/// What each address shall be, in our columns.
+fn wanted(goal: &Goal<'_>, columns: &Columns) -> Maps<Wanted> {
+    Family::ALL.map(|family| {
+        let compiled = &goal.desired.compiled;
+        let mut ours = Regions::uniform(Wanted { column: 0, node: false });
+        for (first, _, Wanted { column, node }) in
+            flatten(&compiled.addresses, &compiled.node_addresses, family).ranges()
+        {
+            let column = columns.of(column) as usize;
+            ours.push(first, Wanted { column, node });
+        }
+        ours
+    })
+}
+
+/// The pairs of the ids that addresses have and the columns that they shall have.
+fn pair_up(state: &State, wanted: &Maps<Wanted>) -> Pairs {
+    let mut pairs = Pairs::default();
+    for (family, (now, wanted)) in Family::ALL.into_iter().zip(state.maps.iter().zip(wanted)) {
+        now.zip(wanted, |first, last, entry, wanted| {
+            let number = pairs.number(Entry(entry).index(), column(wanted));
+            pairs.list[number].weight += family.weight(first, last);
+        });
+    }
+    pairs
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "these are our own columns, which are u32")]
+fn column(wanted: Wanted) -> u32 {
+    wanted.column as u32
+}
+
+/// Takes the ids that the assignment asks for.
+fn take_ids(
+    state: &mut State,
+    pairs: &Pairs,
+    count: usize,
+    writer: &mut Writer,
+) -> Result<Vec<u32>, Full> {
+    // Small numbers keep rows short: rather wait for an old id than let all rows grow.
+    let live = u32::try_from(pairs.live().len() + count).unwrap_or(u32::MAX);
+    let fair = live.saturating_mul(2).saturating_add(64);
+    let soft = state.rows.capacity().map_or(fair, |capacity| capacity.min(fair));
+    (0..count).map(|_| state.ids.take_below(soft, writer)).collect()
+}
+
+/// Moves the rows that are too short for the new ids. Nothing changes for any packet.
+fn make_room(state: &mut State, fresh: &[u32], writer: &mut Writer) -> Result<(), Full> {
+    let Some(largest) = fresh.iter().max() else { return Ok(()) };
+    let mut places = Vec::new();
+    let mut movers: BTreeSet<u32> = BTreeSet::new();
+    let users = state.endpoints.users();
+    for key in state.rows.keys() {
+        if let Some(place) = state.rows.grow(key, largest + 1, writer)? {
+            places.push(place);
+            movers.extend(users.get(&key).into_iter().flatten().map(|(ifindex, _)| ifindex));
+        }
+    }
+    for ifindex in movers {
+        let Some(judged) = state.endpoints.get(ifindex).map(|held| held.judged) else { continue };
+        state.endpoints.judge(ifindex, judged, &state.rows, writer)?;
+    }
+    for place in places {
+        state.rows.free(place, writer);
+    }
+    Ok(())
+}
+
+/// Step 3 for the rows that live: the cells of ids that no address has yet.
+fn write_fresh(
+    state: &mut State,
+    matching: &Matching,
+    assignment: &Assignment,
+    fresh: &[u32],
+    columns: &Columns,
+    writer: &mut Writer,
+) {
+    for (at, id) in columns.rows.iter().enumerate() {
+        let Some(&key) = matching.kept.get(id) else { continue };
+        for (&class, pair) in fresh.iter().zip(&assignment.fresh) {
+            state.rows.write(key, class, columns.cell(pair.column, at), writer);
+        }
+    }
+    for &key in &matching.retired {
+        for (&class, pair) in fresh.iter().zip(&assignment.fresh) {
+            let cell = state.rows.get(key).map_or(0, |row| row.cell(pair.old));
+            state.rows.write(key, class, cell, writer);
+        }
+    }
+}
+
+/// Step 3 for new rows. Gives the place of every live row.
+fn write_new_rows(
+    state: &mut State,
+    matching: &Matching,
+    pairs: &Pairs,
+    ids: &[u32],
+    columns: &Columns,
+    writer: &mut Writer,
+) -> Result<BTreeMap<RowId, RowKey>, Full> {
+    let ends = ids.iter().copied().chain(pairs.list.iter().map(|pair| pair.old));
+    let length = ends.max().map_or(0, |last| last as usize + 1);
+    let mut light_first: Vec<&Pair> = pairs.list.iter().collect();
+    light_first.sort_by_key(|pair| pair.weight);
+    let mut keys = matching.kept.clone();
+    for (at, &row) in columns.rows.iter().enumerate() {
+        if keys.contains_key(&row) {
+            continue;
+        }
+        let mut cells = vec![Cell::DENY.0; length];
+        // Ids that go: for processors that read the address before the endpoint after all.
+        for pair in &light_first {
+            cells[pair.old as usize] = columns.cell(pair.column, at);
+        }
+        for (pair, &id) in pairs.list.iter().zip(ids) {
+            cells[id as usize] = columns.cell(pair.column, at);
+        }
+        keys.insert(row, state.rows.add(&cells, writer)?);
+    }
+    Ok(keys)
+}
+
+/// Step 4.
+fn flip_addresses(
+    state: &mut State,
+    wanted: &Maps<Wanted>,
+    pairs: &mut Pairs,
+    ids: &[u32],
+    writer: &mut Writer,
+) -> Result<(), Full> {
+    let maps = [0, 1].map(|family: usize| {
+        let mut map = Regions::uniform(Entry::UNKNOWN.0);
+        state.maps[family].zip(&wanted[family], |first, _, entry, wanted| {
+            let id = ids[pairs.number(Entry(entry).index(), column(wanted))];
+            map.push(first, Entry::class(id, wanted.node).0);
+        });
+        map
+    });
+    write_maps(state, maps, writer)
+}
+
+/// Writes the differences to these maps.
+pub(super) fn write_maps(
+    state: &mut State,
+    maps: Maps<u32>,
+    writer: &mut Writer,
+) -> Result<(), Full> {
+    state.trie4.apply(&changes(&state.maps[0], &maps[0]), writer)?;
+    state.trie6.apply(&changes(&state.maps[1], &maps[1]), writer)?;
+    state.maps = maps.map(Arc::new);
+    Ok(())
+}
+
+/// Step 5.
+fn flip_endpoints(
+    state: &mut State,
+    goal: &Goal<'_>,
+    wishes: &BTreeMap<u32, [Wish; 2]>,
+    keys: &BTreeMap<RowId, RowKey>,
+    writer: &mut Writer,
+) -> Result<Homeless, Full> {
+    let mut homeless = Homeless::new();
+    for (&ifindex, interface) in &goal.desired.interfaces {
+        let Some(wishes) = wishes.get(&ifindex) else {
+            homeless.push((ifindex, Table::Endpoints));
+            continue;
+        };
+        let judged: Both = wishes.map(|wish| match wish {
+            Wish::Open => Judged::Open,
+            Wish::Closed => Judged::Closed,
+            Wish::Row(row) => keys.get(&row).map_or(Judged::Closed, |&key| Judged::Row(key)),
+        });
+        if !state.endpoints.put(ifindex, interface, judged, &state.rows, writer)? {
+            homeless.push((ifindex, Table::Interfaces));
+        }
+    }
+    Ok(homeless)
+}
+
+/// Step 6.
+fn clean_up(state: &mut State, pairs: &Pairs, ids: &[u32], columns: &Columns, writer: &mut Writer) {
+    drop_unused_rows(state, writer);
+    state.ports.keep(&columns.sets(), writer);
+    let used: BTreeSet<u32> = ids.iter().copied().collect();
+    for id in pairs.live().into_iter().filter(|id| !used.contains(id)) {
+        state.ids.give(id, writer);
+    }
+    merge_ids(state, pairs, ids, columns, writer);
+}
+
+/// Takes back the rows that no endpoint has.
+fn drop_unused_rows(state: &mut State, writer: &Writer) {
+    let users: BTreeMap<RowKey, Vec<(u32, Direction)>> = state.endpoints.users();
+    for key in state.rows.keys() {
+        if !users.contains_key(&key) {
+            state.rows.remove(key, writer);
+        }
+    }
+}
+
+/// The stage that always fits: nothing is told apart, and every isolated direction is closed.
+/// `goal` closes all rows.
+pub(super) fn empty(
+    state: &mut State,
+    goal: &Goal<'_>,
+    writer: &mut Writer,
+) -> Result<Homeless, Full> {
+    let wishes = begin(state, goal, writer)?;
+    let homeless = flip_endpoints(state, goal, &wishes, &BTreeMap::new(), writer)?;
+    drop_unused_rows(state, writer);
+    let mut ids: BTreeSet<u32> = BTreeSet::new();
+    for map in &state.maps {
+        ids.extend(map.ranges().map(|(_, _, entry)| Entry(entry).index()));
+    }
+    let stays = ids.pop_first().unwrap_or(0);
+    let everywhere = Change { first: 0, last: u128::MAX, entry: Entry::class(stays, false).0 };
+    state.trie4.apply(&[everywhere], writer)?;
+    state.trie6.apply(&[everywhere], writer)?;
+    state.maps = [0, 1].map(|_| Arc::new(Regions::uniform(everywhere.entry)));
+    for id in ids {
+        state.ids.give(id, writer);
+    }
+    state.ports.keep(&BTreeSet::new(), writer);
+    Ok(homeless)
+}

@@ -1,0 +1,131 @@
+//! The IPv4 trie: 16-8-8 bits in blocks of 256 words.
+//!
+//! Where a word's addresses change all alike, one store changes them. Where they change in part,
+//! a fresh block is filled first and then linked with one store. A block whose words have become
+//! equal is replaced by one word. So each store takes each address from its old entry to its new.
+
+use std::sync::Arc;
+
+use enforcer_ebpf::entry::Entry;
+use enforcer_ebpf::table::{Block, ROOTS4, SLOTS};
+
+use super::Step;
+use super::alloc::{Pool, Writer};
+use super::change::{Change, covering, touched};
+use super::shortage::{Full, Table};
+
+/// How far a left-aligned address is shifted for the root's index.
+const ROOT_SHIFT: u32 = 112;
+
+/// What the kernel's IPv4 trie holds.
+#[derive(Debug, Clone)]
+pub(super) struct Trie4 {
+    /// By index; blocks that are not in use keep their last contents.
+    blocks: Vec<Arc<Block>>,
+    pool: Pool,
+    /// Unlinked by stores that are still to be written down.
+    unlinked: Vec<u32>,
+}
+
+impl Trie4 {
+    /// A zeroed trie of at most `limit` blocks.
+    pub(super) fn new(limit: u32) -> Self {
+        let zero = Arc::new([0; SLOTS]);
+        Self {
+            blocks: vec![zero; ROOTS4 as usize],
+            pool: Pool::new(Table::Trie4Blocks, ROOTS4, limit.max(ROOTS4)),
+            unlinked: Vec::new(),
+        }
+    }
+
+    /// How many blocks have ever been in use.
+    pub(super) fn high_water(&self) -> u32 {
+        self.pool.high_water()
+    }
+
+    /// Writes the changes.
+    pub(super) fn apply(&mut self, changes: &[Change], writer: &mut Writer) -> Result<(), Full> {
+        for (first, range) in touched(changes, (0, u128::MAX), ROOT_SHIFT) {
+            let index = (first >> ROOT_SHIFT) as usize;
+            let (block, slot) = (index / SLOTS, index % SLOTS);
+            let word = self.blocks[block][slot];
+            let next = self.edit(word, first, ROOT_SHIFT, &changes[range], writer)?;
+            if next != word {
+                self.store(block, slot, next, writer);
+            }
+            for block in self.unlinked.drain(..) {
+                self.pool.give(block, writer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes some of the `2^shift` addresses from `first` on, which have the word `word`; gives
+    /// the word that they shall have, with everything below it in place.
+    fn edit(
+        &mut self,
+        word: u32,
+        first: u128,
+        shift: u32,
+        changes: &[Change],
+        writer: &mut Writer,
+    ) -> Result<u32, Full> {
+        let last = first | ((1 << shift) - 1);
+        if let Some(entry) = covering(changes, first, last) {
+            self.unlink(word);
+            return Ok(entry);
+        }
+        let link = Entry(word).is_link();
+        let index = Entry(word).index() as usize;
+        let now = if link { Arc::clone(&self.blocks[index]) } else { Arc::new([word; SLOTS]) };
+        let mut next = *now;
+        let below = shift - 8;
+        for (at, range) in touched(changes, (first, last), below) {
+            let slot = (at >> below) as usize % SLOTS;
+            next[slot] = self.edit(now[slot], at, below, &changes[range], writer)?;
+        }
+        if !Entry(next[0]).is_link() && next.iter().all(|&word| word == next[0]) {
+            if link {
+                self.unlinked.push(Entry(word).index());
+            }
+            return Ok(next[0]);
+        }
+        if !link {
+            return self.fresh(next, writer);
+        }
+        for slot in (0..SLOTS).filter(|&slot| next[slot] != now[slot]) {
+            self.store(index, slot, next[slot], writer);
+        }
+        Ok(word)
+    }
+
+    /// A new block with these words; gives the link to it.
+    fn fresh(&mut self, words: Block, writer: &mut Writer) -> Result<u32, Full> {
+        let block = self.pool.take(writer)?;
+        let index = block as usize;
+        if index >= self.blocks.len() {
+            self.blocks.resize_with(index + 1, || Arc::new([0; SLOTS]));
+        }
+        self.blocks[index] = Arc::new(words);
+        writer.push(Step::Block4 { block, entries: Box::new(words.map(Entry)) });
+        Ok(Entry::link(block).0)
+    }
+
+    fn store(&mut self, block: usize, slot: usize, word: u32, writer: &mut Writer) {
+        Arc::make_mut(&mut self.blocks[block])[slot] = word;
+        #[expect(clippy::cast_possible_truncation, reason = "both are indices within the table")]
+        writer.push(Step::Trie4 { block: block as u32, slot: slot as u8, entry: Entry(word) });
+    }
+
+    /// Remembers that a word, and all that it leads to, is about to be replaced.
+    fn unlink(&mut self, word: u32) {
+        if Entry(word).is_link() {
+            let block = Entry(word).index();
+            self.unlinked.push(block);
+            let words = Arc::clone(&self.blocks[block as usize]);
+            for &word in words.iter() {
+                self.unlink(word);
+            }
+        }
+    }
+}

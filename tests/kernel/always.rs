@@ -1,0 +1,249 @@
+//! What is always allowed, and who may have sent it (semantics A1–A4, P3, P4), one rule a test.
+
+use std::net::IpAddr;
+
+use enforcer_ebpf::count::{Direction, Reason};
+use enforcer_tests::frame::{Frame, Tcp, Transport};
+use enforcer_tests::rig::{ELSEWHERE, Rig};
+
+use crate::support::{free, ip, subject, with_rig};
+
+const IN: Direction = Direction::Ingress;
+const OUT: Direction = Direction::Egress;
+
+fn frame(source: &str, destination: &str, transport: Transport) -> Frame {
+    Frame::new(ip(source), ip(destination), transport)
+}
+
+fn passes(rig: &mut Rig, direction: Direction, frame: &Frame) -> bool {
+    rig.judge(&subject(), direction, &frame.build().bytes).unwrap().passes
+}
+
+/// The subject's and a stranger's address, in both families.
+const STRANGERS: [(&str, &str); 2] = [("10.1.0.5", "203.0.113.9"), ("fd00::5", "2600::9")];
+
+#[test]
+fn a1_a_pod_reaches_itself_by_its_service() {
+    with_rig(|rig| {
+        let hairpin = frame("10.96.0.1", "10.1.0.5", Transport::Tcp(999, 8080, Tcp::Syn));
+        let bytes = hairpin.build().bytes;
+        assert!(!rig.judge(&subject(), IN, &bytes).unwrap().passes);
+        // The mark that the from-pod program leaves says who sent it, whatever NAT did since.
+        let out = frame("10.1.0.5", "192.0.2.1", Transport::Tcp(999, 80, Tcp::Syn));
+        let mark = rig.judge(&subject(), OUT, &out.build().bytes).unwrap().mark;
+        assert_ne!(mark, 0);
+        assert!(rig.judge_from(&subject(), IN, &bytes, ELSEWHERE, mark).unwrap().passes);
+        let other = rig.judge(
+            &free(),
+            OUT,
+            &frame("10.1.0.6", "10.1.0.5", Transport::Other(47)).build().bytes,
+        );
+        let other = other.unwrap().mark;
+        assert!(!rig.judge_from(&subject(), IN, &bytes, ELSEWHERE, other).unwrap().passes);
+    });
+}
+
+#[test]
+fn the_mark_leaves_kube_proxys_bits_alone() {
+    with_rig(|rig| {
+        let out = frame("10.1.0.5", "192.0.2.1", Transport::Other(47)).build().bytes;
+        let mark = rig.judge_from(&subject(), OUT, &out, ELSEWHERE, 0xc000).unwrap().mark;
+        assert_eq!(mark & 0x1_ffff, 0xc000);
+        assert_eq!(mark >> 17, rig.id(&subject()).unwrap());
+    });
+}
+
+#[test]
+fn a2_the_node_itself_is_allowed_but_its_address_is_not_enough() {
+    with_rig(|rig| {
+        for (own, node) in [("10.1.0.5", "10.1.0.1"), ("fd00::5", "fd00::1")] {
+            let probe = frame(node, own, Transport::Tcp(40_000, 8080, Tcp::Syn)).build().bytes;
+            assert!(rig.judge_from(&subject(), IN, &probe, 0, 0).unwrap().passes);
+            // Masqueraded to the node's address on its way through (semantics N3).
+            assert!(!rig.judge(&subject(), IN, &probe).unwrap().passes);
+            let to_node = frame(own, node, Transport::Udp(999, 53));
+            assert!(passes(rig, OUT, &to_node));
+        }
+    });
+}
+
+#[test]
+fn a3_replies_pass_in_both_directions_and_only_replies() {
+    with_rig(|rig| {
+        for (own, server, friend) in
+            [("10.1.0.5", "192.0.2.1", "10.1.0.7"), ("fd00::5", "2001:db8::1", "fd00::7")]
+        {
+            let answer = frame(server, own, Transport::Tcp(443, 5000, Tcp::SynAck));
+            assert!(!passes(rig, IN, &answer), "nothing was asked yet");
+            assert!(passes(rig, OUT, &frame(own, server, Transport::Tcp(5000, 443, Tcp::Syn))));
+            assert!(passes(rig, IN, &answer));
+            let other_port = frame(server, own, Transport::Tcp(443, 5001, Tcp::SynAck));
+            assert!(!passes(rig, IN, &other_port));
+            // A reply never opens a connection of its own.
+            let opening = frame(server, own, Transport::Tcp(443, 5000, Tcp::Syn));
+            assert!(!passes(rig, IN, &opening));
+
+            assert!(passes(rig, IN, &frame(friend, own, Transport::Tcp(6000, 80, Tcp::Syn))));
+            assert!(passes(rig, OUT, &frame(own, friend, Transport::Tcp(80, 6000, Tcp::SynAck))));
+            assert!(!passes(rig, OUT, &frame(own, friend, Transport::Tcp(80, 6001, Tcp::SynAck))));
+        }
+    });
+}
+
+#[test]
+fn a3_pings_are_answered_but_answers_do_not_ask() {
+    with_rig(|rig| {
+        for (own, server) in [("10.1.0.5", "192.0.2.1"), ("fd00::5", "2001:db8::1")] {
+            let answer = frame(server, own, Transport::echo(7, true));
+            assert!(!passes(rig, IN, &answer));
+            assert!(passes(rig, OUT, &frame(own, server, Transport::echo(7, false))));
+            assert!(passes(rig, IN, &answer));
+            assert!(!passes(rig, IN, &frame(server, own, Transport::echo(8, true))));
+            assert!(!passes(rig, IN, &frame(server, own, Transport::echo(7, false))));
+        }
+    });
+}
+
+/// An ICMP error from a router about a packet.
+fn error(router: &str, to: &str, about: &Frame) -> Frame {
+    let quoted = about.build().bytes.split_off(14);
+    let body = quoted[..quoted.len().min(64)].to_vec();
+    // Destination unreachable; packet too big.
+    let transport = Transport::Icmp { v4: 3, v6: 2, code: 4, identifier: 0, body };
+    frame(router, to, transport)
+}
+
+#[test]
+fn a3_errors_about_living_flows_pass_and_others_do_not() {
+    with_rig(|rig| {
+        for (own, server, friend, router) in [
+            ("10.1.0.5", "192.0.2.1", "10.1.0.7", "198.51.100.1"),
+            ("fd00::5", "2001:db8::1", "fd00::7", "2600::1"),
+        ] {
+            let sent = frame(own, server, Transport::Tcp(5000, 443, Tcp::Syn));
+            let too_big = error(router, own, &sent);
+            assert!(!passes(rig, IN, &too_big), "nothing was sent yet");
+            assert!(passes(rig, OUT, &sent));
+            assert!(passes(rig, IN, &too_big));
+            let never_sent = frame(own, server, Transport::Tcp(5001, 443, Tcp::Ack));
+            assert!(!passes(rig, IN, &error(router, own, &never_sent)));
+            let not_ours = frame("10.1.0.6", "192.0.2.1", Transport::Tcp(5000, 443, Tcp::Syn));
+            assert!(!passes(rig, IN, &error("198.51.100.1", "10.1.0.5", &not_ours)));
+            // About a reply of the pod's: path-MTU discovery for what it serves.
+            assert!(passes(rig, IN, &frame(friend, own, Transport::Tcp(6000, 80, Tcp::Syn))));
+            let reply = frame(own, friend, Transport::Tcp(80, 6000, Tcp::Ack));
+            assert!(passes(rig, IN, &error(router, own, &reply)));
+            // And by the pod, about what it was sent.
+            let asked = frame(friend, own, Transport::Tcp(6000, 80, Tcp::Syn));
+            assert!(passes(rig, OUT, &error(own, friend, &asked)));
+        }
+    });
+}
+
+#[test]
+fn a4_arp_passes_and_other_link_protocols_do_not() {
+    with_rig(|rig| {
+        let mut bytes = vec![0xff; 6];
+        bytes.extend([0x02, 0, 0, 0, 0, 1, 0x08, 0x06]);
+        bytes.extend([0; 28]);
+        for direction in Direction::ALL {
+            assert!(rig.judge(&subject(), direction, &bytes).unwrap().passes);
+        }
+        // MPLS (RFC 3032): whatever it carries was not judged.
+        (bytes[12], bytes[13]) = (0x88, 0x47);
+        for direction in Direction::ALL {
+            assert!(!rig.judge(&subject(), direction, &bytes).unwrap().passes);
+            assert!(rig.judge(&free(), direction, &bytes).unwrap().passes);
+        }
+    });
+}
+
+fn icmp6(source: &str, kind: u8, hop_limit: u8, code: u8) -> Frame {
+    let transport = Transport::Icmp { v4: 0, v6: kind, code, identifier: 0, body: vec![0; 16] };
+    Frame { hop_limit, ..frame(source, "fd00::5", transport) }
+}
+
+#[test]
+fn a4_neighbour_discovery_passes_when_it_is_valid() {
+    with_rig(|rig| {
+        for kind in [133, 135, 136] {
+            assert!(passes(rig, IN, &icmp6("2600::9", kind, 255, 0)), "{kind}");
+            assert!(!passes(rig, IN, &icmp6("2600::9", kind, 254, 0)), "{kind}");
+            assert!(!passes(rig, IN, &icmp6("2600::9", kind, 255, 1)), "{kind}");
+        }
+        // Only a router on the link advertises and redirects.
+        for kind in [134, 137] {
+            assert!(passes(rig, IN, &icmp6("fe80::9", kind, 255, 0)), "{kind}");
+            assert!(!passes(rig, IN, &icmp6("2600::9", kind, 255, 0)), "{kind}");
+        }
+        for kind in [130, 131, 132, 143] {
+            assert!(passes(rig, IN, &icmp6("fe80::9", kind, 1, 0)), "{kind}");
+            assert!(!passes(rig, IN, &icmp6("fe80::9", kind, 2, 0)), "{kind}");
+            assert!(!passes(rig, IN, &icmp6("2600::9", kind, 1, 0)), "{kind}");
+        }
+    });
+}
+
+#[test]
+fn p4_a_pod_sends_from_its_own_addresses_only() {
+    with_rig(|rig| {
+        let judge = |rig: &mut Rig, source: &str, destination: &str, transport: Transport| {
+            let bytes = frame(source, destination, transport).build().bytes;
+            // Even a pod that nothing isolates.
+            rig.judge(&free(), OUT, &bytes).unwrap().passes
+        };
+        let udp = || Transport::Udp(68, 67);
+        assert!(judge(rig, "10.1.0.6", "203.0.113.9", udp()));
+        assert!(judge(rig, "fd00::6", "2600::9", udp()));
+        for (source, destination) in
+            [("10.1.0.5", "203.0.113.9"), ("10.1.0.1", "203.0.113.9"), ("fd00::5", "2600::9")]
+        {
+            assert!(!judge(rig, source, destination, udp()), "{source}");
+        }
+        // DHCP, link-local addresses, duplicate address detection.
+        assert!(judge(rig, "0.0.0.0", "255.255.255.255", udp()));
+        assert!(!judge(rig, "0.0.0.0", "255.255.255.255", Transport::Udp(67, 68)));
+        assert!(judge(rig, "fe80::1234", "ff02::1", udp()));
+        assert!(!judge(rig, "::", "2600::9", udp()));
+        let detection = icmp6("::", 135, 255, 0).build().bytes;
+        assert!(rig.judge(&free(), OUT, &detection).unwrap().passes);
+        let count = rig.count(&free(), OUT, Reason::SpoofedSource).unwrap();
+        assert_eq!(count.packets, 5);
+    });
+}
+
+#[test]
+fn p3_without_a_flow_no_packet_passes_for_lack_of_a_syn() {
+    with_rig(|rig| {
+        for (own, stranger) in STRANGERS {
+            for kind in [Tcp::Syn, Tcp::SynAck, Tcp::Ack] {
+                assert!(!passes(rig, IN, &frame(stranger, own, Transport::Tcp(80, 80, kind))));
+                assert!(!passes(rig, OUT, &frame(own, stranger, Transport::Tcp(80, 80, kind))));
+            }
+        }
+    });
+}
+
+#[test]
+fn every_packet_is_counted_once_and_drops_are_reported() {
+    with_rig(|rig| {
+        let mut drops = rig.kernel.take_drops().unwrap();
+        let denied = frame("203.0.113.9", "10.1.0.5", Transport::Tcp(1234, 80, Tcp::Syn)).build();
+        let allowed = frame("10.1.0.7", "10.1.0.5", Transport::Tcp(1234, 80, Tcp::Syn)).build();
+        for _ in 0..3 {
+            rig.judge(&subject(), IN, &denied.bytes).unwrap();
+        }
+        rig.judge(&subject(), IN, &allowed.bytes).unwrap();
+        let count = rig.count(&subject(), IN, Reason::Denied).unwrap();
+        assert_eq!((count.packets, count.bytes), (3, 3 * denied.bytes.len() as u64));
+        assert_eq!(rig.count(&subject(), IN, Reason::Policy).unwrap().packets, 1);
+        assert_eq!(rig.count(&free(), IN, Reason::Denied).unwrap().packets, 0);
+        let event = drops.take().unwrap();
+        assert_eq!(event.endpoint, rig.id(&subject()).unwrap());
+        assert_eq!((event.source_port, event.destination_port, event.protocol), (1234, 80, 6));
+        assert_eq!(event.reason, Reason::Denied as u8);
+        let IpAddr::V4(source) = ip("203.0.113.9") else { panic!() };
+        assert_eq!(event.source, [0, 0xffff_0000_0000 | u64::from(u32::from(source))]);
+        assert_eq!(std::iter::from_fn(|| drops.take()).count(), 2);
+    });
+}

@@ -1,0 +1,7 @@
+//! The loaded programs, judged packet by packet.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
+
+mod always;
+mod generated;
+mod hostile;
+mod support;

@@ -1,0 +1,88 @@
+//! A small cluster for tests that want to know every address.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use enforcer::model::{
+    Block, Cluster, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId, PortRange, PortRule,
+    PortSpec, Protocol, Requirement, Rule, Selector,
+};
+use enforcer_tests::rig::{Rig, with_interfaces};
+
+/// The pod under test: isolated in both directions by [`cluster`].
+pub(crate) fn subject() -> PodId {
+    PodId::new("shop", "subject")
+}
+
+/// A pod that nothing isolates.
+pub(crate) fn free() -> PodId {
+    PodId::new("shop", "free")
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn pod(id: PodId, label: &str, addresses: &[&str]) -> Pod {
+    Pod {
+        id,
+        uid: String::new(),
+        labels: Labels::from([("app".to_owned(), label.to_owned())]),
+        node: None,
+        addresses: addresses.iter().map(|it| ip(it)).collect(),
+        host_network: false,
+        finished: false,
+        ports: BTreeSet::new(),
+    }
+}
+
+fn labelled(value: &str) -> Selector {
+    let values = BTreeSet::from([value.to_owned()]);
+    let requirement = Requirement::In("app".to_owned(), values);
+    Selector { requirements: BTreeSet::from([requirement]) }
+}
+
+fn tcp(port: u16) -> PortRule {
+    let range = PortRange { first: port, last: port };
+    PortRule { protocol: Protocol::Tcp, port: PortSpec::Range(range) }
+}
+
+/// `subject` (10.1.0.5, fd00::5) may be reached on TCP 80 from pods labelled `friend`
+/// (10.1.0.7, fd00::7), and may reach TCP 443 of them and everything of 192.0.2.0/24 and
+/// 2001:db8::/32. The node is 10.1.0.1, fd00::1. Any other address is a stranger.
+pub(crate) fn cluster() -> Cluster {
+    let friends = Peer::Pods { namespaces: None, pods: labelled("friend") };
+    let block =
+        |cidr: &str| Peer::Block(Block { cidr: cidr.parse().unwrap(), except: BTreeSet::new() });
+    let policy = Policy {
+        id: PolicyId::new("shop", "both"),
+        subjects: labelled("subject"),
+        ingress: Some(vec![Rule { peers: vec![friends.clone()], ports: vec![tcp(80)] }]),
+        egress: Some(vec![
+            Rule { peers: vec![friends], ports: vec![tcp(443)] },
+            Rule { peers: vec![block("192.0.2.0/24"), block("2001:db8::/32")], ports: vec![] },
+        ]),
+    };
+    let pods = [
+        pod(subject(), "subject", &["10.1.0.5", "fd00::5"]),
+        pod(free(), "free", &["10.1.0.6", "fd00::6"]),
+        pod(PodId::new("shop", "friend"), "friend", &["10.1.0.7", "fd00::7"]),
+    ];
+    Cluster {
+        namespaces: BTreeMap::from([("shop".to_owned(), Namespace::new("shop", Labels::new()))]),
+        pods: pods.into_iter().map(|pod| (pod.id.clone(), pod)).collect(),
+        policies: BTreeMap::from([(policy.id.clone(), policy)]),
+        node_addresses: BTreeSet::from([ip("10.1.0.1"), ip("fd00::1")]),
+        ..Cluster::default()
+    }
+}
+
+/// Runs a test on [`cluster`] with `subject` and `free` at interfaces.
+pub(crate) fn with_rig(test: impl FnOnce(&mut Rig) + Send) {
+    with_interfaces(2, |interfaces| {
+        let mut rig = Rig::new().unwrap();
+        let pods = [subject(), free()].into_iter().zip(interfaces).collect();
+        rig.program(&cluster(), pods).unwrap();
+        test(&mut rig);
+    });
+}

@@ -1,0 +1,230 @@
+//! The clusters and packets that are measured.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use enforcer::kernel::RunProgram;
+use enforcer::model::{
+    Block, Cluster, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId, PortRange, PortRule,
+    PortSpec, Protocol, Requirement, Rule, Selector,
+};
+use enforcer_ebpf::count::Direction;
+
+use crate::frame::{Frame, Tcp, Transport};
+use crate::rig::Rig;
+
+/// Packets of a case.
+const PACKETS: u32 = 1_000;
+/// Runs of each packet in a row.
+const REPEAT: u32 = 200;
+
+/// How large the cluster is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) policies: usize,
+    pub(super) peers: usize,
+}
+
+impl Shape {
+    pub(super) const ALL: [Self; 4] = [
+        Self { policies: 1, peers: 10 },
+        Self { policies: 1_000, peers: 10 },
+        Self { policies: 1, peers: 100_000 },
+        Self { policies: 1_000, peers: 100_000 },
+    ];
+}
+
+/// What is measured.
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) family: u8,
+    pub(super) program: RunProgram,
+    pub(super) ifindex: u32,
+    pub(super) passes: bool,
+    pub(super) repeat: u32,
+    frames: Vec<Vec<u8>>,
+    /// Gives each round packets that no round had before.
+    fresh: Option<Box<dyn FnMut() -> Vec<Vec<u8>> + Send>>,
+}
+
+impl Case {
+    pub(super) fn next_packets(&mut self) -> Vec<Vec<u8>> {
+        match &mut self.fresh {
+            Some(fresh) => fresh(),
+            None => self.frames.clone(),
+        }
+    }
+}
+
+fn selector(value: &str) -> Selector {
+    let requirement = Requirement::In("app".to_owned(), BTreeSet::from([value.to_owned()]));
+    Selector { requirements: BTreeSet::from([requirement]) }
+}
+
+fn pod(name: String, label: &str, addresses: [IpAddr; 2]) -> Pod {
+    Pod {
+        id: PodId::new("bench", name),
+        uid: String::new(),
+        labels: Labels::from([("app".to_owned(), label.to_owned())]),
+        node: None,
+        addresses: addresses.into(),
+        host_network: false,
+        finished: false,
+        ports: BTreeSet::new(),
+    }
+}
+
+/// The addresses of the pod `number`: dense, as a cluster's are.
+fn address(number: u32, v4: bool) -> IpAddr {
+    if v4 {
+        Ipv4Addr::from(0x0a00_0000 + number).into()
+    } else {
+        // 250 pods of each node's /64.
+        let (node, pod) = (u128::from(number / 250), u128::from(number % 250 + 1));
+        Ipv6Addr::from((0xfd12_3456_789a_u128 << 80) + (node << 64) + pod).into()
+    }
+}
+
+fn outside(number: u32, v4: bool, block: bool) -> IpAddr {
+    match (v4, block) {
+        (true, true) => Ipv4Addr::from(0xc612_0000 + number).into(),
+        (true, false) => Ipv4Addr::from(0xcb00_7100 + number * 77).into(),
+        (false, true) => Ipv6Addr::from((0x2001_0db8_u128 << 96) + u128::from(number)).into(),
+        (false, false) => Ipv6Addr::from((0x2600_1f18_u128 << 96) + u128::from(number * 77)).into(),
+    }
+}
+
+const SUBJECT: u32 = 1;
+const FREE: u32 = 2;
+const FIRST_PEER: u32 = 256;
+
+fn cluster(shape: Shape) -> Cluster {
+    let both = |number| [address(number, true), address(number, false)];
+    let peers = u32::try_from(shape.peers).unwrap_or(u32::MAX);
+    let mut pods = vec![
+        pod("subject".to_owned(), "subject", both(SUBJECT)),
+        pod("free".to_owned(), "free", both(FREE)),
+    ];
+    pods.extend((0..peers).map(|it| pod(format!("peer{it}"), "peer", both(FIRST_PEER + it))));
+    let policies = (0..shape.policies).map(|number| {
+        let policy = policy(number);
+        (policy.id.clone(), policy)
+    });
+    Cluster {
+        namespaces: BTreeMap::from([("bench".to_owned(), Namespace::new("bench", Labels::new()))]),
+        pods: pods.into_iter().map(|pod| (pod.id.clone(), pod)).collect(),
+        policies: policies.collect(),
+        ..Cluster::default()
+    }
+}
+
+/// Peers on port 80 and on a port of the policy's own; a block on 80, outwards anything of it.
+fn policy(number: usize) -> Policy {
+    let tcp = |port: u16| PortRule {
+        protocol: Protocol::Tcp,
+        port: PortSpec::Range(PortRange { first: port, last: port }),
+    };
+    let own = 20_000 + u16::try_from(number).unwrap_or_default();
+    let block = |cidr: &str| {
+        let cidr = cidr.parse().ok()?;
+        Some(Peer::Block(Block { cidr, except: BTreeSet::new() }))
+    };
+    let blocks = || block("198.18.0.0/15").into_iter().chain(block("2001:db8::/32"));
+    let peers = Peer::Pods { namespaces: None, pods: selector("peer") };
+    Policy {
+        id: PolicyId::new("bench", format!("policy{number}")),
+        subjects: selector("subject"),
+        ingress: Some(vec![
+            Rule { peers: vec![peers], ports: vec![tcp(80), tcp(own)] },
+            Rule { peers: blocks().collect(), ports: vec![tcp(80)] },
+        ]),
+        egress: Some(vec![Rule { peers: blocks().collect(), ports: Vec::new() }]),
+    }
+}
+
+/// Programs the tables and makes the packets.
+pub(super) fn prepare(
+    rig: &mut Rig,
+    interfaces: &[u32],
+    shape: Shape,
+) -> anyhow::Result<Vec<Case>> {
+    let cluster = cluster(shape);
+    let pods = ["subject", "free"].map(|name| PodId::new("bench", name));
+    let interfaces: BTreeMap<PodId, u32> =
+        pods.into_iter().zip(interfaces.iter().copied()).collect();
+    rig.program(&cluster, interfaces)?;
+    let mut cases = Vec::new();
+    for v4 in [true, false] {
+        cases.extend(family(rig, shape, v4)?);
+    }
+    Ok(cases)
+}
+
+fn family(rig: &mut Rig, shape: Shape, v4: bool) -> anyhow::Result<Vec<Case>> {
+    let subject = rig.interfaces.get(&PodId::new("bench", "subject")).copied().unwrap_or(0);
+    let free = rig.interfaces.get(&PodId::new("bench", "free")).copied().unwrap_or(0);
+    let peers = u32::try_from(shape.peers).unwrap_or(u32::MAX);
+    // Peers spread over all that there are.
+    let peer = move |it: u32| address(FIRST_PEER + (it * 7_919) % peers, v4);
+    let make = |name, ifindex, passes, frame: &dyn Fn(u32) -> Frame| Case {
+        name,
+        family: if v4 { 4 } else { 6 },
+        program: RunProgram::ToPod,
+        ifindex,
+        passes,
+        repeat: REPEAT,
+        frames: (0..PACKETS).map(|it| frame(it).build().bytes).collect(),
+        fresh: None,
+    };
+    let own = address(SUBJECT, v4);
+    let to = move |source: IpAddr, it: u32, port: u16| {
+        Frame::new(source, own, Transport::Tcp(client(it), port, Tcp::Ack))
+    };
+    let mut cases = vec![
+        make("not isolated", free, true, &|it| {
+            let transport = Transport::Tcp(client(it), 80, Tcp::Ack);
+            Frame::new(peer(it), address(FREE, v4), transport)
+        }),
+        make("allowed by pod selector", subject, true, &|it| to(peer(it), it, 80)),
+        make("allowed by ipBlock", subject, true, &|it| to(outside(it, v4, true), it, 80)),
+        make("denied, unknown source", subject, false, &|it| to(outside(it, v4, false), it, 80)),
+        make("denied, port", subject, false, &|it| to(peer(it), it, 81)),
+    ];
+    let reply = make("reply by the flow table", subject, true, &|it| {
+        let answer = Transport::Tcp(443, client(it), Tcp::Ack);
+        Frame::new(outside(it, v4, true), own, answer)
+    });
+    let opening = move |server: u32, port: u16| {
+        let transport = Transport::Tcp(port, 443, Tcp::Syn);
+        Frame::new(own, outside(server, v4, true), transport).build().bytes
+    };
+    for it in 0..PACKETS {
+        let opened = rig.judge(
+            &PodId::new("bench", "subject"),
+            Direction::Egress,
+            &opening(it, client(it)),
+        )?;
+        anyhow::ensure!(opened.passes, "the connections to be answered were refused");
+    }
+    cases.push(reply);
+    let mut round = 0_u16;
+    let fresh = move || {
+        round += 1;
+        (0..PACKETS).map(|it| opening(it, 1_000 + round)).collect()
+    };
+    cases.push(Case {
+        name: "first packet, writes a flow",
+        family: if v4 { 4 } else { 6 },
+        program: RunProgram::FromPod,
+        ifindex: subject,
+        passes: true,
+        repeat: 1,
+        frames: Vec::new(),
+        fresh: Some(Box::new(fresh)),
+    });
+    Ok(cases)
+}
+
+fn client(it: u32) -> u16 {
+    40_000 + u16::try_from(it % 20_000).unwrap_or_default()
+}

@@ -1,0 +1,57 @@
+//! The figures, for people and for scripts.
+
+use std::io::{self, Write as _};
+
+use comfy_table::{CellAlignment, Table};
+
+use super::Figures;
+
+/// Prints the figures as a table.
+pub(super) fn print(figures: &Figures) -> anyhow::Result<()> {
+    let mut table = Table::new();
+    table.set_header([
+        "IP",
+        "policies",
+        "peers",
+        "packet",
+        "empty",
+        "parse",
+        "total",
+        "over parse",
+        "× empty",
+    ]);
+    for row in &figures.rows {
+        table.add_row([
+            row.family.to_string(),
+            row.policies.to_string(),
+            row.peers.to_string(),
+            row.case.to_owned(),
+            format!("{:.1}", row.empty),
+            format!("{:.1}", row.parse_only),
+            format!("{:.1}", row.total),
+            format!("{:.1}", row.over_parse),
+            format!("{:.2}", row.ratio),
+        ]);
+    }
+    for index in [0, 1, 2, 4, 5, 6, 7, 8] {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "ns a packet, medians of {} rounds, kernel {}", figures.rounds, figures.kernel)?;
+    writeln!(out, "{table}")?;
+    for (program, count) in &figures.verified_instructions {
+        let count = count.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
+        writeln!(out, "{program}: {count} verified instructions")?;
+    }
+    Ok(())
+}
+
+/// Prints the figures as one JSON document.
+pub(super) fn print_json(figures: &Figures) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, figures)?;
+    writeln!(out)?;
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! What a packet costs: `cargo xtask bench`. Never part of a test's verdict.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use enforcer_tests::bench;
+
+fn main() -> ExitCode {
+    match bench::run(&bench::Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the program's only way to say what went wrong")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("enforcer-bench: {error:#}");
+}

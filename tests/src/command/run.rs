@@ -1,0 +1,167 @@
+//! `enforcer-lab run`.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::exec;
+use super::options::{Output, RunOptions};
+use super::report::Report;
+use super::scratch::Scratch;
+use super::screen::{Screen, document};
+use crate::lab::Sandbox;
+use crate::session::Session;
+
+/// The subcommand.
+pub(crate) fn main(options: &RunOptions) -> anyhow::Result<ExitCode> {
+    let programs = programs(options)?;
+    let own = options.manifests.as_ref().map(fs::canonicalize).transpose();
+    let own = own.context("the directory of manifests")?;
+    // Before the runtime starts its threads: they inherit what this thread has.
+    let sandbox = Sandbox::enter().context("the lab needs root")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let finished = runtime.block_on(async {
+        let run = Run { options, programs, sandbox, screen: Screen::new(options), own };
+        run.everything().await
+    })?;
+    Ok(match finished {
+        Some(true) => ExitCode::SUCCESS,
+        Some(false) => ExitCode::FAILURE,
+        // Interrupted: nothing is known. The code is a shell's for SIGINT.
+        None => ExitCode::from(130),
+    })
+}
+
+/// The programs that the lab starts.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    /// This program.
+    pub lab: PathBuf,
+    /// The agent; `None`: nothing is to be enforced.
+    pub agent: Option<PathBuf>,
+}
+
+/// The programs to start, checked before anything is made.
+fn programs(options: &RunOptions) -> anyhow::Result<Programs> {
+    let lab = std::env::current_exe().context("this program's path")?;
+    let agent = match &options.agent {
+        Some(path) if path == Path::new("none") => None,
+        Some(path) => {
+            Some(fs::canonicalize(path).with_context(|| format!("agent {}", path.display()))?)
+        }
+        None => Some(lab.with_file_name("enforcer")),
+    };
+    if let Some(path) = agent.as_ref().filter(|path| !path.is_file()) {
+        bail!("there is no agent {}; name one with --agent", path.display());
+    }
+    Ok(Programs { lab, agent })
+}
+
+/// Returns at Ctrl-C, SIGTERM or SIGHUP.
+pub(crate) async fn interrupted() {
+    let listen = |kind| signal(kind).ok();
+    let (mut int, mut term, mut hup) = (
+        listen(SignalKind::interrupt()),
+        listen(SignalKind::terminate()),
+        listen(SignalKind::hangup()),
+    );
+    let one = async |signal: &mut Option<tokio::signal::unix::Signal>| match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    };
+    tokio::select! {
+        () = one(&mut int) => {}
+        () = one(&mut term) => {}
+        () = one(&mut hup) => {}
+    }
+}
+
+/// What a run has from beginning to end.
+pub(crate) struct Run<'a> {
+    pub options: &'a RunOptions,
+    pub programs: Programs,
+    pub sandbox: Sandbox,
+    pub screen: Screen,
+    /// The user's own directory.
+    pub own: Option<PathBuf>,
+}
+
+impl Run<'_> {
+    /// Walk-through, summary, and then the interactive part. Returns whether the walk-through was
+    /// as expected, or `None` where it was interrupted.
+    async fn everything(&self) -> anyhow::Result<Option<bool>> {
+        let _announced = exec::announce()?;
+        let scratch = self.scratch()?;
+        let mut report = Report::default();
+        let last = tokio::select! {
+            last = self.topologies(&scratch, &mut report) => last?,
+            () = interrupted() => return Ok(None),
+        };
+        self.summary(&report);
+        if self.options.output == Output::Json {
+            document(&report)?;
+        }
+        if let Some(session) = last {
+            self.stay(session, &scratch).await?;
+        }
+        Ok(Some(report.ok))
+    }
+
+    /// The walk-through in each topology. Returns the last one's lab if it is to stay.
+    async fn topologies(
+        &self,
+        scratch: &Scratch,
+        report: &mut Report,
+    ) -> anyhow::Result<Option<Session>> {
+        let mut last = None;
+        for topology in self.options.topologies() {
+            self.end(last.take(), report).await;
+            last = self.walk(topology, scratch, report).await?;
+        }
+        if self.options.once {
+            self.end(last.take(), report).await;
+        }
+        Ok(last)
+    }
+
+    fn scratch(&self) -> anyhow::Result<Scratch> {
+        if self.options.once || self.own.is_some() {
+            return Scratch::hidden();
+        }
+        Scratch::editable(&self.programs.lab)
+    }
+
+    /// The directory that lab and agent read.
+    pub(crate) fn manifests<'s>(&'s self, scratch: &'s Scratch) -> &'s Path {
+        self.own.as_deref().unwrap_or_else(|| scratch.path())
+    }
+
+    async fn end(&self, session: Option<Session>, report: &mut Report) {
+        let Some(mut session) = session else { return };
+        let topology = session.lab().topology();
+        if let Err(error) = session.stop_agent().await {
+            self.trouble(report, topology, &error);
+        }
+    }
+
+    fn summary(&self, report: &Report) {
+        let Report { ok, cells, as_expected, problems, steps } = report;
+        self.screen.heading("═══ Summary ═══");
+        let bad = steps.iter().filter(|step| !step.ok).count();
+        let mut text = format!(
+            "{cells} connections measured in {} steps, {as_expected} as the policies say",
+            steps.len()
+        );
+        if bad > 0 {
+            let _ = write!(text, "; {bad} steps are wrong");
+        }
+        if !problems.is_empty() {
+            let _ = write!(text, "; {} problems", problems.len());
+        }
+        self.screen.verdict(*ok, &text);
+    }
+}

@@ -1,0 +1,83 @@
+//! After the walk-through: the lab stays and follows what the user does to the manifests.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+
+use super::run::{Run, interrupted};
+use super::scratch::Scratch;
+use super::tutorial::STEPS;
+use super::watch::Watch;
+use crate::lab::forward;
+use crate::matrix::Matrix;
+use crate::session::{AGENT_PORT, Session};
+
+/// The scenario that stays when the walk-through is over.
+const LASTING: &str = "hello-world";
+
+impl Run<'_> {
+    /// Re-measures whenever a manifest changes, until interrupted.
+    pub(crate) async fn stay(&self, mut session: Session, scratch: &Scratch) -> anyhow::Result<()> {
+        let mut watch = Watch::new(self.manifests(scratch))?;
+        if self.own.is_none() {
+            scratch.clear()?;
+            for step in STEPS.iter().filter(|step| step.scenario == LASTING) {
+                scratch.write(step.file, step.text)?;
+            }
+        }
+        let metrics = self.metrics_listener().await?;
+        self.invite(scratch, &metrics)?;
+        let inside = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
+        let node = Arc::clone(session.lab().node());
+        tokio::select! {
+            result = forward(&node, &metrics, inside) => result?,
+            result = self.react(&mut session, &mut watch) => result?,
+            () = interrupted() => self.screen.show("\nThe lab ends."),
+        }
+        session.stop_agent().await
+    }
+
+    async fn react(&self, session: &mut Session, watch: &mut Watch) -> anyhow::Result<()> {
+        let mut before: Option<Matrix> = None;
+        loop {
+            tokio::select! {
+                () = watch.changed() => {}
+                () = tokio::time::sleep(Duration::from_secs(1)) => {
+                    session.check_agent()?;
+                    continue;
+                }
+            }
+            let applied = session.apply().await?;
+            self.screen.heading("The manifests have changed.");
+            self.show(&applied, before.as_ref());
+            before = Some(applied.matrix);
+        }
+    }
+
+    /// The port that was asked for; the default one gives way to whoever has it.
+    async fn metrics_listener(&self) -> anyhow::Result<TcpListener> {
+        if let Some(address) = self.options.metrics {
+            let bound = TcpListener::bind(address).await;
+            return bound.with_context(|| format!("offer metrics at {address}"));
+        }
+        match TcpListener::bind(("127.0.0.1", AGENT_PORT)).await {
+            Ok(listener) => Ok(listener),
+            Err(_) => TcpListener::bind(("127.0.0.1", 0)).await.context("offer metrics"),
+        }
+    }
+
+    fn invite(&self, scratch: &Scratch, metrics: &TcpListener) -> anyhow::Result<()> {
+        let program = self.programs.lab.display();
+        self.screen.heading("The lab stays up until Ctrl-C.");
+        self.screen.show(&format!("  manifests  {}", self.manifests(scratch).display()));
+        self.screen.show("             edit, add or remove files: the matrix follows");
+        if self.programs.agent.is_some() {
+            self.screen.show(&format!("  metrics    http://{}/metrics", metrics.local_addr()?));
+        }
+        self.screen.show(&format!("  a pod      sudo {program} exec demo/pod3 -- sh"));
+        Ok(())
+    }
+}

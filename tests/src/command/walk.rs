@@ -1,0 +1,147 @@
+//! The walk-through: step by step through a scenario, measured before and after.
+
+use std::path::Path;
+
+use super::report::{Report, StepReport};
+use super::run::{Programs, Run};
+use super::scratch::Scratch;
+use super::tutorial::{STEPS, Step};
+use crate::lab::Topology;
+use crate::matrix::{Matrix, essence, render};
+use crate::session::{Applied, Session, SessionOptions};
+
+impl Run<'_> {
+    /// One topology's walk-through. `None` when the lab or the agent failed, which the report
+    /// tells.
+    pub(crate) async fn walk(
+        &self,
+        topology: Topology,
+        scratch: &Scratch,
+        report: &mut Report,
+    ) -> anyhow::Result<Option<Session>> {
+        self.screen.heading(&format!("═══ {topology} ═══"));
+        self.screen.aside(match topology {
+            Topology::Kubenet => "Pods are ports of the bridge cbr0 and share its subnet.",
+            Topology::AzureCni => "No bridge: the node has a host route to each pod's interface.",
+        });
+        scratch.clear()?;
+        let manifests = self.manifests(scratch);
+        let started = Session::start(&self.sandbox, topology, self.session_options(manifests));
+        let mut session = match started.await {
+            Ok(session) => session,
+            Err(error) => return Ok(self.trouble(report, topology, &error)),
+        };
+        let walked = match self.own {
+            Some(_) => self.own_manifests(&mut session, report).await,
+            None => self.tutorial(&mut session, scratch, report).await,
+        };
+        match walked {
+            Ok(()) => Ok(Some(session)),
+            Err(error) => Ok(self.trouble(report, topology, &error)),
+        }
+    }
+
+    fn session_options(&self, manifests: &Path) -> SessionOptions {
+        let Programs { lab, agent } = self.programs.clone();
+        SessionOptions {
+            arguments: self.options.agent_arguments.clone(),
+            show_log: self.options.agent_log,
+            timeout: self.options.timeout(),
+            settle: self.options.settle(),
+            ..SessionOptions::new(manifests.to_owned(), lab, agent)
+        }
+    }
+
+    pub(crate) fn trouble(
+        &self,
+        report: &mut Report,
+        topology: Topology,
+        error: &anyhow::Error,
+    ) -> Option<Session> {
+        let text = format!("{topology}: {error:#}");
+        self.screen.verdict(false, &text);
+        report.problem(text);
+        None
+    }
+
+    async fn own_manifests(
+        &self,
+        session: &mut Session,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let applied = session.apply().await?;
+        self.policies(&applied, |_| true);
+        self.show(&applied, None);
+        report.add(step_report(session, "manifests", "", applied));
+        Ok(())
+    }
+
+    async fn tutorial(
+        &self,
+        session: &mut Session,
+        scratch: &Scratch,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let mut before: Option<Matrix> = None;
+        for (number, step) in STEPS.iter().enumerate() {
+            if step.is_first() {
+                scratch.clear()?;
+                before = None;
+            }
+            self.introduce(number, step);
+            scratch.write(step.file, step.text)?;
+            let applied = session.apply().await?;
+            // Policies of earlier steps have been shown with them.
+            self.policies(&applied, |name| step.text.contains(&format!("name: {name}\n")));
+            self.show(&applied, before.as_ref());
+            before = Some(applied.matrix.clone());
+            report.add(step_report(session, step.scenario, step.file, applied));
+        }
+        Ok(())
+    }
+
+    fn introduce(&self, number: usize, step: &Step) {
+        let (number, all) = (number + 1, STEPS.len());
+        self.screen.heading(&format!("{number}/{all} {}: {}", step.scenario, step.title()));
+        for line in step.explanation() {
+            self.screen.show(line);
+        }
+    }
+
+    /// The essence of the policies whose names are `shown`.
+    fn policies(&self, applied: &Applied, shown: impl Fn(&str) -> bool) {
+        for policy in applied.cluster.policies.values().filter(|it| shown(&it.id.name)) {
+            for line in essence(policy) {
+                self.screen.aside(&format!("  {line}"));
+            }
+        }
+    }
+
+    pub(crate) fn show(&self, applied: &Applied, before: Option<&Matrix>) {
+        let Applied { notes, matrix, rounds, took, .. } = applied;
+        for note in notes {
+            self.screen.show(note);
+        }
+        if matrix.cells.is_empty() {
+            self.screen.show("There are no pods.");
+            return;
+        }
+        self.screen.show(&render(matrix, before, self.screen.style()));
+        let (good, all) = (matrix.good(), matrix.cells.len());
+        let again = if *rounds > 1 { format!(", round {rounds}") } else { String::new() };
+        let text = format!("{good} of {all} connections as the policies say ({took:.1?}{again})");
+        self.screen.verdict(matrix.all_good(), &text);
+    }
+}
+
+fn step_report(session: &Session, scenario: &str, step: &str, applied: Applied) -> StepReport {
+    StepReport {
+        topology: session.lab().topology(),
+        scenario: scenario.to_owned(),
+        step: step.to_owned(),
+        ok: applied.matrix.all_good(),
+        rounds: applied.rounds,
+        took_ms: applied.took.as_millis(),
+        matrix: applied.matrix,
+    }
+}

@@ -1,0 +1,44 @@
+//! Notices that somebody edited a manifest.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+/// Editors write a file in several steps; so much later they are done.
+const CALM: Duration = Duration::from_millis(50);
+
+/// A watched directory.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    changes: mpsc::Receiver<()>,
+    _watcher: RecommendedWatcher,
+}
+
+impl Watch {
+    pub(crate) fn new(directory: &Path) -> anyhow::Result<Self> {
+        let (tell, changes) = mpsc::channel(1);
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                let reading = event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_)));
+                if !reading {
+                    // One note is enough: whoever reads it looks at everything.
+                    let _ = tell.try_send(());
+                }
+            })?;
+        watcher
+            .watch(directory, RecursiveMode::Recursive)
+            .with_context(|| format!("watch {}", directory.display()))?;
+        Ok(Self { changes, _watcher: watcher })
+    }
+
+    /// Returns when something has changed and calm has returned.
+    pub(crate) async fn changed(&mut self) {
+        if self.changes.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+        while let Ok(Some(())) = tokio::time::timeout(CALM, self.changes.recv()).await {}
+    }
+}

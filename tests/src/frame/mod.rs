@@ -1,0 +1,167 @@
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's tools may fail loudly")]
+//! Frames built byte by byte, for the programs to judge.
+//!
+//! Written from the RFCs and independent of how the programs read packets.
+
+mod transport;
+
+use std::net::IpAddr;
+
+pub use transport::{Tcp, Transport};
+
+/// A frame to be built.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// VLAN ids of tags in front of the IP header (IEEE 802.1Q), outermost first.
+    pub vlans: Vec<u16>,
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address; of the same family.
+    pub destination: IpAddr,
+    /// What IP carries.
+    pub transport: Transport,
+    /// Whether it is a piece of a packet.
+    pub fragment: Fragment,
+    /// IPv4: 32-bit words of options, up to 10.
+    pub options: usize,
+    /// IPv6: extension headers in front of the transport header (next-header number, length in
+    /// the header's own units beyond its minimum).
+    pub extensions: Vec<(u8, u8)>,
+    /// TTL or hop limit.
+    pub hop_limit: u8,
+}
+
+/// Which piece of a packet a frame carries (RFC 791, RFC 8200).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fragment {
+    /// All of it.
+    Whole,
+    /// The first of several.
+    First,
+    /// A later one: no transport header of its own.
+    Later,
+}
+
+/// Authentication header (RFC 4302): its length counts in 4-byte units.
+const AUTHENTICATION: u8 = 51;
+const FRAGMENT_HEADER: u8 = 44;
+
+/// A frame's bytes, and how many of them are headers that a reader must see whole.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The frame, from its link-layer header on.
+    pub bytes: Vec<u8>,
+    /// Bytes up to and including the fixed part of the transport header.
+    pub headers: usize,
+}
+
+impl Frame {
+    /// A plain frame.
+    #[must_use]
+    pub fn new(source: IpAddr, destination: IpAddr, transport: Transport) -> Self {
+        Self {
+            vlans: Vec::new(),
+            source,
+            destination,
+            transport,
+            fragment: Fragment::Whole,
+            options: 0,
+            extensions: Vec::new(),
+            hop_limit: 64,
+        }
+    }
+
+    /// Its bytes.
+    ///
+    /// # Panics
+    /// The addresses are of different families, or it is too long for its length fields.
+    #[must_use]
+    pub fn build(&self) -> Built {
+        let mut bytes = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2];
+        for vlan in &self.vlans {
+            bytes.extend(0x8100_u16.to_be_bytes());
+            bytes.extend(vlan.to_be_bytes());
+        }
+        let (header, needed) = match self.fragment {
+            Fragment::Later => (vec![0xaa; 32], 0),
+            _ => (self.transport.header(self.source.is_ipv4()), self.transport.fixed()),
+        };
+        let payload = [header.as_slice(), &[0x55; 24]].concat();
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                bytes.extend(0x0800_u16.to_be_bytes());
+                self.ipv4(&mut bytes, source.octets(), destination.octets(), payload.len());
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                bytes.extend(0x86dd_u16.to_be_bytes());
+                self.ipv6(&mut bytes, source.octets(), destination.octets(), payload.len());
+            }
+            _ => panic!("one packet has addresses of one family"),
+        }
+        let headers = bytes.len() + needed;
+        bytes.extend(payload);
+        Built { bytes, headers }
+    }
+
+    fn ipv4(&self, bytes: &mut Vec<u8>, source: [u8; 4], destination: [u8; 4], payload: usize) {
+        let words = 5 + u8::try_from(self.options).unwrap();
+        let total = u16::try_from(usize::from(words) * 4 + payload).unwrap();
+        let flags: u16 = match self.fragment {
+            Fragment::Whole => 0x4000,
+            Fragment::First => 0x2000,
+            Fragment::Later => 0x2000 | 185,
+        };
+        bytes.extend([0x40 | words, 0]);
+        bytes.extend(total.to_be_bytes());
+        bytes.extend([0x12, 0x34]);
+        bytes.extend(flags.to_be_bytes());
+        bytes.extend([self.hop_limit, self.transport.number(true), 0, 0]);
+        bytes.extend(source);
+        bytes.extend(destination);
+        // No-operation options (RFC 791).
+        bytes.extend(vec![1; self.options * 4]);
+    }
+
+    fn ipv6(&self, bytes: &mut Vec<u8>, source: [u8; 16], destination: [u8; 16], payload: usize) {
+        let last = self.transport.number(false);
+        let mut chain = self.extensions.clone();
+        if self.fragment != Fragment::Whole {
+            chain.push((FRAGMENT_HEADER, 0));
+        }
+        let mut headers = Vec::new();
+        for (index, (kind, length)) in chain.iter().enumerate() {
+            let next = chain.get(index + 1).map_or(last, |(next, _)| *next);
+            headers.extend(self.extension(*kind, *length, next));
+        }
+        bytes.extend([0x60, 0, 0, 0]);
+        bytes.extend(u16::try_from(headers.len() + payload).unwrap().to_be_bytes());
+        bytes.extend([chain.first().map_or(last, |(first, _)| *first), self.hop_limit]);
+        bytes.extend(source);
+        bytes.extend(destination);
+        bytes.extend(headers);
+    }
+
+    fn extension(&self, kind: u8, length: u8, next: u8) -> Vec<u8> {
+        match kind {
+            FRAGMENT_HEADER => {
+                let offset: u16 = match self.fragment {
+                    Fragment::Whole => 0,
+                    Fragment::First => 1,
+                    Fragment::Later => 185 << 3 | 1,
+                };
+                let [high, low] = offset.to_be_bytes();
+                vec![next, 0, high, low, 0, 0, 0, 7]
+            }
+            AUTHENTICATION => {
+                let mut header = vec![0; 8 + usize::from(length) * 4];
+                (header[0], header[1]) = (next, length);
+                header
+            }
+            _ => {
+                let mut header = vec![0; 8 + usize::from(length) * 8];
+                (header[0], header[1]) = (next, length);
+                header
+            }
+        }
+    }
+}

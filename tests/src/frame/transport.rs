@@ -1,0 +1,133 @@
+//! What IP carries.
+
+use enforcer::model::Protocol;
+
+/// What IP carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP, source and destination port.
+    Tcp(u16, u16, Tcp),
+    /// UDP, source and destination port.
+    Udp(u16, u16),
+    /// SCTP, source and destination port.
+    Sctp(u16, u16),
+    /// ICMP or ICMPv6: type (IPv4, IPv6), code, identifier, what follows the first 8 bytes.
+    Icmp {
+        /// The type in ICMP.
+        v4: u8,
+        /// The type in ICMPv6.
+        v6: u8,
+        /// The code.
+        code: u8,
+        /// Bytes 4 and 5: a query's identifier.
+        identifier: u16,
+        /// What follows: the quoted packet of an error.
+        body: Vec<u8>,
+    },
+    /// Any other protocol, by number.
+    Other(u8),
+}
+
+/// Which packet of a TCP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tcp {
+    /// The first.
+    Syn,
+    /// The answer to it.
+    SynAck,
+    /// Any later one.
+    Ack,
+}
+
+impl Transport {
+    /// The first packet of a connection.
+    #[must_use]
+    pub fn open(protocol: Protocol, source: u16, destination: u16) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp(source, destination, Tcp::Syn),
+            Protocol::Udp => Self::Udp(source, destination),
+            Protocol::Sctp => Self::Sctp(source, destination),
+        }
+    }
+
+    /// The answer to such a packet.
+    #[must_use]
+    pub fn answer(protocol: Protocol, source: u16, destination: u16) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp(source, destination, Tcp::SynAck),
+            Protocol::Udp => Self::Udp(source, destination),
+            Protocol::Sctp => Self::Sctp(source, destination),
+        }
+    }
+
+    /// An echo request or its reply.
+    #[must_use]
+    pub fn echo(identifier: u16, reply: bool) -> Self {
+        let (v4, v6) = if reply { (0, 129) } else { (8, 128) };
+        Self::Icmp { v4, v6, code: 0, identifier, body: Vec::new() }
+    }
+
+    /// The IP protocol number.
+    #[must_use]
+    pub fn number(&self, v4: bool) -> u8 {
+        match self {
+            Self::Tcp(..) => 6,
+            Self::Udp(..) => 17,
+            Self::Sctp(..) => 132,
+            Self::Icmp { .. } => {
+                if v4 {
+                    1
+                } else {
+                    58
+                }
+            }
+            Self::Other(number) => *number,
+        }
+    }
+
+    /// The header's bytes, in IPv4 or in IPv6.
+    pub(super) fn header(&self, in_v4: bool) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self {
+            Self::Tcp(source, destination, kind) => {
+                bytes.extend(source.to_be_bytes());
+                bytes.extend(destination.to_be_bytes());
+                bytes.extend([0, 0, 0, 1, 0, 0, 0, 2, 0x50]);
+                bytes.push(match kind {
+                    Tcp::Syn => 0x02,
+                    Tcp::SynAck => 0x12,
+                    Tcp::Ack => 0x10,
+                });
+                bytes.extend([0x20, 0, 0, 0, 0, 0]);
+            }
+            Self::Udp(source, destination) => {
+                bytes.extend(source.to_be_bytes());
+                bytes.extend(destination.to_be_bytes());
+                bytes.extend([0, 32, 0, 0]);
+            }
+            Self::Sctp(source, destination) => {
+                bytes.extend(source.to_be_bytes());
+                bytes.extend(destination.to_be_bytes());
+                bytes.extend([0; 8]);
+            }
+            Self::Icmp { v4, v6, code, identifier, body } => {
+                bytes.extend([if in_v4 { *v4 } else { *v6 }, *code, 0, 0]);
+                bytes.extend(identifier.to_be_bytes());
+                bytes.extend([0, 1]);
+                bytes.extend(body);
+            }
+            Self::Other(_) => bytes.extend([0xaa; 8]),
+        }
+        bytes
+    }
+
+    /// How many bytes of it a reader must see.
+    pub(super) fn fixed(&self) -> usize {
+        match self {
+            Self::Tcp(..) => 20,
+            Self::Udp(..) | Self::Icmp { .. } => 8,
+            Self::Sctp(..) => 12,
+            Self::Other(_) => 0,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Namespaces and pods.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use enforcer::model::{ContainerPort, Namespace, Pod, PodId, Protocol};
+use proptest::collection::{btree_set, vec};
+use proptest::prop_oneof;
+use proptest::sample::{select, subsequence};
+use proptest::strategy::{Just, Strategy};
+
+use super::NODE;
+use super::address::{v4, v6};
+use super::label::labels;
+
+/// The namespaces that pods and policies are in, whether or not they are declared.
+pub(super) const NAMESPACES: [&str; 3] = ["blue", "green", "red"];
+/// The names that ports have or are asked by.
+pub(super) const PORT_NAMES: [&str; 2] = ["dns", "http"];
+/// Ports near each other and near the edges, so that ranges touch.
+pub(super) const PORTS: [u16; 10] = [1, 2, 53, 79, 80, 81, 443, 8_080, 65_534, 65_535];
+
+/// One of the namespaces; most things are in the first, so that they meet.
+pub(super) fn namespace() -> impl Strategy<Value = &'static str> {
+    prop_oneof![3 => Just(NAMESPACES[0]), 2 => select(NAMESPACES.to_vec())]
+}
+
+/// Some of the namespaces, with labels.
+pub(super) fn namespaces() -> impl Strategy<Value = Vec<Namespace>> {
+    let all = NAMESPACES.to_vec();
+    let mostly = prop_oneof![4 => Just(all.clone()), 1 => subsequence(all, 0..=NAMESPACES.len())];
+    (mostly, vec(labels(), NAMESPACES.len())).prop_map(|(names, labels)| {
+        names.into_iter().zip(labels).map(|(name, labels)| Namespace::new(name, labels)).collect()
+    })
+}
+
+/// The addresses of a pod with one or both families, seldom none or several of one family.
+fn addresses() -> impl Strategy<Value = BTreeSet<IpAddr>> {
+    let v4 = || v4().prop_map(IpAddr::V4);
+    let v6 = || v6().prop_map(IpAddr::V6);
+    prop_oneof![
+        4 => (v4(), v6()).prop_map(|(four, six)| BTreeSet::from([four, six])),
+        4 => v4().prop_map(|it| BTreeSet::from([it])),
+        3 => v6().prop_map(|it| BTreeSet::from([it])),
+        1 => (btree_set(v4(), 0..=2), btree_set(v6(), 0..=2)).prop_map(|(four, six)| &four | &six),
+    ]
+}
+
+/// A protocol.
+pub(super) fn protocol() -> impl Strategy<Value = Protocol> {
+    prop_oneof![
+        3 => Just(Protocol::Tcp),
+        2 => Just(Protocol::Udp),
+        1 => Just(Protocol::Sctp),
+    ]
+}
+
+fn container_port() -> impl Strategy<Value = ContainerPort> {
+    (select(PORT_NAMES.to_vec()), protocol(), select(PORTS.to_vec()))
+        .prop_map(|(name, protocol, port)| ContainerPort { name: name.to_owned(), protocol, port })
+}
+
+/// A pod without a name of its own yet.
+pub(super) fn pod() -> impl Strategy<Value = Pod> {
+    let node = prop_oneof![6 => Just(Some(NODE)), 3 => Just(Some("node-there")), 1 => Just(None)];
+    let host_network = proptest::bool::weighted(0.1);
+    let finished = proptest::bool::weighted(0.1);
+    let ports = btree_set(container_port(), 0..=3);
+    (namespace(), labels(), node, addresses(), host_network, finished, ports).prop_map(
+        |(namespace, labels, node, addresses, host_network, finished, ports)| Pod {
+            id: PodId::new(namespace, ""),
+            uid: String::new(),
+            labels,
+            node: node.map(str::to_owned),
+            addresses,
+            host_network,
+            finished,
+            ports,
+        },
+    )
+}
+
+/// The pods by their ids, each with a name of its own.
+pub(super) fn numbered(pods: Vec<Pod>) -> BTreeMap<PodId, Pod> {
+    let named = pods.into_iter().enumerate().map(|(number, mut pod)| {
+        pod.id.name = format!("pod-{number}");
+        pod.uid = format!("uid-{number}");
+        pod
+    });
+    named.map(|pod| (pod.id.clone(), pod)).collect()
+}

@@ -1,0 +1,171 @@
+//! Processes inside the lab, first of all the agent under test. They die with the lab.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getppid};
+use tokio::process::Child;
+use tokio::runtime::Handle;
+
+use super::{Lab, LabError, NODE_NAME, Namespace};
+
+/// The hidden subcommand of `enforcer-lab` that becomes another command, see [`become_command`].
+pub const SPAWN_COMMAND: &str = "__spawn";
+
+/// How the agent is started.
+#[derive(Debug, Clone)]
+pub struct AgentOptions {
+    /// The agent's binary.
+    pub binary: PathBuf,
+    /// The `enforcer-lab` binary, which starts it.
+    pub spawner: PathBuf,
+    /// The directory with the user's manifests.
+    pub manifests: PathBuf,
+    /// Where its standard output and standard error go; `None`: to the lab's own standard error.
+    pub log: Option<PathBuf>,
+    /// The port of the node's loopback for metrics and health.
+    pub metrics_port: u16,
+    /// Further arguments.
+    pub arguments: Vec<OsString>,
+}
+
+/// A running agent. Dropping it kills it; [`Agent::stop`] asks it first.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+}
+
+impl Agent {
+    /// Starts the agent in the node's namespace.
+    ///
+    /// # Errors
+    /// When the binary cannot be started or the log cannot be opened.
+    pub async fn start(lab: &Lab, options: &AgentOptions) -> Result<Self, LabError> {
+        let mut command = guarded(&options.spawner, options.binary.as_os_str());
+        command.arg("run").arg("--manifests").arg(&options.manifests);
+        command.arg("--manifests").arg(lab.state_directory());
+        command.args(["--node-name", NODE_NAME, "--metrics"]);
+        command.arg(format!("127.0.0.1:{}", options.metrics_port));
+        command.args(&options.arguments).stdin(Stdio::null());
+        if let Some(path) = &options.log {
+            let log = open_log(path)?;
+            let copy = log.try_clone().map_err(|e| LabError::io("the agent's log", e))?;
+            command.stdout(log).stderr(copy);
+        } else {
+            // The lab's standard output may be a JSON document.
+            command.stdout(std::io::stderr());
+        }
+        Ok(Self { child: spawn(lab.node(), command).await? })
+    }
+
+    /// The agent's process id.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// How the agent ended, if it has.
+    ///
+    /// # Errors
+    /// When the kernel refuses to say.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, LabError> {
+        self.child.try_wait().map_err(|e| LabError::io("look at the agent", e))
+    }
+
+    /// Sends the agent a signal.
+    ///
+    /// # Errors
+    /// When the agent has ended.
+    pub fn signal(&self, signal: Signal) -> Result<(), LabError> {
+        let pid = self.pid().and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.ok_or_else(|| LabError::Agent("the agent has ended".to_owned()))?;
+        kill(Pid::from_raw(pid), signal).map_err(|e| LabError::io("signal the agent", e))
+    }
+
+    /// Asks the agent to end and waits for it; after `patience` it is killed.
+    ///
+    /// # Errors
+    /// When the agent had to be killed.
+    pub async fn stop(mut self, patience: Duration) -> Result<Option<ExitStatus>, LabError> {
+        if let Some(status) = self.ended()? {
+            return Ok(Some(status));
+        }
+        self.signal(Signal::SIGTERM)?;
+        let started = Instant::now();
+        match tokio::time::timeout(patience, self.child.wait()).await {
+            Ok(status) => status.map(Some).map_err(|e| LabError::io("wait for the agent", e)),
+            Err(_) => {
+                let _ = self.child.kill().await;
+                let waited = started.elapsed();
+                Err(LabError::Agent(format!("the agent ignored SIGTERM for {waited:.1?}")))
+            }
+        }
+    }
+}
+
+/// A command that dies with the lab, to be started by [`command_in`].
+fn guarded(spawner: &Path, program: &std::ffi::OsStr) -> Command {
+    let mut command = Command::new(spawner);
+    command.arg(SPAWN_COMMAND).arg(std::process::id().to_string()).arg("--").arg(program);
+    command
+}
+
+/// Runs a command in a namespace and waits for what it prints. It dies with the lab.
+///
+/// # Errors
+/// When it cannot be started.
+pub async fn command_in(
+    namespace: &Namespace,
+    spawner: &Path,
+    program: &str,
+    arguments: &[&str],
+) -> Result<std::process::Output, LabError> {
+    let mut command = guarded(spawner, program.as_ref());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = spawn(namespace, command).await?;
+    child.wait_with_output().await.map_err(|e| LabError::io(format!("run {program}"), e))
+}
+
+/// Starts a process on the namespace's own thread: the process is then inside, and the signal
+/// that it asks for at its parent's death, which is the death of that *thread*, comes when it should.
+async fn spawn(namespace: &Namespace, command: Command) -> Result<Child, LabError> {
+    let runtime = Handle::current();
+    namespace
+        .io("start a process", move || {
+            let _guard = runtime.enter();
+            tokio::process::Command::from(command).kill_on_drop(true).spawn()
+        })
+        .await
+}
+
+fn open_log(path: &Path) -> Result<File, LabError> {
+    let opened = File::options().create(true).append(true).open(path);
+    opened.map_err(|e| LabError::io(format!("open {}", path.display()), e))
+}
+
+/// Turns the calling process, started by the lab `lab`, into another command that is killed when
+/// the lab ends. Returns only when that fails.
+///
+/// # Errors
+/// When the lab is already gone or the command cannot be executed.
+pub fn become_command(
+    lab: u32,
+    command: &[OsString],
+) -> Result<std::convert::Infallible, LabError> {
+    set_pdeathsig(Signal::SIGKILL).map_err(|e| LabError::io("bind to the lab's life", e))?;
+    // The lab may have ended before the line above.
+    if u32::try_from(getppid().as_raw()) != Ok(lab) {
+        return Err(LabError::Agent("the lab is gone".to_owned()));
+    }
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(LabError::Agent("no command given".to_owned()));
+    };
+    let error = Command::new(program).args(arguments).exec();
+    Err(LabError::io(format!("run {}", program.display()), error))
+}

@@ -1,0 +1,166 @@
+//! Interfaces, addresses, routes and neighbours of one namespace, by rtnetlink.
+
+use std::net::IpAddr;
+
+use futures::TryStreamExt;
+use ipnet::IpNet;
+use netlink_packet_route::address::AddressHeaderFlags;
+use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage, State};
+use netlink_packet_route::route::RouteScope;
+use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use tokio::runtime::Handle as Runtime;
+
+use super::{LabError, Namespace};
+
+/// A hardware address.
+pub(crate) type Mac = [u8; 6];
+
+/// One end of a veth pair.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End<'a> {
+    /// The interface's name, at most 15 bytes.
+    pub name: &'a str,
+    /// Its hardware address; `None`: the kernel chooses.
+    pub mac: Option<Mac>,
+    /// The interface's index; `None`: the kernel chooses. It honours one only with the other's.
+    pub index: Option<u32>,
+}
+
+/// A netlink socket inside a namespace.
+#[derive(Debug, Clone)]
+pub(crate) struct Links {
+    handle: Handle,
+}
+
+impl Links {
+    /// Opens a socket in `namespace`.
+    pub(crate) async fn open(namespace: &Namespace) -> Result<Self, LabError> {
+        let runtime = Runtime::current();
+        let handle = namespace
+            .io("open a netlink socket", move || {
+                let _guard = runtime.enter();
+                let (connection, handle, _) = rtnetlink::new_connection()?;
+                runtime.spawn(connection);
+                Ok(handle)
+            })
+            .await?;
+        Ok(Self { handle })
+    }
+
+    /// Makes a veth pair: `here` in this namespace, `there` in the other from its first moment,
+    /// so that this namespace never sees it. Both ends are still down.
+    pub(crate) async fn veth(
+        &self,
+        here: End<'_>,
+        there: End<'_>,
+        other: &Namespace,
+    ) -> Result<(), LabError> {
+        let mut peer = LinkMessage::default();
+        peer.header.index = there.index.unwrap_or_default();
+        peer.attributes.push(LinkAttribute::IfName(there.name.to_owned()));
+        peer.attributes.push(LinkAttribute::NetNsFd(other.raw_fd()));
+        if let Some(mac) = there.mac {
+            peer.attributes.push(LinkAttribute::Address(mac.to_vec()));
+        }
+        let mut veth = LinkVeth::new(here.name, there.name)
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+        if let Some(index) = here.index {
+            veth = veth.index(index);
+        }
+        if let Some(mac) = here.mac {
+            veth = veth.address(mac.to_vec());
+        }
+        let done = self.handle.link().add(veth.build()).execute().await;
+        done.map_err(|e| LabError::netlink(format!("make veth {}", here.name), e))
+    }
+
+    /// Whether the kernel has noticed that the interface is up and connected.
+    pub(crate) async fn is_up(&self, index: u32) -> Result<bool, LabError> {
+        let mut found = self.handle.link().get().match_index(index).execute();
+        let link = found.try_next().await.map_err(|e| LabError::netlink("look at a link", e))?;
+        let up = LinkAttribute::OperState(State::Up);
+        Ok(link.is_some_and(|link| link.attributes.contains(&up)))
+    }
+
+    /// Makes a bridge and takes it up.
+    pub(crate) async fn bridge(&self, name: &str, mac: Mac) -> Result<(), LabError> {
+        let bridge = LinkBridge::new(name).address(mac.to_vec()).build();
+        let done = self.handle.link().add(bridge).execute().await;
+        done.map_err(|e| LabError::netlink(format!("make bridge {name}"), e))
+    }
+
+    /// Makes `port` a port of `bridge` that may send a frame back where it came from: a pod that
+    /// calls its own Service needs that (semantics A1).
+    pub(crate) async fn enslave(&self, port: u32, bridge: u32) -> Result<(), LabError> {
+        let join = LinkUnspec::new_with_index(port).controller(bridge).build();
+        let hairpin = LinkBridgePort::new(port).hairpin(true).build();
+        let joined = self.handle.link().set(join).execute().await;
+        joined.map_err(|e| LabError::netlink("join the bridge", e))?;
+        let done = self.handle.link().set_port(hairpin).execute().await;
+        done.map_err(|e| LabError::netlink("turn hairpin mode on", e))
+    }
+
+    /// Takes an interface up.
+    pub(crate) async fn up(&self, index: u32) -> Result<(), LabError> {
+        let done = self.handle.link().set(LinkUnspec::new_with_index(index).up().build());
+        done.execute().await.map_err(|e| LabError::netlink("take an interface up", e))
+    }
+
+    /// Removes an interface, and with it the other end of a veth pair.
+    pub(crate) async fn delete(&self, index: u32) -> Result<(), LabError> {
+        let done = self.handle.link().del(index).execute().await;
+        done.map_err(|e| LabError::netlink("remove an interface", e))
+    }
+
+    /// Adds an address, usable at once (no duplicate-address detection).
+    pub(crate) async fn address(&self, index: u32, address: IpNet) -> Result<(), LabError> {
+        let mut add = self.handle.address().add(index, address.addr(), address.prefix_len());
+        if address.addr().is_ipv6() {
+            add.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
+        add.execute().await.map_err(|e| LabError::netlink(format!("add address {address}"), e))
+    }
+
+    /// Adds a route through `index`, to hosts on that link (`via` is `None`) or behind a gateway,
+    /// which is taken to be on that link.
+    pub(crate) async fn route(
+        &self,
+        to: IpNet,
+        via: Option<IpAddr>,
+        index: u32,
+    ) -> Result<(), LabError> {
+        let context = |e: String| LabError::Agent(format!("route to {to}: {e}"));
+        let mut route = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(to.network(), to.prefix_len())
+            .map_err(|e| context(e.to_string()))?
+            .output_interface(index);
+        route = match via {
+            Some(via) => route.gateway(via).map_err(|e| context(e.to_string()))?.onlink(),
+            None if to.addr().is_ipv4() => route.scope(RouteScope::Link),
+            None => route,
+        };
+        let done = self.handle.route().add(route.build()).execute().await;
+        done.map_err(|e| LabError::netlink(format!("add a route to {to}"), e))
+    }
+
+    /// Adds a permanent neighbour.
+    pub(crate) async fn neighbour(
+        &self,
+        index: u32,
+        address: IpAddr,
+        mac: Mac,
+    ) -> Result<(), LabError> {
+        let add = self.handle.neighbours().add(index, address).link_layer_address(&mac);
+        add.execute().await.map_err(|e| LabError::netlink(format!("add neighbour {address}"), e))
+    }
+}
+
+/// The index of an interface of `namespace`.
+pub(crate) async fn index_of(namespace: &Namespace, name: &str) -> Result<u32, LabError> {
+    let wanted = name.to_owned();
+    namespace
+        .io(&format!("find interface {name}"), move || {
+            Ok(nix::net::if_::if_nametoindex(wanted.as_str())?)
+        })
+        .await
+}

@@ -1,0 +1,35 @@
+//! A port of the host's loopback that leads to a port of the node's loopback.
+
+use std::net::SocketAddr;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{LabError, Namespace};
+use crate::probe::socket::tcp_socket;
+
+/// Accepts on `listener` for ever and connects each client with `inside` as seen from the node's
+/// namespace. Clients that come while nothing listens there are closed.
+///
+/// # Errors
+/// When the node's namespace is gone or accepting fails.
+pub async fn forward(
+    node: &Namespace,
+    listener: &TcpListener,
+    inside: SocketAddr,
+) -> Result<(), LabError> {
+    loop {
+        let accepted = listener.accept().await;
+        let (client, _) = accepted.map_err(|e| LabError::io("accept a client", e))?;
+        let socket = tcp_socket(node, inside, None).await?;
+        tokio::spawn(async move {
+            if let Ok(server) = socket.connect(inside).await {
+                splice(client, server).await;
+            }
+        });
+    }
+}
+
+async fn splice(mut client: TcpStream, mut server: TcpStream) {
+    let _ = copy_bidirectional(&mut client, &mut server).await;
+}

@@ -1,0 +1,96 @@
+//! What a pod offers: a hello page on its TCP ports, an echo on its UDP ports.
+
+use std::future::IntoFuture;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::routing::get;
+use tokio::task::JoinSet;
+
+use super::{LabError, Namespace};
+
+/// The ports that a party serves.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ports {
+    /// TCP ports, each with the hello page.
+    pub tcp: Vec<u16>,
+    /// UDP ports, each with an echo.
+    pub udp: Vec<u16>,
+}
+
+/// Running servers; they stop when this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Servers {
+    tasks: JoinSet<()>,
+}
+
+/// The first line of a party's hello page.
+pub(crate) fn hello(name: &str) -> String {
+    format!("Hello from {name}")
+}
+
+impl Servers {
+    /// Serves `ports` on each of `addresses`, which belong to `namespace`. Sockets are bound to
+    /// the single address, never to all: a reply must come from the address that was asked.
+    pub(crate) async fn start(
+        namespace: &Namespace,
+        name: &str,
+        addresses: &[IpAddr],
+        ports: &Ports,
+    ) -> Result<Self, LabError> {
+        let mut servers = Self::default();
+        for &address in addresses {
+            for &port in &ports.tcp {
+                let at = SocketAddr::new(address, port);
+                let listener = namespace
+                    .io(&format!("listen on TCP {at}"), move || nonblocking_listener(at))
+                    .await?;
+                let listener = tokio::net::TcpListener::from_std(listener)
+                    .map_err(|e| LabError::io("listen", e))?;
+                servers.tasks.spawn(pages(listener, name.to_owned(), at));
+            }
+            for &port in &ports.udp {
+                let at = SocketAddr::new(address, port);
+                let socket = namespace
+                    .io(&format!("bind UDP {at}"), move || {
+                        let socket = UdpSocket::bind(at)?;
+                        socket.set_nonblocking(true)?;
+                        Ok(socket)
+                    })
+                    .await?;
+                let socket =
+                    tokio::net::UdpSocket::from_std(socket).map_err(|e| LabError::io("bind", e))?;
+                servers.tasks.spawn(echo(socket));
+            }
+        }
+        Ok(servers)
+    }
+}
+
+fn nonblocking_listener(at: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(at)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+async fn pages(listener: tokio::net::TcpListener, name: String, at: SocketAddr) {
+    let page = move |ConnectInfo(client): ConnectInfo<SocketAddr>| async move {
+        format!("{}\nYou are {} and asked {at}.\n", hello(&name), client.ip())
+    };
+    let router = Router::new().fallback(get(page));
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let _ = axum::serve(listener, service).into_future().await;
+}
+
+async fn echo(socket: tokio::net::UdpSocket) {
+    let mut buffer = vec![0; 2048];
+    loop {
+        // An ICMP error about an earlier reply surfaces here; the next request is unharmed.
+        if let Ok((length, client)) = socket.recv_from(&mut buffer).await {
+            let reply = buffer.get(..length).unwrap_or_default();
+            let _ = socket.send_to(reply, client).await;
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The pods' addresses as the kubelet would report them: one status document per pod.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use enforcer::model::PodId;
+use serde_json::json;
+
+use super::{LabError, namespace_name};
+
+/// Empties and makes the directory for status documents.
+pub(crate) fn fresh_directory(parent: &Path) -> Result<PathBuf, LabError> {
+    let path = parent.join("state");
+    let context = |e| LabError::io(format!("make {}", path.display()), e);
+    match fs::remove_dir_all(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(context(e)),
+        _ => {}
+    }
+    fs::create_dir_all(&path).map_err(context)?;
+    Ok(path)
+}
+
+/// Writes a pod's status document. Readers see all of it or nothing.
+pub(crate) fn write(directory: &Path, id: &PodId, addresses: &[IpAddr]) -> Result<(), LabError> {
+    let ips: Vec<_> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
+    let document = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "namespace": id.namespace, "name": id.name },
+        "status": { "phase": "Running", "podIP": addresses.first(), "podIPs": ips },
+    });
+    let path = path_of(directory, id);
+    let draft = path.with_extension("draft");
+    // JSON is YAML.
+    fs::write(&draft, format!("{document:#}\n"))
+        .and_then(|()| fs::rename(&draft, &path))
+        .map_err(|e| LabError::io(format!("write {}", path.display()), e))
+}
+
+/// Removes a pod's status document.
+pub(crate) fn remove(directory: &Path, id: &PodId) -> Result<(), LabError> {
+    let path = path_of(directory, id);
+    fs::remove_file(&path).map_err(|e| LabError::io(format!("remove {}", path.display()), e))
+}
+
+fn path_of(directory: &Path, id: &PodId) -> PathBuf {
+    // Not `set_extension`: names may hold dots.
+    directory.join(format!("{}.yaml", namespace_name(id)))
+}

@@ -1,0 +1,11 @@
+//! The lab (namespaces as nodes and pods), and what the project's tests share.
+
+pub mod bench;
+pub mod command;
+pub mod frame;
+pub mod generate;
+pub mod lab;
+pub mod matrix;
+pub mod probe;
+pub mod rig;
+pub mod session;

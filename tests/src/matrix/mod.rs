@@ -1,0 +1,112 @@
+//! Who can reach whom: measured, beside what the policies say.
+
+mod essence;
+mod expect;
+mod legend;
+mod measure;
+mod render;
+#[cfg(test)]
+mod tests;
+
+use enforcer::model::Protocol;
+use enforcer::policy::reference::Traffic;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+pub use essence::essence;
+pub use expect::expected;
+pub use measure::{Scope, measure, probes};
+pub use render::{Style, render};
+
+use crate::probe::{Outcome, Probe};
+
+/// One connection: tried, and judged by the reference evaluator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    /// What was tried.
+    pub probe: Probe,
+    /// What became of it.
+    pub measured: Outcome,
+    /// Whether the policies allow it.
+    pub expected: bool,
+}
+
+impl Cell {
+    /// Whether policies and packets agree. What is forbidden must be *dropped*: a refusal means
+    /// that the packet went through to somebody who refused.
+    #[must_use]
+    pub fn as_expected(&self) -> bool {
+        match self.measured {
+            Outcome::Open => self.expected,
+            Outcome::TimedOut => !self.expected,
+            Outcome::Refused | Outcome::Error(_) => false,
+        }
+    }
+}
+
+impl Serialize for Cell {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut cell = serializer.serialize_struct("Cell", 8)?;
+        cell.serialize_field("from", &self.probe.from)?;
+        cell.serialize_field("to", &self.probe.to)?;
+        cell.serialize_field("family", &self.probe.family)?;
+        cell.serialize_field("protocol", protocol(self.probe.traffic))?;
+        cell.serialize_field("port", &port(self.probe.traffic))?;
+        cell.serialize_field("expected", if self.expected { "open" } else { "timed-out" })?;
+        cell.serialize_field("measured", &self.measured)?;
+        cell.serialize_field("as_expected", &self.as_expected())?;
+        cell.end()
+    }
+}
+
+/// The name of what a probe sends; [`Traffic::Portless`] is an echo request.
+fn protocol(traffic: Traffic) -> &'static str {
+    match traffic {
+        Traffic::Port(protocol, _) => protocol.name(),
+        Traffic::Portless => "ICMP",
+    }
+}
+
+fn port(traffic: Traffic) -> Option<u16> {
+    match traffic {
+        Traffic::Port(_, port) => Some(port),
+        Traffic::Portless => None,
+    }
+}
+
+/// A port as a column's heading.
+fn heading(traffic: Traffic) -> String {
+    match traffic {
+        Traffic::Port(Protocol::Tcp, port) => format!(":{port}"),
+        Traffic::Port(protocol, port) => format!(":{port}/{}", protocol.name().to_lowercase()),
+        Traffic::Portless => "ping".to_owned(),
+    }
+}
+
+/// All cells of one measurement.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(transparent)]
+pub struct Matrix {
+    /// By sender, receiver, traffic and family.
+    pub cells: Vec<Cell>,
+}
+
+impl Matrix {
+    /// How many cells are as expected.
+    #[must_use]
+    pub fn good(&self) -> usize {
+        self.cells.iter().filter(|cell| cell.as_expected()).count()
+    }
+
+    /// Whether every cell is as expected. A matrix without cells proves nothing and is not.
+    #[must_use]
+    pub fn all_good(&self) -> bool {
+        !self.cells.is_empty() && self.good() == self.cells.len()
+    }
+
+    /// The cell for the same probe, if there is one.
+    #[must_use]
+    pub fn find(&self, probe: &Probe) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.probe == *probe)
+    }
+}

@@ -1,0 +1,178 @@
+//! Real connections between the lab's parties, and what became of them.
+
+pub(crate) mod socket;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use enforcer::model::Protocol;
+use enforcer::policy::reference::Traffic;
+use serde::Serialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, UdpSocket};
+use tokio::time::timeout;
+
+use crate::lab::{Family, Lab, LabError, Namespace, Party, hello};
+
+/// How long a probe waits before it takes a packet for dropped. A TCP SYN is sent again after
+/// one second, so a drop and a loss look the same.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// What became of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The right party answered.
+    Open,
+    /// Somebody said no: a reset, or an ICMP error.
+    Refused,
+    /// Nothing came back in time.
+    TimedOut,
+    /// The attempt itself went wrong, or the wrong party answered.
+    Error(String),
+}
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Who tries.
+    pub from: Party,
+    /// Whom it tries to reach.
+    pub to: Party,
+    /// With which family's addresses.
+    pub family: Family,
+    /// How; [`Traffic::Portless`] is an echo request.
+    pub traffic: Traffic,
+}
+
+impl Probe {
+    /// Makes the attempt.
+    ///
+    /// # Errors
+    /// Only when the lab has no such parties or no socket can be had; never because of what
+    /// became of the packets.
+    pub async fn run(&self, lab: &Lab, patience: Duration) -> Result<Outcome, LabError> {
+        let to = lab.address(&self.to, self.family)?;
+        let namespace = lab.namespace(&self.from)?;
+        let from = self.source(lab)?;
+        let attempt = async {
+            match self.traffic {
+                Traffic::Port(Protocol::Tcp, port) => {
+                    let at = SocketAddr::new(to, port);
+                    page(namespace, at, from, &hello(&self.to.to_string())).await
+                }
+                Traffic::Port(Protocol::Udp, port) => {
+                    let at = SocketAddr::new(to, port);
+                    let socket = socket::udp_socket(namespace, at, from).await;
+                    exchange(socket, b"anybody there?", <[u8]>::eq).await
+                }
+                Traffic::Port(Protocol::Sctp, _) => {
+                    Ok(Outcome::Error("the lab has no SCTP sockets".to_owned()))
+                }
+                Traffic::Portless => ping(namespace, to, from).await,
+            }
+        };
+        timeout(patience, attempt).await.unwrap_or(Ok(Outcome::TimedOut))
+    }
+
+    /// The address to send from. The node chooses by itself: it has one address per interface.
+    fn source(&self, lab: &Lab) -> Result<Option<IpAddr>, LabError> {
+        match self.from {
+            Party::Node => Ok(None),
+            _ => lab.address(&self.from, self.family).map(Some),
+        }
+    }
+}
+
+/// Fetches the page at `to` and looks for its greeting.
+async fn page(
+    namespace: &Namespace,
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    greeting: &str,
+) -> Result<Outcome, LabError> {
+    let socket = socket::tcp_socket(namespace, to, from).await?;
+    Ok(match get(socket, to, "/").await {
+        Ok(reply) if reply.lines().any(|line| line == greeting) => Outcome::Open,
+        Ok(reply) => Outcome::Error(format!("expected {greeting:?}, got {reply:?}")),
+        Err(error) => outcome_of(&error),
+    })
+}
+
+/// The status of a page, or `None` where nobody answers.
+///
+/// # Errors
+/// When no socket can be had.
+pub async fn http_status(
+    namespace: &Namespace,
+    at: SocketAddr,
+    path: &str,
+) -> Result<Option<u16>, LabError> {
+    let socket = socket::tcp_socket(namespace, at, None).await?;
+    let reply = timeout(DEFAULT_TIMEOUT, get(socket, at, path)).await;
+    let status = |reply: String| reply.split(' ').nth(1).and_then(|word| word.parse().ok());
+    Ok(reply.ok().and_then(Result::ok).and_then(status))
+}
+
+async fn get(socket: TcpSocket, at: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = socket.connect(at).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await?;
+    Ok(reply)
+}
+
+async fn ping(
+    namespace: &Namespace,
+    to: IpAddr,
+    from: Option<IpAddr>,
+) -> Result<Outcome, LabError> {
+    // RFC 792 and RFC 4443: type, code, checksum, identifier, sequence number, data.
+    let (request, reply) = if to.is_ipv4() { (8, 0) } else { (128, 129) };
+    let message = [request, 0, 0, 0, 0, 0, 0, 1, b'e', b'c', b'h', b'o'];
+    let socket = socket::ping_socket(namespace, to, from).await;
+    let is_reply =
+        |sent: &[u8], got: &[u8]| got.first() == Some(&reply) && got.get(6..) == sent.get(6..);
+    exchange(socket, &message, is_reply).await
+}
+
+/// Sends one datagram and waits for the reply to it.
+async fn exchange(
+    socket: Result<UdpSocket, LabError>,
+    message: &[u8],
+    is_reply: impl Fn(&[u8], &[u8]) -> bool,
+) -> Result<Outcome, LabError> {
+    let socket = match socket {
+        // A route or policy that forbids even the sending is an outcome, not a broken lab.
+        Err(LabError::Io { source, .. }) if outcome_of(&source) == Outcome::Refused => {
+            return Ok(Outcome::Refused);
+        }
+        other => other?,
+    };
+    let talk = async {
+        socket.send(message).await?;
+        let mut buffer = [0; 2048];
+        let length = socket.recv(&mut buffer).await?;
+        io::Result::Ok(buffer.get(..length).unwrap_or_default().to_vec())
+    };
+    Ok(match talk.await {
+        Ok(reply) if is_reply(message, &reply) => Outcome::Open,
+        Ok(reply) => Outcome::Error(format!("an unexpected reply: {reply:?}")),
+        Err(error) => outcome_of(&error),
+    })
+}
+
+fn outcome_of(error: &io::Error) -> Outcome {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::ConnectionRefused
+        | Kind::ConnectionReset
+        | Kind::HostUnreachable
+        | Kind::NetworkUnreachable
+        | Kind::PermissionDenied => Outcome::Refused,
+        Kind::TimedOut => Outcome::TimedOut,
+        _ => Outcome::Error(error.to_string()),
+    }
+}

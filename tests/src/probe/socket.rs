@@ -1,0 +1,75 @@
+//! Sockets that belong to a namespace and are used from outside of it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, socket,
+};
+use tokio::net::TcpSocket;
+
+use crate::lab::{LabError, Namespace};
+
+/// An unconnected TCP socket for `to`, sending from `from` where that is given.
+pub(crate) async fn tcp_socket(
+    namespace: &Namespace,
+    to: SocketAddr,
+    from: Option<IpAddr>,
+) -> Result<TcpSocket, LabError> {
+    let made = namespace
+        .io("open a TCP socket", move || open(to.ip(), from, SockType::Stream, SockProtocol::Tcp));
+    Ok(TcpSocket::from_std_stream(TcpStream::from(made.await?)))
+}
+
+/// A UDP socket that talks to `to` alone: ICMP errors and replies of others do not mix in.
+pub(crate) async fn udp_socket(
+    namespace: &Namespace,
+    to: SocketAddr,
+    from: Option<IpAddr>,
+) -> Result<tokio::net::UdpSocket, LabError> {
+    connected(namespace, to, from, SockProtocol::Udp).await
+}
+
+/// An ICMP or ICMPv6 echo socket (the kernel writes identifier and checksum, and delivers only
+/// the replies to this socket's requests), talking to `to` alone.
+pub(crate) async fn ping_socket(
+    namespace: &Namespace,
+    to: IpAddr,
+    from: Option<IpAddr>,
+) -> Result<tokio::net::UdpSocket, LabError> {
+    let protocol = if to.is_ipv4() { SockProtocol::Icmp } else { SockProtocol::IcmpV6 };
+    connected(namespace, SocketAddr::new(to, 0), from, protocol).await
+}
+
+async fn connected(
+    namespace: &Namespace,
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    protocol: SockProtocol,
+) -> Result<tokio::net::UdpSocket, LabError> {
+    let open = move || {
+        // To the standard library every datagram socket is a UdpSocket; only names differ.
+        let socket = UdpSocket::from(open(to.ip(), from, SockType::Datagram, protocol)?);
+        socket.connect(to)?;
+        Ok(socket)
+    };
+    let socket = namespace.io("open a datagram socket", open).await?;
+    tokio::net::UdpSocket::from_std(socket).map_err(|e| LabError::io("use a datagram socket", e))
+}
+
+fn open(
+    to: IpAddr,
+    from: Option<IpAddr>,
+    kind: SockType,
+    protocol: SockProtocol,
+) -> io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(family, kind, flags, protocol)?;
+    if let Some(from) = from {
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
+    }
+    Ok(fd)
+}

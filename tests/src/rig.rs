@@ -1,0 +1,171 @@
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's tools may fail loudly")]
+//! The loaded programs, fed with packets of one's own (`BPF_PROG_TEST_RUN`).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use enforcer::kernel::{Kernel, RunInput, RunProgram, Settings};
+use enforcer::model::{Cluster, PodId};
+use enforcer::policy::compile;
+use enforcer::tables::{Desired, Interface, State};
+use enforcer_ebpf::count::{Count, Direction, Reason};
+use enforcer_ebpf::table::Limits;
+use futures::TryStreamExt as _;
+use nix::sched::{CloneFlags, unshare};
+use rtnetlink::LinkVeth;
+
+/// Where forwarded packets come in by, as far as the programs can see.
+pub const ELSEWHERE: u32 = 1;
+
+/// Loaded programs with the tables of one cluster after another.
+pub struct Rig {
+    /// The programs.
+    pub kernel: Kernel,
+    state: State,
+    /// Interface of each pod that is a subject.
+    pub interfaces: BTreeMap<PodId, u32>,
+}
+
+/// What the programs did with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether it passed.
+    pub passes: bool,
+    /// The mark afterwards.
+    pub mark: u32,
+}
+
+impl Rig {
+    /// Loads the programs.
+    ///
+    /// # Errors
+    /// They can't be loaded: not root, or no eBPF object.
+    pub fn new() -> anyhow::Result<Self> {
+        let limits = Limits { flows: 1 << 20, ..Limits::DEFAULT };
+        let settings = Settings { limits, ..Settings::default() };
+        Ok(Self {
+            kernel: Kernel::load(&settings)?,
+            state: State::new(limits),
+            interfaces: BTreeMap::new(),
+        })
+    }
+
+    /// Programs the tables for pods at these interfaces; returns how many writes it took.
+    ///
+    /// # Errors
+    /// A table can't be written.
+    pub fn program(
+        &mut self,
+        cluster: &Cluster,
+        interfaces: BTreeMap<PodId, u32>,
+    ) -> anyhow::Result<usize> {
+        let local = interfaces.keys().cloned().collect();
+        let compiled = compile(cluster, &local);
+        self.interfaces =
+            interfaces.into_iter().filter(|(pod, _)| compiled.pods.contains_key(pod)).collect();
+        let interface = |(pod, ifindex): (&PodId, &u32)| {
+            let addresses = cluster.pods.get(pod).map(|it| it.addresses.clone());
+            let addresses = addresses.unwrap_or_default();
+            (*ifindex, Interface { pod: pod.clone(), addresses, check_source: true })
+        };
+        let interfaces = self.interfaces.iter().map(interface).collect();
+        let plan = self.state.plan(&Desired { compiled, interfaces });
+        anyhow::ensure!(plan.unrepresented.is_empty(), "{:?}", plan.unrepresented);
+        for step in &plan.steps {
+            self.kernel.apply(step)?;
+        }
+        Ok(plan.steps.len())
+    }
+
+    /// Lets a program judge a frame at a pod's interface.
+    ///
+    /// # Errors
+    /// The kernel refuses the frame.
+    pub fn judge(
+        &mut self,
+        pod: &PodId,
+        direction: Direction,
+        frame: &[u8],
+    ) -> anyhow::Result<Outcome> {
+        self.judge_from(pod, direction, frame, ELSEWHERE, 0)
+    }
+
+    /// The same for a packet that came in by `ingress` (0: sent by the node) with a mark.
+    ///
+    /// # Errors
+    /// The kernel refuses the frame.
+    pub fn judge_from(
+        &mut self,
+        pod: &PodId,
+        direction: Direction,
+        frame: &[u8],
+        ingress: u32,
+        mark: u32,
+    ) -> anyhow::Result<Outcome> {
+        let ifindex = *self.interfaces.get(pod).unwrap_or(&0);
+        anyhow::ensure!(ifindex != 0, "{pod} has no interface");
+        let program = match direction {
+            Direction::Ingress => RunProgram::ToPod,
+            Direction::Egress => RunProgram::FromPod,
+        };
+        let input = RunInput { frame, ifindex, ingress_ifindex: ingress, mark, repeat: 1 };
+        let run = self.kernel.run(program, &input)?;
+        Ok(Outcome { passes: run.passes, mark: run.mark })
+    }
+
+    /// The endpoint id of a pod.
+    #[must_use]
+    pub fn id(&self, pod: &PodId) -> Option<u32> {
+        self.state.endpoints().find(|(it, _)| *it == pod).map(|(_, record)| record.id)
+    }
+
+    /// A counter of a pod.
+    ///
+    /// # Errors
+    /// The pod has no endpoint.
+    pub fn count(
+        &self,
+        pod: &PodId,
+        direction: Direction,
+        reason: Reason,
+    ) -> anyhow::Result<Count> {
+        let id = self.id(pod).ok_or_else(|| anyhow::anyhow!("{pod} has no endpoint"))?;
+        Ok(self.kernel.counters(id)?.counts[direction as usize][reason as usize])
+    }
+}
+
+/// An address of the pod that is of the same family as `peer`.
+#[must_use]
+pub fn address_towards(cluster: &Cluster, pod: &PodId, peer: IpAddr) -> Option<IpAddr> {
+    let addresses = &cluster.pods.get(pod)?.addresses;
+    addresses.iter().copied().find(|it| it.is_ipv4() == peer.is_ipv4())
+}
+
+/// Runs something in a network namespace of its own with `count` interfaces, given their indices.
+/// Nothing of it is left afterwards.
+///
+/// # Panics
+/// The namespace can't be made (root is needed), or `inside` panics.
+pub fn with_interfaces<T: Send>(count: u32, inside: impl FnOnce(Vec<u32>) -> T + Send) -> T {
+    let body = || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace: root is needed");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        inside(runtime.block_on(interfaces(count)))
+    };
+    let result = std::thread::scope(|scope| scope.spawn(body).join());
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+async fn interfaces(count: u32) -> Vec<u32> {
+    let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+    tokio::spawn(connection);
+    let mut indices = Vec::new();
+    for number in 0..count {
+        let name = format!("pod{number}");
+        let pair = LinkVeth::new(&name, &format!("peer{number}")).build();
+        handle.link().add(pair).execute().await.unwrap();
+        let mut links = handle.link().get().match_name(name).execute();
+        indices.push(links.try_next().await.unwrap().unwrap().header.index);
+    }
+    indices
+}

@@ -1,0 +1,225 @@
+//! A lab, its agent and its manifests, kept together.
+
+mod declared;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use enforcer::model::Cluster;
+
+use crate::lab::{Agent, AgentOptions, LAB_DIR, Lab, NODE_NAME, Sandbox, Topology};
+use crate::matrix::{Matrix, Scope, measure, probes};
+use crate::probe::{DEFAULT_TIMEOUT, http_status};
+use declared::Source;
+
+/// Where the agent serves metrics and health, on the node's loopback.
+pub const AGENT_PORT: u16 = 9469;
+
+/// How long a starting agent may take, and a stopping one.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A pause, so that the agent gets its share of a small machine.
+const BETWEEN_ROUNDS: Duration = Duration::from_millis(20);
+
+/// How a session is set up.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    /// The directory of manifests.
+    pub manifests: PathBuf,
+    /// The `enforcer-lab` binary, which starts processes.
+    pub spawner: PathBuf,
+    /// The agent; `None`: nothing is to be enforced.
+    pub agent: Option<PathBuf>,
+    /// Further arguments for the agent.
+    pub arguments: Vec<OsString>,
+    /// Whether the agent's log goes to standard error instead of a file.
+    pub show_log: bool,
+    /// How long a probe waits for an answer before it counts as dropped.
+    pub timeout: Duration,
+    /// How long a change may take to show in every cell.
+    pub settle: Duration,
+    /// What is measured; `None`: what the policies make worth measuring.
+    pub scope: Option<Scope>,
+}
+
+impl SessionOptions {
+    /// The usual patience.
+    #[must_use]
+    pub fn new(manifests: PathBuf, spawner: PathBuf, agent: Option<PathBuf>) -> Self {
+        Self {
+            manifests,
+            spawner,
+            agent,
+            arguments: Vec::new(),
+            show_log: false,
+            timeout: DEFAULT_TIMEOUT,
+            settle: Duration::from_secs(2),
+            scope: None,
+        }
+    }
+}
+
+/// One topology's lab and agent.
+#[derive(Debug)]
+pub struct Session {
+    lab: Lab,
+    agent: Option<Agent>,
+    log: Option<PathBuf>,
+    source: Source,
+    options: SessionOptions,
+}
+
+/// What a look at the manifests led to.
+#[derive(Debug)]
+pub struct Applied {
+    /// The declared cluster, its pods running in the lab.
+    pub cluster: Cluster,
+    /// What the reader of the manifests has to say.
+    pub notes: Vec<String>,
+    /// The last measurement.
+    pub matrix: Matrix,
+    /// How often everything was measured.
+    pub rounds: usize,
+    /// From the first look at the manifests to the last answer.
+    pub took: Duration,
+}
+
+impl Session {
+    /// Makes the lab and starts the agent in it; waits until the agent is ready.
+    ///
+    /// # Errors
+    /// When the lab cannot be made, or the agent ends or is not ready in time.
+    pub async fn start(
+        sandbox: &Sandbox,
+        topology: Topology,
+        options: SessionOptions,
+    ) -> anyhow::Result<Self> {
+        let lab = Lab::new(sandbox, topology, Path::new(LAB_DIR)).await?;
+        let log =
+            (!options.show_log).then(|| Path::new(LAB_DIR).join(format!("agent-{topology}.log")));
+        let source = Source::new(&options.manifests)?;
+        let mut session = Self { lab, agent: None, log, source, options };
+        session.start_agent().await?;
+        Ok(session)
+    }
+
+    /// The lab.
+    #[must_use]
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// The agent, while it runs.
+    #[must_use]
+    pub fn agent(&self) -> Option<&Agent> {
+        self.agent.as_ref()
+    }
+
+    /// Starts the agent anew (after [`Self::stop_agent`]) and waits until it is ready.
+    ///
+    /// # Errors
+    /// When the agent ends or is not ready in time.
+    pub async fn start_agent(&mut self) -> anyhow::Result<()> {
+        let Some(binary) = &self.options.agent else { return Ok(()) };
+        let how = AgentOptions {
+            binary: binary.clone(),
+            spawner: self.options.spawner.clone(),
+            manifests: self.options.manifests.clone(),
+            log: self.log.clone(),
+            metrics_port: AGENT_PORT,
+            arguments: self.options.arguments.clone(),
+        };
+        self.agent = Some(Agent::start(&self.lab, &how).await?);
+        let started = Instant::now();
+        let address = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
+        loop {
+            self.check_agent()?;
+            if http_status(self.lab.node(), address, "/readyz").await? == Some(200) {
+                return Ok(());
+            }
+            if started.elapsed() > PATIENCE {
+                bail!("the agent was not ready after {PATIENCE:?}{}", self.last_words());
+            }
+            tokio::time::sleep(BETWEEN_ROUNDS).await;
+        }
+    }
+
+    /// Fails when the agent has ended.
+    ///
+    /// # Errors
+    /// With the agent's exit status and the end of its log.
+    pub fn check_agent(&mut self) -> anyhow::Result<()> {
+        let Some(agent) = &mut self.agent else { return Ok(()) };
+        if let Some(status) = agent.ended()? {
+            bail!("the agent ended with {status}{}", self.last_words());
+        }
+        Ok(())
+    }
+
+    /// The end of the agent's log, for error messages.
+    fn last_words(&self) -> String {
+        const LINES: usize = 20;
+        let Some(text) = self.log.as_ref().and_then(|path| std::fs::read_to_string(path).ok())
+        else {
+            return String::new();
+        };
+        let lines: Vec<&str> = text.lines().collect();
+        let tail = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
+        format!("; the end of its log:\n  {}", tail.join("\n  "))
+    }
+
+    /// Reads the manifests, starts and stops pods, and measures until every cell is as expected
+    /// or time is up. The last round counts, whatever it says: only a wrong result that does not
+    /// last is forgiven, since the agent needs its milliseconds.
+    ///
+    /// # Errors
+    /// When the lab fails or the agent has ended; never because of what was measured.
+    pub async fn apply(&mut self) -> anyhow::Result<Applied> {
+        let started = Instant::now();
+        let declared = self.source.rescan()?;
+        self.lab.reconcile(&declared.pods).await.context("start and stop pods")?;
+        let cluster = self.cluster(declared.cluster);
+        let scope = self.options.scope.unwrap_or_else(|| Scope::for_cluster(&cluster));
+        let probes = probes(&self.lab, scope);
+        let mut rounds = 0;
+        let matrix = loop {
+            let patience = self.options.timeout;
+            let matrix = measure(&self.lab, &cluster, probes.clone(), patience).await?;
+            rounds += 1;
+            if matrix.all_good() || started.elapsed() > self.options.settle || probes.is_empty() {
+                break matrix;
+            }
+            tokio::time::sleep(BETWEEN_ROUNDS).await;
+        };
+        self.check_agent()?;
+        let took = started.elapsed();
+        Ok(Applied { cluster, notes: declared.notes, matrix, rounds, took })
+    }
+
+    /// The cluster as it is with the lab's pods running on the lab's node.
+    fn cluster(&self, mut cluster: Cluster) -> Cluster {
+        for (id, pod) in self.lab.pods() {
+            if let Some(declared) = cluster.pods.get_mut(id) {
+                declared.addresses = pod.addresses().iter().copied().collect();
+                declared.node = Some(NODE_NAME.to_owned());
+            }
+        }
+        cluster.node_addresses = self.lab.node_addresses().into_iter().collect();
+        cluster
+    }
+
+    /// Ends the agent as an orderly stop would; the lab stays.
+    ///
+    /// # Errors
+    /// When the agent does not end by itself, or not well.
+    pub async fn stop_agent(&mut self) -> anyhow::Result<()> {
+        let Some(agent) = self.agent.take() else { return Ok(()) };
+        match agent.stop(PATIENCE).await? {
+            Some(status) if !status.success() => bail!("the agent ended with {status}"),
+            _ => Ok(()),
+        }
+    }
+}

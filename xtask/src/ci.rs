@@ -1,0 +1,49 @@
+//! `ci`: everything that a change must pass.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::cli::{Run, Test};
+use crate::test::Counts;
+use crate::{Unfit, lab, lint, report, test, ui};
+
+/// Runs all stages, also after one has failed, and returns the tests' counts and whether all was
+/// well.
+pub(crate) fn run(root: &Path) -> Result<(Counts, bool)> {
+    lab::check_system()?;
+    ui::say("lint");
+    let linted = stage(lint::run(root));
+    ui::say("test");
+    let tested = test::run(root, &Test::default());
+    let (counts, tests_ran) = match tested {
+        Ok(counts) => (counts, true),
+        Err(error) => (Counts::ONE_FAILURE, stage(Err(error))),
+    };
+    ui::say("run --once");
+    let walked = lab::run(root, &Run { once: true, no_color: true, ..Run::default() });
+    let walked = match walked {
+        Ok(code) => code == ExitCode::SUCCESS,
+        Err(error) => stage(Err(error)),
+    };
+    let verdict = |good: bool| if good { "ok" } else { "FAILED" };
+    ui::say(format_args!(
+        "lint: {}, test: {}, run --once: {}",
+        verdict(linted),
+        verdict(tests_ran && counts.is_success()),
+        verdict(walked)
+    ));
+    Ok((counts, linted && tests_ran && walked))
+}
+
+/// Whether a stage went well; says why not.
+fn stage(result: Result<()>) -> bool {
+    match result {
+        Ok(()) => true,
+        Err(error) => {
+            report(&error, error.downcast_ref::<Unfit>().is_some());
+            false
+        }
+    }
+}

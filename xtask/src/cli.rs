@@ -1,0 +1,227 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The project's own tasks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, about)]
+#[command(after_help = "To begin with: cargo xtask run")]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+/// The tasks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Compile the eBPF programs, installing the compiler for them if need be
+    #[command(after_help = BUILD_EBPF)]
+    BuildEbpf,
+    /// Watch NetworkPolicies being enforced: a node and pods on this machine, real connections
+    #[command(after_help = RUN)]
+    Run(Run),
+    /// Run a command in a pod of the lab that `cargo xtask run` keeps up
+    #[command(after_help = EXEC)]
+    Exec(Exec),
+    /// Run all tests; those that need the kernel run as root
+    #[command(after_help = TEST)]
+    Test(Test),
+    /// Measure the nanoseconds that the programs take per packet
+    #[command(after_help = BENCH)]
+    Bench(Bench),
+    /// Check formatting and lints, warnings being errors
+    #[command(after_help = LINT)]
+    Lint,
+    /// Everything that a change must pass: lint, test, run --once
+    #[command(after_help = CI)]
+    Ci,
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How the lab's pods are attached to its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Topology {
+    /// On a bridge, one subnet for all
+    Kubenet,
+    /// Routed, a /32 for each
+    AzureCni,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Table,
+    /// For scripts
+    Json,
+}
+
+/// `run`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Run {
+    /// End after the walk-through: 0 only if every connection went as expected
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// How pods are attached to the node; both, one after the other, unless given
+    #[arg(long, value_enum)]
+    pub(crate) topology: Option<Topology>,
+    /// Use these manifests instead of the tutorial's
+    #[arg(long, value_name = "DIR")]
+    pub(crate) manifests: Option<PathBuf>,
+    /// What to print [default: table]
+    #[arg(long, value_enum)]
+    pub(crate) output: Option<Output>,
+    /// Where to offer the agent's metrics on this host
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Show the agent's log
+    #[arg(long)]
+    pub(crate) agent_log: bool,
+    /// Never use colours
+    #[arg(long)]
+    pub(crate) no_color: bool,
+    /// Build and run the optimised agent
+    #[arg(long)]
+    pub(crate) release: bool,
+    /// Arguments for the agent itself
+    #[arg(last = true, value_name = "AGENT ARGUMENTS")]
+    pub(crate) agent_arguments: Vec<OsString>,
+}
+
+/// `exec`.
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// The pod as "namespace/name" or, in namespace default, "name"; or "node" or "outside"
+    #[arg(value_name = "POD")]
+    pub(crate) place: String,
+    /// The lab's process id, where several run
+    #[arg(long, value_name = "PID")]
+    pub(crate) lab: Option<u32>,
+    /// The command
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// `test`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Test {
+    /// Only what needs no root and no eBPF object: seconds instead of minutes
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Show what every test binary prints, not only the failures
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    /// Only tests whose name contains one of these
+    #[arg(value_name = "FILTER")]
+    pub(crate) filters: Vec<String>,
+}
+
+/// `bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Arguments for the benchmark; `cargo xtask bench -- --help` lists them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+const BUILD_EBPF: &str = "\
+Examples:
+  cargo xtask build-ebpf
+  XDG_CACHE_HOME=/big/disk cargo xtask build-ebpf   # keep the compiler elsewhere
+
+The object is put at target/bpf/enforcer-ebpf.o; `cargo build` embeds it in the agent. The compiler
+is a rustup toolchain with rust-src, or on Debian 12 one from its packages, which are unpacked in
+~/.cache/enforcer (850 MB); bpf-linker is kept there too.";
+
+const RUN: &str = "\
+Examples:
+  cargo xtask run                          # the tutorial, then stay up until Ctrl-C
+  cargo xtask run --once                   # the tutorial only
+  cargo xtask run --topology kubenet
+  cargo xtask run --manifests my-policies  # watch your own; edit them while it runs
+  cargo xtask run --once --output json
+  cargo xtask run -- --help                # arguments after -- go to the agent
+
+Builds as you and asks for sudo only to enter the lab. Nothing outside the lab's own network
+namespaces is touched, and nothing is left behind.";
+
+const EXEC: &str = "\
+Examples:
+  cargo xtask exec demo/pod1 -- ip address
+  cargo xtask exec outside -- curl --max-time 2 http://10.244.0.11/";
+
+const TEST: &str = "\
+Examples:
+  cargo xtask test
+  cargo xtask test --quick policy::   # the pure tests whose name contains policy::
+  cargo xtask test --verbose scenarios
+
+The last line counts: N passed, N failed, N skipped. The exit code is 1 if a test failed, or none
+ran.";
+
+const BENCH: &str = "\
+Examples:
+  cargo xtask bench
+  cargo xtask bench --output json > bench.json";
+
+const LINT: &str = "\
+Example:
+  cargo xtask lint && git commit";
+
+const CI: &str = "\
+Example:
+  cargo xtask ci";
+
+const COMPLETIONS: &str = "\
+Examples:
+  cargo xtask completions bash > ~/.local/share/bash-completion/completions/xtask
+  cargo xtask completions fish > ~/.config/fish/completions/xtask.fish";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_task_has_an_example() {
+        for task in Cli::command().get_subcommands() {
+            let help = task.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                help.contains("Example") && help.contains("cargo xtask"),
+                "{}",
+                task.get_name()
+            );
+        }
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_the_agents() {
+        let cli = Cli::try_parse_from(["x", "run", "--once", "--", "--log", "debug"]).unwrap();
+        let Task::Run(run) = cli.task else { panic!("not run") };
+        assert!(run.once);
+        assert_eq!(run.agent_arguments, ["--log", "debug"]);
+    }
+
+    #[test]
+    fn the_benchmark_gets_its_own_flags() {
+        let cli = Cli::try_parse_from(["x", "bench", "--output", "json"]).unwrap();
+        let Task::Bench(bench) = cli.task else { panic!("not bench") };
+        assert_eq!(bench.arguments, ["--output", "json"]);
+    }
+}

@@ -1,0 +1,125 @@
+//! `build-ebpf`: the programs for the kernel, as one object file that the agent embeds.
+
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::process;
+use crate::toolchain::{self, Toolchain};
+use crate::ui::{self, Step};
+use crate::workspace;
+
+/// The bpf target that matches the hosts we run on: both are little-endian.
+const TARGET: &str = "bpfel-unknown-none";
+
+/// The instruction set. v3 has 32-bit registers and jumps, which shortens the programs, and every
+/// kernel from 5.1 on takes it; we ask for 5.10. (LLVM 22 miscompiles a *relaxed* atomic add
+/// whose result is used under v3: the programs have none, their counters are per CPU.)
+const CPU: &str = "v3";
+
+/// Compiles the programs and puts the object where `enforcer`'s build script looks for it.
+///
+/// # Errors
+/// When there is no toolchain and none can be installed, or when the programs don't compile.
+pub(crate) fn build(root: &Path) -> Result<PathBuf> {
+    let toolchain = toolchain::obtain()?;
+    let linker = toolchain::linker::obtain(root)?;
+    let step = Step::start("compiling the eBPF programs");
+    let built_in = workspace::target(root).join("bpf-build");
+    let mut command = command(root, &toolchain, &linker, &built_in);
+    let said = process::run_everything(&mut command, &step)?;
+    let object = workspace::target(root).join("bpf/enforcer-ebpf.o");
+    let built = built_in.join(TARGET).join("release/enforcer-ebpf");
+    let changed = install(&built, &object)?;
+    step.done(if changed { toolchain.origin.as_str() } else { "nothing changed" });
+    for line in warnings(&said) {
+        ui::say(line);
+    }
+    Ok(object)
+}
+
+fn command(root: &Path, toolchain: &Toolchain, linker: &Path, built_in: &Path) -> Command {
+    let mut command = workspace::cargo(root);
+    toolchain.apply(&mut command);
+    command.args(["build", "--package", "enforcer-ebpf", "--bin", "enforcer-ebpf"]);
+    command.args(["--features", "program", "--target", TARGET, "-Z", "build-std=core"]);
+    command.arg("--release").arg("--target-dir").arg(built_in);
+    if io::stderr().is_terminal() {
+        command.args(["--color", "always"]);
+    }
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags(linker)).env_remove("RUSTFLAGS");
+    // The profile is chosen here, not in the workspace, whose own is meant for the agent: BTF is
+    // made from debug information, and the linker optimises the whole by itself.
+    command.env("CARGO_PROFILE_RELEASE_DEBUG", "2").env("CARGO_PROFILE_RELEASE_STRIP", "none");
+    command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
+    command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3");
+    command.env_remove("CARGO_BUILD_TARGET").env_remove("CARGO_BUILD_RUSTFLAGS");
+    command
+}
+
+/// The compiler's flags, in cargo's encoding that lets the linker's path contain spaces.
+fn flags(linker: &Path) -> String {
+    let linker = format!("linker={}", linker.display());
+    let cpu = format!("target-cpu={CPU}");
+    ["-C", "debuginfo=2", "-C", &linker, "-C", "link-arg=--btf", "-C", &cpu].join("\x1f")
+}
+
+/// Copies the object unless it is the same already: a newer time stamp alone would have the agent
+/// built again.
+fn install(built: &Path, object: &Path) -> Result<bool> {
+    let new = fs::read(built).with_context(|| format!("can't read {}", built.display()))?;
+    if fs::read(object).is_ok_and(|old| old == new) {
+        return Ok(false);
+    }
+    let folder = object.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
+    let partial = object.with_extension("partial");
+    fs::write(&partial, new)
+        .and_then(|()| fs::rename(&partial, object))
+        .with_context(|| format!("can't write {}", object.display()))?;
+    Ok(true)
+}
+
+/// What the compiler complains about, which a successful step would swallow.
+fn warnings(said: &[String]) -> &[String] {
+    let start = said.iter().position(|line| line.contains("warning") && line.contains(": "));
+    start.and_then(|start| said.get(start..)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_linker_path_with_spaces_stays_one_flag() {
+        let flags = flags(Path::new("/a b/bpf-linker"));
+        assert!(flags.split('\x1f').any(|flag| flag == "linker=/a b/bpf-linker"), "{flags:?}");
+    }
+
+    #[test]
+    fn warnings_are_shown_from_the_first_on() {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let said = lines("   Compiling x\nwarning: unused\n  --> a\n    Finished");
+        assert_eq!(warnings(&said).first().map(String::as_str), Some("warning: unused"));
+        assert!(warnings(&lines("   Compiling x\n    Finished")).is_empty());
+    }
+
+    #[test]
+    fn an_unchanged_object_keeps_its_time() {
+        let folder = std::env::temp_dir().join(format!("xtask-install-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (built, object) = (folder.join("built"), folder.join("out/object.o"));
+        fs::write(&built, b"one").unwrap();
+        assert!(install(&built, &object).unwrap());
+        let first = fs::metadata(&object).unwrap().modified().unwrap();
+        assert!(!install(&built, &object).unwrap());
+        assert_eq!(fs::metadata(&object).unwrap().modified().unwrap(), first);
+        fs::write(&built, b"two").unwrap();
+        assert!(install(&built, &object).unwrap());
+        assert_eq!(fs::read(&object).unwrap(), b"two");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

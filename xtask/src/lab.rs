@@ -1,0 +1,162 @@
+//! `run`, `exec` and `bench`: build what they need, then start the lab's programs as root.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::cli::{Bench, Exec, Run};
+use crate::privilege;
+use crate::process;
+use crate::system::{self, Facts};
+use crate::ui::{self, Step};
+use crate::workspace::{self, Profile};
+use crate::{Unfit, ebpf};
+
+/// Fails with [`Unfit`] when the lab can't run here.
+pub(crate) fn check_system() -> Result<()> {
+    let missing = Facts::gather().missing();
+    if missing.is_empty() { Ok(()) } else { Err(Unfit(system::describe(&missing)).into()) }
+}
+
+/// Runs the lab; the exit code is the lab's.
+pub(crate) fn run(root: &Path, options: &Run) -> Result<ExitCode> {
+    check_system()?;
+    ebpf::build(root)?;
+    let profile = Profile::of(options.release);
+    build_programs(root, profile)?;
+    let folder = workspace::target(root).join(profile.folder());
+    let mut command = privilege::as_root(folder.join("enforcer-lab"));
+    command.args(lab_arguments(&folder.join("enforcer"), options));
+    start(command, "to make the lab's network namespaces and load the eBPF programs")
+}
+
+/// Runs a command in a pod of a running lab.
+pub(crate) fn exec(root: &Path, options: &Exec) -> Result<ExitCode> {
+    check_system()?;
+    let lab = newest_lab(root)?;
+    let mut command = privilege::as_root(lab);
+    command.arg("exec");
+    if let Some(pid) = options.lab {
+        command.arg("--lab").arg(pid.to_string());
+    }
+    command.arg(&options.place).arg("--").args(&options.command);
+    start(command, "to enter the pod's network namespace")
+}
+
+/// Runs the benchmark, always of the optimised build.
+pub(crate) fn bench(root: &Path, options: &Bench) -> Result<ExitCode> {
+    check_system()?;
+    ebpf::build(root)?;
+    build_programs(root, Profile::Release)?;
+    let program = workspace::target(root).join("release/enforcer-bench");
+    let mut command = privilege::as_root(program);
+    let own = options.arguments.iter().skip_while(|argument| *argument == "--");
+    command.args(own);
+    start(command, "to load the eBPF programs")
+}
+
+fn start(mut command: Command, why: &str) -> Result<ExitCode> {
+    privilege::announce(&command, why);
+    let status = privilege::run_in_foreground(&mut command)?;
+    Ok(ExitCode::from(privilege::code(status)))
+}
+
+fn lab_arguments(agent: &Path, options: &Run) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["run".into(), "--agent".into(), agent.into()];
+    let mut add = |name: &str, value: Option<OsString>| {
+        if let Some(value) = value {
+            arguments.extend([name.into(), value]);
+        }
+    };
+    add("--topology", options.topology.as_ref().and_then(name_of));
+    add("--manifests", options.manifests.clone().map(PathBuf::into_os_string));
+    add("--output", options.output.as_ref().and_then(name_of));
+    add("--metrics", options.metrics.map(|address| address.to_string().into()));
+    let flags = [
+        ("--once", options.once),
+        ("--agent-log", options.agent_log),
+        ("--no-color", options.no_color),
+    ];
+    arguments.extend(flags.iter().filter(|(_, set)| *set).map(|(name, _)| (*name).into()));
+    if !options.agent_arguments.is_empty() {
+        arguments.push("--".into());
+        arguments.extend(options.agent_arguments.iter().cloned());
+    }
+    arguments
+}
+
+/// A value as the command line writes it.
+fn name_of(value: &impl ValueEnum) -> Option<OsString> {
+    value.to_possible_value().map(|value| value.get_name().to_owned().into())
+}
+
+/// Builds the agent and the lab's programs.
+pub(crate) fn build_programs(root: &Path, profile: Profile) -> Result<()> {
+    let step = Step::start(match profile {
+        Profile::Dev => "building the agent and the lab",
+        Profile::Release => "building the agent and the lab, optimised",
+    });
+    let mut command = workspace::cargo(root);
+    command.args(["build", "--package", "enforcer", "--package", "enforcer-tests", "--bins"]);
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    let said = process::run_everything(&mut command, &step)?;
+    let warnings = said.iter().filter(|line| line.starts_with("warning")).count();
+    step.done(&if warnings == 0 { String::new() } else { format!("{warnings} warnings") });
+    Ok(())
+}
+
+/// The lab's program of the newest build: a running lab was started by it, most likely.
+fn newest_lab(root: &Path) -> Result<PathBuf> {
+    let target = workspace::target(root);
+    let programs = ["debug", "release"].map(|folder| target.join(folder).join("enforcer-lab"));
+    let age = |path: &PathBuf| path.metadata().and_then(|data| data.modified()).ok();
+    let newest = programs.into_iter().filter(|path| path.is_file()).max_by_key(age);
+    if let Some(path) = newest {
+        return Ok(path);
+    }
+    ui::say("  The lab was never built here.");
+    build_programs(root, Profile::Dev)?;
+    Ok(target.join("debug/enforcer-lab"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Output, Topology};
+
+    #[test]
+    fn the_labs_arguments_are_those_given() {
+        let options = Run {
+            once: true,
+            topology: Some(Topology::AzureCni),
+            output: Some(Output::Json),
+            agent_arguments: vec!["--log".into(), "debug".into()],
+            ..Run::default()
+        };
+        let expected = [
+            "run",
+            "--agent",
+            "/t/enforcer",
+            "--topology",
+            "azure-cni",
+            "--output",
+            "json",
+            "--once",
+            "--",
+            "--log",
+            "debug",
+        ];
+        assert_eq!(lab_arguments(Path::new("/t/enforcer"), &options), expected);
+    }
+
+    #[test]
+    fn nothing_given_means_the_labs_defaults() {
+        let expected = ["run", "--agent", "/t/enforcer"];
+        assert_eq!(lab_arguments(Path::new("/t/enforcer"), &Run::default()), expected);
+    }
+}

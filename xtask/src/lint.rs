@@ -1,0 +1,79 @@
+//! `lint`: formatting and clippy, for the host's crates and for the eBPF programs.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::process;
+use crate::ui::{self, Step};
+use crate::workspace;
+
+/// Runs every check, so that one run shows all complaints.
+///
+/// # Errors
+/// When one of them complains.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let mut format = workspace::cargo(root);
+    format.args(["fmt", "--all", "--check"]);
+
+    let mut host = workspace::cargo(root);
+    host.args(["clippy", "--workspace", "--all-targets", "--keep-going", "--", "-D", "warnings"]);
+
+    let mut programs = workspace::cargo(root);
+    // For the host's target: clippy is tied to its own compiler, which may have no core library
+    // for bpf. The programs can't run there, but they are the same code to a lint. A program
+    // without the standard library can't unwind.
+    programs.args(["clippy", "--package", "enforcer-ebpf", "--bin", "enforcer-ebpf"]);
+    programs.args(["--features", "program", "--", "-D", "warnings"]);
+    programs.env("CARGO_PROFILE_DEV_PANIC", "abort");
+
+    let checks =
+        [("formatting", format), ("lints", host), ("lints of the eBPF programs", programs)];
+    let mut complained = Vec::new();
+    for (name, command) in checks {
+        if !check(name, command)? {
+            complained.push(name);
+        }
+    }
+    if !complained.is_empty() {
+        bail!("{} to be put right: `cargo fmt`, and the messages above", complained.join(", "));
+    }
+    Ok(())
+}
+
+/// Whether the check has nothing to complain about.
+fn check(name: &str, mut command: Command) -> Result<bool> {
+    let step = Step::start(name);
+    let (status, lines) = process::collect(&mut command, &step, None)?;
+    if status.success() {
+        step.done("");
+        return Ok(true);
+    }
+    drop(step);
+    for line in lines.iter().filter(|line| !is_progress(line)) {
+        ui::say(line);
+    }
+    Ok(false)
+}
+
+/// Whether a line only says what cargo is at.
+fn is_progress(line: &str) -> bool {
+    let word = line.trim_start();
+    ["Checking ", "Compiling ", "Blocking ", "Downloaded ", "Downloading "]
+        .iter()
+        .any(|start| line.starts_with(' ') && word.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_progress;
+
+    #[test]
+    fn progress_is_told_from_complaints() {
+        assert!(is_progress("    Checking enforcer v0.1.0 (/w/enforcer)"));
+        assert!(!is_progress("error: unused variable"));
+        assert!(!is_progress("   --> enforcer/src/lib.rs:1:1"));
+        assert!(!is_progress("Checking for this is quoted from a source line"));
+    }
+}

@@ -1,0 +1,81 @@
+//! Where things are, and how cargo is called.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// The workspace's root folder.
+///
+/// # Errors
+/// When the sources that this binary was built from aren't there any more.
+pub(crate) fn root() -> Result<PathBuf> {
+    // cargo sets it for `cargo run`; the compiled-in value serves a binary started by hand.
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let root = manifest.parent().map(Path::to_path_buf).unwrap_or_default();
+    if !root.join("enforcer-ebpf/Cargo.toml").is_file() {
+        bail!("{} isn't this project's folder: start me by `cargo xtask`", root.display());
+    }
+    Ok(root)
+}
+
+/// Cargo's target folder for the workspace's own binaries.
+pub(crate) fn target(root: &Path) -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR").filter(|path| !path.is_empty()) {
+        Some(path) => root.join(path),
+        None => root.join("target"),
+    }
+}
+
+/// Cargo's name for the folder and the flag of a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// `target/debug`
+    Dev,
+    /// `target/release`
+    Release,
+}
+
+impl Profile {
+    /// The profile that a `--release` flag asks for.
+    pub(crate) fn of(release: bool) -> Self {
+        if release { Self::Release } else { Self::Dev }
+    }
+
+    /// The folder below the target folder.
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// A cargo command in the workspace: the very cargo that started this task, not a proxy that
+/// would choose again.
+pub(crate) fn cargo(root: &Path) -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(program);
+    command.current_dir(root);
+    // What `cargo run` told this process about its own package isn't true of what is built next.
+    for (name, _) in std::env::vars_os() {
+        let name_text = name.to_string_lossy();
+        if name_text.starts_with("CARGO_PKG_") || name_text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+/// This user's cache folder for the project: `$XDG_CACHE_HOME/enforcer`, else `~/.cache/enforcer`.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CACHE_HOME")
+        // The specification says that a relative path is to be ignored.
+        .filter(|path| path.is_absolute())
+        .or_else(|| set("HOME").map(|home| home.join(".cache")))
+        .context("neither XDG_CACHE_HOME nor HOME is set: where may the toolchain be kept?")?;
+    Ok(base.join("enforcer"))
+}
