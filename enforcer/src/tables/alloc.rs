@@ -171,6 +171,11 @@ impl Extents {
         self.gaps.insert(at, Gap { base, length, freed: Some(writer.epoch) });
     }
 
+    /// Whether a packet may still be reading something that was given back.
+    pub(super) fn unrested(&self, writer: &Writer) -> bool {
+        self.gaps.iter().any(|gap| gap.freed.is_some_and(|freed| freed >= writer.epoch))
+    }
+
     /// Marks what has rested by `epoch`, and joins such neighbours.
     fn settle(&mut self, epoch: u64) {
         let mut settled: Vec<Gap> = Vec::with_capacity(self.gaps.len());

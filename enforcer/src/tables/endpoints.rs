@@ -45,6 +45,21 @@ pub(super) struct Held {
     extra: BTreeSet<Address6>,
 }
 
+impl Held {
+    /// Whether some direction is judged by a row now that is not the same in `new`.
+    fn leaves_a_row_for(&self, new: &Endpoint) -> bool {
+        let [ingress, egress] = self.judged.map(|judged| matches!(judged, Judged::Row(_)));
+        let closed = (self.value.flags ^ new.flags)
+            & (flags::INGRESS_ISOLATED
+                | flags::INGRESS_CLOSED
+                | flags::EGRESS_ISOLATED
+                | flags::EGRESS_CLOSED);
+        (ingress || egress) && closed != 0
+            || ingress && self.value.ingress_row != new.ingress_row
+            || egress && self.value.egress_row != new.egress_row
+    }
+}
+
 /// What the kernel's endpoint tables hold.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoints {
@@ -54,6 +69,8 @@ pub(super) struct Endpoints {
     room: usize,
     ids: Pool,
     slots: Slots,
+    /// The epoch in which an endpoint was last led away from a row.
+    left: Option<u64>,
 }
 
 impl Endpoints {
@@ -66,6 +83,7 @@ impl Endpoints {
             // Counters have one element for each id, and as many elements as there are records.
             ids: Pool::new(Table::Endpoints, 1, limit.min(MAX_ID + 1)),
             slots: Slots::new(),
+            left: None,
         }
     }
 
@@ -110,6 +128,14 @@ impl Endpoints {
             }
         }
         users
+    }
+
+    /// Waits until no packet is judged by a row that its endpoint has left. Only then may an
+    /// address get an id that means something else there.
+    pub(super) fn rest(&self, writer: &mut Writer) {
+        if self.left.is_some_and(|left| left >= writer.epoch) {
+            writer.grace();
+        }
     }
 
     /// The endpoint is gone.
@@ -172,6 +198,9 @@ impl Endpoints {
             return Ok(false);
         }
         if let Some(old) = old {
+            if old.leaves_a_row_for(&value) {
+                self.left = Some(writer.epoch);
+            }
             self.records.give(old.record, writer);
             self.release_id(&old, &extra, !same_pod, writer);
         }

@@ -122,6 +122,13 @@ impl Rows {
         self.extents.give(base, length, writer);
     }
 
+    /// Waits until no packet reads a place that was taken back, not even beyond its end.
+    pub(super) fn rest(&self, writer: &mut Writer) {
+        if self.extents.unrested(writer) {
+            writer.grace();
+        }
+    }
+
     /// A row with these cells and some to spare.
     fn place(&mut self, cells: &[u32], writer: &mut Writer) -> Result<Row, Full> {
         let length = u32::try_from(cells.len()).unwrap_or(u32::MAX);

@@ -12,7 +12,8 @@
 //! 6. What nothing leads to any more is given back, and ids that say the same are made one.
 //!
 //! A packet reads its endpoint first and the address after it: having seen an endpoint's new row
-//! it sees only new ids. (The two reads don't depend on each other, so a weakly ordered processor
+//! it sees only new ids. Having seen an old one it may still see ids that come long after; so
+//! whatever an old row does not foresee waits for a grace period after endpoints have left it. (The two reads don't depend on each other, so a weakly ordered processor
 //! may swap them; new rows therefore say for the ids that go what most of their addresses become.)
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -272,8 +273,12 @@ pub(super) fn write_maps(
     maps: Maps<u32>,
     writer: &mut Writer,
 ) -> Result<(), Full> {
-    state.trie4.apply(&changes(&state.maps[0], &maps[0]), writer)?;
-    state.trie6.apply(&changes(&state.maps[1], &maps[1]), writer)?;
+    let changes = [0, 1].map(|family: usize| changes(&state.maps[family], &maps[family]));
+    if changes.iter().any(|changes| !changes.is_empty()) {
+        state.endpoints.rest(writer);
+    }
+    state.trie4.apply(&changes[0], writer)?;
+    state.trie6.apply(&changes[1], writer)?;
     state.maps = maps.map(Arc::new);
     Ok(())
 }
@@ -307,6 +312,9 @@ fn flip_endpoints(
 /// Step 6.
 fn clean_up(state: &mut State, pairs: &Pairs, ids: &[u32], columns: &Columns, writer: &mut Writer) {
     drop_unused_rows(state, writer);
+    // Now, when nothing waits for it, so that the next change can be quick.
+    state.endpoints.rest(writer);
+    state.rows.rest(writer);
     state.ports.keep(&columns.sets(), writer);
     let used: BTreeSet<u32> = ids.iter().copied().collect();
     for id in pairs.live().into_iter().filter(|id| !used.contains(id)) {
@@ -335,6 +343,7 @@ pub(super) fn empty(
     let wishes = begin(state, goal, writer)?;
     let homeless = flip_endpoints(state, goal, &wishes, &BTreeMap::new(), writer)?;
     drop_unused_rows(state, writer);
+    state.endpoints.rest(writer);
     let mut ids: BTreeSet<u32> = BTreeSet::new();
     for map in &state.maps {
         ids.extend(map.ranges().map(|(_, _, entry)| Entry(entry).index()));

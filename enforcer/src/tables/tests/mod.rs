@@ -8,4 +8,5 @@ mod harness;
 mod large;
 mod limits;
 mod oracle;
+mod probes;
 mod tries;

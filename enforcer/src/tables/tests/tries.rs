@@ -9,7 +9,8 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use super::generate::prefix;
-use super::harness::{SMALL, config, edges, entry};
+use super::harness::{SMALL, config};
+use super::probes::{edges, entry};
 use crate::tables::alloc::Writer;
 use crate::tables::change::changes;
 use crate::tables::regions::{Family, Regions, flatten};
