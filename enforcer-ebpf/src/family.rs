@@ -66,7 +66,6 @@ fn tail_word(tail: &FlowTail) -> u64 {
         | (u64::from(tail.remote_port) << 32)
         | (u64::from(tail.endpoint) << 16)
         | (u64::from(tail.protocol) << 8)
-        | u64::from(tail.begun)
 }
 
 /// IPv4.

@@ -17,18 +17,8 @@ pub struct FlowTail {
     pub endpoint: u16,
     /// IP protocol number.
     pub protocol: u8,
-    /// Who began it: a [`Direction`] as a number ([`Direction::Egress`]: the pod).
-    pub begun: u8,
-}
-
-impl FlowTail {
-    /// The same flow, begun by the other end.
-    #[inline(always)]
-    #[must_use]
-    pub const fn reversed(mut self) -> Self {
-        self.begun ^= Direction::Egress as u8;
-        self
-    }
+    /// Zero.
+    pub reserved: u8,
 }
 
 /// An IPv4 flow, from the pod's point of view.
@@ -55,12 +45,29 @@ pub struct Flow6 {
     pub tail: FlowTail,
 }
 
-/// What is kept of a flow.
-#[repr(C)]
+/// What is kept of a flow. It has one entry, whoever began it: a packet, whichever way it goes,
+/// learns all there is to know by one look-up. Read and written as one word.
+#[repr(C, align(8))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct FlowState {
     /// When a packet of it was last seen, in buckets of the coarse clock.
     pub seen: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Who began it: a [`Direction`] as a number ([`Direction::Egress`]: the pod).
+    pub begun: u32,
+}
+
+impl FlowState {
+    /// Seen now.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(now: u32, begun: Direction) -> Self {
+        Self { seen: now, begun: begun as u32 }
+    }
+
+    /// Whether the side that sends in this direction began it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_begun(self, direction: Direction) -> bool {
+        self.begun == direction as u32
+    }
 }

@@ -6,6 +6,7 @@
 use enforcer_ebpf::classify;
 use enforcer_ebpf::count::{Direction, Reason};
 use enforcer_ebpf::endpoint::{Endpoint, flags};
+use enforcer_ebpf::entry::{Cell, Entry};
 use enforcer_ebpf::packet::{Packet, role};
 
 use crate::family::{Family, owns};
@@ -89,13 +90,19 @@ pub(crate) fn judge<H: Hook, F: Family>(
     if matches!(H::DIRECTION, Direction::Egress) && is_spoofed::<F>(endpoint, packet) {
         return Reason::SpoofedSource;
     }
-    let reason = policy::<H, F>(endpoint, packet);
-    if matches!(reason, Reason::NotIsolated | Reason::Policy) {
+    if endpoint.flags & (H::ISOLATED | H::CLOSED) == 0 {
+        state::record::<F>(endpoint, H::DIRECTION, packet);
+        return Reason::NotIsolated;
+    }
+    let peer = H::peer(packet);
+    let entry = F::entry(&peer);
+    let reason = policy::<H, F>(endpoint, packet, &peer, entry);
+    if matches!(reason, Reason::Policy) {
         state::record::<F>(endpoint, H::DIRECTION, packet);
         return reason;
     }
     let refused = matches!(reason, Reason::Denied | Reason::Unrepresented);
-    if refused && answers::<H, F>(frame, endpoint, packet) {
+    if refused && answers::<H, F>(frame, endpoint, packet, entry) {
         return Reason::Reply;
     }
     reason
@@ -110,29 +117,31 @@ fn is_spoofed<F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> bo
 }
 
 /// Whether the packet is a reply, or an ICMP error about a packet of a flow (semantics A3).
+/// `entry`: what is known of the peer's address.
 #[inline(always)]
 fn answers<H: Hook, F: Family>(
     frame: &Frame,
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
+    entry: Entry,
 ) -> bool {
-    is_reply::<H, F>(endpoint, packet)
+    is_reply::<H, F>(endpoint, packet, entry)
         || (packet.role & role::ERROR != 0 && is_related::<H, F>(frame, endpoint, packet))
 }
 
-/// What policy alone says of a forward packet.
+/// What policy alone says of a forward packet in a direction that is isolated.
 #[inline(always)]
-fn policy<H: Hook, F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> Reason {
-    if endpoint.flags & (H::ISOLATED | H::CLOSED) == 0 {
-        return Reason::NotIsolated;
-    }
-    let peer = H::peer(packet);
-    let entry = F::entry(&peer);
+fn policy<H: Hook, F: Family>(
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+    peer: &F::Address,
+    entry: Entry,
+) -> Reason {
     if matches!(H::DIRECTION, Direction::Egress) {
         if entry.is_node() {
             return Reason::Node;
         }
-        if owns::<F>(endpoint, &peer) {
+        if owns::<F>(endpoint, peer) {
             return Reason::Itself;
         }
     }
@@ -145,7 +154,7 @@ fn policy<H: Hook, F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) 
     if packet.role & role::FRAGMENT != 0 {
         // No ports to be seen: only what is allowed whatever the ports may pass (semantics P2).
         return match cell {
-            enforcer_ebpf::entry::Cell::ALLOW => Reason::Policy,
+            Cell::ALLOW => Reason::Policy,
             _ => Reason::Fragment,
         };
     }
@@ -157,18 +166,12 @@ fn policy<H: Hook, F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) 
 }
 
 /// Whether the opposite direction's policy allows `port` of the peer or pod: what made a flow
-/// legitimate must still hold (semantics C2).
+/// legitimate must still hold (semantics C2). `entry`: what is known of the peer's address.
 #[inline(always)]
-fn forward_allows<H: Hook, F: Family>(
-    endpoint: &Endpoint,
-    peer: &F::Address,
-    protocol: u8,
-    port: u16,
-) -> bool {
+fn forward_allows<H: Hook>(endpoint: &Endpoint, entry: Entry, protocol: u8, port: u16) -> bool {
     if endpoint.flags & (H::ISOLATED | H::CLOSED) == 0 {
         return true;
     }
-    let entry = F::entry(peer);
     if matches!(H::DIRECTION, Direction::Egress) && entry.is_node() {
         return true;
     }
@@ -183,19 +186,18 @@ fn forward_allows<H: Hook, F: Family>(
 
 /// Whether the packet answers a living flow that the other end of this direction began.
 #[inline(always)]
-fn is_reply<H: Hook, F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> bool {
+fn is_reply<H: Hook, F: Family>(
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+    entry: Entry,
+) -> bool {
     if packet.role & role::ANSWERS == 0 {
         return false;
     }
-    let begun = <H::Opposite as Hook>::DIRECTION;
-    let flow = state::key::<F>(endpoint, H::DIRECTION, begun, packet);
-    state::touch::<F>(&flow, packet.protocol, state::now())
-        && forward_allows::<H::Opposite, F>(
-            endpoint,
-            &H::peer(packet),
-            packet.protocol,
-            packet.source_port,
-        )
+    let key = state::key::<F>(endpoint, H::DIRECTION, packet);
+    let Some(flow) = state::touch::<F>(&key, packet.protocol, state::now()) else { return false };
+    flow.is_begun(<H::Opposite as Hook>::DIRECTION)
+        && forward_allows::<H::Opposite>(endpoint, entry, packet.protocol, packet.source_port)
 }
 
 /// Whether an ICMP error quotes a packet of a living flow (semantics A3). The quoted packet
@@ -214,16 +216,16 @@ fn is_related<H: Hook, F: Family>(
     if !owns::<F>(endpoint, &own) {
         return false;
     }
-    let now = state::now();
     let direction = <H::Opposite as Hook>::DIRECTION;
-    // The quoted packet was a forward packet…
-    let forward = state::quoted_key::<F>(endpoint, direction, direction, &quoted);
-    if state::touch::<F>(&forward, quoted.protocol, now) {
+    let key = state::quoted_key::<F>(endpoint, direction, &quoted);
+    let Some(flow) = state::touch::<F>(&key, quoted.protocol, state::now()) else { return false };
+    let entry = F::entry(&remote);
+    if flow.is_begun(direction) {
+        // The quoted packet was a forward packet…
         let port = quoted.destination_port;
-        return forward_allows::<H::Opposite, F>(endpoint, &remote, quoted.protocol, port);
+        forward_allows::<H::Opposite>(endpoint, entry, quoted.protocol, port)
+    } else {
+        // … or a reply.
+        forward_allows::<H>(endpoint, entry, quoted.protocol, quoted.source_port)
     }
-    // … or a reply.
-    let reply = state::quoted_key::<F>(endpoint, direction, H::DIRECTION, &quoted);
-    state::touch::<F>(&reply, quoted.protocol, now)
-        && forward_allows::<H, F>(endpoint, &remote, quoted.protocol, quoted.source_port)
 }

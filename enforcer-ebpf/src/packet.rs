@@ -119,11 +119,10 @@ macro_rules! read {
         #[inline(always)]
         #[must_use]
         pub fn $name(&self, offset: usize) -> $number {
-            const SIZE: usize = size_of::<$number>();
             #[cfg(target_arch = "bpf")]
             {
-                // SAFETY: every caller's offset is a constant below `N - SIZE`. Headers are as
-                // aligned as the kernel itself assumes (NET_IP_ALIGN); one load instead of SIZE.
+                // SAFETY: every caller's offset is a constant that leaves room before `N`. Headers are as
+                // aligned as the kernel itself assumes (NET_IP_ALIGN); one load, not one for each byte.
                 #[expect(unsafe_code, reason = "packet bytes are read in place")]
                 unsafe {
                     <$number>::from_be(*self.0.as_ptr().add(offset).cast::<$number>())
@@ -131,6 +130,7 @@ macro_rules! read {
             }
             #[cfg(not(target_arch = "bpf"))]
             {
+                const SIZE: usize = size_of::<$number>();
                 let mut bytes = [0; SIZE];
                 bytes.copy_from_slice(&self.0[offset..offset + SIZE]);
                 <$number>::from_be_bytes(bytes)

@@ -7,6 +7,7 @@
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use core::ptr;
+
 use enforcer_ebpf::count::Direction;
 use enforcer_ebpf::endpoint::{Endpoint, flags};
 use enforcer_ebpf::flow::{FlowState, FlowTail};
@@ -34,12 +35,11 @@ fn lifetime(protocol: u8) -> u32 {
     }
 }
 
-/// The key of the flow that a packet belongs to, if `begun` began it.
+/// The key of the flow that a packet belongs to.
 #[inline(always)]
 pub(crate) fn key<F: Family>(
     endpoint: &Endpoint,
     direction: Direction,
-    begun: Direction,
     packet: &Packet<F::Address>,
 ) -> F::Flow {
     let (local, remote, local_port, remote_port) = match direction {
@@ -59,7 +59,7 @@ pub(crate) fn key<F: Family>(
         remote_port,
         endpoint: endpoint.id as u16,
         protocol: packet.protocol,
-        begun: begun as u8,
+        reserved: 0,
     };
     F::flow(local, remote, tail)
 }
@@ -69,7 +69,6 @@ pub(crate) fn key<F: Family>(
 pub(crate) fn quoted_key<F: Family>(
     endpoint: &Endpoint,
     direction: Direction,
-    begun: Direction,
     quoted: &Quoted<F::Address>,
 ) -> F::Flow {
     let packet = Packet {
@@ -84,7 +83,7 @@ pub(crate) fn quoted_key<F: Family>(
         icmp_type: 0,
         icmp_code: 0,
     };
-    key::<F>(endpoint, direction, begun, &packet)
+    key::<F>(endpoint, direction, &packet)
 }
 
 #[inline(always)]
@@ -92,21 +91,26 @@ fn is_icmp<F: Family>(number: u8) -> bool {
     number == if F::VERSION == 4 { protocol::ICMP } else { protocol::ICMP6 }
 }
 
-/// Whether the flow is known and alive; refreshes it.
+/// The flow, if it is known and alive; refreshes it.
 #[inline(always)]
-pub(crate) fn touch<F: Family>(flow: &F::Flow, protocol: u8, now: u32) -> bool {
-    let Some(state) = F::flows().get_ptr_mut(flow) else { return false };
-    // SAFETY: a live map value; a torn or lost stamp would only be a bucket off.
+pub(crate) fn touch<F: Family>(flow: &F::Flow, protocol: u8, now: u32) -> Option<FlowState> {
+    let entry = F::flows().get_ptr_mut(flow)?;
+    // SAFETY: a live map value. Racing packets each read or write one aligned word.
     unsafe {
-        let seen = ptr::read_volatile(&raw const (*state).seen);
-        if now.wrapping_sub(seen) > lifetime(protocol) {
-            return false;
+        let state = ptr::read_volatile(entry);
+        if !is_alive(state, protocol, now) {
+            return None;
         }
-        if seen != now {
-            ptr::write_volatile(&raw mut (*state).seen, now);
+        if state.seen != now {
+            ptr::write_volatile(entry, FlowState { seen: now, ..state });
         }
+        Some(state)
     }
-    true
+}
+
+#[inline(always)]
+fn is_alive(state: FlowState, protocol: u8, now: u32) -> bool {
+    now.wrapping_sub(state.seen) <= lifetime(protocol)
 }
 
 /// Records that a packet which policy allows was seen in `direction`.
@@ -119,7 +123,7 @@ pub(crate) fn record<F: Family>(
     if packet.role & (role::BEGINS | role::ANSWERS) == 0 {
         return;
     }
-    let flow = key::<F>(endpoint, direction, direction, packet);
+    let flow = key::<F>(endpoint, direction, packet);
     let mixed = F::mix(&flow);
     let now = now();
     let signature = (mixed ^ (u64::from(now) << 32)) | 1;
@@ -131,7 +135,7 @@ pub(crate) fn record<F: Family>(
     if packet.role & role::OPENS == 0 && unsafe { ptr::read_volatile(slot) } == signature {
         return;
     }
-    if remember::<F>(endpoint, direction, packet, flow, now) {
+    if remember::<F>(endpoint, direction, packet, &flow, now) {
         // SAFETY: as above.
         unsafe { ptr::write_volatile(slot, signature) };
     }
@@ -143,27 +147,30 @@ fn remember<F: Family>(
     endpoint: &Endpoint,
     direction: Direction,
     packet: &Packet<F::Address>,
-    flow: F::Flow,
+    flow: &F::Flow,
     now: u32,
 ) -> bool {
-    if touch::<F>(&flow, packet.protocol, now) {
-        return true;
-    }
-    let other = match direction {
-        Direction::Ingress => Direction::Egress,
-        Direction::Egress => Direction::Ingress,
+    let begun = FlowState::new(now, direction);
+    let Some(entry) = F::flows().get_ptr_mut(flow) else {
+        return begins(endpoint, direction, packet.protocol, packet.role)
+            && F::flows().insert(flow, begun, 0).is_ok();
     };
-    let reverse = key::<F>(endpoint, direction, other, packet);
-    if packet.role & role::OPENS != 0 {
-        // Whoever opens a connection now began it, whatever used these ports before.
-        let _ = F::flows().remove(reverse);
-    } else if touch::<F>(&reverse, packet.protocol, now) {
-        return true;
-    }
-    if !begins(endpoint, direction, packet.protocol, packet.role) {
+    // SAFETY: as in `touch`.
+    let known = unsafe { ptr::read_volatile(entry) };
+    // Whoever opens a connection now began it, whatever used these ports before.
+    let opens = packet.role & role::OPENS != 0;
+    let next = if !opens && is_alive(known, packet.protocol, now) {
+        FlowState { seen: now, ..known }
+    } else if opens || begins(endpoint, direction, packet.protocol, packet.role) {
+        begun
+    } else {
         return false;
+    };
+    if next != known {
+        // SAFETY: as in `touch`.
+        unsafe { ptr::write_volatile(entry, next) };
     }
-    F::flows().insert(flow, FlowState { seen: now, reserved: 0 }, 0).is_ok()
+    true
 }
 
 /// Whether a packet of an unknown flow makes it known.

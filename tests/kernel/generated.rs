@@ -46,7 +46,8 @@ fn loaded_programs_agree_with_the_reference() {
     with_interfaces(INTERFACES, |interfaces| {
         let mut runner = runner(seed);
         let rig = Rig::new().unwrap();
-        let mut session = Session { rig, interfaces, port: 10_000, judged: 0, denied: 0 };
+        let tunnels = BTreeSet::new();
+        let mut session = Session { rig, interfaces, port: 10_000, tunnels, judged: 0, denied: 0 };
         while session.judged < PACKETS {
             let cluster = large(&mut runner);
             // The same pods under other policies: the tables go from any state to any other.
@@ -65,6 +66,8 @@ struct Session {
     rig: Rig,
     interfaces: Vec<u32>,
     port: u16,
+    /// Between whom there has been GRE: without ports, all of it is one flow.
+    tunnels: BTreeSet<(IpAddr, IpAddr)>,
     judged: usize,
     denied: usize,
 }
@@ -78,6 +81,8 @@ struct Tried {
     traffic: Traffic,
     /// The port at the end that began it; an ICMP identifier.
     port: u16,
+    /// Whether traffic without ports is GRE; else it is an echo request.
+    gre: bool,
     allowed: bool,
 }
 
@@ -102,7 +107,10 @@ impl Session {
             let traffic = *pick(&traffic, runner);
             self.port = self.port.checked_add(1).unwrap_or(10_000);
             let port = self.port;
-            let mut it = Tried { pod, direction, own, peer, traffic, port, allowed: false };
+            let gre = traffic == Traffic::Portless
+                && port.is_multiple_of(3)
+                && self.tunnels.insert((own, peer));
+            let mut it = Tried { pod, direction, own, peer, traffic, port, gre, allowed: false };
             self.forward(cluster, &mut it, runner);
             self.stray(cluster, &it, runner);
             self.later_fragment(cluster, &it, runner);
@@ -208,7 +216,7 @@ const GRE: u8 = 47;
 fn opening(it: &Tried) -> Transport {
     match it.traffic {
         Traffic::Port(protocol, port) => Transport::open(protocol, it.port, port),
-        Traffic::Portless if it.port.is_multiple_of(3) => Transport::Other(GRE),
+        Traffic::Portless if it.gre => Transport::Other(GRE),
         Traffic::Portless => Transport::echo(it.port, false),
     }
 }
@@ -216,7 +224,7 @@ fn opening(it: &Tried) -> Transport {
 fn answer(it: &Tried) -> Transport {
     match it.traffic {
         Traffic::Port(protocol, port) => Transport::answer(protocol, port, it.port),
-        Traffic::Portless if it.port.is_multiple_of(3) => Transport::Other(GRE),
+        Traffic::Portless if it.gre => Transport::Other(GRE),
         Traffic::Portless => Transport::echo(it.port, true),
     }
 }
