@@ -134,16 +134,17 @@ fn unreadable<H: Hook>(frame: &Frame, endpoint: &Endpoint, reason: Reason) -> i3
         return NEXT;
     }
     report::count(endpoint, H::DIRECTION, reason, frame.length());
-    report::drop_event(
-        frame,
-        &Event {
-            endpoint: endpoint.id,
-            ifindex: endpoint.ifindex,
-            direction: H::DIRECTION as u8,
-            reason: reason as u8,
-            ..Event::default()
-        },
-    );
+    // The room first: most drops of a flood have none, and then the event isn't made.
+    let Some(slot) = report::reserve() else { return DROP };
+    let event = Event {
+        endpoint: endpoint.id,
+        ifindex: endpoint.ifindex,
+        length: frame.length(),
+        direction: H::DIRECTION as u8,
+        reason: reason as u8,
+        ..Event::default()
+    };
+    report::send(slot, event);
     DROP
 }
 
@@ -154,23 +155,23 @@ fn dropped<H: Hook, F: Family>(
     reason: Reason,
     packet: &Packet<F::Address>,
 ) {
+    let Some(slot) = report::reserve() else { return };
     let icmp = u16::from(packet.icmp_type) << 8 | u16::from(packet.icmp_code);
-    report::drop_event(
-        frame,
-        &Event {
-            source: F::wide(&packet.source),
-            destination: F::wide(&packet.destination),
-            endpoint: endpoint.id,
-            ifindex: endpoint.ifindex,
-            source_port: packet.source_port,
-            destination_port: packet.destination_port | icmp,
-            protocol: packet.protocol,
-            direction: H::DIRECTION as u8,
-            reason: reason as u8,
-            version: F::VERSION,
-            ..Event::default()
-        },
-    );
+    let event = Event {
+        source: F::wide(&packet.source),
+        destination: F::wide(&packet.destination),
+        endpoint: endpoint.id,
+        ifindex: endpoint.ifindex,
+        length: frame.length(),
+        source_port: packet.source_port,
+        destination_port: packet.destination_port | icmp,
+        protocol: packet.protocol,
+        direction: H::DIRECTION as u8,
+        reason: reason as u8,
+        version: F::VERSION,
+        padding: 0,
+    };
+    report::send(slot, event);
 }
 
 #[cfg(not(test))]

@@ -1,13 +1,11 @@
 //! Counting every packet, and telling the agent of dropped ones.
 
-use core::ptr;
-
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 use enforcer_ebpf::count::{Direction, Reason};
 use enforcer_ebpf::endpoint::Endpoint;
 use enforcer_ebpf::event::{EVENTS_PER_WINDOW, Event};
 
-use crate::frame::Frame;
 use crate::maps::{BUDGET, COUNTERS, EVENTS};
 use crate::state;
 
@@ -23,10 +21,10 @@ pub(crate) fn count(endpoint: &Endpoint, direction: Direction, reason: Reason, l
     }
 }
 
-/// Sends an event unless this CPU has sent enough of them lately.
+/// Room for an event, unless this CPU has sent enough of them lately.
 #[inline(always)]
-pub(crate) fn drop_event(frame: &Frame, event: &Event) {
-    let Some(budget) = BUDGET.get_ptr_mut(0) else { return };
+pub(crate) fn reserve() -> Option<RingBufEntry<Event>> {
+    let budget = BUDGET.get_ptr_mut(0)?;
     let window = u64::from(state::now());
     // SAFETY: a live value of this CPU's.
     unsafe {
@@ -36,20 +34,21 @@ pub(crate) fn drop_event(frame: &Frame, event: &Event) {
         }
         if (*budget).left == 0 {
             (*budget).lost = (*budget).lost.wrapping_add(1);
-            return;
+            return None;
         }
         (*budget).left -= 1;
     }
-    let Some(mut slot) = EVENTS.reserve::<Event>(0) else {
+    let slot = EVENTS.reserve::<Event>(0);
+    if slot.is_none() {
         // SAFETY: as above.
         unsafe { (*budget).lost = (*budget).lost.wrapping_add(1) };
-        return;
-    };
-    let record = slot.as_mut_ptr();
-    // SAFETY: the reserved record has room for one event.
-    unsafe {
-        ptr::write(record, *event);
-        (*record).length = frame.length();
     }
+    slot
+}
+
+/// Sends an event. The agent looks for them by itself: nobody is woken.
+#[inline(always)]
+pub(crate) fn send(mut slot: RingBufEntry<Event>, event: Event) {
+    slot.write(event);
     slot.submit(u64::from(BPF_RB_NO_WAKEUP));
 }

@@ -41,7 +41,7 @@ impl Rig {
     /// # Errors
     /// They can't be loaded: not root, or no eBPF object.
     pub fn new() -> anyhow::Result<Self> {
-        let limits = Limits { flows: 1 << 20, ..Limits::DEFAULT };
+        let limits = Limits::DEFAULT;
         let settings = Settings { limits, ..Settings::default() };
         Ok(Self {
             kernel: Kernel::load(&settings)?,
