@@ -22,14 +22,14 @@ const INTERFACES: u32 = 16;
 const CONNECTIONS: usize = 500;
 
 /// A seed to reproduce a run with: ENFORCER_SEED=<number>.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     match std::env::var("ENFORCER_SEED") {
         Ok(text) => text.parse().expect("ENFORCER_SEED is a number"),
         Err(_) => u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos()),
     }
 }
 
-fn runner(seed: u64) -> TestRunner {
+pub(crate) fn runner(seed: u64) -> TestRunner {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
@@ -115,7 +115,7 @@ impl Session {
             self.stray(cluster, &it, runner);
             self.later_fragment(cluster, &it, runner);
             // What is allowed as the node's or the pod's own traffic leaves no flow (A1, A2).
-            if it.allowed && !is_own_or_node(cluster, &it) {
+            if it.allowed && !is_own_or_node(cluster, &it.pod, it.peer) {
                 // Its answer passes (semantics A3).
                 let back = it.direction.opposite();
                 self.judge(&it, back, &dressed(&it, back, answer(&it), runner), true);
@@ -142,7 +142,7 @@ impl Session {
 
     /// The first packet of a connection: policy alone decides.
     fn forward(&mut self, cluster: &Cluster, it: &mut Tried, runner: &mut TestRunner) {
-        it.allowed = policy_allows(cluster, it, it.direction, it.traffic);
+        it.allowed = asked(cluster, it, it.direction, it.traffic);
         let frame = dressed(it, it.direction, opening(it), runner);
         self.judge(it, it.direction, &frame, it.allowed);
         if let (true, Traffic::Port(Protocol::Tcp, port)) = (it.allowed, it.traffic) {
@@ -159,14 +159,14 @@ impl Session {
         // No connection of this run ever used this port.
         let unused = 9_000;
         let back = it.direction.opposite();
-        let expected = policy_allows(cluster, it, back, Traffic::Port(Protocol::Tcp, unused));
+        let expected = asked(cluster, it, back, Traffic::Port(Protocol::Tcp, unused));
         let frame = dressed(it, back, Transport::Tcp(port, unused, Tcp::SynAck), runner);
         self.judge(it, back, &frame, expected);
     }
 
     /// A fragment without ports passes only where ports don't matter (semantics P2).
     fn later_fragment(&mut self, cluster: &Cluster, it: &Tried, runner: &mut TestRunner) {
-        let expected = policy_allows(cluster, it, it.direction, Traffic::Portless);
+        let expected = asked(cluster, it, it.direction, Traffic::Portless);
         let mut frame = dressed(it, it.direction, opening(it), runner);
         frame.fragment = Fragment::Later;
         self.judge(it, it.direction, &frame, expected);
@@ -174,13 +174,13 @@ impl Session {
 
     /// Under changed policies a connection goes on as far as they allow it (semantics C2).
     fn after_the_change(&mut self, cluster: &Cluster, it: &Tried, runner: &mut TestRunner) {
-        let still = policy_allows(cluster, it, it.direction, it.traffic);
+        let still = asked(cluster, it, it.direction, it.traffic);
         let back = it.direction.opposite();
         let towards_opener = match it.traffic {
             Traffic::Port(protocol, _) => Traffic::Port(protocol, it.port),
             Traffic::Portless => Traffic::Portless,
         };
-        let of_its_own = policy_allows(cluster, it, back, towards_opener);
+        let of_its_own = asked(cluster, it, back, towards_opener);
         let frame = dressed(it, back, answer(it), runner);
         self.judge(it, back, &frame, still || of_its_own);
         if !of_its_own {
@@ -195,17 +195,27 @@ fn pick<'a, T>(from: &'a [T], runner: &mut TestRunner) -> &'a T {
     &from[runner.rng().random_range(0..from.len())]
 }
 
-fn is_own_or_node(cluster: &Cluster, it: &Tried) -> bool {
-    cluster.node_addresses.contains(&it.peer) || cluster.pods[&it.pod].addresses.contains(&it.peer)
+fn is_own_or_node(cluster: &Cluster, pod: &PodId, peer: IpAddr) -> bool {
+    cluster.node_addresses.contains(&peer) || cluster.pods[pod].addresses.contains(&peer)
+}
+
+fn asked(cluster: &Cluster, it: &Tried, direction: Direction, traffic: Traffic) -> bool {
+    policy_allows(cluster, &it.pod, it.peer, direction, traffic)
 }
 
 /// What the reference evaluator says of a packet in `direction`, its rules A1 and A2 included.
-fn policy_allows(cluster: &Cluster, it: &Tried, direction: Direction, traffic: Traffic) -> bool {
+pub(crate) fn policy_allows(
+    cluster: &Cluster,
+    pod: &PodId,
+    peer: IpAddr,
+    direction: Direction,
+    traffic: Traffic,
+) -> bool {
     match direction {
-        Direction::Ingress => reference::ingress_allows(cluster, &it.pod, it.peer, traffic),
+        Direction::Ingress => reference::ingress_allows(cluster, pod, peer, traffic),
         Direction::Egress => {
-            is_own_or_node(cluster, it)
-                || reference::egress_allows(cluster, &it.pod, it.peer, traffic)
+            is_own_or_node(cluster, pod, peer)
+                || reference::egress_allows(cluster, pod, peer, traffic)
         }
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
 
 mod always;
+mod faults;
 mod generated;
 mod hostile;
 mod support;

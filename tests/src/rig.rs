@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use enforcer::kernel::{Kernel, RunInput, RunProgram, Settings};
 use enforcer::model::{Cluster, PodId};
 use enforcer::policy::compile;
-use enforcer::tables::{Desired, Interface, State};
+use enforcer::tables::{Desired, Interface, State, Step};
 use enforcer_ebpf::count::{Count, Direction, Reason};
 use enforcer_ebpf::table::Limits;
 use futures::TryStreamExt as _;
@@ -50,7 +50,7 @@ impl Rig {
         })
     }
 
-    /// Programs the tables for pods at these interfaces; returns how many writes it took.
+    /// Programs the tables for pods at these interfaces; returns the writes.
     ///
     /// # Errors
     /// A table can't be written.
@@ -58,7 +58,7 @@ impl Rig {
         &mut self,
         cluster: &Cluster,
         interfaces: BTreeMap<PodId, u32>,
-    ) -> anyhow::Result<usize> {
+    ) -> anyhow::Result<Vec<Step>> {
         let local = interfaces.keys().cloned().collect();
         let compiled = compile(cluster, &local);
         self.interfaces =
@@ -74,7 +74,7 @@ impl Rig {
         for step in &plan.steps {
             self.kernel.apply(step)?;
         }
-        Ok(plan.steps.len())
+        Ok(plan.steps)
     }
 
     /// Lets a program judge a frame at a pod's interface.
