@@ -5,7 +5,7 @@ use enforcer_ebpf::classify::{self};
 use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, flags};
 use enforcer_ebpf::entry::Entry;
 use enforcer_ebpf::flow::{Flow4, Flow6, FlowState, FlowTail};
-use enforcer_ebpf::packet::{self, Malformed, Packet, Quoted, protocol, role};
+use enforcer_ebpf::packet::{self, Malformed, Packet, Quoted, ethertype, protocol, role};
 use enforcer_ebpf::table::Address6;
 
 use crate::frame::Frame;
@@ -19,6 +19,8 @@ pub(crate) trait Family {
     type Flow: Copy + 'static;
     /// 4 or 6.
     const VERSION: u8;
+    /// IEEE 802's number.
+    const ETHERTYPE: u16;
 
     fn parse(frame: &Frame, start: usize) -> Result<Packet<Self::Address>, Malformed>;
     fn quoted(frame: &Frame, packet: &Packet<Self::Address>) -> Option<Quoted<Self::Address>>;
@@ -75,6 +77,7 @@ impl Family for V4 {
     type Address = u32;
     type Flow = Flow4;
     const VERSION: u8 = 4;
+    const ETHERTYPE: u16 = ethertype::IPV4;
 
     #[inline(always)]
     fn parse(frame: &Frame, start: usize) -> Result<Packet<u32>, Malformed> {
@@ -140,6 +143,7 @@ impl Family for V6 {
     type Address = Address6;
     type Flow = Flow6;
     const VERSION: u8 = 6;
+    const ETHERTYPE: u16 = ethertype::IPV6;
 
     #[inline(always)]
     fn parse(frame: &Frame, start: usize) -> Result<Packet<Address6>, Malformed> {

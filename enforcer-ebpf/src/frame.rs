@@ -61,6 +61,12 @@ impl Frame {
         true
     }
 
+    /// The program's argument.
+    #[inline(always)]
+    pub(crate) fn context(&self) -> &TcContext {
+        &self.context
+    }
+
     /// Bytes, the link-layer header included.
     #[inline(always)]
     pub(crate) fn length(&self) -> u32 {

@@ -19,6 +19,7 @@ mod state;
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use aya_log_ebpf::debug;
 use enforcer_ebpf::classify;
 use enforcer_ebpf::count::{Direction, Reason};
 use enforcer_ebpf::endpoint::Endpoint;
@@ -95,7 +96,7 @@ fn parsed<A>(packet: Result<Packet<A>, Malformed>) -> i32 {
 #[inline(always)]
 fn run<H: Hook>(frame: &mut Frame, endpoint: &Endpoint) -> i32 {
     let Ok((kind, start)) = packet::ethernet(frame) else {
-        return unreadable::<H>(frame, endpoint, Reason::Malformed);
+        return unreadable::<H>(frame, endpoint, Reason::Malformed, 0);
     };
     match kind {
         ethertype::IPV4 => judged::<H, V4>(frame, endpoint, start),
@@ -104,7 +105,7 @@ fn run<H: Hook>(frame: &mut Frame, endpoint: &Endpoint) -> i32 {
             report::count(endpoint, H::DIRECTION, Reason::Link, frame.length());
             NEXT
         }
-        _ => unreadable::<H>(frame, endpoint, Reason::NotIp),
+        _ => unreadable::<H>(frame, endpoint, Reason::NotIp, kind),
     }
 }
 
@@ -115,7 +116,7 @@ fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usi
         parsed = F::parse(frame, start);
     }
     let Ok(packet) = parsed else {
-        return unreadable::<H>(frame, endpoint, Reason::Malformed);
+        return unreadable::<H>(frame, endpoint, Reason::Malformed, F::ETHERTYPE);
     };
     let reason = judge::judge::<H, F>(frame, endpoint, &packet);
     report::count(endpoint, H::DIRECTION, reason, frame.length());
@@ -128,7 +129,17 @@ fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usi
 
 /// A frame that policy can't judge: only a pod that nothing isolates gets it (semantics P1).
 #[inline(always)]
-fn unreadable<H: Hook>(frame: &Frame, endpoint: &Endpoint, reason: Reason) -> i32 {
+fn unreadable<H: Hook>(frame: &Frame, endpoint: &Endpoint, reason: Reason, kind: u16) -> i32 {
+    // Not there at all unless the agent has asked for it: the verifier removes the branch.
+    debug!(
+        frame.context(),
+        "interface {}, direction {}: {} bytes of ether type 0x{:x} can't be judged (reason {})",
+        endpoint.ifindex,
+        H::DIRECTION as u8,
+        frame.length(),
+        kind,
+        reason as u8,
+    );
     if !judge::is_isolated(endpoint) {
         report::count(endpoint, H::DIRECTION, Reason::NotIsolated, frame.length());
         return NEXT;

@@ -5,4 +5,5 @@ mod always;
 mod faults;
 mod generated;
 mod hostile;
+mod log_lines;
 mod support;

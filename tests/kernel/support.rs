@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use enforcer::kernel::Settings;
 use enforcer::model::{
     Block, Cluster, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId, PortRange, PortRule,
     PortSpec, Protocol, Requirement, Rule, Selector,
@@ -79,8 +80,13 @@ pub(crate) fn cluster() -> Cluster {
 
 /// Runs a test on [`cluster`] with `subject` and `free` at interfaces.
 pub(crate) fn with_rig(test: impl FnOnce(&mut Rig) + Send) {
+    with_rig_of(&Settings::default(), test);
+}
+
+/// The same with programs that are loaded otherwise.
+pub(crate) fn with_rig_of(settings: &Settings, test: impl FnOnce(&mut Rig) + Send) {
     with_interfaces(2, |interfaces| {
-        let mut rig = Rig::new().unwrap();
+        let mut rig = Rig::with(settings).unwrap();
         let pods = [subject(), free()].into_iter().zip(interfaces).collect();
         rig.program(&cluster(), pods).unwrap();
         test(&mut rig);

@@ -9,7 +9,6 @@ use enforcer::model::{Cluster, PodId};
 use enforcer::policy::compile;
 use enforcer::tables::{Desired, Interface, State, Step};
 use enforcer_ebpf::count::{Count, Direction, Reason};
-use enforcer_ebpf::table::Limits;
 use futures::TryStreamExt as _;
 use nix::sched::{CloneFlags, unshare};
 use rtnetlink::LinkVeth;
@@ -41,11 +40,17 @@ impl Rig {
     /// # Errors
     /// They can't be loaded: not root, or no eBPF object.
     pub fn new() -> anyhow::Result<Self> {
-        let limits = Limits::DEFAULT;
-        let settings = Settings { limits, ..Settings::default() };
+        Self::with(&Settings::default())
+    }
+
+    /// The same, loaded in another way than the usual.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn with(settings: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
-            kernel: Kernel::load(&settings)?,
-            state: State::new(limits),
+            kernel: Kernel::load(settings)?,
+            state: State::new(settings.limits),
             interfaces: BTreeMap::new(),
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::kernel::{DropReader, Hooks, Kernel, KernelError, Settings};
+use crate::kernel::{DropReader, Hooks, Kernel, KernelError, ProgramLog, Settings};
 use crate::model::{Change, Cluster, PodId};
 use crate::node::{Assignment, Snapshot, assign};
 use crate::policy::compile;
@@ -74,6 +74,14 @@ impl Engine {
     /// It was taken before.
     pub fn take_drops(&mut self) -> Result<DropReader, EngineError> {
         Ok(self.kernel.take_drops()?)
+    }
+
+    /// Takes the programs' log, if they were told to keep one.
+    ///
+    /// # Errors
+    /// It was taken before.
+    pub fn take_program_log(&mut self) -> Result<ProgramLog, EngineError> {
+        Ok(self.kernel.take_log()?)
     }
 
     /// Brings the kernel to what the cluster's state asks for; returns how many writes it took.

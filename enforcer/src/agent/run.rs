@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, SharedEngine};
-use crate::kernel::{DropReader, Settings};
+use crate::kernel::{DropReader, ProgramLog, Settings};
 use crate::node::{self, Snapshot};
 use crate::observe::{DropRecord, Names, Observed as _, serve};
 use crate::source::manifests::{Manifests, Severity, Update};
@@ -32,7 +32,7 @@ pub struct Options {
     pub settings: Settings,
 }
 
-/// How often the ring buffer of drop events is looked at; it wakes nobody.
+/// How often the ring buffers of drop events and log lines are looked at; they wake nobody.
 const DROPS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Runs the agent until SIGTERM or SIGINT.
@@ -44,6 +44,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut engine = Engine::new(options.node_name, options.check_source, &options.settings)
         .context("cannot start the datapath")?;
     let drops = engine.take_drops()?;
+    let log = options.settings.log.then(|| engine.take_program_log()).transpose()?;
     let shared = SharedEngine::new(engine);
     let stop = CancellationToken::new();
     if let Some(address) = options.metrics {
@@ -66,7 +67,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let result = tokio::select! {
         result = drive(&shared, changes, interfaces) => result,
-        result = watch_drops(&shared, drops) => result,
+        result = watch_drops(&shared, drops, log) => result,
         ended = &mut manifests => Err(ended?.err().map_or_else(
             || anyhow::anyhow!("the manifests are not watched any more"), Into::into)),
         ended = &mut node => Err(ended?.err().map_or_else(
@@ -153,11 +154,18 @@ fn take(shared: &SharedEngine, problems: &mut Problems, update: Update) {
     shared.lock().apply(update.changes);
 }
 
-/// Logs what was dropped.
-async fn watch_drops(shared: &SharedEngine, mut drops: DropReader) -> anyhow::Result<()> {
+/// Logs what was dropped, and what the programs say.
+async fn watch_drops(
+    shared: &SharedEngine,
+    mut drops: DropReader,
+    mut log: Option<ProgramLog>,
+) -> anyhow::Result<()> {
     let mut ticks = tokio::time::interval(DROPS_INTERVAL);
     loop {
         ticks.tick().await;
+        if let Some(log) = &mut log {
+            log.flush();
+        }
         let mut names = None;
         while let Some(event) = drops.take() {
             let (addresses, endpoints) = names.get_or_insert_with(|| shared.lock().names());

@@ -81,6 +81,9 @@ pub struct RunArgs {
     /// The 15 adjacent bits of the packet mark that carry the sending pod.
     #[arg(long, default_value = "0xfffe0000", value_parser = mark_mask, value_name = "MASK")]
     pub mark_mask: u32,
+    /// Have the programs log each frame that they cannot read; for debugging, shown by --log debug.
+    #[arg(long)]
+    pub log_programs: bool,
     /// How many flows of each address family are remembered.
     #[arg(long, default_value_t = Limits::DEFAULT.flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
     pub flows: u32,
@@ -117,6 +120,7 @@ impl RunArgs {
             settings: Settings {
                 limits: Limits { flows: self.flows, ..Limits::DEFAULT },
                 mark_mask: self.mark_mask,
+                log: self.log_programs,
             },
         })
     }

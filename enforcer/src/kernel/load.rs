@@ -23,11 +23,13 @@ pub struct Settings {
     pub limits: Limits,
     /// The 15 adjacent bits of `skb->mark` that carry the sending endpoint.
     pub mark_mask: u32,
+    /// Whether the programs say what they could not read. It costs nothing unless they do.
+    pub log: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { limits: Limits::DEFAULT, mark_mask: 0xfffe_0000 }
+        Self { limits: Limits::DEFAULT, mark_mask: 0xfffe_0000, log: false }
     }
 }
 
@@ -67,9 +69,11 @@ impl Kernel {
         if OBJECT.is_empty() {
             return Err(KernelError::NoObject);
         }
-        let Settings { limits, mark_mask } = *settings;
+        let Settings { limits, mark_mask, log } = *settings;
+        let level = if log { aya_log::Level::Debug as u8 } else { 0 };
         let clock = Clock::of_this_kernel();
         let mut ebpf = EbpfLoader::new()
+            .override_global(aya_log::LEVEL, &level, true)
             .override_global("MARK_MASK", &mark_mask, true)
             .override_global("MARK_SHIFT", &mark_mask.trailing_zeros(), true)
             .override_global("CLOCK_SHIFT", &clock.shift, true)

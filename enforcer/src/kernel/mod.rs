@@ -14,5 +14,5 @@ mod run;
 pub use attach::Hooks;
 pub use error::KernelError;
 pub use load::{Kernel, Settings};
-pub use read::DropReader;
+pub use read::{DropReader, ProgramLog};
 pub use run::{Run, RunInput, RunProgram};

@@ -1,6 +1,7 @@
 //! Reading counters and drop events.
 
 use aya::maps::{MapData, RingBuf};
+use aya_log::EbpfLogger;
 use enforcer_ebpf::count::{Count, Counters};
 use enforcer_ebpf::event::Event;
 use enforcer_ebpf::table;
@@ -23,7 +24,27 @@ impl DropReader {
     }
 }
 
+/// What the programs log, passed on to the agent's log.
+pub struct ProgramLog(EbpfLogger<&'static dyn log::Log>);
+
+impl ProgramLog {
+    /// Passes on what has come since.
+    pub fn flush(&mut self) {
+        self.0.flush();
+    }
+}
+
 impl Kernel {
+    /// Takes the programs' log; once.
+    ///
+    /// # Errors
+    /// It was taken before, or the object lacks it.
+    pub fn take_log(&mut self) -> Result<ProgramLog, KernelError> {
+        EbpfLogger::init(&mut self.ebpf)
+            .map(ProgramLog)
+            .map_err(|_| KernelError::NoTable("AYA_LOGS"))
+    }
+
     /// Takes the ring buffer of drop events; once.
     ///
     /// # Errors
