@@ -2,14 +2,16 @@
 
 use aya_ebpf::maps::LruHashMap;
 use enforcer_ebpf::classify::{self};
+use enforcer_ebpf::count::Direction;
 use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, flags};
 use enforcer_ebpf::entry::Entry;
 use enforcer_ebpf::flow::{Flow4, Flow6, FlowState, FlowTail};
+use enforcer_ebpf::fragment::{Fragment4, Fragment6, FragmentState, FragmentTail};
 use enforcer_ebpf::packet::{self, Malformed, Packet, Quoted, ethertype, protocol, role};
 use enforcer_ebpf::table::Address6;
 
 use crate::frame::Frame;
-use crate::maps::{EXTRA_ADDRESSES, FLOWS4, FLOWS6, KernelTables};
+use crate::maps::{EXTRA_ADDRESSES, FLOWS4, FLOWS6, FRAGMENTS4, FRAGMENTS6, KernelTables};
 
 /// An address family.
 pub(crate) trait Family {
@@ -17,6 +19,8 @@ pub(crate) trait Family {
     type Address: Copy + Eq;
     /// The key of a flow.
     type Flow: Copy + 'static;
+    /// The key of a packet whose fragments are remembered.
+    type Fragments: Copy + 'static;
     /// 4 or 6.
     const VERSION: u8;
     /// IEEE 802's number.
@@ -36,6 +40,13 @@ pub(crate) trait Family {
     fn is_exempt(packet: &Packet<Self::Address>) -> bool;
     /// The link's own traffic (semantics A4).
     fn is_link(packet: &Packet<Self::Address>) -> bool;
+    /// What the fragments of a packet have in common.
+    fn fragments(
+        packet: &Packet<Self::Address>,
+        endpoint: &Endpoint,
+        direction: Direction,
+    ) -> Self::Fragments;
+    fn fragment_table() -> &'static LruHashMap<Self::Fragments, FragmentState>;
     /// A number that differs between flows.
     fn mix(flow: &Self::Flow) -> u64;
 }
@@ -70,12 +81,28 @@ fn tail_word(tail: &FlowTail) -> u64 {
         | (u64::from(tail.protocol) << 8)
 }
 
+#[inline(always)]
+fn fragment_tail<A>(
+    packet: &Packet<A>,
+    protocol: u8,
+    endpoint: &Endpoint,
+    direction: Direction,
+) -> FragmentTail {
+    FragmentTail {
+        identification: packet.identification,
+        endpoint: endpoint.id as u16,
+        protocol,
+        direction: direction as u8,
+    }
+}
+
 /// IPv4.
 pub(crate) struct V4;
 
 impl Family for V4 {
     type Address = u32;
     type Flow = Flow4;
+    type Fragments = Fragment4;
     const VERSION: u8 = 4;
     const ETHERTYPE: u16 = ethertype::IPV4;
 
@@ -102,6 +129,17 @@ impl Family for V4 {
     #[inline(always)]
     fn flows() -> &'static LruHashMap<Flow4, FlowState> {
         &FLOWS4
+    }
+
+    #[inline(always)]
+    fn fragments(packet: &Packet<u32>, endpoint: &Endpoint, direction: Direction) -> Fragment4 {
+        let tail = fragment_tail(packet, packet.protocol, endpoint, direction);
+        Fragment4 { source: packet.source, destination: packet.destination, tail }
+    }
+
+    #[inline(always)]
+    fn fragment_table() -> &'static LruHashMap<Fragment4, FragmentState> {
+        &FRAGMENTS4
     }
 
     #[inline(always)]
@@ -142,6 +180,7 @@ pub(crate) struct V6;
 impl Family for V6 {
     type Address = Address6;
     type Flow = Flow6;
+    type Fragments = Fragment6;
     const VERSION: u8 = 6;
     const ETHERTYPE: u16 = ethertype::IPV6;
 
@@ -168,6 +207,21 @@ impl Family for V6 {
     #[inline(always)]
     fn flows() -> &'static LruHashMap<Flow6, FlowState> {
         &FLOWS6
+    }
+
+    #[inline(always)]
+    fn fragments(
+        packet: &Packet<Address6>,
+        endpoint: &Endpoint,
+        direction: Direction,
+    ) -> Fragment6 {
+        let tail = fragment_tail(packet, 0, endpoint, direction);
+        Fragment6 { source: packet.source, destination: packet.destination, tail }
+    }
+
+    #[inline(always)]
+    fn fragment_table() -> &'static LruHashMap<Fragment6, FragmentState> {
+        &FRAGMENTS6
     }
 
     #[inline(always)]

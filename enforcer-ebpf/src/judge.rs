@@ -97,15 +97,39 @@ pub(crate) fn judge<H: Hook, F: Family>(
     let peer = H::peer(packet);
     let entry = F::entry(&peer);
     let reason = policy::<H, F>(endpoint, packet, &peer, entry);
-    if matches!(reason, Reason::Policy) {
-        state::record::<F>(endpoint, H::DIRECTION, packet);
-        return reason;
+    if packet.role & role::FRAGMENT != 0 {
+        return later_fragment::<H, F>(endpoint, packet, reason);
     }
-    let refused = matches!(reason, Reason::Denied | Reason::Unrepresented);
-    if refused && answers::<H, F>(frame, endpoint, packet, entry) {
-        return Reason::Reply;
+    let reason = match reason {
+        Reason::Policy => {
+            state::record::<F>(endpoint, H::DIRECTION, packet);
+            reason
+        }
+        Reason::Denied | Reason::Unrepresented
+            if answers::<H, F>(frame, endpoint, packet, entry) =>
+        {
+            Reason::Reply
+        }
+        _ => reason,
+    };
+    if packet.role & role::FIRST_FRAGMENT != 0 && !reason.is_drop() {
+        state::remember_fragments::<F>(endpoint, H::DIRECTION, packet, reason);
     }
     reason
+}
+
+/// A later fragment passes if policy doesn't care for ports, or if the first one did (semantics
+/// P2).
+#[inline(always)]
+fn later_fragment<H: Hook, F: Family>(
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+    reason: Reason,
+) -> Reason {
+    if !reason.is_drop() {
+        return reason;
+    }
+    state::first_fragment::<F>(endpoint, H::DIRECTION, packet).unwrap_or(Reason::Fragment)
 }
 
 /// Whether a pod sends from an address that is not its own (semantics P4).
@@ -152,7 +176,7 @@ fn policy<H: Hook, F: Family>(
         return Reason::Denied;
     };
     if packet.role & role::FRAGMENT != 0 {
-        // No ports to be seen: only what is allowed whatever the ports may pass (semantics P2).
+        // No ports to be seen: only what is allowed whatever the ports is sure to pass.
         return match cell {
             Cell::ALLOW => Reason::Policy,
             _ => Reason::Fragment,

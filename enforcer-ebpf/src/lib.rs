@@ -16,6 +16,7 @@ pub mod endpoint;
 pub mod entry;
 pub mod event;
 pub mod flow;
+pub mod fragment;
 pub mod packet;
 pub mod table;
 
@@ -39,5 +40,8 @@ mod user {
         crate::flow::Flow4,
         crate::flow::Flow6,
         crate::flow::FlowState,
+        crate::fragment::Fragment4,
+        crate::fragment::Fragment6,
+        crate::fragment::FragmentState,
     );
 }

@@ -8,8 +8,9 @@ use enforcer_ebpf::count::Counters;
 use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID};
 use enforcer_ebpf::event::Budget;
 use enforcer_ebpf::flow::{Flow4, Flow6, FlowState};
+use enforcer_ebpf::fragment::{Fragment4, Fragment6, FragmentState};
 use enforcer_ebpf::table::{
-    Block, InterfaceTable, Leaf6, Limits, Node6, PortSetBits, PortTable, RecentTable,
+    Block, FRAGMENTS, InterfaceTable, Leaf6, Limits, Node6, PortSetBits, PortTable, RecentTable,
 };
 
 const LIMITS: Limits = Limits::DEFAULT;
@@ -39,6 +40,12 @@ pub(crate) static FLOWS4: LruHashMap<Flow4, FlowState> =
 #[map]
 pub(crate) static FLOWS6: LruHashMap<Flow6, FlowState> =
     LruHashMap::with_max_entries(LIMITS.flows, 0);
+#[map]
+pub(crate) static FRAGMENTS4: LruHashMap<Fragment4, FragmentState> =
+    LruHashMap::with_max_entries(FRAGMENTS, 0);
+#[map]
+pub(crate) static FRAGMENTS6: LruHashMap<Fragment6, FragmentState> =
+    LruHashMap::with_max_entries(FRAGMENTS, 0);
 #[map]
 pub(crate) static RECENT: Array<RecentTable> = Array::with_max_entries(1, 0);
 #[map]

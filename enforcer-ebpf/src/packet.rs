@@ -63,6 +63,8 @@ pub mod role {
     pub const ERROR: u8 = 1 << 3;
     /// It is a later fragment: no ports to be seen.
     pub const FRAGMENT: u8 = 1 << 4;
+    /// It is the first of several fragments.
+    pub const FIRST_FRAGMENT: u8 = 1 << 5;
 }
 
 /// What policy and flows need to know of a packet. `A` is `u32` or [`Address6`].
@@ -78,6 +80,8 @@ pub struct Packet<A> {
     pub source_port: u16,
     /// Destination port; for ICMP the kind of query that its request and its answer share, else 0.
     pub destination_port: u16,
+    /// What the fragments of one packet share; means nothing for whole packets.
+    pub identification: u32,
     /// The protocol that IP carries.
     pub protocol: u8,
     /// The bits of [`role`].
@@ -190,13 +194,14 @@ pub fn ipv4<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Result<Packet<u32>, M
     if header.u8(0) >> 4 != 4 || length < 20 || (total != 0 && total < length) {
         return Err(Malformed);
     }
-    let fragment = header.u16(6);
+    let fragment = header.u16(6) & 0x3fff;
     let mut packet = Packet {
         source: header.u32(12),
         destination: header.u32(16),
         transport: start + length,
         source_port: 0,
         destination_port: 0,
+        identification: u32::from(header.u16(4)),
         protocol: header.u8(9),
         role: 0,
         hop_limit: header.u8(8),
@@ -205,10 +210,11 @@ pub fn ipv4<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Result<Packet<u32>, M
     };
     if fragment & 0x1fff != 0 {
         packet.role = role::FRAGMENT;
-        return Ok(packet);
+        return whole_headers(packet, fragment & 0x1fff);
     }
     let room = if total == 0 { usize::MAX } else { total - length };
     transport(bytes, &mut packet, room)?;
+    packet.role |= first_fragment(fragment >> 13);
     Ok(packet)
 }
 
@@ -229,15 +235,20 @@ pub fn ipv6<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Result<Packet<Address
         transport: start + 40,
         source_port: 0,
         destination_port: 0,
+        identification: 0,
         protocol: header.u8(6),
         role: 0,
         hop_limit: header.u8(7),
         icmp_type: 0,
         icmp_code: 0,
     };
-    if is_extension(packet.protocol) && !extensions(bytes, &mut packet)? {
-        packet.role = role::FRAGMENT;
-        return Ok(packet);
+    let mut piece = 0;
+    if is_extension(packet.protocol) {
+        piece = extensions(bytes, &mut packet)?;
+        if piece & !MORE_FRAGMENTS != 0 {
+            packet.role = role::FRAGMENT;
+            return whole_headers(packet, piece >> 3);
+        }
     }
     // A payload of 0 is a jumbogram's, or a segment beyond 64 KiB inside the kernel.
     let end = start + 40 + payload;
@@ -246,8 +257,28 @@ pub fn ipv6<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Result<Packet<Address
     }
     let room = if payload == 0 { usize::MAX } else { end - packet.transport };
     transport(bytes, &mut packet, room)?;
+    packet.role |= first_fragment(piece);
     Ok(packet)
 }
+
+/// The role of a packet with the flag for more fragments as its lowest bit. Arithmetic, because
+/// the verifier would follow both branches of a decision to the program's end.
+#[inline(always)]
+fn first_fragment(flag: u16) -> u8 {
+    (flag & MORE_FRAGMENTS) as u8 * role::FIRST_FRAGMENT
+}
+
+/// Refuses a later fragment that would lie over the flags of the TCP header that the first one
+/// must show (RFC 1858, RFC 3128). `offset`: in units of 8 bytes.
+#[inline(always)]
+fn whole_headers<A>(packet: Packet<A>, offset: u16) -> Result<Packet<A>, Malformed> {
+    if packet.protocol == protocol::TCP && offset == 1 { Err(Malformed) } else { Ok(packet) }
+}
+
+/// The flag beside the offset in a fragment header (RFC 8200).
+const MORE_FRAGMENTS: u16 = 1;
+/// The bits between offset and flag.
+const RESERVED: u16 = 6;
 
 /// Whether a header follows that is not yet the transport's.
 #[inline(always)]
@@ -274,15 +305,17 @@ static EXTENSIONS: [u8; 256] = {
     table
 };
 
-/// Walks the extension headers; `false` at a later fragment, which has no transport header.
+/// Walks the extension headers; gives offset and flag of a fragment header, 0 for whole packets.
+/// A later fragment has no transport header: the walk ends there.
 #[inline(always)]
 fn extensions<B: Bytes + ?Sized>(
     bytes: &B,
     packet: &mut Packet<Address6>,
-) -> Result<bool, Malformed> {
+) -> Result<u16, Malformed> {
     let mut next = packet.protocol;
     let mut offset = packet.transport;
-    let mut later_fragment = false;
+    let mut piece = 0;
+    let mut identification = 0;
     for _ in 0..EXTENSION_HEADERS {
         let kind = EXTENSIONS[next as usize];
         if kind == 0 {
@@ -292,17 +325,21 @@ fn extensions<B: Bytes + ?Sized>(
             return Err(Malformed);
         }
         let header = bytes.view::<8>(offset).ok_or(Malformed)?;
-        if next == protocol::FRAGMENT && header.u16(2) & 0xfff8 != 0 {
-            next = header.u8(0);
-            later_fragment = true;
-            break;
+        if next == protocol::FRAGMENT {
+            piece = header.u16(2) & !RESERVED;
+            identification = header.u32(4);
         }
         next = header.u8(0);
+        if piece & !MORE_FRAGMENTS != 0 {
+            break;
+        }
         offset += 8 + ((header.u8(1) as usize * (kind & 15) as usize) & 0x7ff);
     }
     packet.protocol = next;
     packet.transport = bytes.settle(offset);
-    if !later_fragment && is_extension(next) { Err(Malformed) } else { Ok(!later_fragment) }
+    packet.identification = identification;
+    let later = piece & !MORE_FRAGMENTS != 0;
+    if !later && is_extension(next) { Err(Malformed) } else { Ok(piece) }
 }
 
 /// Reads ports, ICMP type and role. `room`: bytes that the IP header leaves for the payload.
@@ -413,7 +450,9 @@ const fn icmp6_role(kind: u8) -> (u8, u8) {
 #[inline(always)]
 #[must_use]
 pub fn is_link_message(packet: &Packet<Address6>) -> bool {
-    if packet.protocol != protocol::ICMP6 || packet.role & role::FRAGMENT != 0 {
+    // Nobody fragments these, and no receiver takes them so (RFC 6980).
+    let piece = packet.role & (role::FRAGMENT | role::FIRST_FRAGMENT) != 0;
+    if packet.protocol != protocol::ICMP6 || piece {
         return false;
     }
     let discovery = packet.hop_limit == 255 && packet.icmp_code == 0;

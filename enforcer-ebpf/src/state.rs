@@ -8,9 +8,10 @@
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use core::ptr;
 
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::count::{Direction, Reason};
 use enforcer_ebpf::endpoint::{Endpoint, flags};
 use enforcer_ebpf::flow::{FlowState, FlowTail};
+use enforcer_ebpf::fragment::FragmentState;
 use enforcer_ebpf::packet::{Packet, Quoted, protocol, role};
 use enforcer_ebpf::table::RECENT_SLOTS;
 
@@ -23,6 +24,41 @@ use crate::maps::RECENT;
 pub(crate) fn now() -> u32 {
     // SAFETY: a helper without arguments.
     (unsafe { bpf_jiffies64() } >> config::clock_shift()) as u32
+}
+
+/// How long a packet's later fragments may take after the first, in buckets: 15 to 30 seconds,
+/// which is what the kernel gives a receiver to put IPv4 packets together.
+const FRAGMENT_BUCKETS: u32 = 15;
+
+/// Remembers that a first fragment was allowed.
+#[inline(always)]
+pub(crate) fn remember_fragments<F: Family>(
+    endpoint: &Endpoint,
+    direction: Direction,
+    packet: &Packet<F::Address>,
+    reason: Reason,
+) {
+    let key = F::fragments(packet, endpoint, direction);
+    let state = FragmentState { seen: now(), reason: reason as u32 };
+    // Without room for it the others are dropped, as if the first had not been seen.
+    let _ = F::fragment_table().insert(key, state, 0);
+}
+
+/// Why the first fragment of the same packet was allowed, if it was seen and was.
+#[inline(always)]
+pub(crate) fn first_fragment<F: Family>(
+    endpoint: &Endpoint,
+    direction: Direction,
+    packet: &Packet<F::Address>,
+) -> Option<Reason> {
+    let key = F::fragments(packet, endpoint, direction);
+    let entry = F::fragment_table().get_ptr(key)?;
+    // SAFETY: a live map value, read as one word.
+    let state = unsafe { ptr::read_volatile(entry) };
+    if now().wrapping_sub(state.seen) > FRAGMENT_BUCKETS {
+        return None;
+    }
+    Some(if state.reason == Reason::Reply as u32 { Reason::Reply } else { Reason::Policy })
 }
 
 /// The buckets for which a silent flow of this protocol lives.
@@ -77,6 +113,7 @@ pub(crate) fn quoted_key<F: Family>(
         transport: 0,
         source_port: quoted.source_port,
         destination_port: quoted.destination_port,
+        identification: 0,
         protocol: quoted.protocol,
         role: 0,
         hop_limit: 0,

@@ -34,6 +34,9 @@ pub const INTERFACE_SLOTS: usize = 4096;
 /// Slots of the table of recently recorded flows. A power of two.
 pub const RECENT_SLOTS: usize = 65_536;
 
+/// Packets of each family whose first fragment is remembered.
+pub const FRAGMENTS: u32 = 4_096;
+
 /// A block of the IPv4 trie: one [`crate::entry::Entry`] for each value of a byte.
 pub const TRIE4: &str = "TRIE4";
 /// Nodes of the IPv6 trie ([`Node6`]).
@@ -56,6 +59,10 @@ pub const EXTRA_ADDRESSES: &str = "EXTRA_ADDRESSES";
 pub const FLOWS4: &str = "FLOWS4";
 /// LRU hash: IPv6 flows ([`crate::flow::Flow6`]).
 pub const FLOWS6: &str = "FLOWS6";
+/// LRU hash: IPv4 packets whose first fragment was allowed ([`crate::fragment::Fragment4`]).
+pub const FRAGMENTS4: &str = "FRAGMENTS4";
+/// LRU hash: IPv6 packets whose first fragment was allowed ([`crate::fragment::Fragment6`]).
+pub const FRAGMENTS6: &str = "FRAGMENTS6";
 /// One element: signatures of flows recorded in the present time bucket.
 pub const RECENT: &str = "RECENT";
 /// Per-CPU array by endpoint id ([`crate::count::Counters`]).

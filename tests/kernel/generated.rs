@@ -113,7 +113,7 @@ impl Session {
             let mut it = Tried { pod, direction, own, peer, traffic, port, gre, allowed: false };
             self.forward(cluster, &mut it, runner);
             self.stray(cluster, &it, runner);
-            self.later_fragment(cluster, &it, runner);
+            self.fragments(cluster, &it, runner);
             // What is allowed as the node's or the pod's own traffic leaves no flow (A1, A2).
             if it.allowed && !is_own_or_node(cluster, &it.pod, it.peer) {
                 // Its answer passes (semantics A3).
@@ -164,12 +164,34 @@ impl Session {
         self.judge(it, back, &frame, expected);
     }
 
-    /// A fragment without ports passes only where ports don't matter (semantics P2).
-    fn later_fragment(&mut self, cluster: &Cluster, it: &Tried, runner: &mut TestRunner) {
-        let expected = asked(cluster, it, it.direction, Traffic::Portless);
-        let mut frame = dressed(it, it.direction, opening(it), runner);
-        frame.fragment = Fragment::Later;
-        self.judge(it, it.direction, &frame, expected);
+    /// Later fragments follow the first one's verdict; without it, they pass only where ports
+    /// don't matter (semantics P2).
+    fn fragments(&mut self, cluster: &Cluster, it: &Tried, runner: &mut TestRunner) {
+        let whatever_the_port = asked(cluster, it, it.direction, Traffic::Portless);
+        let follows = whatever_the_port || it.allowed;
+        // No two packets of a run share it.
+        let identification = u32::from(it.port);
+        let mut piece = |fragment| {
+            let mut frame = dressed(it, it.direction, opening(it), runner);
+            frame.fragment = fragment;
+            frame.identification = identification;
+            frame
+        };
+        let later = piece(Fragment::Later);
+        self.judge(it, it.direction, &later, whatever_the_port);
+        self.judge(it, it.direction, &piece(Fragment::First), it.allowed);
+        self.judge(it, it.direction, &later, follows);
+        self.judge(it, it.direction, &piece(Fragment::Later), follows);
+        // One that would lie over the flags of a TCP header can't be judged (semantics P1).
+        let over = piece(Fragment::Second);
+        let tcp = matches!(over.transport, Transport::Tcp(..));
+        let isolated = Direction::ALL.map(|to| reference::is_isolated(cluster, &it.pod, to));
+        let expected = if tcp { isolated == [false; 2] } else { follows };
+        self.judge(it, it.direction, &over, expected);
+        // Another packet's fragment learns nothing from this one: nobody has this number.
+        let identification = 50_000 + identification % 10_000;
+        let other = Frame { identification, ..piece(Fragment::Later) };
+        self.judge(it, it.direction, &other, whatever_the_port);
     }
 
     /// Under changed policies a connection goes on as far as they allow it (semantics C2).

@@ -3,6 +3,7 @@
 
 mod always;
 mod faults;
+mod fragments;
 mod generated;
 mod hostile;
 mod log_lines;

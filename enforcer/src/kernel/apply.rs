@@ -8,7 +8,6 @@ use aya::maps::{HashMap, MapData, MapError, PerCpuValues};
 use bytemuck::Pod;
 use enforcer_ebpf::count::Counters;
 use enforcer_ebpf::endpoint::Endpoint;
-use enforcer_ebpf::flow::FlowState;
 use enforcer_ebpf::table::{self, Leaf6, Node6, PORT_SET_WORDS, SLOTS};
 
 use super::mapped::Mapped;
@@ -74,7 +73,7 @@ impl Kernel {
         }
     }
 
-    /// Counters start at zero, and no flow of a former endpoint is left (semantics C5).
+    /// Counters start at zero, and no flow or fragment of a former endpoint is left (semantics C5).
     fn forget(&mut self, id: u32) -> Result<(), KernelError> {
         let failed = |source| KernelError::Table { name: table::COUNTERS, source };
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| {
@@ -87,23 +86,25 @@ impl Kernel {
             }))
         })?;
         self.counters.set(id, zero, 0).map_err(failed)?;
-        forget_flows(table::FLOWS4, &mut self.flows4, |flow| flow.tail.endpoint, id)?;
-        forget_flows(table::FLOWS6, &mut self.flows6, |flow| flow.tail.endpoint, id)
+        forget_in(table::FLOWS4, &mut self.flows4, |flow| flow.tail.endpoint, id)?;
+        forget_in(table::FLOWS6, &mut self.flows6, |flow| flow.tail.endpoint, id)?;
+        forget_in(table::FRAGMENTS4, &mut self.fragments4, |packet| packet.tail.endpoint, id)?;
+        forget_in(table::FRAGMENTS6, &mut self.fragments6, |packet| packet.tail.endpoint, id)
     }
 }
 
-fn forget_flows<K: aya::Pod>(
+fn forget_in<K: aya::Pod, V: aya::Pod>(
     name: &'static str,
-    flows: &mut HashMap<MapData, K, FlowState>,
+    entries: &mut HashMap<MapData, K, V>,
     endpoint: impl Fn(&K) -> u16,
     id: u32,
 ) -> Result<(), KernelError> {
     // An error in the middle of the walk means that entries came and went meanwhile: what could
     // not be read was not this endpoint's, which sends nothing any more.
     let theirs: Vec<K> =
-        flows.keys().flatten().filter(|flow| u32::from(endpoint(flow)) == id).collect();
-    for flow in &theirs {
-        absent_is_fine(name, flows.remove(flow))?;
+        entries.keys().flatten().filter(|key| u32::from(endpoint(key)) == id).collect();
+    for key in &theirs {
+        absent_is_fine(name, entries.remove(key))?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use enforcer_ebpf::count::Counters;
 use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress};
 use enforcer_ebpf::event::Budget;
 use enforcer_ebpf::flow::{Flow4, Flow6, FlowState};
+use enforcer_ebpf::fragment::{Fragment4, Fragment6, FragmentState};
 use enforcer_ebpf::table::{self, Leaf6, Limits, Node6, PortSetBits, SLOTS};
 
 use super::KernelError;
@@ -53,6 +54,8 @@ pub struct Kernel {
     pub(super) extra_addresses: HashMap<MapData, ExtraAddress, u32>,
     pub(super) flows4: HashMap<MapData, Flow4, FlowState>,
     pub(super) flows6: HashMap<MapData, Flow6, FlowState>,
+    pub(super) fragments4: HashMap<MapData, Fragment4, FragmentState>,
+    pub(super) fragments6: HashMap<MapData, Fragment6, FragmentState>,
     pub(super) counters: PerCpuArray<MapData, Counters>,
     pub(super) budget: PerCpuArray<MapData, Budget>,
 }
@@ -117,6 +120,8 @@ impl Kernel {
             extra_addresses: typed(&mut ebpf, table::EXTRA_ADDRESSES)?,
             flows4: typed(&mut ebpf, table::FLOWS4)?,
             flows6: typed(&mut ebpf, table::FLOWS6)?,
+            fragments4: typed(&mut ebpf, table::FRAGMENTS4)?,
+            fragments6: typed(&mut ebpf, table::FRAGMENTS6)?,
             counters: typed(&mut ebpf, table::COUNTERS)?,
             budget: typed(&mut ebpf, table::BUDGET)?,
             ebpf,

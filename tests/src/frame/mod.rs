@@ -29,6 +29,8 @@ pub struct Frame {
     pub extensions: Vec<(u8, u8)>,
     /// TTL or hop limit.
     pub hop_limit: u8,
+    /// What the fragments of one packet share; IPv4 has 16 bits of it.
+    pub identification: u32,
 }
 
 /// Which piece of a packet a frame carries (RFC 791, RFC 8200).
@@ -40,6 +42,8 @@ pub enum Fragment {
     First,
     /// A later one: no transport header of its own.
     Later,
+    /// A later one that begins 8 bytes into the transport header.
+    Second,
 }
 
 /// Authentication header (RFC 4302): its length counts in 4-byte units.
@@ -68,6 +72,7 @@ impl Frame {
             options: 0,
             extensions: Vec::new(),
             hop_limit: 64,
+            identification: 7,
         }
     }
 
@@ -83,7 +88,7 @@ impl Frame {
             bytes.extend(vlan.to_be_bytes());
         }
         let (header, needed) = match self.fragment {
-            Fragment::Later => (vec![0xaa; 32], 0),
+            Fragment::Later | Fragment::Second => (vec![0xaa; 32], 0),
             _ => (self.transport.header(self.source.is_ipv4()), self.transport.fixed()),
         };
         let payload = [header.as_slice(), &[0x55; 24]].concat();
@@ -110,10 +115,11 @@ impl Frame {
             Fragment::Whole => 0x4000,
             Fragment::First => 0x2000,
             Fragment::Later => 0x2000 | 185,
+            Fragment::Second => 0x2000 | 1,
         };
         bytes.extend([0x40 | words, 0]);
         bytes.extend(total.to_be_bytes());
-        bytes.extend([0x12, 0x34]);
+        bytes.extend(&self.identification.to_be_bytes()[2..]);
         bytes.extend(flags.to_be_bytes());
         bytes.extend([self.hop_limit, self.transport.number(true), 0, 0]);
         bytes.extend(source);
@@ -148,9 +154,12 @@ impl Frame {
                     Fragment::Whole => 0,
                     Fragment::First => 1,
                     Fragment::Later => 185 << 3 | 1,
+                    Fragment::Second => 1 << 3 | 1,
                 };
-                let [high, low] = offset.to_be_bytes();
-                vec![next, 0, high, low, 0, 0, 0, 7]
+                let mut header = vec![next, 0];
+                header.extend(offset.to_be_bytes());
+                header.extend(self.identification.to_be_bytes());
+                header
             }
             AUTHENTICATION => {
                 let mut header = vec![0; 8 + usize::from(length) * 4];
