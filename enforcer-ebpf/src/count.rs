@@ -30,6 +30,8 @@ pub enum Reason {
     NotIp = 10,
     /// Dropped: the policy could not be represented (semantics R9).
     Unrepresented = 11,
+    /// Dropped: no pod is known to be behind the interface (semantics C6).
+    UnknownPod = 12,
 }
 
 /// How many reasons there are room for.
@@ -37,7 +39,7 @@ pub const REASONS: usize = 16;
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NotIsolated,
         Self::Policy,
         Self::Reply,
@@ -50,6 +52,7 @@ impl Reason {
         Self::Fragment,
         Self::NotIp,
         Self::Unrepresented,
+        Self::UnknownPod,
     ];
 
     /// Whether packets with this reason are dropped.
@@ -81,6 +84,7 @@ impl Reason {
             Self::Fragment => "fragment",
             Self::NotIp => "not-ip",
             Self::Unrepresented => "unrepresented",
+            Self::UnknownPod => "unknown-pod",
         }
     }
 }
@@ -134,4 +138,17 @@ pub struct Count {
 pub struct Counters {
     /// By [`Direction`], then by [`Reason`].
     pub counts: [[Count; REASONS]; 2],
+}
+
+impl Counters {
+    /// The sums.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        let pairs = self.counts.as_flattened_mut().iter_mut().zip(other.counts.as_flattened());
+        for (Count { packets, bytes }, more) in pairs {
+            *packets += more.packets;
+            *bytes += more.bytes;
+        }
+        self
+    }
 }

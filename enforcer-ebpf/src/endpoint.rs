@@ -41,6 +41,8 @@ pub mod flags {
     pub const EGRESS_CLOSED: u32 = 1 << 3;
     /// Packets from the pod must carry one of its addresses (semantics P4).
     pub const CHECK_SOURCE: u32 = 1 << 4;
+    /// No pod is known to be behind the interface (semantics C6).
+    pub const NO_POD: u32 = 1 << 6;
     /// The pod has addresses beyond the two of the record.
     pub const EXTRA_ADDRESSES: u32 = 1 << 5;
 }

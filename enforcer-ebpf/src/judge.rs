@@ -105,7 +105,7 @@ pub(crate) fn judge<H: Hook, F: Family>(
             state::record::<F>(endpoint, H::DIRECTION, packet);
             reason
         }
-        Reason::Denied | Reason::Unrepresented
+        Reason::Denied | Reason::Unrepresented | Reason::UnknownPod
             if answers::<H, F>(frame, endpoint, packet, entry) =>
         {
             Reason::Reply
@@ -170,7 +170,7 @@ fn policy<H: Hook, F: Family>(
         }
     }
     if endpoint.flags & H::CLOSED != 0 {
-        return Reason::Unrepresented;
+        return closed(endpoint);
     }
     let Some(cell) = classify::cell(&KernelTables, H::row(endpoint), entry.index()) else {
         return Reason::Denied;
@@ -187,6 +187,12 @@ fn policy<H: Hook, F: Family>(
     } else {
         Reason::Denied
     }
+}
+
+/// Why a direction is closed.
+#[inline(always)]
+fn closed(endpoint: &Endpoint) -> Reason {
+    if endpoint.flags & flags::NO_POD != 0 { Reason::UnknownPod } else { Reason::Unrepresented }
 }
 
 /// Whether the opposite direction's policy allows `port` of the peer or pod: what made a flow

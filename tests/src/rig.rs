@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use enforcer::kernel::{Kernel, RunInput, RunProgram, Settings};
 use enforcer::model::{Cluster, PodId};
 use enforcer::policy::compile;
-use enforcer::tables::{Desired, Interface, State, Step};
+use enforcer::tables::{Desired, Interface, Owner, State, Step};
 use enforcer_ebpf::count::{Count, Direction, Reason};
 use futures::TryStreamExt as _;
 use nix::sched::{CloneFlags, unshare};
@@ -71,7 +71,7 @@ impl Rig {
         let interface = |(pod, ifindex): (&PodId, &u32)| {
             let addresses = cluster.pods.get(pod).map(|it| it.addresses.clone());
             let addresses = addresses.unwrap_or_default();
-            (*ifindex, Interface { pod: pod.clone(), addresses, check_source: true })
+            (*ifindex, Interface { owner: Owner::Pod(pod.clone()), addresses, check_source: true })
         };
         let interfaces = self.interfaces.iter().map(interface).collect();
         let plan = self.state.plan(&Desired { compiled, interfaces });
@@ -121,7 +121,7 @@ impl Rig {
     /// The endpoint id of a pod.
     #[must_use]
     pub fn id(&self, pod: &PodId) -> Option<u32> {
-        self.state.endpoints().find(|(it, _)| *it == pod).map(|(_, record)| record.id)
+        self.state.endpoints().find(|(it, _)| it.pod() == Some(pod)).map(|(_, record)| record.id)
     }
 
     /// A counter of a pod.

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
-use crate::kernel::{DropReader, Hooks, Kernel, KernelError, ProgramLog, Settings};
+use super::Options;
+use super::owners::{Owners, UnknownPod, podless};
+use crate::kernel::{DropReader, Hooks, Kernel, KernelError, ProgramLog};
 use crate::model::{Change, Cluster, PodId};
 use crate::node::{Assignment, Snapshot, assign};
 use crate::policy::compile;
-use crate::tables::{Desired, Interface, State, Unrepresented};
+use crate::tables::{Desired, Interface, Owner, State, Unrepresented};
 
 /// What stops the engine.
 #[derive(Debug, thiserror::Error)]
@@ -17,10 +20,21 @@ pub enum EngineError {
     Kernel(#[from] KernelError),
 }
 
+/// What [`Engine::reconcile`] did.
+#[derive(Debug)]
+pub struct Reconciled {
+    /// How many writes it took.
+    pub writes: usize,
+    /// Pods that were not known before, and for how long their interfaces have been there.
+    pub waited: Vec<(PodId, Duration)>,
+}
+
 /// The cluster's state, and what the kernel was told of it.
 pub struct Engine {
     node_name: String,
     check_source: bool,
+    unknown_pod: UnknownPod,
+    owners: Owners,
     pub(super) cluster: Cluster,
     pub(super) snapshot: Snapshot,
     pub(super) assignment: Assignment,
@@ -31,18 +45,17 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads the programs for the node `node_name`; nothing is enforced yet.
+    /// Loads the programs; nothing is enforced yet.
     ///
     /// # Errors
     /// The kernel refuses the programs.
-    pub fn new(
-        node_name: String,
-        check_source: bool,
-        settings: &Settings,
-    ) -> Result<Self, EngineError> {
+    pub fn new(options: &Options) -> Result<Self, EngineError> {
+        let Options { node_name, check_source, unknown_pod, settings, .. } = options;
         Ok(Self {
-            node_name,
-            check_source,
+            node_name: node_name.clone(),
+            check_source: *check_source,
+            unknown_pod: *unknown_pod,
+            owners: Owners::default(),
             cluster: Cluster::default(),
             snapshot: Snapshot::default(),
             assignment: Assignment::default(),
@@ -84,12 +97,13 @@ impl Engine {
         Ok(self.kernel.take_log()?)
     }
 
-    /// Brings the kernel to what the cluster's state asks for; returns how many writes it took.
+    /// Brings the kernel to what the cluster's state asks for.
     ///
     /// # Errors
     /// A table can't be written: what the kernel holds is then not known.
-    pub fn reconcile(&mut self) -> Result<usize, EngineError> {
+    pub fn reconcile(&mut self) -> Result<Reconciled, EngineError> {
         self.assignment = assign(&self.snapshot, &self.cluster, &self.node_name);
+        let waited = self.owners.remember(&self.snapshot, &self.assignment, Instant::now());
         let desired = self.desired();
         let plan = self.state.plan(&desired);
         for step in &plan.steps {
@@ -97,19 +111,29 @@ impl Engine {
         }
         self.unrepresented = plan.unrepresented;
         self.attach();
-        Ok(plan.steps.len())
+        Ok(Reconciled { writes: plan.steps.len(), waited })
     }
 
     fn desired(&self) -> Desired {
         let local: BTreeSet<PodId> = self.assignment.pods.values().cloned().collect();
-        let interface = |(ifindex, id): (&u32, &PodId)| {
-            let addresses = self.cluster.pods.get(id)?.addresses.clone();
-            let check_source = self.check_source;
-            Some((*ifindex, Interface { pod: id.clone(), addresses, check_source }))
-        };
+        let pods = self.assignment.pods.iter().map(|(ifindex, id)| {
+            let addresses = self.cluster.pods.get(id).map(|pod| pod.addresses.clone());
+            let addresses = addresses.unwrap_or_default();
+            let (owner, check_source) = (Owner::Pod(id.clone()), self.check_source);
+            (*ifindex, Interface { owner, addresses, check_source })
+        });
+        let others = podless(&self.snapshot, &self.assignment).into_iter().map(|ifindex| {
+            let owner = match self.owners.last(ifindex) {
+                Some(pod) => Owner::Gone(pod.clone()),
+                None => Owner::Unknown { closed: self.unknown_pod == UnknownPod::Deny },
+            };
+            let seen = self.snapshot.interfaces.get(&ifindex);
+            let addresses = seen.map(|it| it.addresses.clone()).unwrap_or_default();
+            (ifindex, Interface { owner, addresses, check_source: false })
+        });
         Desired {
+            interfaces: pods.chain(others).collect(),
             compiled: compile(&self.cluster, &local),
-            interfaces: self.assignment.pods.iter().filter_map(interface).collect(),
         }
     }
 
@@ -142,7 +166,9 @@ impl Engine {
         let peers = self.cluster.pods.values().filter(|pod| pod.is_peer());
         let addresses =
             peers.flat_map(|pod| pod.addresses.iter().map(|it| (*it, pod.id.clone()))).collect();
-        let endpoints = self.state.endpoints().map(|(pod, it)| (it.id, pod.clone())).collect();
+        let endpoints = self.state.endpoints();
+        let endpoints =
+            endpoints.filter_map(|(owner, it)| Some((it.id, owner.pod()?.clone()))).collect();
         (addresses, endpoints)
     }
 }

@@ -5,8 +5,10 @@
 
 mod engine;
 mod observed;
+mod owners;
 mod run;
 
-pub use engine::{Engine, EngineError};
+pub use engine::{Engine, EngineError, Reconciled};
 pub use observed::SharedEngine;
+pub use owners::UnknownPod;
 pub use run::{Options, run};

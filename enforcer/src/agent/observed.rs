@@ -9,7 +9,7 @@ use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
 use super::Engine;
 use crate::model::PodId;
 use crate::observe::{Endpoint, Interface, Isolation, Metrics, Observed, Report, TableUse};
-use crate::tables::Table;
+use crate::tables::{Owner, Table};
 
 /// The engine, shared between the loop that drives it and those who watch.
 pub struct SharedEngine {
@@ -89,8 +89,12 @@ impl Engine {
             endpoints: self
                 .state
                 .endpoints()
-                .map(|(pod, record)| self.endpoint(pod, record, interface(record.ifindex)))
+                .filter_map(|(owner, record)| match owner {
+                    Owner::Pod(pod) => Some(self.endpoint(pod, record, interface(record.ifindex))),
+                    Owner::Gone(_) | Owner::Unknown { .. } => None,
+                })
                 .collect(),
+            podless: self.podless_counters(),
             unknown: self.assignment.unknown.iter().map(|it| interface(*it)).collect(),
             ambiguous: ambiguous.map(|(it, pods)| (interface(*it), pods.clone())).collect(),
             unrepresented: self
@@ -107,11 +111,21 @@ impl Engine {
         }
     }
 
-    fn endpoint(&self, pod: &PodId, record: &Record, interface: Interface) -> Endpoint {
-        let counters = self.kernel.counters(record.id).unwrap_or_else(|error| {
-            tracing::warn!(%pod, "{error}");
+    /// What interfaces without a known pod have counted, all together.
+    fn podless_counters(&self) -> Counters {
+        let podless = self.state.endpoints().filter(|(it, _)| !matches!(it, Owner::Pod(_)));
+        podless.fold(Counters::default(), |total, (_, record)| total.plus(&self.counters(record)))
+    }
+
+    fn counters(&self, record: &Record) -> Counters {
+        self.kernel.counters(record.id).unwrap_or_else(|error| {
+            tracing::warn!(endpoint = record.id, "{error}");
             Counters::default()
-        });
+        })
+    }
+
+    fn endpoint(&self, pod: &PodId, record: &Record, interface: Interface) -> Endpoint {
+        let counters = self.counters(record);
         Endpoint {
             pod: pod.clone(),
             interface,

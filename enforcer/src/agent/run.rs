@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, SharedEngine};
+use super::{Engine, Reconciled, SharedEngine, UnknownPod};
 use crate::kernel::{DropReader, ProgramLog, Settings};
 use crate::node::{self, Snapshot};
 use crate::observe::{DropRecord, Names, Observed as _, serve};
@@ -28,6 +28,8 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
     /// Whether packets from a pod must carry one of its addresses (semantics P4).
     pub check_source: bool,
+    /// What interfaces get whose pod is not known yet (semantics C6).
+    pub unknown_pod: UnknownPod,
     /// How the programs are loaded.
     pub settings: Settings,
 }
@@ -40,9 +42,8 @@ const DROPS_INTERVAL: Duration = Duration::from_millis(100);
 /// # Errors
 /// The programs can't be loaded, a source or the node can't be read, or a table not written.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let manifests = Manifests::new(options.manifests)?;
-    let mut engine = Engine::new(options.node_name, options.check_source, &options.settings)
-        .context("cannot start the datapath")?;
+    let manifests = Manifests::new(options.manifests.clone())?;
+    let mut engine = Engine::new(&options).context("cannot start the datapath")?;
     let drops = engine.take_drops()?;
     let log = options.settings.log.then(|| engine.take_program_log()).transpose()?;
     let shared = SharedEngine::new(engine);
@@ -117,13 +118,18 @@ async fn drive(
 
 fn reconcile(shared: &SharedEngine, began: Instant) -> anyhow::Result<()> {
     let mut engine = shared.lock();
-    let writes = engine.reconcile().context("cannot program the kernel's tables")?;
+    let Reconciled { writes, waited } =
+        engine.reconcile().context("cannot program the kernel's tables")?;
     for problem in &engine.unrepresented {
         tracing::error!(pod = %problem.pod, "fails closed: {}", problem.reason);
     }
     let pods = engine.assignment.pods.len();
     drop(engine);
     shared.set_ready();
+    for (pod, unknown) in waited {
+        shared.metrics().was_unknown(unknown);
+        tracing::info!(%pod, ?unknown, "the pod behind an interface is known now");
+    }
     if writes > 0 {
         let took = began.elapsed();
         shared.metrics().programmed(took);

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use enforcer_ebpf::table::Limits;
 
-use crate::agent::Options;
+use crate::agent::{Options, UnknownPod};
 use crate::kernel::Settings;
 
 /// Kubernetes NetworkPolicy, enforced by eBPF beside any CNI.
@@ -78,6 +78,10 @@ pub struct RunArgs {
     /// Let pods send from addresses that are not theirs (pods that route for others).
     #[arg(long)]
     pub allow_any_source: bool,
+    /// What passes at a pod's interface until the pod is known: everything, or only the traffic of
+    /// the link and of the node itself.
+    #[arg(long, value_enum, default_value_t = UnknownPod::Allow)]
+    pub unknown_pod: UnknownPod,
     /// The 15 adjacent bits of the packet mark that carry the sending pod.
     #[arg(long, default_value = "0xfffe0000", value_parser = mark_mask, value_name = "MASK")]
     pub mark_mask: u32,
@@ -117,6 +121,7 @@ impl RunArgs {
             node_name,
             metrics: listener(&self.metrics)?,
             check_source: !self.allow_any_source,
+            unknown_pod: self.unknown_pod,
             settings: Settings {
                 limits: Limits { flows: self.flows, ..Limits::DEFAULT },
                 mark_mask: self.mark_mask,

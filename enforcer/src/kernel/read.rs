@@ -2,7 +2,7 @@
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
-use enforcer_ebpf::count::{Count, Counters};
+use enforcer_ebpf::count::Counters;
 use enforcer_ebpf::event::Event;
 use enforcer_ebpf::table;
 
@@ -66,7 +66,7 @@ impl Kernel {
             .counters
             .get(&id, 0)
             .map_err(|source| KernelError::Table { name: table::COUNTERS, source })?;
-        Ok(values.iter().fold(Counters::default(), sum))
+        Ok(values.iter().fold(Counters::default(), Counters::plus))
     }
 
     /// Drop events that were not sent, since the programs were loaded.
@@ -80,13 +80,4 @@ impl Kernel {
             .map_err(|source| KernelError::Table { name: table::BUDGET, source })?;
         Ok(values.iter().map(|budget| u64::from(budget.lost)).sum())
     }
-}
-
-fn sum(mut total: Counters, one: &Counters) -> Counters {
-    let pairs = total.counts.as_flattened_mut().iter_mut().zip(one.counts.as_flattened());
-    for (Count { packets, bytes }, more) in pairs {
-        *packets += more.packets;
-        *bytes += more.bytes;
-    }
-    total
 }

@@ -166,6 +166,7 @@ fn explain(reason: &str) -> &str {
         Some(Reason::Fragment) => "its first fragment was not seen",
         Some(Reason::NotIp) => "it is neither IP nor the link's own traffic",
         Some(Reason::Unrepresented) => "the pod's policy does not fit the tables",
+        Some(Reason::UnknownPod) => "no known pod is behind the interface",
         _ => reason,
     }
 }

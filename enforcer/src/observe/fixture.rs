@@ -49,6 +49,7 @@ pub(super) fn report() -> Report {
     let claimants = vec![PodId::new("hello", "new"), PodId::new("hello", "old")];
     Report {
         endpoints: vec![pod1, pod2, pod3],
+        podless: counters(&[(Egress, Reason::UnknownPod, 2, 140)]),
         unknown: vec![interface(18, "veth4", &["10.1.0.7"])],
         ambiguous: vec![(interface(20, "veth5", &["10.1.0.8"]), claimants)],
         unrepresented: vec![(PodId::new("hello", "pod2"), "egress needs more verdicts".to_owned())],

@@ -25,6 +25,7 @@ const PREFIX: &str = "enforcer";
 pub struct Metrics {
     registry: Registry,
     programming: Histogram,
+    unknown: Histogram,
 }
 
 impl Default for Metrics {
@@ -49,7 +50,20 @@ impl Metrics {
             Unit::Seconds,
             programming.clone(),
         );
-        Self { registry, programming }
+        // A millisecond to half a minute.
+        let unknown = Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        registry.register_with_unit(
+            "pod_unknown_duration",
+            "From the first sight of a pod's interface until the pod was known and its policy programmed",
+            Unit::Seconds,
+            unknown.clone(),
+        );
+        Self { registry, programming, unknown }
+    }
+
+    /// Notes for how long an interface was there before its pod was known (semantics C6).
+    pub fn was_unknown(&self, duration: Duration) {
+        self.unknown.observe(duration.as_secs_f64());
     }
 
     /// Notes how long it took from a change until the kernel's tables had it.
@@ -77,7 +91,7 @@ struct Current(Report);
 
 impl Collector for Current {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        traffic(&mut encoder, &self.0.endpoints)?;
+        traffic(&mut encoder, &self.0)?;
         endpoints(&mut encoder, &self.0)?;
         tables(&mut encoder, &self.0)?;
         let lost =
@@ -92,9 +106,16 @@ impl Collector for Current {
 /// Counts of pods; a pod may have several interfaces.
 type Traffic<'a> = BTreeMap<(&'a PodId, Direction, Reason), Count>;
 
-fn sum(endpoints: &[Endpoint]) -> Traffic<'_> {
+fn sum<'a>(report: &'a Report, nobody: &'a PodId) -> Traffic<'a> {
     let mut traffic = Traffic::new();
-    for endpoint in endpoints {
+    for (direction, counts) in Direction::ALL.into_iter().zip(report.podless.counts) {
+        for (reason, count) in Reason::ALL.into_iter().zip(counts) {
+            if count.packets > 0 {
+                traffic.insert((nobody, direction, reason), count);
+            }
+        }
+    }
+    for endpoint in &report.endpoints {
         for (direction, reason, count) in endpoint.counts() {
             // Most of the combinations never occur. Refusals of an isolated pod begin at zero, so
             // that an alert on their rate sees the first one.
@@ -109,8 +130,10 @@ fn sum(endpoints: &[Endpoint]) -> Traffic<'_> {
     traffic
 }
 
-fn traffic(encoder: &mut DescriptorEncoder<'_>, endpoints: &[Endpoint]) -> fmt::Result {
-    let traffic = sum(endpoints);
+fn traffic(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    // Empty labels: to Prometheus, the same as none.
+    let nobody = PodId::new("", "");
+    let traffic = sum(report, &nobody);
     let counter = MetricType::Counter;
     let help = "Packets dropped, by pod, direction seen from the pod, and reason.";
     let mut family = encoder.encode_descriptor("drops", help, None, counter)?;

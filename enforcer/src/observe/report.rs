@@ -63,6 +63,8 @@ pub struct TableUse {
 pub struct Report {
     /// Interfaces whose pod is known.
     pub endpoints: Vec<Endpoint>,
+    /// What interfaces without a known pod have counted, all together.
+    pub podless: Counters,
     /// Interfaces whose pod is not known (yet).
     pub unknown: Vec<Interface>,
     /// Interfaces that several pods claim with equal right.

@@ -6,11 +6,44 @@ use std::net::IpAddr;
 use crate::model::PodId;
 use crate::policy::Compiled;
 
+/// Who is behind an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// A pod, judged by its policies.
+    Pod(PodId),
+    /// What this pod has left, or what still runs although the pod is said to be gone: closed, and
+    /// nobody else's until somebody claims it (semantics C5).
+    Gone(PodId),
+    /// A pod that is not known yet (semantics C6).
+    Unknown {
+        /// Whether nothing but the link's and the node's own traffic passes until it is.
+        closed: bool,
+    },
+}
+
+impl Owner {
+    /// The pod, if one is or was known.
+    #[must_use]
+    pub fn pod(&self) -> Option<&PodId> {
+        match self {
+            Self::Pod(pod) | Self::Gone(pod) => Some(pod),
+            Self::Unknown { .. } => None,
+        }
+    }
+
+    /// Whether flows and counters of `before` are those of the same pod: somebody who was unknown
+    /// may have become known.
+    #[must_use]
+    pub fn continues(&self, before: &Self) -> bool {
+        before.pod().is_none_or(|pod| self.pod() == Some(pod))
+    }
+}
+
 /// A pod's interface on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
-    /// The pod behind it.
-    pub pod: PodId,
+    /// Who is behind it.
+    pub owner: Owner,
     /// The pod's addresses, for the source check (semantics P4).
     pub addresses: BTreeSet<IpAddr>,
     /// Whether packets from the pod must carry one of them.

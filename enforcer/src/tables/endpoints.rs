@@ -13,8 +13,7 @@ use super::pieces6::halves;
 use super::rows::{RowKey, Rows};
 use super::shortage::{Full, Table};
 use super::slots::Slots;
-use super::{Interface, Step};
-use crate::model::PodId;
+use super::{Interface, Owner, Step};
 
 /// How many more elements the tables must have than there are interfaces: ids index the counters
 /// and begin at 1, and one is kept back, so that each endpoint can be replaced by another pod's.
@@ -103,9 +102,9 @@ impl Endpoints {
         u32::try_from(self.held.len()).unwrap_or(u32::MAX)
     }
 
-    /// The records that interfaces have, with the pod behind each.
-    pub(super) fn records(&self) -> impl Iterator<Item = (&PodId, &Endpoint)> {
-        self.held.values().map(|held| (&held.interface.pod, &held.value))
+    /// The records that interfaces have, with who is behind each.
+    pub(super) fn records(&self) -> impl Iterator<Item = (&Owner, &Endpoint)> {
+        self.held.values().map(|held| (&held.interface.owner, &held.value))
     }
 
     pub(super) fn get(&self, ifindex: u32) -> Option<&Held> {
@@ -171,7 +170,8 @@ impl Endpoints {
         writer: &mut Writer,
     ) -> Result<bool, Full> {
         let old = self.held.get(&ifindex).cloned();
-        let same_pod = old.as_ref().is_some_and(|old| old.interface.pod == interface.pod);
+        let same_pod =
+            old.as_ref().is_some_and(|old| interface.owner.continues(&old.interface.owner));
         let id = match &old {
             Some(old) if same_pod => old.id,
             _ => self.take_id(writer)?,
@@ -281,6 +281,7 @@ fn record(
         flags: judged_flags(ingress, flags::INGRESS_ISOLATED, flags::INGRESS_CLOSED)
             | judged_flags(egress, flags::EGRESS_ISOLATED, flags::EGRESS_CLOSED)
             | if interface.check_source { flags::CHECK_SOURCE } else { 0 }
+            | if matches!(interface.owner, Owner::Pod(_)) { 0 } else { flags::NO_POD }
             | if extra.is_empty() { 0 } else { flags::EXTRA_ADDRESSES },
         ifindex,
     };

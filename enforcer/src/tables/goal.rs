@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use enforcer_ebpf::count::Direction;
 
 use super::endpoints::Endpoints;
-use super::{Desired, Interface};
+use super::{Desired, Interface, Owner};
 use crate::model::PodId;
 use crate::policy::RowId;
 
@@ -26,8 +26,13 @@ pub(super) enum Wish {
 }
 
 impl<'a> Goal<'a> {
-    /// How the pod's directions shall be judged, by [`Direction`].
-    pub(super) fn wishes(&self, pod: &PodId) -> [Wish; 2] {
+    /// How the directions of whoever is behind an interface shall be judged, by [`Direction`].
+    pub(super) fn wishes(&self, owner: &Owner) -> [Wish; 2] {
+        let pod = match owner {
+            Owner::Pod(pod) => pod,
+            Owner::Unknown { closed: false } => return [Wish::Open; 2],
+            Owner::Unknown { closed: true } | Owner::Gone(_) => return [Wish::Closed; 2],
+        };
         let policy = self.desired.compiled.pods.get(pod).copied().unwrap_or_default();
         [policy.ingress, policy.egress].map(|row| match row {
             None => Wish::Open,
@@ -59,9 +64,10 @@ pub(super) fn closed_directions(
     let goal = Goal { desired, closed };
     let mut directions = BTreeSet::new();
     for interface in desired.interfaces.values() {
-        for (direction, wish) in Direction::ALL.into_iter().zip(goal.wishes(&interface.pod)) {
+        let Owner::Pod(pod) = &interface.owner else { continue };
+        for (direction, wish) in Direction::ALL.into_iter().zip(goal.wishes(&interface.owner)) {
             if wish == Wish::Closed {
-                directions.insert((interface.pod.clone(), direction));
+                directions.insert((pod.clone(), direction));
             }
         }
     }

@@ -131,7 +131,7 @@ fn users(desired: &Desired) -> BTreeMap<RowId, usize> {
     let goal = Goal { desired, closed: &BTreeSet::new() };
     let mut users = BTreeMap::new();
     for interface in desired.interfaces.values() {
-        for wish in goal.wishes(&interface.pod) {
+        for wish in goal.wishes(&interface.owner) {
             if let Wish::Row(row) = wish {
                 *users.entry(row).or_default() += 1;
             }

@@ -19,7 +19,7 @@ use super::squeeze::squeeze;
 use super::transition::{Homeless, advance};
 use super::trie4::Trie4;
 use super::trie6::Trie6;
-use super::{Desired, Step, sizes};
+use super::{Desired, Owner, Step, sizes};
 use crate::model::PodId;
 
 /// A direction of a pod that could not be represented because a table is too small (semantics R9).
@@ -127,8 +127,8 @@ impl State {
         }
     }
 
-    /// The endpoint records that interfaces have, with the pod behind each.
-    pub fn endpoints(&self) -> impl Iterator<Item = (&PodId, &Endpoint)> {
+    /// The endpoint records that interfaces have, with who is behind each.
+    pub fn endpoints(&self) -> impl Iterator<Item = (&Owner, &Endpoint)> {
         self.endpoints.records()
     }
 
@@ -156,9 +156,10 @@ impl State {
             let Some(interface) = desired.interfaces.get(ifindex) else { continue };
             let needed = interfaces + if *table == Table::Endpoints { SPARE } else { 0 };
             let shortage = Shortage { table: *table, limit: self.usage(*table).1, needed };
+            let Some(pod) = interface.owner.pod() else { continue };
             for direction in Direction::ALL {
                 unrepresented.push(Unrepresented {
-                    pod: interface.pod.clone(),
+                    pod: pod.clone(),
                     direction,
                     shortage,
                     reason: format!("interface {ifindex} has no endpoint: {shortage}"),

@@ -108,7 +108,7 @@ fn begin(
     let wishes: BTreeMap<u32, [Wish; 2]> = goal
         .admitted(&state.endpoints)
         .into_iter()
-        .map(|(ifindex, interface)| (ifindex, goal.wishes(&interface.pod)))
+        .map(|(ifindex, interface)| (ifindex, goal.wishes(&interface.owner)))
         .collect();
     for (&ifindex, wishes) in &wishes {
         let Some(held) = state.endpoints.get(ifindex) else { continue };

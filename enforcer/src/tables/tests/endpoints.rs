@@ -9,11 +9,11 @@ use super::harness::{Harness, SMALL};
 use crate::model::PodId;
 use crate::tables::alloc::Writer;
 use crate::tables::slots::Slots;
-use crate::tables::{Desired, Interface, Step, Table, sizes};
+use crate::tables::{Desired, Interface, Owner, Step, Table, sizes};
 
 fn interface(pod: &str, addresses: &[&str]) -> Interface {
     Interface {
-        pod: PodId::new("default", pod),
+        owner: Owner::Pod(PodId::new("default", pod)),
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         check_source: true,
     }
@@ -134,6 +134,22 @@ fn an_id_stays_with_a_pod_and_its_interface() {
     assert_ne!(id(&harness, 5), first, "another pod");
     harness.go(&desired(&[(6, interface("a", &["10.0.0.1"]))])).unwrap();
     assert_ne!(id(&harness, 6), first, "another interface");
+}
+
+/// Semantics A3: what a pod began before it was known, it began.
+#[test]
+fn an_id_stays_when_the_pod_becomes_known() {
+    let mut harness = Harness::new(SMALL);
+    let owned = |owner| Interface { owner, ..interface("", &["10.0.0.1"]) };
+    let pod = |name| PodId::new("default", name);
+    harness.go(&desired(&[(5, owned(Owner::Unknown { closed: false }))])).unwrap();
+    let first = id(&harness, 5);
+    harness.go(&desired(&[(5, owned(Owner::Pod(pod("a"))))])).unwrap();
+    assert_eq!(id(&harness, 5), first);
+    harness.go(&desired(&[(5, owned(Owner::Gone(pod("a"))))])).unwrap();
+    assert_eq!(id(&harness, 5), first);
+    harness.go(&desired(&[(5, owned(Owner::Pod(pod("b"))))])).unwrap();
+    assert_ne!(id(&harness, 5), first, "semantics C5");
 }
 
 /// Semantics C5.

@@ -10,7 +10,7 @@ use proptest::sample::select;
 
 use crate::model::{PodId, PortRange, Protocol};
 use crate::policy::{Compiled, PodPolicy, PortSet, Row, Verdict};
-use crate::tables::{Desired, Interface};
+use crate::tables::{Desired, Interface, Owner};
 
 /// Interfaces 1, 4097 and 8193 share their first slot.
 const IFINDEXES: [u32; 7] = [1, 2, 3, 4, 4097, 8193, 70_000];
@@ -105,8 +105,16 @@ fn pod(at: usize) -> PodId {
 
 fn interface() -> impl Strategy<Value = Interface> {
     // Pod 4 is known to no policy.
-    (0usize..5, own_addresses(), any::<bool>()).prop_map(|(at, addresses, check_source)| {
-        Interface { pod: pod(at), addresses, check_source }
+    let pods = || (0usize..5).prop_map(pod);
+    let owner = prop_oneof![
+        6 => pods().prop_map(Owner::Pod),
+        1 => pods().prop_map(Owner::Gone),
+        1 => any::<bool>().prop_map(|closed| Owner::Unknown { closed }),
+    ];
+    (owner, own_addresses(), any::<bool>()).prop_map(|(owner, addresses, check_source)| Interface {
+        owner,
+        addresses,
+        check_source,
     })
 }
 

@@ -106,7 +106,7 @@ impl Harness {
                 .iter()
                 .filter(|(ifindex, interface)| {
                     self.state.endpoints.get(**ifindex).is_none()
-                        && reported.contains(&interface.pod)
+                        && interface.owner.pod().is_none_or(|pod| reported.contains(pod))
                 })
                 .map(|(&ifindex, _)| ifindex)
                 .collect(),

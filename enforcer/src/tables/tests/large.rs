@@ -9,7 +9,7 @@ use enforcer_ebpf::table::Limits;
 use super::oracle;
 use crate::model::{PodId, PortRange, Protocol};
 use crate::policy::{Compiled, PodPolicy, PortSet, Row, Verdict};
-use crate::tables::{Desired, Image, Interface, State, Step};
+use crate::tables::{Desired, Image, Interface, Owner, State, Step};
 
 const COLUMNS: usize = 400;
 const ROWS: usize = 100;
@@ -35,7 +35,7 @@ fn cluster() -> Desired {
     let row = |row| Row { verdicts: (0..COLUMNS).map(|column| verdict(row, column)).collect() };
     let pod = |at: usize| PodId::new("default", format!("pod{at}"));
     let interface = |at: usize| Interface {
-        pod: pod(at),
+        owner: Owner::Pod(pod(at)),
         addresses: [IpAddr::from(address(u32::try_from(at).unwrap()))].into(),
         check_source: true,
     };

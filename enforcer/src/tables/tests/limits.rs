@@ -12,7 +12,7 @@ use super::harness::{Harness, SMALL, config};
 use crate::model::{PodId, PortRange, Protocol};
 use crate::policy::{Compiled, PodPolicy, PortSet, Row, Verdict};
 use crate::tables::rows::Rows;
-use crate::tables::{Desired, Interface, Table};
+use crate::tables::{Desired, Interface, Owner, Table};
 
 fn tiny() -> impl Strategy<Value = (Limits, u32)> {
     let large = |small: std::ops::Range<u32>, large: u32| prop_oneof![1 => small, 1 => Just(large)];
@@ -66,8 +66,11 @@ pub(super) fn state(rows: Vec<Vec<Verdict>>) -> Desired {
     let pods =
         (0..rows.len()).map(|row| (pod(row), PodPolicy { ingress: Some(row), egress: None }));
     let interfaces = (0..rows.len()).map(|at| {
-        let interface =
-            Interface { pod: pod(at), addresses: Default::default(), check_source: false };
+        let interface = Interface {
+            owner: Owner::Pod(pod(at)),
+            addresses: Default::default(),
+            check_source: false,
+        };
         (u32::try_from(at).unwrap() + 10, interface)
     });
     Desired {

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::model::Protocol;
 use crate::policy::{Column, PortSet, Verdict};
-use crate::tables::Desired;
+use crate::tables::{Desired, Owner};
 
 /// An IP protocol number and a port.
 pub(super) type Port = (u8, u16);
@@ -33,7 +33,11 @@ pub(super) fn verdict(
     direction: Direction,
     column: Column,
 ) -> Option<&Verdict> {
-    let pod = &desired.interfaces[&ifindex].pod;
+    let pod = match &desired.interfaces[&ifindex].owner {
+        Owner::Pod(pod) => pod,
+        Owner::Unknown { closed: false } => return None,
+        Owner::Unknown { closed: true } | Owner::Gone(_) => return Some(&Verdict::Deny),
+    };
     let policy = desired.compiled.pods.get(pod).copied().unwrap_or_default();
     let row = match direction {
         Direction::Ingress => policy.ingress,

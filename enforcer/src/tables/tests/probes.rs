@@ -13,7 +13,7 @@ use super::oracle::{self, Port};
 use crate::model::PodId;
 use crate::policy::Verdict;
 use crate::tables::pieces6::halves;
-use crate::tables::{Desired, Image, Plan, Step};
+use crate::tables::{Desired, Image, Interface, Owner, Plan, Step};
 
 /// What is asked after each step.
 pub(super) struct Probes {
@@ -87,7 +87,7 @@ impl Probes {
                     if meaning.homeless.contains(&ifindex) {
                         return None;
                     }
-                    if meaning.closed.contains(&(interface.pod.clone(), direction)) {
+                    if has(&meaning.closed, interface, direction) {
                         return Some(0);
                     }
                     let verdict = oracle::verdict(desired, ifindex, direction, column);
@@ -106,7 +106,7 @@ impl Probes {
         for meaning in meanings {
             for (&ifindex, interface) in &meaning.desired.interfaces {
                 for direction in Direction::ALL {
-                    if plan.closed_meanwhile.contains(&(interface.pod.clone(), direction)) {
+                    if has(&plan.closed_meanwhile, interface, direction) {
                         answers.insert((ifindex, direction as u32), Vec::new());
                     }
                 }
@@ -267,6 +267,15 @@ impl Probes {
         }
         Ok(())
     }
+}
+
+fn has(
+    directions: &BTreeSet<(PodId, Direction)>,
+    interface: &Interface,
+    direction: Direction,
+) -> bool {
+    let Owner::Pod(pod) = &interface.owner else { return false };
+    directions.contains(&(pod.clone(), direction))
 }
 
 fn is_one_of(answer: Option<u64>, before: Option<u64>, after: Option<u64>) -> bool {

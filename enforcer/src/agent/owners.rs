@@ -1,0 +1,142 @@
+//! Whose each interface has been, and since when nobody's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::model::PodId;
+use crate::node::{Assignment, Snapshot};
+
+/// What passes at a pod's interface until the pod is known (semantics C6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum UnknownPod {
+    /// Everything, so that a new pod does not lose its first packets.
+    #[default]
+    Allow,
+    /// Only the traffic of the link and of the node itself.
+    Deny,
+}
+
+/// The memory of interfaces.
+#[derive(Debug, Default)]
+pub(super) struct Owners {
+    owned: BTreeMap<u32, Owned>,
+    /// Interfaces that nobody has ever claimed, since when.
+    waiting: BTreeMap<u32, Instant>,
+}
+
+#[derive(Debug)]
+struct Owned {
+    pod: PodId,
+    /// The namespace behind the interface, and the other end's index there.
+    place: (i32, u32),
+}
+
+/// The interfaces that lead to a pod, but to none that is known.
+pub(super) fn podless(snapshot: &Snapshot, assignment: &Assignment) -> BTreeSet<u32> {
+    let claimed = assignment.unknown.iter().chain(assignment.ambiguous.keys());
+    claimed.chain(snapshot.unaddressed.keys()).copied().collect()
+}
+
+impl Owners {
+    /// The last pod that the interface was known to be of.
+    pub(super) fn last(&self, ifindex: u32) -> Option<&PodId> {
+        self.owned.get(&ifindex).map(|owned| &owned.pod)
+    }
+
+    /// Takes note of who has what now. Gives the pods that nobody knew before, and for how long
+    /// their interfaces have been there.
+    pub(super) fn remember(
+        &mut self,
+        snapshot: &Snapshot,
+        assignment: &Assignment,
+        now: Instant,
+    ) -> Vec<(PodId, Duration)> {
+        let place = |ifindex: &u32| {
+            snapshot.interfaces.get(ifindex).map(|it| (it.namespace, it.peer_ifindex))
+        };
+        self.owned.retain(|ifindex, owned| match place(ifindex) {
+            Some(place) => place == owned.place,
+            // Its addresses are gone, the interface is not.
+            None => snapshot.unaddressed.contains_key(ifindex),
+        });
+        for (ifindex, pod) in &assignment.pods {
+            if let Some(place) = place(ifindex) {
+                self.owned.insert(*ifindex, Owned { pod: pod.clone(), place });
+            }
+        }
+        let podless = podless(snapshot, assignment);
+        let mut waited = Vec::new();
+        self.waiting.retain(|ifindex, since| {
+            if let Some(pod) = assignment.pods.get(ifindex) {
+                waited.push((pod.clone(), now.duration_since(*since)));
+            }
+            podless.contains(ifindex)
+        });
+        for ifindex in podless.into_iter().filter(|ifindex| !self.owned.contains_key(ifindex)) {
+            self.waiting.entry(ifindex).or_insert(now);
+        }
+        waited
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::PodInterface;
+
+    fn snapshot(interfaces: &[(u32, i32)]) -> Snapshot {
+        let interface = |&(ifindex, namespace): &(u32, i32)| {
+            let (name, addresses) = (format!("veth{ifindex}"), BTreeSet::new());
+            (ifindex, PodInterface { ifindex, name, addresses, peer_ifindex: 2, namespace })
+        };
+        Snapshot { interfaces: interfaces.iter().map(interface).collect(), ..Snapshot::default() }
+    }
+
+    fn pod(name: &str) -> PodId {
+        PodId::new("default", name)
+    }
+
+    fn known(ifindex: u32, name: &str) -> Assignment {
+        Assignment { pods: BTreeMap::from([(ifindex, pod(name))]), ..Assignment::default() }
+    }
+
+    fn unknown(ifindex: u32) -> Assignment {
+        Assignment { unknown: BTreeSet::from([ifindex]), ..Assignment::default() }
+    }
+
+    #[test]
+    fn c6_a_wait_ends_when_the_pod_is_known() {
+        let mut owners = Owners::default();
+        let (start, seen) = (Instant::now(), snapshot(&[(5, 1)]));
+        let later = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(owners.remember(&seen, &unknown(5), start), []);
+        assert_eq!(owners.remember(&seen, &unknown(5), later(1)), []);
+        let waited = owners.remember(&seen, &known(5, "a"), later(3));
+        assert_eq!(waited, [(pod("a"), Duration::from_secs(3))]);
+        assert_eq!(owners.remember(&seen, &known(5, "a"), later(4)), []);
+        // It was known before: this is no wait.
+        assert_eq!(owners.remember(&seen, &unknown(5), later(5)), []);
+        assert_eq!(owners.remember(&seen, &known(5, "b"), later(6)), []);
+    }
+
+    #[test]
+    fn c5_an_interface_is_its_last_pods_until_it_leads_elsewhere() {
+        let mut owners = Owners::default();
+        let now = Instant::now();
+        let seen = snapshot(&[(5, 1)]);
+        owners.remember(&seen, &known(5, "a"), now);
+        owners.remember(&seen, &unknown(5), now);
+        assert_eq!(owners.last(5), Some(&pod("a")));
+        let unaddressed = BTreeMap::from([(5, "veth5".to_owned())]);
+        let bare = Snapshot { unaddressed, ..Snapshot::default() };
+        owners.remember(&bare, &Assignment::default(), now);
+        assert_eq!(owners.last(5), Some(&pod("a")));
+        owners.remember(&seen, &known(5, "b"), now);
+        assert_eq!(owners.last(5), Some(&pod("b")));
+        owners.remember(&snapshot(&[(5, 2)]), &unknown(5), now);
+        assert_eq!(owners.last(5), None, "another namespace");
+        owners.remember(&snapshot(&[]), &Assignment::default(), now);
+        owners.remember(&seen, &unknown(5), now);
+        assert_eq!(owners.last(5), None, "another interface of the same number");
+    }
+}
