@@ -196,8 +196,13 @@ impl Up {
     }
 
     /// Sends a signal, and waits for the end. Returns the rest of what was shown.
-    pub(crate) fn end(mut self, signal: Signal) -> (ExitStatus, String) {
+    pub(crate) fn end(self, signal: Signal) -> (ExitStatus, String) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        self.finish()
+    }
+
+    /// Waits for the end. Returns the rest of what was shown.
+    pub(crate) fn finish(mut self) -> (ExitStatus, String) {
         let mut rest = String::new();
         self.screen.read_to_string(&mut rest).unwrap();
         (self.child.wait().unwrap(), rest)

@@ -9,7 +9,7 @@ use aya::programs::{loaded_links, loaded_programs};
 use enforcer_tests::lab::Topology;
 use nix::sys::signal::Signal;
 
-use crate::host::{Host, ip, on_host, until_nothing};
+use crate::host::{Host, Up, ip, on_host, until_nothing};
 use crate::scene::{namespace, pod, policy, until, with_agent};
 use crate::support::agent;
 
@@ -137,10 +137,24 @@ fn number(text: &str, key: &str) -> Option<u32> {
     text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }
 
+/// The trace of a lab in full swing.
+fn trace_of(up: &Up) -> Trace {
+    let trace = Trace::of(up.pid());
+    // What would not be found now would not be missed later: the lab and the agent; node, outside
+    // and two pods at least, and the mounts; both programs at their hooks.
+    assert!(trace.processes.len() >= 2, "{trace:?}");
+    assert!(trace.namespaces.len() >= 5, "{trace:?}");
+    assert!(trace.programs.len() >= 2 && trace.maps.len() >= 2, "{trace:?}");
+    assert!(trace.links.len() >= 4, "{trace:?}");
+    let ids = trace.programs.len() + trace.maps.len() + trace.links.len();
+    assert!(trace.left().len() > trace.processes.len() + ids, "{trace:?}");
+    trace
+}
+
 /// A lab that stays up ends by a signal.
 fn ends_by(host: &Host, signal: Signal, topology: &str) {
-    let agent = agent();
     let before = host.facts();
+    let agent = agent();
     let up = host.start(&[
         "run",
         "--topology",
@@ -152,23 +166,33 @@ fn ends_by(host: &Host, signal: Signal, topology: &str) {
         "--agent",
         agent.to_str().unwrap(),
     ]);
-    let trace = Trace::of(up.pid());
-    // What would not be found now would not be missed later: the lab, the agent and the sweeper;
-    // node, outside and two pods at least, and the mounts; both programs at their hooks.
-    assert!(trace.processes.len() >= 3, "{trace:?}");
-    assert!(trace.namespaces.len() >= 5, "{trace:?}");
-    assert!(
-        trace.programs.len() >= 2 && trace.maps.len() >= 2 && trace.links.len() >= 4,
-        "{trace:?}"
-    );
-    assert!(trace.left().len() > trace.processes.len() + trace.namespaces.len(), "{trace:?}");
+    let trace = trace_of(&up);
+    // The directory that people may edit, and the process that is to sweep it.
     assert_ne!(host.facts()["temporary files"], before["temporary files"]);
+    assert!(trace.processes.len() >= 3, "{trace:?}");
     let (status, rest) = up.end(signal);
     let killed = signal == Signal::SIGKILL;
     assert_eq!(status.code(), if killed { None } else { Some(0) }, "{rest}");
     until_nothing("things of the lab", || trace.left());
     until_nothing("temporary files", || host.temporary_files());
     host.is_as(&before);
+}
+
+#[test]
+fn a_lab_that_ends_by_itself_leaves_nothing() {
+    on_host(|host| {
+        let before = host.facts();
+        let agent = agent();
+        let mut command =
+            host.lab(&["run", "--once", "--topology", "kubenet", "--settle", "20000"]);
+        let mut up = Up::new(command.arg("--agent").arg(agent));
+        up.read_until("connections as the policies say");
+        let trace = trace_of(&up);
+        let (status, rest) = up.finish();
+        assert_eq!(status.code(), Some(0), "{rest}");
+        until_nothing("things of the lab", || trace.left());
+        host.is_as(&before);
+    });
 }
 
 #[test]
