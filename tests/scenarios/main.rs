@@ -1,5 +1,14 @@
 //! What needs a whole lab: namespaces, real connections, the real agent. Needs root.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "how a test fails")]
 
+mod addresses;
+mod agent;
+mod changes;
+mod command;
+mod host;
 mod lab;
+mod leftovers;
+mod living;
+mod policies;
+mod scene;
 mod support;

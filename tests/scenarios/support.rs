@@ -44,6 +44,14 @@ pub(crate) fn spawner() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_enforcer-lab"))
 }
 
+/// The agent under test. Cargo builds no program of another package for a test: `cargo xtask test`
+/// sees to it.
+pub(crate) fn agent() -> PathBuf {
+    let path = spawner().with_file_name("enforcer");
+    assert!(path.is_file(), "there is no {}: cargo build -p enforcer", path.display());
+    path
+}
+
 /// A web server that also answers on UDP port 53.
 pub(crate) fn web() -> Ports {
     Ports { tcp: vec![80], udp: vec![53] }

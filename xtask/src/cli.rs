@@ -31,7 +31,7 @@ pub(crate) enum Task {
     /// Run all tests; those that need the kernel run as root
     #[command(after_help = TEST)]
     Test(Test),
-    /// Measure the nanoseconds that the programs take per packet
+    /// Measure what a packet costs, and how soon a saved policy acts
     #[command(after_help = BENCH)]
     Bench(Bench),
     /// Check formatting and lints, warnings being errors
@@ -172,7 +172,9 @@ ran.";
 const BENCH: &str = "\
 Examples:
   cargo xtask bench
-  cargo xtask bench --output json > bench.json";
+  cargo xtask bench --output json > bench.json
+  cargo xtask bench --effect    # only from saving a policy to its effect on packets
+  cargo xtask bench --packets   # only the nanoseconds a packet";
 
 const LINT: &str = "\
 Example:

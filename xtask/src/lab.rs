@@ -55,7 +55,7 @@ pub(crate) fn bench(root: &Path, options: &Bench) -> Result<ExitCode> {
     let mut command = privilege::as_root(program);
     let own = options.arguments.iter().skip_while(|argument| *argument == "--");
     command.args(own);
-    start(command, "to load the eBPF programs")
+    start(command, "to load the eBPF programs and make network namespaces")
 }
 
 fn start(mut command: Command, why: &str) -> Result<ExitCode> {

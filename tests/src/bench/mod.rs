@@ -1,4 +1,4 @@
-//! Nanoseconds a packet, by `BPF_PROG_TEST_RUN`.
+//! Nanoseconds a packet, by `BPF_PROG_TEST_RUN`; and how soon a saved policy acts, see [`effect`].
 //!
 //! Each case has a thousand packets of different peers and flows. A round runs each packet of each
 //! case many times in a row and takes the thread's CPU time; the empty and the parse-only program
@@ -6,6 +6,7 @@
 //! what a case costs. All on one pinned core.
 
 mod cases;
+mod effect;
 mod table;
 
 use std::time::Duration;
@@ -20,8 +21,10 @@ use serde::Serialize;
 
 use crate::rig::{ELSEWHERE, Rig, with_interfaces};
 use cases::{Case, Shape};
+pub use effect::{Effect, Times};
 
-/// Measures what a packet costs, and prints it beside the empty and the parse-only program.
+/// Measures what a packet costs, beside the empty and the parse-only program, and then how long a
+/// policy that was saved takes to act on packets.
 #[derive(Debug, Parser)]
 pub struct Options {
     /// How to write the figures.
@@ -30,6 +33,15 @@ pub struct Options {
     /// Rounds; the median counts.
     #[arg(long, default_value_t = 11)]
     pub rounds: usize,
+    /// Only from saving a policy to its effect.
+    #[arg(long, conflicts_with = "packets")]
+    pub effect: bool,
+    /// Only what a packet costs.
+    #[arg(long)]
+    pub packets: bool,
+    /// How many policies to save.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub saves: usize,
 }
 
 /// How to write the figures.
@@ -82,11 +94,29 @@ pub struct Figure {
 /// # Errors
 /// The programs can't be loaded or run.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    let figures = with_interfaces(2, |interfaces| measure(options, &interfaces))?;
-    match options.output {
-        Output::Table => table::print(&figures),
-        Output::Json => table::print_json(&figures),
+    let measure_packets = || with_interfaces(2, |interfaces| measure(options, &interfaces));
+    let figures = (!options.effect).then(measure_packets).transpose()?;
+    if let (Some(figures), Output::Table) = (&figures, options.output) {
+        table::print(figures)?;
     }
+    let measure_effect = || {
+        progress(&format!("{} saves of a policy", options.saves));
+        effect::measure(options.saves)
+    };
+    let effect = (!options.packets).then(measure_effect).transpose()?;
+    match options.output {
+        Output::Table => effect.iter().try_for_each(table::print_effect),
+        Output::Json => table::print_json(&Everything { figures, effect }),
+    }
+}
+
+/// The JSON document: what was not asked for is left out.
+#[derive(Debug, Serialize)]
+struct Everything {
+    #[serde(flatten)]
+    figures: Option<Figures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effect: Option<Effect>,
 }
 
 fn measure(options: &Options, interfaces: &[u32]) -> anyhow::Result<Figures> {

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use comfy_table::{CellAlignment, Table};
 
-use super::Figures;
+use super::{Effect, Figures};
 
 /// Prints the figures as a table.
 pub(super) fn print(figures: &Figures) -> anyhow::Result<()> {
@@ -48,8 +48,33 @@ pub(super) fn print(figures: &Figures) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints the figures as one JSON document.
-pub(super) fn print_json(figures: &Figures) -> anyhow::Result<()> {
+/// Prints how soon policies act as a table.
+pub(super) fn print_effect(effect: &Effect) -> anyhow::Result<()> {
+    let mut table = Table::new();
+    table.set_header(["saved", "times", "median", "p99", "max"]);
+    for row in &effect.rows {
+        table.add_row([
+            row.change.to_owned(),
+            row.saves.to_string(),
+            format!("{:.2}", row.median_ms),
+            format!("{:.2}", row.p99_ms),
+            format!("{:.2}", row.max_ms),
+        ]);
+    }
+    for index in 1..5 {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut out = io::stdout().lock();
+    let (topology, rate) = (effect.topology, effect.packets_per_second);
+    writeln!(out, "ms from saving a policy to its effect, {topology}, {rate:.0} packets/s")?;
+    writeln!(out, "{table}")?;
+    Ok(())
+}
+
+/// Prints one JSON document.
+pub(super) fn print_json(figures: &impl serde::Serialize) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, figures)?;
     writeln!(out)?;

@@ -13,7 +13,7 @@ use enforcer::model::Cluster;
 use crate::lab::{Agent, AgentOptions, LAB_DIR, Lab, NODE_NAME, Sandbox, Topology};
 use crate::matrix::{Matrix, Scope, measure, probes};
 use crate::probe::{DEFAULT_TIMEOUT, http_status};
-use declared::Source;
+use declared::{Declared, Source};
 
 /// Where the agent serves metrics and health, on the node's loopback.
 pub const AGENT_PORT: u16 = 9469;
@@ -171,6 +171,21 @@ impl Session {
         format!("; the end of its log:\n  {}", tail.join("\n  "))
     }
 
+    /// Reads the manifests and starts and stops pods. Nothing is measured: nobody sends anything.
+    /// Returns what the reader of the manifests has to say.
+    ///
+    /// # Errors
+    /// When the lab fails.
+    pub async fn run_pods(&mut self) -> anyhow::Result<Vec<String>> {
+        Ok(self.declare().await?.notes)
+    }
+
+    async fn declare(&mut self) -> anyhow::Result<Declared> {
+        let declared = self.source.rescan()?;
+        self.lab.reconcile(&declared.pods).await.context("start and stop pods")?;
+        Ok(declared)
+    }
+
     /// Reads the manifests, starts and stops pods, and measures until every cell is as expected
     /// or time is up. The last round counts, whatever it says: only a wrong result that does not
     /// last is forgiven, since the agent needs its milliseconds.
@@ -179,8 +194,7 @@ impl Session {
     /// When the lab fails or the agent has ended; never because of what was measured.
     pub async fn apply(&mut self) -> anyhow::Result<Applied> {
         let started = Instant::now();
-        let declared = self.source.rescan()?;
-        self.lab.reconcile(&declared.pods).await.context("start and stop pods")?;
+        let declared = self.declare().await?;
         let cluster = self.cluster(declared.cluster);
         let scope = self.options.scope.unwrap_or_else(|| Scope::for_cluster(&cluster));
         let probes = probes(&self.lab, scope);

@@ -16,7 +16,7 @@ use crate::lab;
 use crate::privilege;
 use crate::process;
 use crate::ui::{self, Step};
-use crate::workspace;
+use crate::workspace::{self, Profile};
 use executables::Executable;
 
 /// The package whose tests make network namespaces and load programs.
@@ -33,6 +33,8 @@ pub(crate) fn run(root: &Path, options: &Test) -> Result<Counts> {
     if !options.quick {
         lab::check_system()?;
         ebpf::build(root)?;
+        // Cargo builds no program for another package's tests, and the lab's start the agent.
+        lab::build_programs(root, Profile::Dev)?;
     }
     let programs = build(root, options)?;
     ask_for_root(&programs)?;

@@ -1,0 +1,196 @@
+//! The agent as an operator sees it: readiness, metrics, status, log, mistakes, its end.
+
+use enforcer::model::{Protocol, Traffic};
+use enforcer_tests::lab::{Family, Lab, Party, Topology};
+use enforcer_tests::matrix::{Scope, probes};
+use enforcer_tests::probe::{Outcome, Probe};
+
+use crate::scene::{Scene, namespace, pod, policy, until, with_agent};
+use crate::support::{ANSWER, SILENCE, outcomes};
+
+const DENIED: &str = "podSelector: {matchLabels: {app: server}}";
+
+fn cluster() -> String {
+    [
+        namespace("shop", ""),
+        pod("shop", "server", "app: server", &["http/TCP/80", "dns/UDP/53"]),
+        pod("shop", "client", "app: client", &["http/TCP/80"]),
+    ]
+    .concat()
+}
+
+async fn denied(scene: &mut Scene) {
+    scene.write("cluster.yaml", &cluster());
+    scene.write("policy.yaml", &policy("shop", "nothing-in", DENIED));
+    scene.agree("nothing in").await;
+}
+
+fn client_to_server(lab: &Lab) -> Vec<Probe> {
+    let (client, server) = (Party::pod("shop", "client"), Party::pod("shop", "server"));
+    let all = probes(lab, Scope::Pods).into_iter();
+    all.filter(|probe| probe.from == client && probe.to == server).collect()
+}
+
+/// Where the datagrams of [`send`] go.
+const NOWHERE: u16 = 4242;
+
+/// Sends so many datagrams from the client to the server, and expects nothing of them.
+async fn send(lab: &Lab, family: Family, count: u64) {
+    let server = lab.address(&Party::pod("shop", "server"), family).unwrap();
+    let own = lab.address(&Party::pod("shop", "client"), family).unwrap();
+    let client = lab.namespace(&Party::pod("shop", "client")).unwrap();
+    let sending = move || {
+        let socket = std::net::UdpSocket::bind((own, 0))?;
+        (0..count).try_for_each(|_| socket.send_to(b"?", (server, NOWHERE)).map(drop))
+    };
+    client.io("send", sending).await.unwrap();
+}
+
+const DROPS: &str =
+    r#"enforcer_drops_total{namespace="shop",pod="server",direction="ingress",reason="denied"}"#;
+
+#[test]
+fn every_dropped_packet_is_counted_once() {
+    with_agent(Topology::Kubenet, async |scene| {
+        // In force before anybody has sent anything: a connection that a policy cuts would go on
+        // being repeated, and each time be dropped and counted.
+        scene.write("policy.yaml", &policy("shop", "nothing-in", DENIED));
+        scene.write("cluster.yaml", &cluster());
+        scene.run_pods().await;
+        const ISOLATED: &str = "enforcer_endpoints{state=\"ingress-isolated\"}";
+        until("the policy is in force", async || scene.metric(ISOLATED).await == 1).await;
+        let mut sent = 0;
+        for family in Family::ALL {
+            send(scene.lab(), family, 50).await;
+            sent += 50;
+            until("the drops are counted", async || scene.metric(DROPS).await >= sent).await;
+            // What would be counted twice would show by the time that this is given up.
+            let mut probes = client_to_server(scene.lab()).into_iter();
+            let udp = Traffic::Port(Protocol::Udp, 53);
+            let probe = probes.find(|it| it.family == family && it.traffic == udp).unwrap();
+            assert_eq!(probe.run(scene.lab(), SILENCE).await.unwrap(), Outcome::TimedOut);
+            sent += 1;
+            assert_eq!(scene.metric(DROPS).await, sent);
+        }
+    });
+}
+
+#[test]
+fn the_log_of_drops_names_both_pods() {
+    with_agent(Topology::AzureCni, async |scene| {
+        denied(scene).await;
+        for family in Family::ALL {
+            let line = |lab: &Lab| {
+                let of = |name: &str| lab.address(&Party::pod("shop", name), family).unwrap();
+                let to = std::net::SocketAddr::new(of("server"), NOWHERE);
+                let from = of("client");
+                let from = if from.is_ipv6() { format!("[{from}]") } else { from.to_string() };
+                let start = format!("shop/client {from}:");
+                let end = format!(
+                    " → shop/server {to} UDP dropped at shop/server ingress: no rule allows it"
+                );
+                (start, end)
+            };
+            let (start, end) = line(scene.lab());
+            send(scene.lab(), family, 1).await;
+            until("the drop is logged", async || {
+                scene.log().lines().any(|it| it.contains(&start) && it.ends_with(&end))
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn the_status_lists_each_pod_with_its_interface_and_isolation() {
+    with_agent(Topology::Kubenet, async |scene| {
+        denied(scene).await;
+        let status = scene.status().await;
+        assert!(status.ready);
+        // The lab's uplink is a veth too, and no pod is behind it.
+        let problems: Vec<_> = status.problems.iter().filter(|it| !it.contains("eth0")).collect();
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!((status.policies, status.pods, status.namespaces), (1, 2, 1));
+        let listed: Vec<_> = status
+            .endpoints
+            .iter()
+            .map(|it| (it.pod.clone(), it.interface.ifindex, it.interface.addresses.clone()))
+            .collect();
+        let expected: Vec<_> = scene
+            .lab()
+            .pods()
+            .iter()
+            .map(|(id, pod)| {
+                (id.to_string(), pod.interface(), pod.addresses().iter().copied().collect())
+            })
+            .collect();
+        assert_eq!(listed, expected);
+        let isolation = |pod: &str| {
+            let endpoint = status.endpoints.iter().find(|it| it.pod == pod).unwrap();
+            format!("{:?} {:?}", endpoint.ingress, endpoint.egress)
+        };
+        assert_eq!(isolation("shop/server"), "Isolated NotIsolated");
+        assert_eq!(isolation("shop/client"), "NotIsolated NotIsolated");
+    });
+}
+
+#[test]
+fn c4_ready_means_that_policies_are_in_force() {
+    with_agent(Topology::AzureCni, async |scene| {
+        denied(scene).await;
+        for path in ["/readyz", "/healthz"] {
+            assert!(scene.ask(path).await.starts_with("HTTP/1.1 200"), "{path}");
+        }
+        scene.stop_agent().await.unwrap();
+        scene.try_ask("/readyz").await.unwrap_err();
+        // It knows nothing of what was there; what counts is the first packet after "ready".
+        scene.start_agent().await.unwrap();
+        let outcomes = outcomes(scene.lab(), &client_to_server(scene.lab()), SILENCE).await;
+        assert!(outcomes.iter().all(|it| *it == Outcome::TimedOut), "{outcomes:?}");
+    });
+}
+
+#[test]
+fn an_agent_that_ends_takes_its_programs_away() {
+    with_agent(Topology::Kubenet, async |scene| {
+        denied(scene).await;
+        let probes = client_to_server(scene.lab());
+        scene.stop_agent().await.unwrap();
+        let outcomes = outcomes(scene.lab(), &probes, ANSWER).await;
+        assert!(outcomes.iter().all(|it| *it == Outcome::Open), "{outcomes:?}");
+    });
+}
+
+/// A policy with a mistake in its fifth line.
+const MISTAKEN: &str = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: shop, name: nothing-in}
+spec:
+  podSelector: broken
+";
+
+#[test]
+fn c4_a_mistake_keeps_the_last_good_state_until_it_is_mended() {
+    with_agent(Topology::AzureCni, async |scene| {
+        denied(scene).await;
+        let probes = client_to_server(scene.lab());
+        scene.write("policy.yaml", MISTAKEN);
+        until("the mistake is reported", async || {
+            scene.metric("enforcer_manifest_errors").await == 1
+        })
+        .await;
+        let problems = scene.status().await.problems;
+        assert!(problems.iter().any(|it| it.contains("policy.yaml:5:16")), "{problems:?}");
+        assert!(scene.log().contains("policy.yaml:5:16"));
+        let outcomes = outcomes(scene.lab(), &probes, SILENCE).await;
+        assert!(outcomes.iter().all(|it| *it == Outcome::TimedOut), "{outcomes:?}");
+        // Mended, and allowing something else than before.
+        let mended = policy("shop", "nothing-in", &format!("{DENIED}, ingress: [{{}}]"));
+        scene.write("policy.yaml", &mended);
+        let matrix = scene.agree("mended").await;
+        assert!(matrix.cells.iter().all(|cell| cell.measured == Outcome::Open));
+        assert_eq!(scene.metric("enforcer_manifest_errors").await, 0);
+        let problems = scene.status().await.problems;
+        assert!(!problems.iter().any(|it| it.contains("policy.yaml")), "{problems:?}");
+    });
+}

@@ -1,0 +1,263 @@
+//! What the lab leaves behind, however it ends: nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aya::maps::loaded_maps;
+use aya::programs::{loaded_links, loaded_programs};
+use enforcer_tests::lab::Topology;
+use nix::sys::signal::Signal;
+
+use crate::host::{Host, Up, ip, on_host, until_nothing};
+use crate::scene::{namespace, pod, policy, until, with_agent};
+use crate::support::agent;
+
+/// What the kernel holds for a lab and its processes.
+#[derive(Debug, Default)]
+struct Trace {
+    /// Process ids with their start times, since ids are used again.
+    processes: BTreeSet<(u32, u64)>,
+    /// Network and mount namespaces, as `/proc` names them.
+    namespaces: BTreeSet<PathBuf>,
+    programs: BTreeSet<u32>,
+    maps: BTreeSet<u32>,
+    links: BTreeSet<u32>,
+}
+
+impl Trace {
+    /// Of a running lab: of it and of all that it started.
+    fn of(lab: u32) -> Self {
+        let mut trace = Self::default();
+        let own: Vec<_> = ["net", "mnt"]
+            .map(|kind| read_namespace(Path::new("/proc/thread-self"), kind))
+            .to_vec();
+        for process in family(lab) {
+            trace.processes.extend(start_time(process).map(|time| (process, time)));
+            for thread in threads(process) {
+                let of_thread = ["net", "mnt"].map(|kind| read_namespace(&thread, kind));
+                trace.namespaces.extend(of_thread.into_iter().flatten());
+            }
+            for entry in entries(&Path::new("/proc").join(process.to_string()).join("fdinfo")) {
+                let info = fs::read_to_string(entry).unwrap_or_default();
+                trace.programs.extend(number(&info, "prog_id:"));
+                trace.maps.extend(number(&info, "map_id:"));
+                trace.links.extend(number(&info, "link_id:"));
+            }
+        }
+        for namespace in own.iter().flatten() {
+            trace.namespaces.remove(namespace);
+        }
+        trace
+    }
+
+    /// What of it is still there.
+    fn left(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        for (process, time) in &self.processes {
+            if start_time(*process) == Some(*time) {
+                left.push(format!("process {process}"));
+            }
+        }
+        for process in processes() {
+            left.extend(holds(process, &self.namespaces).map(|it| format!("{process} has {it}")));
+        }
+        let programs = loaded_programs().filter_map(|it| Some(it.ok()?.id()));
+        left.extend(
+            programs.filter(|id| self.programs.contains(id)).map(|id| format!("program {id}")),
+        );
+        let maps = loaded_maps().filter_map(|it| Some(it.ok()?.id()));
+        left.extend(maps.filter(|id| self.maps.contains(id)).map(|id| format!("map {id}")));
+        let links = loaded_links().filter_map(|it| Some(it.ok()?.id()));
+        left.extend(links.filter(|id| self.links.contains(id)).map(|id| format!("link {id}")));
+        left
+    }
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    // Processes and their files come and go while they are listed.
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+fn processes() -> Vec<u32> {
+    let names = entries(Path::new("/proc")).into_iter();
+    names.filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
+}
+
+fn threads(process: u32) -> Vec<PathBuf> {
+    entries(&Path::new("/proc").join(process.to_string()).join("task"))
+}
+
+/// The fields of `/proc/PID/stat` from the third on (proc_pid_stat(5)); a zombie has ended.
+fn stat(process: u32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(") ")?;
+    let fields: Vec<String> = rest.split(' ').map(str::to_owned).collect();
+    (fields.first()? != "Z").then_some(fields)
+}
+
+fn parent(process: u32) -> Option<u32> {
+    stat(process)?.get(1)?.parse().ok()
+}
+
+fn start_time(process: u32) -> Option<u64> {
+    stat(process)?.get(19)?.parse().ok()
+}
+
+/// A process, its children, their children.
+fn family(first: u32) -> BTreeSet<u32> {
+    let mut family = BTreeSet::from([first]);
+    loop {
+        let is_new =
+            |it: &u32| !family.contains(it) && parent(*it).is_some_and(|it| family.contains(&it));
+        let new: Vec<u32> = processes().into_iter().filter(is_new).collect();
+        if new.is_empty() {
+            return family;
+        }
+        family.extend(new);
+    }
+}
+
+fn read_namespace(process: &Path, kind: &str) -> Option<PathBuf> {
+    fs::read_link(process.join("ns").join(kind)).ok()
+}
+
+/// What a process keeps alive of these namespaces: by being inside, or by an open file.
+fn holds(process: u32, namespaces: &BTreeSet<PathBuf>) -> impl Iterator<Item = String> {
+    let inside = threads(process).into_iter();
+    let inside = inside.flat_map(|thread| ["net", "mnt"].map(|kind| read_namespace(&thread, kind)));
+    let files = entries(&Path::new("/proc").join(process.to_string()).join("fd"));
+    let files = files.into_iter().map(|file| fs::read_link(file).ok());
+    let held = inside.chain(files).flatten().filter(|it| namespaces.contains(it));
+    held.map(|it| it.display().to_string())
+}
+
+fn number(text: &str, key: &str) -> Option<u32> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+}
+
+/// The trace of a lab in full swing.
+fn trace_of(up: &Up) -> Trace {
+    let trace = Trace::of(up.pid());
+    // What would not be found now would not be missed later: the lab and the agent; node, outside
+    // and two pods at least, and the mounts; both programs at their hooks.
+    assert!(trace.processes.len() >= 2, "{trace:?}");
+    assert!(trace.namespaces.len() >= 5, "{trace:?}");
+    assert!(trace.programs.len() >= 2 && trace.maps.len() >= 2, "{trace:?}");
+    assert!(trace.links.len() >= 4, "{trace:?}");
+    let ids = trace.programs.len() + trace.maps.len() + trace.links.len();
+    assert!(trace.left().len() > trace.processes.len() + ids, "{trace:?}");
+    trace
+}
+
+/// A lab that stays up ends by a signal.
+fn ends_by(host: &Host, signal: Signal, topology: &str) {
+    let before = host.facts();
+    let agent = agent();
+    let up = host.start(&[
+        "run",
+        "--topology",
+        topology,
+        "--settle",
+        "20000",
+        "--metrics",
+        "127.0.0.1:0",
+        "--agent",
+        agent.to_str().unwrap(),
+    ]);
+    let trace = trace_of(&up);
+    // The directory that people may edit, and the process that is to sweep it.
+    assert_ne!(host.facts()["temporary files"], before["temporary files"]);
+    assert!(trace.processes.len() >= 3, "{trace:?}");
+    let (status, rest) = up.end(signal);
+    let killed = signal == Signal::SIGKILL;
+    assert_eq!(status.code(), if killed { None } else { Some(0) }, "{rest}");
+    until_nothing("things of the lab", || trace.left());
+    until_nothing("temporary files", || host.temporary_files());
+    host.is_as(&before);
+}
+
+#[test]
+fn a_lab_that_ends_by_itself_leaves_nothing() {
+    on_host(|host| {
+        let before = host.facts();
+        let agent = agent();
+        let mut command =
+            host.lab(&["run", "--once", "--topology", "kubenet", "--settle", "20000"]);
+        let mut up = Up::new(command.arg("--agent").arg(agent));
+        up.read_until("connections as the policies say");
+        let trace = trace_of(&up);
+        let (status, rest) = up.finish();
+        assert_eq!(status.code(), Some(0), "{rest}");
+        until_nothing("things of the lab", || trace.left());
+        host.is_as(&before);
+    });
+}
+
+#[test]
+fn ctrl_c_leaves_nothing() {
+    on_host(|host| ends_by(host, Signal::SIGINT, "kubenet"));
+}
+
+#[test]
+fn sigterm_leaves_nothing() {
+    on_host(|host| ends_by(host, Signal::SIGTERM, "azure-cni"));
+}
+
+#[test]
+fn kill_9_leaves_nothing() {
+    on_host(|host| ends_by(host, Signal::SIGKILL, "kubenet"));
+}
+
+#[test]
+fn the_host_is_never_touched_not_even_for_a_while() {
+    on_host(|host| {
+        let before = host.facts();
+        let monitor = host.monitor();
+        let (directory, agent) = (host.directory("manifests"), agent());
+        let cluster = namespace("shop", "") + &pod("shop", "server", "", &["http/TCP/80"]);
+        fs::write(directory.join("all.yaml"), cluster + &policy("shop", "p", "podSelector: {}"))
+            .unwrap();
+        let output = host.run(&[
+            "run",
+            "--once",
+            "--settle",
+            "20000",
+            "--manifests",
+            directory.to_str().unwrap(),
+            "--agent",
+            agent.to_str().unwrap(),
+        ]);
+        assert!(output.status.success(), "{output:?}");
+        host.is_as(&before);
+        assert_eq!(monitor.changes(), 0);
+        // It would have heard.
+        ip("link set host0 mtu 1400");
+        assert_ne!(monitor.changes(), 0);
+    });
+}
+
+/// The pods that come and go under one agent leave nothing on the node either.
+#[test]
+fn a_pod_that_goes_leaves_no_hook() {
+    with_agent(Topology::AzureCni, async |scene| {
+        let stay = namespace("shop", "") + &pod("shop", "stay", "", &["http/TCP/80"]);
+        scene.write("stay.yaml", &stay);
+        scene.agree("one pod").await;
+        let agent = scene.agent().unwrap().pid().unwrap();
+        let links = || {
+            let mut infos = entries(&PathBuf::from(format!("/proc/{agent}/fdinfo")));
+            infos.retain(|it| fs::read_to_string(it).unwrap_or_default().contains("link_id:"));
+            infos.len()
+        };
+        // Two hooks for the pod, and two for the lab's uplink, which is a veth as well.
+        until("hooks of one pod", async || links() == 4).await;
+        scene.write("go.yaml", &pod("shop", "go", "", &["http/TCP/80"]));
+        scene.agree("two pods").await;
+        until("hooks of two pods", async || links() == 6).await;
+        scene.remove("go.yaml");
+        scene.agree("one pod again").await;
+        until("hooks of one pod again", async || links() == 4).await;
+    });
+}

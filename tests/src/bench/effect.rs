@@ -1,0 +1,287 @@
+//! From saving a policy to its effect on packets: real packets, the real agent.
+//!
+//! A pod sends numbered moments to another, 20,000 a second, each the time of its sending. A
+//! policy that denies them is saved and removed again and again. A denial takes effect with the
+//! first packet that does not arrive any more, an allowance with the first one that does; both
+//! are told by the time at which that packet was sent, so that no receiver's delay counts.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use nix::sys::prctl::set_timerslack;
+use serde::Serialize;
+
+use crate::lab::{Family, LAB_DIR, Party, Sandbox, Topology};
+use crate::session::{Session, SessionOptions};
+
+/// Between two packets.
+const PERIOD: Duration = Duration::from_micros(50);
+/// So much silence means that packets are denied, rather than late.
+const SILENCE: Duration = Duration::from_millis(60);
+/// So much patience for an effect.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Where the packets go.
+const PORT: u16 = 7000;
+
+const PODS: &str = "apiVersion: v1
+kind: Pod
+metadata: {namespace: bench, name: sender}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: bench, name: receiver, labels: {app: receiver}}
+";
+
+/// With nothing more: a denial; with an ingress rule: an allowance.
+const DENY: &str = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: bench, name: effect}
+spec:
+  podSelector: {matchLabels: {app: receiver}}
+";
+const ALLOW: &str = "  ingress: [{from: [{podSelector: {}}]}]\n";
+
+/// How long changes took to have an effect, in milliseconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Effect {
+    /// How pods are attached.
+    pub topology: Topology,
+    /// Packets a second, as they were in fact sent.
+    pub packets_per_second: f64,
+    /// By kind of change.
+    pub rows: Vec<Times>,
+}
+
+/// One kind of change.
+#[derive(Debug, Clone, Serialize)]
+pub struct Times {
+    /// What was saved.
+    pub change: &'static str,
+    /// How often.
+    pub saves: usize,
+    /// Half of them were not slower.
+    pub median_ms: f64,
+    /// 99 of 100 were not slower.
+    pub p99_ms: f64,
+    /// The slowest.
+    pub max_ms: f64,
+}
+
+/// Measures that many saves, denials and allowances in turns.
+///
+/// # Errors
+/// The lab or the agent fails, or a change has no effect.
+pub(super) fn measure(saves: usize) -> anyhow::Result<Effect> {
+    let inside = || {
+        // Before the runtime starts its threads: they inherit what this one has.
+        let sandbox = Sandbox::enter().context("the lab needs root")?;
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).enable_all().build()?;
+        runtime.block_on(in_lab(&sandbox, saves))
+    };
+    let done = std::thread::scope(|scope| scope.spawn(inside).join());
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+async fn in_lab(sandbox: &Sandbox, saves: usize) -> anyhow::Result<Effect> {
+    let topology = Topology::AzureCni;
+    let directory = Path::new(LAB_DIR).join("manifests");
+    fs::create_dir_all(&directory)?;
+    let program = std::env::current_exe().context("this program's path")?;
+    let [lab, agent] = ["enforcer-lab", "enforcer"].map(|name| program.with_file_name(name));
+    let options = SessionOptions {
+        // Drops are what is being made here.
+        arguments: vec!["--log".into(), "info,enforcer::drops=off".into()],
+        settle: PATIENCE,
+        ..SessionOptions::new(directory.clone(), lab, Some(agent))
+    };
+    let mut session = Session::start(sandbox, topology, options).await?;
+    save(&directory, "pods.yaml", PODS)?;
+    save(&directory, "policy.yaml", &policy(true))?;
+    if !session.apply().await?.matrix.all_good() {
+        bail!("the lab is not as the policies say: times would mean nothing");
+    }
+    let stream = Stream::start(&session).await?;
+    let mut times = [Vec::new(), Vec::new()];
+    // The stream itself is to be in the tables and caches.
+    stream.until_flowing()?;
+    for number in 0..saves {
+        let allow = number % 2 == 1;
+        let took = change(&stream, &directory, allow)?;
+        times[usize::from(allow)].push(took.as_secs_f64() * 1e3);
+    }
+    session.check_agent()?;
+    let packets_per_second = stream.rate();
+    drop(stream);
+    session.stop_agent().await?;
+    let all = times.concat();
+    let [deny, allow] = times;
+    let rows = [("deny", deny), ("allow", allow), ("both", all)];
+    let rows = rows.into_iter().map(|(change, times)| summary(change, times)).collect();
+    Ok(Effect { topology, packets_per_second, rows })
+}
+
+fn policy(allow: bool) -> String {
+    let rule = if allow { ALLOW } else { "" };
+    format!("{DENY}{rule}")
+}
+
+/// Writes a file, all of it or nothing, as editors and `kubectl`-like tools do.
+fn save(directory: &Path, name: &str, text: &str) -> anyhow::Result<()> {
+    let path: PathBuf = directory.join(name);
+    let draft = directory.join(format!(".{name}.draft"));
+    fs::write(&draft, text)?;
+    fs::rename(&draft, &path).with_context(|| format!("save {}", path.display()))
+}
+
+/// Saves one policy, and returns how long that took to show.
+fn change(stream: &Stream, directory: &Path, allow: bool) -> anyhow::Result<Duration> {
+    stream.first.store(0, Ordering::SeqCst);
+    let saved = stream.now();
+    save(directory, "policy.yaml", &policy(allow))?;
+    let effect = if allow { stream.until_flowing()? } else { stream.until_silent()? };
+    // A save whose effect came "before" it: the packet was sent in the same period.
+    Ok(Duration::from_nanos(effect.saturating_sub(saved)))
+}
+
+fn summary(change: &'static str, mut times: Vec<f64>) -> Times {
+    times.sort_by(f64::total_cmp);
+    // The smallest value that so many of a hundred are not above (nearest rank).
+    let rank = |percent: usize| {
+        let rank = (times.len() * percent).div_ceil(100).max(1) - 1;
+        times.get(rank).copied().unwrap_or(f64::NAN)
+    };
+    Times { change, saves: times.len(), median_ms: rank(50), p99_ms: rank(99), max_ms: rank(100) }
+}
+
+/// The packets under way. Dropping it ends them.
+struct Stream {
+    began: Instant,
+    /// The sending time of the newest packet that arrived, in nanoseconds from the beginning.
+    last: Arc<AtomicU64>,
+    /// That of the first one since somebody has put zero here.
+    first: Arc<AtomicU64>,
+    sent: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Stream {
+    async fn start(session: &Session) -> anyhow::Result<Self> {
+        let lab = session.lab();
+        let [from, to] = ["sender", "receiver"].map(|name| Party::pod("bench", name));
+        let at = SocketAddr::new(lab.address(&to, Family::V4)?, PORT);
+        let receiver = lab.namespace(&to)?.io("bind", move || UdpSocket::bind(at)).await?;
+        receiver.set_read_timeout(Some(SILENCE))?;
+        let own = SocketAddr::new(lab.address(&from, Family::V4)?, 0);
+        let sender = lab.namespace(&from)?.io("bind", move || UdpSocket::bind(own)).await?;
+        sender.connect(at)?;
+        let mut stream = Self {
+            began: Instant::now(),
+            last: Arc::default(),
+            first: Arc::default(),
+            sent: Arc::default(),
+            stop: Arc::default(),
+            threads: Vec::new(),
+        };
+        let (began, stop) = (stream.began, Arc::clone(&stream.stop));
+        let sent = Arc::clone(&stream.sent);
+        stream.threads.push(std::thread::spawn(move || send(&sender, began, &sent, &stop)));
+        let (last, first) = (Arc::clone(&stream.last), Arc::clone(&stream.first));
+        let stop = Arc::clone(&stream.stop);
+        stream.threads.push(std::thread::spawn(move || receive(&receiver, &last, &first, &stop)));
+        Ok(stream)
+    }
+
+    fn now(&self) -> u64 {
+        nanoseconds(self.began)
+    }
+
+    fn rate(&self) -> f64 {
+        self.sent.load(Ordering::SeqCst) as f64 / self.began.elapsed().as_secs_f64()
+    }
+
+    /// Waits for a packet to arrive; when the first one was sent.
+    fn until_flowing(&self) -> anyhow::Result<u64> {
+        self.wait(|| Some(self.first.load(Ordering::SeqCst)).filter(|it| *it > 0))
+    }
+
+    /// Waits for packets to stay away; when the first of those was sent.
+    fn until_silent(&self) -> anyhow::Result<u64> {
+        self.wait(|| {
+            let last = self.last.load(Ordering::SeqCst);
+            let silence = Duration::from_nanos(self.now().saturating_sub(last));
+            (silence > SILENCE).then_some(last + u64::from(PERIOD.subsec_nanos()))
+        })
+    }
+
+    fn wait(&self, condition: impl Fn() -> Option<u64>) -> anyhow::Result<u64> {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            if let Some(found) = condition() {
+                return Ok(found);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        bail!("a policy that was saved had no effect within {PATIENCE:?}");
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn nanoseconds(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn send(socket: &UdpSocket, began: Instant, sent: &AtomicU64, stop: &AtomicBool) {
+    // A sleep may otherwise be as late again as it is long.
+    let _ = set_timerslack(1);
+    let mut due = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        if socket.send(&nanoseconds(began).to_be_bytes()).is_ok() {
+            sent.fetch_add(1, Ordering::Relaxed);
+        }
+        due += PERIOD;
+        match due.checked_duration_since(Instant::now()) {
+            Some(early) => std::thread::sleep(early),
+            // What was missed is not made up for: a burst would fill the receiver's buffer.
+            None => due = Instant::now(),
+        }
+    }
+}
+
+fn receive(socket: &UdpSocket, last: &AtomicU64, first: &AtomicU64, stop: &AtomicBool) {
+    let mut moment = [0; 8];
+    while !stop.load(Ordering::Relaxed) {
+        if socket.recv(&mut moment).is_ok_and(|length| length == moment.len()) {
+            let sent = u64::from_be_bytes(moment);
+            last.store(sent, Ordering::SeqCst);
+            let _ = first.compare_exchange(0, sent, Ordering::SeqCst, Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_by_nearest_rank() {
+        let times = summary("both", (1..=200).rev().map(f64::from).collect());
+        assert_eq!((times.saves, times.median_ms, times.p99_ms), (200, 100.0, 198.0));
+        assert_eq!(summary("both", vec![3.0]).p99_ms, 3.0);
+        assert!(summary("both", Vec::new()).median_ms.is_nan());
+    }
+}
