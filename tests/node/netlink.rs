@@ -51,6 +51,19 @@ fn bridged_pods_are_found_by_their_addresses() {
 }
 
 #[test]
+fn the_way_off_the_node_is_no_pods_even_if_it_is_a_veth() {
+    let node = Namespace::new();
+    let (_outside, uplink) = pod(&node, "eth0", &["192.0.2.1"]);
+    let (_pod, a) = pod(&node, "veth-a", &["10.9.0.2"]);
+    assert_eq!(indices(&node.snapshot()), [uplink, a]);
+    node.run(async |ip| ip.default_route("eth0").await);
+    let snapshot = node.snapshot();
+    assert_eq!(indices(&snapshot), [a]);
+    assert_eq!(snapshot.uplinks, BTreeSet::from([uplink]));
+    assert!(snapshot.unaddressed.is_empty());
+}
+
+#[test]
 fn routed_pods_are_found_by_their_addresses() {
     let node = Namespace::new();
     let (first, a) = pod(&node, "azv1", &[]);

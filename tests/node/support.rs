@@ -125,6 +125,13 @@ impl Ip {
         self.0.address().del(found).execute().await.unwrap();
     }
 
+    /// Makes an interface the way to everywhere that no other route leads to.
+    pub(crate) async fn default_route(&self, name: &str) {
+        let index = self.index(name).await;
+        let route = rtnetlink::RouteMessageBuilder::<std::net::Ipv4Addr>::new();
+        self.0.route().add(route.output_interface(index).build()).execute().await.unwrap();
+    }
+
     /// Routes one address to an interface.
     pub(crate) async fn route(&self, address: &str, name: &str) {
         let index = self.index(name).await;

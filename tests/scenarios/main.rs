@@ -12,3 +12,4 @@ mod living;
 mod policies;
 mod scene;
 mod support;
+mod unknown;

@@ -29,20 +29,29 @@ pub(crate) fn with_agent<F>(topology: Topology, test: F)
 where
     F: AsyncFnOnce(&mut Scene) + Send + 'static,
 {
+    with_agent_and(topology, &[], test);
+}
+
+/// The same with further arguments for the agent.
+pub(crate) fn with_agent_and<F>(topology: Topology, arguments: &'static [&str], test: F)
+where
+    F: AsyncFnOnce(&mut Scene) + Send + 'static,
+{
     in_sandbox(async move |sandbox| {
-        let mut scene = Scene::start(sandbox, topology).await;
+        let mut scene = Scene::start(sandbox, topology, arguments).await;
         test(&mut scene).await;
         scene.stop_agent().await.unwrap();
     });
 }
 
 impl Scene {
-    async fn start(sandbox: &Sandbox, topology: Topology) -> Self {
+    async fn start(sandbox: &Sandbox, topology: Topology, arguments: &[&str]) -> Self {
         // In the sandbox's memory: it needs no clearing away.
         let manifests = Path::new(LAB_DIR).join("manifests");
         fs::create_dir_all(&manifests).unwrap();
         let options = SessionOptions {
             settle: PATIENCE,
+            arguments: arguments.iter().map(Into::into).collect(),
             ..SessionOptions::new(manifests.clone(), spawner(), Some(agent()))
         };
         let session = Session::start(sandbox, topology, options).await.unwrap();

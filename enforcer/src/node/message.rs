@@ -6,13 +6,18 @@
 use std::net::IpAddr;
 
 use netlink_packet_core::{
-    DecodeError, NetlinkBuffer, NlasIterator, parse_i32, parse_ip, parse_string, parse_u32,
+    DecodeError, NetlinkBuffer, NlasIterator, parse_i32, parse_ip, parse_string, parse_u16,
+    parse_u32,
 };
 
 /// Length of `struct ifinfomsg`.
 const LINK_HEADER: usize = 16;
 /// Length of `struct ifaddrmsg`.
 const ADDRESS_HEADER: usize = 8;
+/// Length of `struct rtmsg`.
+const ROUTE_HEADER: usize = 12;
+/// Length of `struct rtnexthop`.
+const NEXT_HOP: usize = 8;
 /// Length of `struct rtgenmsg`, padded.
 const NAMESPACE_HEADER: usize = 4;
 /// `NETNSA_NSID` of linux/net_namespace.h.
@@ -120,6 +125,33 @@ pub(super) fn address(payload: &[u8]) -> Result<Option<Address>, DecodeError> {
     Ok(local.or(address).map(|address| Address { ifindex, address, global }))
 }
 
+/// The interfaces that a default route of `RTM_NEWROUTE` leads to; none for other routes.
+pub(super) fn default_route(payload: &[u8]) -> Result<Vec<u32>, DecodeError> {
+    let mut interfaces = Vec::new();
+    let unicast = field(payload, 7, 1)? == [libc::RTN_UNICAST];
+    if field(payload, 1, 1)? != [0] || !unicast {
+        return Ok(interfaces);
+    }
+    for attribute in attributes(payload, ROUTE_HEADER)? {
+        let attribute = attribute?;
+        match attribute.kind() {
+            libc::RTA_OIF => interfaces.push(parse_u32(attribute.value())?),
+            libc::RTA_MULTIPATH => {
+                let mut hops = attribute.value();
+                while !hops.is_empty() {
+                    let length = parse_u16(field(hops, 0, 2)?)?;
+                    interfaces.push(parse_u32(field(hops, 4, 4)?)?);
+                    // An entry that has no length would never end.
+                    let next = usize::from(length).max(NEXT_HOP).next_multiple_of(4);
+                    hops = hops.get(next..).unwrap_or_default();
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(interfaces)
+}
+
 /// The id that `RTM_NEWNSID` or `RTM_DELNSID` is about.
 pub(super) fn namespace_id(payload: &[u8]) -> Result<Option<i32>, DecodeError> {
     for attribute in attributes(payload, NAMESPACE_HEADER)? {
@@ -145,9 +177,12 @@ fn too_short(payload: &[u8]) -> DecodeError {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use netlink_packet_core::Emitable;
     use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
     use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+    use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteNextHop, RouteType};
 
     use super::*;
 
@@ -192,6 +227,31 @@ mod tests {
         assert_eq!(found, Address { ifindex: 5, address: [10, 0, 0, 1].into(), global: true });
         message.header.scope = AddressScope::Link;
         assert!(!address(&bytes(&message)).unwrap().unwrap().global);
+    }
+
+    #[test]
+    fn default_routes_name_their_interfaces_and_others_none() {
+        let route = |length, attributes: &[RouteAttribute]| {
+            let mut message = RouteMessage::default();
+            message.header.destination_prefix_length = length;
+            message.header.kind = RouteType::Unicast;
+            message.attributes = attributes.to_vec();
+            bytes(&message)
+        };
+        let hop = |ifindex| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = ifindex;
+            hop.attributes = vec![RouteAttribute::Gateway(Ipv4Addr::new(192, 0, 2, 1).into())];
+            hop
+        };
+        assert_eq!(default_route(&route(0, &[RouteAttribute::Oif(4)])).unwrap(), [4]);
+        let multipath = [RouteAttribute::MultiPath(vec![hop(5), hop(6)])];
+        assert_eq!(default_route(&route(0, &multipath)).unwrap(), [5, 6]);
+        assert!(default_route(&route(32, &[RouteAttribute::Oif(4)])).unwrap().is_empty());
+        let whole = route(0, &multipath);
+        for end in 0..whole.len() {
+            let _ = default_route(&whole[..end]);
+        }
     }
 
     #[test]

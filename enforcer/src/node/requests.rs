@@ -1,14 +1,16 @@
 //! Asking the kernel for lists.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use netlink_packet_core::{
     DecodeError, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
     NetlinkHeader, NetlinkMessage, NetlinkPayload, parse_i32,
 };
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
+use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_ROUTE;
 
@@ -62,6 +64,19 @@ impl Requests {
         let mut request = AddressMessage::default();
         request.attributes.extend(namespace.map(AddressAttribute::TargetNetNsId));
         self.list("addresses", &RouteNetlinkMessage::GetAddress(request), message::address)
+    }
+
+    /// The interfaces that default routes of either family lead to, in any table.
+    pub(super) fn uplinks(&mut self) -> Result<BTreeSet<u32>, NodeError> {
+        let mut uplinks = BTreeSet::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut request = RouteMessage::default();
+            request.header.address_family = family;
+            let parse = |payload: &[u8]| message::default_route(payload).map(Some);
+            let routes = self.list("routes", &RouteNetlinkMessage::GetRoute(request), parse)?;
+            uplinks.extend(routes.into_iter().flatten());
+        }
+        Ok(uplinks)
     }
 
     fn list<T>(

@@ -33,8 +33,13 @@ impl View {
         self.namespaces.retain(|id, _| !stale.namespaces.contains(id));
         let links = self.requests.links()?;
         self.look_inside(&links)?;
-        let mut snapshot = Snapshot::default();
+        let uplinks = self.requests.uplinks()?;
+        let mut snapshot = Snapshot { uplinks, ..Snapshot::default() };
         for link in links {
+            // What leads off the node may be a veth, too, where nodes are containers.
+            if snapshot.uplinks.contains(&link.ifindex) {
+                continue;
+            }
             if let Some(peer) = link.peer {
                 self.enter(&mut snapshot, link, peer);
             }

@@ -112,6 +112,11 @@ impl Session {
         &self.lab
     }
 
+    /// The lab, to change it behind the manifests' back.
+    pub fn lab_mut(&mut self) -> &mut Lab {
+        &mut self.lab
+    }
+
     /// The agent, while it runs.
     #[must_use]
     pub fn agent(&self) -> Option<&Agent> {
