@@ -23,6 +23,12 @@ pub struct Hooks {
 }
 
 impl Hooks {
+    /// Attaches by clsact, as on kernels before 6.6, whatever this one can do.
+    #[must_use]
+    pub fn without_tcx() -> Self {
+        Self { without_tcx: true, ..Self::default() }
+    }
+
     /// Whether the interface has the programs.
     #[must_use]
     pub fn contains(&self, ifindex: u32) -> bool {

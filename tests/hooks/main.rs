@@ -1,0 +1,143 @@
+//! Our programs beside another's on the same hooks (semantics P5), on real packets.
+//!
+//! The neighbour is a second set of our own programs with policies of its own: what passes one
+//! must still be judged by the other, whichever comes first.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
+
+#[expect(dead_code, clippy::panic, reason = "shared with the tests of `node`")]
+#[path = "../node/support.rs"]
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use enforcer::kernel::Hooks;
+use enforcer::model::{
+    Cluster, Labels, Namespace as KubeNamespace, Pod, PodId, Policy, PolicyId, PortRange, PortRule,
+    PortSpec, Protocol, Rule, Selector,
+};
+use enforcer_ebpf::count::{Direction, Reason};
+use enforcer_tests::rig::Rig;
+use support::{Namespace, pod};
+
+const NODE: &str = "10.9.0.1";
+const POD: &str = "10.9.0.2";
+const HOST_SIDE: &str = "veth-pod";
+
+fn subject() -> PodId {
+    PodId::new("shop", "subject")
+}
+
+/// The pod may send to these UDP ports, and nothing else.
+fn cluster(ports: &[u16]) -> Cluster {
+    let port = |&port: &u16| PortRule {
+        protocol: Protocol::Udp,
+        port: PortSpec::Range(PortRange { first: port, last: port }),
+    };
+    let policy = Policy {
+        id: PolicyId::new("shop", "ports"),
+        subjects: Selector { requirements: BTreeSet::new() },
+        ingress: None,
+        egress: Some(vec![Rule { peers: vec![], ports: ports.iter().map(port).collect() }]),
+    };
+    let pod = Pod {
+        id: subject(),
+        uid: String::new(),
+        labels: Labels::new(),
+        node: None,
+        addresses: BTreeSet::from([POD.parse().unwrap()]),
+        host_network: false,
+        finished: false,
+        ports: BTreeSet::new(),
+    };
+    let namespace = KubeNamespace::new("shop", Labels::new());
+    Cluster {
+        namespaces: BTreeMap::from([("shop".to_owned(), namespace)]),
+        pods: BTreeMap::from([(pod.id.clone(), pod)]),
+        policies: BTreeMap::from([(policy.id.clone(), policy)]),
+        ..Cluster::default()
+    }
+}
+
+/// Programs at the pod's interface.
+struct Guard {
+    rig: Rig,
+    _hooks: Hooks,
+}
+
+impl Guard {
+    /// Puts programs with these policies in front of whatever is there.
+    fn new(mut hooks: Hooks, ifindex: u32, ports: &[u16]) -> Self {
+        let mut rig = Rig::new().unwrap();
+        rig.program(&cluster(ports), BTreeMap::from([(subject(), ifindex)])).unwrap();
+        hooks.attach(&mut rig.kernel, ifindex, HOST_SIDE).unwrap();
+        Self { rig, _hooks: hooks }
+    }
+
+    /// Packets that it let pass by policy, and that it refused.
+    fn judged(&self) -> (u64, u64) {
+        let count = |reason| self.rig.count(&subject(), Direction::Egress, reason).unwrap().packets;
+        (count(Reason::Policy), count(Reason::Denied))
+    }
+}
+
+/// Sends one datagram to each port, and waits until the first guard has seen all of them.
+fn send(pod: &Namespace, ports: &[u16], first: &Guard) {
+    let before = first.judged();
+    pod.enter(|| {
+        let socket = UdpSocket::bind((POD.parse::<IpAddr>().unwrap(), 0)).unwrap();
+        for port in ports {
+            socket.send_to(b"hello", (NODE.parse::<IpAddr>().unwrap(), *port)).unwrap();
+        }
+    });
+    let began = Instant::now();
+    let seen = |(passed, refused): (u64, u64)| passed + refused;
+    while seen(first.judged()) < seen(before) + ports.len() as u64 {
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", first.judged());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The newcomer is asked first: by TCX because it asks to be, by clsact among equal priorities.
+fn two_guards(hooks: fn() -> Hooks) {
+    let node = Namespace::new();
+    let (pod, ifindex) = pod(&node, HOST_SIDE, &[POD]);
+    node.run(async |ip| ip.add(HOST_SIDE, NODE, 24).await);
+    node.enter(|| {
+        let neighbour = Guard::new(hooks(), ifindex, &[53, 80]);
+        let ours = Guard::new(hooks(), ifindex, &[53, 443]);
+        send(&pod, &[53, 80, 443, 9], &ours);
+        assert_eq!(ours.judged(), (2, 2));
+        // What the first let pass, the second judged by itself; what it dropped never came there.
+        assert_eq!(neighbour.judged(), (1, 1));
+        // When one goes, the other stays.
+        drop(ours);
+        send(&pod, &[80, 443], &neighbour);
+        assert_eq!(neighbour.judged(), (2, 2));
+    });
+}
+
+#[test]
+fn p5_what_one_allows_the_next_judges_on_tcx() {
+    two_guards(Hooks::default);
+}
+
+#[test]
+fn p5_what_one_allows_the_next_judges_on_clsact() {
+    two_guards(Hooks::without_tcx);
+}
+
+#[test]
+fn p5_clsact_and_tcx_stand_beside_each_other() {
+    let node = Namespace::new();
+    let (pod, ifindex) = pod(&node, HOST_SIDE, &[POD]);
+    node.run(async |ip| ip.add(HOST_SIDE, NODE, 24).await);
+    node.enter(|| {
+        let ours = Guard::new(Hooks::default(), ifindex, &[53]);
+        let neighbour = Guard::new(Hooks::without_tcx(), ifindex, &[80]);
+        send(&pod, &[53, 80], &ours);
+        assert_eq!((ours.judged(), neighbour.judged()), ((1, 1), (0, 1)));
+    });
+}
