@@ -6,5 +6,6 @@ mod faults;
 mod fragments;
 mod generated;
 mod hostile;
+mod lifetime;
 mod log_lines;
 mod support;

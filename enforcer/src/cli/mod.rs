@@ -4,12 +4,13 @@ pub mod check;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use enforcer_ebpf::table::Limits;
 
 use crate::agent::{Options, UnknownPod};
-use crate::kernel::Settings;
+use crate::kernel::{Lifetimes, Settings};
 
 /// Kubernetes NetworkPolicy, enforced by eBPF beside any CNI.
 #[derive(Debug, Parser)]
@@ -85,6 +86,15 @@ pub struct RunArgs {
     /// The 15 adjacent bits of the packet mark that carry the sending pod.
     #[arg(long, default_value = "0xfffe0000", value_parser = mark_mask, value_name = "MASK")]
     pub mark_mask: u32,
+    /// For how many seconds a silent TCP flow is remembered, so that its replies pass.
+    #[arg(long, default_value_t = Lifetimes::DEFAULT.tcp.as_secs(), value_name = "SECONDS")]
+    pub tcp_timeout: u64,
+    /// The same for UDP.
+    #[arg(long, default_value_t = Lifetimes::DEFAULT.udp.as_secs(), value_name = "SECONDS")]
+    pub udp_timeout: u64,
+    /// The same for other protocols.
+    #[arg(long, default_value_t = Lifetimes::DEFAULT.other.as_secs(), value_name = "SECONDS")]
+    pub other_timeout: u64,
     /// Have the programs log each frame that they cannot read; for debugging, shown by --log debug.
     #[arg(long)]
     pub log_programs: bool,
@@ -125,6 +135,11 @@ impl RunArgs {
             settings: Settings {
                 limits: Limits { flows: self.flows, ..Limits::DEFAULT },
                 mark_mask: self.mark_mask,
+                lifetimes: Lifetimes {
+                    tcp: Duration::from_secs(self.tcp_timeout),
+                    udp: Duration::from_secs(self.udp_timeout),
+                    other: Duration::from_secs(self.other_timeout),
+                },
                 log: self.log_programs,
             },
         })

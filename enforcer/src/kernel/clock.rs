@@ -1,13 +1,34 @@
 //! The programs' coarse clock: jiffies, shifted to buckets of one to two seconds.
 
+use std::time::Duration;
+
 use nix::time::{ClockId, clock_getres};
 
-/// Conntrack's default for an established TCP connection (nf_conntrack_tcp_timeout_established).
-const TCP_SECONDS: u64 = 432_000;
-/// Conntrack's default for a UDP stream (nf_conntrack_udp_timeout_stream is 120; older kernels 180).
-const UDP_SECONDS: u64 = 180;
-/// Conntrack's default for protocols it knows nothing of (nf_conntrack_generic_timeout).
-const OTHER_SECONDS: u64 = 600;
+/// For how long a flow is remembered of which no packet is seen. The defaults are conntrack's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// TCP (nf_conntrack_tcp_timeout_established).
+    pub tcp: Duration,
+    /// UDP (nf_conntrack_udp_timeout_stream; 120 seconds since Linux 5.0, 180 before).
+    pub udp: Duration,
+    /// Others (nf_conntrack_generic_timeout).
+    pub other: Duration,
+}
+
+impl Lifetimes {
+    /// Conntrack's.
+    pub const DEFAULT: Self = Self {
+        tcp: Duration::from_secs(432_000),
+        udp: Duration::from_secs(180),
+        other: Duration::from_secs(600),
+    };
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
 
 /// The clock's settings for the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,24 +41,27 @@ pub(super) struct Clock {
 
 impl Clock {
     /// For the running kernel: the coarse clock's resolution is one jiffy.
-    pub(super) fn of_this_kernel() -> Self {
+    pub(super) fn of_this_kernel(lifetimes: Lifetimes) -> Self {
         let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
             .ok()
             .and_then(|it| u64::try_from(it.tv_nsec()).ok())
             .filter(|nanoseconds| *nanoseconds > 0);
-        Self::with_frequency(tick.map_or(250, |nanoseconds| 1_000_000_000 / nanoseconds))
+        Self::with_frequency(tick.map_or(250, |nanoseconds| 1_000_000_000 / nanoseconds), lifetimes)
     }
 
     /// For a kernel with `hz` jiffies in a second: buckets of one second or a little more.
-    fn with_frequency(hz: u64) -> Self {
+    fn with_frequency(hz: u64, lifetimes: Lifetimes) -> Self {
         let shift = hz.max(1).next_power_of_two().trailing_zeros();
-        let buckets =
-            |seconds: u64| u32::try_from(((seconds * hz) >> shift) + 1).unwrap_or(u32::MAX);
+        // Half the clock's range, so that a silent flow is not taken for one of the future.
+        let buckets = |lifetime: Duration| {
+            let ticks = u128::from(lifetime.as_secs()) * u128::from(hz);
+            u32::try_from((ticks >> shift) + 1).unwrap_or(u32::MAX).min(u32::MAX / 2)
+        };
         Self {
             shift,
-            tcp: buckets(TCP_SECONDS),
-            udp: buckets(UDP_SECONDS),
-            other: buckets(OTHER_SECONDS),
+            tcp: buckets(lifetimes.tcp),
+            udp: buckets(lifetimes.udp),
+            other: buckets(lifetimes.other),
         }
     }
 }
@@ -49,11 +73,14 @@ mod tests {
     #[test]
     fn buckets_are_one_to_two_seconds_and_lifetimes_are_not_cut_short() {
         for hz in [100, 250, 300, 1000] {
-            let clock = Clock::with_frequency(hz);
+            let lifetimes = Lifetimes::DEFAULT;
+            let clock = Clock::with_frequency(hz, lifetimes);
             let bucket = (1u64 << clock.shift) as f64 / hz as f64;
             assert!((1.0..2.0).contains(&bucket), "{hz}: {bucket}");
-            assert!(f64::from(clock.tcp) * bucket >= TCP_SECONDS as f64);
-            assert!(f64::from(clock.udp) * bucket >= UDP_SECONDS as f64);
+            assert!(f64::from(clock.tcp) * bucket >= lifetimes.tcp.as_secs_f64());
+            assert!(f64::from(clock.udp) * bucket >= lifetimes.udp.as_secs_f64());
+            let forever = Lifetimes { tcp: Duration::MAX, ..lifetimes };
+            assert_eq!(Clock::with_frequency(hz, forever).tcp, u32::MAX / 2);
         }
     }
 }

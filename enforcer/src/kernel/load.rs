@@ -11,7 +11,7 @@ use enforcer_ebpf::fragment::{Fragment4, Fragment6, FragmentState};
 use enforcer_ebpf::table::{self, Leaf6, Limits, Node6, PortSetBits, SLOTS};
 
 use super::KernelError;
-use super::clock::Clock;
+use super::clock::{Clock, Lifetimes};
 use super::mapped::Mapped;
 
 /// The programs, compiled by `cargo xtask build-ebpf` and embedded by the build script.
@@ -24,13 +24,20 @@ pub struct Settings {
     pub limits: Limits,
     /// The 15 adjacent bits of `skb->mark` that carry the sending endpoint.
     pub mark_mask: u32,
+    /// For how long silent flows are remembered.
+    pub lifetimes: Lifetimes,
     /// Whether the programs say what they could not read. It costs nothing unless they do.
     pub log: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { limits: Limits::DEFAULT, mark_mask: 0xfffe_0000, log: false }
+        Self {
+            limits: Limits::DEFAULT,
+            mark_mask: 0xfffe_0000,
+            lifetimes: Lifetimes::DEFAULT,
+            log: false,
+        }
     }
 }
 
@@ -72,9 +79,9 @@ impl Kernel {
         if OBJECT.is_empty() {
             return Err(KernelError::NoObject);
         }
-        let Settings { limits, mark_mask, log } = *settings;
+        let Settings { limits, mark_mask, lifetimes, log } = *settings;
         let level = if log { aya_log::Level::Debug as u8 } else { 0 };
-        let clock = Clock::of_this_kernel();
+        let clock = Clock::of_this_kernel(lifetimes);
         let mut ebpf = EbpfLoader::new()
             .override_global(aya_log::LEVEL, &level, true)
             .override_global("MARK_MASK", &mark_mask, true)

@@ -12,6 +12,7 @@ mod read;
 mod run;
 
 pub use attach::Hooks;
+pub use clock::Lifetimes;
 pub use error::KernelError;
 pub use load::{Kernel, Settings};
 pub use read::{DropReader, ProgramLog};

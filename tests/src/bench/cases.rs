@@ -189,6 +189,9 @@ fn family(rig: &mut Rig, shape: Shape, v4: bool) -> anyhow::Result<Vec<Case>> {
         make("allowed by ipBlock", subject, true, &|it| to(outside(it, v4, true), it, 80)),
         make("denied, unknown source", subject, false, &|it| to(outside(it, v4, false), it, 80)),
         make("denied, port", subject, false, &|it| to(peer(it), it, 81)),
+        make("denied, opening packet", subject, false, &|it| {
+            Frame::new(outside(it, v4, false), own, Transport::Tcp(client(it), 80, Tcp::Syn))
+        }),
     ];
     let reply = make("reply by the flow table", subject, true, &|it| {
         let answer = Transport::Tcp(443, client(it), Tcp::Ack);
