@@ -5,6 +5,7 @@ mod addresses;
 mod agent;
 mod changes;
 mod command;
+mod fragments;
 mod host;
 mod lab;
 mod leftovers;
