@@ -4,6 +4,7 @@
 
 mod apply;
 mod attach;
+mod clsact;
 mod clock;
 mod error;
 mod load;
