@@ -210,6 +210,7 @@ impl Apt {
             next.extend(parts_of(&process::output_of(&mut question)?));
             found.insert(package);
         }
+        found.retain(|package| is_versioned(package));
         Ok(found)
     }
 }
@@ -222,9 +223,23 @@ fn parts_of(shown: &str) -> Vec<String> {
     names.filter(is_part).map(str::to_owned).collect()
 }
 
+/// Whether a package belongs to one kernel; the others are empty and only depend on such.
+fn is_versioned(package: &str) -> bool {
+    let rest = PARTS.iter().find_map(|part| package.strip_prefix(part));
+    rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packages_of_one_kernel_are_told_from_those_that_only_depend_on_them() {
+        assert!(is_versioned("linux-image-5.10.0-46-cloud-amd64"));
+        assert!(is_versioned("linux-modules-7.3.4+deb13-cloud-amd64"));
+        assert!(!is_versioned(META));
+        assert!(!is_versioned("linux-modules-cloud-amd64"));
+    }
 
     #[test]
     fn a_kernels_parts_are_followed_and_nothing_else() {
