@@ -499,6 +499,9 @@ fn quoted_ports<B: Bytes + ?Sized, A>(
     icmp: u8,
     role_of: fn(u8) -> (u8, u8),
 ) -> Option<()> {
+    // Compared where it is used: before Linux 5.12 the verifier forgets the bounds of a number that
+    // the compiler puts on the stack between the two.
+    let offset = bytes.settle(offset);
     if offset > FARTHEST {
         return None;
     }
