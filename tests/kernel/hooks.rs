@@ -46,7 +46,8 @@ async fn listed(ifindex: i32) -> (bool, [usize; 2]) {
     let to_node: Vec<TcMessage> = to_node.try_collect().await.unwrap();
     let to_pod: Vec<TcMessage> = to_pod.try_collect().await.unwrap();
     // A filter is listed with its chain's head, which has no handle.
-    let count = |list: &[TcMessage]| list.iter().filter(|it| u32::from(it.header.handle) != 0).count();
+    let count =
+        |list: &[TcMessage]| list.iter().filter(|it| u32::from(it.header.handle) != 0).count();
     (true, [count(&to_node), count(&to_pod)])
 }
 

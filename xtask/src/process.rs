@@ -85,8 +85,8 @@ pub(crate) fn collect_with(
 ) -> Result<(ExitStatus, Vec<String>)> {
     let (status, lines) = collect_until(command, seen, limit)?;
     let seconds = limit.unwrap_or_default().as_secs();
-    let status = status
-        .with_context(|| format!("`{}` did not end within {seconds} s", shown(command)))?;
+    let status =
+        status.with_context(|| format!("`{}` did not end within {seconds} s", shown(command)))?;
     Ok((status, lines))
 }
 

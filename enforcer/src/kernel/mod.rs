@@ -4,8 +4,8 @@
 
 mod apply;
 mod attach;
-mod clsact;
 mod clock;
+mod clsact;
 mod error;
 mod load;
 mod mapped;

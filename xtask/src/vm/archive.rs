@@ -124,8 +124,7 @@ fn read(folder: &Path) -> Result<Kernel> {
     let mut paths: Vec<_> = entries.filter_map(Result::ok).map(|it| it.path()).collect();
     paths.sort();
     let module = |path: &PathBuf| -> Result<Module> {
-        let content =
-            fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+        let content = fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Module { name, content })
     };
@@ -218,7 +217,8 @@ impl Apt {
 /// The other parts of a kernel that a package depends on, from `apt-cache show`.
 fn parts_of(shown: &str) -> Vec<String> {
     let lists = shown.lines().filter_map(|line| line.strip_prefix("Depends: "));
-    let names = lists.flat_map(|list| list.split(',')).filter_map(|it| it.split_whitespace().next());
+    let names =
+        lists.flat_map(|list| list.split(',')).filter_map(|it| it.split_whitespace().next());
     let is_part = |name: &&str| PARTS.iter().any(|part| name.starts_with(part));
     names.filter(is_part).map(str::to_owned).collect()
 }
@@ -256,14 +256,16 @@ mod tests {
     #[test]
     fn the_kernel_is_found_in_either_layout() {
         let folder = std::env::temp_dir().join(format!("enforcer-vm-{}", std::process::id()));
-        for (modules, image) in
-            [("lib/modules/5.10", "boot/vmlinuz-5.10"), ("usr/lib/modules/7.3", "usr/lib/modules/7.3/vmlinuz")]
-        {
+        for (modules, image) in [
+            ("lib/modules/5.10", "boot/vmlinuz-5.10"),
+            ("usr/lib/modules/7.3", "usr/lib/modules/7.3/vmlinuz"),
+        ] {
             let _ = fs::remove_dir_all(&folder);
             fs::create_dir_all(folder.join("from/boot")).unwrap();
             fs::create_dir_all(folder.join("from").join(modules).join("kernel")).unwrap();
             fs::create_dir_all(folder.join("into")).unwrap();
-            let builtin = "kernel/veth.ko\nkernel/sch_ingress.ko\nkernel/cls_bpf.ko\nkernel/bridge.ko\n";
+            let builtin =
+                "kernel/veth.ko\nkernel/sch_ingress.ko\nkernel/cls_bpf.ko\nkernel/bridge.ko\n";
             let list = folder.join("from").join(modules).join("modules.builtin");
             fs::write(list, builtin).unwrap();
             assert!(keep(&folder.join("from"), &folder.join("into")).is_err(), "no image");

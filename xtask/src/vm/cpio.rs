@@ -56,8 +56,7 @@ impl<W: Write> Archive<W> {
         let name_size = u32::try_from(name.len() + 1).map_err(io::Error::other)?;
         // Inode, mode, uid, gid, links, time, size, device, special device, length of the name,
         // checksum (unused in this format).
-        let fields =
-            [self.entries, mode, 0, 0, 1, 0, size, 0, 0, major, minor, name_size, 0];
+        let fields = [self.entries, mode, 0, 0, 1, 0, size, 0, 0, major, minor, name_size, 0];
         let mut head = String::from("070701");
         for field in fields {
             head.push_str(&format!("{field:08x}"));
