@@ -48,11 +48,11 @@ impl Rig {
     /// # Errors
     /// The same.
     pub fn with(settings: &Settings) -> anyhow::Result<Self> {
-        Ok(Self {
-            kernel: Kernel::load(settings)?,
-            state: State::new(settings.limits),
-            interfaces: BTreeMap::new(),
-        })
+        let mut kernel = Kernel::load(settings)?;
+        if !takes_origin(&mut kernel) {
+            kernel = Kernel::load(&Settings { test_origin: true, ..*settings })?;
+        }
+        Ok(Self { kernel, state: State::new(settings.limits), interfaces: BTreeMap::new() })
     }
 
     /// Programs the tables for pods at these interfaces; returns the writes.
@@ -137,6 +137,14 @@ impl Rig {
         let id = self.id(pod).ok_or_else(|| anyhow::anyhow!("{pod} has no endpoint"))?;
         Ok(self.kernel.counters(id)?.counts[direction as usize][reason as usize])
     }
+}
+
+/// Whether the kernel lets a test run say where a packet came in by; Linux 5.10 does not.
+fn takes_origin(kernel: &mut Kernel) -> bool {
+    // The loopback interface has this index in every network namespace.
+    let input =
+        RunInput { frame: &[0; 60], ifindex: 1, ingress_ifindex: ELSEWHERE, mark: 0, repeat: 1 };
+    kernel.run(RunProgram::Empty, &input).is_ok()
 }
 
 /// An address of the pod that is of the same family as `peer`.

@@ -126,6 +126,7 @@ impl RunArgs {
                 limits: Limits { flows: self.flows, ..Limits::DEFAULT },
                 mark_mask: self.mark_mask,
                 log: self.log_programs,
+                ..Settings::default()
             },
         })
     }

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What executes the machine's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Accelerator {
+enum Accelerator {
     /// The processor.
     Kvm,
     /// QEMU itself.
@@ -30,7 +30,7 @@ pub(super) enum Accelerator {
 /// A way to boot machines.
 pub(super) struct Qemu {
     program: PathBuf,
-    pub(super) accelerator: Accelerator,
+    accelerator: Accelerator,
 }
 
 impl Qemu {

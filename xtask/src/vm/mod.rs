@@ -25,7 +25,7 @@ use crate::ui::{self, Step};
 use crate::{Unfit, ebpf, process, test, workspace};
 use archive::Kernel;
 use console::Report;
-use machine::{Accelerator, Qemu};
+use machine::Qemu;
 use outcome::Outcome;
 
 /// The target of programs that run without any file beside them. It is the host's own, so the
@@ -35,7 +35,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The test programs that run in a machine. The others need no kernel, or a whole system.
 const TESTS: [&str; 2] = ["kernel", "node"];
 
-/// How much more time than real machines emulated ones may need for the tests' own limits.
+/// The machine's first process.
 const INIT: &str = "enforcer-vm-init";
 
 /// Boots every chosen kernel and prints how it did.
@@ -150,7 +150,7 @@ impl Machines<'_> {
             }
         };
         let limit = Duration::from_secs(self.options.timeout);
-        let arguments = arguments(self.options, qemu.accelerator);
+        let arguments = arguments(self.options);
         let lines = qemu.run(&kernel.image, &initramfs, &arguments, limit, seen);
         let took = started.elapsed();
         let _ = fs::remove_file(&initramfs);
@@ -163,12 +163,8 @@ impl Machines<'_> {
 
 /// What follows the kernel's own arguments: variables for the init's environment, and after `--`
 /// its arguments, which it hands to each test program.
-fn arguments(options: &VmTest, accelerator: Accelerator) -> String {
-    let mut line = format!("ENFORCER_PACKETS={} RUST_BACKTRACE=0", options.packets);
-    if accelerator == Accelerator::Emulation {
-        line.push_str(" ENFORCER_SLOW=1");
-    }
-    line.push_str(" -- --test-threads=2");
+fn arguments(options: &VmTest) -> String {
+    let mut line = format!("ENFORCER_PACKETS={} -- --test-threads=2", options.packets);
     for filter in &options.filters {
         line.push(' ');
         line.push_str(filter);
@@ -249,11 +245,10 @@ mod tests {
 
     #[test]
     fn variables_come_before_the_dashes_and_filters_after() {
-        let line = arguments(&options(&["hostile"]), Accelerator::Emulation);
+        let line = arguments(&options(&["hostile"]));
         let (variables, arguments) = line.split_once(" -- ").unwrap();
         assert!(variables.contains("ENFORCER_PACKETS=500"));
         assert!(arguments.ends_with(" hostile"));
-        assert!(!super::arguments(&options(&[]), Accelerator::Kvm).contains("SLOW"));
     }
 
     #[test]
