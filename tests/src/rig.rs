@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use enforcer::kernel::{Kernel, RunInput, RunProgram, Settings};
 use enforcer::model::{Cluster, PodId};
@@ -48,8 +49,11 @@ impl Rig {
     /// # Errors
     /// The same.
     pub fn with(settings: &Settings) -> anyhow::Result<Self> {
-        let mut kernel = Kernel::load(settings)?;
-        if !takes_origin(&mut kernel) {
+        // Asked once: loading takes long where the machine is emulated.
+        static TEST_ORIGIN: OnceLock<bool> = OnceLock::new();
+        let test_origin = TEST_ORIGIN.get().copied().unwrap_or_default();
+        let mut kernel = Kernel::load(&Settings { test_origin, ..*settings })?;
+        if !test_origin && *TEST_ORIGIN.get_or_init(|| !takes_origin(&mut kernel)) {
             kernel = Kernel::load(&Settings { test_origin: true, ..*settings })?;
         }
         Ok(Self { kernel, state: State::new(settings.limits), interfaces: BTreeMap::new() })
