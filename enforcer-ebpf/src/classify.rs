@@ -118,9 +118,19 @@ pub fn cell_allows<T: Tables>(tables: &T, cell: Cell, protocol: u8, port: u16) -
     port_set_allows(tables, cell.0, index, port).unwrap_or(false)
 }
 
+/// The same number, loaded anew, so that the verifier sees its bounds. Before Linux 5.12 it forgets
+/// them for a number that the compiler kept on the stack as a whole register; a mask wouldn't help,
+/// for the compiler removes those that it can prove to change nothing.
+#[inline(always)]
+#[expect(unsafe_code, reason = "a volatile read is one that the compiler can't leave out")]
+fn anew(number: u16) -> u16 {
+    // SAFETY: the pointer is a reference's.
+    unsafe { core::ptr::read_volatile(&number) }
+}
+
 #[inline(always)]
 fn port_set_allows<T: Tables>(tables: &T, set: u32, index: usize, port: u16) -> Option<bool> {
-    let class = tables.ports()?[(index << 16) | port as usize] as usize;
+    let class = tables.ports()?[(index << 16) | anew(port) as usize] as usize;
     let words = tables.port_set(set)?;
     Some((words[(class >> 6) & (words.len() - 1)] >> (class & 63)) & 1 == 1)
 }

@@ -25,6 +25,11 @@ setting!(
     MARK_SHIFT, mark_shift, 17
 );
 setting!(
+    /// Whether `cb[1]` tells if the packet came in by an interface: 0 (no), but for test runs on
+    /// kernels that let these set no `ingress_ifindex`.
+    ORIGIN_IN_CB, origin_in_cb, 0
+);
+setting!(
     /// Jiffies are shifted right by this much to make a bucket of the coarse clock.
     CLOCK_SHIFT, clock_shift, 9
 );

@@ -83,8 +83,15 @@ impl Frame {
     /// Whether this node itself sent the packet (semantics A2).
     #[inline(always)]
     pub(crate) fn is_from_node(&self) -> bool {
-        // SAFETY: the context outlives the program's run.
-        unsafe { (*self.context.skb.skb).ingress_ifindex == 0 }
+        let context = self.context.skb.skb;
+        // The verifier knows the setting, and removes the branch. Of different widths, so that the
+        // compiler can't make one load by a computed pointer of two, which the verifier refuses.
+        if config::origin_in_cb() != 0 {
+            // SAFETY: the context outlives the program's run.
+            return unsafe { ptr::read_volatile((&raw const (*context).cb[1]).cast::<u8>()) } == 0;
+        }
+        // SAFETY: as above.
+        unsafe { ptr::read_volatile(&raw const (*context).ingress_ifindex) == 0 }
     }
 
     /// The endpoint that sent the packet, as its from-pod program noted it; 0 if none did.

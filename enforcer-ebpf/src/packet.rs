@@ -177,8 +177,16 @@ pub fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Result<(u16, usize), Malformed>
     if kind == ethertype::VLAN || kind == ethertype::SERVICE_VLAN {
         return Err(Malformed);
     }
-    let start = bytes.settle(offset);
-    if start > FARTHEST { Err(Malformed) } else { Ok((kind, start)) }
+    Ok((kind, bounded(bytes, offset).ok_or(Malformed)?))
+}
+
+/// An offset that isn't absurd, to be made a pointer of at once: the verifier of kernels before
+/// 5.12 forgets the bounds of a number that the compiler puts on the stack. It knows those of a
+/// pointer there.
+#[inline(always)]
+fn bounded<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Option<usize> {
+    let offset = bytes.settle(offset);
+    if offset > FARTHEST { None } else { Some(offset) }
 }
 
 /// Reads an IPv4 packet (RFC 791) whose header begins at `start`.
@@ -349,10 +357,14 @@ fn transport<B: Bytes + ?Sized, A>(
     packet: &mut Packet<A>,
     room: usize,
 ) -> Result<(), Malformed> {
-    let offset = packet.transport;
-    if offset > FARTHEST {
+    let offset = if size_of::<A>() == 16 {
+        bounded(bytes, packet.transport).ok_or(Malformed)?
+    } else if packet.transport > FARTHEST {
         return Err(Malformed);
-    }
+    } else {
+        packet.transport
+    };
+    let head = bytes.view::<8>(offset);
     match packet.protocol {
         protocol::TCP => {
             let header = bytes.view::<20>(offset).ok_or(Malformed)?;
@@ -367,7 +379,7 @@ fn transport<B: Bytes + ?Sized, A>(
             packet.role = if opens { role::BEGINS | role::OPENS } else { role::ANSWERS };
         }
         protocol::UDP => {
-            let header = bytes.view::<8>(offset).ok_or(Malformed)?;
+            let header = head.ok_or(Malformed)?;
             let length = header.u16(4);
             // 0 is a jumbogram's (RFC 2675).
             if room < 8 || (length != 0 && length < 8) {
@@ -385,10 +397,10 @@ fn transport<B: Bytes + ?Sized, A>(
             packet.role = role::BEGINS | role::ANSWERS;
         }
         protocol::ICMP if size_of::<A>() == 4 => {
-            icmp(packet, bytes.view::<8>(offset).ok_or(Malformed)?, room, icmp4_role)?;
+            icmp(packet, head.ok_or(Malformed)?, room, icmp4_role)?;
         }
         protocol::ICMP6 if size_of::<A>() == 16 => {
-            icmp(packet, bytes.view::<8>(offset).ok_or(Malformed)?, room, icmp6_role)?;
+            icmp(packet, head.ok_or(Malformed)?, room, icmp6_role)?;
         }
         _ => packet.role = role::BEGINS | role::ANSWERS,
     }
@@ -499,10 +511,7 @@ fn quoted_ports<B: Bytes + ?Sized, A>(
     icmp: u8,
     role_of: fn(u8) -> (u8, u8),
 ) -> Option<()> {
-    if offset > FARTHEST {
-        return None;
-    }
-    let header = bytes.view::<8>(offset)?;
+    let header = bytes.view::<8>(bounded(bytes, offset)?)?;
     match quoted.protocol {
         protocol::TCP | protocol::UDP | protocol::SCTP => {
             quoted.source_port = header.u16(0);
@@ -524,7 +533,7 @@ fn quoted_ports<B: Bytes + ?Sized, A>(
 /// Reads what an ICMP error quotes.
 #[inline(always)]
 pub fn quoted4<B: Bytes + ?Sized>(bytes: &B, error: &Packet<u32>) -> Option<Quoted<u32>> {
-    let start = error.transport + 8;
+    let start = bounded(bytes, error.transport + 8)?;
     let header = bytes.view::<20>(start)?;
     let length = ((header.u8(0) & 15) as usize) << 2;
     if header.u8(0) >> 4 != 4 || length < 20 || header.u16(6) & 0x1fff != 0 {
@@ -544,7 +553,7 @@ pub fn quoted4<B: Bytes + ?Sized>(bytes: &B, error: &Packet<u32>) -> Option<Quot
 /// Reads what an ICMPv6 error quotes. A quoted packet with extension headers is not recognised.
 #[inline(always)]
 pub fn quoted6<B: Bytes + ?Sized>(bytes: &B, error: &Packet<Address6>) -> Option<Quoted<Address6>> {
-    let start = error.transport + 8;
+    let start = bounded(bytes, error.transport + 8)?;
     let header = bytes.view::<40>(start)?;
     if header.u8(0) >> 4 != 6 {
         return None;

@@ -14,7 +14,7 @@ use proptest::prelude::RngExt as _;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-/// How many packets a run judges at least.
+/// How many packets a run judges at least, unless told otherwise: ENFORCER_PACKETS=<number>.
 const PACKETS: usize = 120_000;
 /// The most pods of a cluster that get an interface.
 const INTERFACES: u32 = 16;
@@ -26,6 +26,14 @@ pub(crate) fn seed() -> u64 {
     match std::env::var("ENFORCER_SEED") {
         Ok(text) => text.parse().expect("ENFORCER_SEED is a number"),
         Err(_) => u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos()),
+    }
+}
+
+/// How many packets to judge: fewer where a machine is emulated.
+fn packets() -> usize {
+    match std::env::var("ENFORCER_PACKETS") {
+        Ok(text) => text.parse().expect("ENFORCER_PACKETS is a number"),
+        Err(_) => PACKETS,
     }
 }
 
@@ -48,7 +56,8 @@ fn loaded_programs_agree_with_the_reference() {
         let rig = Rig::new().unwrap();
         let tunnels = BTreeSet::new();
         let mut session = Session { rig, interfaces, port: 10_000, tunnels, judged: 0, denied: 0 };
-        while session.judged < PACKETS {
+        let packets = packets();
+        while session.judged < packets {
             let cluster = large(&mut runner);
             // The same pods under other policies: the tables go from any state to any other.
             let changed = Cluster { policies: large(&mut runner).policies, ..cluster.clone() };

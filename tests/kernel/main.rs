@@ -5,6 +5,7 @@ mod always;
 mod faults;
 mod fragments;
 mod generated;
+mod hooks;
 mod hostile;
 mod lifetime;
 mod log_lines;

@@ -9,3 +9,4 @@ pub mod matrix;
 pub mod probe;
 pub mod rig;
 pub mod session;
+pub mod vm;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use enforcer::kernel::{Kernel, RunInput, RunProgram, Settings};
 use enforcer::model::{Cluster, PodId};
@@ -48,11 +49,14 @@ impl Rig {
     /// # Errors
     /// The same.
     pub fn with(settings: &Settings) -> anyhow::Result<Self> {
-        Ok(Self {
-            kernel: Kernel::load(settings)?,
-            state: State::new(settings.limits),
-            interfaces: BTreeMap::new(),
-        })
+        // Asked once: loading takes long where the machine is emulated.
+        static TEST_ORIGIN: OnceLock<bool> = OnceLock::new();
+        let test_origin = TEST_ORIGIN.get().copied().unwrap_or_default();
+        let mut kernel = Kernel::load(&Settings { test_origin, ..*settings })?;
+        if !test_origin && *TEST_ORIGIN.get_or_init(|| !takes_origin(&mut kernel)) {
+            kernel = Kernel::load(&Settings { test_origin: true, ..*settings })?;
+        }
+        Ok(Self { kernel, state: State::new(settings.limits), interfaces: BTreeMap::new() })
     }
 
     /// Programs the tables for pods at these interfaces; returns the writes.
@@ -137,6 +141,14 @@ impl Rig {
         let id = self.id(pod).ok_or_else(|| anyhow::anyhow!("{pod} has no endpoint"))?;
         Ok(self.kernel.counters(id)?.counts[direction as usize][reason as usize])
     }
+}
+
+/// Whether the kernel lets a test run say where a packet came in by; Linux 5.10 does not.
+fn takes_origin(kernel: &mut Kernel) -> bool {
+    // The loopback interface has this index in every network namespace.
+    let input =
+        RunInput { frame: &[0; 60], ifindex: 1, ingress_ifindex: ELSEWHERE, mark: 0, repeat: 1 };
+    kernel.run(RunProgram::Empty, &input).is_ok()
 }
 
 /// An address of the pod that is of the same family as `peer`.

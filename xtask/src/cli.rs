@@ -31,6 +31,9 @@ pub(crate) enum Task {
     /// Run all tests; those that need the kernel run as root
     #[command(after_help = TEST)]
     Test(Test),
+    /// Run the kernel tests on other kernels, old and new, in virtual machines
+    #[command(after_help = VM_TEST)]
+    VmTest(VmTest),
     /// Measure what a packet costs, and how soon a saved policy acts
     #[command(after_help = BENCH)]
     Bench(Bench),
@@ -126,6 +129,48 @@ pub(crate) struct Test {
     pub(crate) filters: Vec<String>,
 }
 
+/// A line of kernels, of which the archive's current one is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Series {
+    /// Debian 11's: the oldest that the programs are made for
+    #[value(name = "5.10")]
+    V5_10,
+    /// Debian 12's
+    #[value(name = "6.1")]
+    V6_1,
+    /// Debian 13's
+    #[value(name = "6.12")]
+    V6_12,
+    /// The newest that Debian 13 has got
+    Newest,
+}
+
+/// `vm-test`.
+#[derive(Debug, Args)]
+pub(crate) struct VmTest {
+    /// Only this kernel; may be repeated [default: all]
+    #[arg(long = "kernel", value_enum, value_name = "KERNEL")]
+    pub(crate) kernels: Vec<Series>,
+    /// Ask the archive for newer kernels than those fetched before
+    #[arg(long)]
+    pub(crate) refresh: bool,
+    /// Generated packets in each machine: an emulated one is some 20 times slower
+    #[arg(long, value_name = "NUMBER", default_value_t = 4_000)]
+    pub(crate) packets: u32,
+    /// How long a machine may run
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) timeout: u64,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// Show everything that the machines print
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    /// Only tests whose name contains one of these
+    #[arg(value_name = "FILTER")]
+    pub(crate) filters: Vec<String>,
+}
+
 /// `bench`.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
@@ -168,6 +213,20 @@ Examples:
 
 The last line counts: N passed, N failed, N skipped. The exit code is 1 if a test failed, or none
 ran.";
+
+const VM_TEST: &str = "\
+Examples:
+  cargo xtask vm-test                              # every kernel
+  cargo xtask vm-test --kernel 5.10 --kernel newest
+  cargo xtask vm-test --kernel 5.10 --verbose hostile
+  cargo xtask vm-test --output json
+
+The kernels are Debian's, of whatever point release the archive has now. apt fetches them, checks
+their signatures and leaves this system's own package lists alone; they are kept in
+~/.cache/enforcer/kernels (--refresh looks for newer ones). ENFORCER_DEBIAN_MIRROR and
+ENFORCER_DEBIAN_SECURITY_MIRROR name other places than deb.debian.org. Needs x86-64, apt, Debian's
+keyring and QEMU (qemu-system-x86), which is installed if this is root. KVM is used where it works.
+No root is needed otherwise. The exit code is 1 if anything went wrong on any kernel.";
 
 const BENCH: &str = "\
 Examples:

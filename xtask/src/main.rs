@@ -11,6 +11,7 @@ mod system;
 mod test;
 mod toolchain;
 mod ui;
+mod vm;
 mod workspace;
 
 use std::fmt;
@@ -74,6 +75,7 @@ fn task(task: Task) -> Result<ExitCode> {
         Task::Run(options) => lab::run(&root, &options),
         Task::Exec(options) => lab::exec(&root, &options),
         Task::Test(options) => close(test::run(&root, &options)?, true),
+        Task::VmTest(options) => vm::run(&root, &options),
         Task::Bench(options) => lab::bench(&root, &options),
         Task::Lint => lint::run(&root).map(|()| ExitCode::SUCCESS),
         Task::Ci => {

@@ -80,9 +80,22 @@ pub(crate) fn collect(
 /// [`collect`], but each line is shown to `seen`.
 pub(crate) fn collect_with(
     command: &mut Command,
-    mut seen: impl FnMut(&str),
+    seen: impl FnMut(&str),
     limit: Option<Duration>,
 ) -> Result<(ExitStatus, Vec<String>)> {
+    let (status, lines) = collect_until(command, seen, limit)?;
+    let seconds = limit.unwrap_or_default().as_secs();
+    let status =
+        status.with_context(|| format!("`{}` did not end within {seconds} s", shown(command)))?;
+    Ok((status, lines))
+}
+
+/// [`collect_with`], but a command that had to be killed is no error: it has no status.
+pub(crate) fn collect_until(
+    command: &mut Command,
+    mut seen: impl FnMut(&str),
+    limit: Option<Duration>,
+) -> Result<(Option<ExitStatus>, Vec<String>)> {
     let what = shown(command);
     let (reader, writer) = io::pipe().context("can't make a pipe")?;
     let errors = writer.try_clone().context("can't make a pipe")?;
@@ -107,21 +120,26 @@ pub(crate) fn collect_with(
                 lines.push(line);
             }
             Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => {
-                if let Some(limit) = limit.filter(|limit| started.elapsed() > *limit) {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    bail!("`{what}` did not end within {} s", limit.as_secs());
-                }
-            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        // Also for a command that never falls silent.
+        if limit.is_some_and(|limit| started.elapsed() > limit) {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Ok((None, lines));
         }
     }
     let status = child.wait().with_context(|| format!("can't wait for `{what}`"))?;
-    Ok((status, lines))
+    Ok((Some(status), lines))
 }
 
 /// What a short command prints on standard output; its standard error goes into the error.
 pub(crate) fn output_of(command: &mut Command) -> Result<String> {
+    bytes_of(command).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// [`output_of`] for what is no text.
+pub(crate) fn bytes_of(command: &mut Command) -> Result<Vec<u8>> {
     let output =
         command.stdin(Stdio::null()).output().map_err(|error| not_started(command, &error))?;
     if !output.status.success() {
@@ -129,7 +147,7 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String> {
         let lines: Vec<_> = said.lines().map(str::to_owned).collect();
         bail!("`{}` failed ({}){}", shown(command), output.status, tail(&lines));
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(output.stdout)
 }
 
 /// Runs a command on this terminal and waits for it.
@@ -192,6 +210,15 @@ mod tests {
         let error = run_limited(&mut command, &step, Some(Duration::from_millis(1))).unwrap_err();
         assert!(error.to_string().contains("did not end within"), "{error}");
         step.done("");
+    }
+
+    #[test]
+    fn a_command_that_never_falls_silent_is_ended_too_and_what_it_said_is_kept() {
+        let mut command = Command::new("yes");
+        let limit = Some(Duration::from_millis(1));
+        let (status, lines) = collect_until(&mut command, |_| {}, limit).unwrap();
+        assert_eq!(status, None);
+        assert!(lines.iter().all(|line| line == "y"));
     }
 
     #[test]

@@ -141,6 +141,7 @@ impl RunArgs {
                     other: Duration::from_secs(self.other_timeout),
                 },
                 log: self.log_programs,
+                ..Settings::default()
             },
         })
     }

@@ -1,14 +1,12 @@
 //! Attaching the programs to pods' interfaces: TCX where the kernel has it, clsact otherwise.
 
 use std::collections::BTreeMap;
-use std::io;
 
-use aya::programs::tc::{
-    NlOptions, SchedClassifierLink, TcAttachOptions, TcError, qdisc_add_clsact,
-};
-use aya::programs::{LinkOrder, ProgramError, TcAttachType};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use aya::sys::SyscallError;
 
+use super::clsact::Clsact;
 use super::{Kernel, KernelError};
 
 /// Priority of our filters on a clsact qdisc: before those that take the kernel's default, so
@@ -18,8 +16,15 @@ const PRIORITY: u16 = 1;
 /// The interfaces that have our programs. Dropping it detaches them.
 #[derive(Debug, Default)]
 pub struct Hooks {
-    links: BTreeMap<u32, [SchedClassifierLink; 2]>,
+    attached: BTreeMap<u32, Attached>,
     without_tcx: bool,
+}
+
+/// What was put on one interface; dropped in this order.
+#[derive(Debug, Default)]
+struct Attached {
+    links: Vec<SchedClassifierLink>,
+    clsact: Option<Clsact>,
 }
 
 impl Hooks {
@@ -29,15 +34,22 @@ impl Hooks {
         Self { without_tcx: true, ..Self::default() }
     }
 
+    /// Whether programs are attached by TCX, as far as is known: what the kernel has shows when
+    /// the first interface is attached to.
+    #[must_use]
+    pub fn uses_tcx(&self) -> bool {
+        !self.without_tcx
+    }
+
     /// Whether the interface has the programs.
     #[must_use]
     pub fn contains(&self, ifindex: u32) -> bool {
-        self.links.contains_key(&ifindex)
+        self.attached.contains_key(&ifindex)
     }
 
     /// The interfaces that have the programs.
     pub fn interfaces(&self) -> impl Iterator<Item = u32> + '_ {
-        self.links.keys().copied()
+        self.attached.keys().copied()
     }
 
     /// Puts both programs in front of whatever else is on the interface's hooks (semantics P5).
@@ -50,64 +62,72 @@ impl Hooks {
         ifindex: u32,
         name: &str,
     ) -> Result<(), KernelError> {
-        let from_pod = self.one(kernel, "from_pod", name, TcAttachType::Ingress)?;
-        let to_pod = self.one(kernel, "to_pod", name, TcAttachType::Egress)?;
-        self.links.insert(ifindex, [from_pod, to_pod]);
+        let mut attached = Attached::default();
+        for (program, hook) in
+            [("from_pod", TcAttachType::Ingress), ("to_pod", TcAttachType::Egress)]
+        {
+            let program = kernel.program(program)?;
+            let link = match self.by_tcx(program, name, hook)? {
+                Some(link) => link,
+                None => by_clsact(program, name, ifindex, hook, &mut attached.clsact)?,
+            };
+            attached.links.push(link);
+        }
+        self.attached.insert(ifindex, attached);
         Ok(())
     }
 
     /// Forgets an interface; programs on it are detached if it still exists.
     pub fn detach(&mut self, ifindex: u32) {
-        self.links.remove(&ifindex);
+        self.attached.remove(&ifindex);
     }
 
-    fn one(
+    /// Attaches by TCX; `None` if this kernel has none.
+    fn by_tcx(
         &mut self,
-        kernel: &mut Kernel,
-        program: &'static str,
+        program: &mut SchedClassifier,
         interface: &str,
         hook: TcAttachType,
-    ) -> Result<SchedClassifierLink, KernelError> {
-        let failed = |source| KernelError::Attach { interface: interface.to_owned(), source };
-        let program = kernel.program(program)?;
-        if !self.without_tcx {
-            let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-            match program.attach_with_options(interface, hook, order) {
-                Ok(link) => return program.take_link(link).map_err(failed),
-                Err(error) if lacks_tcx(&error) => self.without_tcx = true,
-                Err(error) => return Err(failed(error)),
-            }
+    ) -> Result<Option<SchedClassifierLink>, KernelError> {
+        if self.without_tcx {
+            return Ok(None);
         }
-        add_clsact(interface)?;
-        let filter = NlOptions { priority: PRIORITY, ..NlOptions::default() };
-        let link = program
-            .attach_with_options(interface, hook, TcAttachOptions::Netlink(filter))
-            .map_err(failed)?;
-        program.take_link(link).map_err(failed)
+        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+        match program.attach_with_options(interface, hook, order) {
+            Ok(link) => program.take_link(link).map(Some).map_err(|it| refused(interface, it)),
+            Err(error) if lacks_tcx(&error) => {
+                self.without_tcx = true;
+                Ok(None)
+            }
+            Err(error) => Err(refused(interface, error)),
+        }
     }
+}
+
+/// Attaches by a clsact qdisc, which is put into `own` if the interface had none.
+fn by_clsact(
+    program: &mut SchedClassifier,
+    interface: &str,
+    ifindex: u32,
+    hook: TcAttachType,
+    own: &mut Option<Clsact>,
+) -> Result<SchedClassifierLink, KernelError> {
+    if own.is_none() {
+        *own = Clsact::add(interface, ifindex)?;
+    }
+    let filter = NlOptions { priority: PRIORITY, ..NlOptions::default() };
+    let link = program
+        .attach_with_options(interface, hook, TcAttachOptions::Netlink(filter))
+        .map_err(|it| refused(interface, it))?;
+    program.take_link(link).map_err(|it| refused(interface, it))
+}
+
+fn refused(interface: &str, source: ProgramError) -> KernelError {
+    KernelError::Attach { interface: interface.to_owned(), source }
 }
 
 /// Kernels before 6.6 don't know the attach type.
 fn lacks_tcx(error: &ProgramError) -> bool {
     matches!(error, ProgramError::SyscallError(SyscallError { io_error, .. })
         if io_error.raw_os_error() == Some(libc::EINVAL))
-}
-
-fn add_clsact(interface: &str) -> Result<(), KernelError> {
-    match qdisc_add_clsact(interface) {
-        Ok(()) => Ok(()),
-        Err(error) if already_there(&error) => Ok(()),
-        Err(source) => Err(KernelError::Qdisc { interface: interface.to_owned(), source }),
-    }
-}
-
-fn already_there(error: &TcError) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return error.kind() == io::ErrorKind::AlreadyExists;
-        }
-        source = error.source();
-    }
-    false
 }

@@ -28,6 +28,9 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// Whether the programs say what they could not read. It costs nothing unless they do.
     pub log: bool,
+    /// Whether programs are loaded for [`Kernel::run`] alone, on a kernel that lets test runs say
+    /// no `ingress_ifindex` (Linux 5.10). Never for packets of others: they could claim anything.
+    pub test_origin: bool,
 }
 
 impl Default for Settings {
@@ -37,6 +40,7 @@ impl Default for Settings {
             mark_mask: 0xfffe_0000,
             lifetimes: Lifetimes::DEFAULT,
             log: false,
+            test_origin: false,
         }
     }
 }
@@ -58,6 +62,7 @@ pub(super) struct Arrays {
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
     pub(super) arrays: Arrays,
+    pub(super) test_origin: bool,
     pub(super) extra_addresses: HashMap<MapData, ExtraAddress, u32>,
     pub(super) flows4: HashMap<MapData, Flow4, FlowState>,
     pub(super) flows6: HashMap<MapData, Flow6, FlowState>,
@@ -79,13 +84,15 @@ impl Kernel {
         if OBJECT.is_empty() {
             return Err(KernelError::NoObject);
         }
-        let Settings { limits, mark_mask, lifetimes, log } = *settings;
+        let Settings { limits, mark_mask, lifetimes, log, test_origin } = *settings;
         let level = if log { aya_log::Level::Debug as u8 } else { 0 };
+        let origin_in_cb = u32::from(test_origin);
         let clock = Clock::of_this_kernel(lifetimes);
         let mut ebpf = EbpfLoader::new()
             .override_global(aya_log::LEVEL, &level, true)
             .override_global("MARK_MASK", &mark_mask, true)
             .override_global("MARK_SHIFT", &mark_mask.trailing_zeros(), true)
+            .override_global("ORIGIN_IN_CB", &origin_in_cb, true)
             .override_global("CLOCK_SHIFT", &clock.shift, true)
             .override_global("TCP_BUCKETS", &clock.tcp, true)
             .override_global("UDP_BUCKETS", &clock.udp, true)
@@ -108,10 +115,10 @@ impl Kernel {
                 .map_err(|source| KernelError::Program { name, source })?;
             program.load().map_err(|source| KernelError::Program { name, source })?;
         }
-        Self::with_tables(ebpf)
+        Self::with_tables(ebpf, test_origin)
     }
 
-    fn with_tables(mut ebpf: Ebpf) -> Result<Self, KernelError> {
+    fn with_tables(mut ebpf: Ebpf, test_origin: bool) -> Result<Self, KernelError> {
         let arrays = Arrays {
             trie4: array(&mut ebpf, table::TRIE4, size_of::<[u32; SLOTS]>())?,
             nodes6: array(&mut ebpf, table::TRIE6_NODES, size_of::<Node6>())?,
@@ -131,6 +138,7 @@ impl Kernel {
             fragments6: typed(&mut ebpf, table::FRAGMENTS6)?,
             counters: typed(&mut ebpf, table::COUNTERS)?,
             budget: typed(&mut ebpf, table::BUDGET)?,
+            test_origin,
             ebpf,
         })
     }

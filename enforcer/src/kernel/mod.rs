@@ -5,6 +5,7 @@
 mod apply;
 mod attach;
 mod clock;
+mod clsact;
 mod error;
 mod load;
 mod mapped;

@@ -76,6 +76,8 @@ struct Context {
     priority: u32,
     ingress_ifindex: u32,
     ifindex: u32,
+    tc_index: u32,
+    cb: [u32; 5],
 }
 
 /// What the programs return for a packet that goes on (TC_ACT_UNSPEC).
@@ -90,8 +92,9 @@ impl Kernel {
         let name = program.name();
         let context = Context {
             mark: input.mark,
-            ingress_ifindex: input.ingress_ifindex,
+            ingress_ifindex: if self.test_origin { 0 } else { input.ingress_ifindex },
             ifindex: input.ifindex,
+            cb: [0, u32::from(self.test_origin && input.ingress_ifindex != 0), 0, 0, 0],
             ..Context::default()
         };
         // The kernel writes all of its context, which grows with its versions.

@@ -1,6 +1,6 @@
 //! `test`: builds every test once, runs each program where it belongs, and counts.
 
-mod executables;
+pub(crate) mod executables;
 mod libtest;
 
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-pub(crate) use libtest::Counts;
+pub(crate) use libtest::{Counts, counts, failures};
 
 use crate::cli::Test;
 use crate::ebpf;
@@ -137,7 +137,7 @@ fn judge(name: &str, mut command: Command, options: &Test) -> Result<Counts> {
     };
     let (status, lines) = process::collect_with(&mut command, seen, None)
         .with_context(|| format!("the tests of {name}"))?;
-    let counts = libtest::counts(&lines, status.success());
+    let counts = counts(&lines, status.success());
     if counts.failed == 0 {
         step.done(&counts.to_string());
     } else {
@@ -147,7 +147,7 @@ fn judge(name: &str, mut command: Command, options: &Test) -> Result<Counts> {
     let shown = match (options.verbose, counts.failed) {
         (true, _) => lines.as_slice(),
         (false, 0) => &[],
-        (false, _) => libtest::failures(&lines),
+        (false, _) => failures(&lines),
     };
     for line in shown {
         ui::say(format_args!("      {line}"));

@@ -10,7 +10,7 @@
 pub(crate) mod debian;
 mod debian_pins;
 pub(crate) mod linker;
-mod lock;
+pub(crate) mod lock;
 pub(crate) mod rustup;
 mod version;
 

@@ -1,0 +1,59 @@
+//! What a machine needs before anything can run, and how it ends.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::mount::{MsFlags, mount};
+use nix::sys::reboot::{RebootMode, reboot};
+
+/// Kernel modules, each after those that it needs: their file names sort in that order.
+const MODULES: &str = "/modules";
+
+/// File systems by type and place.
+const MOUNTS: [(&str, &str); 5] = [
+    ("proc", "/proc"),
+    ("sysfs", "/sys"),
+    ("devtmpfs", "/dev"),
+    ("bpf", "/sys/fs/bpf"),
+    ("tmpfs", "/tmp"),
+];
+
+/// Mounts file systems and loads modules; returns the kernel's release.
+pub(super) fn prepare() -> anyhow::Result<String> {
+    for (kind, place) in MOUNTS {
+        mount_one(kind, place)?;
+    }
+    for path in super::programs(Path::new(MODULES))? {
+        load(&path)?;
+    }
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("no release")?;
+    Ok(release.trim().to_owned())
+}
+
+fn mount_one(kind: &str, place: &str) -> anyhow::Result<()> {
+    fs::create_dir_all(place).with_context(|| format!("can't make {place}"))?;
+    match mount(Some(kind), place, Some(kind), MsFlags::empty(), None::<&str>) {
+        // A kernel may mount its own /dev.
+        Ok(()) | Err(Errno::EBUSY) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("can't mount {place}")),
+    }
+}
+
+fn load(path: &Path) -> anyhow::Result<()> {
+    let file = File::open(path).with_context(|| format!("can't open {}", path.display()))?;
+    match finit_module(&file, c"", ModuleInitFlags::empty()) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("can't load {}", path.display())),
+    }
+}
+
+/// Ends the machine. The kernel empties the console first.
+pub(super) fn switch_off() -> anyhow::Result<()> {
+    match reboot(RebootMode::RB_POWER_OFF) {
+        Ok(never) => match never {},
+        Err(error) => Err(error).context("can't switch the machine off"),
+    }
+}

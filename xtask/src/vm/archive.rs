@@ -1,0 +1,281 @@
+//! Kernels out of Debian's archive: the current point release of each series.
+//!
+//! apt does the fetching with lists of its own in a temporary folder: it checks the signature of
+//! the archive's index and, by it, every package, and this system's own lists stay as they are.
+//! A kernel's folder that bears its final name is complete, as with the toolchain.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::modules::{self, Module};
+use crate::cli::Series;
+use crate::process;
+use crate::toolchain::lock;
+use crate::ui::Step;
+use crate::workspace;
+
+/// The signatures' keys, of the package `debian-archive-keyring`.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// What depends on the current kernel. The cloud's kernels lack only drivers, and are smaller.
+const META: &str = "linux-image-cloud-amd64";
+
+/// Packages that a kernel consists of begin so; newer ones are split.
+const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
+
+/// A kernel that can be booted.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    /// The compressed kernel.
+    pub(super) image: PathBuf,
+    /// In the order of loading.
+    pub(super) modules: Vec<Module>,
+}
+
+/// Where a series is kept in the archive: variable and default of the mirror, and the suite.
+/// The security suites are small, and have whole kernels.
+fn place(series: Series) -> (&'static str, &'static str, &'static str) {
+    let security = ("ENFORCER_DEBIAN_SECURITY_MIRROR", "http://deb.debian.org/debian-security");
+    let main = ("ENFORCER_DEBIAN_MIRROR", "http://deb.debian.org/debian");
+    let ((variable, default), suite) = match series {
+        Series::V5_10 => (security, "bullseye-security"),
+        Series::V6_1 => (security, "bookworm-security"),
+        Series::V6_12 => (security, "trixie-security"),
+        Series::Newest => (main, "trixie-backports"),
+    };
+    (variable, default, suite)
+}
+
+/// The kernel of a series: fetched before, or now.
+///
+/// # Errors
+/// apt is missing or can't fetch it.
+pub(super) fn obtain(series: Series, refresh: bool) -> Result<Kernel> {
+    let suite = place(series).2;
+    let cache = workspace::cache()?;
+    let folder = cache.join("kernels").join(suite);
+    let _lock = lock::take(&cache)?;
+    if refresh || !folder.is_dir() {
+        fetch(series, &folder)?;
+    }
+    read(&folder)
+}
+
+fn fetch(series: Series, folder: &Path) -> Result<()> {
+    if !Path::new(KEYRING).is_file() {
+        bail!("{KEYRING} is missing: install the package debian-archive-keyring");
+    }
+    let (variable, default, suite) = place(series);
+    let mirror = std::env::var(variable).unwrap_or_else(|_| default.to_owned());
+    let step = Step::start(format!("fetching the kernel of {suite}"));
+    let partial = folder.with_extension("partial");
+    let _ = fs::remove_dir_all(&partial);
+    let apt = Apt::prepare(&partial.join("apt"), &mirror, suite)?;
+    let packages = apt.download(&step)?;
+    let unpacked = partial.join("unpacked");
+    for package in &packages {
+        let mut command = Command::new("dpkg");
+        process::run_quietly(command.arg("-x").arg(package).arg(&unpacked), &step)?;
+    }
+    let release = keep(&unpacked, &partial)?;
+    fs::remove_dir_all(&unpacked).context("can't remove what was unpacked")?;
+    fs::remove_dir_all(partial.join("apt")).context("can't remove apt's lists")?;
+    let _ = fs::remove_dir_all(folder);
+    fs::rename(&partial, folder)
+        .with_context(|| format!("can't move the kernel to {}", folder.display()))?;
+    step.done(&release);
+    Ok(())
+}
+
+/// Puts the kernel and the wanted modules into a folder; returns the kernel's release.
+fn keep(unpacked: &Path, into: &Path) -> Result<String> {
+    let of_modules = only_entry(&["lib/modules", "usr/lib/modules"].map(|it| unpacked.join(it)))?;
+    let release = of_modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let images = [unpacked.join(format!("boot/vmlinuz-{release}")), of_modules.join("vmlinuz")];
+    let image = images.iter().find(|it| it.is_file()).context("the packages have no kernel")?;
+    fs::copy(image, into.join("vmlinuz")).context("can't copy the kernel")?;
+    let folder = into.join("modules");
+    fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
+    for (number, module) in modules::collect(&of_modules)?.iter().enumerate() {
+        let path = folder.join(format!("{number:02}-{}", module.name));
+        fs::write(&path, &module.content)
+            .with_context(|| format!("can't write {}", path.display()))?;
+    }
+    Ok(release)
+}
+
+fn only_entry(folders: &[PathBuf]) -> Result<PathBuf> {
+    let entries = folders.iter().filter_map(|it| fs::read_dir(it).ok()).flatten();
+    let paths: Vec<_> = entries.filter_map(Result::ok).map(|it| it.path()).collect();
+    match paths.as_slice() {
+        [path] => Ok(path.clone()),
+        _ => bail!("expected one kernel's modules in the packages, found {}", paths.len()),
+    }
+}
+
+/// Reads a kernel that was kept.
+fn read(folder: &Path) -> Result<Kernel> {
+    let from = folder.join("modules");
+    let entries = fs::read_dir(&from).with_context(|| format!("can't read {}", from.display()))?;
+    let mut paths: Vec<_> = entries.filter_map(Result::ok).map(|it| it.path()).collect();
+    paths.sort();
+    let module = |path: &PathBuf| -> Result<Module> {
+        let content = fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Module { name, content })
+    };
+    let modules = paths.iter().map(module).collect::<Result<_>>()?;
+    Ok(Kernel { image: folder.join("vmlinuz"), modules })
+}
+
+/// apt with lists and settings of its own.
+struct Apt {
+    folder: PathBuf,
+}
+
+impl Apt {
+    fn prepare(folder: &Path, mirror: &str, suite: &str) -> Result<Self> {
+        for below in ["lists/partial", "cache/archives/partial", "packages"] {
+            let path = folder.join(below);
+            fs::create_dir_all(&path).with_context(|| format!("can't make {}", path.display()))?;
+        }
+        let source = format!("deb [arch=amd64 signed-by={KEYRING}] {mirror} {suite} main\n");
+        for (file, content) in [("sources.list", source.as_str()), ("status", "")] {
+            let path = folder.join(file);
+            fs::write(&path, content).with_context(|| format!("can't write {}", path.display()))?;
+        }
+        Ok(Self { folder: folder.to_path_buf() })
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.folder.join("packages"));
+        let own = [
+            ("Dir::Etc::sourcelist", "sources.list"),
+            ("Dir::Etc::sourceparts", "none"),
+            ("Dir::State", ""),
+            ("Dir::State::lists", "lists"),
+            ("Dir::State::status", "status"),
+            ("Dir::Cache", "cache"),
+        ];
+        for (option, below) in own {
+            command.arg("-o").arg(format!("{option}={}", self.folder.join(below).display()));
+        }
+        let settings = [
+            "APT::Architecture=amd64",
+            "APT::Architectures=amd64",
+            "Acquire::Languages=none",
+            // The index of a suite that is no longer supported isn't signed anew.
+            "Acquire::Check-Valid-Until=false",
+        ];
+        for setting in settings {
+            command.args(["-o", setting]);
+        }
+        if nix::unistd::geteuid().is_root() {
+            // Else apt warns that its own user can't write into this user's folder.
+            command.args(["-o", "APT::Sandbox::User=root"]);
+        }
+        command
+    }
+
+    /// Fetches the parts of the current kernel; returns the packages' files.
+    fn download(&self, step: &Step) -> Result<Vec<PathBuf>> {
+        let mut update = self.command("apt-get");
+        // Without it a failure is only a warning.
+        update.args(["-o", "APT::Update::Error-Mode=any", "update"]);
+        process::run_quietly(&mut update, step)?;
+        let packages = self.parts()?;
+        process::run_quietly(self.command("apt-get").arg("download").args(&packages), step)?;
+        let folder = self.folder.join("packages");
+        let entries =
+            fs::read_dir(&folder).with_context(|| format!("can't read {}", folder.display()))?;
+        Ok(entries.filter_map(Result::ok).map(|it| it.path()).collect())
+    }
+
+    /// The packages that make up the current kernel.
+    fn parts(&self) -> Result<BTreeSet<String>> {
+        let mut found = BTreeSet::new();
+        let mut next = vec![META.to_owned()];
+        while let Some(package) = next.pop() {
+            if found.contains(&package) {
+                continue;
+            }
+            let mut question = self.command("apt-cache");
+            question.args(["show", "--no-all-versions", &package]);
+            next.extend(parts_of(&process::output_of(&mut question)?));
+            found.insert(package);
+        }
+        found.retain(|package| is_versioned(package));
+        Ok(found)
+    }
+}
+
+/// The other parts of a kernel that a package depends on, from `apt-cache show`.
+fn parts_of(shown: &str) -> Vec<String> {
+    let lists = shown.lines().filter_map(|line| line.strip_prefix("Depends: "));
+    let names =
+        lists.flat_map(|list| list.split(',')).filter_map(|it| it.split_whitespace().next());
+    let is_part = |name: &&str| PARTS.iter().any(|part| name.starts_with(part));
+    names.filter(is_part).map(str::to_owned).collect()
+}
+
+/// Whether a package belongs to one kernel; the others are empty and only depend on such.
+fn is_versioned(package: &str) -> bool {
+    let rest = PARTS.iter().find_map(|part| package.strip_prefix(part));
+    rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_of_one_kernel_are_told_from_those_that_only_depend_on_them() {
+        assert!(is_versioned("linux-image-5.10.0-46-cloud-amd64"));
+        assert!(is_versioned("linux-modules-7.3.4+deb13-cloud-amd64"));
+        assert!(!is_versioned(META));
+        assert!(!is_versioned("linux-modules-cloud-amd64"));
+    }
+
+    #[test]
+    fn a_kernels_parts_are_followed_and_nothing_else() {
+        let old = "Package: linux-image-cloud-amd64\nVersion: 5.10.262-1\n\
+                   Depends: linux-image-5.10.0-46-cloud-amd64 (= 5.10.262-1)\n";
+        assert_eq!(parts_of(old), ["linux-image-5.10.0-46-cloud-amd64"]);
+        let new = "Package: linux-image-7.3-cloud-amd64\n\
+                   Depends: dracut | initramfs-tools (>= 0.120), linux-base-7.3 (= 1), \
+                   linux-binary-7.3 (= 1), linux-modules-7.3 (= 1)\nSuggests: linux-image-x\n";
+        assert_eq!(parts_of(new), ["linux-binary-7.3", "linux-modules-7.3"]);
+        assert!(parts_of("Depends: kmod, initramfs-tools | linux-initramfs-tool\n").is_empty());
+    }
+
+    #[test]
+    fn the_kernel_is_found_in_either_layout() {
+        let folder = std::env::temp_dir().join(format!("enforcer-vm-{}", std::process::id()));
+        for (modules, image) in [
+            ("lib/modules/5.10", "boot/vmlinuz-5.10"),
+            ("usr/lib/modules/7.3", "usr/lib/modules/7.3/vmlinuz"),
+        ] {
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(folder.join("from/boot")).unwrap();
+            fs::create_dir_all(folder.join("from").join(modules).join("kernel")).unwrap();
+            fs::create_dir_all(folder.join("into")).unwrap();
+            let builtin =
+                "kernel/veth.ko\nkernel/sch_ingress.ko\nkernel/cls_bpf.ko\nkernel/bridge.ko\n";
+            let list = folder.join("from").join(modules).join("modules.builtin");
+            fs::write(list, builtin).unwrap();
+            assert!(keep(&folder.join("from"), &folder.join("into")).is_err(), "no image");
+            fs::write(folder.join("from").join(image), "image").unwrap();
+            let release = keep(&folder.join("from"), &folder.join("into")).unwrap();
+            assert!(modules.ends_with(&release));
+            let kernel = read(&folder.join("into")).unwrap();
+            assert_eq!(fs::read(kernel.image).unwrap(), b"image");
+            assert!(kernel.modules.is_empty());
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,132 @@
+//! QEMU: getting it, and booting a machine whose console is its only way out.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::Unfit;
+use crate::process;
+use crate::ui::Step;
+
+const PROGRAM: &str = "qemu-system-x86_64";
+/// Debian's package of it.
+const PACKAGE: &str = "qemu-system-x86";
+
+/// How long a kernel without anything to run may take to give up, with KVM: a second would do.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What executes the machine's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accelerator {
+    /// The processor.
+    Kvm,
+    /// QEMU itself.
+    Emulation,
+}
+
+/// A way to boot machines.
+pub(super) struct Qemu {
+    program: PathBuf,
+    accelerator: Accelerator,
+}
+
+impl Qemu {
+    /// Finds QEMU, or installs it.
+    ///
+    /// # Errors
+    /// It is missing and can't be installed; [`Unfit`] if that is for want of root.
+    pub(super) fn obtain() -> Result<PathBuf> {
+        if let Some(path) = process::which(PROGRAM) {
+            return Ok(path);
+        }
+        let advice = format!("{PROGRAM} is missing: sudo apt-get install {PACKAGE}");
+        if !nix::unistd::geteuid().is_root() || process::which("apt-get").is_none() {
+            return Err(Unfit(advice).into());
+        }
+        let step = Step::start(format!("installing {PACKAGE}"));
+        let install = |step: &Step| {
+            let mut command = Command::new("apt-get");
+            command.env("DEBIAN_FRONTEND", "noninteractive");
+            command.args(["-o", "DPkg::Lock::Timeout=120"]);
+            command.args(["install", "--yes", "--no-install-recommends", PACKAGE]);
+            process::run_quietly(&mut command, step)
+        };
+        if install(&step).is_err() {
+            step.detail("apt-get update");
+            process::run_quietly(Command::new("apt-get").arg("update"), &step)?;
+            install(&step)?;
+        }
+        step.done("");
+        process::which(PROGRAM).ok_or_else(|| Unfit(advice).into())
+    }
+
+    /// Uses KVM if it boots this kernel; there are hosts whose KVM doesn't.
+    pub(super) fn new(program: PathBuf, kernel: &Path) -> Result<Self> {
+        let mut qemu = Self { program, accelerator: Accelerator::Kvm };
+        let step = Step::start("trying KVM");
+        if qemu.boots(kernel, &step)? {
+            step.done("used");
+        } else {
+            qemu.accelerator = Accelerator::Emulation;
+            step.skipped("not usable here, so the machines are emulated");
+        }
+        Ok(qemu)
+    }
+
+    /// Whether a kernel comes so far as to miss its first program.
+    fn boots(&self, kernel: &Path, step: &Step) -> Result<bool> {
+        let device = Path::new("/dev/kvm");
+        let allowed = nix::unistd::AccessFlags::R_OK | nix::unistd::AccessFlags::W_OK;
+        if nix::unistd::access(device, allowed).is_err() {
+            return Ok(false);
+        }
+        let mut command = self.command(kernel, None, "");
+        let (_, lines) =
+            process::collect_until(&mut command, |line| step.detail(line), Some(PATIENCE))?;
+        Ok(lines.iter().any(|line| line.contains("Kernel panic")))
+    }
+
+    /// Boots a machine and returns all that its console said until it went off, or was killed
+    /// after `limit`.
+    pub(super) fn run(
+        &self,
+        kernel: &Path,
+        initramfs: &Path,
+        arguments: &str,
+        limit: Duration,
+        seen: impl FnMut(&str),
+    ) -> Result<Vec<String>> {
+        let mut command = self.command(kernel, Some(initramfs), arguments);
+        let (status, mut lines) = process::collect_until(&mut command, seen, Some(limit))?;
+        match status {
+            None => lines.push(format!("killed after {} s", limit.as_secs())),
+            Some(status) if !status.success() => lines.push(format!("QEMU: {status}")),
+            Some(_) => {}
+        }
+        Ok(lines)
+    }
+
+    fn command(&self, kernel: &Path, initramfs: Option<&Path>, arguments: &str) -> Command {
+        // The machine ends with this process, however that ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        command.args(["-serial", "stdio", "-m", "1024", "-smp", "2"]);
+        command.args(match self.accelerator {
+            Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            Accelerator::Emulation => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+        });
+        command.arg("-kernel").arg(kernel);
+        if let Some(path) = initramfs {
+            command.arg("-initrd").arg(path);
+        }
+        // A panic ends the machine at once: it would reboot, and may not.
+        let quiet = if initramfs.is_some() { "quiet loglevel=1 " } else { "" };
+        let line = format!("console=ttyS0 panic=-1 {quiet}{arguments}");
+        command.args([OsString::from("-append"), line.into()]);
+        command
+    }
+}

@@ -1,0 +1,259 @@
+//! `vm-test`: the kernel tests on other kernels, each in a virtual machine.
+//!
+//! A machine has no disk and no network. Its first file system holds static test programs, the
+//! modules they need, and an init that runs them (`tests/src/vm`); its console is the result.
+
+mod archive;
+mod console;
+mod cpio;
+mod machine;
+mod modules;
+mod outcome;
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::cli::{Output, Series, VmTest};
+use crate::test::executables::{self, Executable};
+use crate::ui::{self, Step};
+use crate::{Unfit, ebpf, process, test, workspace};
+use archive::Kernel;
+use console::Report;
+use machine::Qemu;
+use outcome::Outcome;
+
+/// The target of programs that run without any file beside them. It is the host's own, so the
+/// compiler has it, and the C library's static half comes with every C compiler.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The test programs that run in a machine. The others need no kernel, or a whole system.
+const TESTS: [&str; 2] = ["kernel", "node"];
+
+/// The machine's first process.
+const INIT: &str = "enforcer-vm-init";
+
+/// Boots every chosen kernel and prints how it did.
+///
+/// # Errors
+/// When nothing can be tried; what goes wrong on one kernel is in the result.
+pub(crate) fn run(root: &Path, options: &VmTest) -> Result<ExitCode> {
+    check_host()?;
+    let qemu = Qemu::obtain()?;
+    ebpf::build(root)?;
+    let programs = build(root)?;
+    let chosen: &[Series] =
+        if options.kernels.is_empty() { Series::value_variants() } else { &options.kernels };
+    let mut machines = Machines { root, options, programs, qemu, ready: None };
+    let mut outcomes = Vec::new();
+    for series in chosen {
+        let outcome = machines.try_one(*series).unwrap_or_else(|error| {
+            crate::report(&error, false);
+            Outcome::failed(name(*series), &error)
+        });
+        outcomes.push(outcome);
+    }
+    let text = match options.output {
+        Output::Table => outcome::table(&outcomes),
+        Output::Json => outcome::json(&outcomes)?,
+    };
+    writeln!(io::stdout(), "{text}")?;
+    let success = outcomes.iter().all(Outcome::is_success);
+    Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check_host() -> Result<()> {
+    if (std::env::consts::OS, std::env::consts::ARCH) != ("linux", "x86_64") {
+        return Err(Unfit("vm-test needs Linux on x86-64".to_owned()).into());
+    }
+    let tools = ["apt-get", "apt-cache", "dpkg", "xz", "setpriv"];
+    let missing: Vec<_> = tools.into_iter().filter(|it| process::which(it).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Unfit(format!("vm-test needs {}, which Debian and Ubuntu have", missing.join(", "))).into())
+}
+
+fn name(series: Series) -> String {
+    series.to_possible_value().map(|it| it.get_name().to_owned()).unwrap_or_default()
+}
+
+/// A program of a machine: where it goes, and where it is.
+type Program = (String, PathBuf);
+
+/// Builds the init and the test programs, static and somewhat optimised: emulation is slow.
+fn build(root: &Path) -> Result<Vec<Program>> {
+    let step = Step::start("building static test programs");
+    let mut command = workspace::cargo(root);
+    command.args(["build", "--package", "enforcer-tests", "--target", TARGET, "--bin", INIT]);
+    command.args(TESTS.iter().flat_map(|name| ["--test", name]));
+    command.arg("--message-format=json-render-diagnostics");
+    command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static");
+    command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "none");
+    command.env("CARGO_PROFILE_DEV_STRIP", "symbols");
+    let seen = |line: &str| {
+        if !line.starts_with('{') {
+            step.detail(line);
+        }
+    };
+    let (status, lines) = process::collect_with(&mut command, seen, None)?;
+    if !status.success() {
+        let said: Vec<_> = lines.into_iter().filter(|line| !line.starts_with('{')).collect();
+        bail!("the test programs don't build\n{}", said.join("\n"));
+    }
+    let tests = executables::parse(lines.iter().map(String::as_str));
+    let in_place = |it: Executable| (format!("tests/{}", it.target), it.path);
+    let mut programs: Vec<Program> = tests.into_iter().map(in_place).collect();
+    if programs.len() != TESTS.len() {
+        bail!("cargo built {} test programs instead of {}", programs.len(), TESTS.len());
+    }
+    let folder = workspace::target(root).join(TARGET).join("debug");
+    programs.push(("init".to_owned(), folder.join(INIT)));
+    step.done("");
+    Ok(programs)
+}
+
+/// What all machines have in common.
+struct Machines<'a> {
+    root: &'a Path,
+    options: &'a VmTest,
+    programs: Vec<Program>,
+    qemu: PathBuf,
+    /// Known once there is a kernel to try it with.
+    ready: Option<Qemu>,
+}
+
+impl Machines<'_> {
+    fn try_one(&mut self, series: Series) -> Result<Outcome> {
+        let kernel = archive::obtain(series, self.options.refresh)?;
+        let qemu = match self.ready.take() {
+            Some(qemu) => qemu,
+            None => Qemu::new(self.qemu.clone(), &kernel.image)?,
+        };
+        let qemu = self.ready.insert(qemu);
+        let initramfs = workspace::target(self.root).join("vm/initramfs.cpio");
+        write_initramfs(&initramfs, &self.programs, &kernel)?;
+        let step = Step::start(format!("kernel {}", name(series)));
+        let started = Instant::now();
+        let verbose = self.options.verbose;
+        let seen = |line: &str| {
+            if verbose {
+                ui::say(format_args!("      {}", line.trim_end()));
+            } else if !line.trim().is_empty() {
+                step.detail(line);
+            }
+        };
+        let limit = Duration::from_secs(self.options.timeout);
+        let arguments = arguments(self.options);
+        let lines = qemu.run(&kernel.image, &initramfs, &arguments, limit, seen);
+        let took = started.elapsed();
+        let _ = fs::remove_file(&initramfs);
+        let lines = lines?;
+        let report = Report::read(&lines);
+        tell(step, &report, &lines, verbose);
+        Ok(Outcome::new(name(series), &report, took))
+    }
+}
+
+/// What follows the kernel's own arguments: variables for the init's environment, and after `--`
+/// its arguments, which it hands to each test program.
+fn arguments(options: &VmTest) -> String {
+    let mut line = format!("ENFORCER_PACKETS={} -- --test-threads=2", options.packets);
+    for filter in &options.filters {
+        line.push(' ');
+        line.push_str(filter);
+    }
+    line
+}
+
+fn write_initramfs(path: &Path, programs: &[Program], kernel: &Kernel) -> Result<()> {
+    let write = || -> Result<()> {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        let mut archive = cpio::Archive::new(BufWriter::new(File::create(path)?));
+        for folder in ["dev", "modules", "proc", "sys", "tests", "tmp"] {
+            archive.folder(folder)?;
+        }
+        // The init's output goes there before it can mount anything.
+        archive.device("dev/console", (5, 1))?;
+        for module in &kernel.modules {
+            archive.program(&format!("modules/{}", module.name), &module.content)?;
+        }
+        for (name, path) in programs {
+            let content =
+                fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+            archive.program(name, &content)?;
+        }
+        archive.finish()?;
+        Ok(())
+    };
+    write().with_context(|| format!("can't write {}", path.display()))
+}
+
+/// Ends a machine's step, and shows what went wrong.
+fn tell(step: Step, report: &Report, lines: &[String], verbose: bool) {
+    let release = report.release.as_deref().unwrap_or("did not boot");
+    if report.is_success() {
+        step.done(&format!("{release}: {}", report.counts()));
+        return;
+    }
+    drop(step);
+    ui::say(format_args!("  {release}: {}", report.counts()));
+    for error in &report.errors {
+        ui::say(format_args!("      {error}"));
+    }
+    if verbose {
+        return;
+    }
+    let bad: Vec<_> = report.parts.iter().filter(|part| !part.counts.is_success()).collect();
+    for part in &bad {
+        ui::say(format_args!("    {}: {}", part.name, part.counts));
+        for line in test::failures(&part.lines) {
+            ui::say(format_args!("      {line}"));
+        }
+    }
+    if bad.is_empty() {
+        for line in lines.iter().rev().take(TAIL).rev() {
+            ui::say(format_args!("      {}", line.trim_end()));
+        }
+    }
+}
+
+/// Of a machine that failed outside of any test, how many of the last lines are shown.
+const TAIL: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(filters: &[&str]) -> VmTest {
+        VmTest {
+            kernels: Vec::new(),
+            refresh: false,
+            packets: 500,
+            timeout: 1,
+            output: Output::Table,
+            verbose: false,
+            filters: filters.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn variables_come_before_the_dashes_and_filters_after() {
+        let line = arguments(&options(&["hostile"]));
+        let (variables, arguments) = line.split_once(" -- ").unwrap();
+        assert!(variables.contains("ENFORCER_PACKETS=500"));
+        assert!(arguments.ends_with(" hostile"));
+    }
+
+    #[test]
+    fn kernels_are_named_as_one_types_them() {
+        let names: Vec<_> = Series::value_variants().iter().map(|it| name(*it)).collect();
+        assert_eq!(names, ["5.10", "6.1", "6.12", "newest"]);
+    }
+}

@@ -1,0 +1,173 @@
+//! Which kernel modules a machine needs, and in which order.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use object::{Object as _, ObjectSection as _};
+
+use crate::process;
+
+/// What the tests use: the interfaces, and the hooks of kernels without TCX.
+const WANTED: [&str; 4] = ["veth", "sch_ingress", "cls_bpf", "bridge"];
+
+/// A module, ready to be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Module {
+    pub(super) name: String,
+    pub(super) content: Vec<u8>,
+}
+
+/// Reads the wanted modules out of an unpacked kernel's folder (`lib/modules/RELEASE`), each after
+/// those that it needs.
+pub(super) fn collect(folder: &Path) -> Result<Vec<Module>> {
+    let mut files = BTreeMap::new();
+    find(&folder.join("kernel"), &mut files)?;
+    let builtin = fs::read_to_string(folder.join("modules.builtin")).unwrap_or_default();
+    let builtin: Vec<_> = builtin.lines().filter_map(|line| name_of(Path::new(line))).collect();
+    let mut contents = BTreeMap::new();
+    let order = order(&WANTED, |name| {
+        if builtin.iter().any(|it| it == name) {
+            return Ok(None);
+        }
+        let path = files.get(name).with_context(|| format!("there is no module {name}"))?;
+        let content = read(path)?;
+        let needs = needs(&content).with_context(|| format!("module {name}"))?;
+        contents.insert(name.to_owned(), content);
+        Ok(Some(needs))
+    })?;
+    let take = |name: String| {
+        let content = contents.remove(&name).unwrap_or_default();
+        Module { name, content }
+    };
+    Ok(order.into_iter().map(take).collect())
+}
+
+/// Puts modules after what they need, given what each needs: `None` for what is built in.
+fn order(
+    wanted: &[&str],
+    mut needs: impl FnMut(&str) -> Result<Option<Vec<String>>>,
+) -> Result<Vec<String>> {
+    let mut done = Vec::new();
+    let mut seen = Vec::new();
+    for name in wanted {
+        visit(name, &mut needs, &mut seen, &mut done)?;
+    }
+    Ok(done)
+}
+
+fn visit(
+    name: &str,
+    needs: &mut impl FnMut(&str) -> Result<Option<Vec<String>>>,
+    seen: &mut Vec<String>,
+    done: &mut Vec<String>,
+) -> Result<()> {
+    if done.iter().any(|it| it == name) {
+        return Ok(());
+    }
+    if seen.iter().any(|it| it == name) {
+        bail!("module {name} needs itself");
+    }
+    seen.push(name.to_owned());
+    if let Some(list) = needs(name)? {
+        for other in list {
+            visit(&other, needs, seen, done)?;
+        }
+        done.push(name.to_owned());
+    }
+    seen.retain(|it| it != name);
+    Ok(())
+}
+
+/// A module's name from its file's: the kernel takes `-` and `_` for the same.
+fn name_of(path: &Path) -> Option<String> {
+    let file = path.file_name()?.to_str()?;
+    let (stem, rest) = file.split_once(".ko")?;
+    ["", ".xz"].contains(&rest).then(|| stem.replace('-', "_"))
+}
+
+fn find(folder: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("can't read {}", folder.display()))?;
+    for entry in entries {
+        let path = entry.with_context(|| format!("can't read {}", folder.display()))?.path();
+        if path.is_dir() {
+            find(&path, files)?;
+        } else if let Some(name) = name_of(&path) {
+            files.insert(name, path);
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    if path.extension().is_some_and(|it| it == "xz") {
+        return process::bytes_of(Command::new("xz").arg("-dc").arg("--").arg(path));
+    }
+    fs::read(path).with_context(|| format!("can't read {}", path.display()))
+}
+
+/// What a module says that it needs: the field `depends` of its section `.modinfo`.
+fn needs(module: &[u8]) -> Result<Vec<String>> {
+    let file = object::File::parse(module).context("is no ELF file")?;
+    let section = file.section_by_name(".modinfo").context("has no .modinfo")?;
+    Ok(depends(section.data().context("its .modinfo can't be read")?))
+}
+
+fn depends(modinfo: &[u8]) -> Vec<String> {
+    let fields = modinfo.split(|byte| *byte == 0).filter_map(|it| std::str::from_utf8(it).ok());
+    let lists = fields.filter_map(|field| field.strip_prefix("depends="));
+    let names = lists.flat_map(|list| list.split(',')).filter(|name| !name.is_empty());
+    names.map(|name| name.replace('-', "_")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order_of(wanted: &[&str], table: &[(&str, Option<&[&str]>)]) -> Result<Vec<String>> {
+        order(wanted, |name| {
+            let found = table.iter().find(|(it, _)| *it == name).context("unknown")?.1;
+            Ok(found.map(|list| list.iter().map(ToString::to_string).collect()))
+        })
+    }
+
+    #[test]
+    fn what_is_needed_comes_first_and_once() {
+        let table: [(&str, Option<&[&str]>); 5] = [
+            ("bridge", Some(&["stp", "llc"])),
+            ("stp", Some(&["llc", "net"])),
+            ("llc", Some(&[])),
+            ("veth", Some(&[])),
+            ("net", None),
+        ];
+        let found = order_of(&["veth", "bridge", "llc"], &table).unwrap();
+        assert_eq!(found, ["veth", "llc", "stp", "bridge"]);
+    }
+
+    #[test]
+    fn a_circle_or_a_missing_module_is_an_error() {
+        let circle: [(&str, Option<&[&str]>); 2] = [("a", Some(&["b"])), ("b", Some(&["a"]))];
+        assert!(order_of(&["a"], &circle).unwrap_err().to_string().contains("needs itself"));
+        assert!(order_of(&["c"], &circle).is_err());
+    }
+
+    #[test]
+    fn names_are_read_from_files() {
+        let name = |path: &str| name_of(Path::new(path));
+        assert_eq!(name("kernel/net/sched/cls_bpf.ko").as_deref(), Some("cls_bpf"));
+        assert_eq!(name("kernel/lib/crc-ccitt.ko.xz").as_deref(), Some("crc_ccitt"));
+        assert_eq!(name("modules.order"), None);
+        assert_eq!(name("x.ko.sig"), None);
+    }
+
+    #[test]
+    fn needs_are_read_from_modinfo() {
+        let info = b"license=GPL\0depends=stp,crc-ccitt\0intree=Y\0";
+        assert_eq!(depends(info), ["stp", "crc_ccitt"]);
+        assert!(depends(b"depends=\0name=veth\0").is_empty());
+        assert!(needs(b"not an object").is_err());
+    }
+}
