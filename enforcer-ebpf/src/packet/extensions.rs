@@ -1,0 +1,73 @@
+//! The chain of IPv6 extension headers (RFC 8200).
+
+use super::{Address6, Bytes, FARTHEST, Malformed, Packet, protocol};
+
+/// The most IPv6 extension headers that are read (semantics P1).
+const EXTENSION_HEADERS: usize = 8;
+
+/// The flag beside the offset in a fragment header (RFC 8200).
+pub(super) const MORE_FRAGMENTS: u16 = 1;
+/// The bits between offset and flag.
+const RESERVED: u16 = 6;
+
+/// Whether a header follows that is not yet the transport's.
+#[inline(always)]
+pub(super) fn is_extension(next: u8) -> bool {
+    EXTENSIONS[next as usize] != 0
+}
+
+/// A header of the chain; the low bits are the factor of its length byte.
+const EXTENSION: u8 = 0x80;
+/// By next-header number: 0 for what is no extension header, else [`EXTENSION`] and the bytes
+/// that one unit of the header's length stands for, beyond its first 8 (RFC 8200; RFC 4302 for
+/// the authentication header; a fragment header has no length). A table, because the verifier
+/// would follow each branch of a decision separately, in every round of the loop.
+static EXTENSIONS: [u8; 256] = {
+    let mut table = [0; 256];
+    table[protocol::HOP_BY_HOP as usize] = EXTENSION | 8;
+    table[protocol::ROUTING as usize] = EXTENSION | 8;
+    table[protocol::FRAGMENT as usize] = EXTENSION;
+    table[protocol::AUTHENTICATION as usize] = EXTENSION | 4;
+    table[protocol::DESTINATION as usize] = EXTENSION | 8;
+    table[protocol::MOBILITY as usize] = EXTENSION | 8;
+    table[protocol::HIP as usize] = EXTENSION | 8;
+    table[protocol::SHIM6 as usize] = EXTENSION | 8;
+    table
+};
+
+/// Walks the extension headers; gives offset and flag of a fragment header, 0 for whole packets.
+/// A later fragment has no transport header: the walk ends there.
+#[inline(always)]
+pub(super) fn extensions<B: Bytes + ?Sized>(
+    bytes: &B,
+    packet: &mut Packet<Address6>,
+) -> Result<u16, Malformed> {
+    let mut next = packet.protocol;
+    let mut offset = packet.transport;
+    let mut piece = 0;
+    let mut identification = 0;
+    for _ in 0..EXTENSION_HEADERS {
+        let kind = EXTENSIONS[next as usize];
+        if kind == 0 {
+            break;
+        }
+        if offset > FARTHEST {
+            return Err(Malformed);
+        }
+        let header = bytes.view::<8>(offset).ok_or(Malformed)?;
+        if next == protocol::FRAGMENT {
+            piece = header.u16(2) & !RESERVED;
+            identification = header.u32(4);
+        }
+        next = header.u8(0);
+        if piece & !MORE_FRAGMENTS != 0 {
+            break;
+        }
+        offset += 8 + ((header.u8(1) as usize * (kind & 15) as usize) & 0x7ff);
+    }
+    packet.protocol = next;
+    packet.transport = bytes.settle(offset);
+    packet.identification = identification;
+    let later = piece & !MORE_FRAGMENTS != 0;
+    if !later && is_extension(next) { Err(Malformed) } else { Ok(piece) }
+}

@@ -1,0 +1,86 @@
+//! What ICMP errors quote.
+
+use super::transport::{icmp4_role, icmp6_role};
+use super::{Address6, Bytes, Packet, bounded, protocol};
+
+/// The packet that an ICMP error quotes, as far as flows need it (RFC 792, RFC 4443).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quoted<A> {
+    /// Source address as a number.
+    pub source: A,
+    /// Destination address as a number.
+    pub destination: A,
+    /// Source port, or the identifier of an ICMP query.
+    pub source_port: u16,
+    /// Destination port, or the kind of an ICMP query.
+    pub destination_port: u16,
+    /// The protocol.
+    pub protocol: u8,
+}
+
+/// The first eight bytes of the quoted transport header are all that is sure to be there.
+#[inline(always)]
+fn quoted_ports<B: Bytes + ?Sized, A>(
+    bytes: &B,
+    quoted: &mut Quoted<A>,
+    offset: usize,
+    icmp: u8,
+    role_of: fn(u8) -> (u8, u8),
+) -> Option<()> {
+    let header = bytes.view::<8>(bounded(bytes, offset)?)?;
+    match quoted.protocol {
+        protocol::TCP | protocol::UDP | protocol::SCTP => {
+            quoted.source_port = header.u16(0);
+            quoted.destination_port = header.u16(2);
+        }
+        it if it == icmp => {
+            let (_, query) = role_of(header.u8(0));
+            if query == 0 {
+                return None;
+            }
+            quoted.source_port = header.u16(4);
+            quoted.destination_port = u16::from(query);
+        }
+        _ => {}
+    }
+    Some(())
+}
+
+/// Reads what an ICMP error quotes.
+#[inline(always)]
+pub fn quoted4<B: Bytes + ?Sized>(bytes: &B, error: &Packet<u32>) -> Option<Quoted<u32>> {
+    let start = bounded(bytes, error.transport + 8)?;
+    let header = bytes.view::<20>(start)?;
+    let length = ((header.u8(0) & 15) as usize) << 2;
+    if header.u8(0) >> 4 != 4 || length < 20 || header.u16(6) & 0x1fff != 0 {
+        return None;
+    }
+    let mut quoted = Quoted {
+        source: header.u32(12),
+        destination: header.u32(16),
+        source_port: 0,
+        destination_port: 0,
+        protocol: header.u8(9),
+    };
+    quoted_ports(bytes, &mut quoted, start + length, protocol::ICMP, icmp4_role)?;
+    Some(quoted)
+}
+
+/// Reads what an ICMPv6 error quotes. A quoted packet with extension headers is not recognised.
+#[inline(always)]
+pub fn quoted6<B: Bytes + ?Sized>(bytes: &B, error: &Packet<Address6>) -> Option<Quoted<Address6>> {
+    let start = bounded(bytes, error.transport + 8)?;
+    let header = bytes.view::<40>(start)?;
+    if header.u8(0) >> 4 != 6 {
+        return None;
+    }
+    let mut quoted = Quoted {
+        source: [header.u64(8), header.u64(16)],
+        destination: [header.u64(24), header.u64(32)],
+        source_port: 0,
+        destination_port: 0,
+        protocol: header.u8(6),
+    };
+    quoted_ports(bytes, &mut quoted, start + 40, protocol::ICMP6, icmp6_role)?;
+    Some(quoted)
+}
