@@ -80,7 +80,7 @@ impl Stand {
     /// Goes through a case's stages; what is wrong, in words.
     pub(crate) async fn run(&mut self, case: &Case) -> Option<String> {
         for stage in &case.stages {
-            self.enforce(&stage.state).await;
+            self.enforce(case, stage).await;
             let cells = self.measure(case, stage).await;
             self.session.check_agent().unwrap();
             self.cells += cells.len();
@@ -94,7 +94,8 @@ impl Stand {
     }
 
     /// Puts a state in force: all of it in one file, written at once.
-    async fn enforce(&mut self, state: &State) {
+    async fn enforce(&mut self, case: &Case, stage: &Stage) {
+        let state = &stage.state;
         self.canary = !self.canary;
         self.hosts.follow(state);
         let text = manifests(state, &self.hosts, self.topology(), self.canary);
@@ -110,7 +111,7 @@ impl Stand {
         }
         let started = Instant::now();
         while !self.is_in_force().await {
-            assert!(started.elapsed() < PATIENCE, "the state was not in force: {state:#?}");
+            assert!(started.elapsed() < PATIENCE, "never in force: {}, {}", case.name, stage.what);
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
