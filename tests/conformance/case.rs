@@ -40,6 +40,10 @@ struct Written {
     rules: Vec<String>,
     /// What is sent to pods; TCP 80 if it is not said.
     traffic: Option<Vec<String>>,
+    /// Manifests beside those that the rest makes, all through the case: pods that the lab does
+    /// not run.
+    #[serde(default)]
+    beside: Vec<Value>,
     #[serde(default)]
     policies: BTreeMap<String, Option<Value>>,
     #[serde(default)]
@@ -60,6 +64,8 @@ pub(crate) struct State {
     pub pods: BTreeMap<String, Labels>,
     /// By name.
     pub namespaces: BTreeMap<String, Labels>,
+    /// Further manifests.
+    pub beside: Vec<Value>,
 }
 
 /// A state, and what is expected in it.
@@ -100,7 +106,7 @@ struct Base {
 pub(crate) fn base() -> State {
     let text = fs::read_to_string(folder().join("../base.yaml")).unwrap();
     let Base { namespaces, pods } = yaml("base.yaml", &text);
-    State { policies: BTreeMap::new(), pods, namespaces }
+    State { policies: BTreeMap::new(), pods, namespaces, beside: Vec::new() }
 }
 
 /// All cases, by file and in the files' order.
@@ -140,9 +146,10 @@ impl Written {
             namespaces: self.namespaces,
             expect: self.expect,
         };
+        let base = State { beside: self.beside, ..base.clone() };
         let mut stages: Vec<Stage> = Vec::new();
         for step in [first].into_iter().chain(self.then) {
-            let before = stages.last().map_or(base, |stage| &stage.state);
+            let before = stages.last().map_or(&base, |stage| &stage.state);
             let expected = Expected::parse(&step.expect);
             let expected = expected.unwrap_or_else(|error| panic!("{name}: {error}"));
             let state = before.after(&step);

@@ -57,7 +57,8 @@ pub(crate) fn grouped<T: ToString>(lines: impl Iterator<Item = (String, T)>) -> 
         groups.entry(line).or_default().push(what.to_string());
     }
     let mut text = String::new();
-    for (line, what) in groups.iter().take(SHOWN) {
+    for (line, what) in groups.iter_mut().take(SHOWN) {
+        what.sort();
         let _ = writeln!(text, "    {line} ({})", what.join(", "));
     }
     if let Some(more) = groups.len().checked_sub(SHOWN).filter(|more| *more > 0) {

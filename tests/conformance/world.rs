@@ -74,6 +74,7 @@ pub(crate) fn manifests(
 ) -> String {
     let mut text = String::new();
     let mut add = |document: &Value| writeln!(text, "---\n{document}").unwrap();
+    state.beside.iter().for_each(&mut add);
     for (name, labels) in &state.namespaces {
         add(&json!({"apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": name, "labels": labels}}));
