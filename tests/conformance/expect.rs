@@ -7,8 +7,9 @@
 //! allow guest -> x/a : tcp80, v4
 //! ```
 //! Ends: `x/a` (a pod), `x/*`, `*/a`, `pods`, `node`, `office`, `guest`, `internet`, `outside` (the
-//! three), `*` (all). Behind the colon: `tcp80`, `udp81`, `ping`, `v4`, `v6`. What no policy can change is not repeated in each case: a pod reaches itself
-//! (semantics A1), the node reaches its pods and they the node (A2).
+//! three), `*` (all). Behind the colon: `tcp80`, `udp81`, `ping`, `v4`, `v6`. What no policy can
+//! change is not repeated in each case: a pod reaches itself (semantics A1), the node reaches its
+//! pods and they the node (A2).
 
 use enforcer::model::Protocol;
 use enforcer::policy::reference::Traffic;
