@@ -182,11 +182,7 @@ impl Lab {
     /// All addresses of the node (semantics A2), link-local ones aside.
     #[must_use]
     pub fn node_addresses(&self) -> Vec<IpAddr> {
-        let mut all: Vec<IpAddr> = topology::NODE_UPLINK.iter().map(ipnet::IpNet::addr).collect();
-        if self.topology == Topology::Kubenet {
-            all.extend(self.topology.host(topology::BRIDGE_HOST).map(|net| net.addr()));
-        }
-        all
+        self.topology.node_addresses()
     }
 
     /// Starts a pod: namespace, interface, addresses, servers and status document. It can be

@@ -62,6 +62,14 @@ impl Topology {
         ]
     }
 
+    /// All addresses of the node (semantics A2), link-local ones aside.
+    #[must_use]
+    pub fn node_addresses(self) -> Vec<IpAddr> {
+        let uplink = NODE_UPLINK.iter().map(IpNet::addr);
+        let bridge = self.host(BRIDGE_HOST).map(|net| net.addr());
+        uplink.chain(bridge.into_iter().filter(|_| self == Self::Kubenet)).collect()
+    }
+
     /// What a pod's default routes point at: the bridge, or the addresses that Azure CNI uses.
     #[must_use]
     pub fn gateways(self) -> [IpAddr; 2] {

@@ -1,0 +1,130 @@
+//! What the NetworkPolicy documentation promises and the upstream end-to-end tests look at, as a
+//! table of cases: `cases/*.yaml`, explained in `cases/README.md`. Expectations are written by hand
+//! there. Without root they are compared with the reference evaluator; with it, with connections.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "how a test fails")]
+
+mod case;
+mod expect;
+mod report;
+mod stand;
+mod world;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use enforcer::policy::reference::connection_allowed;
+use enforcer_tests::lab::{Family, Sandbox, Topology};
+
+use case::{Case, Stage};
+use stand::Stand;
+use world::Hosts;
+
+/// Names the cases that are to be run, by a part of their name; without it, all.
+const ONLY: &str = "CONFORMANCE";
+
+fn chosen() -> Vec<Case> {
+    let only = std::env::var(ONLY).unwrap_or_default();
+    let cases: Vec<Case> = case::all().into_iter().filter(|it| it.name.contains(&only)).collect();
+    assert!(!cases.is_empty(), "no case is named like {ONLY}={only}");
+    cases
+}
+
+#[test]
+fn cases_are_told_apart_and_cite_rules() {
+    let cases = case::all();
+    let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+    assert_eq!(names.len(), cases.len(), "two cases share a name");
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ARCHITECTURE.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    for case in &cases {
+        assert!(!case.intent.is_empty() && !case.rules.is_empty(), "{}", case.name);
+        for rule in &case.rules {
+            assert!(manual.contains(&format!("| **{rule}** |")), "{}: no rule {rule}", case.name);
+        }
+        for stage in &case.stages {
+            let cells = world::cells(case, &stage.state);
+            let idle: Vec<_> = stage.expected.idle(&cells).map(|line| &line.text).collect();
+            assert!(idle.is_empty(), "{}, {}: covers nothing: {idle:?}", case.name, stage.what);
+        }
+    }
+}
+
+#[test]
+fn the_reference_evaluator_expects_the_same() {
+    let mut wrong = Vec::new();
+    for topology in Topology::ALL {
+        let mut hosts = Hosts::default();
+        for case in case::all() {
+            for stage in &case.stages {
+                wrong.extend(differences(&case, stage, &mut hosts, topology));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} stages:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Where expectation and reference evaluator differ, in words.
+fn differences(
+    case: &Case,
+    stage: &Stage,
+    hosts: &mut Hosts,
+    topology: Topology,
+) -> Option<String> {
+    hosts.follow(&stage.state);
+    let folder = tempfile::tempdir().unwrap();
+    let text = world::manifests(&stage.state, hosts, topology, false);
+    let cluster = world::cluster(folder.path(), &text, hosts, topology);
+    let mut lines = Vec::new();
+    for (from, to, traffic) in world::cells(case, &stage.state) {
+        for family in Family::ALL {
+            let expected = stage.expected.allows(&from, &to, traffic, family);
+            let address = |party| world::address(party, family, hosts, topology).unwrap();
+            if connection_allowed(&cluster, address(&from), address(&to), traffic) != expected {
+                let (from, to) = (expect::name(&from), expect::name(&to));
+                let what = report::traffic_name(traffic);
+                let said = if expected { "allow" } else { "deny" };
+                lines.push((format!("{from} -> {to} : {what}  expected {said}"), family));
+            }
+        }
+    }
+    let place = topology.to_string();
+    let said = || report::heading(case, stage, &place) + &report::grouped(lines.iter().cloned());
+    (!lines.is_empty()).then(said)
+}
+
+#[test]
+fn cases_on_kubenet() {
+    measured(Topology::Kubenet);
+}
+
+#[test]
+fn cases_on_azure_cni() {
+    measured(Topology::AzureCni);
+}
+
+/// Runs all cases in one lab, on a thread inside a sandbox.
+fn measured(topology: Topology) {
+    let inside = move || {
+        let sandbox = Sandbox::enter().expect("the lab's tests need root");
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(all_cases(&sandbox, topology));
+    };
+    if let Err(panic) = std::thread::spawn(inside).join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the summary")]
+async fn all_cases(sandbox: &Sandbox, topology: Topology) {
+    let mut stand = Stand::start(sandbox, topology).await;
+    let cases = chosen();
+    let mut failures = Vec::new();
+    for case in &cases {
+        failures.extend(stand.run(case).await);
+    }
+    let (count, cells) = (cases.len(), stand.cells);
+    stand.stop().await;
+    println!("{topology}: {count} cases, {cells} cells, {} cases fail", failures.len());
+    assert!(failures.is_empty(), "{} cases fail:\n{}", failures.len(), failures.join("\n"));
+}

@@ -1,0 +1,174 @@
+//! One lab and one agent for all cases.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use enforcer::observe::{Isolation, Status};
+use enforcer::policy::reference::Traffic;
+use enforcer_tests::lab::{Family, LAB_DIR, Party, Sandbox, Topology};
+use enforcer_tests::probe::{Outcome, Probe};
+use enforcer_tests::session::{AGENT_PORT, Session, SessionOptions};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::case::{Case, Stage, State};
+use crate::expect::Expected;
+use crate::report;
+use crate::world::{CANARY, Hosts, cells, manifests};
+
+/// How long a condition is waited for that has to come; only a failing test waits so long.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an answer is waited for that has to come, also on a busy machine.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long silence must last to count as a drop.
+const SILENCE: Duration = Duration::from_millis(300);
+/// So many probes at once: a state's denied cells share one silence, and descriptors are finite.
+const PARALLEL: usize = 384;
+
+/// One connection that was tried.
+#[derive(Debug, Clone)]
+pub(crate) struct Cell {
+    pub from: Party,
+    pub to: Party,
+    pub family: Family,
+    pub traffic: Traffic,
+    pub expected: bool,
+    pub measured: Outcome,
+}
+
+impl Cell {
+    /// What is denied must be dropped; a refusal means that the packet went through.
+    pub(crate) fn is_right(&self) -> bool {
+        self.measured == if self.expected { Outcome::Open } else { Outcome::TimedOut }
+    }
+}
+
+/// The lab, and what is in force there.
+pub(crate) struct Stand {
+    session: Session,
+    manifests: PathBuf,
+    hosts: Hosts,
+    /// Whether the canary is isolated in the state that was written last.
+    canary: bool,
+    /// Connections tried so far.
+    pub cells: usize,
+}
+
+impl Stand {
+    /// Makes the lab and starts the agent.
+    pub(crate) async fn start(sandbox: &Sandbox, topology: Topology) -> Self {
+        let manifests = Path::new(LAB_DIR).join("manifests");
+        fs::create_dir_all(&manifests).unwrap();
+        let spawner = PathBuf::from(env!("CARGO_BIN_EXE_enforcer-lab"));
+        let agent = spawner.with_file_name("enforcer");
+        assert!(agent.is_file(), "there is no {}: cargo build -p enforcer", agent.display());
+        let options = SessionOptions::new(manifests.clone(), spawner, Some(agent));
+        let session = Session::start(sandbox, topology, options).await.unwrap();
+        Self { session, manifests, hosts: Hosts::default(), canary: false, cells: 0 }
+    }
+
+    /// Ends the agent.
+    pub(crate) async fn stop(mut self) {
+        self.session.stop_agent().await.unwrap();
+    }
+
+    fn topology(&self) -> Topology {
+        self.session.lab().topology()
+    }
+
+    /// Goes through a case's stages; what is wrong, in words.
+    pub(crate) async fn run(&mut self, case: &Case) -> Option<String> {
+        for stage in &case.stages {
+            self.enforce(case, stage).await;
+            let cells = self.measure(case, stage).await;
+            self.session.check_agent().unwrap();
+            self.cells += cells.len();
+            if cells.iter().any(|cell| !cell.is_right()) {
+                let topology = self.topology();
+                let text = manifests(&stage.state, &self.hosts, topology, self.canary);
+                return Some(report::failure(case, stage, topology, &cells, &text));
+            }
+        }
+        None
+    }
+
+    /// Puts a state in force: all of it in one file, written at once.
+    async fn enforce(&mut self, case: &Case, stage: &Stage) {
+        let state = &stage.state;
+        self.canary = !self.canary;
+        self.hosts.follow(state);
+        let text = manifests(state, &self.hosts, self.topology(), self.canary);
+        let draft = self.manifests.join(".draft");
+        fs::write(&draft, text).unwrap();
+        fs::rename(draft, self.manifests.join("cluster.yaml")).unwrap();
+        let notes = self.session.run_pods().await.unwrap();
+        // Some cases are about what deserves a warning.
+        assert!(!notes.iter().any(|note| note.contains(": error: ")), "{notes:?}");
+        for (id, pod) in self.session.lab().pods() {
+            let known = self.hosts.addresses(self.topology());
+            assert_eq!(pod.addresses(), known.get(id).unwrap(), "{id} has another address");
+        }
+        let started = Instant::now();
+        while !self.is_in_force().await {
+            assert!(started.elapsed() < PATIENCE, "never in force: {}, {}", case.name, stage.what);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Whether the tables in the kernel are those of the state that was written last.
+    async fn is_in_force(&mut self) -> bool {
+        self.session.check_agent().unwrap();
+        let status = self.status().await;
+        let pods = self.session.lab().pods().keys().map(ToString::to_string);
+        let guarded: BTreeSet<String> = status.endpoints.iter().map(|it| it.pod.clone()).collect();
+        let wanted = if self.canary { Isolation::Isolated } else { Isolation::NotIsolated };
+        let canary = status.endpoints.iter().find(|it| it.pod == CANARY);
+        guarded == pods.collect() && canary.is_some_and(|it| it.ingress == wanted)
+    }
+
+    async fn status(&self) -> Status {
+        let asked = self.session.lab().node().run(|| {
+            use std::io::{Read, Write};
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", AGENT_PORT))?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            write!(stream, "GET /status HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            std::io::Result::Ok(answer)
+        });
+        let answer = asked.await.unwrap().unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap()
+    }
+
+    async fn measure(&self, case: &Case, stage: &Stage) -> Vec<Cell> {
+        let mut wanted = wanted(case, &stage.state, &stage.expected);
+        // Those that take long begin together.
+        wanted.sort_by_key(|(_, expected)| *expected);
+        let tried = stream::iter(wanted).map(async |(probe, expected)| {
+            let patience = if expected { ANSWER } else { SILENCE };
+            let measured = probe.run(self.session.lab(), patience).await?;
+            let Probe { from, to, family, traffic } = probe;
+            Ok::<_, enforcer_tests::lab::LabError>(Cell {
+                from,
+                to,
+                family,
+                traffic,
+                expected,
+                measured,
+            })
+        });
+        tried.buffer_unordered(PARALLEL).try_collect().await.unwrap()
+    }
+}
+
+fn wanted(case: &Case, state: &State, expected: &Expected) -> Vec<(Probe, bool)> {
+    let probe = |(from, to, traffic): (Party, Party, Traffic)| {
+        Family::ALL.map(|family| {
+            let open = expected.allows(&from, &to, traffic, family);
+            (Probe { from: from.clone(), to: to.clone(), family, traffic }, open)
+        })
+    };
+    cells(case, state).into_iter().flat_map(probe).collect()
+}
