@@ -129,7 +129,7 @@ fn later_fragment<H: Hook, F: Family>(
     if !reason.is_drop() {
         return reason;
     }
-    state::first_fragment::<F>(endpoint, H::DIRECTION, packet).unwrap_or(Reason::Fragment)
+    state::first_fragment::<F>(endpoint, H::DIRECTION, packet).unwrap_or(reason)
 }
 
 /// Whether a pod sends from an address that is not its own (semantics P4).

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_getres};
 
-/// For how long a flow is remembered of which no packet is seen. The defaults are conntrack's.
+/// For how long a flow is remembered of which no packet is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
     /// TCP (nf_conntrack_tcp_timeout_established).
     pub tcp: Duration,
-    /// UDP (nf_conntrack_udp_timeout_stream; 120 seconds since Linux 5.0, 180 before).
+    /// UDP (nf_conntrack_udp_timeout_stream).
     pub udp: Duration,
     /// Others (nf_conntrack_generic_timeout).
     pub other: Duration,
 }
 
 impl Lifetimes {
-    /// Conntrack's.
+    /// Conntrack's; for UDP the 180 seconds of older kernels, where newer ones have 120.
     pub const DEFAULT: Self = Self {
         tcp: Duration::from_secs(432_000),
         udp: Duration::from_secs(180),
