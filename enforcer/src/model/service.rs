@@ -59,3 +59,11 @@ pub struct Service {
     /// `spec.ports`
     pub ports: Vec<ServicePort>,
 }
+
+impl Service {
+    /// The addresses that kube-proxy translates on every node; those of nodes, by which node ports
+    /// are reached, aside.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.cluster_addresses.iter().chain(&self.external_addresses).copied()
+    }
+}

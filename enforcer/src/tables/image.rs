@@ -164,10 +164,10 @@ impl Image {
         Some(allowed)
     }
 
-    /// Whether the address is one of this node's own (semantics A2).
+    /// What is said of the address besides its class: some of [`Entry::FLAGS`].
     #[must_use]
-    pub fn is_node(&self, address: IpAddr) -> bool {
-        self.entry(address).is_some_and(Entry::is_node)
+    pub fn flags(&self, address: IpAddr) -> u32 {
+        self.entry(address).map_or(0, Entry::flags)
     }
 
     /// Whether the pod behind the interface may use `address` as its source (semantics P4).
