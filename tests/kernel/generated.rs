@@ -30,7 +30,7 @@ pub(crate) fn seed() -> u64 {
 }
 
 /// How many packets to judge: fewer where a machine is emulated.
-fn packets() -> usize {
+pub(crate) fn packets() -> usize {
     match std::env::var("ENFORCER_PACKETS") {
         Ok(text) => text.parse().expect("ENFORCER_PACKETS is a number"),
         Err(_) => PACKETS,
@@ -43,7 +43,7 @@ pub(crate) fn runner(seed: u64) -> TestRunner {
     TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
-fn large(runner: &mut TestRunner) -> Cluster {
+pub(crate) fn large(runner: &mut TestRunner) -> Cluster {
     generate::size(Size::LARGE).new_tree(runner).unwrap().current()
 }
 
@@ -222,11 +222,11 @@ impl Session {
     }
 }
 
-fn pick<'a, T>(from: &'a [T], runner: &mut TestRunner) -> &'a T {
+pub(crate) fn pick<'a, T>(from: &'a [T], runner: &mut TestRunner) -> &'a T {
     &from[runner.rng().random_range(0..from.len())]
 }
 
-fn is_own_or_node(cluster: &Cluster, pod: &PodId, peer: IpAddr) -> bool {
+pub(crate) fn is_own_or_node(cluster: &Cluster, pod: &PodId, peer: IpAddr) -> bool {
     cluster.node_addresses.contains(&peer) || cluster.pods[pod].addresses.contains(&peer)
 }
 

@@ -7,6 +7,7 @@ mod fragments;
 mod generated;
 mod hooks;
 mod hostile;
+mod journeys;
 mod lifetime;
 mod log_lines;
 mod services;
