@@ -10,6 +10,7 @@ use enforcer_ebpf::entry::{Cell, Entry};
 use enforcer_ebpf::packet::{Packet, role};
 
 use crate::family::{Family, owns};
+use crate::follow;
 use crate::frame::Frame;
 use crate::maps::KernelTables;
 use crate::state;
@@ -225,9 +226,15 @@ fn is_reply<H: Hook, F: Family>(
         return false;
     }
     let key = state::key::<F>(endpoint, H::DIRECTION, packet);
-    let Some(flow) = state::touch::<F>(&key, packet.protocol, state::now()) else { return false };
-    flow.is_begun(<H::Opposite as Hook>::DIRECTION)
-        && forward_allows::<H::Opposite>(endpoint, entry, packet.protocol, packet.source_port)
+    let now = state::now();
+    let Some(flow) = follow::find::<F>(&key, now) else { return false };
+    let allowed = flow.state.is_begun(<H::Opposite as Hook>::DIRECTION)
+        && forward_allows::<H::Opposite>(endpoint, entry, packet.protocol, packet.source_port);
+    // Only what passes moves the flow's state: a forged RST that is refused ends nothing.
+    if allowed {
+        follow::go_on::<F>(&flow, &key, H::DIRECTION, packet.role, now);
+    }
+    allowed
 }
 
 /// Whether an ICMP error quotes a packet of a living flow (semantics A3). The quoted packet
@@ -248,9 +255,10 @@ fn is_related<H: Hook, F: Family>(
     }
     let direction = <H::Opposite as Hook>::DIRECTION;
     let key = state::quoted_key::<F>(endpoint, direction, &quoted);
-    let Some(flow) = state::touch::<F>(&key, quoted.protocol, state::now()) else { return false };
+    // It keeps nothing alive: whoever sends it need not be the other end.
+    let Some(flow) = follow::find::<F>(&key, state::now()) else { return false };
     let entry = F::entry(&remote);
-    if flow.is_begun(direction) {
+    if flow.state.is_begun(direction) {
         // The quoted packet was a forward packet…
         let port = quoted.destination_port;
         forward_allows::<H::Opposite>(endpoint, entry, quoted.protocol, port)

@@ -11,6 +11,7 @@
 
 mod config;
 mod family;
+mod follow;
 mod frame;
 mod judge;
 mod maps;
@@ -68,6 +69,13 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
 #[inline(always)]
 pub(crate) fn empty(_: TcContext) -> i32 {
     NEXT
+}
+
+/// The present bucket of the coarse clock, which only programs can read: the agent test-runs it.
+#[classifier]
+#[inline(always)]
+pub(crate) fn clock(_: TcContext) -> i32 {
+    state::now() as i32
 }
 
 /// What reading a packet costs: `cargo xtask bench` compares with it.
