@@ -23,7 +23,7 @@ fn let_the_short_ones_die() {
 }
 
 /// The next bucket of the clock, or a later one.
-fn next_bucket(rig: &mut Rig) {
+pub(crate) fn next_bucket(rig: &mut Rig) {
     let now = rig.kernel.now().unwrap();
     while rig.kernel.now().unwrap() == now {
         std::thread::sleep(Duration::from_millis(20));

@@ -3,10 +3,12 @@
 
 mod always;
 mod faults;
+mod floods;
 mod fragments;
 mod generated;
 mod hooks;
 mod hostile;
 mod lifetime;
 mod log_lines;
+mod services;
 mod support;
