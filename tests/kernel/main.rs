@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
 
 mod always;
+mod errors;
 mod faults;
+mod floods;
 mod fragments;
 mod generated;
 mod hooks;
