@@ -226,7 +226,7 @@ pub(crate) fn pick<'a, T>(from: &'a [T], runner: &mut TestRunner) -> &'a T {
     &from[runner.rng().random_range(0..from.len())]
 }
 
-pub(crate) fn is_own_or_node(cluster: &Cluster, pod: &PodId, peer: IpAddr) -> bool {
+fn is_own_or_node(cluster: &Cluster, pod: &PodId, peer: IpAddr) -> bool {
     cluster.node_addresses.contains(&peer) || cluster.pods[pod].addresses.contains(&peer)
 }
 

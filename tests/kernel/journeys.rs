@@ -17,7 +17,7 @@ use enforcer_tests::rig::{
 use proptest::prelude::RngExt as _;
 use proptest::test_runner::TestRunner;
 
-use crate::generated::{is_own_or_node, large, packets, pick, policy_allows, runner, seed};
+use crate::generated::{large, packets, pick, policy_allows, runner, seed};
 use crate::support::ip;
 
 /// The most pods of a cluster that get an interface.
@@ -161,12 +161,14 @@ impl Walker {
             (Client::Outside, far, address_towards(cluster, receiver, far)?)
         };
         let itself = matches!(&client, Client::Pod(pod) if receiver.as_ref() == Some(pod));
-        let own = |address| is_own_or_node(cluster, &pod, address);
-        // The node's own traffic is judged by no hook further on; and of an address that several
-        // pods claim nobody can tell whose it is.
+        let owns = |pod: &PodId, address| cluster.pods[pod].addresses.contains(address);
+        // The node's own traffic is judged by no hook further on; and of an address that both ends
+        // claim nobody can tell whose it is.
+        let both = client.pod().is_some_and(|pod| owns(pod, &backend))
+            || receiver.as_ref().is_some_and(|pod| owns(pod, &source));
         let by_node = cluster.node_addresses.contains(&source)
             || cluster.node_addresses.contains(&backend)
-            || (matches!(client, Client::Pod(_)) && own(backend) && !itself);
+            || (both && !itself);
         if by_node || [source, backend].iter().any(is_nobody) {
             return None;
         }

@@ -14,3 +14,4 @@ mod lifetime;
 mod log_lines;
 mod services;
 mod support;
+mod verifier;

@@ -268,6 +268,10 @@ fn translated(rig: &mut Rig, (subject, free): (u32, u32), v4: bool) -> anyhow::R
     let block = |it| outside(it, v4, true);
     let pod = PodId::new("bench", "subject");
     let pending = rig.judge(&pod, Direction::Egress, &ack(own, 0, service, 80))?.mark;
+    for it in 0..PACKETS {
+        let transport = Transport::Tcp(client(it), 80, Tcp::Syn);
+        rig.judge(&pod, Direction::Egress, &Frame::new(own, service, transport).build().bytes)?;
+    }
     let known = rig.wire(RunProgram::FromWire, &ack(block(0), 0, node, 30_080), 0)?.mark;
     Ok(vec![
         case(
