@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::bpf_jiffies64;
 use core::ptr;
 
 use enforcer_ebpf::count::{Direction, Reason};
-use enforcer_ebpf::endpoint::{Endpoint, flags};
+use enforcer_ebpf::endpoint::Endpoint;
 use enforcer_ebpf::flow::{FlowState, FlowTail};
 use enforcer_ebpf::fragment::FragmentState;
 use enforcer_ebpf::packet::{Packet, Quoted, protocol, role};
@@ -172,7 +172,7 @@ pub(crate) fn record<F: Family>(
     if packet.role & role::OPENS == 0 && unsafe { ptr::read_volatile(slot) } == signature {
         return;
     }
-    if remember::<F>(endpoint, direction, packet, &flow, now) {
+    if remember::<F>(direction, packet, &flow, now) {
         // SAFETY: as above.
         unsafe { ptr::write_volatile(slot, signature) };
     }
@@ -181,7 +181,6 @@ pub(crate) fn record<F: Family>(
 /// Refreshes or writes the entry; whether there is one now.
 #[inline(always)]
 fn remember<F: Family>(
-    endpoint: &Endpoint,
     direction: Direction,
     packet: &Packet<F::Address>,
     flow: &F::Flow,
@@ -189,7 +188,7 @@ fn remember<F: Family>(
 ) -> bool {
     let begun = FlowState::new(now, direction);
     let Some(entry) = F::flows().get_ptr_mut(flow) else {
-        return begins(endpoint, direction, packet.protocol, packet.role)
+        return begins(direction, packet.protocol, packet.role)
             && F::flows().insert(flow, begun, 0).is_ok();
     };
     // SAFETY: as in `touch`.
@@ -198,7 +197,7 @@ fn remember<F: Family>(
     let opens = packet.role & role::OPENS != 0;
     let next = if !opens && is_alive(known, packet.protocol, now) {
         FlowState { seen: now, ..known }
-    } else if opens || begins(endpoint, direction, packet.protocol, packet.role) {
+    } else if opens || begins(direction, packet.protocol, packet.role) {
         begun
     } else {
         return false;
@@ -212,17 +211,14 @@ fn remember<F: Family>(
 
 /// Whether a packet of an unknown flow makes it known.
 #[inline(always)]
-fn begins(endpoint: &Endpoint, direction: Direction, protocol: u8, role: u8) -> bool {
+fn begins(direction: Direction, protocol: u8, role: u8) -> bool {
     if protocol != protocol::TCP {
         return role & role::BEGINS != 0;
     }
     match direction {
         // A pod's TCP flows are known from their SYN on.
         Direction::Egress => role & role::OPENS != 0,
-        // A SYN to a pod that may answer freely is not yet worth an entry (a flood of them would
-        // fill the table); the handshake's last packet is.
-        Direction::Ingress => {
-            role & role::OPENS == 0 || endpoint.flags & flags::EGRESS_ISOLATED != 0
-        }
+        // From the SYN on, too: before the pod has answered, policy may isolate it.
+        Direction::Ingress => true,
     }
 }
