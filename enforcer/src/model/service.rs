@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::{Protocol, Selector};
 
 /// A service's namespace and name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ServiceId {
     /// `metadata.namespace`
     pub namespace: String,
@@ -46,7 +46,7 @@ pub struct ServicePort {
 }
 
 /// A service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
     /// Namespace and name.
     pub id: ServiceId,
@@ -58,4 +58,12 @@ pub struct Service {
     pub external_addresses: BTreeSet<IpAddr>,
     /// `spec.ports`
     pub ports: Vec<ServicePort>,
+}
+
+impl Service {
+    /// The addresses that kube-proxy translates on every node; those of nodes, by which node ports
+    /// are reached, aside.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.cluster_addresses.iter().chain(&self.external_addresses).copied()
+    }
 }
