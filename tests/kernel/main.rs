@@ -11,3 +11,4 @@ mod lifetime;
 mod log_lines;
 mod services;
 mod support;
+mod tried;
