@@ -12,6 +12,7 @@ use enforcer_ebpf::packet::{Packet, role};
 
 use crate::family::{Family, owns};
 use crate::far::{Far, HIDDEN_PORT, far_end};
+use crate::follow;
 use crate::frame::Frame;
 use crate::maps::KernelTables;
 use crate::state;
@@ -154,7 +155,7 @@ fn open<F: Family>(
         return Reason::Reply;
     }
     // Only the node's addresses stand for clients, never a Service's.
-    if far.entry.is_node() && is_known_reply::<FromPod, F>(endpoint, packet) {
+    if far.entry.is_node() && is_known_reply::<FromPod, F>(endpoint, packet, || true) {
         frame.set_mark(Mark::pod(endpoint.id, Pending::Reply));
         return Reason::Reply;
     }
@@ -241,15 +242,25 @@ pub(crate) fn forward_allows<H: Hook>(
     }
 }
 
-/// Whether the packet is of a living flow that the other end of this direction began.
+/// Whether the packet is of a living flow that the other end of this direction began, and is
+/// `allowed`. Only what passes moves the flow's state: a forged RST that is refused ends nothing.
 #[inline(always)]
-fn is_known_reply<H: Hook, F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> bool {
+fn is_known_reply<H: Hook, F: Family>(
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+    allowed: impl FnOnce() -> bool,
+) -> bool {
     if packet.role & role::ANSWERS == 0 {
         return false;
     }
     let key = state::key::<F>(endpoint, H::DIRECTION, packet);
-    let Some(flow) = state::touch::<F>(&key, packet.protocol, state::now()) else { return false };
-    flow.is_begun(<H::Opposite as Hook>::DIRECTION)
+    let now = state::now();
+    let Some(flow) = follow::find::<F>(&key, now) else { return false };
+    if !flow.state.is_begun(<H::Opposite as Hook>::DIRECTION) || !allowed() {
+        return false;
+    }
+    follow::go_on::<F>(&flow, &key, H::DIRECTION, packet.role, now);
+    true
 }
 
 /// Whether the packet answers a living flow whose forward packets policy still allows.
@@ -259,8 +270,9 @@ fn is_reply<H: Hook, F: Family>(
     packet: &Packet<F::Address>,
     far: Far,
 ) -> bool {
-    is_known_reply::<H, F>(endpoint, packet)
-        && forward_allows::<H::Opposite>(endpoint, far.entry, packet.protocol, far.port)
+    is_known_reply::<H, F>(endpoint, packet, || {
+        forward_allows::<H::Opposite>(endpoint, far.entry, packet.protocol, far.port)
+    })
 }
 
 /// Whether an ICMP error quotes a packet of a living flow (semantics A3). The quoted packet
@@ -281,13 +293,14 @@ fn is_related<H: Hook, F: Family>(
     }
     let direction = <H::Opposite as Hook>::DIRECTION;
     let key = state::quoted_key::<F>(endpoint, direction, &quoted);
-    let Some(flow) = state::touch::<F>(&key, quoted.protocol, state::now()) else { return false };
+    // It keeps nothing alive: whoever sends it need not be the other end.
+    let Some(flow) = follow::find::<F>(&key, state::now()) else { return false };
     let entry = F::entry(&remote);
     // Who is behind the address of a Service or of the node, an error does not tell.
     if entry.may_hide_another() {
         return true;
     }
-    if flow.is_begun(direction) {
+    if flow.state.is_begun(direction) {
         // The quoted packet was a forward packet…
         let port = u32::from(quoted.destination_port);
         forward_allows::<H::Opposite>(endpoint, entry, quoted.protocol, port)

@@ -12,6 +12,7 @@
 mod config;
 mod family;
 mod far;
+mod follow;
 mod frame;
 mod judge;
 mod maps;
@@ -27,7 +28,7 @@ use enforcer_ebpf::count::{Direction, Reason};
 use enforcer_ebpf::endpoint::Endpoint;
 use enforcer_ebpf::event::Event;
 use enforcer_ebpf::mark::{Mark, Pending};
-use enforcer_ebpf::packet::{self, Malformed, Packet, ethertype};
+use enforcer_ebpf::packet::{self, Bytes as _, Malformed, Packet, ethertype};
 
 use crate::family::{Family, V4, V6};
 use crate::frame::Frame;
@@ -107,6 +108,13 @@ pub(crate) fn empty(_: TcContext) -> i32 {
     NEXT
 }
 
+/// The present bucket of the coarse clock, which only programs can read: the agent test-runs it.
+#[classifier]
+#[inline(always)]
+pub(crate) fn clock(_: TcContext) -> i32 {
+    state::now() as i32
+}
+
 /// What reading a packet costs: `cargo xtask bench` compares with it.
 #[classifier]
 #[inline(always)]
@@ -146,6 +154,16 @@ fn run<H: Hook>(frame: &mut Frame, endpoint: &Endpoint) -> i32 {
     }
 }
 
+/// Lets the verifier forget which of the many ways through its headers a packet has taken: it would
+/// prove all that follows once for each of them.
+#[inline(always)]
+fn forget_how<A>(frame: &Frame, packet: &mut Packet<A>) {
+    let Packet { role, protocol, icmp_type, icmp_code, .. } = *packet;
+    let word = u32::from_ne_bytes([role, protocol, icmp_type, icmp_code]) as usize;
+    [packet.role, packet.protocol, packet.icmp_type, packet.icmp_code] =
+        (frame.settle(word) as u32).to_ne_bytes();
+}
+
 /// Reads the packet, once more of it is made readable if need be.
 #[inline(always)]
 fn parse<F: Family>(frame: &mut Frame, start: usize) -> Result<Packet<F::Address>, Malformed> {
@@ -162,7 +180,7 @@ fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usi
     let pending = matches!(H::DIRECTION, Direction::Ingress)
         && !matches!(mark.pending(), Pending::Nothing)
         && mark.sender() != endpoint.id;
-    let Ok(packet) = parse::<F>(frame, start) else {
+    let Ok(mut packet) = parse::<F>(frame, start) else {
         // from_pod could read it: whatever made it unreadable, nobody has judged it.
         return if pending {
             DROP
@@ -170,6 +188,7 @@ fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usi
             unreadable::<H>(frame, endpoint, Reason::Malformed, F::ETHERTYPE)
         };
     };
+    forget_how(frame, &mut packet);
     if pending && !pending::passes::<F>(frame, mark, &packet) {
         return DROP;
     }

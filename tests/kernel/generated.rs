@@ -33,7 +33,7 @@ pub(crate) fn seed() -> u64 {
 }
 
 /// How many packets to judge: fewer where a machine is emulated.
-fn packets() -> usize {
+pub(crate) fn packets() -> usize {
     match std::env::var("ENFORCER_PACKETS") {
         Ok(text) => text.parse().expect("ENFORCER_PACKETS is a number"),
         Err(_) => PACKETS,
@@ -50,7 +50,7 @@ pub(crate) fn runner(seed: u64) -> TestRunner {
     TestRunner::new_with_rng(Config::default(), rng(seed))
 }
 
-fn large(runner: &mut TestRunner) -> Cluster {
+pub(crate) fn large(runner: &mut TestRunner) -> Cluster {
     generate::size(Size::LARGE).new_tree(runner).unwrap().current()
 }
 
@@ -312,7 +312,7 @@ impl Session {
     }
 }
 
-fn pick<'a, T>(from: &'a [T], runner: &mut TestRunner) -> &'a T {
+pub(crate) fn pick<'a, T>(from: &'a [T], runner: &mut TestRunner) -> &'a T {
     &from[runner.rng().random_range(0..from.len())]
 }
 

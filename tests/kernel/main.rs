@@ -2,11 +2,14 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
 
 mod always;
+mod errors;
 mod faults;
+mod floods;
 mod fragments;
 mod generated;
 mod hooks;
 mod hostile;
+mod journeys;
 mod lifetime;
 mod log_lines;
 mod services;
