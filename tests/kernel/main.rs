@@ -14,4 +14,5 @@ mod lifetime;
 mod log_lines;
 mod services;
 mod support;
+mod tried;
 mod verifier;
