@@ -25,6 +25,8 @@ pub trait Tables {
     fn verdicts(&self, block: u32) -> Option<&Block>;
     /// The interface slots.
     fn interfaces(&self) -> Option<&InterfaceTable>;
+    /// The slot of an endpoint id.
+    fn sender(&self, id: u32) -> Option<Slot>;
     /// An endpoint record.
     fn endpoint(&self, record: u32) -> Option<&Endpoint>;
 }
@@ -42,6 +44,13 @@ pub fn endpoint<T: Tables>(tables: &T, ifindex: u32) -> Option<&Endpoint> {
         }
     }
     tables.endpoint(slot.record())
+}
+
+/// Whose id is this in a packet's mark?
+#[inline(always)]
+pub fn sender<T: Tables>(tables: &T, id: u32) -> Option<&Endpoint> {
+    let slot = tables.sender(id)?;
+    if slot.0 == 0 { None } else { tables.endpoint(slot.record()) }
 }
 
 /// Who has this IPv4 address?
@@ -106,6 +115,13 @@ pub const fn port_protocol(protocol: u8) -> Option<usize> {
         132 => Some(2),
         _ => None,
     }
+}
+
+/// Whether a cell allows anything at all: where the port is hidden by address translation.
+#[inline(always)]
+#[must_use]
+pub const fn cell_allows_some(cell: Cell) -> bool {
+    cell.0 != Cell::DENY.0
 }
 
 /// Whether a cell allows `port` of IP protocol `protocol` (semantics R1, R7, R8).

@@ -18,20 +18,22 @@ pub enum Reason {
     Itself = 4,
     /// The link's own traffic: ARP, neighbour discovery and the like (semantics A4).
     Link = 5,
+    /// It goes to a Service: judged where its backend is known (semantics N1).
+    Service = 6,
     /// Dropped: no rule allows it (semantics S4).
-    Denied = 6,
+    Denied = 7,
     /// Dropped: the headers can't be read (semantics P1).
-    Malformed = 7,
+    Malformed = 8,
     /// Dropped: the source is none of the pod's addresses (semantics P4).
-    SpoofedSource = 8,
+    SpoofedSource = 9,
     /// Dropped: a later fragment whose first was not seen (semantics P2).
-    Fragment = 9,
+    Fragment = 10,
     /// Dropped: neither IP nor the link's own traffic.
-    NotIp = 10,
+    NotIp = 11,
     /// Dropped: the policy could not be represented (semantics R9).
-    Unrepresented = 11,
+    Unrepresented = 12,
     /// Dropped: no pod is known to be behind the interface (semantics C6).
-    UnknownPod = 12,
+    UnknownPod = 13,
 }
 
 /// How many reasons there are room for.
@@ -39,13 +41,14 @@ pub const REASONS: usize = 16;
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NotIsolated,
         Self::Policy,
         Self::Reply,
         Self::Node,
         Self::Itself,
         Self::Link,
+        Self::Service,
         Self::Denied,
         Self::Malformed,
         Self::SpoofedSource,
@@ -78,6 +81,7 @@ impl Reason {
             Self::Node => "node",
             Self::Itself => "itself",
             Self::Link => "link",
+            Self::Service => "service",
             Self::Denied => "denied",
             Self::Malformed => "malformed",
             Self::SpoofedSource => "spoofed-source",

@@ -4,8 +4,8 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::table::{Address6, INTERFACE_SLOTS};
 
-/// The largest endpoint id: ids must fit the mark's 15 bits.
-pub const MAX_ID: u32 = (1 << 15) - 1;
+/// The largest endpoint id: ids must fit the mark ([`crate::mark`]).
+pub const MAX_ID: u32 = (1 << 12) - 1;
 
 /// A pod's interface, as the programs see it. A record never changes once an interface slot
 /// names it: another record is written and the slot is flipped, so a packet sees all of the old
@@ -59,7 +59,8 @@ pub struct ExtraAddress {
     pub padding: u32,
 }
 
-/// A word of the interface table: which endpoint record an interface has. Zero: none.
+/// A word of the interface table, or of the table of senders: which endpoint record an interface or
+/// id has. Zero: none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Slot(pub u64);

@@ -2,8 +2,8 @@
 
 /// A word of a trie: what is known of an address.
 ///
-/// Either a *class* (bits 0–23, with [`Entry::NODE`] when the address is one of this node's own),
-/// or a link to a further block, node or leaf.
+/// Either a *class* (bits 0–23, with the [`Entry::FLAGS`] that say what kind of address it is), or
+/// a link to a further block, node or leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(transparent)]
 pub struct Entry(pub u32);
@@ -15,16 +15,20 @@ impl Entry {
     pub const LEAF: u32 = 1 << 30;
     /// The address belongs to this node (semantics A2).
     pub const NODE: u32 = 1 << 29;
+    /// The address is a Service's, to be translated on its way (semantics N1).
+    pub const SERVICE: u32 = 1 << 28;
+    /// What may be said of an address besides its class.
+    pub const FLAGS: u32 = Self::NODE | Self::SERVICE;
     /// The bits of a class or of an index.
     pub const INDEX: u32 = (1 << 24) - 1;
 
-    /// The entry of an address that no table names: class 0, not of this node.
+    /// The entry of an address that no table names: class 0, no flags.
     pub const UNKNOWN: Self = Self(0);
 
-    /// An entry that holds a peer class.
+    /// An entry that holds a peer class, with some of the [`Self::FLAGS`].
     #[must_use]
-    pub const fn class(class: u32, node: bool) -> Self {
-        Self((class & Self::INDEX) | if node { Self::NODE } else { 0 })
+    pub const fn class(class: u32, flags: u32) -> Self {
+        Self((class & Self::INDEX) | (flags & Self::FLAGS))
     }
 
     /// An entry that leads to block or node `index`.
@@ -65,6 +69,28 @@ impl Entry {
     #[must_use]
     pub const fn is_node(self) -> bool {
         self.0 & Self::NODE != 0
+    }
+
+    /// Whether the address is a Service's (semantics N1).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_service(self) -> bool {
+        self.0 & Self::SERVICE != 0
+    }
+
+    /// Whether packets to the address, or from it, may be on their way to or from somebody else:
+    /// address translation hides who it is (semantics N1, N3).
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_hide_another(self) -> bool {
+        self.0 & Self::FLAGS != 0
+    }
+
+    /// The flags of a class entry.
+    #[inline(always)]
+    #[must_use]
+    pub const fn flags(self) -> u32 {
+        self.0 & Self::FLAGS
     }
 }
 

@@ -15,6 +15,9 @@ pub struct Event {
     pub source: Address6,
     /// Destination address, likewise.
     pub destination: Address6,
+    /// Who sent it, likewise, where the source is known to stand for somebody else (semantics N3);
+    /// else zero.
+    pub sender: Address6,
     /// The endpoint that dropped it.
     pub endpoint: u32,
     /// Host-side interface index.

@@ -34,6 +34,10 @@ pub(crate) trait Family {
     fn flows() -> &'static LruHashMap<Self::Flow, FlowState>;
     /// The address as an IPv6 number, IPv4 in `::ffff:a.b.c.d` form.
     fn wide(address: &Self::Address) -> Address6;
+    /// The address that [`Self::wide`] gives this number, if it is of this family.
+    fn narrow(wide: &Address6) -> Option<Self::Address>;
+    /// The endpoint's address, if it has one.
+    fn own(endpoint: &Endpoint) -> Option<Self::Address>;
     /// Whether the address is the endpoint's own, its further addresses aside.
     fn is_own(endpoint: &Endpoint, address: &Self::Address) -> bool;
     /// Sources that a pod may use besides its own (semantics P4).
@@ -148,6 +152,16 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn narrow(wide: &Address6) -> Option<u32> {
+        (wide[0] == 0 && wide[1] >> 32 == 0xffff).then_some(wide[1] as u32)
+    }
+
+    #[inline(always)]
+    fn own(endpoint: &Endpoint) -> Option<u32> {
+        (endpoint.address4 != 0).then_some(endpoint.address4)
+    }
+
+    #[inline(always)]
     fn is_own(endpoint: &Endpoint, address: &u32) -> bool {
         endpoint.address4 == *address && *address != 0
     }
@@ -227,6 +241,16 @@ impl Family for V6 {
     #[inline(always)]
     fn wide(address: &Address6) -> Address6 {
         *address
+    }
+
+    #[inline(always)]
+    fn narrow(wide: &Address6) -> Option<Address6> {
+        Some(*wide)
+    }
+
+    #[inline(always)]
+    fn own(endpoint: &Endpoint) -> Option<Address6> {
+        ((endpoint.address6[0] | endpoint.address6[1]) != 0).then_some(endpoint.address6)
     }
 
     #[inline(always)]

@@ -3,6 +3,7 @@
 use core::ptr;
 
 use aya_ebpf::programs::TcContext;
+use enforcer_ebpf::mark::Mark;
 use enforcer_ebpf::packet::{Bytes, View};
 
 use crate::config;
@@ -94,23 +95,24 @@ impl Frame {
         unsafe { ptr::read_volatile(&raw const (*context).ingress_ifindex) == 0 }
     }
 
-    /// The endpoint that sent the packet, as its from-pod program noted it; 0 if none did.
+    /// What the programs that saw the packet before have noted.
     #[inline(always)]
-    pub(crate) fn sender(&self) -> u32 {
-        (self.mark() & config::mark_mask()) >> config::mark_shift()
+    pub(crate) fn mark(&self) -> Mark {
+        Mark((self.whole_mark() & config::mark_mask()) >> config::mark_shift())
     }
 
-    /// Notes the sending endpoint in the mark, for the programs further on.
+    /// Notes something for the programs further on.
     #[inline(always)]
-    pub(crate) fn set_sender(&self, endpoint: u32) {
-        let mark = (self.mark() & !config::mark_mask()) | (endpoint << config::mark_shift());
+    pub(crate) fn set_mark(&self, mark: Mark) {
+        let others = self.whole_mark() & !config::mark_mask();
+        let mark = others | (mark.0 << config::mark_shift());
         // SAFETY: the context outlives the program's run. Volatile, because the verifier refuses
         // the narrower store that the compiler would otherwise merge this into.
         unsafe { ptr::write_volatile(&raw mut (*self.context.skb.skb).mark, mark) }
     }
 
     #[inline(always)]
-    fn mark(&self) -> u32 {
+    fn whole_mark(&self) -> u32 {
         // SAFETY: the context outlives the program's run; volatile as above.
         unsafe { ptr::read_volatile(&raw const (*self.context.skb.skb).mark) }
     }

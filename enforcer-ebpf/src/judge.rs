@@ -7,9 +7,11 @@ use enforcer_ebpf::classify;
 use enforcer_ebpf::count::{Direction, Reason};
 use enforcer_ebpf::endpoint::{Endpoint, flags};
 use enforcer_ebpf::entry::{Cell, Entry};
+use enforcer_ebpf::mark::{Mark, Pending};
 use enforcer_ebpf::packet::{Packet, role};
 
 use crate::family::{Family, owns};
+use crate::far::{Far, HIDDEN_PORT, far_end};
 use crate::frame::Frame;
 use crate::maps::KernelTables;
 use crate::state;
@@ -84,7 +86,7 @@ pub(crate) fn judge<H: Hook, F: Family>(
     if F::is_link(packet) {
         return Reason::Link;
     }
-    if matches!(H::DIRECTION, Direction::Ingress) && frame.sender() == endpoint.id {
+    if matches!(H::DIRECTION, Direction::Ingress) && frame.mark().sender() == endpoint.id {
         return Reason::Itself;
     }
     if matches!(H::DIRECTION, Direction::Egress) && is_spoofed::<F>(endpoint, packet) {
@@ -94,42 +96,71 @@ pub(crate) fn judge<H: Hook, F: Family>(
         state::record::<F>(endpoint, H::DIRECTION, packet);
         return Reason::NotIsolated;
     }
-    let peer = H::peer(packet);
-    let entry = F::entry(&peer);
-    let reason = policy::<H, F>(endpoint, packet, &peer, entry);
-    if packet.role & role::FRAGMENT != 0 {
-        return later_fragment::<H, F>(endpoint, packet, reason);
+    let far = far_end::<H, F>(frame, packet);
+    if matches!(H::DIRECTION, Direction::Egress) {
+        if owns::<F>(endpoint, &packet.destination) {
+            return Reason::Itself;
+        }
+        if far.entry.may_hide_another() {
+            return open::<F>(frame, endpoint, packet, far);
+        }
     }
-    let reason = match reason {
-        Reason::Policy => {
-            state::record::<F>(endpoint, H::DIRECTION, packet);
-            reason
-        }
+    let reason = by_policy::<H, F>(endpoint, packet, far.entry);
+    if packet.role & role::FRAGMENT != 0 {
+        return reason;
+    }
+    match reason {
+        Reason::Policy => state::record::<F>(endpoint, H::DIRECTION, packet),
         Reason::Denied | Reason::Unrepresented | Reason::UnknownPod
-            if answers::<H, F>(frame, endpoint, packet, entry) =>
+            if answers::<H, F>(frame, endpoint, packet, far) =>
         {
-            Reason::Reply
+            if packet.role & role::FIRST_FRAGMENT != 0 {
+                state::remember_fragments::<F>(endpoint, H::DIRECTION, packet, Reason::Reply);
+            }
+            return Reason::Reply;
         }
-        _ => reason,
-    };
+        _ => {}
+    }
+    reason
+}
+
+/// What policy alone says, of later fragments by what it said of the first (semantics P2).
+#[inline(always)]
+pub(crate) fn by_policy<H: Hook, F: Family>(
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+    entry: Entry,
+) -> Reason {
+    let reason = policy::<H, F>(endpoint, packet, entry);
+    if packet.role & role::FRAGMENT != 0 && reason.is_drop() {
+        return state::first_fragment::<F>(endpoint, H::DIRECTION, packet).unwrap_or(reason);
+    }
     if packet.role & role::FIRST_FRAGMENT != 0 && !reason.is_drop() {
         state::remember_fragments::<F>(endpoint, H::DIRECTION, packet, reason);
     }
     reason
 }
 
-/// A later fragment passes if policy doesn't care for ports, or if the first one did (semantics
-/// P2).
+/// A packet from an egress-isolated pod to the node or to a Service. What it is to the node stays
+/// allowed (semantics A2); who gets it after translation is judged when that is known (N1).
 #[inline(always)]
-fn later_fragment<H: Hook, F: Family>(
+fn open<F: Family>(
+    frame: &Frame,
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
-    reason: Reason,
+    far: Far,
 ) -> Reason {
-    if !reason.is_drop() {
-        return reason;
+    if packet.role & role::ERROR != 0 && is_related::<FromPod, F>(frame, endpoint, packet) {
+        return Reason::Reply;
     }
-    state::first_fragment::<F>(endpoint, H::DIRECTION, packet).unwrap_or(reason)
+    // Only the node's addresses stand for clients, never a Service's.
+    if far.entry.is_node() && is_known_reply::<FromPod, F>(endpoint, packet) {
+        frame.set_mark(Mark::pod(endpoint.id, Pending::Reply));
+        return Reason::Reply;
+    }
+    frame.set_mark(Mark::pod(endpoint.id, Pending::Egress));
+    state::record::<F>(endpoint, Direction::Egress, packet);
+    if far.entry.is_node() { Reason::Node } else { Reason::Service }
 }
 
 /// Whether a pod sends from an address that is not its own (semantics P4).
@@ -141,15 +172,14 @@ fn is_spoofed<F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> bo
 }
 
 /// Whether the packet is a reply, or an ICMP error about a packet of a flow (semantics A3).
-/// `entry`: what is known of the peer's address.
 #[inline(always)]
 fn answers<H: Hook, F: Family>(
     frame: &Frame,
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
-    entry: Entry,
+    far: Far,
 ) -> bool {
-    is_reply::<H, F>(endpoint, packet, entry)
+    is_reply::<H, F>(endpoint, packet, far)
         || (packet.role & role::ERROR != 0 && is_related::<H, F>(frame, endpoint, packet))
 }
 
@@ -158,17 +188,8 @@ fn answers<H: Hook, F: Family>(
 fn policy<H: Hook, F: Family>(
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
-    peer: &F::Address,
     entry: Entry,
 ) -> Reason {
-    if matches!(H::DIRECTION, Direction::Egress) {
-        if entry.is_node() {
-            return Reason::Node;
-        }
-        if owns::<F>(endpoint, peer) {
-            return Reason::Itself;
-        }
-    }
     if endpoint.flags & H::CLOSED != 0 {
         return closed(endpoint);
     }
@@ -195,10 +216,15 @@ fn closed(endpoint: &Endpoint) -> Reason {
     if endpoint.flags & flags::NO_POD != 0 { Reason::UnknownPod } else { Reason::Unrepresented }
 }
 
-/// Whether the opposite direction's policy allows `port` of the peer or pod: what made a flow
-/// legitimate must still hold (semantics C2). `entry`: what is known of the peer's address.
+/// Whether this direction's policy allows `port` of the peer or pod: what made a flow legitimate
+/// must still hold (semantics C2). `entry`: what is known of the peer's address.
 #[inline(always)]
-fn forward_allows<H: Hook>(endpoint: &Endpoint, entry: Entry, protocol: u8, port: u16) -> bool {
+pub(crate) fn forward_allows<H: Hook>(
+    endpoint: &Endpoint,
+    entry: Entry,
+    protocol: u8,
+    port: u32,
+) -> bool {
     if endpoint.flags & (H::ISOLATED | H::CLOSED) == 0 {
         return true;
     }
@@ -209,25 +235,32 @@ fn forward_allows<H: Hook>(endpoint: &Endpoint, entry: Entry, protocol: u8, port
         return false;
     }
     match classify::cell(&KernelTables, H::row(endpoint), entry.index()) {
-        Some(cell) => classify::cell_allows(&KernelTables, cell, protocol, port),
+        Some(cell) if port == HIDDEN_PORT => classify::cell_allows_some(cell),
+        Some(cell) => classify::cell_allows(&KernelTables, cell, protocol, port as u16),
         None => false,
     }
 }
 
-/// Whether the packet answers a living flow that the other end of this direction began.
+/// Whether the packet is of a living flow that the other end of this direction began.
 #[inline(always)]
-fn is_reply<H: Hook, F: Family>(
-    endpoint: &Endpoint,
-    packet: &Packet<F::Address>,
-    entry: Entry,
-) -> bool {
+fn is_known_reply<H: Hook, F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> bool {
     if packet.role & role::ANSWERS == 0 {
         return false;
     }
     let key = state::key::<F>(endpoint, H::DIRECTION, packet);
     let Some(flow) = state::touch::<F>(&key, packet.protocol, state::now()) else { return false };
     flow.is_begun(<H::Opposite as Hook>::DIRECTION)
-        && forward_allows::<H::Opposite>(endpoint, entry, packet.protocol, packet.source_port)
+}
+
+/// Whether the packet answers a living flow whose forward packets policy still allows.
+#[inline(always)]
+fn is_reply<H: Hook, F: Family>(
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+    far: Far,
+) -> bool {
+    is_known_reply::<H, F>(endpoint, packet)
+        && forward_allows::<H::Opposite>(endpoint, far.entry, packet.protocol, far.port)
 }
 
 /// Whether an ICMP error quotes a packet of a living flow (semantics A3). The quoted packet
@@ -250,12 +283,17 @@ fn is_related<H: Hook, F: Family>(
     let key = state::quoted_key::<F>(endpoint, direction, &quoted);
     let Some(flow) = state::touch::<F>(&key, quoted.protocol, state::now()) else { return false };
     let entry = F::entry(&remote);
+    // Who is behind the address of a Service or of the node, an error does not tell.
+    if entry.may_hide_another() {
+        return true;
+    }
     if flow.is_begun(direction) {
         // The quoted packet was a forward packet…
-        let port = quoted.destination_port;
+        let port = u32::from(quoted.destination_port);
         forward_allows::<H::Opposite>(endpoint, entry, quoted.protocol, port)
     } else {
         // … or a reply.
-        forward_allows::<H>(endpoint, entry, quoted.protocol, quoted.source_port)
+        let port = u32::from(quoted.source_port);
+        forward_allows::<H>(endpoint, entry, quoted.protocol, port)
     }
 }

@@ -11,12 +11,14 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod classify;
+pub mod client;
 pub mod count;
 pub mod endpoint;
 pub mod entry;
 pub mod event;
 pub mod flow;
 pub mod fragment;
+pub mod mark;
 pub mod packet;
 pub mod table;
 
@@ -36,6 +38,7 @@ mod user {
     pod!(
         crate::count::Counters,
         crate::endpoint::ExtraAddress,
+        crate::client::Clients,
         crate::event::Budget,
         crate::flow::Flow4,
         crate::flow::Flow6,

@@ -1,4 +1,4 @@
-//! The TC programs: one for packets from a pod, one for packets to it.
+//! The TC programs: for packets from a pod and to it, and for those that leave the node or come in.
 //!
 //! Allowed packets go on to the next program on the hook (semantics P5); dropped ones are
 //! counted and, within a budget, reported.
@@ -11,9 +11,11 @@
 
 mod config;
 mod family;
+mod far;
 mod frame;
 mod judge;
 mod maps;
+mod pending;
 mod report;
 mod state;
 
@@ -24,6 +26,7 @@ use enforcer_ebpf::classify;
 use enforcer_ebpf::count::{Direction, Reason};
 use enforcer_ebpf::endpoint::Endpoint;
 use enforcer_ebpf::event::Event;
+use enforcer_ebpf::mark::{Mark, Pending};
 use enforcer_ebpf::packet::{self, Malformed, Packet, ethertype};
 
 use crate::family::{Family, V4, V6};
@@ -44,23 +47,57 @@ pub(crate) fn from_pod(context: TcContext) -> i32 {
     let Some(endpoint) = classify::endpoint(&KernelTables, frame.interface()) else {
         return NEXT;
     };
-    frame.set_sender(endpoint.id);
+    frame.set_mark(Mark::pod(endpoint.id, Pending::Nothing));
     run::<FromPod>(&mut frame, endpoint)
 }
 
-/// At a pod's interface, packets that go to the pod: its ingress policy.
+/// At a pod's interface, packets that go to the pod: its ingress policy, and what is pending of
+/// the sender's.
 #[classifier]
 #[inline(always)]
 pub(crate) fn to_pod(context: TcContext) -> i32 {
     let mut frame = Frame::new(context);
     let Some(endpoint) = classify::endpoint(&KernelTables, frame.interface()) else {
-        return NEXT;
+        return leave(&mut frame);
     };
     if frame.is_from_node() {
         report::count(endpoint, Direction::Ingress, Reason::Node, frame.length());
         return NEXT;
     }
     run::<ToPod>(&mut frame, endpoint)
+}
+
+/// Where packets leave the node: what is pending of the sender's policy.
+#[classifier]
+#[inline(always)]
+pub(crate) fn to_wire(context: TcContext) -> i32 {
+    leave(&mut Frame::new(context))
+}
+
+/// Where packets come in from outside: notes the client, before translation hides it.
+#[classifier]
+#[inline(always)]
+pub(crate) fn from_wire(context: TcContext) -> i32 {
+    let mut frame = Frame::new(context);
+    // A pod's packet that passes a further interface on its way keeps its mark.
+    if frame.mark().sender() == 0 {
+        let noted = match packet::ethernet(&frame) {
+            Ok((ethertype::IPV4, start)) => note::<V4>(&mut frame, start),
+            Ok((ethertype::IPV6, start)) => note::<V6>(&mut frame, start),
+            _ => false,
+        };
+        if !noted {
+            frame.set_mark(Mark(0));
+        }
+    }
+    NEXT
+}
+
+#[inline(always)]
+fn note<F: Family>(frame: &mut Frame, start: usize) -> bool {
+    let Ok(packet) = parse::<F>(frame, start) else { return false };
+    far::note::<F>(frame, &packet);
+    true
 }
 
 /// What the programs cost before they know anything: `cargo xtask bench` compares with it.
@@ -109,22 +146,66 @@ fn run<H: Hook>(frame: &mut Frame, endpoint: &Endpoint) -> i32 {
     }
 }
 
+/// Reads the packet, once more of it is made readable if need be.
+#[inline(always)]
+fn parse<F: Family>(frame: &mut Frame, start: usize) -> Result<Packet<F::Address>, Malformed> {
+    let parsed = F::parse(frame, start);
+    if parsed.is_err() && frame.pull() {
+        return F::parse(frame, start);
+    }
+    parsed
+}
+
 #[inline(always)]
 fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usize) -> i32 {
-    let mut parsed = F::parse(frame, start);
-    if parsed.is_err() && frame.pull() {
-        parsed = F::parse(frame, start);
-    }
-    let Ok(packet) = parsed else {
-        return unreadable::<H>(frame, endpoint, Reason::Malformed, F::ETHERTYPE);
+    let mark = frame.mark();
+    let pending = matches!(H::DIRECTION, Direction::Ingress)
+        && !matches!(mark.pending(), Pending::Nothing)
+        && mark.sender() != endpoint.id;
+    let Ok(packet) = parse::<F>(frame, start) else {
+        // from_pod could read it: whatever made it unreadable, nobody has judged it.
+        return if pending {
+            DROP
+        } else {
+            unreadable::<H>(frame, endpoint, Reason::Malformed, F::ETHERTYPE)
+        };
     };
+    if pending && !pending::passes::<F>(frame, mark, &packet) {
+        return DROP;
+    }
     let reason = judge::judge::<H, F>(frame, endpoint, &packet);
     report::count(endpoint, H::DIRECTION, reason, frame.length());
     if !reason.is_drop() {
         return NEXT;
     }
-    dropped::<H, F>(frame, endpoint, reason, &packet);
+    report::dropped::<H, F>(frame, endpoint, reason, &packet);
     DROP
+}
+
+/// Judges what is pending of a packet that no pod of this node gets.
+#[inline(always)]
+fn leave(frame: &mut Frame) -> i32 {
+    let mark = frame.mark();
+    if matches!(mark.pending(), Pending::Nothing) {
+        return NEXT;
+    }
+    let passes = match packet::ethernet(frame) {
+        Ok((ethertype::IPV4, start)) => left::<V4>(frame, mark, start),
+        Ok((ethertype::IPV6, start)) => left::<V6>(frame, mark, start),
+        _ => false,
+    };
+    if !passes {
+        return DROP;
+    }
+    // Whoever wraps it up and sends it on through another interface: it has been judged.
+    frame.set_mark(Mark::pod(mark.sender(), Pending::Nothing));
+    NEXT
+}
+
+#[inline(always)]
+fn left<F: Family>(frame: &mut Frame, mark: Mark, start: usize) -> bool {
+    let Ok(packet) = parse::<F>(frame, start) else { return false };
+    pending::passes::<F>(frame, mark, &packet)
 }
 
 /// A frame that policy can't judge: only a pod that nothing isolates gets it (semantics P1).
@@ -157,32 +238,6 @@ fn unreadable<H: Hook>(frame: &Frame, endpoint: &Endpoint, reason: Reason, kind:
     };
     report::send(slot, event);
     DROP
-}
-
-#[inline(always)]
-fn dropped<H: Hook, F: Family>(
-    frame: &Frame,
-    endpoint: &Endpoint,
-    reason: Reason,
-    packet: &Packet<F::Address>,
-) {
-    let Some(slot) = report::reserve() else { return };
-    let icmp = u16::from(packet.icmp_type) << 8 | u16::from(packet.icmp_code);
-    let event = Event {
-        source: F::wide(&packet.source),
-        destination: F::wide(&packet.destination),
-        endpoint: endpoint.id,
-        ifindex: endpoint.ifindex,
-        length: frame.length(),
-        source_port: packet.source_port,
-        destination_port: packet.destination_port | icmp,
-        protocol: packet.protocol,
-        direction: H::DIRECTION as u8,
-        reason: reason as u8,
-        version: F::VERSION,
-        padding: 0,
-    };
-    report::send(slot, event);
 }
 
 #[cfg(not(test))]

@@ -4,8 +4,9 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use enforcer_ebpf::classify::Tables;
+use enforcer_ebpf::client::Clients;
 use enforcer_ebpf::count::Counters;
-use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID};
+use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot};
 use enforcer_ebpf::event::Budget;
 use enforcer_ebpf::flow::{Flow4, Flow6, FlowState};
 use enforcer_ebpf::fragment::{Fragment4, Fragment6, FragmentState};
@@ -31,6 +32,10 @@ static VERDICTS: Array<Block> = Array::with_max_entries(LIMITS.verdict_blocks, B
 static INTERFACES: Array<InterfaceTable> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(LIMITS.endpoints, BPF_F_MMAPABLE);
+#[map]
+static SENDERS: Array<u64> = Array::with_max_entries(LIMITS.endpoints, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static CLIENTS: PerCpuArray<Clients> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static EXTRA_ADDRESSES: HashMap<ExtraAddress, u32> =
     HashMap::with_max_entries(LIMITS.endpoints * 4, BPF_F_NO_PREALLOC);
@@ -93,6 +98,11 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn interfaces(&self) -> Option<&InterfaceTable> {
         INTERFACES.get(0)
+    }
+
+    #[inline(always)]
+    fn sender(&self, id: u32) -> Option<Slot> {
+        SENDERS.get(id).map(|word| Slot(*word))
     }
 
     #[inline(always)]

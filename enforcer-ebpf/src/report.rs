@@ -5,7 +5,12 @@ use aya_ebpf::maps::ring_buf::RingBufEntry;
 use enforcer_ebpf::count::{Direction, Reason};
 use enforcer_ebpf::endpoint::Endpoint;
 use enforcer_ebpf::event::{EVENTS_PER_WINDOW, Event};
+use enforcer_ebpf::packet::Packet;
 
+use crate::family::{Family, owns};
+use crate::far::{self, HIDDEN_PORT};
+use crate::frame::Frame;
+use crate::judge::Hook;
 use crate::maps::{BUDGET, COUNTERS, EVENTS};
 use crate::state;
 
@@ -51,4 +56,37 @@ pub(crate) fn reserve() -> Option<RingBufEntry<Event>> {
 pub(crate) fn send(mut slot: RingBufEntry<Event>, event: Event) {
     slot.write(event);
     slot.submit(u64::from(BPF_RB_NO_WAKEUP));
+}
+
+/// Tells of a dropped packet, if there is room.
+#[inline(always)]
+pub(crate) fn dropped<H: Hook, F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    reason: Reason,
+    packet: &Packet<F::Address>,
+) {
+    let Some(slot) = reserve() else { return };
+    let icmp = u16::from(packet.icmp_type) << 8 | u16::from(packet.icmp_code);
+    let sender = match H::DIRECTION {
+        Direction::Ingress => far::hidden::<F>(frame.mark(), &packet.source),
+        Direction::Egress if owns::<F>(endpoint, &packet.source) => None,
+        Direction::Egress => F::own(endpoint).map(|own| (own, HIDDEN_PORT)),
+    };
+    let event = Event {
+        source: F::wide(&packet.source),
+        destination: F::wide(&packet.destination),
+        sender: sender.map_or([0, 0], |(address, _)| F::wide(&address)),
+        endpoint: endpoint.id,
+        ifindex: endpoint.ifindex,
+        length: frame.length(),
+        source_port: packet.source_port,
+        destination_port: packet.destination_port | icmp,
+        protocol: packet.protocol,
+        direction: H::DIRECTION as u8,
+        reason: reason as u8,
+        version: F::VERSION,
+        padding: 0,
+    };
+    send(slot, event);
 }

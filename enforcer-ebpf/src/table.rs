@@ -51,6 +51,11 @@ pub const PORT_SETS: &str = "PORT_SETS";
 pub const VERDICTS: &str = "VERDICTS";
 /// One element: interface index → endpoint, see [`crate::endpoint::Slot`].
 pub const INTERFACES: &str = "INTERFACES";
+/// Endpoint id → endpoint, as a [`crate::endpoint::Slot`]: who sent a marked packet.
+pub const SENDERS: &str = "SENDERS";
+/// Per-CPU array, one element: who sent the latest packets from outside
+/// ([`crate::client::Clients`]).
+pub const CLIENTS: &str = "CLIENTS";
 /// Endpoint records ([`crate::endpoint::Endpoint`]), never changed once they are reachable.
 pub const ENDPOINTS: &str = "ENDPOINTS";
 /// Hash: further addresses of an endpoint ([`crate::endpoint::ExtraAddress`]) → 1.

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use enforcer::kernel::Hooks;
+use enforcer::kernel::{Hooks, Place};
 use enforcer::model::{
     Cluster, Labels, Namespace as KubeNamespace, Pod, PodId, Policy, PolicyId, PortRange, PortRule,
     PortSpec, Protocol, Rule, Selector,
@@ -72,7 +72,7 @@ impl Guard {
     fn new(mut hooks: Hooks, ifindex: u32, ports: &[u16]) -> Self {
         let mut rig = Rig::new().unwrap();
         rig.program(&cluster(ports), BTreeMap::from([(subject(), ifindex)])).unwrap();
-        hooks.attach(&mut rig.kernel, ifindex, HOST_SIDE).unwrap();
+        hooks.attach(&mut rig.kernel, ifindex, HOST_SIDE, Place::Pod).unwrap();
         Self { rig, _hooks: hooks }
     }
 

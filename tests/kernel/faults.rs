@@ -97,7 +97,7 @@ fn falsified(step: &Step, runner: &mut TestRunner) -> Option<Step> {
     let any = rng.random_range(0..256_usize);
     let other = |entry: Entry| {
         (!entry.is_link() && !entry.is_leaf())
-            .then(|| Entry::class(entry.index() ^ 1, entry.is_node()))
+            .then(|| Entry::class(entry.index() ^ 1, entry.flags()))
     };
     let mut step = step.clone();
     match &mut step {

@@ -2,7 +2,7 @@
 
 use aya::programs::tc::qdisc_add_clsact;
 use aya::programs::{SchedClassifier, TcAttachType};
-use enforcer::kernel::{Hooks, Kernel, Settings};
+use enforcer::kernel::{Hooks, Kernel, Place, Settings};
 use enforcer_tests::rig::with_interfaces;
 use futures::TryStreamExt as _;
 use netlink_packet_route::tc::{TcAttribute, TcMessage};
@@ -73,12 +73,12 @@ fn attached_by(hooks: &Hooks) -> Found {
 fn both_hooks_have_a_program_until_it_is_detached() {
     with_hooks(|ifindex, mut kernel, mut hooks| {
         assert_eq!(look(ifindex), NOTHING);
-        hooks.attach(&mut kernel, ifindex, NAME).unwrap();
+        hooks.attach(&mut kernel, ifindex, NAME, Place::Pod).unwrap();
         assert_eq!(look(ifindex), attached_by(&hooks));
         hooks.detach(ifindex);
         assert_eq!(look(ifindex), NOTHING);
         // And without being asked to.
-        hooks.attach(&mut kernel, ifindex, NAME).unwrap();
+        hooks.attach(&mut kernel, ifindex, NAME, Place::Pod).unwrap();
         drop(hooks);
         assert_eq!(look(ifindex), NOTHING);
     });
@@ -88,7 +88,7 @@ fn both_hooks_have_a_program_until_it_is_detached() {
 fn the_qdisc_of_someone_else_stays() {
     with_hooks(|ifindex, mut kernel, mut hooks| {
         qdisc_add_clsact(NAME).unwrap();
-        hooks.attach(&mut kernel, ifindex, NAME).unwrap();
+        hooks.attach(&mut kernel, ifindex, NAME, Place::Pod).unwrap();
         drop(hooks);
         assert_eq!(look(ifindex), Found { clsact: true, ..NOTHING });
     });
@@ -100,8 +100,8 @@ fn our_qdisc_stays_for_the_filters_of_others() {
         let ifindex = interfaces[0];
         let [mut ours, mut others] = [(); 2].map(|()| Kernel::load(&Settings::default()).unwrap());
         let [mut our_hooks, mut their_hooks] = [(); 2].map(|()| Hooks::without_tcx());
-        our_hooks.attach(&mut ours, ifindex, NAME).unwrap();
-        their_hooks.attach(&mut others, ifindex, NAME).unwrap();
+        our_hooks.attach(&mut ours, ifindex, NAME, Place::Pod).unwrap();
+        their_hooks.attach(&mut others, ifindex, NAME, Place::Pod).unwrap();
         assert_eq!(look(ifindex).filters, [2; 2]);
         drop(our_hooks);
         assert_eq!(look(ifindex), Found { clsact: true, filters: [1; 2], ..NOTHING });

@@ -9,4 +9,5 @@ mod hooks;
 mod hostile;
 mod lifetime;
 mod log_lines;
+mod services;
 mod support;

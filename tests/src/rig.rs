@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
+use anyhow::Context as _;
 use enforcer::kernel::{Kernel, RunInput, RunProgram, Settings};
 use enforcer::model::{Cluster, PodId};
 use enforcer::policy::compile;
 use enforcer::tables::{Desired, Interface, Owner, State, Step};
 use enforcer_ebpf::count::{Count, Direction, Reason};
 use futures::TryStreamExt as _;
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
+use nix::unistd::Pid;
 use rtnetlink::LinkVeth;
 
 /// Where forwarded packets come in by, as far as the programs can see.
@@ -33,6 +35,17 @@ pub struct Outcome {
     pub passes: bool,
     /// The mark afterwards.
     pub mark: u32,
+}
+
+/// How far a packet got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarded {
+    /// It was dropped at its sender's interface.
+    AtSender,
+    /// It was dropped where it was to reach a pod or to leave the node.
+    Later,
+    /// It passed.
+    Passed,
 }
 
 impl Rig {
@@ -122,6 +135,47 @@ impl Rig {
         Ok(Outcome { passes: run.passes, mark: run.mark })
     }
 
+    /// A packet from a pod, as it is after the node has done with it what `translated` shows: at
+    /// another pod's interface, or where it leaves the node (`None`).
+    ///
+    /// # Errors
+    /// The kernel refuses a frame.
+    pub fn forwarded(
+        &mut self,
+        sender: &PodId,
+        sent: &[u8],
+        receiver: Option<&PodId>,
+        translated: &[u8],
+    ) -> anyhow::Result<Forwarded> {
+        let first = self.judge(sender, Direction::Egress, sent)?;
+        if !first.passes {
+            return Ok(Forwarded::AtSender);
+        }
+        let last = match receiver {
+            Some(pod) => {
+                self.judge_from(pod, Direction::Ingress, translated, ELSEWHERE, first.mark)?
+            }
+            None => self.wire(RunProgram::ToWire, translated, first.mark)?,
+        };
+        Ok(if last.passes { Forwarded::Passed } else { Forwarded::Later })
+    }
+
+    /// Lets a program of an uplink see a packet with a mark.
+    ///
+    /// # Errors
+    /// The kernel refuses the frame.
+    pub fn wire(
+        &mut self,
+        program: RunProgram,
+        frame: &[u8],
+        mark: u32,
+    ) -> anyhow::Result<Outcome> {
+        // Which interface does not matter: the loopback one is in every network namespace.
+        let input = RunInput { frame, ifindex: 1, ingress_ifindex: ELSEWHERE, mark, repeat: 1 };
+        let run = self.kernel.run(program, &input)?;
+        Ok(Outcome { passes: run.passes, mark: run.mark })
+    }
+
     /// The endpoint id of a pod.
     #[must_use]
     pub fn id(&self, pod: &PodId) -> Option<u32> {
@@ -156,6 +210,25 @@ fn takes_origin(kernel: &mut Kernel) -> bool {
 pub fn address_towards(cluster: &Cluster, pod: &PodId, peer: IpAddr) -> Option<IpAddr> {
     let addresses = &cluster.pods.get(pod)?.addresses;
     addresses.iter().copied().find(|it| it.is_ipv4() == peer.is_ipv4())
+}
+
+/// Keeps the calling thread on one CPU: what a program notes of a packet for the programs further
+/// on, it notes for its own.
+///
+/// # Errors
+/// There is no CPU to run on.
+pub fn stay_on_one_cpu() -> anyhow::Result<()> {
+    let allowed = sched_getaffinity(Pid::from_raw(0))?;
+    let mut last = None;
+    for cpu in 0..CpuSet::count() {
+        if allowed.is_set(cpu)? {
+            last = Some(cpu);
+        }
+    }
+    let mut one = CpuSet::new();
+    one.set(last.context("no CPU to run on")?)?;
+    sched_setaffinity(Pid::from_raw(0), &one)?;
+    Ok(())
 }
 
 /// Runs something in a network namespace of its own with `count` interfaces, given their indices.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Options;
 use super::owners::{Owners, UnknownPod, podless};
-use crate::kernel::{DropReader, Hooks, Kernel, KernelError, ProgramLog};
+use crate::kernel::{DropReader, Hooks, Kernel, KernelError, Place, ProgramLog};
 use crate::model::{Change, Cluster, PodId};
 use crate::node::{Assignment, Snapshot, assign};
 use crate::policy::compile;
@@ -34,6 +34,7 @@ pub struct Engine {
     node_name: String,
     check_source: bool,
     unknown_pod: UnknownPod,
+    uplinks: BTreeSet<String>,
     owners: Owners,
     pub(super) cluster: Cluster,
     pub(super) snapshot: Snapshot,
@@ -50,11 +51,12 @@ impl Engine {
     /// # Errors
     /// The kernel refuses the programs.
     pub fn new(options: &Options) -> Result<Self, EngineError> {
-        let Options { node_name, check_source, unknown_pod, settings, .. } = options;
+        let Options { node_name, check_source, unknown_pod, uplinks, settings, .. } = options;
         Ok(Self {
             node_name: node_name.clone(),
             check_source: *check_source,
             unknown_pod: *unknown_pod,
+            uplinks: uplinks.clone(),
             owners: Owners::default(),
             cluster: Cluster::default(),
             snapshot: Snapshot::default(),
@@ -138,26 +140,45 @@ impl Engine {
     }
 
     /// Every interface that leads to a pod has the programs, known or not: once it is known, its
-    /// next packet is judged.
+    /// next packet is judged. So have those that lead off the node, and these first: what a pod's
+    /// programs leave open is judged there.
     fn attach(&mut self) {
-        let known = self.snapshot.interfaces.iter().map(|(ifindex, it)| (*ifindex, &it.name));
-        let nameless = self.snapshot.unaddressed.iter().map(|(ifindex, name)| (*ifindex, name));
-        let present: BTreeMap<u32, &String> = known.chain(nameless).collect();
-        let gone: Vec<u32> =
-            self.hooks.interfaces().filter(|ifindex| !present.contains_key(ifindex)).collect();
-        for ifindex in gone {
+        let wanted = self.hook_places();
+        let stale: Vec<u32> = self
+            .hooks
+            .interfaces()
+            .filter(|(ifindex, place)| wanted.get(ifindex).is_none_or(|it| it.1 != *place))
+            .map(|(ifindex, _)| ifindex)
+            .collect();
+        for ifindex in stale {
             self.hooks.detach(ifindex);
         }
-        for (ifindex, name) in present {
-            if self.hooks.contains(ifindex) {
-                continue;
-            }
-            match self.hooks.attach(&mut self.kernel, ifindex, name) {
-                Ok(()) => tracing::debug!(interface = %name, "guarded"),
+        let mut missing: Vec<(u32, String, Place)> = wanted
+            .into_iter()
+            .filter(|(ifindex, _)| self.hooks.place(*ifindex).is_none())
+            .map(|(ifindex, (name, place))| (ifindex, name, place))
+            .collect();
+        missing.sort_by_key(|(ifindex, _, place)| (*place == Place::Pod, *ifindex));
+        for (ifindex, name, place) in missing {
+            match self.hooks.attach(&mut self.kernel, ifindex, &name, place) {
+                Ok(()) => tracing::debug!(interface = %name, ?place, "guarded"),
                 // Most likely gone again; if not, the next look at the node tries again.
-                Err(error) => tracing::warn!(interface = %name, "{error}"),
+                Err(error) => tracing::warn!(interface = %name, ?place, "{error}"),
             }
         }
+    }
+
+    /// The interfaces that shall have programs.
+    fn hook_places(&self) -> BTreeMap<u32, (String, Place)> {
+        let Snapshot { interfaces, unaddressed, uplinks, .. } = &self.snapshot;
+        let known =
+            interfaces.iter().map(|(ifindex, it)| (*ifindex, (it.name.clone(), Place::Pod)));
+        let nameless =
+            unaddressed.iter().map(|(ifindex, name)| (*ifindex, (name.clone(), Place::Pod)));
+        let chosen = |name: &String| self.uplinks.is_empty() || self.uplinks.contains(name);
+        let uplinks = uplinks.iter().filter(|(_, name)| chosen(name));
+        let uplinks = uplinks.map(|(ifindex, name)| (*ifindex, (name.clone(), Place::Uplink)));
+        known.chain(nameless).chain(uplinks).collect()
     }
 
     /// Pods by address, and this node's pods by endpoint id, to name the ends of a packet.

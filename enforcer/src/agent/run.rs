@@ -1,5 +1,6 @@
 //! The loop that drives the engine.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct Options {
     pub check_source: bool,
     /// What interfaces get whose pod is not known yet (semantics C6).
     pub unknown_pod: UnknownPod,
+    /// Names of the interfaces by which packets leave the node; empty: as netlink shows them.
+    pub uplinks: BTreeSet<String>,
     /// How the programs are loaded.
     pub settings: Settings,
 }

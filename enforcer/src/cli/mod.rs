@@ -83,7 +83,11 @@ pub struct RunArgs {
     /// the link and of the node itself.
     #[arg(long, value_enum, default_value_t = UnknownPod::Allow)]
     pub unknown_pod: UnknownPod,
-    /// The 15 adjacent bits of the packet mark that carry the sending pod.
+    /// An interface by which packets leave the node; may be given several times [default: all that
+    /// lead neither to a pod nor to the node itself].
+    #[arg(long = "uplink", value_name = "INTERFACE")]
+    pub uplinks: Vec<String>,
+    /// The 15 adjacent bits of the packet mark that carry who sent a packet.
     #[arg(long, default_value = "0xfffe0000", value_parser = mark_mask, value_name = "MASK")]
     pub mark_mask: u32,
     /// For how many seconds a silent TCP flow is remembered, so that its replies pass.
@@ -132,6 +136,7 @@ impl RunArgs {
             metrics: listener(&self.metrics)?,
             check_source: !self.allow_any_source,
             unknown_pod: self.unknown_pod,
+            uplinks: self.uplinks.into_iter().collect(),
             settings: Settings {
                 limits: Limits { flows: self.flows, ..Limits::DEFAULT },
                 mark_mask: self.mark_mask,

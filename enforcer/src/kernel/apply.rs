@@ -61,6 +61,7 @@ impl Kernel {
                 store_value::<Endpoint>(&arrays.endpoints, *record, value)
             }
             Step::Interface { slot, value } => store64(&arrays.interfaces, *slot as usize, value.0),
+            Step::Sender { id, value } => store64(&arrays.senders, *id as usize, value.0),
             Step::AddExtraAddress(address) => self
                 .extra_addresses
                 .insert(address, 1, 0)

@@ -1,4 +1,4 @@
-//! Attaching the programs to pods' interfaces: TCX where the kernel has it, clsact otherwise.
+//! Attaching the programs to interfaces: TCX where the kernel has it, clsact otherwise.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +13,26 @@ use super::{Kernel, KernelError};
 /// that what they accept was judged first.
 const PRIORITY: u16 = 1;
 
+/// What an interface leads to, and so which programs it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// A pod.
+    Pod,
+    /// Away from the node.
+    Uplink,
+}
+
+impl Place {
+    /// The program for packets that come from there, and the one for packets that go there.
+    fn programs(self) -> [(&'static str, TcAttachType); 2] {
+        let (from, to) = match self {
+            Self::Pod => ("from_pod", "to_pod"),
+            Self::Uplink => ("from_wire", "to_wire"),
+        };
+        [(from, TcAttachType::Ingress), (to, TcAttachType::Egress)]
+    }
+}
+
 /// The interfaces that have our programs. Dropping it detaches them.
 #[derive(Debug, Default)]
 pub struct Hooks {
@@ -21,8 +41,9 @@ pub struct Hooks {
 }
 
 /// What was put on one interface; dropped in this order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Attached {
+    place: Place,
     links: Vec<SchedClassifierLink>,
     clsact: Option<Clsact>,
 }
@@ -41,15 +62,15 @@ impl Hooks {
         !self.without_tcx
     }
 
-    /// Whether the interface has the programs.
+    /// Whose programs the interface has, if any.
     #[must_use]
-    pub fn contains(&self, ifindex: u32) -> bool {
-        self.attached.contains_key(&ifindex)
+    pub fn place(&self, ifindex: u32) -> Option<Place> {
+        self.attached.get(&ifindex).map(|attached| attached.place)
     }
 
-    /// The interfaces that have the programs.
-    pub fn interfaces(&self) -> impl Iterator<Item = u32> + '_ {
-        self.attached.keys().copied()
+    /// The interfaces that have programs, and whose.
+    pub fn interfaces(&self) -> impl Iterator<Item = (u32, Place)> + '_ {
+        self.attached.iter().map(|(ifindex, attached)| (*ifindex, attached.place))
     }
 
     /// Puts both programs in front of whatever else is on the interface's hooks (semantics P5).
@@ -61,11 +82,10 @@ impl Hooks {
         kernel: &mut Kernel,
         ifindex: u32,
         name: &str,
+        place: Place,
     ) -> Result<(), KernelError> {
-        let mut attached = Attached::default();
-        for (program, hook) in
-            [("from_pod", TcAttachType::Ingress), ("to_pod", TcAttachType::Egress)]
-        {
+        let mut attached = Attached { place, links: Vec::new(), clsact: None };
+        for (program, hook) in place.programs() {
             let program = kernel.program(program)?;
             let link = match self.by_tcx(program, name, hook)? {
                 Some(link) => link,

@@ -56,6 +56,7 @@ pub(super) struct Arrays {
     pub(super) verdicts: Mapped,
     pub(super) interfaces: Mapped,
     pub(super) endpoints: Mapped,
+    pub(super) senders: Mapped,
 }
 
 /// The loaded programs and their tables. Dropping it detaches them.
@@ -73,7 +74,8 @@ pub struct Kernel {
 }
 
 /// The programs that hooks and tests use.
-pub(super) const PROGRAMS: [&str; 4] = ["from_pod", "to_pod", "empty", "parse_only"];
+pub(super) const PROGRAMS: [&str; 6] =
+    ["from_pod", "to_pod", "from_wire", "to_wire", "empty", "parse_only"];
 
 impl Kernel {
     /// Loads the programs with empty tables; nothing is attached yet.
@@ -103,6 +105,7 @@ impl Kernel {
             .map_max_entries(table::PORT_SETS, limits.port_sets)
             .map_max_entries(table::VERDICTS, limits.verdict_blocks)
             .map_max_entries(table::ENDPOINTS, limits.endpoints)
+            .map_max_entries(table::SENDERS, limits.endpoints)
             .map_max_entries(table::COUNTERS, limits.endpoints)
             .map_max_entries(table::FLOWS4, limits.flows)
             .map_max_entries(table::FLOWS6, limits.flows)
@@ -128,6 +131,7 @@ impl Kernel {
             verdicts: array(&mut ebpf, table::VERDICTS, size_of::<[u32; SLOTS]>())?,
             interfaces: array(&mut ebpf, table::INTERFACES, size_of::<table::InterfaceTable>())?,
             endpoints: array(&mut ebpf, table::ENDPOINTS, size_of::<Endpoint>())?,
+            senders: array(&mut ebpf, table::SENDERS, size_of::<u64>())?,
         };
         Ok(Self {
             arrays,

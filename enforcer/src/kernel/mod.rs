@@ -12,7 +12,7 @@ mod mapped;
 mod read;
 mod run;
 
-pub use attach::Hooks;
+pub use attach::{Hooks, Place};
 pub use clock::Lifetimes;
 pub use error::KernelError;
 pub use load::{Kernel, Settings};

@@ -15,6 +15,10 @@ pub enum RunProgram {
     FromPod,
     /// Packets to a pod.
     ToPod,
+    /// Packets that come in from outside.
+    FromWire,
+    /// Packets that leave the node.
+    ToWire,
     /// Does nothing.
     Empty,
     /// Only reads the packet.
@@ -28,6 +32,8 @@ impl RunProgram {
         match self {
             Self::FromPod => "from_pod",
             Self::ToPod => "to_pod",
+            Self::FromWire => "from_wire",
+            Self::ToWire => "to_wire",
             Self::Empty => "empty",
             Self::ParseOnly => "parse_only",
         }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::{Protocol, Selector};
 
 /// A service's namespace and name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ServiceId {
     /// `metadata.namespace`
     pub namespace: String,
@@ -67,7 +67,7 @@ pub struct Distribution {
 }
 
 /// A service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
     /// Namespace and name.
     pub id: ServiceId,
@@ -81,4 +81,12 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// How connections are spread over the backends.
     pub distribution: Distribution,
+}
+
+impl Service {
+    /// The addresses that kube-proxy translates on every node; those of nodes, by which node ports
+    /// are reached, aside.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.cluster_addresses.iter().chain(&self.external_addresses).copied()
+    }
 }

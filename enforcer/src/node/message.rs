@@ -20,6 +20,8 @@ const ROUTE_HEADER: usize = 12;
 const NEXT_HOP: usize = 8;
 /// Length of `struct rtgenmsg`, padded.
 const NAMESPACE_HEADER: usize = 4;
+/// `IFF_LOOPBACK` of linux/if.h.
+const LOOPBACK: u32 = 1 << 3;
 /// `NETNSA_NSID` of linux/net_namespace.h.
 const NETNSA_NSID: u16 = 1;
 
@@ -39,6 +41,9 @@ pub(super) struct Link {
     pub(super) name: String,
     /// For veths whose other end is in another namespace.
     pub(super) peer: Option<Peer>,
+    /// Whether it leads to nowhere but the node itself: the loopback interface, and bridges, whose
+    /// packets leave by their ports.
+    pub(super) inner: bool,
 }
 
 /// An address of an interface.
@@ -79,7 +84,8 @@ pub(super) fn messages(datagram: &[u8]) -> Result<Vec<Message<'_>>, DecodeError>
 /// Reads `RTM_NEWLINK`.
 pub(super) fn link(payload: &[u8]) -> Result<Link, DecodeError> {
     let ifindex = parse_u32(field(payload, 4, 4)?)?;
-    let (mut name, mut is_veth) = (String::new(), false);
+    let is_loopback = parse_u32(field(payload, 8, 4)?)? & LOOPBACK != 0;
+    let (mut name, mut kind) = (String::new(), None);
     let (mut peer, mut namespace) = (None, None);
     for attribute in attributes(payload, LINK_HEADER)? {
         let attribute = attribute?;
@@ -88,14 +94,15 @@ pub(super) fn link(payload: &[u8]) -> Result<Link, DecodeError> {
             libc::IFLA_LINK => peer = Some(parse_u32(attribute.value())?),
             libc::IFLA_LINK_NETNSID => namespace = Some(parse_i32(attribute.value())?),
             libc::IFLA_LINKINFO => {
-                is_veth = link_kind(attribute.value())?.as_deref() == Some("veth");
+                kind = link_kind(attribute.value())?;
             }
             _ => {}
         }
     }
-    let peer = peer.zip(namespace).filter(|_| is_veth);
+    let kind = kind.as_deref();
+    let peer = peer.zip(namespace).filter(|_| kind == Some("veth"));
     let peer = peer.map(|(ifindex, namespace)| Peer { ifindex, namespace });
-    Ok(Link { ifindex, name, peer })
+    Ok(Link { ifindex, name, peer, inner: is_loopback || kind == Some("bridge") })
 }
 
 fn link_kind(info: &[u8]) -> Result<Option<String>, DecodeError> {
@@ -181,7 +188,7 @@ mod tests {
 
     use netlink_packet_core::Emitable;
     use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
-    use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+    use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
     use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteNextHop, RouteType};
 
     use super::*;
@@ -215,6 +222,19 @@ mod tests {
         assert_eq!(link(&veth(&other)).unwrap().peer, None);
         let near = [LinkAttribute::Link(4), kind(InfoKind::Veth)];
         assert_eq!(link(&veth(&near)).unwrap().peer, None);
+    }
+
+    #[test]
+    fn loopback_and_bridges_lead_nowhere() {
+        for (of_kind, inner) in
+            [(InfoKind::Bridge, true), (InfoKind::Vxlan, false), (InfoKind::Veth, false)]
+        {
+            assert_eq!(link(&veth(&[kind(of_kind)])).unwrap().inner, inner);
+        }
+        let mut message = LinkMessage::default();
+        assert!(!link(&bytes(&message)).unwrap().inner, "a device of its own");
+        message.header.flags = LinkFlags::Loopback | LinkFlags::Up;
+        assert!(link(&bytes(&message)).unwrap().inner);
     }
 
     #[test]

@@ -7,8 +7,8 @@
 //! ```
 //! A host-side veth names its peer's index and namespace id; the addresses inside that namespace
 //! are listed without entering it. Nothing is assumed of names, bridges, routes or pod ranges, so
-//! bridged (kubenet) and routed (Azure CNI, transparent mode) nodes look alike here. Interfaces that
-//! a default route leads to are the node's own way out, and no pod's.
+//! bridged (kubenet) and routed (Azure CNI, transparent mode) nodes look alike here. A veth that
+//! a default route leads to is the node's own way out, and no pod's: where nodes are containers.
 //!
 //! Rights needed in the node's network namespace: `CAP_NET_ADMIN` (to list the addresses of other
 //! namespaces) and `CAP_NET_BROADCAST` (to hear of changes in them). Linux 5.0 or later.
@@ -53,8 +53,9 @@ pub struct Snapshot {
     /// Names of the interfaces that lead to another namespace but have no global-scope address
     /// there (yet), by index: pods that are being set up (semantics C6).
     pub unaddressed: BTreeMap<u32, String>,
-    /// The interfaces that default routes lead to: they are no pods'.
-    pub uplinks: BTreeSet<u32>,
+    /// Names of the interfaces by which packets leave the node, by index: all that lead neither
+    /// to a pod, nor to the node itself, nor to a bridge (whose ports are looked at instead).
+    pub uplinks: BTreeMap<u32, String>,
     /// Every address of this namespace, loopback and link-local ones included (semantics A2).
     pub node_addresses: BTreeSet<IpAddr>,
 }

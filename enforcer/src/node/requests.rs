@@ -67,16 +67,16 @@ impl Requests {
     }
 
     /// The interfaces that default routes of either family lead to, in any table.
-    pub(super) fn uplinks(&mut self) -> Result<BTreeSet<u32>, NodeError> {
-        let mut uplinks = BTreeSet::new();
+    pub(super) fn default_routes(&mut self) -> Result<BTreeSet<u32>, NodeError> {
+        let mut interfaces = BTreeSet::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut request = RouteMessage::default();
             request.header.address_family = family;
             let parse = |payload: &[u8]| message::default_route(payload).map(Some);
             let routes = self.list("routes", &RouteNetlinkMessage::GetRoute(request), parse)?;
-            uplinks.extend(routes.into_iter().flatten());
+            interfaces.extend(routes.into_iter().flatten());
         }
-        Ok(uplinks)
+        Ok(interfaces)
     }
 
     fn list<T>(

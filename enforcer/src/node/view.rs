@@ -33,15 +33,18 @@ impl View {
         self.namespaces.retain(|id, _| !stale.namespaces.contains(id));
         let links = self.requests.links()?;
         self.look_inside(&links)?;
-        let uplinks = self.requests.uplinks()?;
-        let mut snapshot = Snapshot { uplinks, ..Snapshot::default() };
+        let defaults = self.requests.default_routes()?;
+        let mut snapshot = Snapshot::default();
         for link in links {
-            // What leads off the node may be a veth, too, where nodes are containers.
-            if snapshot.uplinks.contains(&link.ifindex) {
-                continue;
-            }
-            if let Some(peer) = link.peer {
-                self.enter(&mut snapshot, link, peer);
+            match link.peer {
+                // What leads off the node may be a veth, too, where nodes are containers.
+                Some(peer) if !defaults.contains(&link.ifindex) => {
+                    self.enter(&mut snapshot, link, peer);
+                }
+                _ if link.inner => {}
+                _ => {
+                    snapshot.uplinks.insert(link.ifindex, link.name);
+                }
             }
         }
         let own = self.requests.addresses(None)?;

@@ -61,6 +61,10 @@ pub struct DropRecord {
     /// Where it came from; absent for frames that are not IP.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub source: Option<End>,
+    /// Who sent it, where the source is an address of the node or of a Service that stands for
+    /// somebody else (semantics N3), or is none of the sending pod's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sender: Option<End>,
     /// Where it was to go; absent for frames that are not IP.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub destination: Option<End>,
@@ -91,6 +95,7 @@ impl DropRecord {
         let [kind, code] = event.destination_port.to_be_bytes();
         Self {
             source,
+            sender: sender(event, names),
             destination,
             protocol: protocol(event),
             icmp: is_icmp(event).then_some((kind, code)),
@@ -108,11 +113,20 @@ fn ends(event: &Event, names: Names<'_>) -> (Option<End>, Option<End>) {
     let ported = port_protocol(event.protocol).is_some();
     let readable = ported && (event.source_port, event.destination_port) != (0, 0);
     let end = |address: &Address6, port: u16| {
-        let address = ip(address, event.version)?;
-        let pod = names.addresses.get(&address).map(ToString::to_string);
-        Some(End { address, pod, port: readable.then_some(port) })
+        end(address, event.version, readable.then_some(port), names)
     };
     (end(&event.source, event.source_port), end(&event.destination, event.destination_port))
+}
+
+fn sender(event: &Event, names: Names<'_>) -> Option<End> {
+    let known = event.sender != [0, 0];
+    known.then(|| end(&event.sender, event.version, None, names)).flatten()
+}
+
+fn end(address: &Address6, version: u8, port: Option<u16>, names: Names<'_>) -> Option<End> {
+    let address = ip(address, version)?;
+    let pod = names.addresses.get(&address).map(ToString::to_string);
+    Some(End { address, pod, port })
 }
 
 fn ip(address: &Address6, version: u8) -> Option<IpAddr> {
@@ -186,7 +200,11 @@ impl fmt::Display for End {
 impl fmt::Display for DropRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let (Some(source), Some(destination)) = (&self.source, &self.destination) {
-            write!(f, "{source} → {destination} ")?;
+            write!(f, "{source} ")?;
+            if let Some(sender) = &self.sender {
+                write!(f, "(sent by {sender}) ")?;
+            }
+            write!(f, "→ {destination} ")?;
         }
         f.write_str(&self.protocol)?;
         if let Some((kind, code)) = self.icmp {

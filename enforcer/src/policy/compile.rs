@@ -8,7 +8,7 @@ use super::grants::{GrantId, Grants};
 use super::subjects::Subjects;
 use super::verdicts::VerdictId;
 use super::{Column, Compiled, PodPolicy, Row, RowId, peers, regions, subjects, terms};
-use crate::model::{Cluster, PodId};
+use crate::model::{Cluster, PodId, Service};
 
 /// Compiles the policies that concern the pods `local` (this node's; those that are no subjects
 /// by semantics S1 are left out of the result).
@@ -20,7 +20,12 @@ pub fn compile(cluster: &Cluster, local: &BTreeSet<PodId>) -> Compiled {
     let hosts = hosts.into_iter().map(|(address, grant)| (IpNet::from(address), grant));
     let node: BTreeSet<IpNet> = cluster.node_addresses.iter().map(|it| IpNet::from(*it)).collect();
     let addresses = regions::addresses(&terms.blocks, hosts, &node, &mut grants);
-    assemble(subjects, &grants, addresses, node)
+    let services = cluster.services.values().flat_map(Service::addresses).map(IpNet::from);
+    Compiled {
+        node_addresses: node,
+        service_addresses: services.collect(),
+        ..assemble(subjects, &grants, addresses)
+    }
 }
 
 /// Numbers the columns that addresses have, and merges equal rows.
@@ -28,7 +33,6 @@ fn assemble(
     subjects: Subjects<'_>,
     grants: &Grants,
     addresses: BTreeMap<IpNet, GrantId>,
-    node_addresses: BTreeSet<IpNet>,
 ) -> Compiled {
     // Column 0 is what every address is granted; the others in the order of their addresses.
     let mut columns = vec![GrantId::NONE];
@@ -52,7 +56,7 @@ fn assemble(
             (id, PodPolicy { ingress, egress })
         })
         .collect();
-    Compiled { rows, columns: columns.len(), addresses, node_addresses, pods }
+    Compiled { rows, columns: columns.len(), addresses, pods, ..Compiled::default() }
 }
 
 /// The distinct rows over these columns, and which of them each draft is.

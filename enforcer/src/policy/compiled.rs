@@ -63,6 +63,8 @@ pub struct Compiled {
     pub addresses: BTreeMap<IpNet, Column>,
     /// This node's own addresses as host prefixes (semantics A2); each is in `addresses`, too.
     pub node_addresses: BTreeSet<IpNet>,
+    /// The addresses of Services as host prefixes (semantics N1).
+    pub service_addresses: BTreeSet<IpNet>,
     /// The local subjects (semantics S1), isolated or not.
     pub pods: BTreeMap<PodId, PodPolicy>,
 }

@@ -87,7 +87,7 @@ impl Discipline {
                 self.changed |= recount(&mut self.port_classes, old, *class);
                 false
             }
-            Step::Trie6 { .. } | Step::Interface { .. } => {
+            Step::Trie6 { .. } | Step::Interface { .. } | Step::Sender { .. } => {
                 self.changed = true;
                 false
             }
@@ -154,7 +154,8 @@ impl Discipline {
     /// Notes records and ids; gives the first cells of the rows.
     fn note_endpoints(&mut self, image: &Image) -> BTreeSet<u32> {
         let mut rows = BTreeSet::new();
-        for &slot in image.interfaces().into_iter().flatten().filter(|&&slot| slot != 0) {
+        let interfaces = image.interfaces().into_iter().flatten();
+        for &slot in interfaces.chain(image.senders()).filter(|&&slot| slot != 0) {
             let record = Slot(slot).record();
             self.records.insert(record);
             let Some(endpoint) = image.endpoint(record) else { continue };

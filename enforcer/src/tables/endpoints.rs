@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID, flags};
+use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
 use enforcer_ebpf::table::Address6;
 
 use super::alloc::{Pool, Writer};
@@ -141,6 +141,7 @@ impl Endpoints {
     pub(super) fn remove(&mut self, ifindex: u32, writer: &mut Writer) {
         let Some(held) = self.held.remove(&ifindex) else { return };
         self.slots.clear(ifindex, writer);
+        writer.push(Step::Sender { id: held.id, value: Slot(0) });
         self.records.give(held.record, writer);
         self.release_id(&held, &BTreeSet::new(), true, writer);
     }
@@ -197,7 +198,11 @@ impl Endpoints {
             remove_extra(&extra, id, writer);
             return Ok(false);
         }
+        writer.push(Step::Sender { id, value: Slot::new(ifindex, new) });
         if let Some(old) = old {
+            if !same_pod {
+                writer.push(Step::Sender { id: old.id, value: Slot(0) });
+            }
             if old.leaves_a_row_for(&value) {
                 self.left = Some(writer.epoch);
             }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use enforcer_ebpf::classify::{self, Tables};
 use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, flags};
+use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, Slot, flags};
 use enforcer_ebpf::entry::Entry;
 use enforcer_ebpf::table::{
     Address6, Block, INTERFACE_SLOTS, InterfaceTable, Leaf6, Limits, Node6, PORT_PROTOCOLS,
@@ -38,6 +38,7 @@ pub struct Image {
     verdicts: Vec<Block>,
     interfaces: Vec<u64>,
     endpoints: Vec<Endpoint>,
+    senders: Vec<u64>,
     extra: std::collections::BTreeSet<ExtraAddress>,
     discipline: Option<Discipline>,
 }
@@ -55,6 +56,7 @@ impl Image {
             verdicts: vec![[0; SLOTS]; limits.verdict_blocks as usize],
             interfaces: vec![0; INTERFACE_SLOTS],
             endpoints: vec![Endpoint::default(); limits.endpoints as usize],
+            senders: vec![0; limits.endpoints as usize],
             extra: std::collections::BTreeSet::new(),
             discipline: None,
         }
@@ -119,6 +121,7 @@ impl Image {
             Step::Interface { slot, value } => {
                 *self.interfaces.get_mut(*slot as usize)? = value.0;
             }
+            Step::Sender { id, value } => *self.senders.get_mut(*id as usize)? = value.0,
             Step::ForgetEndpoint { .. } | Step::Grace => {}
         }
         Some(())
@@ -164,10 +167,10 @@ impl Image {
         Some(allowed)
     }
 
-    /// Whether the address is one of this node's own (semantics A2).
+    /// What is said of the address besides its class: some of [`Entry::FLAGS`].
     #[must_use]
-    pub fn is_node(&self, address: IpAddr) -> bool {
-        self.entry(address).is_some_and(Entry::is_node)
+    pub fn flags(&self, address: IpAddr) -> u32 {
+        self.entry(address).map_or(0, Entry::flags)
     }
 
     /// Whether the pod behind the interface may use `address` as its source (semantics P4).
@@ -195,6 +198,17 @@ impl Image {
     #[must_use]
     pub fn endpoint_of(&self, ifindex: u32) -> Option<&Endpoint> {
         classify::endpoint(self, ifindex)
+    }
+
+    /// The record of the endpoint with this id.
+    #[must_use]
+    pub fn sender_of(&self, id: u32) -> Option<&Endpoint> {
+        classify::sender(self, id)
+    }
+
+    /// The words of the table of senders, by id.
+    pub(super) fn senders(&self) -> &[u64] {
+        &self.senders
     }
 
     fn extra(&self, endpoint: &Endpoint, address: Address6) -> bool {
@@ -236,6 +250,10 @@ impl Tables for Image {
 
     fn interfaces(&self) -> Option<&InterfaceTable> {
         self.interfaces.as_slice().try_into().ok()
+    }
+
+    fn sender(&self, id: u32) -> Option<Slot> {
+        self.senders.get(id as usize).copied().map(Slot)
     }
 
     fn endpoint(&self, record: u32) -> Option<&Endpoint> {

@@ -86,7 +86,7 @@ fn merge(state: &mut State, merged: &BTreeMap<u32, u32>, writer: &mut Writer) ->
         for (first, _, entry) in state.maps[family].ranges() {
             let id = Entry(entry).index();
             let id = merged.get(&id).copied().unwrap_or(id);
-            map.push(first, Entry::class(id, Entry(entry).is_node()).0);
+            map.push(first, Entry::class(id, Entry(entry).flags()).0);
         }
         map
     });

@@ -4,11 +4,10 @@
 //! difference of two such functions is a list of disjoint ranges, whatever prefixes they came
 //! from, and that is all that the tries need.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use enforcer_ebpf::entry::Entry;
 use ipnet::IpNet;
 
-use crate::policy::Column;
+use crate::policy::{Column, Compiled};
 
 /// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,8 +92,8 @@ impl<V: Copy + PartialEq> Regions<V> {
 pub(super) struct Wanted {
     /// Its column.
     pub(super) column: Column,
-    /// Whether it is one of this node's own.
-    pub(super) node: bool,
+    /// What else is said of it: some of [`Entry::FLAGS`].
+    pub(super) flags: u32,
 }
 
 /// A prefix and what it says; a prefix without a column inherits the one around it.
@@ -103,22 +102,18 @@ struct Item {
     first: u128,
     last: u128,
     column: Option<Column>,
-    node: bool,
+    flags: u32,
 }
 
 /// The flattened address map of one family.
-pub(super) fn flatten(
-    addresses: &BTreeMap<IpNet, Column>,
-    node_addresses: &BTreeSet<IpNet>,
-    family: Family,
-) -> Regions<Wanted> {
-    let outer = Wanted { column: 0, node: false };
+pub(super) fn flatten(compiled: &Compiled, family: Family) -> Regions<Wanted> {
+    let outer = Wanted { column: 0, flags: 0 };
     let mut regions = Regions::uniform(outer);
     let mut around: Vec<(u128, Wanted)> = vec![(u128::MAX, outer)];
-    for item in items(addresses, node_addresses, family) {
+    for item in items(compiled, family) {
         leave(&mut around, &mut regions, item.first);
         let column = item.column.unwrap_or(around.last().map_or(0, |(_, wanted)| wanted.column));
-        let wanted = Wanted { column, node: item.node };
+        let wanted = Wanted { column, flags: item.flags };
         regions.push(item.first, wanted);
         around.push((item.last, wanted));
     }
@@ -140,31 +135,30 @@ fn leave(around: &mut Vec<(u128, Wanted)>, regions: &mut Regions<Wanted>, next: 
 }
 
 /// The prefixes of one family, each after those that contain it.
-fn items(
-    addresses: &BTreeMap<IpNet, Column>,
-    node_addresses: &BTreeSet<IpNet>,
-    family: Family,
-) -> Vec<Item> {
-    let mut items: Vec<Item> = Vec::with_capacity(addresses.len());
-    for (net, &column) in addresses {
-        if let Some((first, last)) = range(net, family) {
-            items.push(Item { first, last, column: Some(column), node: false });
+fn items(compiled: &Compiled, family: Family) -> Vec<Item> {
+    let columns = compiled.addresses.iter().map(|(net, &column)| (net, Some(column), 0));
+    let flagged =
+        [(&compiled.node_addresses, Entry::NODE), (&compiled.service_addresses, Entry::SERVICE)];
+    let flagged =
+        flagged.into_iter().flat_map(|(nets, flag)| nets.iter().map(move |it| (it, None, flag)));
+    let mut items: Vec<Item> = columns
+        .chain(flagged)
+        .filter_map(|(net, column, flags)| {
+            let (first, last) = range(net, family)?;
+            Some(Item { first, last, column, flags })
+        })
+        .collect();
+    // Three runs that are in order already, unless somebody left host bits in a prefix: what the
+    // sort makes of these is cheap. It is stable: of what is said twice, the first holds.
+    items.sort_by_key(|item| (item.first, std::cmp::Reverse(item.last)));
+    items.dedup_by(|later, kept| {
+        let same = (later.first, later.last) == (kept.first, kept.last);
+        if same {
+            kept.column = kept.column.or(later.column);
+            kept.flags |= later.flags;
         }
-    }
-    let order = |item: &Item| (item.first, std::cmp::Reverse(item.last));
-    // The map's own order is this one, unless somebody left host bits in a prefix.
-    if !items.is_sorted_by_key(order) {
-        items.sort_by_key(order);
-        items.dedup_by_key(|item| (item.first, item.last));
-    }
-    for net in node_addresses {
-        let Some((first, last)) = range(net, family) else { continue };
-        let node = Item { first, last, column: None, node: true };
-        match items.binary_search_by_key(&order(&node), order) {
-            Ok(at) => items[at].node = true,
-            Err(at) => items.insert(at, node),
-        }
-    }
+        same
+    });
     items
 }
 
@@ -182,10 +176,13 @@ fn range(net: &IpNet, family: Family) -> Option<(u128, u128)> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
-    fn map(entries: &[(&str, Column)]) -> BTreeMap<IpNet, Column> {
-        entries.iter().map(|(net, column)| (net.parse().unwrap(), *column)).collect()
+    fn map(entries: &[(&str, Column)]) -> Compiled {
+        let addresses = entries.iter().map(|(net, column)| (net.parse().unwrap(), *column));
+        Compiled { addresses: addresses.collect(), ..Compiled::default() }
     }
 
     fn columns(regions: &Regions<Wanted>) -> Vec<(u32, Column)> {
@@ -200,7 +197,7 @@ mod tests {
             ("127.255.255.255/32", 3),
             ("0.0.0.0/8", 4),
         ]);
-        let regions = flatten(&addresses, &BTreeSet::new(), Family::V4);
+        let regions = flatten(&addresses, Family::V4);
         assert_eq!(
             columns(&regions),
             [(0, 4), (1 << 24, 1), (127 << 24, 2), (0x7fff_ffff, 3), (1 << 31, 0)]
@@ -210,25 +207,34 @@ mod tests {
     #[test]
     fn the_whole_space_and_its_last_address() {
         let addresses = map(&[("0.0.0.0/0", 1), ("255.255.255.255/32", 2)]);
-        let regions = flatten(&addresses, &BTreeSet::new(), Family::V4);
+        let regions = flatten(&addresses, Family::V4);
         assert_eq!(columns(&regions), [(0, 1), (u32::MAX, 2)]);
-        assert_eq!(flatten(&addresses, &BTreeSet::new(), Family::V6).points.len(), 1);
+        assert_eq!(flatten(&addresses, Family::V6).points.len(), 1);
     }
 
     #[test]
-    fn a_node_address_without_a_column_inherits_it() {
-        let addresses = map(&[("10.0.0.0/8", 1)]);
-        let nodes = BTreeSet::from(["10.0.0.1/32".parse().unwrap()]);
-        let regions = flatten(&addresses, &nodes, Family::V4);
-        let found: Vec<_> =
-            regions.ranges().map(|(_, _, wanted)| (wanted.column, wanted.node)).collect();
-        assert_eq!(found, [(0, false), (1, false), (1, true), (1, false), (0, false)]);
+    fn a_flagged_address_without_a_column_inherits_it() {
+        let compiled = Compiled {
+            node_addresses: BTreeSet::from(["10.0.0.1/32".parse().unwrap()]),
+            service_addresses: ["10.0.0.1/32", "10.0.0.2/32", "10.0.0.9/32"]
+                .map(|it| it.parse().unwrap())
+                .into(),
+            ..map(&[("10.0.0.0/8", 1), ("10.0.0.2/32", 2)])
+        };
+        let found: Vec<_> = flatten(&compiled, Family::V4)
+            .ranges()
+            .map(|(_, _, wanted)| (wanted.column, wanted.flags))
+            .collect();
+        let (both, service) = (Entry::FLAGS, Entry::SERVICE);
+        let expected =
+            [(0, 0), (1, 0), (1, both), (2, service), (1, 0), (1, service), (1, 0), (0, 0)];
+        assert_eq!(found, expected);
     }
 
     #[test]
     fn host_bits_do_not_confuse() {
         let addresses = map(&[("10.0.0.9/8", 1), ("10.0.0.0/16", 2)]);
-        let regions = flatten(&addresses, &BTreeSet::new(), Family::V4);
+        let regions = flatten(&addresses, Family::V4);
         assert_eq!(
             columns(&regions),
             [(0, 0), (10 << 24, 2), ((10 << 24) | (1 << 16), 1), (11 << 24, 0)]

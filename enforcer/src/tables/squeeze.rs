@@ -167,7 +167,7 @@ fn needs(desired: &Desired, table: Table) -> Vec<usize> {
         }
         Table::Verdicts | Table::Endpoints | Table::Interfaces => return Vec::new(),
     };
-    let map = flatten(&compiled.addresses, &compiled.node_addresses, family);
+    let map = flatten(compiled, family);
     let columns: Vec<usize> = map.ranges().map(|(_, _, wanted)| wanted.column).collect();
     let borders = |row: &Row| {
         let differ = |pair: &&[usize]| row.verdicts.get(pair[0]) != row.verdicts.get(pair[1]);

@@ -97,6 +97,13 @@ pub enum Step {
         /// Interface and record; 0 for none.
         value: Slot,
     },
+    /// Who has an endpoint id, for marked packets.
+    Sender {
+        /// The id.
+        id: u32,
+        /// Interface and record; 0 for none.
+        value: Slot,
+    },
     /// Forget the counters and flows of an endpoint id that is about to be given to another pod
     /// (semantics C5).
     ForgetEndpoint {

@@ -129,13 +129,11 @@ fn begin(
 /// What each address shall be, in our columns.
 fn wanted(goal: &Goal<'_>, columns: &Columns) -> Maps<Wanted> {
     Family::ALL.map(|family| {
-        let compiled = &goal.desired.compiled;
-        let mut ours = Regions::uniform(Wanted { column: 0, node: false });
-        for (first, _, Wanted { column, node }) in
-            flatten(&compiled.addresses, &compiled.node_addresses, family).ranges()
+        let mut ours = Regions::uniform(Wanted { column: 0, flags: 0 });
+        for (first, _, Wanted { column, flags }) in flatten(&goal.desired.compiled, family).ranges()
         {
             let column = columns.of(column) as usize;
-            ours.push(first, Wanted { column, node });
+            ours.push(first, Wanted { column, flags });
         }
         ours
     })
@@ -260,7 +258,7 @@ fn flip_addresses(
         let mut map = Regions::uniform(Entry::UNKNOWN.0);
         state.maps[family].zip(&wanted[family], |first, _, entry, wanted| {
             let id = ids[pairs.number(Entry(entry).index(), column(wanted))];
-            map.push(first, Entry::class(id, wanted.node).0);
+            map.push(first, Entry::class(id, wanted.flags).0);
         });
         map
     });
@@ -349,7 +347,7 @@ pub(super) fn empty(
         ids.extend(map.ranges().map(|(_, _, entry)| Entry(entry).index()));
     }
     let stays = ids.pop_first().unwrap_or(0);
-    let everywhere = Change { first: 0, last: u128::MAX, entry: Entry::class(stays, false).0 };
+    let everywhere = Change { first: 0, last: u128::MAX, entry: Entry::class(stays, 0).0 };
     state.trie4.apply(&[everywhere], writer)?;
     state.trie6.apply(&[everywhere], writer)?;
     state.maps = [0, 1].map(|_| Arc::new(Regions::uniform(everywhere.entry)));

@@ -11,15 +11,12 @@ mod table;
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use enforcer::kernel::{RunInput, RunProgram};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::Pid;
 use serde::Serialize;
 
-use crate::rig::{ELSEWHERE, Rig, with_interfaces};
+use crate::rig::{ELSEWHERE, Rig, stay_on_one_cpu, with_interfaces};
 use cases::{Case, Shape};
 pub use effect::{Effect, Times};
 
@@ -120,7 +117,7 @@ struct Everything {
 }
 
 fn measure(options: &Options, interfaces: &[u32]) -> anyhow::Result<Figures> {
-    pin()?;
+    stay_on_one_cpu()?;
     let mut rows = Vec::new();
     let mut verified_instructions = Vec::new();
     for shape in Shape::ALL {
@@ -204,19 +201,4 @@ fn thread_time() -> anyhow::Result<Duration> {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Keeps this thread on one of the cores it may use.
-fn pin() -> anyhow::Result<()> {
-    let allowed = sched_getaffinity(Pid::from_raw(0))?;
-    let mut last = None;
-    for cpu in 0..CpuSet::count() {
-        if allowed.is_set(cpu)? {
-            last = Some(cpu);
-        }
-    }
-    let mut one = CpuSet::new();
-    one.set(last.context("no CPU to run on")?)?;
-    sched_setaffinity(Pid::from_raw(0), &one)?;
-    Ok(())
 }

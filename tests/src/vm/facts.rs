@@ -1,7 +1,7 @@
 //! What this kernel does with the programs: whether they load, and where they can be attached.
 
 use anyhow::Context as _;
-use enforcer::kernel::{Hooks, Kernel, Settings};
+use enforcer::kernel::{Hooks, Kernel, Place, Settings};
 
 use super::mark;
 use crate::rig::with_interfaces;
@@ -26,7 +26,7 @@ fn tell_of(interfaces: &[u32]) -> anyhow::Result<()> {
     }
     let mut hooks = Hooks::default();
     let ifindex = *interfaces.first().context("no interface")?;
-    hooks.attach(&mut kernel, ifindex, "pod0")?;
+    hooks.attach(&mut kernel, ifindex, "pod0", Place::Pod)?;
     mark("hook", if hooks.uses_tcx() { "tcx" } else { "clsact" });
     Ok(())
 }

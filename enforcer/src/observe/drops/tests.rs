@@ -12,6 +12,7 @@ fn event(source: &str, destination: &str, protocol: u8, ports: (u16, u16)) -> Ev
     Event {
         source: bits(source),
         destination: bits(destination),
+        sender: [0, 0],
         endpoint: 2,
         ifindex: 14,
         length: 74,
@@ -19,7 +20,7 @@ fn event(source: &str, destination: &str, protocol: u8, ports: (u16, u16)) -> Ev
         destination_port: ports.1,
         protocol,
         direction: 0,
-        reason: 6,
+        reason: Reason::Denied as u8,
         version: if source.contains(':') { 6 } else { 4 },
         padding: 0,
     }
@@ -58,15 +59,46 @@ fn lines() {
         event("10.1.0.4", "10.1.0.5", 200, (0, 0)),
         // ICMP's number within IPv6 is not ICMP.
         event("fd00::4", "fd00::5", 1, (0, echo)),
-        Event { endpoint: 1, direction: 1, reason: 8, ..tcp },
-        Event { endpoint: 99, reason: 7, source_port: 0, destination_port: 0, ..tcp },
-        Event { reason: 9, protocol: 17, source_port: 0, destination_port: 0, ..tcp },
-        Event { endpoint: 1, direction: 1, reason: 10, version: 0, ..Event::default() },
-        Event { reason: 11, ..tcp },
+        Event { endpoint: 1, direction: 1, reason: Reason::SpoofedSource as u8, ..tcp },
+        Event {
+            endpoint: 99,
+            reason: Reason::Malformed as u8,
+            source_port: 0,
+            destination_port: 0,
+            ..tcp
+        },
+        Event {
+            reason: Reason::Fragment as u8,
+            protocol: 17,
+            source_port: 0,
+            destination_port: 0,
+            ..tcp
+        },
+        Event {
+            endpoint: 1,
+            direction: 1,
+            reason: Reason::NotIp as u8,
+            version: 0,
+            ..Event::default()
+        },
+        Event { reason: Reason::Unrepresented as u8, ..tcp },
         Event { reason: 200, direction: 9, ..tcp },
     ];
     let lines: Vec<String> = events.iter().map(|it| record(it).to_string()).collect();
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn whom_an_address_stands_for_is_said() {
+    let masqueraded =
+        Event { sender: bits("203.0.113.9"), ..event("10.1.0.1", "10.1.0.5", 6, (43512, 80)) };
+    assert!(
+        record(&masqueraded).to_string().starts_with(
+            "10.1.0.1:43512 (sent by 203.0.113.9) → hello/pod2 10.1.0.5:80 TCP dropped"
+        )
+    );
+    let pod = Event { sender: bits("10.1.0.4"), ..masqueraded };
+    assert!(record(&pod).to_string().contains("(sent by hello/pod1 10.1.0.4) →"));
 }
 
 #[test]

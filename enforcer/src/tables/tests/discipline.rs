@@ -41,7 +41,7 @@ fn refused(steps: &[Step]) -> bool {
 #[test]
 fn a_linked_block_is_in_use_until_a_grace_period_after_it_was_unlinked() {
     let (link, gone) = (root(Entry::link(300)), root(Entry::UNKNOWN));
-    let fill = || block(Entry::class(1, false));
+    let fill = || block(Entry::class(1, 0));
     assert!(!refused(&[fill(), fill()]));
     assert!(refused(&[fill(), link.clone(), fill()]));
     assert!(refused(&[fill(), link.clone(), gone.clone(), fill()]));
@@ -60,7 +60,7 @@ fn a_record_is_in_use_while_a_slot_names_it() {
 #[test]
 fn a_cell_is_in_use_when_its_row_and_its_class_are() {
     let flip = slot(Slot::new(7, 3));
-    let class = root(Entry::class(5, false));
+    let class = root(Entry::class(5, 0));
     assert!(refused(&[record(20), flip.clone(), cell(20, Cell::ALLOW)]), "class 0");
     assert!(!refused(&[record(20), flip.clone(), cell(25, Cell::ALLOW)]));
     assert!(refused(&[record(20), flip.clone(), class.clone(), cell(25, Cell::ALLOW)]));

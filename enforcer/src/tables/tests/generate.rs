@@ -75,8 +75,8 @@ fn compiled() -> impl Strategy<Value = Compiled> {
             (proptest::option::weighted(0.8, 0..rows), proptest::option::weighted(0.6, 0..rows));
         let addresses = btree_map(prefix(), 0..columns, 0..14);
         let pods = vec(policy, 4);
-        (rows_strategy, addresses, pods, any::<u16>()).prop_map(
-            move |(rows, addresses, pods, nodes)| {
+        (rows_strategy, addresses, pods, any::<u16>(), services()).prop_map(
+            move |(rows, addresses, pods, nodes, service_addresses)| {
                 let hosts = addresses.keys().filter(|net| net.prefix_len() == net.max_prefix_len());
                 let node_addresses = hosts
                     .enumerate()
@@ -92,11 +92,17 @@ fn compiled() -> impl Strategy<Value = Compiled> {
                     columns,
                     addresses,
                     node_addresses,
+                    service_addresses,
                     pods: pods.collect(),
                 }
             },
         )
     })
+}
+
+/// Some of them addresses that have a column or are the node's, some not.
+fn services() -> impl Strategy<Value = BTreeSet<IpNet>> {
+    btree_set(prefix().prop_map(|net| IpNet::from(net.addr())), 0..5)
 }
 
 fn pod(at: usize) -> PodId {
@@ -150,6 +156,10 @@ pub(super) fn successor(before: Desired) -> BoxedStrategy<Desired> {
                 next.compiled.addresses.remove(&net);
                 next.compiled.node_addresses.remove(&net);
             }
+            next
+        }),
+        1 => (base(), services()).prop_map(|(mut next, services)| {
+            next.compiled.service_addresses = services;
             next
         }),
         2 => (base(), 0..rows.max(1), 0..columns, verdict()).prop_map(|(mut next, row, column, verdict)| {

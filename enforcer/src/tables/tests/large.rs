@@ -47,6 +47,9 @@ fn cluster() -> Desired {
                 .map(|at| (IpAddr::from(address(at)).into(), 1 + at as usize * 13 % (COLUMNS - 1)))
                 .collect(),
             node_addresses: [IpAddr::from(address(0)).into()].into(),
+            service_addresses: (200_000..210_000)
+                .map(|at| IpAddr::from(address(at)).into())
+                .collect(),
             pods: (0..ROWS)
                 .map(|at| (pod(at), PodPolicy { ingress: Some(at), egress: Some((at + 1) % ROWS) }))
                 .collect(),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::entry::Entry;
 use ipnet::IpNet;
 
 use crate::model::Protocol;
@@ -22,8 +23,11 @@ pub(super) fn column(desired: &Desired, address: IpAddr) -> Column {
         .map_or(0, |(_, &column)| column)
 }
 
-pub(super) fn is_node(desired: &Desired, address: IpAddr) -> bool {
-    desired.compiled.node_addresses.contains(&IpNet::from(address))
+pub(super) fn flags(desired: &Desired, address: IpAddr) -> u32 {
+    let address = IpNet::from(address);
+    let node = desired.compiled.node_addresses.contains(&address);
+    let service = desired.compiled.service_addresses.contains(&address);
+    (u32::from(node) * Entry::NODE) | (u32::from(service) * Entry::SERVICE)
 }
 
 /// `None`: no policy isolates the pod in that direction.

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::oracle::{self, Port};
 use crate::model::PodId;
-use crate::policy::Verdict;
+use crate::policy::{Compiled, Verdict};
 use crate::tables::pieces6::halves;
 use crate::tables::{Desired, Image, Interface, Owner, Plan, Step};
 
@@ -51,7 +51,8 @@ impl Probes {
         let mut ports = BTreeSet::from([(1, 0), (6, 0), (17, 65_535), (132, 7)]);
         let mut interfaces = BTreeSet::new();
         for state in states {
-            for net in state.compiled.addresses.keys() {
+            let Compiled { addresses: columns, service_addresses, .. } = &state.compiled;
+            for net in columns.keys().chain(service_addresses) {
                 addresses.extend(edges(net));
             }
             for verdict in state.compiled.rows.iter().flat_map(|row| &row.verdicts) {
@@ -224,10 +225,10 @@ impl Probes {
     ) -> Result<(), String> {
         let both = [before, after];
         for &address in &self.addresses {
-            let node = image.is_node(address);
-            let right = both.iter().any(|state| oracle::is_node(&state.desired, address) == node);
-            if !right && (strict || node) {
-                return Err(format!("{address}: node {node}"));
+            let flags = image.flags(address);
+            let right = both.iter().any(|state| oracle::flags(&state.desired, address) == flags);
+            if !right && (strict || flags != 0) {
+                return Err(format!("{address}: flags {flags:x}"));
             }
         }
         for &ifindex in &self.interfaces {

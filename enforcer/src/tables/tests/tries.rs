@@ -1,6 +1,6 @@
 //! The tries against a naive longest-prefix scan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use enforcer_ebpf::table::Limits;
@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::generate::prefix;
 use super::harness::{SMALL, config};
 use super::probes::{edges, entry};
+use crate::policy::Compiled;
 use crate::tables::alloc::Writer;
 use crate::tables::change::changes;
 use crate::tables::regions::{Family, Regions, flatten};
@@ -43,9 +44,10 @@ impl Tries {
     /// Gives the addresses the columns as classes; gives the steps.
     fn set(&mut self, map: &Map) -> Vec<Step> {
         let mut writer = Writer::new(self.epoch);
+        let compiled = Compiled { addresses: map.clone(), ..Compiled::default() };
         let maps = Family::ALL.map(|family| {
             let mut classes = Regions::uniform(0);
-            for (first, _, wanted) in flatten(map, &BTreeSet::new(), family).ranges() {
+            for (first, _, wanted) in flatten(&compiled, family).ranges() {
                 classes.push(first, u32::try_from(wanted.column).unwrap());
             }
             classes
