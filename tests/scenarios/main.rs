@@ -1,5 +1,5 @@
 //! What needs a whole lab: namespaces, real connections, the real agent. Needs root.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "how a test fails")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "how a test fails")]
 
 mod addresses;
 mod agent;
@@ -13,5 +13,6 @@ mod living;
 mod loss;
 mod policies;
 mod scene;
+mod services;
 mod support;
 mod unknown;
