@@ -20,6 +20,21 @@ pub struct Ports {
     pub udp: Vec<u16>,
 }
 
+impl Ports {
+    /// What the node and the outside clients serve.
+    pub(crate) fn of_hosts() -> Self {
+        Self { tcp: vec![SERVICE_TCP], udp: vec![SERVICE_UDP] }
+    }
+
+    /// Those that `others` does not serve.
+    pub(crate) fn without(&self, others: &Self) -> Self {
+        let rest = |ports: &[u16], others: &[u16]| {
+            ports.iter().copied().filter(|port| !others.contains(port)).collect()
+        };
+        Self { tcp: rest(&self.tcp, &others.tcp), udp: rest(&self.udp, &others.udp) }
+    }
+}
+
 /// Running servers; they stop when this is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Servers {
