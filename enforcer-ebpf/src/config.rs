@@ -2,6 +2,8 @@
 
 use core::ptr;
 
+use enforcer_ebpf::flow::LIFETIMES;
+
 macro_rules! setting {
     ($(#[$doc:meta])* $name:ident, $getter:ident, $default:expr) => {
         #[unsafe(no_mangle)]
@@ -33,15 +35,14 @@ setting!(
     /// Jiffies are shifted right by this much to make a bucket of the coarse clock.
     CLOCK_SHIFT, clock_shift, 9
 );
-setting!(
-    /// Buckets after which a silent TCP flow is forgotten.
-    TCP_BUCKETS, tcp_buckets, 210_937
-);
-setting!(
-    /// Buckets after which a silent UDP flow is forgotten.
-    UDP_BUCKETS, udp_buckets, 88
-);
-setting!(
-    /// Buckets after which any other silent flow is forgotten.
-    OTHER_BUCKETS, other_buckets, 293
-);
+/// The buckets for which a silent flow lives, by its [`enforcer_ebpf::flow::marks`].
+#[unsafe(no_mangle)]
+static FLOW_LIFETIMES: [u32; LIFETIMES] = [u32::MAX / 2; LIFETIMES];
+
+/// The buckets for which a silent flow with these marks (their low byte) lives. A table, because
+/// the verifier would follow every branch of a decision to the program's end.
+#[inline(always)]
+pub(crate) fn lifetime(marks: usize) -> u32 {
+    // SAFETY: the index is within the table; volatile, because the loader replaces its values.
+    unsafe { ptr::read_volatile((&raw const FLOW_LIFETIMES[0]).add(marks % LIFETIMES)) }
+}

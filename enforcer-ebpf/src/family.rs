@@ -1,6 +1,6 @@
 //! IPv4 and IPv6, where the programs must tell them apart.
 
-use aya_ebpf::maps::LruHashMap;
+use aya_ebpf::maps::{HashMap, LruHashMap};
 use enforcer_ebpf::classify::{self};
 use enforcer_ebpf::count::Direction;
 use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, flags};
@@ -11,7 +11,9 @@ use enforcer_ebpf::packet::{self, Malformed, Packet, Quoted, ethertype, protocol
 use enforcer_ebpf::table::Address6;
 
 use crate::frame::Frame;
-use crate::maps::{EXTRA_ADDRESSES, FLOWS4, FLOWS6, FRAGMENTS4, FRAGMENTS6, KernelTables};
+use crate::maps::{
+    EXTRA_ADDRESSES, FLOWS4, FLOWS6, FRAGMENTS4, FRAGMENTS6, KernelTables, OPENING4, OPENING6,
+};
 
 /// An address family.
 pub(crate) trait Family {
@@ -31,7 +33,10 @@ pub(crate) trait Family {
     /// What is known of an address.
     fn entry(address: &Self::Address) -> Entry;
     fn flow(local: Self::Address, remote: Self::Address, tail: FlowTail) -> Self::Flow;
-    fn flows() -> &'static LruHashMap<Self::Flow, FlowState>;
+    /// Established flows.
+    fn flows() -> &'static HashMap<Self::Flow, FlowState>;
+    /// Flows that are not.
+    fn opening() -> &'static LruHashMap<Self::Flow, FlowState>;
     /// The address as an IPv6 number, IPv4 in `::ffff:a.b.c.d` form.
     fn wide(address: &Self::Address) -> Address6;
     /// The address that [`Self::wide`] gives this number, if it is of this family.
@@ -131,8 +136,13 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn flows() -> &'static LruHashMap<Flow4, FlowState> {
+    fn flows() -> &'static HashMap<Flow4, FlowState> {
         &FLOWS4
+    }
+
+    #[inline(always)]
+    fn opening() -> &'static LruHashMap<Flow4, FlowState> {
+        &OPENING4
     }
 
     #[inline(always)]
@@ -219,8 +229,13 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn flows() -> &'static LruHashMap<Flow6, FlowState> {
+    fn flows() -> &'static HashMap<Flow6, FlowState> {
         &FLOWS6
+    }
+
+    #[inline(always)]
+    fn opening() -> &'static LruHashMap<Flow6, FlowState> {
+        &OPENING6
     }
 
     #[inline(always)]

@@ -42,6 +42,7 @@ mod user {
         crate::event::Budget,
         crate::flow::Flow4,
         crate::flow::Flow6,
+        crate::flow::FlowCounts,
         crate::flow::FlowState,
         crate::fragment::Fragment4,
         crate::fragment::Fragment6,

@@ -4,19 +4,21 @@
 //! connection, and only who *began* it tells its replies from what the policy now forbids
 //! (semantics A3 and C2 together). Forward packets find in one word of [`RECENT`] that their flow
 //! was recorded in this bucket of the clock, so neither writing nor refreshing costs each packet.
+//! What becomes of the entries: [`crate::follow`].
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use core::ptr;
 
 use enforcer_ebpf::count::{Direction, Reason};
-use enforcer_ebpf::endpoint::{Endpoint, flags};
-use enforcer_ebpf::flow::{FlowState, FlowTail};
+use enforcer_ebpf::endpoint::Endpoint;
+use enforcer_ebpf::flow::{FlowState, FlowTail, elapsed};
 use enforcer_ebpf::fragment::FragmentState;
 use enforcer_ebpf::packet::{Packet, Quoted, protocol, role};
 use enforcer_ebpf::table::RECENT_SLOTS;
 
 use crate::config;
 use crate::family::Family;
+use crate::follow;
 use crate::maps::RECENT;
 
 /// The present bucket of the coarse clock.
@@ -55,20 +57,10 @@ pub(crate) fn first_fragment<F: Family>(
     let entry = F::fragment_table().get_ptr(key)?;
     // SAFETY: a live map value, read as one word.
     let state = unsafe { ptr::read_volatile(entry) };
-    if now().wrapping_sub(state.seen) > FRAGMENT_BUCKETS {
+    if elapsed(state.seen, now()) > FRAGMENT_BUCKETS {
         return None;
     }
     Some(if state.reason == Reason::Reply as u32 { Reason::Reply } else { Reason::Policy })
-}
-
-/// The buckets for which a silent flow of this protocol lives.
-#[inline(always)]
-fn lifetime(protocol: u8) -> u32 {
-    match protocol {
-        protocol::TCP => config::tcp_buckets(),
-        protocol::UDP => config::udp_buckets(),
-        _ => config::other_buckets(),
-    }
 }
 
 /// The key of the flow that a packet belongs to.
@@ -128,28 +120,6 @@ fn is_icmp<F: Family>(number: u8) -> bool {
     number == if F::VERSION == 4 { protocol::ICMP } else { protocol::ICMP6 }
 }
 
-/// The flow, if it is known and alive; refreshes it.
-#[inline(always)]
-pub(crate) fn touch<F: Family>(flow: &F::Flow, protocol: u8, now: u32) -> Option<FlowState> {
-    let entry = F::flows().get_ptr_mut(flow)?;
-    // SAFETY: a live map value. Racing packets each read or write one aligned word.
-    unsafe {
-        let state = ptr::read_volatile(entry);
-        if !is_alive(state, protocol, now) {
-            return None;
-        }
-        if state.seen != now {
-            ptr::write_volatile(entry, FlowState { seen: now, ..state });
-        }
-        Some(state)
-    }
-}
-
-#[inline(always)]
-fn is_alive(state: FlowState, protocol: u8, now: u32) -> bool {
-    now.wrapping_sub(state.seen) <= lifetime(protocol)
-}
-
 /// Records that a packet which policy allows was seen in `direction`.
 #[inline(always)]
 pub(crate) fn record<F: Family>(
@@ -157,72 +127,66 @@ pub(crate) fn record<F: Family>(
     direction: Direction,
     packet: &Packet<F::Address>,
 ) {
+    /// What changes a flow's state, or may begin another: never skipped.
+    const TURNS: u8 = role::OPENS | role::ENDS | role::RESETS;
     if packet.role & (role::BEGINS | role::ANSWERS) == 0 {
         return;
     }
     let flow = key::<F>(endpoint, direction, packet);
     let mixed = F::mix(&flow);
     let now = now();
-    let signature = (mixed ^ (u64::from(now) << 32)) | 1;
+    // The two lowest bits: the directions in which a packet was recorded in this bucket.
+    let signature = (mixed ^ (u64::from(now) << 32)) & !3;
+    let seen = 1 << direction as u32;
     let Some(recent) = RECENT.get_ptr_mut(0) else { return };
     // SAFETY: the index is masked to the table's size.
-    let slot = unsafe { (&raw mut (*recent)[0]).add(mixed as usize & (RECENT_SLOTS - 1)) };
-    // The opening packet of a flow may follow another flow of the same ports: never skipped.
+    let slot = unsafe { (&raw mut (*recent)[0]).add((mixed >> 2) as usize & (RECENT_SLOTS - 1)) };
     // SAFETY: an aligned word of a map value; racing writers each leave a whole signature.
-    if packet.role & role::OPENS == 0 && unsafe { ptr::read_volatile(slot) } == signature {
+    let word = unsafe { ptr::read_volatile(slot) };
+    if packet.role & TURNS == 0 && word & (!3 | seen) == signature | seen {
         return;
     }
-    if remember::<F>(endpoint, direction, packet, &flow, now) {
+    // What follows a TCP SYN makes the connection established, maybe within the same bucket.
+    if remember::<F>(direction, packet, &flow, now) && packet.role & role::OPENS == 0 {
+        let others = if word & !3 == signature { word } else { signature };
         // SAFETY: as above.
-        unsafe { ptr::write_volatile(slot, signature) };
+        unsafe { ptr::write_volatile(slot, others | seen) };
     }
 }
 
 /// Refreshes or writes the entry; whether there is one now.
 #[inline(always)]
 fn remember<F: Family>(
-    endpoint: &Endpoint,
     direction: Direction,
     packet: &Packet<F::Address>,
     flow: &F::Flow,
     now: u32,
 ) -> bool {
-    let begun = FlowState::new(now, direction);
-    let Some(entry) = F::flows().get_ptr_mut(flow) else {
-        return begins(endpoint, direction, packet.protocol, packet.role)
-            && F::flows().insert(flow, begun, 0).is_ok();
+    let begun = FlowState::new(now, direction, packet.protocol);
+    let Some(found) = follow::find::<F>(flow, now) else {
+        return begins(direction, packet.protocol, packet.role)
+            && follow::begin::<F>(flow, begun.after(direction, packet.role, now));
     };
-    // SAFETY: as in `touch`.
-    let known = unsafe { ptr::read_volatile(entry) };
-    // Whoever opens a connection now began it, whatever used these ports before.
-    let opens = packet.role & role::OPENS != 0;
-    let next = if !opens && is_alive(known, packet.protocol, now) {
-        FlowState { seen: now, ..known }
-    } else if opens || begins(endpoint, direction, packet.protocol, packet.role) {
-        begun
-    } else {
-        return false;
-    };
-    if next != known {
-        // SAFETY: as in `touch`.
-        unsafe { ptr::write_volatile(entry, next) };
+    if packet.role & role::OPENS != 0 && found.state.is_followed(direction) {
+        return follow::begin_again::<F>(&found, flow, direction, begun);
     }
+    follow::go_on::<F>(&found, flow, direction, packet.role, now);
     true
 }
 
 /// Whether a packet of an unknown flow makes it known.
 #[inline(always)]
-fn begins(endpoint: &Endpoint, direction: Direction, protocol: u8, role: u8) -> bool {
+fn begins(direction: Direction, protocol: u8, role: u8) -> bool {
     if protocol != protocol::TCP {
         return role & role::BEGINS != 0;
+    }
+    if role & role::RESETS != 0 {
+        return false;
     }
     match direction {
         // A pod's TCP flows are known from their SYN on.
         Direction::Egress => role & role::OPENS != 0,
-        // A SYN to a pod that may answer freely is not yet worth an entry (a flood of them would
-        // fill the table); the handshake's last packet is.
-        Direction::Ingress => {
-            role & role::OPENS == 0 || endpoint.flags & flags::EGRESS_ISOLATED != 0
-        }
+        // From the SYN on, too: before the pod has answered, policy may isolate it.
+        Direction::Ingress => true,
     }
 }

@@ -60,10 +60,16 @@ pub const CLIENTS: &str = "CLIENTS";
 pub const ENDPOINTS: &str = "ENDPOINTS";
 /// Hash: further addresses of an endpoint ([`crate::endpoint::ExtraAddress`]) → 1.
 pub const EXTRA_ADDRESSES: &str = "EXTRA_ADDRESSES";
-/// LRU hash: IPv4 flows ([`crate::flow::Flow4`]).
+/// Hash: established IPv4 flows ([`crate::flow::Flow4`]).
 pub const FLOWS4: &str = "FLOWS4";
-/// LRU hash: IPv6 flows ([`crate::flow::Flow6`]).
+/// Hash: established IPv6 flows ([`crate::flow::Flow6`]).
 pub const FLOWS6: &str = "FLOWS6";
+/// LRU hash: IPv4 flows that are not yet established, or not any more.
+pub const OPENING4: &str = "OPENING4";
+/// LRU hash: IPv6 flows that are not yet established, or not any more.
+pub const OPENING6: &str = "OPENING6";
+/// Per-CPU array, an element for each family ([`crate::flow::FlowCounts`]): IPv4, IPv6.
+pub const FLOW_COUNTS: &str = "FLOW_COUNTS";
 /// LRU hash: IPv4 packets whose first fragment was allowed ([`crate::fragment::Fragment4`]).
 pub const FRAGMENTS4: &str = "FRAGMENTS4";
 /// LRU hash: IPv6 packets whose first fragment was allowed ([`crate::fragment::Fragment6`]).
@@ -92,12 +98,14 @@ pub struct Limits {
     pub verdict_blocks: u32,
     /// Endpoint records and counters; two more than there are interfaces.
     pub endpoints: u32,
-    /// Flow entries of each family.
+    /// Established flows of each family; about 90 bytes each.
     pub flows: u32,
+    /// Other flows of each family: opening, unanswered, closed; about 90 bytes each.
+    pub opening_flows: u32,
 }
 
 impl Limits {
-    /// What an AKS node (at most 250 pods) needs with a wide margin: about 35 MiB of kernel memory.
+    /// What an AKS node (at most 250 pods) needs with a wide margin: about 50 MiB of kernel memory.
     pub const DEFAULT: Self = Self {
         trie4_blocks: 8_192,
         trie6_nodes: 8_192,
@@ -106,6 +114,7 @@ impl Limits {
         verdict_blocks: 8_192,
         endpoints: 2_048,
         flows: 131_072,
+        opening_flows: 65_536,
     };
 }
 

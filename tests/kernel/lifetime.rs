@@ -4,33 +4,198 @@ use std::time::Duration;
 
 use enforcer::kernel::{Lifetimes, Settings};
 use enforcer_ebpf::count::Direction;
-use enforcer_tests::frame::{Frame, Tcp, Transport};
+use enforcer_ebpf::flow::Stage;
+use enforcer_tests::frame::{Tcp, Transport};
+use enforcer_tests::rig::Rig;
 
-use crate::support::{ip, subject, with_rig_of};
+use crate::support::{Pair, with_rig_of};
+
+const IN: Direction = Direction::Ingress;
+const OUT: Direction = Direction::Egress;
+
+/// The subject and a server that it may reach.
+const PAIRS: [Pair; 2] =
+    [Pair { own: "10.1.0.5", other: "192.0.2.1" }, Pair { own: "fd00::5", other: "2001:db8::1" }];
+
+/// Two of the clock's buckets, of up to two seconds each, and the rest of a third.
+fn let_the_short_ones_die() {
+    std::thread::sleep(Duration::from_secs(6));
+}
+
+/// The next bucket of the clock, or a later one.
+pub(crate) fn next_bucket(rig: &mut Rig) {
+    let now = rig.kernel.now().unwrap();
+    while rig.kernel.now().unwrap() == now {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn short(stages: &[Stage]) -> Settings {
+    let second = Duration::from_secs(1);
+    let lifetimes = stages.iter().fold(Lifetimes::DEFAULT, |all, it| all.with(*it, second));
+    Settings { lifetimes, ..Settings::default() }
+}
+
+/// Packets of a connection from the pod's port to the server's port 443.
+fn tcp(rig: &mut Rig, pair: &Pair, port: u16, packets: &[(Direction, Tcp)]) {
+    for (direction, kind) in packets {
+        assert!(pair.tcp(rig, *direction, port, 443, *kind), "{direction:?} {kind:?}");
+    }
+}
+
+const HANDSHAKE: [(Direction, Tcp); 3] = [(OUT, Tcp::Syn), (IN, Tcp::SynAck), (OUT, Tcp::Ack)];
 
 #[test]
 fn a3_a_silent_flow_is_forgotten_and_others_are_not() {
-    let short = Lifetimes { udp: Duration::from_secs(1), ..Lifetimes::DEFAULT };
-    with_rig_of(&Settings { lifetimes: short, ..Settings::default() }, |rig| {
-        let mut passes = |direction, source, destination, transport| {
-            let frame = Frame::new(ip(source), ip(destination), transport).build().bytes;
-            rig.judge(&subject(), direction, &frame).unwrap().passes
-        };
-        let families = [("10.1.0.5", "192.0.2.1"), ("fd00::5", "2001:db8::1")];
-        for (own, server) in families {
-            assert!(passes(Direction::Egress, own, server, Transport::Udp(5_000, 53)));
-            assert!(passes(Direction::Ingress, server, own, Transport::Udp(53, 5_000)));
-            assert!(passes(Direction::Egress, own, server, Transport::Tcp(5_000, 443, Tcp::Syn)));
+    with_rig_of(&short(&[Stage::Udp, Stage::UdpStream]), |rig| {
+        for pair in &PAIRS {
+            assert!(pair.passes(rig, OUT, Transport::Udp(5_000, 53)));
+            assert!(pair.passes(rig, IN, Transport::Udp(53, 5_000)));
+            tcp(rig, pair, 5_000, &[(OUT, Tcp::Syn)]);
         }
-        // Two of the clock's buckets, of up to two seconds each, and the rest of a third.
-        std::thread::sleep(Duration::from_secs(6));
-        for (own, server) in families {
-            assert!(!passes(Direction::Ingress, server, own, Transport::Udp(53, 5_000)));
-            let answer = Transport::Tcp(443, 5_000, Tcp::SynAck);
-            assert!(passes(Direction::Ingress, server, own, answer));
+        let_the_short_ones_die();
+        for pair in &PAIRS {
+            assert!(!pair.passes(rig, IN, Transport::Udp(53, 5_000)));
+            tcp(rig, pair, 5_000, &[(IN, Tcp::SynAck)]);
             // Asked again, it lives again.
-            assert!(passes(Direction::Egress, own, server, Transport::Udp(5_000, 53)));
-            assert!(passes(Direction::Ingress, server, own, Transport::Udp(53, 5_000)));
+            assert!(pair.passes(rig, OUT, Transport::Udp(5_000, 53)));
+            assert!(pair.passes(rig, IN, Transport::Udp(53, 5_000)));
         }
+    });
+}
+
+/// Connections of every stage, and the port of each.
+fn one_of_each_stage(rig: &mut Rig, pair: &Pair) -> [(u16, Stage); 7] {
+    tcp(rig, pair, 1, &HANDSHAKE[..1]);
+    tcp(rig, pair, 2, &HANDSHAKE[..2]);
+    for port in 3..=7 {
+        tcp(rig, pair, port, &HANDSHAKE);
+    }
+    tcp(rig, pair, 4, &[(OUT, Tcp::Fin)]);
+    tcp(rig, pair, 5, &[(IN, Tcp::Rst)]);
+    tcp(rig, pair, 6, &[(OUT, Tcp::Fin), (IN, Tcp::Ack), (IN, Tcp::Fin), (OUT, Tcp::Ack)]);
+    tcp(rig, pair, 7, &[(OUT, Tcp::Rst)]);
+    [
+        (1, Stage::TcpSynSent),
+        (2, Stage::TcpSynRecv),
+        (3, Stage::TcpEstablished),
+        (4, Stage::TcpFinWait),
+        // The server's word alone.
+        (5, Stage::TcpFinWait),
+        (6, Stage::TcpTimeWait),
+        (7, Stage::TcpClose),
+    ]
+}
+
+#[test]
+fn a3_each_stage_of_a_connection_has_its_own_lifetime() {
+    let every_other = [
+        [Stage::TcpSynSent, Stage::TcpEstablished, Stage::TcpTimeWait].as_slice(),
+        &[Stage::TcpSynRecv, Stage::TcpFinWait, Stage::TcpClose],
+    ];
+    std::thread::scope(|scope| {
+        for stages in every_other {
+            scope.spawn(move || {
+                with_rig_of(&short(stages), |rig| {
+                    let all = PAIRS.map(|pair| one_of_each_stage(rig, &pair));
+                    let_the_short_ones_die();
+                    for (pair, ports) in PAIRS.iter().zip(all) {
+                        for (port, stage) in ports {
+                            let lives = !stages.contains(&stage);
+                            let got = pair.tcp(rig, IN, port, 443, Tcp::Ack);
+                            assert_eq!(got, lives, "{pair:?} {port} {stage:?}");
+                        }
+                    }
+                });
+            });
+        }
+    });
+}
+
+#[test]
+fn a3_a_reset_is_believed_until_the_pod_talks_on() {
+    with_rig_of(&short(&[Stage::TcpFinWait]), |rig| {
+        for pair in &PAIRS {
+            for port in [1, 2] {
+                tcp(rig, pair, port, &HANDSHAKE);
+                tcp(rig, pair, port, &[(IN, Tcp::Rst)]);
+            }
+        }
+        next_bucket(rig);
+        for pair in &PAIRS {
+            tcp(rig, pair, 1, &[(OUT, Tcp::Ack)]);
+        }
+        let_the_short_ones_die();
+        for pair in &PAIRS {
+            assert!(pair.tcp(rig, IN, 1, 443, Tcp::Ack));
+            assert!(!pair.tcp(rig, IN, 2, 443, Tcp::Ack));
+        }
+    });
+}
+
+#[test]
+fn a3_a_closed_connection_starts_anew_and_a_living_one_does_not() {
+    with_rig_of(&short(&[Stage::TcpTimeWait]), |rig| {
+        for pair in &PAIRS {
+            for port in [1, 2] {
+                tcp(rig, pair, port, &HANDSHAKE);
+            }
+            tcp(rig, pair, 1, &[(OUT, Tcp::Fin), (IN, Tcp::Fin), (OUT, Tcp::Ack)]);
+            tcp(rig, pair, 1, &HANDSHAKE);
+            // The same ports again while it lives: its own packets still pass.
+            tcp(rig, pair, 2, &HANDSHAKE);
+        }
+        let_the_short_ones_die();
+        for pair in &PAIRS {
+            for port in [1, 2] {
+                tcp(rig, pair, port, &[(IN, Tcp::Ack)]);
+            }
+        }
+    });
+}
+
+#[test]
+fn a3_two_way_udp_lives_longer_than_a_question() {
+    with_rig_of(&short(&[Stage::Udp]), |rig| {
+        for pair in &PAIRS {
+            for port in [1, 2] {
+                assert!(pair.passes(rig, OUT, Transport::Udp(port, 53)));
+            }
+            assert!(pair.passes(rig, IN, Transport::Udp(53, 2)));
+        }
+        let_the_short_ones_die();
+        for pair in &PAIRS {
+            assert!(!pair.passes(rig, IN, Transport::Udp(53, 1)));
+            assert!(pair.passes(rig, IN, Transport::Udp(53, 2)));
+        }
+    });
+}
+
+#[test]
+fn dead_entries_are_cleared_away_and_living_ones_stay() {
+    with_rig_of(&short(&[Stage::UdpStream, Stage::TcpSynSent]), |rig| {
+        for pair in &PAIRS {
+            tcp(rig, pair, 1, &HANDSHAKE);
+            tcp(rig, pair, 2, &HANDSHAKE[..1]);
+            assert!(pair.passes(rig, OUT, Transport::Udp(1, 53)));
+            assert!(pair.passes(rig, IN, Transport::Udp(53, 1)));
+        }
+        let counts = |rig: &mut Rig| {
+            let now = rig.kernel.now().unwrap();
+            rig.kernel.flows().sweep(now).unwrap().map(|it| (it.established.used, it.opening.used))
+        };
+        assert_eq!(counts(rig), [(1, 2); 2]);
+        next_bucket(rig);
+        for pair in &PAIRS {
+            assert!(pair.passes(rig, IN, Transport::Udp(53, 1)));
+        }
+        assert_eq!(counts(rig), [(2, 1); 2]);
+        let_the_short_ones_die();
+        assert_eq!(counts(rig), [(1, 0); 2]);
+        // What is over leaves the table of established flows at once.
+        for pair in &PAIRS {
+            tcp(rig, pair, 1, &[(OUT, Tcp::Rst)]);
+        }
+        assert_eq!(counts(rig), [(0, 1); 2]);
     });
 }

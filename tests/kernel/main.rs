@@ -2,12 +2,17 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
 
 mod always;
+mod errors;
 mod faults;
+mod floods;
 mod fragments;
 mod generated;
 mod hooks;
 mod hostile;
+mod journeys;
 mod lifetime;
 mod log_lines;
 mod services;
 mod support;
+mod tried;
+mod verifier;

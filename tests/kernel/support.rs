@@ -8,6 +8,8 @@ use enforcer::model::{
     Block, Cluster, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId, PortRange, PortRule,
     PortSpec, Protocol, Requirement, Rule, Selector,
 };
+use enforcer_ebpf::count::Direction;
+use enforcer_tests::frame::{Frame, Tcp, Transport};
 use enforcer_tests::rig::{Rig, with_interfaces};
 
 /// The pod under test: isolated in both directions by [`cluster`].
@@ -91,4 +93,44 @@ pub(crate) fn with_rig_of(settings: &Settings, test: impl FnOnce(&mut Rig) + Sen
         rig.program(&cluster(), pods).unwrap();
         test(&mut rig);
     });
+}
+
+/// The subject's address and another's of the same family.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pair {
+    pub(crate) own: &'static str,
+    pub(crate) other: &'static str,
+}
+
+impl Pair {
+    /// A frame between the two, seen at the subject's interface.
+    pub(crate) fn frame(&self, direction: Direction, transport: Transport) -> Frame {
+        let (source, destination) = match direction {
+            Direction::Ingress => (self.other, self.own),
+            Direction::Egress => (self.own, self.other),
+        };
+        Frame::new(ip(source), ip(destination), transport)
+    }
+
+    /// Whether it passes there.
+    pub(crate) fn passes(&self, rig: &mut Rig, direction: Direction, transport: Transport) -> bool {
+        let frame = self.frame(direction, transport).build().bytes;
+        rig.judge(&subject(), direction, &frame).unwrap().passes
+    }
+
+    /// The same for TCP between the pod's port and the other end's.
+    pub(crate) fn tcp(
+        &self,
+        rig: &mut Rig,
+        direction: Direction,
+        own: u16,
+        other: u16,
+        kind: Tcp,
+    ) -> bool {
+        let (from, to) = match direction {
+            Direction::Ingress => (other, own),
+            Direction::Egress => (own, other),
+        };
+        self.passes(rig, direction, Transport::Tcp(from, to, kind))
+    }
 }

@@ -10,6 +10,7 @@ mod host;
 mod lab;
 mod leftovers;
 mod living;
+mod loss;
 mod policies;
 mod scene;
 mod services;

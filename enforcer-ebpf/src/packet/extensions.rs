@@ -35,15 +35,26 @@ static EXTENSIONS: [u8; 256] = {
     table
 };
 
-/// Walks the extension headers; gives offset and flag of a fragment header, 0 for whole packets.
+/// What lies behind a chain of extension headers.
+pub(super) struct Chain {
+    /// The next header's number: no extension header's, unless the chain was too long.
+    pub(super) next: u8,
+    /// Where it begins.
+    pub(super) offset: usize,
+    /// Offset and flag of a fragment header, 0 for whole packets.
+    pub(super) piece: u16,
+    /// The identification of a fragment header.
+    pub(super) identification: u32,
+}
+
+/// Walks up to [`EXTENSION_HEADERS`] headers from `offset` on, the first of them of kind `next`.
 /// A later fragment has no transport header: the walk ends there.
 #[inline(always)]
-pub(super) fn extensions<B: Bytes + ?Sized>(
+pub(super) fn walk<B: Bytes + ?Sized>(
     bytes: &B,
-    packet: &mut Packet<Address6>,
-) -> Result<u16, Malformed> {
-    let mut next = packet.protocol;
-    let mut offset = packet.transport;
+    mut next: u8,
+    mut offset: usize,
+) -> Result<Chain, Malformed> {
     let mut piece = 0;
     let mut identification = 0;
     for _ in 0..EXTENSION_HEADERS {
@@ -65,9 +76,19 @@ pub(super) fn extensions<B: Bytes + ?Sized>(
         }
         offset += 8 + ((header.u8(1) as usize * (kind & 15) as usize) & 0x7ff);
     }
-    packet.protocol = next;
-    packet.transport = bytes.settle(offset);
-    packet.identification = identification;
-    let later = piece & !MORE_FRAGMENTS != 0;
-    if !later && is_extension(next) { Err(Malformed) } else { Ok(piece) }
+    Ok(Chain { next, offset: bytes.settle(offset), piece, identification })
+}
+
+/// Walks a packet's extension headers; gives [`Chain::piece`].
+#[inline(always)]
+pub(super) fn extensions<B: Bytes + ?Sized>(
+    bytes: &B,
+    packet: &mut Packet<Address6>,
+) -> Result<u16, Malformed> {
+    let chain = walk(bytes, packet.protocol, packet.transport)?;
+    packet.protocol = chain.next;
+    packet.transport = chain.offset;
+    packet.identification = chain.identification;
+    let later = chain.piece & !MORE_FRAGMENTS != 0;
+    if !later && is_extension(chain.next) { Err(Malformed) } else { Ok(chain.piece) }
 }

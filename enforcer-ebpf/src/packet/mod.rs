@@ -73,6 +73,10 @@ pub mod role {
     pub const FRAGMENT: u8 = 1 << 4;
     /// It is the first of several fragments.
     pub const FIRST_FRAGMENT: u8 = 1 << 5;
+    /// It ends its sender's half of a TCP connection (FIN).
+    pub const ENDS: u8 = 1 << 6;
+    /// It resets a TCP connection (RST).
+    pub const RESETS: u8 = 1 << 7;
 }
 
 /// What policy and flows need to know of a packet. `A` is `u32` or [`Address6`].

@@ -1,5 +1,6 @@
 //! What ICMP errors quote.
 
+use super::extensions::{MORE_FRAGMENTS, is_extension, walk};
 use super::transport::{icmp4_role, icmp6_role};
 use super::{Address6, Bytes, Packet, bounded, protocol};
 
@@ -66,7 +67,7 @@ pub fn quoted4<B: Bytes + ?Sized>(bytes: &B, error: &Packet<u32>) -> Option<Quot
     Some(quoted)
 }
 
-/// Reads what an ICMPv6 error quotes. A quoted packet with extension headers is not recognised.
+/// Reads what an ICMPv6 error quotes.
 #[inline(always)]
 pub fn quoted6<B: Bytes + ?Sized>(bytes: &B, error: &Packet<Address6>) -> Option<Quoted<Address6>> {
     let start = bounded(bytes, error.transport + 8)?;
@@ -81,6 +82,15 @@ pub fn quoted6<B: Bytes + ?Sized>(bytes: &B, error: &Packet<Address6>) -> Option
         destination_port: 0,
         protocol: header.u8(6),
     };
-    quoted_ports(bytes, &mut quoted, start + 40, protocol::ICMP6, icmp6_role)?;
+    let mut offset = start + 40;
+    if is_extension(quoted.protocol) {
+        let chain = walk(bytes, quoted.protocol, offset).ok()?;
+        // A later fragment shows no ports.
+        if chain.piece & !MORE_FRAGMENTS != 0 || is_extension(chain.next) {
+            return None;
+        }
+        (quoted.protocol, offset) = (chain.next, chain.offset);
+    }
+    quoted_ports(bytes, &mut quoted, offset, protocol::ICMP6, icmp6_role)?;
     Some(quoted)
 }

@@ -25,10 +25,14 @@ pub(super) fn transport<B: Bytes + ?Sized, A>(
                 return Err(Malformed);
             }
             ports(packet, &header);
+            const FIN: u8 = 0x01;
             const SYN: u8 = 0x02;
+            const RST: u8 = 0x04;
             const ACK: u8 = 0x10;
-            let opens = header.u8(13) & (SYN | ACK) == SYN;
-            packet.role = if opens { role::BEGINS | role::OPENS } else { role::ANSWERS };
+            let flags = header.u8(13);
+            let opens = flags & (SYN | ACK) == SYN;
+            let ends = (flags & FIN) * role::ENDS | (flags & RST) * (role::RESETS / RST);
+            packet.role = if opens { role::BEGINS | role::OPENS } else { role::ANSWERS | ends };
         }
         protocol::UDP => {
             let header = head.ok_or(Malformed)?;

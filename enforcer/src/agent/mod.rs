@@ -4,6 +4,7 @@
 //! shown everything (semantics C4) lets the [`Engine`] carry them to the kernel.
 
 mod engine;
+mod flows;
 mod observed;
 mod owners;
 mod run;

@@ -8,7 +8,9 @@ use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
 
 use super::Engine;
 use crate::model::PodId;
-use crate::observe::{Endpoint, Interface, Isolation, Metrics, Observed, Report, TableUse};
+use crate::observe::{
+    Endpoint, FlowReport, Interface, Isolation, Metrics, Observed, Report, TableUse,
+};
 use crate::tables::{Owner, Table};
 
 /// The engine, shared between the loop that drives it and those who watch.
@@ -17,6 +19,7 @@ pub struct SharedEngine {
     metrics: Metrics,
     ready: AtomicBool,
     manifest_errors: Mutex<Vec<String>>,
+    flows: Mutex<Vec<FlowReport>>,
 }
 
 impl SharedEngine {
@@ -28,6 +31,7 @@ impl SharedEngine {
             metrics: Metrics::new(),
             ready: AtomicBool::new(false),
             manifest_errors: Mutex::new(Vec::new()),
+            flows: Mutex::new(Vec::new()),
         })
     }
 
@@ -46,6 +50,11 @@ impl SharedEngine {
     pub fn set_manifest_errors(&self, errors: Vec<String>) {
         *self.manifest_errors.lock().unwrap_or_else(PoisonError::into_inner) = errors;
     }
+
+    /// Notes how full the flow tables are.
+    pub(super) fn set_flows(&self, flows: Vec<FlowReport>) {
+        *self.flows.lock().unwrap_or_else(PoisonError::into_inner) = flows;
+    }
 }
 
 impl Observed for SharedEngine {
@@ -53,6 +62,7 @@ impl Observed for SharedEngine {
         let mut report = self.lock().report();
         report.manifest_errors =
             self.manifest_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        report.flows.clone_from(&self.flows.lock().unwrap_or_else(PoisonError::into_inner));
         report
     }
 
@@ -108,6 +118,7 @@ impl Engine {
             pods: self.cluster.pods.len() as u64,
             namespaces: self.cluster.namespaces.len() as u64,
             manifest_errors: Vec::new(),
+            flows: Vec::new(),
         }
     }
 

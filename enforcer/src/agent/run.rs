@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, Reconciled, SharedEngine, UnknownPod};
+use super::{Engine, Reconciled, SharedEngine, UnknownPod, flows};
 use crate::kernel::{DropReader, ProgramLog, Settings};
 use crate::node::{self, Snapshot};
 use crate::observe::{DropRecord, Names, Observed as _, serve};
@@ -72,6 +72,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let result = tokio::select! {
         result = drive(&shared, changes, interfaces) => result,
         result = watch_drops(&shared, drops, log) => result,
+        result = flows::keep(&shared) => result,
         ended = &mut manifests => Err(ended?.err().map_or_else(
             || anyhow::anyhow!("the manifests are not watched any more"), Into::into)),
         ended = &mut node => Err(ended?.err().map_or_else(

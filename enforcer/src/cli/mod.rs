@@ -4,7 +4,6 @@ pub mod check;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use enforcer_ebpf::table::Limits;
@@ -90,21 +89,19 @@ pub struct RunArgs {
     /// The 15 adjacent bits of the packet mark that carry who sent a packet.
     #[arg(long, default_value = "0xfffe0000", value_parser = mark_mask, value_name = "MASK")]
     pub mark_mask: u32,
-    /// For how many seconds a silent TCP flow is remembered, so that its replies pass.
-    #[arg(long, default_value_t = Lifetimes::DEFAULT.tcp.as_secs(), value_name = "SECONDS")]
-    pub tcp_timeout: u64,
-    /// The same for UDP.
-    #[arg(long, default_value_t = Lifetimes::DEFAULT.udp.as_secs(), value_name = "SECONDS")]
-    pub udp_timeout: u64,
-    /// The same for other protocols.
-    #[arg(long, default_value_t = Lifetimes::DEFAULT.other.as_secs(), value_name = "SECONDS")]
-    pub other_timeout: u64,
+    /// For how many seconds a silent flow is remembered, so that its replies pass, by its stage;
+    /// what is not named keeps its default.
+    #[arg(long, default_value_t = Lifetimes::DEFAULT, value_name = "STAGE=SECONDS,…")]
+    pub flow_timeouts: Lifetimes,
     /// Have the programs log each frame that they cannot read; for debugging, shown by --log debug.
     #[arg(long)]
     pub log_programs: bool,
-    /// How many flows of each address family are remembered.
+    /// How many established flows of each address family are remembered.
     #[arg(long, default_value_t = Limits::DEFAULT.flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
     pub flows: u32,
+    /// How many others: opening, unanswered, closed. Where there are more, the oldest are forgotten.
+    #[arg(long, default_value_t = Limits::DEFAULT.opening_flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
+    pub opening_flows: u32,
 }
 
 /// Arguments of `check`.
@@ -138,13 +135,13 @@ impl RunArgs {
             unknown_pod: self.unknown_pod,
             uplinks: self.uplinks.into_iter().collect(),
             settings: Settings {
-                limits: Limits { flows: self.flows, ..Limits::DEFAULT },
-                mark_mask: self.mark_mask,
-                lifetimes: Lifetimes {
-                    tcp: Duration::from_secs(self.tcp_timeout),
-                    udp: Duration::from_secs(self.udp_timeout),
-                    other: Duration::from_secs(self.other_timeout),
+                limits: Limits {
+                    flows: self.flows,
+                    opening_flows: self.opening_flows,
+                    ..Limits::DEFAULT
                 },
+                mark_mask: self.mark_mask,
+                lifetimes: self.flow_timeouts,
                 log: self.log_programs,
                 ..Settings::default()
             },

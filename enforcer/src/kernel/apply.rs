@@ -87,8 +87,7 @@ impl Kernel {
             }))
         })?;
         self.counters.set(id, zero, 0).map_err(failed)?;
-        forget_in(table::FLOWS4, &mut self.flows4, |flow| flow.tail.endpoint, id)?;
-        forget_in(table::FLOWS6, &mut self.flows6, |flow| flow.tail.endpoint, id)?;
+        self.flows.forget(id)?;
         forget_in(table::FRAGMENTS4, &mut self.fragments4, |packet| packet.tail.endpoint, id)?;
         forget_in(table::FRAGMENTS6, &mut self.fragments6, |packet| packet.tail.endpoint, id)
     }

@@ -1,27 +1,45 @@
 //! The programs' coarse clock: jiffies, shifted to buckets of one to two seconds.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
+use enforcer_ebpf::flow::{LIFETIMES, Stage};
 use nix::time::{ClockId, clock_getres};
 
-/// For how long a flow is remembered of which no packet is seen.
+/// For how long a flow is remembered of which no packet is seen, by its stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lifetimes {
-    /// TCP (nf_conntrack_tcp_timeout_established).
-    pub tcp: Duration,
-    /// UDP (nf_conntrack_udp_timeout_stream).
-    pub udp: Duration,
-    /// Others (nf_conntrack_generic_timeout).
-    pub other: Duration,
-}
+pub struct Lifetimes([Duration; Stage::ALL.len()]);
 
 impl Lifetimes {
-    /// Conntrack's; for UDP the 180 seconds of older kernels, where newer ones have 120.
-    pub const DEFAULT: Self = Self {
-        tcp: Duration::from_secs(432_000),
-        udp: Duration::from_secs(180),
-        other: Duration::from_secs(600),
+    /// Conntrack's (`net/netfilter/nf_conntrack_proto_*.c`), in the order of [`Stage::ALL`]. SCTP
+    /// has that of its established associations throughout.
+    pub const DEFAULT: Self = {
+        const SECONDS: [u64; Stage::ALL.len()] =
+            [120, 60, 300, 432_000, 120, 120, 10, 30, 120, 30, 210, 600];
+        let mut all = [Duration::ZERO; Stage::ALL.len()];
+        let mut stage = 0;
+        while stage < all.len() {
+            all[stage] = Duration::from_secs(SECONDS[stage]);
+            stage += 1;
+        }
+        Self(all)
     };
+
+    /// That of a stage.
+    #[must_use]
+    pub fn of(&self, stage: Stage) -> Duration {
+        self.0.get(stage as usize).copied().unwrap_or_default()
+    }
+
+    /// The same with another lifetime of one stage.
+    #[must_use]
+    pub fn with(mut self, stage: Stage, lifetime: Duration) -> Self {
+        if let Some(it) = self.0.get_mut(stage as usize) {
+            *it = lifetime;
+        }
+        self
+    }
 }
 
 impl Default for Lifetimes {
@@ -30,18 +48,52 @@ impl Default for Lifetimes {
     }
 }
 
+/// `stage=seconds` for each stage, separated by commas.
+impl fmt::Display for Lifetimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, stage) in Stage::ALL.into_iter().enumerate() {
+            let comma = if number == 0 { "" } else { "," };
+            write!(f, "{comma}{}={}", stage.name(), self.of(stage).as_secs())?;
+        }
+        Ok(())
+    }
+}
+
+/// `stage=seconds,…`; what is not named has its default.
+impl FromStr for Lifetimes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut all = Self::DEFAULT;
+        for part in text.split(',') {
+            let (name, seconds) = part
+                .split_once('=')
+                .ok_or_else(|| format!("{part:?}: expected STAGE=SECONDS like udp=30"))?;
+            let stage =
+                Stage::ALL.into_iter().find(|stage| stage.name() == name).ok_or_else(|| {
+                    let names = Stage::ALL.map(Stage::name).join(", ");
+                    format!("there is no stage {name:?}, only {names}")
+                })?;
+            let seconds = seconds
+                .parse()
+                .map_err(|_| format!("{name}: {seconds:?} is no number of seconds"))?;
+            all = all.with(stage, Duration::from_secs(seconds));
+        }
+        Ok(all)
+    }
+}
+
 /// The clock's settings for the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Clock {
     pub(super) shift: u32,
-    pub(super) tcp: u32,
-    pub(super) udp: u32,
-    pub(super) other: u32,
+    /// In buckets, by the low byte of a flow's marks.
+    pub(super) lifetimes: [u32; LIFETIMES],
 }
 
 impl Clock {
     /// For the running kernel: the coarse clock's resolution is one jiffy.
-    pub(super) fn of_this_kernel(lifetimes: Lifetimes) -> Self {
+    pub(super) fn of_this_kernel(lifetimes: &Lifetimes) -> Self {
         let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
             .ok()
             .and_then(|it| u64::try_from(it.tv_nsec()).ok())
@@ -50,37 +102,65 @@ impl Clock {
     }
 
     /// For a kernel with `hz` jiffies in a second: buckets of one second or a little more.
-    fn with_frequency(hz: u64, lifetimes: Lifetimes) -> Self {
+    fn with_frequency(hz: u64, lifetimes: &Lifetimes) -> Self {
         let shift = hz.max(1).next_power_of_two().trailing_zeros();
         // Half the clock's range, so that a silent flow is not taken for one of the future.
         let buckets = |lifetime: Duration| {
             let ticks = u128::from(lifetime.as_secs()) * u128::from(hz);
             u32::try_from((ticks >> shift) + 1).unwrap_or(u32::MAX).min(u32::MAX / 2)
         };
-        Self {
-            shift,
-            tcp: buckets(lifetimes.tcp),
-            udp: buckets(lifetimes.udp),
-            other: buckets(lifetimes.other),
+        let mut all = [0; LIFETIMES];
+        for (it, marks) in all.iter_mut().zip(0..) {
+            *it = buckets(lifetimes.of(Stage::of(marks)));
         }
+        Self { shift, lifetimes: all }
+    }
+
+    /// Buckets for which a flow with these marks is remembered.
+    pub(super) fn lifetime(&self, marks: u16) -> u32 {
+        self.lifetimes.get(usize::from(marks) % LIFETIMES).copied().unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use enforcer_ebpf::count::Direction;
+    use enforcer_ebpf::flow::{FlowState, marks};
 
     #[test]
     fn buckets_are_one_to_two_seconds_and_lifetimes_are_not_cut_short() {
+        let udp = FlowState::new(0, Direction::Egress, 17).marks;
         for hz in [100, 250, 300, 1000] {
             let lifetimes = Lifetimes::DEFAULT;
-            let clock = Clock::with_frequency(hz, lifetimes);
+            let clock = Clock::with_frequency(hz, &lifetimes);
             let bucket = (1u64 << clock.shift) as f64 / hz as f64;
             assert!((1.0..2.0).contains(&bucket), "{hz}: {bucket}");
-            assert!(f64::from(clock.tcp) * bucket >= lifetimes.tcp.as_secs_f64());
-            assert!(f64::from(clock.udp) * bucket >= lifetimes.udp.as_secs_f64());
-            let forever = Lifetimes { tcp: Duration::MAX, ..lifetimes };
-            assert_eq!(Clock::with_frequency(hz, forever).tcp, u32::MAX / 2);
+            for (marks, stage) in [
+                (udp, Stage::Udp),
+                (udp | marks::ANSWERED, Stage::UdpStream),
+                (marks::ESTABLISHED, Stage::TcpEstablished),
+                (marks::RESET, Stage::TcpClose),
+            ] {
+                let seconds = lifetimes.of(stage).as_secs_f64();
+                let lives = f64::from(clock.lifetime(marks)) * bucket;
+                assert!((seconds..seconds + 2.0 * bucket).contains(&lives), "{stage:?}: {lives}");
+            }
+            let forever = lifetimes.with(Stage::TcpEstablished, Duration::MAX);
+            let clock = Clock::with_frequency(hz, &forever);
+            assert_eq!(clock.lifetime(marks::ESTABLISHED), u32::MAX / 2);
+        }
+    }
+
+    #[test]
+    fn lifetimes_are_read_as_they_are_written() {
+        let some: Lifetimes = "udp=5,tcp-close=1".parse().unwrap();
+        assert_eq!(some.of(Stage::Udp), Duration::from_secs(5));
+        assert_eq!(some.of(Stage::TcpClose), Duration::from_secs(1));
+        assert_eq!(some.of(Stage::Other), Lifetimes::DEFAULT.of(Stage::Other));
+        assert_eq!(some.to_string().parse(), Ok(some));
+        for wrong in ["", "udp", "udp=", "udp=x", "udp=-1", "tcp=5", "udp=5;icmp=5"] {
+            assert!(wrong.parse::<Lifetimes>().is_err(), "{wrong}");
         }
     }
 }

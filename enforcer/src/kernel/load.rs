@@ -1,17 +1,19 @@
 //! Loading the programs and their tables.
 
+use std::sync::Arc;
+
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 use enforcer_ebpf::count::Counters;
 use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress};
 use enforcer_ebpf::event::Budget;
-use enforcer_ebpf::flow::{Flow4, Flow6, FlowState};
 use enforcer_ebpf::fragment::{Fragment4, Fragment6, FragmentState};
 use enforcer_ebpf::table::{self, Leaf6, Limits, Node6, PortSetBits, SLOTS};
 
 use super::KernelError;
 use super::clock::{Clock, Lifetimes};
+use super::flows::FlowTables;
 use super::mapped::Mapped;
 
 /// The programs, compiled by `cargo xtask build-ebpf` and embedded by the build script.
@@ -65,8 +67,7 @@ pub struct Kernel {
     pub(super) arrays: Arrays,
     pub(super) test_origin: bool,
     pub(super) extra_addresses: HashMap<MapData, ExtraAddress, u32>,
-    pub(super) flows4: HashMap<MapData, Flow4, FlowState>,
-    pub(super) flows6: HashMap<MapData, Flow6, FlowState>,
+    pub(super) flows: Arc<FlowTables>,
     pub(super) fragments4: HashMap<MapData, Fragment4, FragmentState>,
     pub(super) fragments6: HashMap<MapData, Fragment6, FragmentState>,
     pub(super) counters: PerCpuArray<MapData, Counters>,
@@ -74,8 +75,8 @@ pub struct Kernel {
 }
 
 /// The programs that hooks and tests use.
-pub(super) const PROGRAMS: [&str; 6] =
-    ["from_pod", "to_pod", "from_wire", "to_wire", "empty", "parse_only"];
+pub(super) const PROGRAMS: [&str; 7] =
+    ["from_pod", "to_pod", "from_wire", "to_wire", "empty", "parse_only", "clock"];
 
 impl Kernel {
     /// Loads the programs with empty tables; nothing is attached yet.
@@ -89,16 +90,14 @@ impl Kernel {
         let Settings { limits, mark_mask, lifetimes, log, test_origin } = *settings;
         let level = if log { aya_log::Level::Debug as u8 } else { 0 };
         let origin_in_cb = u32::from(test_origin);
-        let clock = Clock::of_this_kernel(lifetimes);
+        let clock = Clock::of_this_kernel(&lifetimes);
         let mut ebpf = EbpfLoader::new()
             .override_global(aya_log::LEVEL, &level, true)
             .override_global("MARK_MASK", &mark_mask, true)
             .override_global("MARK_SHIFT", &mark_mask.trailing_zeros(), true)
             .override_global("ORIGIN_IN_CB", &origin_in_cb, true)
             .override_global("CLOCK_SHIFT", &clock.shift, true)
-            .override_global("TCP_BUCKETS", &clock.tcp, true)
-            .override_global("UDP_BUCKETS", &clock.udp, true)
-            .override_global("OTHER_BUCKETS", &clock.other, true)
+            .override_global("FLOW_LIFETIMES", &clock.lifetimes, true)
             .map_max_entries(table::TRIE4, limits.trie4_blocks)
             .map_max_entries(table::TRIE6_NODES, limits.trie6_nodes)
             .map_max_entries(table::TRIE6_LEAVES, limits.trie6_leaves)
@@ -109,6 +108,8 @@ impl Kernel {
             .map_max_entries(table::COUNTERS, limits.endpoints)
             .map_max_entries(table::FLOWS4, limits.flows)
             .map_max_entries(table::FLOWS6, limits.flows)
+            .map_max_entries(table::OPENING4, limits.opening_flows)
+            .map_max_entries(table::OPENING6, limits.opening_flows)
             .load(OBJECT)?;
         for name in PROGRAMS {
             let program: &mut SchedClassifier = ebpf
@@ -118,10 +119,10 @@ impl Kernel {
                 .map_err(|source| KernelError::Program { name, source })?;
             program.load().map_err(|source| KernelError::Program { name, source })?;
         }
-        Self::with_tables(ebpf, test_origin)
+        Self::with_tables(ebpf, clock, test_origin)
     }
 
-    fn with_tables(mut ebpf: Ebpf, test_origin: bool) -> Result<Self, KernelError> {
+    fn with_tables(mut ebpf: Ebpf, clock: Clock, test_origin: bool) -> Result<Self, KernelError> {
         let arrays = Arrays {
             trie4: array(&mut ebpf, table::TRIE4, size_of::<[u32; SLOTS]>())?,
             nodes6: array(&mut ebpf, table::TRIE6_NODES, size_of::<Node6>())?,
@@ -136,8 +137,7 @@ impl Kernel {
         Ok(Self {
             arrays,
             extra_addresses: typed(&mut ebpf, table::EXTRA_ADDRESSES)?,
-            flows4: typed(&mut ebpf, table::FLOWS4)?,
-            flows6: typed(&mut ebpf, table::FLOWS6)?,
+            flows: Arc::new(FlowTables::take(&mut ebpf, clock)?),
             fragments4: typed(&mut ebpf, table::FRAGMENTS4)?,
             fragments6: typed(&mut ebpf, table::FRAGMENTS6)?,
             counters: typed(&mut ebpf, table::COUNTERS)?,

@@ -1,12 +1,14 @@
 //! Reading counters and drop events.
 
+use std::sync::Arc;
+
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use enforcer_ebpf::count::Counters;
 use enforcer_ebpf::event::Event;
 use enforcer_ebpf::table;
 
-use super::{Kernel, KernelError};
+use super::{FlowTables, Kernel, KernelError};
 
 /// The ring buffer of drop events. It never wakes its reader: look now and then.
 pub struct DropReader(RingBuf<MapData>);
@@ -67,6 +69,12 @@ impl Kernel {
             .get(&id, 0)
             .map_err(|source| KernelError::Table { name: table::COUNTERS, source })?;
         Ok(values.iter().fold(Counters::default(), Counters::plus))
+    }
+
+    /// The flow tables.
+    #[must_use]
+    pub fn flows(&self) -> Arc<FlowTables> {
+        Arc::clone(&self.flows)
     }
 
     /// Drop events that were not sent, since the programs were loaded.

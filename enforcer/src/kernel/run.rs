@@ -90,6 +90,19 @@ struct Context {
 const NEXT: u32 = u32::MAX;
 
 impl Kernel {
+    /// The present bucket of the programs' coarse clock.
+    ///
+    /// # Errors
+    /// The kernel refuses to run the program.
+    pub fn now(&mut self) -> Result<u32, KernelError> {
+        let name = "clock";
+        let mut options = TestRunOptions::new();
+        // As long as the shortest frame that kernels take.
+        options.data_in = Some(&[0; 60]);
+        let run = self.program(name)?.test_run(options);
+        Ok(run.map_err(|source| KernelError::Program { name, source })?.return_value)
+    }
+
     /// Runs a program on a packet.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
 
-use super::{Endpoint, Interface, Isolation, Report, TableUse};
+use super::{Endpoint, FlowReport, Interface, Isolation, Report, TableUse};
 use crate::model::PodId;
 
 fn interface(ifindex: u32, name: &str, addresses: &[&str]) -> Interface {
@@ -54,6 +54,15 @@ pub(super) fn report() -> Report {
         ambiguous: vec![(interface(20, "veth5", &["10.1.0.8"]), claimants)],
         unrepresented: vec![(PodId::new("hello", "pod2"), "egress needs more verdicts".to_owned())],
         tables: vec![TableUse { table: "TRIE4".to_owned(), used: 300, limit: 8_192 }],
+        flows: vec![FlowReport {
+            family: "ipv4".to_owned(),
+            established: 12,
+            established_limit: 131_072,
+            opening: 7,
+            opening_limit: 65_536,
+            refused: 1,
+            evicted: 2,
+        }],
         lost_events: 3,
         policies: 4,
         pods: 9,

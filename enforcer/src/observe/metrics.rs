@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Endpoint, Isolation, Report};
+use super::{Endpoint, FlowReport, Isolation, Report};
 use crate::model::PodId;
 
 /// What every metric's name begins with.
@@ -94,6 +94,7 @@ impl Collector for Current {
         traffic(&mut encoder, &self.0)?;
         endpoints(&mut encoder, &self.0)?;
         tables(&mut encoder, &self.0)?;
+        flows(&mut encoder, &self.0)?;
         let lost =
             "Drop events that were not sent, because too many came at once; all are counted.";
         let counter = MetricType::Counter;
@@ -210,6 +211,48 @@ fn tables(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
         encoder.encode_descriptor("table_entries_limit", help, None, MetricType::Gauge)?;
     for table in &report.tables {
         put_gauge(&mut family, &[("table", &*table.table)], table.limit)?;
+    }
+    Ok(())
+}
+
+fn flows(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    type OfFlows = fn(&FlowReport) -> [u64; 2];
+    let gauges: [(&str, &str, OfFlows); 2] = [
+        (
+            "flows",
+            "Flows remembered so that their replies pass: established (two-way, and not ended) and \
+             opening (all others), as of the last look at the tables.",
+            |it| [it.established, it.opening],
+        ),
+        ("flows_limit", "Flows that there is room for.", |it| {
+            [it.established_limit, it.opening_limit]
+        }),
+    ];
+    for (name, help, of) in gauges {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for flows in &report.flows {
+            for (state, value) in ["established", "opening"].into_iter().zip(of(flows)) {
+                put_gauge(&mut family, &[("family", &*flows.family), ("state", state)], value)?;
+            }
+        }
+    }
+    let counters: [(&str, &str, fn(&FlowReport) -> u64); 2] = [
+        (
+            "flows_refused",
+            "Flows that were established and found no room among such: others may displace them.",
+            |it| it.refused,
+        ),
+        (
+            "flows_evicted",
+            "Flows, not established, that were forgotten to make room for others.",
+            |it| it.evicted,
+        ),
+    ];
+    for (name, help, of) in counters {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for flows in &report.flows {
+            put_counter(&mut family, &[("family", &*flows.family)], of(flows))?;
+        }
     }
     Ok(())
 }

@@ -58,6 +58,26 @@ pub struct TableUse {
     pub limit: u64,
 }
 
+/// How full the flow tables of a family are, as of the last look at them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowReport {
+    /// `ipv4` or `ipv6`.
+    pub family: String,
+    /// Living flows that went both ways and that nobody has ended.
+    pub established: u64,
+    /// Room for these.
+    pub established_limit: u64,
+    /// Other flows that are remembered: opening, unanswered, closed.
+    pub opening: u64,
+    /// Room for these.
+    pub opening_limit: u64,
+    /// Flows that were established and found no room among such, since the programs were loaded:
+    /// they are remembered among the others, as long as there is room.
+    pub refused: u64,
+    /// Entries that gave way to others among the opening ones, since the programs were loaded.
+    pub evicted: u64,
+}
+
 /// The state of the agent at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
@@ -73,6 +93,8 @@ pub struct Report {
     pub unrepresented: Vec<(PodId, String)>,
     /// How full the tables are.
     pub tables: Vec<TableUse>,
+    /// How full the flow tables are; empty until they were first looked at.
+    pub flows: Vec<FlowReport>,
     /// Drop events that were not sent since the programs were loaded.
     pub lost_events: u64,
     /// Policies known.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, Interface, Isolation, Report, TableUse};
+use super::{Endpoint, FlowReport, Interface, Isolation, Report, TableUse};
 
 /// What `/status` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub struct Status {
     pub endpoints: Vec<EndpointStatus>,
     /// How full the tables are.
     pub tables: Vec<TableUse>,
+    /// How full the flow tables are.
+    pub flows: Vec<FlowReport>,
     /// Policies known.
     pub policies: u64,
     /// Pods known.
@@ -67,6 +69,7 @@ impl Status {
             ready: not_ready.is_none(),
             endpoints: report.endpoints.iter().map(EndpointStatus::new).collect(),
             tables: report.tables,
+            flows: report.flows,
             policies: report.policies,
             pods: report.pods,
             namespaces: report.namespaces,

@@ -37,6 +37,10 @@ pub enum Tcp {
     SynAck,
     /// Any later one.
     Ack,
+    /// The last one of an end.
+    Fin,
+    /// The connection is no more.
+    Rst,
 }
 
 impl Transport {
@@ -97,6 +101,8 @@ impl Transport {
                     Tcp::Syn => 0x02,
                     Tcp::SynAck => 0x12,
                     Tcp::Ack => 0x10,
+                    Tcp::Fin => 0x11,
+                    Tcp::Rst => 0x14,
                 });
                 bytes.extend([0x20, 0, 0, 0, 0, 0]);
             }

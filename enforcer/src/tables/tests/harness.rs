@@ -18,6 +18,7 @@ pub(super) const SMALL: Limits = Limits {
     verdict_blocks: 6,
     endpoints: 12,
     flows: 0,
+    opening_flows: 0,
 };
 
 /// So many cases, or as many as `PROPTEST_CASES` says. Failures become tests of their own, not

@@ -1,0 +1,145 @@
+use super::*;
+
+const IN: Direction = Direction::Ingress;
+const OUT: Direction = Direction::Egress;
+const SYN: u8 = role::BEGINS | role::OPENS;
+const ACK: u8 = role::ANSWERS;
+const FIN: u8 = role::ANSWERS | role::ENDS;
+const RST: u8 = role::ANSWERS | role::RESETS;
+const UDP: u8 = role::BEGINS | role::ANSWERS;
+
+fn tcp(begun: Direction) -> FlowState {
+    FlowState::new(1, begun, protocol::TCP)
+}
+
+/// The stage after packets, all in the bucket `now`.
+fn after(mut state: FlowState, packets: &[(Direction, u8)], now: u32) -> FlowState {
+    for (direction, role) in packets {
+        state = state.after(*direction, *role, now);
+    }
+    state
+}
+
+fn established(begun: Direction) -> FlowState {
+    after(tcp(begun), &[(begun.opposite(), ACK), (begun, ACK)], 1)
+}
+
+#[test]
+fn a_handshake_has_three_packets() {
+    for begun in Direction::ALL {
+        let opened = tcp(begun);
+        assert_eq!(Stage::of(opened.marks), Stage::TcpSynSent);
+        // Sent again, or an answer that is none.
+        assert_eq!(Stage::of(after(opened, &[(begun, SYN)], 1).marks), Stage::TcpSynSent);
+        let answered = after(opened, &[(begun.opposite(), ACK)], 1);
+        assert_eq!(Stage::of(answered.marks), Stage::TcpSynRecv);
+        assert!(!answered.is_established());
+        assert!(established(begun).is_established());
+        assert_eq!(Stage::of(established(begun).marks), Stage::TcpEstablished);
+        // Known from the third packet on.
+        let late = after(opened, &[(begun, ACK)], 1);
+        assert_eq!(Stage::of(late.marks), Stage::TcpUnacknowledged);
+        assert!(after(late, &[(begun.opposite(), ACK)], 1).is_established());
+    }
+}
+
+#[test]
+fn both_ends_close() {
+    for begun in Direction::ALL {
+        for first in Direction::ALL {
+            let half = after(established(begun), &[(first, FIN)], 1);
+            assert_eq!(Stage::of(half.marks), Stage::TcpFinWait);
+            assert!(!half.is_over() && !half.is_established());
+            let whole = after(half, &[(first.opposite(), ACK), (first.opposite(), FIN)], 1);
+            assert_eq!(Stage::of(whole.marks), Stage::TcpTimeWait);
+            assert!(whole.is_over());
+        }
+    }
+}
+
+#[test]
+fn a_reset_by_the_pod_is_believed_and_one_by_the_peer_until_the_pod_talks_on() {
+    for begun in Direction::ALL {
+        let by_pod = after(established(begun), &[(OUT, RST)], 1);
+        assert_eq!(Stage::of(by_pod.marks), Stage::TcpClose);
+        assert!(by_pod.is_over());
+        for end in [RST, FIN] {
+            let by_peer = after(established(begun), &[(IN, end)], 1);
+            assert_eq!(Stage::of(by_peer.marks), Stage::TcpFinWait);
+            // The acknowledgement of a FIN.
+            let acknowledged = after(by_peer, &[(OUT, ACK)], 1);
+            assert_eq!(Stage::of(acknowledged.marks), Stage::TcpFinWait);
+            assert!(after(by_peer, &[(OUT, ACK)], 2).is_established());
+            // The peer's own later packets say nothing: whoever forged the one forges the other.
+            assert_eq!(Stage::of(after(by_peer, &[(IN, ACK)], 2).marks), Stage::TcpFinWait);
+        }
+    }
+    let refused = after(tcp(OUT), &[(IN, RST)], 1);
+    assert_eq!(Stage::of(refused.marks), Stage::TcpClose);
+    // A flood of stray packets, each of which the pod resets, establishes nothing.
+    let stray = after(tcp(IN), &[(IN, ACK), (OUT, RST)], 1);
+    assert!(!stray.is_established() && stray.is_over());
+}
+
+#[test]
+fn a_syn_starts_anew_only_what_is_not_established() {
+    for begun in Direction::ALL {
+        for opener in Direction::ALL {
+            let follows = |state: FlowState| state.is_followed(opener);
+            assert!(follows(tcp(begun)));
+            assert!(follows(after(tcp(begun), &[(begun.opposite(), ACK)], 1)));
+            assert!(!follows(established(begun)));
+            assert!(follows(after(established(begun), &[(OUT, FIN), (IN, FIN)], 1)));
+            assert!(follows(after(established(begun), &[(OUT, RST)], 1)));
+            // Half closed: the pod knows whether it still is.
+            let half = after(established(begun), &[(IN, RST)], 1);
+            assert_eq!(follows(half), opener == OUT);
+        }
+    }
+}
+
+#[test]
+fn udp_is_established_by_going_on() {
+    let asked = FlowState::new(1, OUT, protocol::UDP);
+    assert_eq!(Stage::of(asked.marks), Stage::Udp);
+    assert_eq!(Stage::of(after(asked, &[(OUT, UDP)], 9).marks), Stage::Udp);
+    let answered = after(asked, &[(IN, UDP)], 1);
+    assert_eq!(Stage::of(answered.marks), Stage::UdpStream);
+    // One question and its answer, however many packets.
+    assert!(!after(answered, &[(IN, UDP), (OUT, UDP)], 1).is_established());
+    for direction in Direction::ALL {
+        assert!(after(answered, &[(direction, UDP)], 2).is_established());
+    }
+}
+
+#[test]
+fn a_ping_is_never_established() {
+    for number in [protocol::ICMP, protocol::ICMP6] {
+        let asked = FlowState::new(1, OUT, number);
+        let answers = after(asked, &[(IN, role::ANSWERS)], 2);
+        let again = after(answers, &[(IN, role::ANSWERS)], 3);
+        assert!(!again.is_established());
+        assert_eq!(Stage::of(again.marks), Stage::Icmp);
+    }
+}
+
+#[test]
+fn the_low_byte_of_the_marks_decides_the_stage() {
+    for marks in 0..=u16::MAX {
+        assert_eq!(Stage::of(marks), Stage::of(marks & 0xff));
+    }
+    for (number, stage) in Stage::ALL.into_iter().enumerate() {
+        assert_eq!(stage as usize, number);
+    }
+}
+
+#[test]
+fn what_another_cpu_saw_in_the_next_bucket_is_alive() {
+    let flow = FlowState::new(7, OUT, protocol::UDP);
+    assert!(flow.is_alive(6, 30));
+    assert!(flow.is_alive(37, 30));
+    assert!(!flow.is_alive(38, 30));
+    // The clock's range ends in between.
+    let before = FlowState { seen: u32::MAX, ..flow };
+    assert!(before.is_alive(29, 30) && !before.is_alive(30, 30));
+}

@@ -1,0 +1,356 @@
+//! The flow tables, as the agent sees them: what lives in them, and clearing away what does not.
+//!
+//! The programs forget a flow by looking at its age; the entry stays. In the table of established
+//! flows nothing makes room for itself, so the agent removes what has been dead for a while.
+#![expect(unsafe_code, reason = "bpf(2) in batches, which aya has no functions for")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::Ebpf;
+use aya::maps::{Map, MapData, MapError, PerCpuArray};
+use aya::sys::SyscallError;
+use bytemuck::{Pod, Zeroable};
+use enforcer_ebpf::flow::{Flow4, Flow6, FlowCounts, FlowState, FlowTail, elapsed, marks};
+use enforcer_ebpf::table;
+
+use super::KernelError;
+use super::clock::Clock;
+
+/// Entries that one system call reads.
+const BATCH: usize = 1024;
+
+/// How full the tables are, and what they had no room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FlowUse {
+    /// Established flows: living, and room for them.
+    pub established: Room,
+    /// Others: opening, unanswered, closed.
+    pub opening: Room,
+    /// Flows that were established and found the table full, since the programs were loaded.
+    pub refused: u64,
+    /// Entries that had to leave the table of opening flows for others, likewise.
+    pub evicted: u64,
+}
+
+/// How full a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Room {
+    /// Living entries.
+    pub used: u64,
+    /// The most entries.
+    pub limit: u64,
+}
+
+/// The flow tables of both families.
+pub struct FlowTables {
+    clock: Clock,
+    counts: PerCpuArray<MapData, FlowCounts>,
+    v4: Family<Flow4>,
+    v6: Family<Flow6>,
+}
+
+struct Family<K> {
+    established: Table<K>,
+    opening: Table<K>,
+    /// Entries removed from `opening` by the agent.
+    removed: AtomicU64,
+    evicted: AtomicU64,
+}
+
+struct Table<K> {
+    name: &'static str,
+    map: MapData,
+    limit: u64,
+    key: std::marker::PhantomData<fn() -> K>,
+}
+
+/// A key of either family.
+trait Key: Pod {
+    fn tail(&self) -> &FlowTail;
+}
+
+impl Key for Flow4 {
+    fn tail(&self) -> &FlowTail {
+        &self.tail
+    }
+}
+
+impl Key for Flow6 {
+    fn tail(&self) -> &FlowTail {
+        &self.tail
+    }
+}
+
+impl FlowTables {
+    pub(super) fn take(ebpf: &mut Ebpf, clock: Clock) -> Result<Self, KernelError> {
+        let counts = ebpf.take_map(table::FLOW_COUNTS);
+        let counts = counts.and_then(|map| PerCpuArray::try_from(map).ok());
+        Ok(Self {
+            clock,
+            counts: counts.ok_or(KernelError::NoTable(table::FLOW_COUNTS))?,
+            v4: Family::take(ebpf, table::FLOWS4, table::OPENING4)?,
+            v6: Family::take(ebpf, table::FLOWS6, table::OPENING6)?,
+        })
+    }
+
+    /// Removes what is dead, and says how full the tables are of what is not, IPv4 and IPv6.
+    /// `now`: the clock, see [`super::Kernel::now`].
+    ///
+    /// It takes some milliseconds for each 100,000 entries, and packets may pass meanwhile.
+    ///
+    /// # Errors
+    /// A table can't be read or written.
+    pub fn sweep(&self, now: u32) -> Result<[FlowUse; 2], KernelError> {
+        let counts = [0, 1].map(|family| self.counts(family));
+        let [v4, v6] = counts;
+        Ok([self.v4.sweep(now, &self.clock, v4?)?, self.v6.sweep(now, &self.clock, v6?)?])
+    }
+
+    /// Forgets all flows of an endpoint that sends nothing any more (semantics C5).
+    pub(super) fn forget(&self, endpoint: u32) -> Result<(), KernelError> {
+        self.v4.forget(endpoint)?;
+        self.v6.forget(endpoint)
+    }
+
+    fn counts(&self, family: u32) -> Result<FlowCounts, KernelError> {
+        let failed = |source| KernelError::Table { name: table::FLOW_COUNTS, source };
+        let sum = |sum: FlowCounts, cpu: &FlowCounts| FlowCounts {
+            entered: sum.entered + cpu.entered,
+            refused: sum.refused + cpu.refused,
+        };
+        Ok(self.counts.get(&family, 0).map_err(failed)?.iter().fold(FlowCounts::default(), sum))
+    }
+}
+
+impl<K: Key> Family<K> {
+    fn take(
+        ebpf: &mut Ebpf,
+        established: &'static str,
+        opening: &'static str,
+    ) -> Result<Self, KernelError> {
+        Ok(Self {
+            established: Table::take(ebpf, established)?,
+            opening: Table::take(ebpf, opening)?,
+            removed: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+        })
+    }
+
+    fn sweep(&self, now: u32, clock: &Clock, counts: FlowCounts) -> Result<FlowUse, KernelError> {
+        // A bucket more than the programs allow: theirs may be the next one by now.
+        let is_dead = |state: FlowState| {
+            let limit =
+                if state.marks & marks::MOVED == 0 { clock.lifetime(state.marks) } else { 1 };
+            elapsed(state.seen, now) > limit.saturating_add(1)
+        };
+        let used = self.established.retain(|_, state| !is_dead(state))?.kept;
+        let opening = self.opening.retain(|_, state| !is_dead(state))?;
+        let removed = self.removed.fetch_add(opening.removed, Ordering::Relaxed) + opening.removed;
+        // What came and is neither there nor was removed had to leave. What came since the
+        // counters were read hides as much of it until the next time.
+        let left = counts.entered.saturating_sub(removed + opening.kept);
+        let evicted = self.evicted.fetch_max(left, Ordering::Relaxed).max(left);
+        Ok(FlowUse {
+            established: Room { used, limit: self.established.limit },
+            opening: Room { used: opening.living, limit: self.opening.limit },
+            refused: counts.refused,
+            evicted,
+        })
+    }
+
+    fn forget(&self, endpoint: u32) -> Result<(), KernelError> {
+        let others = |key: &K, _| u32::from(key.tail().endpoint) != endpoint;
+        self.established.retain(others)?;
+        let removed = self.opening.retain(others)?.removed;
+        self.removed.fetch_add(removed, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// What became of a table's entries.
+#[derive(Debug, Default)]
+struct Retained {
+    kept: u64,
+    /// Kept, and still used for the flow.
+    living: u64,
+    removed: u64,
+}
+
+impl<K: Key> Table<K> {
+    fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, KernelError> {
+        let (Some(Map::HashMap(map)) | Some(Map::LruHashMap(map))) = ebpf.take_map(name) else {
+            return Err(KernelError::NoTable(name));
+        };
+        let info = map.info().map_err(|source| KernelError::Table { name, source })?;
+        let sizes = (info.key_size() as usize, info.value_size() as usize);
+        if sizes != (size_of::<K>(), size_of::<FlowState>()) {
+            return Err(KernelError::NoTable(name));
+        }
+        let limit = u64::from(info.max_entries());
+        Ok(Self { name, map, limit, key: std::marker::PhantomData })
+    }
+
+    /// Removes the entries that `keep` refuses.
+    fn retain(&self, keep: impl Fn(&K, FlowState) -> bool) -> Result<Retained, KernelError> {
+        let mut all = Retained::default();
+        let mut walk = Walk::new(self);
+        while walk.read_on()? {
+            for (key, state) in walk.entries() {
+                if keep(key, *state) {
+                    all.kept += 1;
+                    all.living += u64::from(state.marks & marks::MOVED == 0);
+                    continue;
+                }
+                // Looked at again, because its flow may have begun anew since the batch was read.
+                // From here to its removal is too short for a packet and its answer.
+                match self.look_up(key)? {
+                    Some(state) if keep(key, state) => all.kept += 1,
+                    Some(_) => all.removed += u64::from(self.remove(key)?),
+                    None => {}
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn look_up(&self, key: &K) -> Result<Option<FlowState>, KernelError> {
+        let mut state = FlowState::default();
+        let value = (&raw mut state) as u64;
+        let attributes =
+            Element { map: self.fd(), padding: 0, key: (&raw const *key) as u64, value, flags: 0 };
+        // SAFETY: key and value have the sizes that the table was checked for, and outlive the call.
+        let found = unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &attributes) };
+        self.absent(found).map(|found| found.then_some(state))
+    }
+
+    /// Whether it was there.
+    fn remove(&self, key: &K) -> Result<bool, KernelError> {
+        let attributes = Element {
+            map: self.fd(),
+            padding: 0,
+            key: (&raw const *key) as u64,
+            value: 0,
+            flags: 0,
+        };
+        // SAFETY: the key has the size that the table was checked for, and outlives the call.
+        let removed = unsafe { bpf(BPF_MAP_DELETE_ELEM, &attributes) };
+        self.absent(removed)
+    }
+
+    fn fd(&self) -> u32 {
+        self.map.fd().as_fd().as_raw_fd().cast_unsigned()
+    }
+
+    fn absent(&self, result: io::Result<()>) -> Result<bool, KernelError> {
+        match result {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.failed("bpf", error)),
+        }
+    }
+
+    fn failed(&self, call: &'static str, io_error: io::Error) -> KernelError {
+        let source = MapError::from(SyscallError { call, io_error });
+        KernelError::Table { name: self.name, source }
+    }
+}
+
+/// A walk over a table's entries, batch by batch.
+struct Walk<'a, K> {
+    table: &'a Table<K>,
+    keys: Vec<K>,
+    states: Vec<FlowState>,
+    filled: usize,
+    /// Where the next batch begins; the kernel's own notion.
+    position: Option<u32>,
+    is_over: bool,
+}
+
+impl<'a, K: Key> Walk<'a, K> {
+    fn new(table: &'a Table<K>) -> Self {
+        let (keys, states) = (vec![K::zeroed(); BATCH], vec![FlowState::default(); BATCH]);
+        Self { table, keys, states, filled: 0, position: None, is_over: false }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (&K, &FlowState)> {
+        self.keys.iter().zip(&self.states).take(self.filled)
+    }
+
+    /// Reads the next batch; `false` if there is none.
+    fn read_on(&mut self) -> Result<bool, KernelError> {
+        while !self.is_over {
+            let mut next = 0_u32;
+            let mut attributes = Batch {
+                position: self.position.as_ref().map_or(0, |at| (&raw const *at) as u64),
+                next: (&raw mut next) as u64,
+                keys: self.keys.as_mut_ptr() as u64,
+                values: self.states.as_mut_ptr() as u64,
+                count: u32::try_from(self.keys.len()).unwrap_or(u32::MAX),
+                map: self.table.fd(),
+                element_flags: 0,
+                flags: 0,
+            };
+            // SAFETY: room for `count` keys and values of the sizes that the table was checked
+            // for, and for the positions, which are of 4 bytes for hashes; all outlive the call.
+            let read = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &raw mut attributes) };
+            self.filled = (attributes.count as usize).min(self.keys.len());
+            match read {
+                Ok(()) => self.position = Some(next),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.is_over = true,
+                // More entries with one hash than there is room for.
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                    let room = self.keys.len() * 2;
+                    self.keys.resize(room, K::zeroed());
+                    self.states.resize(room, FlowState::default());
+                    continue;
+                }
+                Err(error) => return Err(self.table.failed("bpf", error)),
+            }
+            if self.filled > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
+const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
+const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+
+/// The part of `union bpf_attr` for one element (`linux/bpf.h`).
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Element {
+    map: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// The part of `union bpf_attr` for many.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Batch {
+    position: u64,
+    next: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+/// bpf(2).
+///
+/// # Safety
+/// The addresses in `attributes` are valid for what `command` does with them.
+unsafe fn bpf<T: Pod>(command: libc::c_int, attributes: *const T) -> io::Result<()> {
+    // SAFETY: the kernel reads as many bytes as it is told; what they refer to is the caller's.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

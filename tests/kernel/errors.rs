@@ -1,0 +1,138 @@
+//! ICMP errors about living flows (semantics A3), path-MTU discovery above all (RFC 1191, RFC
+//! 8201): whoever can't quote a packet of the flow is refused.
+
+use enforcer_ebpf::count::Direction;
+use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
+use enforcer_tests::rig::Rig;
+
+use crate::support::{Pair, ip, subject, with_rig};
+
+const IN: Direction = Direction::Ingress;
+const OUT: Direction = Direction::Egress;
+
+/// The subject and a server that it may reach, and a router between them that it may not.
+const PAIRS: [(Pair, &str); 2] = [
+    (Pair { own: "10.1.0.5", other: "192.0.2.1" }, "198.51.100.1"),
+    (Pair { own: "fd00::5", other: "2001:db8::1" }, "2600::1"),
+];
+
+/// A packet of the flow, as the pod sent it.
+fn sent(pair: &Pair) -> Frame {
+    pair.frame(OUT, Transport::Tcp(5_000, 443, Tcp::Ack))
+}
+
+/// Fragmentation needed, or packet too big, with the first `length` bytes of a packet.
+fn too_big(pair: &Pair, router: &str, quoted: &[u8], length: usize) -> Frame {
+    let body = quoted[..quoted.len().min(length)].to_vec();
+    let kind = Transport::Icmp {
+        v4: 3,
+        v6: 2,
+        code: if ip(pair.own).is_ipv4() { 4 } else { 0 },
+        identifier: 0,
+        body,
+    };
+    Frame::new(ip(router), ip(pair.own), kind)
+}
+
+fn passes(rig: &mut Rig, frame: &Frame) -> bool {
+    rig.judge(&subject(), IN, &frame.build().bytes).unwrap().passes
+}
+
+/// Whether an error passes that quotes this packet.
+fn about(rig: &mut Rig, pair: &Pair, router: &str, quoted: &Frame) -> bool {
+    let bytes = quoted.build().bytes.split_off(14);
+    passes(rig, &too_big(pair, router, &bytes, bytes.len()))
+}
+
+fn connect(rig: &mut Rig, pair: &Pair) {
+    for (direction, kind) in [(OUT, Tcp::Syn), (IN, Tcp::SynAck), (OUT, Tcp::Ack)] {
+        assert!(pair.tcp(rig, direction, 5_000, 443, kind));
+    }
+    assert!(pair.passes(rig, OUT, Transport::Udp(5_000, 53)));
+}
+
+#[test]
+fn a3_packet_too_big_reaches_the_sender_of_a_living_flow() {
+    with_rig(|rig| {
+        for (pair, router) in &PAIRS {
+            assert!(!about(rig, pair, router, &sent(pair)), "nothing was sent yet");
+            connect(rig, pair);
+            assert!(about(rig, pair, router, &sent(pair)));
+            assert!(about(rig, pair, router, &pair.frame(OUT, Transport::Udp(5_000, 53))));
+            // It may come from the server itself, or from the node.
+            assert!(about(rig, pair, pair.other, &sent(pair)));
+        }
+    });
+}
+
+#[test]
+fn a3_an_error_that_quotes_anything_else_is_refused() {
+    with_rig(|rig| {
+        for (pair, router) in &PAIRS {
+            connect(rig, pair);
+            let (other_own, stranger) = match ip(pair.own).is_ipv4() {
+                true => ("10.1.0.6", "203.0.113.9"),
+                false => ("fd00::6", "2600::9"),
+            };
+            for wrong in [
+                pair.frame(OUT, Transport::Tcp(5_001, 443, Tcp::Ack)),
+                pair.frame(OUT, Transport::Tcp(5_000, 444, Tcp::Ack)),
+                pair.frame(OUT, Transport::Tcp(443, 5_000, Tcp::Ack)),
+                pair.frame(OUT, Transport::Udp(5_000, 443)),
+                pair.frame(OUT, Transport::Sctp(5_000, 443)),
+                pair.frame(OUT, Transport::Other(6 + 100)),
+                Frame { source: ip(other_own), ..sent(pair) },
+                Frame { destination: ip(stranger), ..sent(pair) },
+                // Not what the pod sent, but what it was sent.
+                pair.frame(IN, Transport::Tcp(443, 5_000, Tcp::Ack)),
+                // A later fragment shows no ports.
+                Frame { fragment: Fragment::Later, ..sent(pair) },
+            ] {
+                assert!(!about(rig, pair, router, &wrong), "{wrong:?}");
+            }
+            assert!(about(rig, pair, router, &sent(pair)));
+        }
+    });
+}
+
+#[test]
+fn a3_the_quoted_packet_may_have_more_headers() {
+    with_rig(|rig| {
+        for (pair, router) in &PAIRS {
+            connect(rig, pair);
+            for kinds in [vec![0], vec![44], vec![60], vec![0, 43], vec![0, 60, 44], vec![51]] {
+                let extensions = kinds.into_iter().map(|kind| (kind, 1)).collect();
+                let dressed = Frame { options: 3, extensions, ..sent(pair) };
+                assert!(about(rig, pair, router, &dressed), "{dressed:?}");
+                let other =
+                    Frame { transport: Transport::Tcp(5_000, 444, Tcp::Ack), ..dressed.clone() };
+                assert!(!about(rig, pair, router, &other), "{other:?}");
+                let later = Frame { fragment: Fragment::Later, ..dressed };
+                assert!(!about(rig, pair, router, &later), "{later:?}");
+            }
+            let first = Frame { fragment: Fragment::First, ..sent(pair) };
+            assert!(about(rig, pair, router, &first));
+        }
+    });
+}
+
+#[test]
+fn a3_a_quotation_is_cut_anywhere() {
+    with_rig(|rig| {
+        for (pair, router) in &PAIRS {
+            connect(rig, pair);
+            let (options, extensions) = (2, vec![(0, 0), (60, 0)]);
+            let dressed = Frame { options, extensions, ..sent(pair) }.build();
+            let bytes = &dressed.bytes[14..];
+            // Eight bytes of the transport header are sure to be there (RFC 792).
+            let needed = dressed.headers - 14 - 20 + 8;
+            for length in 0..bytes.len() {
+                // The frame builder adds some bytes of its own behind.
+                let mut frame = too_big(pair, router, bytes, length).build().bytes;
+                frame.truncate(frame.len() - 24);
+                let outcome = rig.judge(&subject(), IN, &frame).unwrap();
+                assert_eq!(outcome.passes, length >= needed, "{length} of {needed}");
+            }
+        }
+    });
+}

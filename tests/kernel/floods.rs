@@ -1,0 +1,220 @@
+//! Tables that are too small for what comes (semantics A3): a flood breaks no living connection
+//! whose policy still allows it, lets nothing in that policy forbids, and is seen in the counters.
+
+use enforcer::kernel::{FlowUse, Lifetimes, Settings};
+use enforcer::tables::Step;
+use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::flow::Stage;
+use enforcer_ebpf::table::Limits;
+use enforcer_tests::frame::{Tcp, Transport};
+use enforcer_tests::rig::Rig;
+
+use crate::lifetime::next_bucket;
+use crate::support::{Pair, cluster, free, subject, with_rig_of};
+
+const IN: Direction = Direction::Ingress;
+const OUT: Direction = Direction::Egress;
+
+/// The subject and a server that it may reach, a friend that may reach it, and a stranger.
+const FAMILIES: [[Pair; 3]; 2] = [
+    [
+        Pair { own: "10.1.0.5", other: "192.0.2.1" },
+        Pair { own: "10.1.0.5", other: "10.1.0.7" },
+        Pair { own: "10.1.0.5", other: "203.0.113.9" },
+    ],
+    [
+        Pair { own: "fd00::5", other: "2001:db8::1" },
+        Pair { own: "fd00::5", other: "fd00::7" },
+        Pair { own: "fd00::5", other: "2600::9" },
+    ],
+];
+
+const HANDSHAKE: [(Direction, Tcp); 3] = [(OUT, Tcp::Syn), (IN, Tcp::SynAck), (OUT, Tcp::Ack)];
+
+/// Entries of each table.
+const ROOM: u32 = 256;
+/// Packets of a flood: many times as many.
+const FLOOD: u16 = 4_000;
+
+fn small() -> Settings {
+    let limits = Limits { flows: ROOM, opening_flows: ROOM, ..Limits::DEFAULT };
+    Settings { limits, ..Settings::default() }
+}
+
+fn sweep(rig: &mut Rig) -> [FlowUse; 2] {
+    let now = rig.kernel.now().unwrap();
+    rig.kernel.flows().sweep(now).unwrap()
+}
+
+fn connect(rig: &mut Rig, server: &Pair, port: u16) {
+    for (direction, kind) in HANDSHAKE {
+        assert!(server.tcp(rig, direction, port, 443, kind), "{port} {kind:?}");
+    }
+}
+
+/// Living flows: begun by the pod, TCP and UDP, and by a friend of it.
+fn live(rig: &mut Rig, [server, friend, _]: &[Pair; 3]) {
+    connect(rig, server, 100);
+    for (direction, kind) in HANDSHAKE {
+        assert!(friend.tcp(rig, direction.opposite(), 80, 100, kind));
+    }
+    for (direction, from, to) in [(OUT, 100, 53), (IN, 53, 100)] {
+        assert!(server.passes(rig, direction, Transport::Udp(from, to)));
+    }
+}
+
+/// What answers them.
+fn answers_pass(rig: &mut Rig, [server, friend, _]: &[Pair; 3]) {
+    assert!(server.tcp(rig, IN, 100, 443, Tcp::Ack));
+    assert!(friend.tcp(rig, OUT, 80, 100, Tcp::Ack));
+    assert!(server.passes(rig, IN, Transport::Udp(53, 100)));
+}
+
+/// SYNs and datagrams from the pod to where it may send anything, and SYNs from its friend.
+fn flood(rig: &mut Rig, [server, friend, _]: &[Pair; 3]) {
+    for port in 1_000..1_000 + FLOOD {
+        assert!(server.tcp(rig, OUT, port, 443, Tcp::Syn));
+        assert!(server.passes(rig, OUT, Transport::Udp(port, 9)));
+        assert!(friend.tcp(rig, IN, 80, port, Tcp::Syn));
+    }
+}
+
+/// What was never asked for, whatever the tables have forgotten.
+fn forbidden_are_dropped(rig: &mut Rig, [server, friend, stranger]: &[Pair; 3]) {
+    for kind in [Tcp::Syn, Tcp::SynAck, Tcp::Ack, Tcp::Fin, Tcp::Rst] {
+        assert!(!stranger.tcp(rig, IN, 80, 443, kind));
+        assert!(!stranger.tcp(rig, OUT, 80, 443, kind));
+        assert!(!server.tcp(rig, IN, 60_000, 443, kind));
+        assert!(!friend.tcp(rig, OUT, 60_000, 80, kind));
+    }
+    assert!(!stranger.passes(rig, IN, Transport::Udp(53, 100)));
+    assert!(!server.passes(rig, IN, Transport::Udp(53, 60_000)));
+}
+
+#[test]
+fn a3_floods_displace_no_established_flow() {
+    with_rig_of(&small(), |rig| {
+        FAMILIES.iter().for_each(|it| live(rig, it));
+        // Datagrams are an established flow when they go on after a while.
+        next_bucket(rig);
+        FAMILIES.iter().for_each(|it| answers_pass(rig, it));
+        assert_eq!(sweep(rig).map(|it| (it.established.used, it.evicted)), [(3, 0); 2]);
+
+        FAMILIES.iter().for_each(|it| flood(rig, it));
+        FAMILIES.iter().for_each(|it| answers_pass(rig, it));
+        FAMILIES.iter().for_each(|it| forbidden_are_dropped(rig, it));
+        for family in sweep(rig) {
+            assert_eq!((family.established.used, family.refused), (3, 0));
+            assert!(family.opening.used <= u64::from(ROOM));
+            let sent = 3 * u64::from(FLOOD);
+            let displaced = family.evicted;
+            assert!((sent - u64::from(ROOM)..=sent + 3).contains(&displaced), "{displaced}");
+        }
+        // And never fewer at the next look.
+        let before = sweep(rig).map(|it| it.evicted);
+        assert_eq!(sweep(rig).map(|it| it.evicted), before);
+    });
+}
+
+#[test]
+fn a3_connections_beyond_the_table_of_established_ones_work_and_are_counted() {
+    with_rig_of(&small(), |rig| {
+        let room = u16::try_from(ROOM).unwrap();
+        let beyond = 20;
+        for [server, ..] in &FAMILIES {
+            for port in 1..=room + beyond {
+                connect(rig, server, port);
+            }
+            for port in 1..=room + beyond {
+                assert!(server.tcp(rig, IN, port, 443, Tcp::Ack), "{port}");
+            }
+        }
+        for family in sweep(rig) {
+            assert_eq!(family.refused, u64::from(beyond));
+            assert_eq!(family.established.used, u64::from(ROOM));
+            assert_eq!(family.opening.used, u64::from(beyond));
+        }
+        for all in &FAMILIES {
+            let [server, ..] = all;
+            flood(rig, all);
+            // Those that found room live on; the others were remembered as long as there was any.
+            for port in 1..=room {
+                assert!(server.tcp(rig, IN, port, 443, Tcp::Ack), "{port}");
+            }
+            forbidden_are_dropped(rig, &[*server, all[1], all[2]]);
+            // What is over makes room.
+            for (direction, kind) in [(OUT, Tcp::Fin), (IN, Tcp::Fin), (OUT, Tcp::Ack)] {
+                assert!(server.tcp(rig, direction, 1, 443, kind));
+            }
+            connect(rig, server, 900);
+        }
+        assert_eq!(sweep(rig).map(|it| it.established.used), [u64::from(ROOM); 2]);
+        assert_eq!(sweep(rig).map(|it| it.refused), [u64::from(beyond); 2]);
+    });
+}
+
+#[test]
+fn a3_a_refused_flow_is_established_when_there_is_room() {
+    with_rig_of(&small(), |rig| {
+        let room = u16::try_from(ROOM).unwrap();
+        let [server, ..] = &FAMILIES[0];
+        for port in 1..=room + 1 {
+            connect(rig, server, port);
+        }
+        assert!(server.tcp(rig, OUT, 1, 443, Tcp::Rst));
+        next_bucket(rig);
+        assert!(server.tcp(rig, IN, room + 1, 443, Tcp::Ack));
+        flood(rig, &FAMILIES[0]);
+        assert!(server.tcp(rig, IN, room + 1, 443, Tcp::Ack));
+        assert_eq!(sweep(rig)[0].established.used, u64::from(ROOM));
+    });
+}
+
+#[test]
+fn a3_what_is_refused_ends_no_connection() {
+    let second = std::time::Duration::from_secs(1);
+    let short = [Stage::TcpFinWait, Stage::TcpTimeWait, Stage::TcpClose];
+    let lifetimes = short.into_iter().fold(Lifetimes::DEFAULT, |all, it| all.with(it, second));
+    with_rig_of(&Settings { lifetimes, ..Settings::default() }, |rig| {
+        let pods = rig.interfaces.clone();
+        for [server, ..] in &FAMILIES {
+            connect(rig, server, 100);
+        }
+        // The server falls out of favour: what it sends on its own ports is no reply any more.
+        let mut denied = cluster();
+        denied.policies.values_mut().for_each(|it| it.egress = Some(Vec::new()));
+        rig.program(&denied, pods.clone()).unwrap();
+        for [server, _, stranger] in &FAMILIES {
+            for kind in [Tcp::Fin, Tcp::Rst] {
+                assert!(!server.tcp(rig, IN, 100, 443, kind));
+                assert!(!server.tcp(rig, OUT, 100, 443, kind));
+                assert!(!stranger.tcp(rig, IN, 100, 443, kind));
+            }
+        }
+        rig.program(&cluster(), pods).unwrap();
+        std::thread::sleep(std::time::Duration::from_secs(6));
+        for [server, ..] in &FAMILIES {
+            assert!(server.tcp(rig, IN, 100, 443, Tcp::Ack));
+        }
+    });
+}
+
+#[test]
+fn c5_an_endpoint_is_forgotten_in_every_table() {
+    with_rig_of(&Settings::default(), |rig| {
+        for [server, ..] in &FAMILIES {
+            connect(rig, server, 100);
+            assert!(server.passes(rig, OUT, Transport::Udp(100, 53)));
+        }
+        let used = |rig: &mut Rig| sweep(rig).map(|it| [it.established.used, it.opening.used]);
+        assert_eq!(used(rig), [[1, 1]; 2]);
+        let [of_another, its] = [free(), subject()].map(|pod| rig.id(&pod).unwrap());
+        rig.kernel.apply(&Step::ForgetEndpoint { id: of_another }).unwrap();
+        assert_eq!(used(rig), [[1, 1]; 2]);
+        rig.kernel.apply(&Step::ForgetEndpoint { id: its }).unwrap();
+        assert_eq!(used(rig), [[0, 0]; 2]);
+        for [server, ..] in &FAMILIES {
+            assert!(!server.tcp(rig, IN, 100, 443, Tcp::Ack));
+        }
+    });
+}
