@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use enforcer_tests::lab::{Family, Lab, Party};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::scene::PATIENCE;
@@ -61,21 +61,39 @@ pub(crate) async fn connect_all(lab: &Lab, from: &Party, to: &Party) -> Vec<Livi
 impl Living {
     async fn tcp(lab: &Lab, from: &Party, to: &Party, family: Family) -> Self {
         let at = SocketAddr::new(lab.address(to, family).unwrap(), PORT);
+        Self::tcp_through(lab, from, to, PORT, at).await
+    }
+
+    /// A TCP connection to `at`, which is translated to the server's own address and `port`.
+    pub(crate) async fn tcp_through(
+        lab: &Lab,
+        from: &Party,
+        to: &Party,
+        port: u16,
+        at: SocketAddr,
+    ) -> Self {
+        let family = Family::of(at.ip());
+        let own = SocketAddr::new(lab.address(to, family).unwrap(), port);
         let listen = move || {
-            let listener = std::net::TcpListener::bind(at)?;
+            let listener = std::net::TcpListener::bind(own)?;
             listener.set_nonblocking(true)?;
             Ok(listener)
         };
         let listener = lab.namespace(to).unwrap().io("listen", listen).await.unwrap();
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let connect = move || {
-            let stream = std::net::TcpStream::connect_timeout(&at, PATIENCE)?;
-            stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
-            Ok(stream)
+        let from_address = lab.address(from, family).unwrap();
+        let socket = move || {
+            let socket = match family {
+                Family::V4 => TcpSocket::new_v4()?,
+                Family::V6 => TcpSocket::new_v6()?,
+            };
+            // Clients outside share a namespace.
+            socket.bind(SocketAddr::new(from_address, 0))?;
+            Ok(socket)
         };
-        let client = lab.namespace(from).unwrap().io("connect", connect).await.unwrap();
-        let client = TcpStream::from_std(client).unwrap();
+        let client = lab.namespace(from).unwrap().io("open a socket", socket).await.unwrap();
+        let client = timeout(PATIENCE, client.connect(at)).await.expect("to connect").unwrap();
+        client.set_nodelay(true).unwrap();
         let (server, _) = listener.accept().await.unwrap();
         server.set_nodelay(true).unwrap();
         Self::new(format!("TCP to {at}"), [Socket::Tcp(client), Socket::Tcp(server)])
@@ -95,6 +113,28 @@ impl Living {
         let server = udp_socket(lab, to, at).await;
         client.connect(at).await.unwrap();
         server.connect(client.local_addr().unwrap()).await.unwrap();
+        Self::new(format!("UDP to {at}"), [Socket::Udp(client), Socket::Udp(server)])
+    }
+
+    /// A UDP exchange by way of `at`, which is translated to the server's own address and `port`.
+    pub(crate) async fn udp_through(
+        lab: &Lab,
+        from: &Party,
+        to: &Party,
+        port: u16,
+        at: SocketAddr,
+    ) -> Self {
+        let family = Family::of(at.ip());
+        let client = SocketAddr::new(lab.address(from, family).unwrap(), 0);
+        let client = udp_socket(lab, from, client).await;
+        let own = SocketAddr::new(lab.address(to, family).unwrap(), port);
+        let server = udp_socket(lab, to, own).await;
+        client.connect(at).await.unwrap();
+        // Only the server can tell what the client looks like to it.
+        client.send(b"hello").await.unwrap();
+        let mut hello = [0; 8];
+        let received = timeout(PATIENCE, server.recv_from(&mut hello)).await;
+        server.connect(received.expect("the first datagram").unwrap().1).await.unwrap();
         Self::new(format!("UDP to {at}"), [Socket::Udp(client), Socket::Udp(server)])
     }
 

@@ -1,5 +1,11 @@
 //! Services (semantics N1 to N4): what policy makes of connections that kube-proxy translates.
 
+mod datagrams;
+mod egress;
+mod ingress;
+mod judged;
+mod living;
+mod nodes;
 mod stand_in;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +32,20 @@ pub(crate) const OTHER_BACKEND: [&str; 2] = ["http/TCP/8081", "dns/UDP/5354"];
 /// So many connections through a Service. Of two backends, one is missed by chance once in
 /// eight million times.
 pub(crate) const MANY: usize = 24;
+
+/// Tests that each run in one setup, named `topology, proxy`.
+macro_rules! on_each_setup {
+    ($($name:ident($topology:ident, $proxy:ident): $test:ident;)*) => {
+        $(#[test]
+        fn $name() {
+            use enforcer_tests::lab::{Proxy, Topology};
+            let one = crate::scene::Setup::one_node(Topology::$topology);
+            let setup = crate::scene::Setup { proxy: Proxy::$proxy, ..one };
+            crate::scene::with_setup(setup, $test);
+        })*
+    };
+}
+pub(crate) use on_each_setup;
 
 /// Two nodes.
 pub(crate) const fn two_nodes(topology: Topology, proxy: Proxy, fabric: Fabric) -> Setup {

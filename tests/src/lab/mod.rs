@@ -231,6 +231,18 @@ impl Lab {
         self.nodes.first().map(|node| node.addresses.clone()).unwrap_or_default()
     }
 
+    /// What a node sends from towards other nodes' pods, and masquerades others to.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn outward_address(&self, node: usize, family: Family) -> Result<IpAddr, LabError> {
+        let [v4, v6] = self.node_at(node)?.outward(self.layout.fabric);
+        Ok(match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        })
+    }
+
     /// Where a party's processes run.
     ///
     /// # Errors

@@ -92,6 +92,14 @@ impl LabNode {
         self.bpffs.as_deref()
     }
 
+    /// What the node sends from towards other nodes and their pods.
+    pub(super) fn outward(&self, fabric: Fabric) -> [IpAddr; 2] {
+        match fabric {
+            Fabric::Routed => self.site.uplink().map(|net| net.addr()),
+            Fabric::Vxlan => self.site.tunnel().map(|net| net.addr()),
+        }
+    }
+
     /// How the node's kube-proxy sees it.
     #[must_use]
     pub fn as_proxy_node(&self) -> ProxyNode {

@@ -109,6 +109,12 @@ impl Lab {
         Ok(())
     }
 
+    /// What a pod serves; `None`: there is no such pod.
+    #[must_use]
+    pub fn ports(&self, id: &PodId) -> Option<&Ports> {
+        self.spec_of(id).map(|spec| &spec.ports)
+    }
+
     fn spec_of(&self, id: &PodId) -> Option<&PodSpec> {
         let host = || self.host_pods.get(id).map(|pod| &pod.spec);
         self.pods.get(id).map(|pod| &pod.spec).or_else(host)

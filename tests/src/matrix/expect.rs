@@ -1,17 +1,132 @@
 //! What the reference evaluator says about a probe.
 
-use enforcer::model::Cluster;
-use enforcer::policy::reference::connection_allowed;
+use std::net::IpAddr;
 
-use crate::lab::{Lab, LabError};
+use enforcer::model::{Cluster, PodId, Protocol, Traffic};
+use enforcer::policy::reference::connection;
+use enforcer_ebpf::count::Direction;
+
+use super::through;
+use crate::lab::kube_proxy::Backend;
+use crate::lab::{Family, Frontend, Lab, LabError, Party};
 use crate::probe::Probe;
 
-/// Whether the policies of `cluster` let the probe through, by both ends (semantics S5).
-///
-/// # Errors
-/// When the lab has no such party.
-pub fn expected(cluster: &Cluster, lab: &Lab, probe: &Probe) -> Result<bool, LabError> {
-    let from = lab.address(&probe.from, probe.family)?;
-    let to = lab.address(&probe.to, probe.family)?;
-    Ok(connection_allowed(cluster, from, to, probe.traffic))
+/// A cluster, and how each node of the lab sees it: only its own addresses are exempt (semantics
+/// A2, A5).
+#[derive(Debug)]
+pub struct Judge<'a> {
+    pub(super) lab: &'a Lab,
+    pub(super) cluster: &'a Cluster,
+    views: Vec<Cluster>,
+}
+
+/// What a probe should meet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expectation {
+    /// The receiver itself, if that is allowed.
+    Direct(bool),
+    /// One of a Service's backends, each allowed or not.
+    Backends(Vec<(PodId, bool)>),
+}
+
+impl Expectation {
+    /// Whether an answer is possible.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        match self {
+            Self::Direct(allowed) => *allowed,
+            Self::Backends(all) => all.iter().any(|(_, allowed)| *allowed),
+        }
+    }
+}
+
+impl<'a> Judge<'a> {
+    /// Judges the lab's connections by the policies of `cluster`.
+    #[must_use]
+    pub fn new(cluster: &'a Cluster, lab: &'a Lab) -> Self {
+        let view = |node: &crate::lab::LabNode| {
+            let node_addresses = node.addresses().iter().copied().collect();
+            Cluster { node_addresses, ..cluster.clone() }
+        };
+        Self { lab, cluster, views: lab.nodes().iter().map(view).collect() }
+    }
+
+    /// What the probe should meet, by both ends (semantics S5).
+    ///
+    /// # Errors
+    /// When the lab has no such party.
+    pub fn expected(&self, probe: &Probe) -> Result<Expectation, LabError> {
+        if let Party::Service(frontend) = &probe.to {
+            return self.expected_through(probe, frontend).map(Expectation::Backends);
+        }
+        let from = self.sender(&probe.from, self.lab.node_of(&probe.to), probe.family)?;
+        let to = self.lab.address(&probe.to, probe.family)?;
+        let (sender, receiver) = (self.lab.node_of(&probe.from), self.lab.node_of(&probe.to));
+        let allowed = self.consents(sender, Direction::Egress, from, to, probe.traffic)
+            && self.consents(receiver, Direction::Ingress, from, to, probe.traffic);
+        Ok(Expectation::Direct(allowed))
+    }
+
+    fn expected_through(
+        &self,
+        probe: &Probe,
+        frontend: &Frontend,
+    ) -> Result<Vec<(PodId, bool)>, LabError> {
+        let Some(path) = through::path(self, probe, frontend)? else { return Ok(Vec::new()) };
+        let sender = self.lab.node_of(&probe.from);
+        let mut all = Vec::new();
+        for backend in path.backends.iter().filter(|it| self.is_served(it, path.protocol)) {
+            let traffic = Traffic::Port(path.protocol, backend.at.port());
+            let own = self.lab.address(&probe.from, probe.family)?;
+            // N1: what counts is the backend, as far as the sender's node can know it.
+            let (to, as_sent) = path.untranslated.unwrap_or((backend.at.ip(), traffic));
+            let home = self.lab.node_of(&Party::Pod(backend.pod.clone()));
+            let client = path.client(own, backend, home);
+            let allowed = self.consents(sender, Direction::Egress, own, to, as_sent)
+                && self.consents(home, Direction::Ingress, client, backend.at.ip(), traffic);
+            all.push((backend.pod.clone(), allowed));
+        }
+        Ok(all)
+    }
+
+    /// Whether anything listens there: a pod need not serve what a Service sends to it.
+    fn is_served(&self, backend: &Backend, protocol: Protocol) -> bool {
+        let Some(ports) = self.lab.ports(&backend.pod) else { return false };
+        match protocol {
+            Protocol::Tcp => ports.tcp.contains(&backend.at.port()),
+            Protocol::Udp => ports.udp.contains(&backend.at.port()),
+            Protocol::Sctp => false,
+        }
+    }
+
+    /// What one end says; an end that is on no node of the lab's has no say.
+    fn consents(
+        &self,
+        node: Option<usize>,
+        direction: Direction,
+        from: IpAddr,
+        to: IpAddr,
+        traffic: Traffic,
+    ) -> bool {
+        let Some(view) = node.and_then(|index| self.views.get(index)) else { return true };
+        let all = connection(view, from, to, traffic);
+        all.iter().filter(|it| it.direction == direction).all(|it| it.why.allows())
+    }
+
+    /// The address that a party sends from: a node's depends on where it sends to.
+    fn sender(
+        &self,
+        party: &Party,
+        towards: Option<usize>,
+        family: Family,
+    ) -> Result<IpAddr, LabError> {
+        match (party, self.lab.node_of(party)) {
+            (Party::Node | Party::OtherNode(_), Some(own))
+                if towards.is_some_and(|it| it != own) =>
+            {
+                self.lab.outward_address(own, family)
+            }
+            _ => self.lab.address(party, family),
+        }
+    }
 }

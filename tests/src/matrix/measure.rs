@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use enforcer::model::{Cluster, Protocol};
+use enforcer::model::{Cluster, Protocol, Service, ServicePort};
 use enforcer::policy::reference::Traffic;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Cell, Matrix, expected};
-use crate::lab::{Family, Lab, LabError, OUTSIDE_CLIENTS, Party, Ports, SERVICE_TCP, SERVICE_UDP};
+use super::{Cell, Expectation, Judge, Matrix, service};
+use crate::lab::{
+    Door, Family, Frontend, Lab, LabError, OUTSIDE_CLIENTS, Party, Ports, SERVICE_TCP, SERVICE_UDP,
+};
 use crate::probe::Probe;
 
 /// So many probes at once; each holds a few descriptors.
@@ -39,7 +41,7 @@ impl Scope {
 pub fn probes(lab: &Lab, scope: Scope) -> Vec<Probe> {
     let pods = lab.pods().iter().map(|(id, pod)| (Party::Pod(id.clone()), pod.ports().clone()));
     let own = Ports { tcp: vec![SERVICE_TCP], udp: vec![SERVICE_UDP] };
-    let others = [Party::Node].into_iter();
+    let others = (0..lab.nodes().len()).map(Party::node);
     let others = others.chain(OUTSIDE_CLIENTS.iter().map(|client| Party::outside(client.name)));
     let everybody: Vec<(Party, Ports)> =
         pods.chain(others.map(|party| (party, own.clone()))).collect();
@@ -55,8 +57,53 @@ pub fn probes(lab: &Lab, scope: Scope) -> Vec<Probe> {
                 }));
             }
         }
+        probes.extend(through_services(lab, from));
     }
     probes
+}
+
+/// All ways into all Services, for one sender.
+fn through_services(lab: &Lab, from: &Party) -> Vec<Probe> {
+    let mut probes = Vec::new();
+    for service in lab.services().values() {
+        for (door, port, traffic) in doors(lab, from, service) {
+            let frontend = Frontend { service: service.id.clone(), door };
+            let to = Party::Service(frontend);
+            let reachable = |family: &Family| lab.address(&to, *family).is_ok();
+            if port.protocol == Protocol::Sctp {
+                continue;
+            }
+            probes.extend(Family::ALL.into_iter().filter(reachable).map(|family| Probe {
+                from: from.clone(),
+                to: to.clone(),
+                family,
+                traffic,
+            }));
+        }
+    }
+    probes
+}
+
+/// The ways into a Service that are open to a sender, with the port there.
+fn doors<'a>(
+    lab: &Lab,
+    from: &Party,
+    service: &'a Service,
+) -> Vec<(Door, &'a ServicePort, Traffic)> {
+    let mut doors = Vec::new();
+    for port in &service.ports {
+        let at = |number| Traffic::Port(port.protocol, number);
+        // Nobody outside has a route to cluster addresses.
+        if !matches!(from, Party::Outside(_)) && !service.cluster_addresses.is_empty() {
+            doors.push((Door::Cluster, port, at(port.port)));
+        }
+        let nodes = (0..lab.layout().nodes).filter_map(|node| Some((node, port.node_port?)));
+        doors.extend(nodes.map(|(node, number)| (Door::Node(node), port, at(number))));
+        if !service.external_addresses.is_empty() {
+            doors.push((Door::External, port, at(port.port)));
+        }
+    }
+    doors
 }
 
 /// What of a receiver is tried.
@@ -81,10 +128,21 @@ pub async fn measure(
     probes: Vec<Probe>,
     patience: Duration,
 ) -> Result<Matrix, LabError> {
-    let cells = stream::iter(probes).map(|probe| async move {
-        let expected = expected(cluster, lab, &probe)?;
-        let measured = probe.run(lab, patience).await?;
-        Ok::<_, LabError>(Cell { probe, measured, expected })
+    let judge = Judge::new(cluster, lab);
+    let mut judged = Vec::new();
+    for probe in probes {
+        let expected = judge.expected(&probe)?;
+        // Where nobody serves, nothing is to be seen of policies.
+        if expected != Expectation::Backends(Vec::new()) {
+            judged.push((probe, expected));
+        }
+    }
+    let cells = stream::iter(judged).map(|(probe, expected)| async move {
+        let measured = match &expected {
+            Expectation::Direct(_) => probe.run(lab, patience).await?,
+            Expectation::Backends(all) => service::measure(lab, &probe, all, patience).await?,
+        };
+        Ok::<_, LabError>(Cell { probe, measured, expected: expected.is_open() })
     });
     let cells = cells.buffered(PARALLEL).try_collect().await?;
     Ok(Matrix { cells })

@@ -5,8 +5,10 @@ mod expect;
 mod legend;
 mod measure;
 mod render;
+mod service;
 #[cfg(test)]
 mod tests;
+mod through;
 
 use enforcer::model::Protocol;
 use enforcer::policy::reference::Traffic;
@@ -14,7 +16,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 pub use essence::essence;
-pub use expect::expected;
+pub use expect::{Expectation, Judge};
 pub use measure::{Scope, measure, probes};
 pub use render::{Style, render};
 

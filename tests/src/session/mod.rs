@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use enforcer::model::Cluster;
 
-use crate::lab::{Agent, AgentOptions, LAB_DIR, Lab, LabNode, Layout, Proxy, Sandbox, Topology};
+use crate::lab::{Agent, AgentOptions, LAB_DIR, Lab, Layout, Proxy, Sandbox, Topology};
 use crate::matrix::{Matrix, Scope, measure, probes};
 use crate::probe::{DEFAULT_TIMEOUT, http_status};
 use declared::{Declared, Source};
@@ -19,7 +19,7 @@ use declared::{Declared, Source};
 pub const AGENT_PORT: u16 = 9469;
 
 /// How long a starting agent may take, and a stopping one.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A pause, so that the agent gets its share of a small machine.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(20);
@@ -156,24 +156,25 @@ impl Session {
             self.agents.push(Agent::start(&self.lab, node, &how).await?);
         }
         let started = Instant::now();
-        while !self.agents_are_ready().await? {
+        while let Some(node) = self.unready().await? {
             if started.elapsed() > PATIENCE {
-                bail!("the agent was not ready after {PATIENCE:?}{}", self.last_words(0));
+                bail!("the agent was not ready after {PATIENCE:?}{}", self.last_words(node));
             }
             tokio::time::sleep(BETWEEN_ROUNDS).await;
         }
         Ok(())
     }
 
-    async fn agents_are_ready(&mut self) -> anyhow::Result<bool> {
+    /// The first node whose agent is not ready.
+    async fn unready(&mut self) -> anyhow::Result<Option<usize>> {
         self.check_agent()?;
         let address = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
-        for namespace in self.lab.nodes().iter().map(LabNode::namespace) {
-            if http_status(namespace, address, "/readyz").await? != Some(200) {
-                return Ok(false);
+        for (index, node) in self.lab.nodes().iter().enumerate() {
+            if http_status(node.namespace(), address, "/readyz").await? != Some(200) {
+                return Ok(Some(index));
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
     /// Fails when an agent has ended.
