@@ -9,7 +9,7 @@ use axum::extract::ConnectInfo;
 use axum::routing::get;
 use tokio::task::JoinSet;
 
-use super::{LabError, Namespace};
+use super::{LabError, Namespace, SERVICE_TCP, SERVICE_UDP};
 
 /// The ports that a party serves.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
