@@ -13,6 +13,7 @@ mod living;
 mod loss;
 mod policies;
 mod scene;
+mod sctp;
 mod services;
 mod support;
 mod unknown;
