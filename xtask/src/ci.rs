@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::cli::{Run, Test};
 use crate::test::Counts;
-use crate::{Unfit, lab, lint, report, test, ui};
+use crate::{Unfit, lab, lint, report, test, ui, vm};
 
 /// Runs all stages, also after one has failed, and returns the tests' counts and whether all was
 /// well.
@@ -27,14 +27,30 @@ pub(crate) fn run(root: &Path) -> Result<(Counts, bool)> {
         Ok(code) => code == ExitCode::SUCCESS,
         Err(error) => stage(Err(error)),
     };
+    let (on_kernels, booted) = other_kernels(root);
     let verdict = |good: bool| if good { "ok" } else { "FAILED" };
     ui::say(format_args!(
-        "lint: {}, test: {}, run --once: {}",
+        "lint: {}, test: {}, run --once: {}, vm-test: {}",
         verdict(linted),
         verdict(tests_ran && counts.is_success()),
-        verdict(walked)
+        verdict(walked),
+        verdict(booted)
     ));
-    Ok((counts, linted && tests_ran && walked))
+    let well = linted && tests_ran && counts.is_success() && walked && booted;
+    Ok(([counts, on_kernels].into_iter().sum(), well))
+}
+
+/// A few tests on other kernels, where the machines can be had.
+fn other_kernels(root: &Path) -> (Counts, bool) {
+    if !vm::FITS {
+        ui::say("vm-test is for x86-64 only");
+        return (Counts::default(), true);
+    }
+    ui::say("vm-test, in brief");
+    match vm::brief(root) {
+        Ok(outcome) => outcome,
+        Err(error) => (Counts::ONE_FAILURE, stage(Err(error))),
+    }
 }
 
 /// Whether a stage went well; says why not.

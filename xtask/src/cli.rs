@@ -43,7 +43,7 @@ pub(crate) enum Task {
     /// Check formatting and lints, warnings being errors
     #[command(after_help = LINT)]
     Lint,
-    /// Everything that a change must pass: lint, test, run --once
+    /// Everything that a change must pass: lint, test, run --once, and other kernels in brief
     #[command(after_help = CI)]
     Ci,
     /// Print a completion script for a shell

@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::cli::{Output, Series, VmTest};
+use crate::test::Counts;
 use crate::test::executables::{self, Executable};
 use crate::ui::{self, Step};
 use crate::{Unfit, ebpf, process, test, workspace};
@@ -43,6 +44,42 @@ const INIT: &str = "enforcer-vm-init";
 /// # Errors
 /// When nothing can be tried; what goes wrong on one kernel is in the result.
 pub(crate) fn run(root: &Path, options: &VmTest) -> Result<ExitCode> {
+    let outcomes = outcomes(root, options)?;
+    let text = match options.output {
+        Output::Table => outcome::table(&outcomes),
+        Output::Json => outcome::json(&outcomes)?,
+    };
+    writeln!(io::stdout(), "{text}")?;
+    let success = outcomes.iter().all(Outcome::is_success);
+    Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What `ci` runs: the oldest kernel and the newest, and of the tests those that show most of what
+/// a kernel can do differently. The rest takes an emulated machine too long.
+const BRIEF: [&str; 3] = ["always::", "hostile::", "hooks::"];
+
+/// Runs a few tests on the oldest and the newest kernel and says how they did; their counts, and
+/// whether all was well.
+///
+/// # Errors
+/// When nothing can be tried.
+pub(crate) fn brief(root: &Path) -> Result<(Counts, bool)> {
+    let options = VmTest {
+        kernels: vec![Series::V5_10, Series::Newest],
+        refresh: false,
+        packets: 1_000,
+        timeout: 180,
+        output: Output::Table,
+        verbose: false,
+        filters: BRIEF.map(str::to_owned).into(),
+    };
+    let outcomes = outcomes(root, &options)?;
+    ui::say(outcome::table(&outcomes));
+    let counts = outcomes.iter().map(Outcome::counts).sum();
+    Ok((counts, outcomes.iter().all(Outcome::is_success)))
+}
+
+fn outcomes(root: &Path, options: &VmTest) -> Result<Vec<Outcome>> {
     check_host()?;
     let qemu = Qemu::obtain()?;
     ebpf::build(root)?;
@@ -58,17 +95,14 @@ pub(crate) fn run(root: &Path, options: &VmTest) -> Result<ExitCode> {
         });
         outcomes.push(outcome);
     }
-    let text = match options.output {
-        Output::Table => outcome::table(&outcomes),
-        Output::Json => outcome::json(&outcomes)?,
-    };
-    writeln!(io::stdout(), "{text}")?;
-    let success = outcomes.iter().all(Outcome::is_success);
-    Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(outcomes)
 }
 
+/// Whether machines can be made on this architecture.
+pub(crate) const FITS: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
 fn check_host() -> Result<()> {
-    if (std::env::consts::OS, std::env::consts::ARCH) != ("linux", "x86_64") {
+    if !FITS {
         return Err(Unfit("vm-test needs Linux on x86-64".to_owned()).into());
     }
     let tools = ["apt-get", "apt-cache", "dpkg", "xz", "setpriv"];

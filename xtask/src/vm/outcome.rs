@@ -59,6 +59,10 @@ impl Outcome {
         self.success
     }
 
+    pub(super) fn counts(&self) -> Counts {
+        Counts { passed: self.passed, failed: self.failed, skipped: self.skipped }
+    }
+
     /// The verifier's work for the programs that are attached.
     fn instructions(&self) -> String {
         let of = |name: &str| {
