@@ -11,6 +11,7 @@
 
 mod agent;
 mod error;
+mod further;
 mod links;
 mod namespace;
 mod party;
@@ -31,6 +32,7 @@ use enforcer::model::PodId;
 
 pub use agent::{Agent, AgentOptions, SPAWN_COMMAND, become_command, command_in};
 pub use error::LabError;
+pub use further::Distant;
 pub use namespace::Namespace;
 pub use party::Party;
 pub use proxy::forward;

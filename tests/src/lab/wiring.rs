@@ -179,6 +179,6 @@ pub(crate) async fn attach(
 }
 
 /// `0.0.0.0/0` and `::/0`.
-fn defaults() -> [IpNet; 2] {
+pub(crate) fn defaults() -> [IpNet; 2] {
     [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())]
 }
