@@ -10,9 +10,9 @@ use enforcer_ebpf::entry::{Cell, Entry};
 use enforcer_ebpf::mark::{Mark, Pending};
 use enforcer_ebpf::packet::{Packet, role};
 
+use crate::answer::answers;
 use crate::family::{Family, owns};
-use crate::far::{Far, HIDDEN_PORT, far_end};
-use crate::follow;
+use crate::far::{HIDDEN_PORT, far_end};
 use crate::frame::Frame;
 use crate::maps::KernelTables;
 use crate::state;
@@ -98,31 +98,49 @@ pub(crate) fn judge<H: Hook, F: Family>(
         return Reason::NotIsolated;
     }
     let far = far_end::<H, F>(frame, packet);
-    if matches!(H::DIRECTION, Direction::Egress) {
-        if owns::<F>(endpoint, &packet.destination) {
-            return Reason::Itself;
-        }
-        if far.entry.may_hide_another() {
-            return open::<F>(frame, endpoint, packet, far);
-        }
+    if matches!(H::DIRECTION, Direction::Egress) && owns::<F>(endpoint, &packet.destination) {
+        return Reason::Itself;
     }
-    let reason = by_policy::<H, F>(endpoint, packet, far.entry);
-    if packet.role & role::FRAGMENT != 0 {
-        return reason;
-    }
-    match reason {
-        Reason::Policy => state::record::<F>(endpoint, H::DIRECTION, packet),
-        Reason::Denied | Reason::Unrepresented | Reason::UnknownPod
-            if answers::<H, F>(frame, endpoint, packet, far) =>
-        {
-            if packet.role & role::FIRST_FRAGMENT != 0 {
-                state::remember_fragments::<F>(endpoint, H::DIRECTION, packet, Reason::Reply);
-            }
-            return Reason::Reply;
+    // What goes to the node stays allowed (semantics A2); who gets it after translation, or what
+    // goes to a Service, is judged when that is known (N1).
+    let open = matches!(H::DIRECTION, Direction::Egress) && far.entry.may_hide_another();
+    let reason = match (open, far.entry.is_node()) {
+        (false, _) => by_policy::<H, F>(endpoint, packet, far.entry),
+        (true, true) => Reason::Node,
+        (true, false) => Reason::Service,
+    };
+    // One place for each of the two ways to the flow table: the verifier follows every copy.
+    if may_answer(reason, open, packet.role) && answers::<H, F>(frame, endpoint, packet, far, open)
+    {
+        if open && packet.role & role::ANSWERS != 0 {
+            frame.set_mark(Mark::pod(endpoint.id, Pending::Reply));
+        } else if packet.role & role::FIRST_FRAGMENT != 0 {
+            state::remember_fragments::<F>(endpoint, H::DIRECTION, packet, Reason::Reply);
         }
-        _ => {}
+        return Reason::Reply;
+    }
+    if open {
+        frame.set_mark(Mark::pod(endpoint.id, Pending::Egress));
+    }
+    if !reason.is_drop() && packet.role & role::FRAGMENT == 0 {
+        state::record::<F>(endpoint, H::DIRECTION, packet);
     }
     reason
+}
+
+/// Whether the packet might be more than policy takes it for: a reply, or an error.
+#[inline(always)]
+fn may_answer(reason: Reason, open: bool, role: u8) -> bool {
+    if role & role::FRAGMENT != 0 {
+        return false;
+    }
+    match reason {
+        Reason::Denied | Reason::Unrepresented | Reason::UnknownPod => true,
+        Reason::Node => open,
+        // Only the node's addresses stand for clients, never a Service's.
+        Reason::Service => role & role::ERROR != 0,
+        _ => false,
+    }
 }
 
 /// What policy alone says, of later fragments by what it said of the first (semantics P2).
@@ -142,46 +160,12 @@ pub(crate) fn by_policy<H: Hook, F: Family>(
     reason
 }
 
-/// A packet from an egress-isolated pod to the node or to a Service. What it is to the node stays
-/// allowed (semantics A2); who gets it after translation is judged when that is known (N1).
-#[inline(always)]
-fn open<F: Family>(
-    frame: &Frame,
-    endpoint: &Endpoint,
-    packet: &Packet<F::Address>,
-    far: Far,
-) -> Reason {
-    if packet.role & role::ERROR != 0 && is_related::<FromPod, F>(frame, endpoint, packet) {
-        return Reason::Reply;
-    }
-    // Only the node's addresses stand for clients, never a Service's.
-    if far.entry.is_node() && is_known_reply::<FromPod, F>(endpoint, packet, || true) {
-        frame.set_mark(Mark::pod(endpoint.id, Pending::Reply));
-        return Reason::Reply;
-    }
-    frame.set_mark(Mark::pod(endpoint.id, Pending::Egress));
-    state::record::<F>(endpoint, Direction::Egress, packet);
-    if far.entry.is_node() { Reason::Node } else { Reason::Service }
-}
-
 /// Whether a pod sends from an address that is not its own (semantics P4).
 #[inline(always)]
 fn is_spoofed<F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> bool {
     endpoint.flags & flags::CHECK_SOURCE != 0
         && !owns::<F>(endpoint, &packet.source)
         && !F::is_exempt(packet)
-}
-
-/// Whether the packet is a reply, or an ICMP error about a packet of a flow (semantics A3).
-#[inline(always)]
-fn answers<H: Hook, F: Family>(
-    frame: &Frame,
-    endpoint: &Endpoint,
-    packet: &Packet<F::Address>,
-    far: Far,
-) -> bool {
-    is_reply::<H, F>(endpoint, packet, far)
-        || (packet.role & role::ERROR != 0 && is_related::<H, F>(frame, endpoint, packet))
 }
 
 /// What policy alone says of a forward packet in a direction that is isolated.
@@ -239,74 +223,5 @@ pub(crate) fn forward_allows<H: Hook>(
         Some(cell) if port == HIDDEN_PORT => classify::cell_allows_some(cell),
         Some(cell) => classify::cell_allows(&KernelTables, cell, protocol, port as u16),
         None => false,
-    }
-}
-
-/// Whether the packet is of a living flow that the other end of this direction began, and is
-/// `allowed`. Only what passes moves the flow's state: a forged RST that is refused ends nothing.
-#[inline(always)]
-fn is_known_reply<H: Hook, F: Family>(
-    endpoint: &Endpoint,
-    packet: &Packet<F::Address>,
-    allowed: impl FnOnce() -> bool,
-) -> bool {
-    if packet.role & role::ANSWERS == 0 {
-        return false;
-    }
-    let key = state::key::<F>(endpoint, H::DIRECTION, packet);
-    let now = state::now();
-    let Some(flow) = follow::find::<F>(&key, now) else { return false };
-    if !flow.state.is_begun(<H::Opposite as Hook>::DIRECTION) || !allowed() {
-        return false;
-    }
-    follow::go_on::<F>(&flow, &key, H::DIRECTION, packet.role, now);
-    true
-}
-
-/// Whether the packet answers a living flow whose forward packets policy still allows.
-#[inline(always)]
-fn is_reply<H: Hook, F: Family>(
-    endpoint: &Endpoint,
-    packet: &Packet<F::Address>,
-    far: Far,
-) -> bool {
-    is_known_reply::<H, F>(endpoint, packet, || {
-        forward_allows::<H::Opposite>(endpoint, far.entry, packet.protocol, far.port)
-    })
-}
-
-/// Whether an ICMP error quotes a packet of a living flow (semantics A3). The quoted packet
-/// travelled the opposite way: what a pod sent comes back to it, and the reverse.
-#[inline(always)]
-fn is_related<H: Hook, F: Family>(
-    frame: &Frame,
-    endpoint: &Endpoint,
-    packet: &Packet<F::Address>,
-) -> bool {
-    let Some(quoted) = F::quoted(frame, packet) else { return false };
-    let (own, remote) = match H::DIRECTION {
-        Direction::Ingress => (quoted.source, quoted.destination),
-        Direction::Egress => (quoted.destination, quoted.source),
-    };
-    if !owns::<F>(endpoint, &own) {
-        return false;
-    }
-    let direction = <H::Opposite as Hook>::DIRECTION;
-    let key = state::quoted_key::<F>(endpoint, direction, &quoted);
-    // It keeps nothing alive: whoever sends it need not be the other end.
-    let Some(flow) = follow::find::<F>(&key, state::now()) else { return false };
-    let entry = F::entry(&remote);
-    // Who is behind the address of a Service or of the node, an error does not tell.
-    if entry.may_hide_another() {
-        return true;
-    }
-    if flow.state.is_begun(direction) {
-        // The quoted packet was a forward packet…
-        let port = u32::from(quoted.destination_port);
-        forward_allows::<H::Opposite>(endpoint, entry, quoted.protocol, port)
-    } else {
-        // … or a reply.
-        let port = u32::from(quoted.source_port);
-        forward_allows::<H>(endpoint, entry, quoted.protocol, port)
     }
 }

@@ -31,13 +31,17 @@ pub(crate) fn passes<F: Family>(frame: &Frame, mark: Mark, packet: &Packet<F::Ad
 #[inline(always)]
 fn judge<F: Family>(sender: &Endpoint, pending: Pending, packet: &Packet<F::Address>) -> Reason {
     let entry = F::entry(&packet.destination);
-    if matches!(pending, Pending::Reply) {
-        // The port that the client asked for is hidden, as is the one that the pod answered from.
-        let allowed = forward_allows::<ToPod>(sender, entry, packet.protocol, HIDDEN_PORT);
-        return if allowed { Reason::Reply } else { Reason::Denied };
-    }
     if sender.flags & (FromPod::ISOLATED | FromPod::CLOSED) == 0 {
         return Reason::NotIsolated;
     }
-    by_policy::<FromPod, F>(sender, packet, entry)
+    let reason = by_policy::<FromPod, F>(sender, packet, entry);
+    // The port that the client asked for is hidden here, and so is the one that the pod answers
+    // from: the client must be allowed some.
+    if reason.is_drop()
+        && matches!(pending, Pending::Reply)
+        && forward_allows::<ToPod>(sender, entry, packet.protocol, HIDDEN_PORT)
+    {
+        return Reason::Reply;
+    }
+    reason
 }

@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::bpf_jiffies64;
 use core::ptr;
 
 use enforcer_ebpf::count::{Direction, Reason};
-use enforcer_ebpf::endpoint::{Endpoint, flags};
+use enforcer_ebpf::endpoint::Endpoint;
 use enforcer_ebpf::flow::{FlowState, FlowTail, elapsed};
 use enforcer_ebpf::fragment::FragmentState;
 use enforcer_ebpf::packet::{Packet, Quoted, protocol, role};
@@ -147,7 +147,7 @@ pub(crate) fn record<F: Family>(
         return;
     }
     // What follows a TCP SYN makes the connection established, maybe within the same bucket.
-    if remember::<F>(endpoint, direction, packet, &flow, now) && packet.role & role::OPENS == 0 {
+    if remember::<F>(direction, packet, &flow, now) && packet.role & role::OPENS == 0 {
         let others = if word & !3 == signature { word } else { signature };
         // SAFETY: as above.
         unsafe { ptr::write_volatile(slot, others | seen) };
@@ -157,7 +157,6 @@ pub(crate) fn record<F: Family>(
 /// Refreshes or writes the entry; whether there is one now.
 #[inline(always)]
 fn remember<F: Family>(
-    endpoint: &Endpoint,
     direction: Direction,
     packet: &Packet<F::Address>,
     flow: &F::Flow,
@@ -165,7 +164,7 @@ fn remember<F: Family>(
 ) -> bool {
     let begun = FlowState::new(now, direction, packet.protocol);
     let Some(found) = follow::find::<F>(flow, now) else {
-        return begins(endpoint, direction, packet.protocol, packet.role)
+        return begins(direction, packet.protocol, packet.role)
             && follow::begin::<F>(flow, begun.after(direction, packet.role, now));
     };
     if packet.role & role::OPENS != 0 && found.state.is_followed(direction) {
@@ -177,7 +176,7 @@ fn remember<F: Family>(
 
 /// Whether a packet of an unknown flow makes it known.
 #[inline(always)]
-fn begins(endpoint: &Endpoint, direction: Direction, protocol: u8, role: u8) -> bool {
+fn begins(direction: Direction, protocol: u8, role: u8) -> bool {
     if protocol != protocol::TCP {
         return role & role::BEGINS != 0;
     }
@@ -187,10 +186,7 @@ fn begins(endpoint: &Endpoint, direction: Direction, protocol: u8, role: u8) -> 
     match direction {
         // A pod's TCP flows are known from their SYN on.
         Direction::Egress => role & role::OPENS != 0,
-        // A SYN to a pod that may answer freely is not yet worth an entry (a flood of them would
-        // fill the table); the handshake's last packet is.
-        Direction::Ingress => {
-            role & role::OPENS == 0 || endpoint.flags & flags::EGRESS_ISOLATED != 0
-        }
+        // From the SYN on, too: before the pod has answered, policy may isolate it.
+        Direction::Ingress => true,
     }
 }

@@ -1,12 +1,14 @@
 //! What is always allowed, and who may have sent it (semantics A1–A4, P3, P4), one rule a test.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use enforcer::model::Cluster;
 use enforcer_ebpf::count::{Direction, Reason};
 use enforcer_tests::frame::{Frame, Tcp, Transport};
-use enforcer_tests::rig::{ELSEWHERE, Rig};
+use enforcer_tests::rig::{ELSEWHERE, Rig, with_interfaces};
 
-use crate::support::{free, ip, subject, with_rig};
+use crate::support::{cluster, free, ip, subject, with_rig};
 
 const IN: Direction = Direction::Ingress;
 const OUT: Direction = Direction::Egress;
@@ -245,5 +247,28 @@ fn every_packet_is_counted_once_and_drops_are_reported() {
         let IpAddr::V4(source) = ip("203.0.113.9") else { panic!() };
         assert_eq!(event.source, [0, 0xffff_0000_0000 | u64::from(u32::from(source))]);
         assert_eq!(std::iter::from_fn(|| drops.take()).count(), 2);
+    });
+}
+
+/// A policy may land between a SYN and its answer.
+#[test]
+fn a3_a_handshake_goes_on_when_a_policy_isolates_the_pod_in_the_middle() {
+    let isolated = cluster();
+    let open = Cluster { policies: BTreeMap::new(), ..isolated.clone() };
+    with_interfaces(1, |interfaces| {
+        let mut rig = Rig::new().unwrap();
+        let pods = BTreeMap::from([(subject(), interfaces[0])]);
+        for (own, friend, server) in
+            [("10.1.0.5", "10.1.0.7", "192.0.2.1"), ("fd00::5", "fd00::7", "2001:db8::1")]
+        {
+            rig.program(&open, pods.clone()).unwrap();
+            let rig = &mut rig;
+            assert!(passes(rig, IN, &frame(friend, own, Transport::Tcp(6000, 80, Tcp::Syn))));
+            assert!(passes(rig, OUT, &frame(own, server, Transport::Tcp(6000, 443, Tcp::Syn))));
+            rig.program(&isolated, pods.clone()).unwrap();
+            assert!(passes(rig, OUT, &frame(own, friend, Transport::Tcp(80, 6000, Tcp::SynAck))));
+            assert!(passes(rig, IN, &frame(server, own, Transport::Tcp(443, 6000, Tcp::SynAck))));
+            assert!(!passes(rig, OUT, &frame(own, friend, Transport::Tcp(80, 6001, Tcp::SynAck))));
+        }
     });
 }

@@ -7,12 +7,15 @@ use std::net::IpAddr;
 use enforcer::model::{Cluster, PodId, Protocol};
 use enforcer::policy::reference::{self, Traffic};
 use enforcer_ebpf::count::Direction;
+use enforcer_tests::failure;
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
 use enforcer_tests::generate::{self, Size};
 use enforcer_tests::rig::{Rig, address_towards, with_interfaces};
 use proptest::prelude::RngExt as _;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use crate::tried::{Tried, answer, dressed, is_own_or_node, opening};
 
 /// How many packets a run judges at least, unless told otherwise: ENFORCER_PACKETS=<number>.
 const PACKETS: usize = 120_000;
@@ -30,20 +33,24 @@ pub(crate) fn seed() -> u64 {
 }
 
 /// How many packets to judge: fewer where a machine is emulated.
-fn packets() -> usize {
+pub(crate) fn packets() -> usize {
     match std::env::var("ENFORCER_PACKETS") {
         Ok(text) => text.parse().expect("ENFORCER_PACKETS is a number"),
         Err(_) => PACKETS,
     }
 }
 
-pub(crate) fn runner(seed: u64) -> TestRunner {
+fn rng(seed: u64) -> TestRng {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+    TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
 }
 
-fn large(runner: &mut TestRunner) -> Cluster {
+pub(crate) fn runner(seed: u64) -> TestRunner {
+    TestRunner::new_with_rng(Config::default(), rng(seed))
+}
+
+pub(crate) fn large(runner: &mut TestRunner) -> Cluster {
     generate::size(Size::LARGE).new_tree(runner).unwrap().current()
 }
 
@@ -81,26 +88,14 @@ struct Session {
     denied: usize,
 }
 
-/// A connection that was tried.
-struct Tried {
-    pod: PodId,
-    direction: Direction,
-    own: IpAddr,
-    peer: IpAddr,
-    traffic: Traffic,
-    /// The port at the end that began it; an ICMP identifier.
-    port: u16,
-    /// Whether traffic without ports is GRE; else it is an echo request.
-    gre: bool,
-    allowed: bool,
-}
+/// A packet that was judged otherwise than the reference evaluator does, in words.
+struct Wrong(String);
+
+type Judged = Result<(), Wrong>;
 
 impl Session {
     fn run(&mut self, cluster: &Cluster, changed: &Cluster, runner: &mut TestRunner) {
-        let local = generate::local(cluster);
-        let pods: BTreeMap<PodId, u32> =
-            local.into_iter().zip(self.interfaces.iter().copied()).collect();
-        self.rig.program(cluster, pods.clone()).unwrap();
+        let pods = self.program(cluster);
         let subjects: Vec<PodId> = self.rig.interfaces.keys().cloned().collect();
         if subjects.is_empty() {
             return;
@@ -114,97 +109,191 @@ impl Session {
             let Some(own) = address_towards(cluster, &pod, peer) else { continue };
             let direction = *pick(&Direction::ALL, runner);
             let traffic = *pick(&traffic, runner);
-            self.port = self.port.checked_add(1).unwrap_or(10_000);
-            let port = self.port;
+            let dress = runner.rng().random();
+            let port = self.next_port();
             let gre = traffic == Traffic::Portless
                 && port.is_multiple_of(3)
                 && self.tunnels.insert((own, peer));
-            let mut it = Tried { pod, direction, own, peer, traffic, port, gre, allowed: false };
-            self.forward(cluster, &mut it, runner);
-            self.stray(cluster, &it, runner);
-            self.fragments(cluster, &it, runner);
-            // What is allowed as the node's or the pod's own traffic leaves no flow (A1, A2).
-            if it.allowed && !is_own_or_node(cluster, &it.pod, it.peer) {
-                // Its answer passes (semantics A3).
-                let back = it.direction.opposite();
-                self.judge(&it, back, &dressed(&it, back, answer(&it), runner), true);
+            let mut it =
+                Tried { pod, direction, own, peer, traffic, port, gre, dress, allowed: false };
+            if let Err(wrong) = self.connection(cluster, &mut it) {
+                self.fail(cluster, None, &it, wrong);
+            }
+            if it.leaves_a_flow(cluster) {
                 tried.push(it);
             }
         }
         self.rig.program(changed, pods).unwrap();
         for it in &tried {
-            self.after_the_change(changed, it, runner);
+            if let Err(wrong) = self.after_the_change(changed, it) {
+                self.fail(cluster, Some(changed), it, wrong);
+            }
         }
     }
 
-    fn judge(&mut self, it: &Tried, direction: Direction, frame: &Frame, expected: bool) {
+    fn program(&mut self, cluster: &Cluster) -> BTreeMap<PodId, u32> {
+        let local = generate::local(cluster);
+        let pods: BTreeMap<PodId, u32> =
+            local.into_iter().zip(self.interfaces.iter().copied()).collect();
+        self.rig.program(cluster, pods.clone()).unwrap();
+        pods
+    }
+
+    fn next_port(&mut self) -> u16 {
+        self.port = self.port.checked_add(1).unwrap_or(10_000);
+        self.port
+    }
+
+    /// All packets of a connection under one state of the cluster.
+    fn connection(&mut self, cluster: &Cluster, it: &mut Tried) -> Judged {
+        let mut rng = rng(it.dress);
+        self.forward(cluster, it, &mut rng)?;
+        self.stray(cluster, it, &mut rng)?;
+        self.fragments(cluster, it, &mut rng)?;
+        if it.leaves_a_flow(cluster) {
+            // Its answer passes (semantics A3).
+            let back = it.direction.opposite();
+            self.judge(it, back, &dressed(it, back, answer(it), &mut rng), true)?;
+        }
+        Ok(())
+    }
+
+    /// Finds the smallest clusters on which the same connection goes wrong, keeps them, and fails.
+    fn fail(&mut self, cluster: &Cluster, changed: Option<&Cluster>, it: &Tried, wrong: Wrong) {
+        let mut wrong = wrong;
+        // Traffic without ports is one flow: it can't be tried again as a new one.
+        let (before, after) = match (it.gre, changed) {
+            (true, _) => (cluster.clone(), changed.cloned()),
+            (false, None) => {
+                let fails = |less: &Cluster| self.again(less, None, it, &mut wrong);
+                (generate::smaller(cluster, fails), None)
+            }
+            (false, Some(changed)) => {
+                let with = |policies: &Cluster, all: &Cluster| Cluster {
+                    policies: policies.policies.clone(),
+                    ..all.clone()
+                };
+                let after = generate::smaller(changed, |less| {
+                    self.again(&with(cluster, less), Some(less), it, &mut wrong)
+                });
+                let before = generate::smaller(&with(cluster, &after), |less| {
+                    self.again(less, Some(&with(&after, less)), it, &mut wrong)
+                });
+                let after = with(&after, &before);
+                (before, Some(after))
+            }
+        };
+        let mut text = wrong.0;
+        if let Some(after) = after {
+            let kept = failure::keep("kernel-after", &after, &text);
+            text = format!("{text}\nafter a change from this to what is kept in {kept:?}");
+        }
+        let kept = failure::keep("kernel", &before, &text);
+        assert!(text.is_empty(), "{text}\nkept in {kept:?}");
+    }
+
+    /// Whether a connection goes wrong again, on other clusters.
+    fn again(
+        &mut self,
+        cluster: &Cluster,
+        changed: Option<&Cluster>,
+        it: &Tried,
+        wrong: &mut Wrong,
+    ) -> bool {
+        let pods = self.program(cluster);
+        if address_towards(cluster, &it.pod, it.peer) != Some(it.own)
+            || !self.rig.interfaces.contains_key(&it.pod)
+        {
+            return false;
+        }
+        let mut it = Tried { port: self.next_port(), ..it.clone() };
+        let mut judged = self.connection(cluster, &mut it);
+        if let (Ok(()), Some(changed)) = (&judged, changed) {
+            self.rig.program(changed, pods).unwrap();
+            judged = self.after_the_change(changed, &it);
+        }
+        match judged {
+            Ok(()) => false,
+            Err(again) => {
+                *wrong = again;
+                true
+            }
+        }
+    }
+
+    fn judge(&mut self, it: &Tried, direction: Direction, frame: &Frame, expected: bool) -> Judged {
         let outcome = self.rig.judge(&it.pod, direction, &frame.build().bytes).unwrap();
         self.judged += 1;
         self.denied += usize::from(!expected);
+        if outcome.passes == expected {
+            return Ok(());
+        }
         let Tried { pod, own, peer, traffic, .. } = it;
-        assert_eq!(
-            outcome.passes, expected,
-            "{pod} ({own}) {direction:?} with {peer}, {traffic:?}, begun by {:?}: {frame:?}",
+        let got = if outcome.passes { "passes" } else { "is dropped" };
+        Err(Wrong(format!(
+            "{pod} ({own}) {direction:?} with {peer}, {traffic:?}, begun by {:?}: it {got}: {frame:?}",
             it.direction,
-        );
+        )))
     }
 
     /// The first packet of a connection: policy alone decides.
-    fn forward(&mut self, cluster: &Cluster, it: &mut Tried, runner: &mut TestRunner) {
+    fn forward(&mut self, cluster: &Cluster, it: &mut Tried, rng: &mut TestRng) -> Judged {
         it.allowed = asked(cluster, it, it.direction, it.traffic);
-        let frame = dressed(it, it.direction, opening(it), runner);
-        self.judge(it, it.direction, &frame, it.allowed);
+        let frame = dressed(it, it.direction, opening(it), rng);
+        self.judge(it, it.direction, &frame, it.allowed)?;
         if let (true, Traffic::Port(Protocol::Tcp, port)) = (it.allowed, it.traffic) {
             // The handshake's last packet: from now on the flow is known, whoever began it.
             let acknowledgement = Transport::Tcp(it.port, port, Tcp::Ack);
-            let frame = dressed(it, it.direction, acknowledgement, runner);
-            self.judge(it, it.direction, &frame, true);
+            let frame = dressed(it, it.direction, acknowledgement, rng);
+            self.judge(it, it.direction, &frame, true)?;
         }
+        Ok(())
     }
 
     /// What looks like an answer, but to nothing, is judged like any packet (semantics P3).
-    fn stray(&mut self, cluster: &Cluster, it: &Tried, runner: &mut TestRunner) {
-        let Traffic::Port(Protocol::Tcp, port) = it.traffic else { return };
+    fn stray(&mut self, cluster: &Cluster, it: &Tried, rng: &mut TestRng) -> Judged {
+        let Traffic::Port(Protocol::Tcp, port) = it.traffic else { return Ok(()) };
         // No connection of this run ever used this port.
         let unused = 9_000;
         let back = it.direction.opposite();
         let expected = asked(cluster, it, back, Traffic::Port(Protocol::Tcp, unused));
-        let frame = dressed(it, back, Transport::Tcp(port, unused, Tcp::SynAck), runner);
-        self.judge(it, back, &frame, expected);
+        let frame = dressed(it, back, Transport::Tcp(port, unused, Tcp::SynAck), rng);
+        self.judge(it, back, &frame, expected)
     }
 
     /// Later fragments follow the first one's verdict; without it, they pass only where ports
     /// don't matter (semantics P2).
-    fn fragments(&mut self, cluster: &Cluster, it: &Tried, runner: &mut TestRunner) {
+    fn fragments(&mut self, cluster: &Cluster, it: &Tried, rng: &mut TestRng) -> Judged {
         let whatever_the_port = asked(cluster, it, it.direction, Traffic::Portless);
         let follows = whatever_the_port || it.allowed;
         // No two packets of a run share it.
         let identification = u32::from(it.port);
         let mut piece = |fragment| {
-            let mut frame = dressed(it, it.direction, opening(it), runner);
+            let mut frame = dressed(it, it.direction, opening(it), rng);
             frame.fragment = fragment;
             frame.identification = identification;
             frame
         };
         let later = piece(Fragment::Later);
-        self.judge(it, it.direction, &later, whatever_the_port);
-        self.judge(it, it.direction, &piece(Fragment::First), it.allowed);
-        self.judge(it, it.direction, &later, follows);
-        self.judge(it, it.direction, &piece(Fragment::Later), follows);
+        self.judge(it, it.direction, &later, whatever_the_port)?;
+        self.judge(it, it.direction, &piece(Fragment::First), it.allowed)?;
+        self.judge(it, it.direction, &later, follows)?;
+        self.judge(it, it.direction, &piece(Fragment::Later), follows)?;
         // One that would lie over the flags of a TCP header can't be judged (semantics P1).
         let over = piece(Fragment::Second);
         let tcp = matches!(over.transport, Transport::Tcp(..));
         let isolated = Direction::ALL.map(|to| reference::is_isolated(cluster, &it.pod, to));
         let expected = if tcp { isolated == [false; 2] } else { follows };
-        self.judge(it, it.direction, &over, expected);
+        self.judge(it, it.direction, &over, expected)?;
         // Another packet's fragment learns nothing from this one: nobody has this number.
         let identification = 50_000 + identification % 10_000;
         let other = Frame { identification, ..piece(Fragment::Later) };
-        self.judge(it, it.direction, &other, whatever_the_port);
+        self.judge(it, it.direction, &other, whatever_the_port)
     }
 
     /// Under changed policies a connection goes on as far as they allow it (semantics C2).
-    fn after_the_change(&mut self, cluster: &Cluster, it: &Tried, runner: &mut TestRunner) {
+    fn after_the_change(&mut self, cluster: &Cluster, it: &Tried) -> Judged {
+        let mut rng = rng(it.dress.wrapping_add(1));
         let still = asked(cluster, it, it.direction, it.traffic);
         let back = it.direction.opposite();
         let towards_opener = match it.traffic {
@@ -212,22 +301,19 @@ impl Session {
             Traffic::Portless => Traffic::Portless,
         };
         let of_its_own = asked(cluster, it, back, towards_opener);
-        let frame = dressed(it, back, answer(it), runner);
-        self.judge(it, back, &frame, still || of_its_own);
+        let frame = dressed(it, back, answer(it), &mut rng);
+        self.judge(it, back, &frame, still || of_its_own)?;
         if !of_its_own {
             // The opening packet again, by the new policies.
-            let frame = dressed(it, it.direction, opening(it), runner);
-            self.judge(it, it.direction, &frame, still);
+            let frame = dressed(it, it.direction, opening(it), &mut rng);
+            self.judge(it, it.direction, &frame, still)?;
         }
+        Ok(())
     }
 }
 
-fn pick<'a, T>(from: &'a [T], runner: &mut TestRunner) -> &'a T {
+pub(crate) fn pick<'a, T>(from: &'a [T], runner: &mut TestRunner) -> &'a T {
     &from[runner.rng().random_range(0..from.len())]
-}
-
-fn is_own_or_node(cluster: &Cluster, pod: &PodId, peer: IpAddr) -> bool {
-    cluster.node_addresses.contains(&peer) || cluster.pods[pod].addresses.contains(&peer)
 }
 
 fn asked(cluster: &Cluster, it: &Tried, direction: Direction, traffic: Traffic) -> bool {
@@ -249,52 +335,6 @@ pub(crate) fn policy_allows(
                 || reference::egress_allows(cluster, pod, peer, traffic)
         }
     }
-}
-
-/// A protocol without ports that is not ICMP: GRE (RFC 2784).
-const GRE: u8 = 47;
-
-fn opening(it: &Tried) -> Transport {
-    match it.traffic {
-        Traffic::Port(protocol, port) => Transport::open(protocol, it.port, port),
-        Traffic::Portless if it.gre => Transport::Other(GRE),
-        Traffic::Portless => Transport::echo(it.port, false),
-    }
-}
-
-fn answer(it: &Tried) -> Transport {
-    match it.traffic {
-        Traffic::Port(protocol, port) => Transport::answer(protocol, port, it.port),
-        Traffic::Portless if it.gre => Transport::Other(GRE),
-        Traffic::Portless => Transport::echo(it.port, true),
-    }
-}
-
-/// A frame with random options, extension headers and VLAN tags (semantics P1, P6).
-fn dressed(
-    it: &Tried,
-    direction: Direction,
-    transport: Transport,
-    runner: &mut TestRunner,
-) -> Frame {
-    let (source, destination) = match direction {
-        Direction::Ingress => (it.peer, it.own),
-        Direction::Egress => (it.own, it.peer),
-    };
-    let mut frame = Frame::new(source, destination, transport);
-    let rng = runner.rng();
-    if rng.random_ratio(1, 4) {
-        frame.options = rng.random_range(0..=10);
-        let kinds = [0, 43, 51, 60, 135, 139, 140];
-        for _ in 0..rng.random_range(0..=7) {
-            let kind = kinds[rng.random_range(0..kinds.len())];
-            frame.extensions.push((kind, rng.random_range(0..=4)));
-        }
-    }
-    if rng.random_ratio(1, 8) {
-        frame.vlans = vec![7; rng.random_range(1..=2)];
-    }
-    frame
 }
 
 #[test]

@@ -10,6 +10,7 @@ use enforcer::model::{Cluster, PodId, Traffic};
 use enforcer::policy::reference::{egress_allows, ingress_allows, is_isolated};
 use enforcer::policy::{Compiled, PortSet, Verdict, compile};
 use enforcer_ebpf::count::Direction;
+use enforcer_tests::failure;
 use enforcer_tests::generate::{self, Size};
 use proptest::prelude::{ProptestConfig, TestCaseError, prop_assert, prop_assert_eq, proptest};
 use proptest::test_runner::FileFailurePersistence;
@@ -30,7 +31,8 @@ proptest! {
     #[test]
     fn compiled_answers_what_the_reference_does(cluster in generate::cluster()) {
         let local = generate::local(&cluster);
-        agree(&cluster, &compile(&cluster, &local))?;
+        let compiled = compile(&cluster, &local);
+        agree(&cluster, &compiled).map_err(|wrong| kept(&cluster, &wrong))?;
     }
 
     #[test]
@@ -62,6 +64,14 @@ proptest! {
     fn compiled_keeps_its_form_when_large(cluster in generate::size(Size::LARGE)) {
         let local = generate::local(&cluster);
         form(&cluster, &local, &compile(&cluster, &local))?;
+    }
+}
+
+/// Keeps the cluster: the last one that fails is the smallest.
+fn kept(cluster: &Cluster, wrong: &TestCaseError) -> TestCaseError {
+    match failure::keep("compile", cluster, &wrong.to_string()) {
+        Ok(folder) => TestCaseError::fail(format!("{wrong}\nkept in {}", folder.display())),
+        Err(error) => TestCaseError::fail(format!("{wrong}\nnot kept: {error}")),
     }
 }
 

@@ -11,6 +11,7 @@ mod host;
 mod lab;
 mod leftovers;
 mod living;
+mod loss;
 mod paths;
 mod policies;
 mod scene;

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod command;
+pub mod failure;
 pub mod frame;
 pub mod generate;
 pub mod lab;

@@ -3,8 +3,11 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::test::duration;
 
 /// The project's own tasks.
 #[derive(Debug, Parser)]
@@ -121,6 +124,12 @@ pub(crate) struct Test {
     /// Only what needs no root and no eBPF object: seconds instead of minutes
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Only the generated tests, again and again with fresh seeds, until one fails or time is up
+    #[arg(long, conflicts_with_all = ["quick", "filters"])]
+    pub(crate) exhaustive: bool,
+    /// How long that goes on: 90s, 10m, 2h [default: 10m]
+    #[arg(long = "for", value_name = "DURATION", requires = "exhaustive", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
     /// Show what every test binary prints, not only the failures
     #[arg(long, short)]
     pub(crate) verbose: bool,
@@ -210,7 +219,10 @@ Examples:
   cargo xtask test
   cargo xtask test --quick policy::   # the pure tests whose name contains policy::
   cargo xtask test --verbose scenarios
+  cargo xtask test --exhaustive --for 2h
 
+A generated test that fails is shrunk; its smallest cluster is kept below target/failures, for
+`cargo xtask run --manifests`, with the seed and the packet.
 The last line counts: N passed, N failed, N skipped. The exit code is 1 if a test failed, or none
 ran.";
 

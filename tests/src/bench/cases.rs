@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use enforcer::kernel::RunProgram;
 use enforcer::model::{
     Block, Cluster, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId, PortRange, PortRule,
-    PortSpec, Protocol, Requirement, Rule, Selector,
+    PortSpec, Protocol, Requirement, Rule, Selector, Service, ServiceId,
 };
 use enforcer_ebpf::count::Direction;
 
@@ -41,6 +41,7 @@ pub(super) struct Case {
     pub(super) program: RunProgram,
     pub(super) ifindex: u32,
     pub(super) passes: bool,
+    pub(super) mark: u32,
     pub(super) repeat: u32,
     frames: Vec<Vec<u8>>,
     /// Gives each round packets that no round had before.
@@ -96,6 +97,8 @@ fn outside(number: u32, v4: bool, block: bool) -> IpAddr {
 
 const SUBJECT: u32 = 1;
 const FREE: u32 = 2;
+const NODE: u32 = 3;
+const SERVICE: u32 = 4;
 const FIRST_PEER: u32 = 256;
 
 fn cluster(shape: Shape) -> Cluster {
@@ -106,6 +109,11 @@ fn cluster(shape: Shape) -> Cluster {
         pod("free".to_owned(), "free", both(FREE)),
     ];
     pods.extend((0..peers).map(|it| pod(format!("peer{it}"), "peer", both(FIRST_PEER + it))));
+    let service = Service {
+        id: ServiceId { namespace: "bench".to_owned(), name: "service".to_owned() },
+        cluster_addresses: both(SERVICE).into(),
+        ..Service::default()
+    };
     let policies = (0..shape.policies).map(|number| {
         let policy = policy(number);
         (policy.id.clone(), policy)
@@ -114,7 +122,8 @@ fn cluster(shape: Shape) -> Cluster {
         namespaces: BTreeMap::from([("bench".to_owned(), Namespace::new("bench", Labels::new()))]),
         pods: pods.into_iter().map(|pod| (pod.id.clone(), pod)).collect(),
         policies: policies.collect(),
-        ..Cluster::default()
+        node_addresses: both(NODE).into(),
+        services: BTreeMap::from([(service.id.clone(), service)]),
     }
 }
 
@@ -157,6 +166,8 @@ pub(super) fn prepare(
     for v4 in [true, false] {
         cases.extend(family(rig, shape, v4)?);
     }
+    // They overwrite what is remembered of clients outside.
+    cases.sort_by_key(|case| case.program == RunProgram::FromWire);
     Ok(cases)
 }
 
@@ -172,6 +183,7 @@ fn family(rig: &mut Rig, shape: Shape, v4: bool) -> anyhow::Result<Vec<Case>> {
         program: RunProgram::ToPod,
         ifindex,
         passes,
+        mark: 0,
         repeat: REPEAT,
         frames: (0..PACKETS).map(|it| frame(it).build().bytes).collect(),
         fresh: None,
@@ -221,6 +233,7 @@ fn family(rig: &mut Rig, shape: Shape, v4: bool) -> anyhow::Result<Vec<Case>> {
         program: RunProgram::FromPod,
         ifindex: subject,
         passes: true,
+        mark: 0,
         repeat: 1,
         frames,
         fresh,
@@ -229,7 +242,74 @@ fn family(rig: &mut Rig, shape: Shape, v4: bool) -> anyhow::Result<Vec<Case>> {
     let again = (0..PACKETS).map(|it| opening(it, client(it))).collect();
     cases.push(once("opening packet of a known flow", again, None));
     cases.push(once("first packet, writes a flow", Vec::new(), Some(Box::new(fresh))));
+    cases.extend(translated(rig, (subject, free), v4)?);
     Ok(cases)
+}
+
+/// What address translation needs: both hooks of a pod's packet to a Service, a client outside
+/// that was masqueraded, and the uplinks.
+fn translated(rig: &mut Rig, (subject, free): (u32, u32), v4: bool) -> anyhow::Result<Vec<Case>> {
+    let ack = |source: IpAddr, it: u32, destination: IpAddr, port: u16| {
+        Frame::new(source, destination, Transport::Tcp(client(it), port, Tcp::Ack)).build().bytes
+    };
+    let frames = |make: &dyn Fn(u32) -> Vec<u8>| (0..PACKETS).map(make).collect();
+    let case = |name, program, ifindex, mark, frames| Case {
+        name,
+        family: if v4 { 4 } else { 6 },
+        program,
+        ifindex,
+        passes: true,
+        mark,
+        repeat: REPEAT,
+        frames,
+        fresh: None,
+    };
+    let (own, node, service) = (address(SUBJECT, v4), address(NODE, v4), address(SERVICE, v4));
+    let block = |it| outside(it, v4, true);
+    let pod = PodId::new("bench", "subject");
+    let pending = rig.judge(&pod, Direction::Egress, &ack(own, 0, service, 80))?.mark;
+    for it in 0..PACKETS {
+        let transport = Transport::Tcp(client(it), 80, Tcp::Syn);
+        rig.judge(&pod, Direction::Egress, &Frame::new(own, service, transport).build().bytes)?;
+    }
+    let known = rig.wire(RunProgram::FromWire, &ack(block(0), 0, node, 30_080), 0)?.mark;
+    Ok(vec![
+        case(
+            "to a Service, left open",
+            RunProgram::FromPod,
+            subject,
+            0,
+            frames(&|it| ack(own, it, service, 80)),
+        ),
+        case(
+            "from a Service, judged at the backend",
+            RunProgram::ToPod,
+            free,
+            pending,
+            frames(&|it| ack(own, it, block(it), 80)),
+        ),
+        case(
+            "masqueraded client, allowed by ipBlock",
+            RunProgram::ToPod,
+            subject,
+            known,
+            frames(&|it| ack(node, it, own, 80)),
+        ),
+        case(
+            "comes in at an uplink",
+            RunProgram::FromWire,
+            free,
+            0,
+            frames(&|it| ack(block(it), it, own, 80)),
+        ),
+        case(
+            "leaves by an uplink, nothing open",
+            RunProgram::ToWire,
+            free,
+            0,
+            frames(&|it| ack(own, it, block(it), 80)),
+        ),
+    ])
 }
 
 fn client(it: u32) -> u16 {

@@ -176,7 +176,7 @@ fn time(
             frame,
             ifindex: case.ifindex,
             ingress_ifindex: ELSEWHERE,
-            mark: 0,
+            mark: case.mark,
             repeat: case.repeat,
         };
         let run = rig.kernel.run(program, &input)?;

@@ -22,6 +22,7 @@ mod label;
 mod pod;
 mod policy;
 mod probe;
+mod smaller;
 
 use std::collections::BTreeSet;
 
@@ -30,6 +31,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::strategy::Strategy;
 
 pub use probe::{addresses, traffic};
+pub use smaller::smaller;
 
 /// The name of the node whose pods are local.
 pub const NODE: &str = "node-here";

@@ -1,6 +1,7 @@
 //! `test`: builds every test once, runs each program where it belongs, and counts.
 
 pub(crate) mod executables;
+mod exhaustive;
 mod libtest;
 
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use exhaustive::duration;
 pub(crate) use libtest::{Counts, counts, failures};
 
 use crate::cli::Test;
@@ -38,6 +40,9 @@ pub(crate) fn run(root: &Path, options: &Test) -> Result<Counts> {
     }
     let programs = build(root, options)?;
     ask_for_root(&programs)?;
+    if options.exhaustive {
+        return exhaustive::run(root, &programs, options);
+    }
     let mut counts: Vec<_> =
         programs.iter().map(|program| run_one(program, options)).collect::<Result<_>>()?;
     if !options.quick {
@@ -94,19 +99,27 @@ fn ask_for_root(programs: &[Executable]) -> Result<()> {
 }
 
 fn run_one(program: &Executable, options: &Test) -> Result<Counts> {
+    let mut command = command(program, &[]);
+    command.args(&options.filters);
+    judge(&program.name(), command, options)
+}
+
+/// What starts a test program where it belongs, with cargo's variables and these.
+fn command(program: &Executable, more: &[(&'static str, String)]) -> Command {
+    let mut variables = variables(program);
+    variables.extend_from_slice(more);
     let mut command = if needs_root(program) {
-        let variables = variables(program);
         let mut command = privilege::as_root("env");
         command.args(variables.iter().map(|(name, value)| format!("{name}={value}")));
         command.arg(&program.path);
         command
     } else {
         let mut command = Command::new(&program.path);
-        command.envs(variables(program));
+        command.envs(variables);
         command
     };
-    command.current_dir(&program.folder).args(&options.filters);
-    judge(&program.name(), command, options)
+    command.current_dir(&program.folder);
+    command
 }
 
 /// What cargo sets for a test that it runs itself, as far as tests look at it.

@@ -1,0 +1,162 @@
+//! Whether the packet path's reader and the naive one say the same of a frame.
+
+use std::net::IpAddr;
+
+use enforcer_ebpf::packet::{
+    self, Packet, Quoted, ethernet, ethertype, is_link_message, quoted4, quoted6, role,
+};
+
+use crate::naive::{self, Carried, Icmp, Piece, Quote, Read, Seen};
+
+/// How the two differ over a frame, if they do. A panic is a difference, too.
+pub(crate) fn disagreement(frame: &[u8]) -> Option<String> {
+    let theirs = std::panic::catch_unwind(|| packet_path(frame));
+    let theirs = theirs.unwrap_or_else(|_| "it panics".to_owned());
+    let naive = expected(&naive::read(frame));
+    (theirs != naive).then(|| format!("the packet path reads {theirs}\nthe naive reader {naive}"))
+}
+
+/// What both readers' results are written as.
+#[derive(Debug)]
+#[expect(dead_code, reason = "compared as text, which failures show")]
+struct Facts {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    ports: [u16; 2],
+    hop_limit: u8,
+    icmp: [u8; 2],
+    roles: Vec<&'static str>,
+    identification: Option<u32>,
+    link_message: bool,
+    quoted: Option<Quote>,
+}
+
+const MALFORMED: &str = "Malformed";
+
+fn packet_path(frame: &[u8]) -> String {
+    let Ok((kind, start)) = ethernet(frame) else { return MALFORMED.to_owned() };
+    let facts = match kind {
+        ethertype::IPV4 => packet::ipv4(frame, start).map(|it| {
+            let quoted = (it.role & role::ERROR != 0).then(|| quoted4(frame, &it)).flatten();
+            facts(&it, |address| IpAddr::V4(address.into()), false, quoted)
+        }),
+        ethertype::IPV6 => packet::ipv6(frame, start).map(|it| {
+            let quoted = (it.role & role::ERROR != 0).then(|| quoted6(frame, &it)).flatten();
+            let address = |[high, low]: [u64; 2]| {
+                IpAddr::V6((u128::from(high) << 64 | u128::from(low)).into())
+            };
+            facts(&it, address, is_link_message(&it), quoted)
+        }),
+        other => return format!("ether type {other:#x}"),
+    };
+    facts.map_or_else(|_| MALFORMED.to_owned(), |it| format!("{it:?}"))
+}
+
+fn facts<A: Copy>(
+    it: &Packet<A>,
+    address: impl Fn(A) -> IpAddr,
+    link_message: bool,
+    quoted: Option<Quoted<A>>,
+) -> Facts {
+    let names = [
+        (role::BEGINS, "begins"),
+        (role::ANSWERS, "answers"),
+        (role::OPENS, "opens"),
+        (role::ERROR, "error"),
+        (role::FRAGMENT, "fragment"),
+        (role::FIRST_FRAGMENT, "first fragment"),
+        (role::ENDS, "ends"),
+        (role::RESETS, "resets"),
+    ];
+    let piece = it.role & (role::FRAGMENT | role::FIRST_FRAGMENT) != 0;
+    Facts {
+        source: address(it.source),
+        destination: address(it.destination),
+        protocol: it.protocol,
+        ports: [it.source_port, it.destination_port],
+        hop_limit: it.hop_limit,
+        icmp: [it.icmp_type, it.icmp_code],
+        roles: names.iter().filter(|(bit, _)| it.role & bit != 0).map(|(_, name)| *name).collect(),
+        identification: piece.then_some(it.identification),
+        link_message,
+        quoted: quoted.map(|quoted| Quote {
+            source: address(quoted.source),
+            destination: address(quoted.destination),
+            protocol: quoted.protocol,
+            ports: [quoted.source_port, quoted.destination_port],
+        }),
+    }
+}
+
+/// The names of what holds.
+fn named(all: &[(&'static str, bool)]) -> Vec<&'static str> {
+    all.iter().filter(|(_, holds)| *holds).map(|(name, _)| *name).collect()
+}
+
+fn expected(seen: &Seen) -> String {
+    match seen {
+        Seen::Malformed(_) => MALFORMED.to_owned(),
+        Seen::Other(kind) => format!("ether type {kind:#x}"),
+        Seen::Ip(read) => format!("{:?}", expected_facts(read)),
+    }
+}
+
+fn expected_facts(read: &Read) -> Facts {
+    let (mut ports, mut icmp, mut quoted) = ([0, 0], [0, 0], None);
+    let mut roles = match &read.carried {
+        None => vec![],
+        Some(Carried::Tcp { ports: those, opens, ends, resets }) => {
+            ports = *those;
+            named(&[
+                ("begins", *opens),
+                ("answers", !opens),
+                ("opens", *opens),
+                ("ends", *ends),
+                ("resets", *resets),
+            ])
+        }
+        Some(Carried::Ports(those)) => {
+            ports = *those;
+            vec!["begins", "answers"]
+        }
+        Some(Carried::Other) => vec!["begins", "answers"],
+        Some(Carried::Icmp { kind, code, means }) => {
+            icmp = [*kind, *code];
+            match means {
+                Icmp::Query { query, identifier, answer } => {
+                    ports = [*identifier, u16::from(*query)];
+                    if *answer { vec!["answers"] } else { vec!["begins", "opens"] }
+                }
+                Icmp::Error(quote) => {
+                    quoted.clone_from(quote);
+                    vec!["error"]
+                }
+                Icmp::Neither => vec![],
+            }
+        }
+    };
+    let identification = match read.piece {
+        Piece::Whole => None,
+        Piece::First { identification } => {
+            roles.push("first fragment");
+            Some(identification)
+        }
+        Piece::Later { identification } => {
+            roles.push("fragment");
+            Some(identification)
+        }
+    };
+    Facts {
+        source: read.source,
+        destination: read.destination,
+        protocol: read.protocol,
+        ports,
+        hop_limit: read.hop_limit,
+        icmp,
+        roles,
+        identification,
+        link_message: read.is_link_message(),
+        quoted,
+    }
+}

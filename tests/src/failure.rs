@@ -1,0 +1,89 @@
+//! What is kept of a generated cluster that a test failed on: manifests to look at and to replay.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use enforcer::model::{Cluster, Pod};
+use enforcer::source::render::manifests;
+
+use crate::generate::NODE;
+
+/// Where failures are kept: a folder's path.
+pub const FOLDER: &str = "ENFORCER_FAILURES";
+
+/// The variables that a run is repeated with.
+const SEEDS: [&str; 2] = ["ENFORCER_SEED", "PROPTEST_RNG_SEED"];
+
+/// Keeps a cluster and what went wrong with it, in place of what was kept under that name before;
+/// gives the folder:
+///
+/// - `manifests/`: for `cargo xtask run --manifests`. The pods of [`NODE`] are without a node and
+///   addresses: the lab gives them its own, which `ipBlock`s may not cover.
+/// - `exact.yaml`: the cluster as it was.
+/// - `failure.txt`: what went wrong, and the seed.
+///
+/// # Errors
+/// A file can't be written.
+pub fn keep(name: &str, cluster: &Cluster, wrong: &str) -> io::Result<PathBuf> {
+    let kept = std::env::var_os(FOLDER).map(PathBuf::from);
+    let kept = kept.unwrap_or_else(|| std::env::temp_dir().join("enforcer-failures"));
+    keep_in(&kept.join(name), cluster, wrong)
+}
+
+fn keep_in(folder: &Path, cluster: &Cluster, wrong: &str) -> io::Result<PathBuf> {
+    let runnable = folder.join("manifests");
+    fs::create_dir_all(&runnable)?;
+    fs::write(runnable.join("cluster.yaml"), manifests(&for_the_lab(cluster)))?;
+    fs::write(folder.join("exact.yaml"), manifests(cluster))?;
+    let seeds = SEEDS.iter().filter_map(|it| Some(format!("{it}={}\n", std::env::var(it).ok()?)));
+    let text = format!("{wrong}\n\n{}", seeds.collect::<String>());
+    fs::write(folder.join("failure.txt"), text)?;
+    Ok(folder.to_owned())
+}
+
+fn for_the_lab(cluster: &Cluster) -> Cluster {
+    let mut cluster = cluster.clone();
+    let local = |pod: &&mut Pod| pod.node.as_deref() == Some(NODE);
+    for pod in cluster.pods.values_mut().filter(local) {
+        pod.node = None;
+        pod.addresses.clear();
+    }
+    cluster.node_addresses.clear();
+    cluster
+}
+
+#[cfg(test)]
+mod tests {
+    use enforcer::source::manifests::Manifests;
+    use proptest::strategy::{Strategy, ValueTree};
+    use proptest::test_runner::TestRunner;
+
+    use super::*;
+    use crate::generate;
+
+    fn read(path: PathBuf) -> Cluster {
+        let mut cluster = Cluster::default();
+        let changes = Manifests::new(vec![path]).unwrap().rescan().changes;
+        for change in changes {
+            cluster.apply(change);
+        }
+        cluster
+    }
+
+    #[test]
+    fn what_is_kept_can_be_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut runner = TestRunner::deterministic();
+        for _ in 0..20 {
+            let cluster = generate::cluster().new_tree(&mut runner).unwrap().current();
+            let kept = keep_in(folder.path(), &cluster, "a packet").unwrap();
+            assert_eq!(read(kept.join("exact.yaml")).pods, cluster.pods);
+            let runnable = read(kept.join("manifests"));
+            assert!(runnable.pods.keys().eq(cluster.pods.keys()));
+            let here = generate::local(&cluster);
+            assert!(here.iter().all(|it| runnable.pods[it].addresses.is_empty()));
+            assert!(fs::read_to_string(kept.join("failure.txt")).unwrap().contains("a packet"));
+        }
+    }
+}
