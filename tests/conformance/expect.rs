@@ -124,7 +124,8 @@ fn matches(end: &str, party: &Party) -> bool {
             fits(namespace, &id.namespace) && fits(name, &id.name)
         }),
         (_, Party::Outside(name)) => end == name,
-        (_, Party::Node) => false,
+        // No case has more than one node, or Services.
+        (_, Party::Node | Party::OtherNode(_) | Party::Service(_)) => false,
     }
 }
 
@@ -148,6 +149,7 @@ pub(crate) fn name(party: &Party) -> String {
         Party::Pod(id) => id.to_string(),
         Party::Node => "node".to_owned(),
         Party::Outside(name) => name.clone(),
+        Party::OtherNode(_) | Party::Service(_) => party.to_string(),
     }
 }
 

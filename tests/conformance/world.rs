@@ -167,5 +167,6 @@ pub(crate) fn address(
             let client = enforcer_tests::lab::OUTSIDE_CLIENTS.iter().find(|it| it.name == name)?;
             [client.v4.into(), client.v6.into()].into_iter().find(of_family)
         }
+        Party::OtherNode(_) | Party::Service(_) => None,
     }
 }

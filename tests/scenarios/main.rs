@@ -1,5 +1,5 @@
 //! What needs a whole lab: namespaces, real connections, the real agent. Needs root.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "how a test fails")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "how a test fails")]
 
 mod addresses;
 mod agent;
@@ -15,5 +15,6 @@ mod loss;
 mod paths;
 mod policies;
 mod scene;
+mod services;
 mod support;
 mod unknown;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use enforcer::observe::Status;
-use enforcer_tests::lab::{LAB_DIR, Sandbox, Topology};
+use enforcer_tests::lab::{LAB_DIR, Layout, Proxy, Sandbox, Topology};
 use enforcer_tests::matrix::{Matrix, Style, render};
 use enforcer_tests::session::{AGENT_PORT, Session, SessionOptions};
 
@@ -22,6 +22,37 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Scene {
     session: Session,
     manifests: PathBuf,
+}
+
+/// How a scene is set up.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup {
+    pub layout: Layout,
+    pub proxy: Proxy,
+    /// Without, nothing is enforced.
+    pub agent: bool,
+    /// Further arguments for the agents.
+    pub arguments: &'static [&'static str],
+}
+
+impl Setup {
+    /// One node with its agent.
+    pub(crate) const fn one_node(topology: Topology) -> Self {
+        let layout = Layout::one_node(topology);
+        Self { layout, proxy: Proxy::Iptables, agent: true, arguments: &[] }
+    }
+}
+
+/// Runs a test in a sandbox of its own.
+pub(crate) fn with_setup<F>(setup: Setup, test: F)
+where
+    F: AsyncFnOnce(&mut Scene) + Send + 'static,
+{
+    in_sandbox(async move |sandbox| {
+        let mut scene = Scene::start(sandbox, setup).await;
+        test(&mut scene).await;
+        scene.stop_agent().await.unwrap();
+    });
 }
 
 /// Runs a test in a sandbox of its own, with a lab and an agent that watches an empty directory.
@@ -37,23 +68,22 @@ pub(crate) fn with_agent_and<F>(topology: Topology, arguments: &'static [&str], 
 where
     F: AsyncFnOnce(&mut Scene) + Send + 'static,
 {
-    in_sandbox(async move |sandbox| {
-        let mut scene = Scene::start(sandbox, topology, arguments).await;
-        test(&mut scene).await;
-        scene.stop_agent().await.unwrap();
-    });
+    with_setup(Setup { arguments, ..Setup::one_node(topology) }, test);
 }
 
 impl Scene {
-    async fn start(sandbox: &Sandbox, topology: Topology, arguments: &[&str]) -> Self {
+    async fn start(sandbox: &Sandbox, setup: Setup) -> Self {
         // In the sandbox's memory: it needs no clearing away.
         let manifests = Path::new(LAB_DIR).join("manifests");
         fs::create_dir_all(&manifests).unwrap();
         let options = SessionOptions {
             settle: PATIENCE,
-            arguments: arguments.iter().map(Into::into).collect(),
-            ..SessionOptions::new(manifests.clone(), spawner(), Some(agent()))
+            arguments: setup.arguments.iter().map(Into::into).collect(),
+            layout: Some(setup.layout),
+            proxy: setup.proxy,
+            ..SessionOptions::new(manifests.clone(), spawner(), setup.agent.then(agent))
         };
+        let topology = setup.layout.topology;
         let session = Session::start(sandbox, topology, options).await.unwrap();
         Self { session, manifests }
     }
@@ -77,20 +107,31 @@ impl Scene {
         self.until_known().await;
     }
 
-    /// Waits until the agent guards each pod. Who began a connection is known from then on; what
+    /// Waits until the agents guard each pod. Who began a connection is known from then on; what
     /// was open earlier would be taken for the doing of whoever speaks next.
     async fn until_known(&self) {
-        until("each pod is guarded", async || {
-            let guarded: BTreeSet<_> =
-                self.status().await.endpoints.into_iter().map(|it| it.pod).collect();
-            guarded == self.lab().pods().keys().map(ToString::to_string).collect()
-        })
-        .await;
+        if self.agent().is_none() {
+            return;
+        }
+        for node in 0..self.lab().nodes().len() {
+            until("each pod is guarded", async || {
+                let endpoints = self.status_of(node).await.endpoints;
+                let guarded: BTreeSet<_> = endpoints.into_iter().map(|it| it.pod).collect();
+                let here = self.lab().pods().iter().filter(|(_, pod)| pod.node() == node);
+                guarded == here.map(|(id, _)| id.to_string()).collect()
+            })
+            .await;
+        }
     }
 
-    /// The agent's status.
+    /// The first node's agent's status.
     pub(crate) async fn status(&self) -> Status {
-        let answer = self.ask("/status").await;
+        self.status_of(0).await
+    }
+
+    /// The status of a node's agent.
+    pub(crate) async fn status_of(&self, node: usize) -> Status {
+        let answer = self.try_ask_of(node, "/status").await.unwrap();
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         serde_json::from_str(body).unwrap()
     }
@@ -113,8 +154,12 @@ impl Scene {
 
     /// Like [`Self::ask`], but the agent may be gone.
     pub(crate) async fn try_ask(&self, path: &str) -> std::io::Result<String> {
+        self.try_ask_of(0, path).await
+    }
+
+    async fn try_ask_of(&self, node: usize, path: &str) -> std::io::Result<String> {
         let path = path.to_owned();
-        let asked = self.lab().node().run(move || {
+        let asked = self.lab().nodes()[node].namespace().run(move || {
             let at = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
             let mut stream = TcpStream::connect(at)?;
             stream.set_read_timeout(Some(PATIENCE))?;
@@ -134,25 +179,31 @@ impl Scene {
     }
 
     #[expect(clippy::print_stderr, reason = "shown with the failure of the test")]
-    fn say_what_the_agent_did(&self) {
+    fn say_what_the_agents_did(&self) {
         const LINES: usize = 60;
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        let tail = &lines[lines.len().saturating_sub(LINES)..];
-        eprintln!("the end of the agent's log:\n{}", tail.join("\n"));
+        for node in 0..self.lab().nodes().len() {
+            let log = self.log_of(node);
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(LINES)..];
+            eprintln!("the end of the log of node {node}'s agent:\n{}", tail.join("\n"));
+        }
     }
 
-    /// What the agent has logged so far.
+    /// What the first node's agent has logged so far.
     pub(crate) fn log(&self) -> String {
-        let name = format!("agent-{}.log", self.lab().topology());
-        fs::read_to_string(Path::new(LAB_DIR).join(name)).unwrap()
+        self.log_of(0)
+    }
+
+    fn log_of(&self, node: usize) -> String {
+        // There is none where no agent has run.
+        fs::read_to_string(self.log_file(node).unwrap()).unwrap_or_default()
     }
 }
 
 impl Drop for Scene {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.say_what_the_agent_did();
+            self.say_what_the_agents_did();
         }
     }
 }
@@ -194,6 +245,18 @@ pub(crate) fn pod(namespace: &str, name: &str, labels: &str, ports: &[&str]) -> 
         text += &format!("    - {{name: {name}, protocol: {protocol}, containerPort: {number}}}\n");
     }
     text
+}
+
+/// A pod's manifest as [`pod`] makes it, for a certain node.
+pub(crate) fn pod_on(
+    node: &str,
+    namespace: &str,
+    name: &str,
+    labels: &str,
+    ports: &[&str],
+) -> String {
+    let text = pod(namespace, name, labels, ports);
+    text.replace("spec:\n", &format!("spec:\n  nodeName: {node}\n"))
 }
 
 /// A namespace's manifest.

@@ -14,7 +14,7 @@ pub use cluster::{Change, Cluster};
 pub use pod::{ContainerPort, Namespace, Pod, PodId};
 pub use policy::{Block, Peer, Policy, PolicyId, PortRange, PortRule, PortSpec, Protocol, Rule};
 pub use selector::{Labels, Requirement, Selector};
-pub use service::{Service, ServiceId, ServicePort, TargetPort};
+pub use service::{Distribution, Service, ServiceId, ServicePort, TargetPort, TrafficPolicy};
 pub use traffic::Traffic;
 
 /// The label that every namespace carries with its own name (semantics R3).

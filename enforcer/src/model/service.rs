@@ -45,6 +45,27 @@ pub struct ServicePort {
     pub node_port: Option<u16>,
 }
 
+/// Which backends a packet may be given to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TrafficPolicy {
+    /// All.
+    #[default]
+    Cluster,
+    /// Only those of the node that it entered.
+    Local,
+}
+
+/// How connections are spread over the backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Distribution {
+    /// `spec.externalTrafficPolicy`
+    pub external: TrafficPolicy,
+    /// `spec.internalTrafficPolicy`
+    pub internal: TrafficPolicy,
+    /// With `spec.sessionAffinity: ClientIP`, for how many seconds a client keeps its backend.
+    pub affinity: Option<u32>,
+}
+
 /// A service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
@@ -58,6 +79,8 @@ pub struct Service {
     pub external_addresses: BTreeSet<IpAddr>,
     /// `spec.ports`
     pub ports: Vec<ServicePort>,
+    /// How connections are spread over the backends.
+    pub distribution: Distribution,
 }
 
 impl Service {

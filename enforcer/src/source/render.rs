@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::model::{
     Block, Cluster, Namespace, Peer, Pod, Policy, PortRule, PortSpec, Requirement, Rule, Selector,
-    Service, ServicePort, TargetPort,
+    Service, ServicePort, TargetPort, TrafficPolicy,
 };
 
 /// The cluster as one YAML stream of JSON documents, statuses included; reading them gives the
@@ -152,6 +152,18 @@ fn service(it: &Service) -> Value {
     }
     if let Some(selector) = &it.selector {
         spec["selector"] = labels(selector);
+    }
+    for (name, policy) in [
+        ("externalTrafficPolicy", it.distribution.external),
+        ("internalTrafficPolicy", it.distribution.internal),
+    ] {
+        if policy == TrafficPolicy::Local {
+            spec[name] = json!("Local");
+        }
+    }
+    if let Some(seconds) = it.distribution.affinity {
+        spec["sessionAffinity"] = json!("ClientIP");
+        spec["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": seconds}});
     }
     json!({
         "apiVersion": "v1",

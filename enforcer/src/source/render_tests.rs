@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::model::{
-    Change, ContainerPort, Labels, PodId, PolicyId, PortRange, Protocol, ServiceId,
+    Change, ContainerPort, Distribution, Labels, PodId, PolicyId, PortRange, Protocol, ServiceId,
 };
 use crate::source::convert::{self, Converted};
 
@@ -126,6 +126,11 @@ fn some_service() -> Service {
             port("", TargetPort::Number(5353), None),
             port("dns", TargetPort::Named("dns".into()), Some(30053)),
         ],
+        distribution: Distribution {
+            external: TrafficPolicy::Local,
+            internal: TrafficPolicy::Local,
+            affinity: Some(30),
+        },
     }
 }
 
@@ -137,6 +142,7 @@ fn cluster() -> Cluster {
         cluster_addresses: [].into(),
         external_addresses: [].into(),
         ports: vec![],
+        distribution: Distribution::default(),
     };
     let changes = [
         Change::Namespace(Namespace::new("web", labels(&[("team", "a")]))),

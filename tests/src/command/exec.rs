@@ -105,9 +105,15 @@ fn prove(lab: u32) -> anyhow::Result<()> {
 fn namespace_of(place: &str) -> String {
     match place.split_once('/') {
         Some((namespace, name)) => namespace_name(&PodId::new(namespace, name)),
-        None if [NODE_NAMESPACE, "outside"].contains(&place) => place.to_owned(),
+        None if place == "outside" || is_node(place) => place.to_owned(),
         None => namespace_name(&PodId::new("default", place)),
     }
+}
+
+/// Whether nodes' namespaces are called so: `node`, `node2`, …
+fn is_node(place: &str) -> bool {
+    let rest = place.strip_prefix(NODE_NAMESPACE);
+    rest.is_some_and(|rest| rest.chars().all(|it| it.is_ascii_digit()))
 }
 
 /// What there is to enter, as the command line writes it.
@@ -139,5 +145,7 @@ mod tests {
         assert_eq!(namespace_of("demo/pod1"), "demo.pod1");
         assert_eq!(namespace_of("pod1"), "default.pod1");
         assert_eq!(namespace_of("node"), "node");
+        assert_eq!(namespace_of("node2"), "node2");
+        assert_eq!(namespace_of("nodejs"), "default.nodejs");
     }
 }

@@ -38,6 +38,9 @@ enum Command {
     Spawn {
         /// The lab's process id.
         lab: u32,
+        /// Where the BPF file system is that the command is to see.
+        #[arg(long)]
+        bpffs: Option<std::path::PathBuf>,
         /// The command.
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
@@ -56,9 +59,9 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(options) => run::main(&options),
         Command::Exec(options) => exec::main(&options).map(|never| match never {}),
-        Command::Spawn { lab, command } => {
-            become_command(lab, &command).map(|never| match never {}).map_err(anyhow::Error::from)
-        }
+        Command::Spawn { lab, bpffs, command } => become_command(lab, bpffs.as_deref(), &command)
+            .map(|never| match never {})
+            .map_err(anyhow::Error::from),
         Command::Sweep { directory } => scratch::sweep(&directory),
     };
     result.unwrap_or_else(|error| {

@@ -13,7 +13,8 @@ use nix::unistd::{Pid, getppid};
 use tokio::process::Child;
 use tokio::runtime::Handle;
 
-use super::{Lab, LabError, NODE_NAME, Namespace};
+use super::sandbox::use_bpf;
+use super::{Lab, LabError, Namespace};
 
 /// The hidden subcommand of `enforcer-lab` that becomes another command, see [`become_command`].
 pub const SPAWN_COMMAND: &str = "__spawn";
@@ -42,15 +43,16 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts the agent in the node's namespace.
+    /// Starts the agent in the namespace of the node with this index.
     ///
     /// # Errors
     /// When the binary cannot be started or the log cannot be opened.
-    pub async fn start(lab: &Lab, options: &AgentOptions) -> Result<Self, LabError> {
-        let mut command = guarded(&options.spawner, options.binary.as_os_str());
+    pub async fn start(lab: &Lab, node: usize, options: &AgentOptions) -> Result<Self, LabError> {
+        let node = lab.node_at(node)?;
+        let mut command = guarded(&options.spawner, options.binary.as_os_str(), node.bpffs());
         command.arg("run").arg("--manifests").arg(&options.manifests);
         command.arg("--manifests").arg(lab.state_directory());
-        command.args(["--node-name", NODE_NAME, "--metrics"]);
+        command.args(["--node-name", &node.site().name(), "--metrics"]);
         command.arg(format!("127.0.0.1:{}", options.metrics_port));
         command.args(&options.arguments).stdin(Stdio::null());
         if let Some(path) = &options.log {
@@ -61,7 +63,7 @@ impl Agent {
             // The lab's standard output may be a JSON document.
             command.stdout(std::io::stderr());
         }
-        Ok(Self { child: spawn(lab.node(), command).await? })
+        Ok(Self { child: spawn(node.namespace(), command).await? })
     }
 
     /// The agent's process id.
@@ -109,10 +111,15 @@ impl Agent {
     }
 }
 
-/// A command that dies with the lab, to be started by [`command_in`].
-fn guarded(spawner: &Path, program: &std::ffi::OsStr) -> Command {
+/// A command that dies with the lab, to be started by [`command_in`]; it sees `bpffs` as the BPF
+/// file system, if that is given.
+fn guarded(spawner: &Path, program: &std::ffi::OsStr, bpffs: Option<&Path>) -> Command {
     let mut command = Command::new(spawner);
-    command.arg(SPAWN_COMMAND).arg(std::process::id().to_string()).arg("--").arg(program);
+    command.arg(SPAWN_COMMAND).arg(std::process::id().to_string());
+    if let Some(path) = bpffs {
+        command.arg("--bpffs").arg(path);
+    }
+    command.arg("--").arg(program);
     command
 }
 
@@ -126,7 +133,7 @@ pub async fn command_in(
     program: &str,
     arguments: &[&str],
 ) -> Result<std::process::Output, LabError> {
-    let mut command = guarded(spawner, program.as_ref());
+    let mut command = guarded(spawner, program.as_ref(), None);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = spawn(namespace, command).await?;
     child.wait_with_output().await.map_err(|e| LabError::io(format!("run {program}"), e))
@@ -150,18 +157,22 @@ fn open_log(path: &Path) -> Result<File, LabError> {
 }
 
 /// Turns the calling process, started by the lab `lab`, into another command that is killed when
-/// the lab ends. Returns only when that fails.
+/// the lab ends, and that sees `bpffs` as the BPF file system. Returns only when that fails.
 ///
 /// # Errors
 /// When the lab is already gone or the command cannot be executed.
 pub fn become_command(
     lab: u32,
+    bpffs: Option<&Path>,
     command: &[OsString],
 ) -> Result<std::convert::Infallible, LabError> {
     set_pdeathsig(Signal::SIGKILL).map_err(|e| LabError::io("bind to the lab's life", e))?;
     // The lab may have ended before the line above.
     if u32::try_from(getppid().as_raw()) != Ok(lab) {
         return Err(LabError::Agent("the lab is gone".to_owned()));
+    }
+    if let Some(path) = bpffs {
+        use_bpf(path)?;
     }
     let Some((program, arguments)) = command.split_first() else {
         return Err(LabError::Agent("no command given".to_owned()));

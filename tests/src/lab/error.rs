@@ -33,6 +33,12 @@ pub enum LabError {
     /// The subnet has no free address.
     #[error("the lab's pod subnet is full")]
     Full,
+    /// No lab has so many nodes, or none.
+    #[error("a lab has 1 to {max} nodes, not {0}", max = crate::lab::MAX_NODES)]
+    Nodes(u8),
+    /// Services can't work on this machine.
+    #[error("Services can't work here: {0}")]
+    NoProxy(String),
     /// No such pod or outside client.
     #[error("the lab has no {0}")]
     Unknown(Party),

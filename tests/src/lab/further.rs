@@ -56,7 +56,7 @@ impl Lab {
     /// When the kernel refuses something.
     pub async fn add_distant(&self, mtu: u32) -> Result<Distant, LabError> {
         let (namespace, links) = wiring::namespace("distant", false).await?;
-        let router = Links::open(&self.outside).await?;
+        let router = &self.outside_links;
         let forwarding = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
         let forwarding = forwarding.map(|key| (key.to_owned(), "1"));
         self.outside.sysctl(forwarding.into()).await?;
@@ -65,14 +65,14 @@ impl Lab {
         router.veth(here, there, &namespace).await?;
         router.mtu(ROUTER_INDEX, mtu).await?;
         for (links, index, addresses) in
-            [(&router, ROUTER_INDEX, ROUTER), (&links, DISTANT_INDEX, DISTANT)]
+            [(router, ROUTER_INDEX, ROUTER), (&links, DISTANT_INDEX, DISTANT)]
         {
             links.up(index).await?;
             for address in addresses {
                 links.address(index, address).await?;
             }
         }
-        ready::wait_for(Place { namespace: &self.outside, links: &router }, ROUTER_INDEX).await?;
+        ready::wait_for(Place { namespace: &self.outside, links: router }, ROUTER_INDEX).await?;
         ready::wait_for(Place { namespace: &namespace, links: &links }, DISTANT_INDEX).await?;
         for (gateway, everything) in ROUTER.into_iter().zip(defaults()) {
             links.route(everything, Some(gateway.addr()), DISTANT_INDEX).await?;
@@ -80,12 +80,14 @@ impl Lab {
         Ok(Distant { namespace, _links: links })
     }
 
-    /// Node and pods forget the hardware addresses that they have learnt.
+    /// Nodes and pods forget the hardware addresses that they have learnt.
     ///
     /// # Errors
     /// When the kernel refuses it.
     pub async fn forget_neighbours(&self) -> Result<(), LabError> {
-        self.node_links.forget_neighbours().await?;
+        for node in &self.nodes {
+            node.links.forget_neighbours().await?;
+        }
         for pod in self.pods.values() {
             pod.links.forget_neighbours().await?;
         }

@@ -6,9 +6,11 @@ use futures::TryStreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::address::AddressHeaderFlags;
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage, State};
-use netlink_packet_route::neighbour::{NeighbourMessage, NeighbourState};
-use netlink_packet_route::route::RouteScope;
-use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourMessage, NeighbourState};
+use netlink_packet_route::route::{RouteMessage, RouteScope};
+use rtnetlink::{
+    Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
+};
 use tokio::runtime::Handle as Runtime;
 
 use super::{LabError, Namespace};
@@ -90,13 +92,47 @@ impl Links {
         done.map_err(|e| LabError::netlink(format!("make bridge {name}"), e))
     }
 
-    /// Makes `port` a port of `bridge` that may send a frame back where it came from: a pod that
-    /// calls its own Service needs that (semantics A1).
-    pub(crate) async fn enslave(&self, port: u32, bridge: u32) -> Result<(), LabError> {
+    /// Makes a VXLAN device that sends from `local` by way of the interface `uplink`.
+    pub(crate) async fn vxlan(
+        &self,
+        name: &str,
+        mac: Mac,
+        uplink: u32,
+        local: IpAddr,
+    ) -> Result<(), LabError> {
+        /// Any number will do.
+        const NETWORK: u32 = 1;
+        /// RFC 7348, section 8.
+        const PORT: u16 = 4789;
+        let device = LinkVxlan::new(name, NETWORK).dev(uplink).port(PORT).learning(false);
+        let device = match local {
+            IpAddr::V4(local) => device.local(local),
+            IpAddr::V6(local) => device.local6(local),
+        };
+        let done = self.handle.link().add(device.address(mac.to_vec()).build()).execute().await;
+        done.map_err(|e| LabError::netlink(format!("make VXLAN device {name}"), e))
+    }
+
+    /// Tells a VXLAN device which node the hardware address `mac` is at.
+    pub(crate) async fn forward(&self, index: u32, mac: Mac, node: IpAddr) -> Result<(), LabError> {
+        // To the device's own table; without the flag the device's bridge is meant.
+        let add = self.handle.neighbours().add_bridge(index, &mac).destination(node);
+        let add = add.flags(NeighbourFlags::Own);
+        add.execute().await.map_err(|e| LabError::netlink(format!("add the way to {node}"), e))
+    }
+
+    /// Makes `port` a port of `bridge`. With `hairpin` it may send a frame back where it came
+    /// from: a pod that calls its own Service needs that (semantics A1).
+    pub(crate) async fn enslave(
+        &self,
+        port: u32,
+        bridge: u32,
+        hairpin: bool,
+    ) -> Result<(), LabError> {
         let join = LinkUnspec::new_with_index(port).controller(bridge).build();
-        let hairpin = LinkBridgePort::new(port).hairpin(true).build();
         let joined = self.handle.link().set(join).execute().await;
         joined.map_err(|e| LabError::netlink("join the bridge", e))?;
+        let hairpin = LinkBridgePort::new(port).hairpin(hairpin).build();
         let done = self.handle.link().set_port(hairpin).execute().await;
         done.map_err(|e| LabError::netlink("turn hairpin mode on", e))
     }
@@ -123,13 +159,31 @@ impl Links {
     }
 
     /// Adds a route through `index`, to hosts on that link (`via` is `None`) or behind a gateway,
-    /// which is taken to be on that link.
+    /// which is taken to be on that link. An earlier route there is replaced.
     pub(crate) async fn route(
         &self,
         to: IpNet,
         via: Option<IpAddr>,
         index: u32,
     ) -> Result<(), LabError> {
+        let route = Self::route_message(to, via, index)?;
+        let done = self.handle.route().add(route).replace().execute().await;
+        done.map_err(|e| LabError::netlink(format!("add a route to {to}"), e))
+    }
+
+    /// Removes the route that [`Self::route`] made.
+    pub(crate) async fn unroute(
+        &self,
+        to: IpNet,
+        via: Option<IpAddr>,
+        index: u32,
+    ) -> Result<(), LabError> {
+        let route = Self::route_message(to, via, index)?;
+        let done = self.handle.route().del(route).execute().await;
+        done.map_err(|e| LabError::netlink(format!("remove the route to {to}"), e))
+    }
+
+    fn route_message(to: IpNet, via: Option<IpAddr>, index: u32) -> Result<RouteMessage, LabError> {
         let context = |e: String| LabError::Agent(format!("route to {to}: {e}"));
         let mut route = RouteMessageBuilder::<IpAddr>::new()
             .destination_prefix(to.network(), to.prefix_len())
@@ -140,8 +194,7 @@ impl Links {
             None if to.addr().is_ipv4() => route.scope(RouteScope::Link),
             None => route,
         };
-        let done = self.handle.route().add(route.build()).execute().await;
-        done.map_err(|e| LabError::netlink(format!("add a route to {to}"), e))
+        Ok(route.build())
     }
 
     /// Adds a permanent neighbour.

@@ -2,18 +2,42 @@
 
 use std::fmt;
 
-use enforcer::model::PodId;
+use enforcer::model::{PodId, ServiceId};
 use serde::{Serialize, Serializer};
 
 /// A sender or receiver.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Party {
-    /// A pod of the node.
+    /// A pod.
     Pod(PodId),
-    /// The node itself.
+    /// The first node, in most labs the only one.
     Node,
+    /// Another node, by its index, counted from 0 with the first.
+    OtherNode(u8),
     /// An outside client, by name.
     Outside(String),
+    /// A Service: only a receiver.
+    Service(Frontend),
+}
+
+/// A way into a Service.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Frontend {
+    /// The Service.
+    pub service: ServiceId,
+    /// Which of its addresses.
+    pub door: Door,
+}
+
+/// Which of a Service's addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Door {
+    /// The cluster address.
+    Cluster,
+    /// The address of the node with this index, at the node port.
+    Node(u8),
+    /// The load balancer's or an external address.
+    External,
 }
 
 impl Party {
@@ -22,9 +46,24 @@ impl Party {
         Self::Pod(PodId::new(namespace, name))
     }
 
+    /// The node with this index.
+    #[must_use]
+    pub fn node(index: usize) -> Self {
+        match u8::try_from(index).unwrap_or(u8::MAX) {
+            0 => Self::Node,
+            other => Self::OtherNode(other),
+        }
+    }
+
     /// The outside client `name`.
     pub fn outside(name: impl Into<String>) -> Self {
         Self::Outside(name.into())
+    }
+
+    /// The Service `name` of `namespace` by one of its addresses.
+    pub fn service(namespace: impl Into<String>, name: impl Into<String>, door: Door) -> Self {
+        let service = ServiceId { namespace: namespace.into(), name: name.into() };
+        Self::Service(Frontend { service, door })
     }
 }
 
@@ -33,7 +72,20 @@ impl fmt::Display for Party {
         match self {
             Self::Pod(id) => write!(f, "{id}"),
             Self::Node => f.write_str("the node"),
+            Self::OtherNode(index) => write!(f, "node {}", u16::from(*index) + 1),
             Self::Outside(name) => write!(f, "outside {name}"),
+            Self::Service(Frontend { service, door }) => write!(f, "{service} at {door}"),
+        }
+    }
+}
+
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster => f.write_str("its cluster address"),
+            Self::Node(0) => f.write_str("the node's port"),
+            Self::Node(index) => write!(f, "node {}'s port", u16::from(*index) + 1),
+            Self::External => f.write_str("its external address"),
         }
     }
 }

@@ -17,8 +17,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Waits until the interface `index` of `place` is connected and all its IPv6 addresses, its
 /// link-local one included, are in use. IPv4 addresses are at once.
 pub(crate) async fn wait_for(place: Place<'_>, index: u32) -> Result<(), LabError> {
+    let ready =
+        async || Ok(place.links.is_up(index).await? && has_ipv6(place.namespace, index).await?);
+    wait_until(place, index, ready).await
+}
+
+/// The same for a device that has no other end, and therefore is never said to be connected.
+pub(crate) async fn wait_for_addresses(place: Place<'_>, index: u32) -> Result<(), LabError> {
+    wait_until(place, index, async || has_ipv6(place.namespace, index).await).await
+}
+
+async fn wait_until(
+    place: Place<'_>,
+    index: u32,
+    mut ready: impl AsyncFnMut() -> Result<bool, LabError>,
+) -> Result<(), LabError> {
     let deadline = Instant::now() + PATIENCE;
-    while !(place.links.is_up(index).await? && has_ipv6(place.namespace, index).await?) {
+    while !ready().await? {
         if Instant::now() > deadline {
             let what = format!("wait for interface {index} of {}", place.namespace.name());
             return Err(LabError::io(what, io::Error::from(io::ErrorKind::TimedOut)));

@@ -65,6 +65,32 @@ impl Sandbox {
     }
 }
 
+/// Makes a directory with an empty BPF file system, in the sandbox's memory.
+pub(crate) fn mount_bpf(path: &Path) -> Result<(), LabError> {
+    if !is_inside() {
+        return Err(LabError::NoSandbox);
+    }
+    // There may be an earlier lab's.
+    let _ = umount2(path, MntFlags::MNT_DETACH);
+    fs::create_dir_all(path).map_err(|e| LabError::io(path.display().to_string(), e))?;
+    let none: Option<&str> = None;
+    mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), none)
+        .map_err(|e| LabError::io("mount another BPF file system", e))
+}
+
+/// Shows the calling process that BPF file system in the usual place.
+pub(crate) fn use_bpf(path: &Path) -> Result<(), LabError> {
+    if !Path::new(BPFFS).is_dir() {
+        return Ok(());
+    }
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|e| LabError::io("unshare the mounts", e))?;
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .map_err(|e| LabError::io("make the mounts private", e))?;
+    mount(Some(path), BPFFS, none, MsFlags::MS_BIND, none)
+        .map_err(|e| LabError::io("show another BPF file system", e))
+}
+
 /// Whether the calling thread sees the sandbox's `/run`.
 pub(crate) fn is_inside() -> bool {
     Path::new(LAB_DIR).join("sandbox").exists()

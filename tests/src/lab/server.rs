@@ -31,6 +31,14 @@ pub(crate) fn hello(name: &str) -> String {
     format!("Hello from {name}")
 }
 
+/// Who greets in a hello page, and the client that it was served to.
+pub(crate) fn read_hello(page: &str) -> Option<(String, IpAddr)> {
+    let by = page.lines().find_map(|line| line.strip_prefix("Hello from "))?;
+    let words = page.lines().find_map(|line| line.strip_prefix("You are "))?;
+    let client = words.split(' ').next()?.parse().ok()?;
+    Some((by.to_owned(), client))
+}
+
 impl Servers {
     /// Serves `ports` on each of `addresses`, which belong to `namespace`. Sockets are bound to
     /// the single address, never to all: a reply must come from the address that was asked.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
 
-use super::links::Mac;
+use super::site::{Site, net4, net6};
 
 /// How pods are attached to their node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, clap::ValueEnum)]
@@ -33,76 +33,57 @@ impl Topology {
         }
     }
 
-    /// The pods' IPv4 subnet.
+    /// The first node's site: all there is in a lab of one node.
+    const fn first(self) -> Site {
+        Site::new(self, 0)
+    }
+
+    /// The pods' IPv4 subnet on the first node.
     #[must_use]
     pub const fn pods_v4(self) -> Ipv4Net {
-        match self {
-            Self::Kubenet => net4(Ipv4Addr::new(10, 244, 1, 0), 24),
-            Self::AzureCni => net4(Ipv4Addr::new(10, 241, 0, 0), 24),
-        }
+        self.first().pods_v4()
     }
 
-    /// The pods' IPv6 subnet.
+    /// The pods' IPv6 subnet on the first node.
     #[must_use]
     pub const fn pods_v6(self) -> Ipv6Net {
-        match self {
-            Self::Kubenet => net6(Ipv6Addr::new(0xfd00, 0x10, 0x244, 1, 0, 0, 0, 0), 64),
-            Self::AzureCni => net6(Ipv6Addr::new(0xfd00, 0x10, 0x241, 0, 0, 0, 0, 0), 64),
-        }
+        self.first().pods_v6()
     }
 
-    /// Both addresses of the subnet's host `number`, with the subnet's prefix lengths.
+    /// Both addresses of host `number` of the first node's subnet, with its prefix lengths.
     #[must_use]
     pub fn host(self, number: u8) -> [IpNet; 2] {
-        let v4 = u32::from(self.pods_v4().network()) + u32::from(number);
-        let v6 = u128::from(self.pods_v6().network()) + u128::from(number);
-        [
-            net4(v4.into(), self.pods_v4().prefix_len()).into(),
-            net6(v6.into(), self.pods_v6().prefix_len()).into(),
-        ]
+        self.first().host(number)
     }
 
-    /// All addresses of the node (semantics A2), link-local ones aside.
+    /// All addresses of the only node (semantics A2), link-local ones aside.
     #[must_use]
     pub fn node_addresses(self) -> Vec<IpAddr> {
-        let uplink = NODE_UPLINK.iter().map(IpNet::addr);
-        let bridge = self.host(BRIDGE_HOST).map(|net| net.addr());
-        uplink.chain(bridge.into_iter().filter(|_| self == Self::Kubenet)).collect()
+        self.first().addresses(Fabric::Routed)
     }
 
-    /// What a pod's default routes point at: the bridge, or the addresses that Azure CNI uses.
+    /// The ranges that the pods' subnets of all nodes are taken from.
     #[must_use]
-    pub fn gateways(self) -> [IpAddr; 2] {
-        match self {
-            Self::Kubenet => self.host(BRIDGE_HOST).map(|net| net.addr()),
-            Self::AzureCni => [
-                Ipv4Addr::new(169, 254, 1, 1).into(),
-                Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x1234, 0x5678, 0x9abc).into(),
-            ],
-        }
+    pub fn pod_ranges(self) -> [IpNet; 2] {
+        let (v4, v6) = match self {
+            Self::Kubenet => (244, 0x244),
+            Self::AzureCni => (241, 0x241),
+        };
+        [
+            net4(Ipv4Addr::new(10, v4, 0, 0), 16).into(),
+            net6(Ipv6Addr::new(0xfd00, 0x10, v6, 0, 0, 0, 0, 0), 48).into(),
+        ]
     }
+}
 
-    /// The hardware address that belongs to the host's IPv4 address, as the bridge plugin makes
-    /// it: neighbours that remember an address need not learn anew when it moves to another pod.
-    #[must_use]
-    pub(crate) fn pod_mac(self, number: u8) -> Mac {
-        let [a, b, c, _] = self.pods_v4().network().octets();
-        [0x0a, 0x58, a, b, c, number]
-    }
-
-    /// The name of a pod's interface on the node. It can be told from nothing about the pod, as
-    /// on a real node.
-    #[must_use]
-    pub fn interface(self, number: u8) -> String {
-        // FNV-1a over topology and number: short, stable, and says nothing.
-        let hash = [self as u8, number].iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        match self {
-            Self::Kubenet => format!("veth{:08x}", hash & 0xffff_ffff),
-            Self::AzureCni => format!("azv{:011x}", hash & 0xfff_ffff_ffff),
-        }
-    }
+/// How packets get from pods of one node to pods of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fabric {
+    /// The network between the nodes knows the pods' subnets, as on AKS.
+    Routed,
+    /// The nodes wrap them up in VXLAN, as overlay networks that one brings along do.
+    Vxlan,
 }
 
 impl fmt::Display for Topology {
@@ -126,6 +107,15 @@ impl Family {
     /// Both.
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 
+    /// The name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
     /// The family of an address.
     #[must_use]
     pub const fn of(address: IpAddr) -> Self {
@@ -138,10 +128,7 @@ impl Family {
 
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -176,24 +163,6 @@ pub const OUTSIDE_CLIENTS: [OutsideClient; 3] = [
     },
 ];
 
-/// The node's name, in `spec.nodeName` and for the agent.
-pub const NODE_NAME: &str = "lab-node";
-
-/// The node's uplink and its default gateway, the outside host.
-pub(crate) const NODE_UPLINK: [IpNet; 2] = [
-    IpNet::V4(net4(Ipv4Addr::new(10, 240, 0, 4), 24)),
-    IpNet::V6(net6(Ipv6Addr::new(0xfd00, 0x10, 0x240, 0, 0, 0, 0, 4), 64)),
-];
-pub(crate) const OUTSIDE_UPLINK: [IpNet; 2] = [
-    IpNet::V4(net4(Ipv4Addr::new(10, 240, 0, 1), 24)),
-    IpNet::V6(net6(Ipv6Addr::new(0xfd00, 0x10, 0x240, 0, 0, 0, 0, 1), 64)),
-];
-
-/// The host number of `cbr0` in the pods' subnet.
-pub(crate) const BRIDGE_HOST: u8 = 1;
-/// The hardware address of every `azv…` interface.
-pub(crate) const AZURE_MAC: Mac = [0xaa; 6];
-
 /// Hands out host numbers of the pods' subnet, the lowest free one first: an address goes from
 /// one pod to the next as soon as it can, which is the hard case (semantics C5).
 #[derive(Debug, Default)]
@@ -215,26 +184,9 @@ impl Hosts {
     }
 }
 
-const fn net4(address: Ipv4Addr, prefix: u8) -> Ipv4Net {
-    Ipv4Net::new_assert(address, prefix)
-}
-
-const fn net6(address: Ipv6Addr, prefix: u8) -> Ipv6Net {
-    Ipv6Net::new_assert(address, prefix)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn interface_names_fit_the_kernel_and_differ() {
-        for topology in Topology::ALL {
-            let names: BTreeSet<String> = (0..=255).map(|n| topology.interface(n)).collect();
-            assert_eq!(names.len(), 256);
-            assert!(names.iter().all(|name| name.len() <= 15));
-        }
-    }
 
     #[test]
     fn the_lowest_free_host_comes_first() {
@@ -249,14 +201,5 @@ mod tests {
         let mut hosts = Hosts::default();
         assert_eq!(std::iter::from_fn(|| hosts.take()).count(), 253);
         assert_eq!(hosts.take(), None);
-    }
-
-    #[test]
-    fn hosts_are_of_the_pods_subnet() {
-        let [v4, v6] = Topology::Kubenet.host(1);
-        assert_eq!(
-            (v4.to_string(), v6.to_string()),
-            ("10.244.1.1/24".to_owned(), "fd00:10:244:1::1/64".to_owned())
-        );
     }
 }

@@ -1,19 +1,17 @@
-//! Node, outside host and pods: their namespaces, interfaces, routes and sysctls.
+//! Namespaces, and pods attached to their node: interfaces, routes and sysctls.
 
 use ipnet::IpNet;
 
 use super::links::{End, Links, index_of};
-use super::topology::{
-    AZURE_MAC, BRIDGE_HOST, NODE_UPLINK, OUTSIDE_CLIENTS, OUTSIDE_UPLINK, Topology,
-};
+use super::site::{AZURE_MAC, Site};
+use super::topology::Topology;
 use super::{LabError, Namespace, ready};
 
-const BRIDGE: &str = "cbr0";
-const UPLINK: &str = "eth0";
+/// The name of kubenet's bridge.
+pub(crate) const BRIDGE: &str = "cbr0";
 const POD_INTERFACE: &str = "eth0";
-const LOOPBACK: u32 = 1;
-const NODE_INDEX: u32 = 2;
-const OUTSIDE_INDEX: u32 = 3;
+/// The index of every namespace's loopback.
+pub(crate) const LOOPBACK: u32 = 1;
 
 /// A namespace and the means to change it.
 #[derive(Debug, Clone, Copy)]
@@ -57,57 +55,6 @@ pub(crate) async fn namespace(
     Ok((namespace, links))
 }
 
-/// Connects the node with the outside host, and gives the node its bridge where it has one.
-pub(crate) async fn node_and_outside(
-    topology: Topology,
-    node: Place<'_>,
-    outside: Place<'_>,
-) -> Result<(), LabError> {
-    let here = End { name: UPLINK, mac: None, index: Some(NODE_INDEX) };
-    // While both ends have one index the kernel takes its time, up to a second, to notice that
-    // they are connected (it looks for devices stacked upon others by comparing indexes).
-    let there = End { index: Some(OUTSIDE_INDEX), ..here };
-    node.links.veth(here, there, outside.namespace).await?;
-    let ends = [(NODE_INDEX, node, NODE_UPLINK), (OUTSIDE_INDEX, outside, OUTSIDE_UPLINK)];
-    for (index, place, addresses) in ends {
-        place.links.up(index).await?;
-        for address in addresses {
-            place.links.address(index, address).await?;
-        }
-    }
-    ready::wait_for(node, NODE_INDEX).await?;
-    ready::wait_for(outside, OUTSIDE_INDEX).await?;
-    for (gateway, everything) in OUTSIDE_UPLINK.into_iter().zip(defaults()) {
-        node.links.route(everything, Some(gateway.addr()), NODE_INDEX).await?;
-    }
-    outside_side(topology, outside.links).await?;
-    match topology {
-        Topology::Kubenet => bridge(topology, node).await,
-        Topology::AzureCni => Ok(()),
-    }
-}
-
-async fn outside_side(topology: Topology, links: &Links) -> Result<(), LabError> {
-    for client in OUTSIDE_CLIENTS {
-        links.address(LOOPBACK, IpNet::from(std::net::IpAddr::from(client.v4))).await?;
-        links.address(LOOPBACK, IpNet::from(std::net::IpAddr::from(client.v6))).await?;
-    }
-    let pods: [IpNet; 2] = [topology.pods_v4().into(), topology.pods_v6().into()];
-    for (subnet, node) in pods.into_iter().zip(NODE_UPLINK) {
-        links.route(subnet, Some(node.addr()), OUTSIDE_INDEX).await?;
-    }
-    Ok(())
-}
-
-async fn bridge(topology: Topology, node: Place<'_>) -> Result<(), LabError> {
-    node.links.bridge(BRIDGE, topology.pod_mac(BRIDGE_HOST)).await?;
-    let index = index_of(node.namespace, BRIDGE).await?;
-    for address in topology.host(BRIDGE_HOST) {
-        node.links.address(index, address).await?;
-    }
-    Ok(())
-}
-
 /// The two ends of a pod's veth pair.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Interfaces {
@@ -136,22 +83,24 @@ pub(crate) async fn wait_until_ready(
 
 /// Attaches a pod's namespace as host `number` of the subnet.
 pub(crate) async fn attach(
-    topology: Topology,
+    site: Site,
     node: Place<'_>,
     pod: Place<'_>,
     number: u8,
 ) -> Result<Interfaces, LabError> {
-    let name = topology.interface(number);
+    let topology = site.topology();
+    let name = site.interface(number);
     let mac = (topology == Topology::AzureCni).then_some(AZURE_MAC);
     let here = End { name: &name, mac, index: None };
-    let mac = Some(topology.pod_mac(number));
+    let mac = Some(site.pod_mac(number));
     let there = End { name: POD_INTERFACE, mac, index: None };
     node.links.veth(here, there, pod.namespace).await?;
     let host = index_of(node.namespace, &name).await?;
     let inner = index_of(pod.namespace, POD_INTERFACE).await?;
     match topology {
         Topology::Kubenet => {
-            node.links.enslave(host, index_of(node.namespace, BRIDGE).await?).await?;
+            let bridge = index_of(node.namespace, BRIDGE).await?;
+            node.links.enslave(host, bridge, true).await?;
         }
         Topology::AzureCni => {
             node.namespace.sysctl(vec![(format!("ipv4/conf/{name}/proxy_arp"), "1")]).await?;
@@ -159,7 +108,7 @@ pub(crate) async fn attach(
     }
     node.links.up(host).await?;
     pod.links.up(inner).await?;
-    for address in topology.host(number) {
+    for address in site.host(number) {
         let own = IpNet::from(address.addr());
         match topology {
             Topology::Kubenet => pod.links.address(inner, address).await?,
@@ -169,7 +118,7 @@ pub(crate) async fn attach(
             }
         }
     }
-    for (gateway, everything) in topology.gateways().into_iter().zip(defaults()) {
+    for (gateway, everything) in site.gateways().into_iter().zip(defaults()) {
         if topology == Topology::AzureCni {
             pod.links.neighbour(inner, gateway, AZURE_MAC).await?;
         }

@@ -5,7 +5,7 @@ use enforcer::policy::reference::Traffic;
 
 use super::legend::legend;
 use super::{Cell, Matrix, heading};
-use crate::lab::{Family, Party};
+use crate::lab::{Door, Family, Frontend, Party};
 use crate::probe::Outcome;
 
 /// How to draw.
@@ -110,7 +110,9 @@ impl Axes {
                 None => format!("{}/\n{}", id.namespace, id.name),
             },
             Party::Node => "the\nnode".to_owned(),
+            Party::OtherNode(index) => format!("node\n{}", u16::from(*index) + 1),
             Party::Outside(name) => format!("outside\n{name}"),
+            Party::Service(frontend) => service_label(frontend),
         }
     }
 
@@ -120,6 +122,17 @@ impl Axes {
             _ => None,
         }
     }
+}
+
+/// The Service's name, and which of its addresses.
+fn service_label(frontend: &Frontend) -> String {
+    let door = match frontend.door {
+        Door::Cluster => "cluster".to_owned(),
+        Door::Node(0) => "node".to_owned(),
+        Door::Node(index) => format!("node{}", u16::from(index) + 1),
+        Door::External => "external".to_owned(),
+    };
+    format!("{}\n{door}", frontend.service.name)
 }
 
 fn only_namespace(rows: &[Party]) -> Option<String> {

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::timeout;
 
-use crate::lab::{Family, Lab, LabError, Namespace, Party, hello};
+use crate::lab::{Family, Lab, LabError, Namespace, Party, hello, read_hello};
 
 /// How long a probe waits before it takes a packet for dropped. A TCP SYN is sent again after
 /// one second, so a drop and a loss look the same.
@@ -79,7 +79,7 @@ impl Probe {
     /// The address to send from. The node chooses by itself: it has one address per interface.
     fn source(&self, lab: &Lab) -> Result<Option<IpAddr>, LabError> {
         match self.from {
-            Party::Node => Ok(None),
+            Party::Node | Party::OtherNode(_) => Ok(None),
             _ => lab.address(&self.from, self.family).map(Some),
         }
     }
@@ -97,6 +97,35 @@ async fn page(
         Ok(reply) if reply.lines().any(|line| line == greeting) => Outcome::Open,
         Ok(reply) => Outcome::Error(format!("expected {greeting:?}, got {reply:?}")),
         Err(error) => outcome_of(&error),
+    })
+}
+
+/// What a hello page says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Page {
+    /// Who answered, as [`Party`] displays it.
+    pub by: String,
+    /// The address that the server was asked from.
+    pub client: IpAddr,
+}
+
+/// Fetches the page at `to`, whoever serves it.
+///
+/// # Errors
+/// Only when no socket can be had; what became of the packets is the inner result.
+pub async fn fetch(
+    namespace: &Namespace,
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    patience: Duration,
+) -> Result<Result<Page, Outcome>, LabError> {
+    let socket = socket::tcp_socket(namespace, to, from).await?;
+    Ok(match timeout(patience, get(socket, to, "/")).await {
+        Err(_) => Err(Outcome::TimedOut),
+        Ok(Err(error)) => Err(outcome_of(&error)),
+        Ok(Ok(reply)) => read_hello(&reply)
+            .map(|(by, client)| Page { by, client })
+            .ok_or_else(|| Outcome::Error(format!("an unexpected reply: {reply:?}"))),
     })
 }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use enforcer::model::{Cluster, Pod, PodId, Protocol};
+use enforcer::model::{Cluster, Pod, PodId, Protocol, Service};
 
 use enforcer::source::manifests::Manifests;
 
-use crate::lab::{NODE_NAME, Ports};
+use crate::lab::{Lab, PodSpec, Ports};
 
 /// A reader of a directory of manifests.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Source {
 pub(crate) struct Declared {
     pub cluster: Cluster,
     /// The pods that the lab has to run.
-    pub pods: BTreeMap<PodId, Ports>,
+    pub pods: BTreeMap<PodId, PodSpec>,
     /// What is wrong with the manifests, and what the lab cannot do.
     pub notes: Vec<String>,
 }
@@ -36,7 +36,7 @@ impl Source {
     }
 
     /// Looks at the directory again.
-    pub(crate) fn rescan(&mut self) -> anyhow::Result<Declared> {
+    pub(crate) fn rescan(&mut self, lab: &Lab) -> anyhow::Result<Declared> {
         let update = self.manifests.rescan();
         for change in update.changes {
             self.cluster.apply(change);
@@ -44,25 +44,40 @@ impl Source {
         let mut declared = Declared { cluster: self.cluster.clone(), ..Declared::default() };
         declared.notes.extend(update.reports.iter().map(ToString::to_string));
         for pod in self.cluster.pods.values() {
-            match unfit(pod) {
-                None => {
-                    declared.pods.insert(pod.id.clone(), ports(pod));
+            match spec(pod, lab) {
+                Ok(spec) => {
+                    declared.pods.insert(pod.id.clone(), spec);
                 }
-                Some(why) => declared.notes.push(format!("pod {} is not run: {why}", pod.id)),
+                Err(why) => declared.notes.push(format!("pod {} is not run: {why}", pod.id)),
             }
         }
+        declared.notes.extend(self.cluster.services.values().flat_map(unserved));
         Ok(declared)
     }
 }
 
-/// Why the lab cannot run a pod.
-fn unfit(pod: &Pod) -> Option<String> {
-    match &pod.node {
-        _ if pod.host_network => Some("it uses the host's network".to_owned()),
-        _ if pod.finished => Some("it is finished".to_owned()),
-        Some(node) if node != NODE_NAME => Some(format!("it belongs to node {node}")),
-        _ => None,
+/// What the lab has to run, or why it cannot.
+fn spec(pod: &Pod, lab: &Lab) -> Result<PodSpec, String> {
+    if pod.finished {
+        return Err("it is finished".to_owned());
     }
+    let node = match &pod.node {
+        None => 0,
+        Some(name) => lab.node_named(name).ok_or_else(|| format!("it belongs to node {name}"))?,
+    };
+    Ok(PodSpec { ports: ports(pod), node, host_network: pod.host_network })
+}
+
+/// What a cluster would have filled in: the agent reads the same manifests, so that the lab can't.
+fn unserved(service: &Service) -> Option<String> {
+    let none = service.cluster_addresses.is_empty() && service.external_addresses.is_empty();
+    let wanted = service.selector.is_some() && !service.ports.is_empty();
+    (none && wanted).then(|| {
+        format!(
+            "service {} has no address: write its spec.clusterIPs into the manifest",
+            service.id
+        )
+    })
 }
 
 fn ports(pod: &Pod) -> Ports {

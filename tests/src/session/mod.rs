@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use enforcer::model::Cluster;
 
-use crate::lab::{Agent, AgentOptions, LAB_DIR, Lab, NODE_NAME, Sandbox, Topology};
+use crate::lab::{Agent, AgentOptions, LAB_DIR, Lab, LabNode, Layout, Proxy, Sandbox, Topology};
 use crate::matrix::{Matrix, Scope, measure, probes};
 use crate::probe::{DEFAULT_TIMEOUT, http_status};
 use declared::{Declared, Source};
@@ -43,6 +43,10 @@ pub struct SessionOptions {
     pub settle: Duration,
     /// What is measured; `None`: what the policies make worth measuring.
     pub scope: Option<Scope>,
+    /// How many nodes there are and how they are connected; `None`: one.
+    pub layout: Option<Layout>,
+    /// By which kind of rules Services work.
+    pub proxy: Proxy,
 }
 
 impl SessionOptions {
@@ -58,16 +62,17 @@ impl SessionOptions {
             timeout: DEFAULT_TIMEOUT,
             settle: Duration::from_secs(2),
             scope: None,
+            layout: None,
+            proxy: Proxy::default_here(),
         }
     }
 }
 
-/// One topology's lab and agent.
+/// One topology's lab and its agents, one on each node.
 #[derive(Debug)]
 pub struct Session {
     lab: Lab,
-    agent: Option<Agent>,
-    log: Option<PathBuf>,
+    agents: Vec<Agent>,
     source: Source,
     options: SessionOptions,
 }
@@ -97,11 +102,10 @@ impl Session {
         topology: Topology,
         options: SessionOptions,
     ) -> anyhow::Result<Self> {
-        let lab = Lab::new(sandbox, topology, Path::new(LAB_DIR)).await?;
-        let log =
-            (!options.show_log).then(|| Path::new(LAB_DIR).join(format!("agent-{topology}.log")));
+        let layout = options.layout.unwrap_or_else(|| Layout::one_node(topology));
+        let lab = Lab::with_layout(sandbox, layout, Path::new(LAB_DIR)).await?;
         let source = Source::new(&options.manifests)?;
-        let mut session = Self { lab, agent: None, log, source, options };
+        let mut session = Self { lab, agents: Vec::new(), source, options };
         session.start_agent().await?;
         Ok(session)
     }
@@ -117,58 +121,81 @@ impl Session {
         &mut self.lab
     }
 
-    /// The agent, while it runs.
+    /// The first node's agent, while it runs.
     #[must_use]
     pub fn agent(&self) -> Option<&Agent> {
-        self.agent.as_ref()
+        self.agents.first()
     }
 
-    /// Starts the agent anew (after [`Self::stop_agent`]) and waits until it is ready.
+    /// Where a node's agent writes its log; `None`: to standard error.
+    #[must_use]
+    pub fn log_file(&self, node: usize) -> Option<PathBuf> {
+        let topology = self.lab.topology();
+        let name = match node {
+            0 => format!("agent-{topology}.log"),
+            other => format!("agent-{topology}-{}.log", other + 1),
+        };
+        (!self.options.show_log).then(|| Path::new(LAB_DIR).join(name))
+    }
+
+    /// Starts the agents anew (after [`Self::stop_agent`]) and waits until they are ready.
     ///
     /// # Errors
-    /// When the agent ends or is not ready in time.
+    /// When an agent ends or is not ready in time.
     pub async fn start_agent(&mut self) -> anyhow::Result<()> {
         let Some(binary) = &self.options.agent else { return Ok(()) };
-        let how = AgentOptions {
-            binary: binary.clone(),
-            spawner: self.options.spawner.clone(),
-            manifests: self.options.manifests.clone(),
-            log: self.log.clone(),
-            metrics_port: AGENT_PORT,
-            arguments: self.options.arguments.clone(),
-        };
-        self.agent = Some(Agent::start(&self.lab, &how).await?);
+        for node in 0..self.lab.nodes().len() {
+            let how = AgentOptions {
+                binary: binary.clone(),
+                spawner: self.options.spawner.clone(),
+                manifests: self.options.manifests.clone(),
+                log: self.log_file(node),
+                metrics_port: AGENT_PORT,
+                arguments: self.options.arguments.clone(),
+            };
+            self.agents.push(Agent::start(&self.lab, node, &how).await?);
+        }
         let started = Instant::now();
-        let address = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
-        loop {
-            self.check_agent()?;
-            if http_status(self.lab.node(), address, "/readyz").await? == Some(200) {
-                return Ok(());
-            }
+        while !self.agents_are_ready().await? {
             if started.elapsed() > PATIENCE {
-                bail!("the agent was not ready after {PATIENCE:?}{}", self.last_words());
+                bail!("the agent was not ready after {PATIENCE:?}{}", self.last_words(0));
             }
             tokio::time::sleep(BETWEEN_ROUNDS).await;
-        }
-    }
-
-    /// Fails when the agent has ended.
-    ///
-    /// # Errors
-    /// With the agent's exit status and the end of its log.
-    pub fn check_agent(&mut self) -> anyhow::Result<()> {
-        let Some(agent) = &mut self.agent else { return Ok(()) };
-        if let Some(status) = agent.ended()? {
-            bail!("the agent ended with {status}{}", self.last_words());
         }
         Ok(())
     }
 
-    /// The end of the agent's log, for error messages.
-    fn last_words(&self) -> String {
+    async fn agents_are_ready(&mut self) -> anyhow::Result<bool> {
+        self.check_agent()?;
+        let address = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
+        for namespace in self.lab.nodes().iter().map(LabNode::namespace) {
+            if http_status(namespace, address, "/readyz").await? != Some(200) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Fails when an agent has ended.
+    ///
+    /// # Errors
+    /// With the agent's exit status and the end of its log.
+    pub fn check_agent(&mut self) -> anyhow::Result<()> {
+        let mut ended = None;
+        for (node, agent) in self.agents.iter_mut().enumerate() {
+            if let Some(status) = agent.ended()? {
+                ended = Some((node, status));
+            }
+        }
+        let Some((node, status)) = ended else { return Ok(()) };
+        bail!("the agent ended with {status}{}", self.last_words(node))
+    }
+
+    /// The end of an agent's log, for error messages.
+    fn last_words(&self, node: usize) -> String {
         const LINES: usize = 20;
-        let Some(text) = self.log.as_ref().and_then(|path| std::fs::read_to_string(path).ok())
-        else {
+        let log = self.log_file(node);
+        let Some(text) = log.and_then(|path| std::fs::read_to_string(path).ok()) else {
             return String::new();
         };
         let lines: Vec<&str> = text.lines().collect();
@@ -185,9 +212,12 @@ impl Session {
         Ok(self.declare().await?.notes)
     }
 
+    /// The cluster that is returned is as it is with the lab's pods running.
     async fn declare(&mut self) -> anyhow::Result<Declared> {
-        let declared = self.source.rescan()?;
+        let mut declared = self.source.rescan(&self.lab)?;
         self.lab.reconcile(&declared.pods).await.context("start and stop pods")?;
+        declared.cluster = self.cluster(declared.cluster);
+        self.lab.serve(self.options.proxy, &declared.cluster).await?;
         Ok(declared)
     }
 
@@ -200,7 +230,7 @@ impl Session {
     pub async fn apply(&mut self) -> anyhow::Result<Applied> {
         let started = Instant::now();
         let declared = self.declare().await?;
-        let cluster = self.cluster(declared.cluster);
+        let cluster = declared.cluster;
         let scope = self.options.scope.unwrap_or_else(|| Scope::for_cluster(&cluster));
         let probes = probes(&self.lab, scope);
         let mut rounds = 0;
@@ -218,27 +248,32 @@ impl Session {
         Ok(Applied { cluster, notes: declared.notes, matrix, rounds, took })
     }
 
-    /// The cluster as it is with the lab's pods running on the lab's node.
+    /// Fills in where the lab runs the pods, and the first node's addresses.
     fn cluster(&self, mut cluster: Cluster) -> Cluster {
-        for (id, pod) in self.lab.pods() {
+        let pods = self.lab.pods().iter().map(|(id, pod)| (id, pod.addresses(), pod.node()));
+        let host_pods = self.lab.host_pods().iter();
+        let host_pods = host_pods.map(|(id, pod)| (id, pod.addresses(), pod.node()));
+        for (id, addresses, node) in pods.chain(host_pods) {
             if let Some(declared) = cluster.pods.get_mut(id) {
-                declared.addresses = pod.addresses().iter().copied().collect();
-                declared.node = Some(NODE_NAME.to_owned());
+                declared.addresses = addresses.iter().copied().collect();
+                declared.node = self.lab.nodes().get(node).map(|node| node.site().name());
             }
         }
         cluster.node_addresses = self.lab.node_addresses().into_iter().collect();
         cluster
     }
 
-    /// Ends the agent as an orderly stop would; the lab stays.
+    /// Ends the agents as an orderly stop would; the lab stays.
     ///
     /// # Errors
-    /// When the agent does not end by itself, or not well.
+    /// When an agent does not end by itself, or not well.
     pub async fn stop_agent(&mut self) -> anyhow::Result<()> {
-        let Some(agent) = self.agent.take() else { return Ok(()) };
-        match agent.stop(PATIENCE).await? {
-            Some(status) if !status.success() => bail!("the agent ended with {status}"),
-            _ => Ok(()),
+        for agent in std::mem::take(&mut self.agents) {
+            match agent.stop(PATIENCE).await? {
+                Some(status) if !status.success() => bail!("the agent ended with {status}"),
+                _ => {}
+            }
         }
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Converted, Problem, field, labels, port, selector};
-use crate::model::{self, PortSpec, ServiceId, TargetPort};
+use crate::model::{self, Distribution, PortSpec, ServiceId, TargetPort, TrafficPolicy};
 
 /// A service. Headless services and those of type `ExternalName` have no cluster addresses.
 #[must_use]
@@ -22,6 +22,7 @@ pub fn service(object: &Service) -> Converted<model::Service> {
         cluster_addresses: cluster_addresses(&spec, &mut problems),
         external_addresses: external_addresses(object, &spec, &mut problems),
         ports: ports(&spec, &mut problems),
+        distribution: distribution(&spec, &mut problems),
     };
     Converted::new(value, problems)
 }
@@ -68,6 +69,43 @@ fn external_addresses(
         }
     }
     found
+}
+
+fn distribution(spec: &ServiceSpec, problems: &mut Vec<Problem>) -> Distribution {
+    let mut policy = |value: Option<&str>, name: &str| match value {
+        None | Some("" | "Cluster") => TrafficPolicy::Cluster,
+        Some("Local") => TrafficPolicy::Local,
+        Some(other) => {
+            let message = format!("{other:?} is neither Cluster nor Local");
+            problems.push(Problem::error(format!("spec.{name}"), message));
+            TrafficPolicy::Cluster
+        }
+    };
+    let external = policy(spec.external_traffic_policy.as_deref(), "externalTrafficPolicy");
+    let internal = policy(spec.internal_traffic_policy.as_deref(), "internalTrafficPolicy");
+    Distribution { external, internal, affinity: affinity(spec, problems) }
+}
+
+/// `sessionAffinity` and its timeout, which the API server defaults to three hours and limits to
+/// a day.
+fn affinity(spec: &ServiceSpec, problems: &mut Vec<Problem>) -> Option<u32> {
+    match spec.session_affinity.as_deref() {
+        None | Some("" | "None") => return None,
+        Some("ClientIP") => {}
+        Some(other) => {
+            let message = format!("{other:?} is neither None nor ClientIP");
+            problems.push(Problem::error("spec.sessionAffinity", message));
+            return None;
+        }
+    }
+    let config = spec.session_affinity_config.as_ref().and_then(|it| it.client_ip.as_ref());
+    let Some(seconds) = config.and_then(|it| it.timeout_seconds) else { return Some(10_800) };
+    let valid = u32::try_from(seconds).ok().filter(|it| (1..=86_400).contains(it));
+    if valid.is_none() {
+        let path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
+        problems.push(Problem::error(path, format!("{seconds} is not between 1 and 86400")));
+    }
+    valid
 }
 
 fn ports(spec: &ServiceSpec, problems: &mut Vec<Problem>) -> Vec<model::ServicePort> {
@@ -194,6 +232,44 @@ mod tests {
                 port("", Protocol::Tcp, 82, TargetPort::Number(82), None),
             ]
         );
+    }
+
+    #[test]
+    fn distributions() {
+        let distribution = |spec| good(spec, json!({})).distribution;
+        assert_eq!(distribution(json!({})), Distribution::default());
+        let local = json!({
+            "externalTrafficPolicy": "Local", "internalTrafficPolicy": "Local",
+            "sessionAffinity": "ClientIP",
+            "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}},
+        });
+        let expected = Distribution {
+            external: TrafficPolicy::Local,
+            internal: TrafficPolicy::Local,
+            affinity: Some(60),
+        };
+        assert_eq!(distribution(local), expected);
+        assert_eq!(distribution(json!({"sessionAffinity": "ClientIP"})).affinity, Some(10_800));
+        let spelled_out = json!({
+            "externalTrafficPolicy": "Cluster", "internalTrafficPolicy": "Cluster",
+            "sessionAffinity": "None",
+        });
+        assert_eq!(distribution(spelled_out), Distribution::default());
+        for (spec, path) in [
+            (json!({"externalTrafficPolicy": "local"}), "spec.externalTrafficPolicy"),
+            (json!({"internalTrafficPolicy": "All"}), "spec.internalTrafficPolicy"),
+            (json!({"sessionAffinity": "Cookie"}), "spec.sessionAffinity"),
+            (
+                json!({
+                    "sessionAffinity": "ClientIP",
+                    "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86_401}},
+                }),
+                "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+            ),
+        ] {
+            let problems = convert(spec, json!({})).problems;
+            assert_eq!(problems.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), [path]);
+        }
     }
 
     #[test]

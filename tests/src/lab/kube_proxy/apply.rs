@@ -1,0 +1,174 @@
+//! Puts rules in force in a node's namespace.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::{Plan, ProxyNode, iptables, nftables};
+use crate::lab::{Family, LabError, Namespace};
+use enforcer::model::Cluster;
+
+/// By which kind of rules Services work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Proxy {
+    /// As kube-proxy's mode iptables.
+    Iptables,
+    /// As kube-proxy's mode nftables.
+    Nftables,
+}
+
+impl Proxy {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Iptables, Self::Nftables];
+
+    /// The name as the command line writes it; it is that of the Debian package, too.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Iptables => "iptables",
+            Self::Nftables => "nftables",
+        }
+    }
+
+    /// The kind to use unless one is asked for: iptables, as on AKS, or else what is installed.
+    #[must_use]
+    pub fn default_here() -> Self {
+        let installed = |proxy: &Self| proxy.check().is_ok();
+        Self::ALL.into_iter().find(installed).unwrap_or(Self::Iptables)
+    }
+
+    /// Whether the programs are there.
+    ///
+    /// # Errors
+    /// Names what is missing and how to install it.
+    pub fn check(self) -> Result<(), LabError> {
+        Family::ALL.into_iter().try_for_each(|family| self.program(family).map(drop))
+    }
+
+    fn program(self, family: Family) -> Result<PathBuf, LabError> {
+        let name = match (self, family) {
+            (Self::Iptables, Family::V4) => "iptables-restore",
+            (Self::Iptables, Family::V6) => "ip6tables-restore",
+            (Self::Nftables, _) => "nft",
+        };
+        find(name).ok_or_else(|| LabError::NoProxy(missing(self, name)))
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            // Wait for the lock that the older variant takes.
+            Self::Iptables => &["-w"],
+            Self::Nftables => &["-f", "-"],
+        }
+    }
+
+    fn render(self, plan: &Plan) -> String {
+        match self {
+            Self::Iptables => iptables::render(plan),
+            Self::Nftables => nftables::render(plan),
+        }
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+fn missing(proxy: Proxy, program: &str) -> String {
+    let other = match proxy {
+        Proxy::Iptables => Proxy::Nftables,
+        Proxy::Nftables => Proxy::Iptables,
+    };
+    let alternative = match other.check() {
+        Ok(()) => format!("; or choose --proxy {other}"),
+        Err(_) => String::new(),
+    };
+    format!(
+        "there is no {program} on this machine, it is in the package {proxy} (apt-get install \
+         {proxy}){alternative}"
+    )
+}
+
+/// Administrators' programs are not on everybody's path.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = std::env::split_paths(&path);
+    let all = own.chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    all.map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// The kube-proxy of one node.
+#[derive(Debug)]
+pub struct KubeProxy {
+    proxy: Proxy,
+    node: ProxyNode,
+    /// The rules in force, by family.
+    texts: [String; 2],
+}
+
+impl KubeProxy {
+    /// Nothing is in force yet.
+    #[must_use]
+    pub fn new(proxy: Proxy, node: ProxyNode) -> Self {
+        Self { proxy, node, texts: Default::default() }
+    }
+
+    /// The kind of rules.
+    #[must_use]
+    pub fn proxy(&self) -> Proxy {
+        self.proxy
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> &ProxyNode {
+        &self.node
+    }
+
+    /// Makes the rules in force those of `cluster`; nothing happens where they are already.
+    ///
+    /// # Errors
+    /// When the program is missing or refuses the rules.
+    pub async fn sync(&mut self, namespace: &Namespace, cluster: &Cluster) -> Result<(), LabError> {
+        for (family, in_force) in Family::ALL.into_iter().zip(&mut self.texts) {
+            let plan = Plan::new(cluster, &self.node, family);
+            let text = self.proxy.render(&plan);
+            if text != *in_force {
+                feed(namespace, self.proxy, family, text.clone()).await?;
+                *in_force = text;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs the program on the namespace's own thread: it reads a few kilobytes and ends.
+async fn feed(
+    namespace: &Namespace,
+    proxy: Proxy,
+    family: Family,
+    text: String,
+) -> Result<(), LabError> {
+    let program = proxy.program(family)?;
+    let what = format!("run {}", program.display());
+    namespace.io(&what, move || run(&program, proxy.arguments(), &text)).await
+}
+
+fn run(program: &Path, arguments: &[&str], text: &str) -> io::Result<()> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let written = match child.stdin.take() {
+        Some(mut pipe) => pipe.write_all(text.as_bytes()),
+        None => Ok(()),
+    };
+    let output = child.wait_with_output()?;
+    if output.status.success() {
+        return written;
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{}: {}", output.status, said.trim())))
+}

@@ -1,0 +1,211 @@
+//! What one node's kube-proxy has to do, free of any rule language and of I/O.
+
+use std::net::{IpAddr, SocketAddr};
+
+use enforcer::model::{
+    Cluster, Distribution, Pod, PodId, Protocol, Service, ServiceId, ServicePort, TargetPort,
+    TrafficPolicy,
+};
+use ipnet::IpNet;
+
+use crate::lab::Family;
+
+/// A node as its kube-proxy knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyNode {
+    /// `spec.nodeName` of its pods.
+    pub name: String,
+    /// Where it offers node ports, if the rules name addresses at all.
+    pub addresses: Vec<IpAddr>,
+    /// The ranges of all pods of the cluster (`--cluster-cidr`): what comes from elsewhere is
+    /// masqueraded on its way to a cluster address.
+    pub pod_ranges: Vec<IpNet>,
+}
+
+/// The Services of one address family on one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The family of every address here.
+    pub family: Family,
+    /// Where the node offers node ports.
+    pub node_addresses: Vec<IpAddr>,
+    /// The range of the cluster's pods.
+    pub pod_range: Option<IpNet>,
+    /// By Service, in the order of its ports.
+    pub ports: Vec<PortPlan>,
+}
+
+/// One port of one Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortPlan {
+    /// The Service.
+    pub service: ServiceId,
+    /// `namespace/name`, with `:port` where the port has a name: for comments.
+    pub name: String,
+    /// Tells its chains from others'.
+    pub id: String,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port at the Service's addresses.
+    pub port: u16,
+    /// The port at the node's addresses.
+    pub node_port: Option<u16>,
+    /// Cluster addresses.
+    pub cluster: Vec<IpAddr>,
+    /// External addresses and the load balancer's.
+    pub external: Vec<IpAddr>,
+    /// All backends.
+    pub all: Vec<Backend>,
+    /// Those of them on this node.
+    pub local: Vec<Backend>,
+    /// How connections are spread.
+    pub distribution: Distribution,
+}
+
+/// Where a connection may end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// The pod.
+    pub pod: PodId,
+    /// Its address and port.
+    pub at: SocketAddr,
+    /// Tells its chains from others'.
+    pub id: String,
+}
+
+impl Plan {
+    /// The plan of `node` for one family.
+    #[must_use]
+    pub fn new(cluster: &Cluster, node: &ProxyNode, family: Family) -> Self {
+        let of_family = |all: &[IpAddr]| -> Vec<IpAddr> {
+            all.iter().copied().filter(|it| Family::of(*it) == family).collect()
+        };
+        let ports = cluster.services.values().flat_map(|service| {
+            service
+                .ports
+                .iter()
+                .map(move |port| PortPlan::new(cluster, node, service, port, family))
+        });
+        let ranges = node.pod_ranges.iter().copied();
+        Self {
+            family,
+            node_addresses: of_family(&node.addresses),
+            pod_range: ranges.into_iter().find(|range| Family::of(range.addr()) == family),
+            ports: ports.filter(PortPlan::has_frontend).collect(),
+        }
+    }
+}
+
+impl PortPlan {
+    fn new(
+        cluster: &Cluster,
+        node: &ProxyNode,
+        service: &Service,
+        port: &ServicePort,
+        family: Family,
+    ) -> Self {
+        let of_family = |all: &std::collections::BTreeSet<IpAddr>| -> Vec<IpAddr> {
+            all.iter().copied().filter(|it| Family::of(*it) == family).collect()
+        };
+        let mut name = service.id.to_string();
+        if !port.name.is_empty() {
+            name = format!("{name}:{}", port.name);
+        }
+        let protocol = port.protocol;
+        let id = short_id(&[&name, protocol.name(), &port.port.to_string(), family.name()]);
+        let cluster_addresses = of_family(&service.cluster_addresses);
+        // A Service has the families of its cluster addresses, its node ports with them.
+        let node_port = port.node_port.filter(|_| !cluster_addresses.is_empty());
+        let pods = || backing_pods(cluster, service);
+        let backends = |pods: Vec<&Pod>| -> Vec<Backend> {
+            let all = pods.into_iter().filter_map(|pod| backend(pod, port, family, &id));
+            // Pods of the host's network may share an address; they are one backend then.
+            let mut all: Vec<Backend> = all.collect();
+            all.sort_by_key(|it| it.at);
+            all.dedup_by_key(|it| it.at);
+            all
+        };
+        let is_local = |pod: &&Pod| pod.node.as_ref() == Some(&node.name);
+        Self {
+            service: service.id.clone(),
+            all: backends(pods().collect()),
+            local: backends(pods().filter(is_local).collect()),
+            name,
+            id,
+            protocol,
+            port: port.port,
+            node_port,
+            cluster: cluster_addresses,
+            external: of_family(&service.external_addresses),
+            distribution: service.distribution,
+        }
+    }
+
+    fn has_frontend(&self) -> bool {
+        !self.cluster.is_empty() || !self.external.is_empty() || self.node_port.is_some()
+    }
+
+    /// The backends for what comes to a cluster address.
+    #[must_use]
+    pub fn internal(&self) -> &[Backend] {
+        self.under(self.distribution.internal)
+    }
+
+    /// The backends for what comes from outside to an external address or a node port.
+    #[must_use]
+    pub fn from_outside(&self) -> &[Backend] {
+        self.under(self.distribution.external)
+    }
+
+    fn under(&self, policy: TrafficPolicy) -> &[Backend] {
+        match policy {
+            TrafficPolicy::Cluster => &self.all,
+            TrafficPolicy::Local => &self.local,
+        }
+    }
+
+    /// Whether it is offered outside of the cluster.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        !self.external.is_empty() || self.node_port.is_some()
+    }
+}
+
+/// The pods that a Service selects and that can serve. In the lab every pod that runs is ready.
+fn backing_pods<'a>(cluster: &'a Cluster, service: &'a Service) -> impl Iterator<Item = &'a Pod> {
+    cluster.pods.values().filter(move |pod| {
+        let selected = service.selector.as_ref().is_some_and(|it| it.matches(&pod.labels));
+        selected && pod.id.namespace == service.id.namespace && !pod.finished
+    })
+}
+
+/// `None`: the pod has no address of that family, or no port of that name.
+fn backend(pod: &Pod, port: &ServicePort, family: Family, service: &str) -> Option<Backend> {
+    let address = pod.addresses.iter().copied().find(|it| Family::of(*it) == family)?;
+    let number = match &port.target {
+        TargetPort::Number(number) => *number,
+        TargetPort::Named(name) => {
+            let named = |it: &&enforcer::model::ContainerPort| {
+                it.name == *name && it.protocol == port.protocol
+            };
+            pod.ports.iter().find(named)?.port
+        }
+    };
+    let at = SocketAddr::new(address, number);
+    let id = short_id(&[service, &at.to_string()]);
+    Some(Backend { pod: pod.id.clone(), at, id })
+}
+
+/// Sixteen characters that are the same on every node and after every restart.
+fn short_id(parts: &[&str]) -> String {
+    // FNV-1a; the separator keeps ("a", "bc") and ("ab", "c") apart.
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0xff]));
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016X}")
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+pub(super) mod tests;

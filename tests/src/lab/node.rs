@@ -1,0 +1,146 @@
+//! Nodes in the lab.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::kube_proxy::{KubeProxy, Proxy, ProxyNode};
+use super::links::Links;
+use super::sandbox::{LAB_DIR, mount_bpf};
+use super::server::Servers;
+use super::site::{NODE_NAMESPACE, Site};
+use super::topology::{Fabric, Hosts, Topology};
+use super::wiring::{self, Place};
+use super::{LabError, Namespace, Party, Ports};
+
+/// The shape of a lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// How pods are attached.
+    pub topology: Topology,
+    /// How many nodes there are, at most [`MAX_NODES`](super::MAX_NODES).
+    pub nodes: u8,
+    /// How they reach each other's pods.
+    pub fabric: Fabric,
+}
+
+impl Layout {
+    /// One node.
+    #[must_use]
+    pub const fn one_node(topology: Topology) -> Self {
+        Self { topology, nodes: 1, fabric: Fabric::Routed }
+    }
+}
+
+/// A node.
+#[derive(Debug)]
+pub struct LabNode {
+    pub(super) site: Site,
+    pub(super) hosts: Hosts,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) links: Links,
+    pub(super) namespace: Arc<Namespace>,
+    pub(super) bpffs: Option<PathBuf>,
+    pub(super) kube_proxy: Option<KubeProxy>,
+    _servers: Servers,
+}
+
+impl LabNode {
+    /// Makes the node's namespace; nothing is connected yet.
+    pub(super) async fn new(site: Site, fabric: Fabric) -> Result<Self, LabError> {
+        let (namespace, links) = wiring::namespace(&site.namespace(), true).await?;
+        Ok(Self {
+            site,
+            hosts: Hosts::default(),
+            addresses: site.addresses(fabric),
+            links,
+            namespace: Arc::new(namespace),
+            bpffs: own_bpffs(site)?,
+            kube_proxy: None,
+            _servers: Servers::default(),
+        })
+    }
+
+    /// Serves its pages.
+    pub(super) async fn serve(&mut self, party: &Party, ports: &Ports) -> Result<(), LabError> {
+        let name = party.to_string();
+        self._servers = Servers::start(&self.namespace, &name, &self.addresses, ports).await?;
+        Ok(())
+    }
+
+    /// The node's names and addresses.
+    #[must_use]
+    pub fn site(&self) -> Site {
+        self.site
+    }
+
+    /// All of the node's addresses (semantics A2), link-local ones aside; the uplink's first.
+    #[must_use]
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// The node's network namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &Arc<Namespace> {
+        &self.namespace
+    }
+
+    /// The node's own BPF file system, where it is not the sandbox's.
+    #[must_use]
+    pub fn bpffs(&self) -> Option<&Path> {
+        self.bpffs.as_deref()
+    }
+
+    /// How the node's kube-proxy sees it.
+    #[must_use]
+    pub fn as_proxy_node(&self) -> ProxyNode {
+        ProxyNode {
+            name: self.site.name(),
+            addresses: self.site.uplink().map(|net| net.addr()).to_vec(),
+            pod_ranges: self.site.topology().pod_ranges().to_vec(),
+        }
+    }
+
+    pub(super) fn place(&self) -> Place<'_> {
+        Place { namespace: &self.namespace, links: &self.links }
+    }
+
+    /// The node's kube-proxy, started if need be.
+    pub(super) async fn kube_proxy(&mut self, proxy: Proxy) -> Result<&mut KubeProxy, LabError> {
+        if self.kube_proxy.as_ref().is_none_or(|it| it.proxy() != proxy) {
+            proxy.check()?;
+            self.prepare_for_services().await?;
+        }
+        let node = self.as_proxy_node();
+        Ok(self.kube_proxy.get_or_insert_with(|| KubeProxy::new(proxy, node)))
+    }
+
+    /// On a bridge, what a backend answers to a pod beside it would never be translated back,
+    /// unless the bridge shows its frames to netfilter.
+    async fn prepare_for_services(&self) -> Result<(), LabError> {
+        if self.site.topology() == Topology::AzureCni {
+            return Ok(());
+        }
+        const SETTINGS: [&str; 2] =
+            ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"];
+        let there = || Ok(Path::new("/proc/sys/net").join(SETTINGS[0]).exists());
+        if !self.namespace.io("look for br_netfilter", there).await? {
+            return Err(LabError::NoProxy(
+                "the kernel's module br_netfilter is not there (modprobe br_netfilter): on a                  bridge Services need it"
+                    .to_owned(),
+            ));
+        }
+        self.namespace.sysctl(SETTINGS.map(|key| (key.to_owned(), "1")).to_vec()).await
+    }
+}
+
+/// The first node's is the sandbox's; others get one each, since real nodes share none.
+fn own_bpffs(site: Site) -> Result<Option<PathBuf>, LabError> {
+    if site.namespace() == NODE_NAMESPACE {
+        return Ok(None);
+    }
+    let path = Path::new(LAB_DIR).join(format!("bpf-{}", site.namespace()));
+    mount_bpf(&path)?;
+    Ok(Some(path))
+}

@@ -1,0 +1,141 @@
+//! Pods come and go.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use enforcer::model::PodId;
+
+use super::pod::{HostPod, PodNet, PodSpec};
+use super::server::Servers;
+use super::wiring::{self, Place};
+use super::{Lab, LabError, Party, Ports, namespace_name, status};
+
+impl Lab {
+    /// Starts a pod on the first node: namespace, interface, addresses, servers and status
+    /// document. It can be reached when this returns.
+    ///
+    /// # Errors
+    /// When the subnet is full, the pod is already there, or the kernel refuses something.
+    pub async fn add_pod(&mut self, id: &PodId, ports: Ports) -> Result<&PodNet, LabError> {
+        self.add_pod_on(0, id, ports).await
+    }
+
+    /// The same on the node with this index.
+    ///
+    /// # Errors
+    /// As [`Self::add_pod`], and when there is no such node.
+    pub async fn add_pod_on(
+        &mut self,
+        node: usize,
+        id: &PodId,
+        ports: Ports,
+    ) -> Result<&PodNet, LabError> {
+        self.start_pod(id, PodSpec { ports, node, host_network: false }).await?;
+        self.wait_for(&[id]).await?;
+        self.pods.get(id).ok_or_else(|| LabError::Unknown(Party::Pod(id.clone())))
+    }
+
+    async fn start_pod(&mut self, id: &PodId, spec: PodSpec) -> Result<(), LabError> {
+        let unknown = LabError::Unknown(Party::node(spec.node));
+        let node = self.nodes.get_mut(spec.node).ok_or(unknown)?;
+        let number = node.hosts.take().ok_or(LabError::Full)?;
+        let index = spec.node;
+        let pod = match self.build_pod(id, spec, number).await {
+            Ok(pod) => pod,
+            Err(error) => {
+                self.give_back(index, number);
+                return Err(error);
+            }
+        };
+        status::write(&self.state, id, &pod.addresses)?;
+        self.pods.insert(id.clone(), pod);
+        Ok(())
+    }
+
+    fn give_back(&mut self, node: usize, number: u8) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.hosts.give_back(number);
+        }
+    }
+
+    async fn build_pod(&self, id: &PodId, spec: PodSpec, number: u8) -> Result<PodNet, LabError> {
+        let node = self.node_at(spec.node)?;
+        let (namespace, links) = wiring::namespace(&namespace_name(id), false).await?;
+        let pod = Place { namespace: &namespace, links: &links };
+        let interfaces = wiring::attach(node.site, node.place(), pod, number).await?;
+        let addresses: Vec<IpAddr> = node.site.host(number).map(|net| net.addr()).to_vec();
+        let servers = Servers::start(&namespace, &id.to_string(), &addresses, &spec.ports).await?;
+        Ok(PodNet { addresses, spec, number, interfaces, links, _servers: servers, namespace })
+    }
+
+    /// Serves in the node's own namespace, at its uplink's addresses.
+    async fn start_host_pod(&mut self, id: &PodId, spec: PodSpec) -> Result<(), LabError> {
+        let node = self.node_at(spec.node)?;
+        let namespace = std::sync::Arc::clone(&node.namespace);
+        let addresses = node.site.uplink().map(|net| net.addr()).to_vec();
+        let servers = Servers::start(&namespace, &id.to_string(), &addresses, &spec.ports).await?;
+        status::write(&self.state, id, &addresses)?;
+        let pod = HostPod { addresses, spec, namespace, _servers: servers };
+        self.host_pods.insert(id.clone(), pod);
+        Ok(())
+    }
+
+    async fn wait_for(&self, ids: &[&PodId]) -> Result<(), LabError> {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let pods = ids.iter().filter_map(|id| self.pods.get(id));
+            let here = pods.filter(|pod| pod.node() == index);
+            let here: Vec<_> = here.map(|pod| (pod.place(), pod.interfaces)).collect();
+            if !here.is_empty() {
+                wiring::wait_until_ready(self.topology(), node.place(), &here).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops a pod; its address is free again. Nothing happens where there is no such pod.
+    ///
+    /// # Errors
+    /// When the pod's interface cannot be removed.
+    pub async fn remove_pod(&mut self, id: &PodId) -> Result<(), LabError> {
+        if self.host_pods.remove(id).is_some() {
+            return status::remove(&self.state, id);
+        }
+        let Some(pod) = self.pods.remove(id) else { return Ok(()) };
+        status::remove(&self.state, id)?;
+        self.node_at(pod.node())?.links.delete(pod.interfaces.host).await?;
+        self.give_back(pod.node(), pod.number);
+        Ok(())
+    }
+
+    fn spec_of(&self, id: &PodId) -> Option<&PodSpec> {
+        let host = || self.host_pods.get(id).map(|pod| &pod.spec);
+        self.pods.get(id).map(|pod| &pod.spec).or_else(host)
+    }
+
+    /// Starts and stops pods until exactly `wanted` are there. A pod whose ports or node changed
+    /// is replaced.
+    ///
+    /// # Errors
+    /// As [`Self::add_pod`] and [`Self::remove_pod`].
+    pub async fn reconcile(&mut self, wanted: &BTreeMap<PodId, PodSpec>) -> Result<(), LabError> {
+        let all = self.pods.keys().chain(self.host_pods.keys());
+        let stale = all.filter(|id| wanted.get(id) != self.spec_of(id));
+        let stale: Vec<PodId> = stale.cloned().collect();
+        for id in &stale {
+            self.remove_pod(id).await?;
+        }
+        let mut new = Vec::new();
+        for (id, spec) in wanted.iter().filter(|(id, _)| self.spec_of(id).is_none()) {
+            new.push((id, spec.clone()));
+        }
+        let ids: Vec<&PodId> = new.iter().map(|(id, _)| *id).collect();
+        for (id, spec) in new {
+            if spec.host_network {
+                self.start_host_pod(id, spec).await?;
+            } else {
+                self.start_pod(id, spec).await?;
+            }
+        }
+        self.wait_for(&ids).await
+    }
+}

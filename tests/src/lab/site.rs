@@ -1,0 +1,224 @@
+//! One node's place in the lab, as addresses and names. Nothing here does I/O.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::links::Mac;
+use super::topology::{Fabric, Topology};
+
+/// The first node's name, in `spec.nodeName` and for its agent.
+pub const NODE_NAME: &str = "lab-node";
+
+/// The first node's namespace, as `ip netns` sees it.
+pub const NODE_NAMESPACE: &str = "node";
+
+/// So many nodes a lab may have.
+pub const MAX_NODES: u8 = 4;
+
+/// The nodes' default gateway, the outside host.
+pub(crate) const OUTSIDE_UPLINK: [IpNet; 2] = [
+    IpNet::V4(net4(Ipv4Addr::new(10, 240, 0, 1), 24)),
+    IpNet::V6(net6(Ipv6Addr::new(0xfd00, 0x10, 0x240, 0, 0, 0, 0, 1), 64)),
+];
+
+/// The host number of `cbr0` in the pods' subnet.
+pub(crate) const BRIDGE_HOST: u8 = 1;
+/// The hardware address of every `azv…` interface.
+pub(crate) const AZURE_MAC: Mac = [0xaa; 6];
+
+/// Addresses and names of the node with this index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Site {
+    topology: Topology,
+    index: u8,
+}
+
+impl Site {
+    /// The site of node `index`, counted from 0 and below [`MAX_NODES`].
+    #[must_use]
+    pub(crate) const fn new(topology: Topology, index: u8) -> Self {
+        Self { topology, index }
+    }
+
+    /// How the node's pods are attached.
+    #[must_use]
+    pub const fn topology(self) -> Topology {
+        self.topology
+    }
+
+    /// The node's name, in `spec.nodeName` and for its agent.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self.index {
+            0 => NODE_NAME.to_owned(),
+            index => format!("{NODE_NAME}-{}", index + 1),
+        }
+    }
+
+    /// The name of the node's namespace.
+    #[must_use]
+    pub fn namespace(self) -> String {
+        match self.index {
+            0 => NODE_NAMESPACE.to_owned(),
+            index => format!("{NODE_NAMESPACE}{}", index + 1),
+        }
+    }
+
+    /// The pods' IPv4 subnet.
+    #[must_use]
+    pub const fn pods_v4(self) -> Ipv4Net {
+        match self.topology {
+            Topology::Kubenet => net4(Ipv4Addr::new(10, 244, 1 + self.index, 0), 24),
+            Topology::AzureCni => net4(Ipv4Addr::new(10, 241, self.index, 0), 24),
+        }
+    }
+
+    /// The pods' IPv6 subnet.
+    #[must_use]
+    pub const fn pods_v6(self) -> Ipv6Net {
+        let index = self.index as u16;
+        let (range, subnet) = match self.topology {
+            Topology::Kubenet => (0x244, 1 + index),
+            Topology::AzureCni => (0x241, index),
+        };
+        net6(Ipv6Addr::new(0xfd00, 0x10, range, subnet, 0, 0, 0, 0), 64)
+    }
+
+    /// Both subnets.
+    pub(crate) fn pods(self) -> [IpNet; 2] {
+        [self.pods_v4().into(), self.pods_v6().into()]
+    }
+
+    /// Both addresses of the subnet's host `number`, with the subnet's prefix lengths.
+    #[must_use]
+    pub fn host(self, number: u8) -> [IpNet; 2] {
+        let v4 = u32::from(self.pods_v4().network()) + u32::from(number);
+        let v6 = u128::from(self.pods_v6().network()) + u128::from(number);
+        [
+            net4(v4.into(), self.pods_v4().prefix_len()).into(),
+            net6(v6.into(), self.pods_v6().prefix_len()).into(),
+        ]
+    }
+
+    /// The node's uplink.
+    #[must_use]
+    pub fn uplink(self) -> [IpNet; 2] {
+        let host = 4 + self.index;
+        [
+            net4(Ipv4Addr::new(10, 240, 0, host), 24).into(),
+            net6(Ipv6Addr::new(0xfd00, 0x10, 0x240, 0, 0, 0, 0, host.into()), 64).into(),
+        ]
+    }
+
+    /// The node's end of the tunnels.
+    pub(crate) fn tunnel(self) -> [IpNet; 2] {
+        let host = 1 + self.index;
+        [
+            net4(Ipv4Addr::new(10, 239, 0, host), 24).into(),
+            net6(Ipv6Addr::new(0xfd00, 0x10, 0x239, 0, 0, 0, 0, host.into()), 64).into(),
+        ]
+    }
+
+    /// The hardware address of that end.
+    pub(crate) const fn tunnel_mac(self) -> Mac {
+        [0x0a, 0x58, 10, 239, 0, 1 + self.index]
+    }
+
+    /// All addresses of the node (semantics A2), link-local ones aside.
+    #[must_use]
+    pub fn addresses(self, fabric: Fabric) -> Vec<IpAddr> {
+        let bridge = self.host(BRIDGE_HOST);
+        let bridge = bridge.into_iter().filter(|_| self.topology == Topology::Kubenet);
+        let tunnel = self.tunnel().into_iter().filter(|_| fabric == Fabric::Vxlan);
+        self.uplink().into_iter().chain(bridge).chain(tunnel).map(|net| net.addr()).collect()
+    }
+
+    /// What a pod's default routes point at: the bridge, or the addresses that Azure CNI uses.
+    #[must_use]
+    pub fn gateways(self) -> [IpAddr; 2] {
+        match self.topology {
+            Topology::Kubenet => self.host(BRIDGE_HOST).map(|net| net.addr()),
+            Topology::AzureCni => [
+                Ipv4Addr::new(169, 254, 1, 1).into(),
+                Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x1234, 0x5678, 0x9abc).into(),
+            ],
+        }
+    }
+
+    /// The hardware address that belongs to the host's IPv4 address, as the bridge plugin makes
+    /// it: neighbours that remember an address need not learn anew when it moves to another pod.
+    #[must_use]
+    pub(crate) fn pod_mac(self, number: u8) -> Mac {
+        let [a, b, c, _] = self.pods_v4().network().octets();
+        [0x0a, 0x58, a, b, c, number]
+    }
+
+    /// The name of a pod's interface on the node. It can be told from nothing about the pod, as
+    /// on a real node, and may be the same on another node.
+    #[must_use]
+    pub fn interface(self, number: u8) -> String {
+        // FNV-1a over topology and number: short, stable, and says nothing.
+        let bytes = [self.topology as u8, number];
+        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        match self.topology {
+            Topology::Kubenet => format!("veth{:08x}", hash & 0xffff_ffff),
+            Topology::AzureCni => format!("azv{:011x}", hash & 0xfff_ffff_ffff),
+        }
+    }
+}
+
+pub(crate) const fn net4(address: Ipv4Addr, prefix: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(address, prefix)
+}
+
+pub(crate) const fn net6(address: Ipv6Addr, prefix: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(address, prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn interface_names_fit_the_kernel_and_differ() {
+        for topology in Topology::ALL {
+            let site = Site::new(topology, 0);
+            let names: BTreeSet<String> = (0..=255).map(|n| site.interface(n)).collect();
+            assert_eq!(names.len(), 256);
+            assert!(names.iter().all(|name| name.len() <= 15));
+        }
+    }
+
+    #[test]
+    fn hosts_are_of_the_pods_subnet() {
+        let [v4, v6] = Topology::Kubenet.host(1);
+        assert_eq!(
+            (v4.to_string(), v6.to_string()),
+            ("10.244.1.1/24".to_owned(), "fd00:10:244:1::1/64".to_owned())
+        );
+    }
+
+    #[test]
+    fn no_two_nodes_share_anything_and_all_pods_are_in_the_clusters_range() {
+        for topology in Topology::ALL {
+            let sites: Vec<Site> = (0..MAX_NODES).map(|index| Site::new(topology, index)).collect();
+            let distinct = |of: fn(Site) -> Vec<String>| {
+                let all: Vec<String> = sites.iter().flat_map(|site| of(*site)).collect();
+                assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
+            };
+            distinct(|site| vec![site.name(), site.namespace()]);
+            distinct(|site| site.pods().map(|it| it.to_string()).to_vec());
+            distinct(|site| {
+                site.addresses(Fabric::Vxlan).iter().map(ToString::to_string).collect()
+            });
+            for (range, subnets) in topology.pod_ranges().iter().zip([0, 1]) {
+                assert!(sites.iter().all(|site| range.contains(&site.pods()[subnets])));
+            }
+        }
+    }
+}
