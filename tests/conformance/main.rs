@@ -5,6 +5,7 @@
 
 mod case;
 mod expect;
+mod ground;
 mod report;
 mod stand;
 mod world;
@@ -16,6 +17,7 @@ use enforcer::policy::reference::connection_allowed;
 use enforcer_tests::lab::{Family, Sandbox, Topology};
 
 use case::{Case, Stage};
+use ground::Ground;
 use stand::Stand;
 use world::Hosts;
 
@@ -53,10 +55,10 @@ fn cases_are_told_apart_and_cite_rules() {
 fn the_reference_evaluator_expects_the_same() {
     let mut wrong = Vec::new();
     for topology in Topology::ALL {
-        let mut hosts = Hosts::default();
+        let mut hosts = Hosts::new(Ground::one_node(topology));
         for case in case::all() {
             for stage in &case.stages {
-                wrong.extend(differences(&case, stage, &mut hosts, topology));
+                wrong.extend(differences(&case, stage, &mut hosts, &topology.to_string()));
             }
         }
     }
@@ -64,21 +66,16 @@ fn the_reference_evaluator_expects_the_same() {
 }
 
 /// Where expectation and reference evaluator differ, in words.
-fn differences(
-    case: &Case,
-    stage: &Stage,
-    hosts: &mut Hosts,
-    topology: Topology,
-) -> Option<String> {
+fn differences(case: &Case, stage: &Stage, hosts: &mut Hosts, place: &str) -> Option<String> {
     hosts.follow(&stage.state);
     let folder = tempfile::tempdir().unwrap();
-    let text = world::manifests(&stage.state, hosts, topology, false);
-    let cluster = world::cluster(folder.path(), &text, hosts, topology);
+    let text = world::manifests(&stage.state, hosts, false);
+    let cluster = world::cluster(folder.path(), &text, hosts);
     let mut lines = Vec::new();
     for (from, to, traffic) in world::cells(case, &stage.state) {
         for family in Family::ALL {
             let expected = stage.expected.allows(&from, &to, traffic, family);
-            let address = |party| world::address(party, family, hosts, topology).unwrap();
+            let address = |party| world::address(party, family, hosts).unwrap();
             if connection_allowed(&cluster, address(&from), address(&to), traffic) != expected {
                 let (from, to) = (expect::name(&from), expect::name(&to));
                 let what = report::traffic_name(traffic);
@@ -87,28 +84,37 @@ fn differences(
             }
         }
     }
-    let place = topology.to_string();
-    let said = || report::heading(case, stage, &place) + &report::grouped(lines.iter().cloned());
+    let said = || report::heading(case, stage, place) + &report::grouped(lines.iter().cloned());
     (!lines.is_empty()).then(said)
 }
 
 #[test]
 fn cases_on_kubenet() {
-    measured(Topology::Kubenet);
+    measured(Ground::one_node(Topology::Kubenet));
 }
 
 #[test]
 fn cases_on_azure_cni() {
-    measured(Topology::AzureCni);
+    measured(Ground::one_node(Topology::AzureCni));
+}
+
+#[test]
+fn cases_on_two_kubenet_nodes() {
+    measured(Ground { topology: Topology::Kubenet, nodes: 2 });
+}
+
+#[test]
+fn cases_on_two_azure_cni_nodes() {
+    measured(Ground { topology: Topology::AzureCni, nodes: 2 });
 }
 
 /// Runs all cases in one lab, on a thread inside a sandbox.
-fn measured(topology: Topology) {
+fn measured(ground: Ground) {
     let inside = move || {
         let sandbox = Sandbox::enter().expect("the lab's tests need root");
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(all_cases(&sandbox, topology));
+        runtime.block_on(all_cases(&sandbox, ground));
     };
     if let Err(panic) = std::thread::spawn(inside).join() {
         std::panic::resume_unwind(panic);
@@ -116,8 +122,8 @@ fn measured(topology: Topology) {
 }
 
 #[expect(clippy::print_stdout, reason = "the summary")]
-async fn all_cases(sandbox: &Sandbox, topology: Topology) {
-    let mut stand = Stand::start(sandbox, topology).await;
+async fn all_cases(sandbox: &Sandbox, ground: Ground) {
+    let mut stand = Stand::start(sandbox, ground).await;
     let cases = chosen();
     let mut failures = Vec::new();
     for case in &cases {
@@ -125,6 +131,6 @@ async fn all_cases(sandbox: &Sandbox, topology: Topology) {
     }
     let (count, cells) = (cases.len(), stand.cells);
     stand.stop().await;
-    println!("{topology}: {count} cases, {cells} cells, {} cases fail", failures.len());
+    println!("{ground}: {count} cases, {cells} cells, {} cases fail", failures.len());
     assert!(failures.is_empty(), "{} cases fail:\n{}", failures.len(), failures.join("\n"));
 }

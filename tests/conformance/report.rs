@@ -6,11 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use enforcer::policy::reference::Traffic;
-use enforcer_tests::lab::Topology;
 use enforcer_tests::probe::Outcome;
 
+use crate::ONLY;
 use crate::case::{Case, Stage};
 use crate::expect::name;
+use crate::ground::Ground;
 use crate::stand::Cell;
 
 /// So many differing connections are spelled out.
@@ -20,11 +21,11 @@ const SHOWN: usize = 30;
 pub(crate) fn failure(
     case: &Case,
     stage: &Stage,
-    topology: Topology,
+    ground: Ground,
     cells: &[Cell],
     manifests: &str,
 ) -> String {
-    let mut text = heading(case, stage, &topology.to_string());
+    let mut text = heading(case, stage, &ground.to_string());
     let wrong: Vec<&Cell> = cells.iter().filter(|cell| !cell.is_right()).collect();
     let _ = writeln!(text, "  {} of {} cells differ:", wrong.len(), cells.len());
     let lines = wrong.iter().map(|cell| {
@@ -41,7 +42,7 @@ pub(crate) fn failure(
     });
     text += &grouped(lines);
     let _ = writeln!(text, "  manifests:\n{manifests}");
-    text + &replay(case, topology, manifests)
+    text + &replay(case, ground, manifests)
 }
 
 /// The case in words.
@@ -76,18 +77,28 @@ pub(crate) fn traffic_name(traffic: Traffic) -> String {
 }
 
 /// Leaves the manifests where the lab can be started with them.
-fn replay(case: &Case, topology: Topology, manifests: &str) -> String {
+fn replay(case: &Case, ground: Ground, manifests: &str) -> String {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("conformance");
-    let folder = folder.join(format!("{}-{topology}", case.name.replace('/', "-")));
+    let folder = folder.join(format!(
+        "{}-{}-{}",
+        case.name.replace('/', "-"),
+        ground.topology,
+        ground.nodes
+    ));
     let written = fs::create_dir_all(&folder)
         .and_then(|()| fs::write(folder.join("cluster.yaml"), manifests));
     match written {
-        Ok(()) => command(&folder, topology),
+        Ok(()) => command(case, &folder, ground),
         Err(error) => format!("  its manifests could not be kept: {error}\n"),
     }
 }
 
-fn command(folder: &Path, topology: Topology) -> String {
-    let folder = folder.display();
-    format!("  again: cargo xtask run --once --topology {topology} --manifests {folder}\n")
+fn command(case: &Case, folder: &Path, ground: Ground) -> String {
+    let (folder, topology) = (folder.display(), ground.topology);
+    if ground.nodes == 1 {
+        return format!(
+            "  again: cargo xtask run --once --topology {topology} --manifests {folder}\n"
+        );
+    }
+    format!("  manifests: {folder}; again: {ONLY}={} cargo xtask test cases_on_two\n", case.name)
 }

@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use enforcer::observe::{Isolation, Status};
 use enforcer::policy::reference::Traffic;
-use enforcer_tests::lab::{Family, LAB_DIR, Party, Sandbox, Topology};
+use enforcer_tests::lab::{Family, LAB_DIR, Party, Sandbox};
 use enforcer_tests::probe::{Outcome, Probe};
 use enforcer_tests::session::{AGENT_PORT, Session, SessionOptions};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::case::{Case, Stage, State};
 use crate::expect::Expected;
+use crate::ground::Ground;
 use crate::report;
-use crate::world::{CANARY, Hosts, cells, manifests};
+use crate::world::{Hosts, canaries, cells, manifests};
 
 /// How long a condition is waited for that has to come; only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -48,8 +49,9 @@ impl Cell {
 pub(crate) struct Stand {
     session: Session,
     manifests: PathBuf,
+    ground: Ground,
     hosts: Hosts,
-    /// Whether the canary is isolated in the state that was written last.
+    /// Whether the canaries are isolated in the state that was written last.
     canary: bool,
     /// Connections tried so far.
     pub cells: usize,
@@ -57,24 +59,24 @@ pub(crate) struct Stand {
 
 impl Stand {
     /// Makes the lab and starts the agent.
-    pub(crate) async fn start(sandbox: &Sandbox, topology: Topology) -> Self {
+    pub(crate) async fn start(sandbox: &Sandbox, ground: Ground) -> Self {
         let manifests = Path::new(LAB_DIR).join("manifests");
         fs::create_dir_all(&manifests).unwrap();
         let spawner = PathBuf::from(env!("CARGO_BIN_EXE_enforcer-lab"));
         let agent = spawner.with_file_name("enforcer");
         assert!(agent.is_file(), "there is no {}: cargo build -p enforcer", agent.display());
-        let options = SessionOptions::new(manifests.clone(), spawner, Some(agent));
-        let session = Session::start(sandbox, topology, options).await.unwrap();
-        Self { session, manifests, hosts: Hosts::default(), canary: false, cells: 0 }
+        let options = SessionOptions {
+            layout: Some(ground.layout()),
+            ..SessionOptions::new(manifests.clone(), spawner, Some(agent))
+        };
+        let session = Session::start(sandbox, ground.topology, options).await.unwrap();
+        let hosts = Hosts::new(ground);
+        Self { session, manifests, ground, hosts, canary: false, cells: 0 }
     }
 
     /// Ends the agent.
     pub(crate) async fn stop(mut self) {
         self.session.stop_agent().await.unwrap();
-    }
-
-    fn topology(&self) -> Topology {
-        self.session.lab().topology()
     }
 
     /// Goes through a case's stages; what is wrong, in words.
@@ -85,9 +87,8 @@ impl Stand {
             self.session.check_agent().unwrap();
             self.cells += cells.len();
             if cells.iter().any(|cell| !cell.is_right()) {
-                let topology = self.topology();
-                let text = manifests(&stage.state, &self.hosts, topology, self.canary);
-                return Some(report::failure(case, stage, topology, &cells, &text));
+                let text = manifests(&stage.state, &self.hosts, self.canary);
+                return Some(report::failure(case, stage, self.ground, &cells, &text));
             }
         }
         None
@@ -98,7 +99,7 @@ impl Stand {
         let state = &stage.state;
         self.canary = !self.canary;
         self.hosts.follow(state);
-        let text = manifests(state, &self.hosts, self.topology(), self.canary);
+        let text = manifests(state, &self.hosts, self.canary);
         let draft = self.manifests.join(".draft");
         fs::write(&draft, text).unwrap();
         fs::rename(draft, self.manifests.join("cluster.yaml")).unwrap();
@@ -106,7 +107,7 @@ impl Stand {
         // Some cases are about what deserves a warning.
         assert!(!notes.iter().any(|note| note.contains(": error: ")), "{notes:?}");
         for (id, pod) in self.session.lab().pods() {
-            let known = self.hosts.addresses(self.topology());
+            let known = self.hosts.addresses();
             assert_eq!(pod.addresses(), known.get(id).unwrap(), "{id} has another address");
         }
         let started = Instant::now();
@@ -116,19 +117,27 @@ impl Stand {
         }
     }
 
-    /// Whether the tables in the kernel are those of the state that was written last.
+    /// Whether the tables in each node's kernel are those of the state that was written last.
     async fn is_in_force(&mut self) -> bool {
         self.session.check_agent().unwrap();
-        let status = self.status().await;
-        let pods = self.session.lab().pods().keys().map(ToString::to_string);
-        let guarded: BTreeSet<String> = status.endpoints.iter().map(|it| it.pod.clone()).collect();
-        let wanted = if self.canary { Isolation::Isolated } else { Isolation::NotIsolated };
-        let canary = status.endpoints.iter().find(|it| it.pod == CANARY);
-        guarded == pods.collect() && canary.is_some_and(|it| it.ingress == wanted)
+        for node in 0..usize::from(self.ground.nodes) {
+            let status = self.status(node).await;
+            let pods = self.session.lab().pods().iter().filter(|(_, pod)| pod.node() == node);
+            let pods: BTreeSet<String> = pods.map(|(id, _)| id.to_string()).collect();
+            let guarded: BTreeSet<String> =
+                status.endpoints.iter().map(|it| it.pod.clone()).collect();
+            let wanted = if self.canary { Isolation::Isolated } else { Isolation::NotIsolated };
+            let is_canary = |pod: &str| canaries(self.ground).contains(&pod);
+            let canary = status.endpoints.iter().find(|it| is_canary(&it.pod));
+            if guarded != pods || canary.is_none_or(|it| it.ingress != wanted) {
+                return false;
+            }
+        }
+        true
     }
 
-    async fn status(&self) -> Status {
-        let asked = self.session.lab().node().run(|| {
+    async fn status(&self, node: usize) -> Status {
+        let asked = self.session.lab().nodes()[node].namespace().run(|| {
             use std::io::{Read, Write};
             let mut stream = std::net::TcpStream::connect(("127.0.0.1", AGENT_PORT))?;
             stream.set_read_timeout(Some(PATIENCE))?;
@@ -143,7 +152,7 @@ impl Stand {
     }
 
     async fn measure(&self, case: &Case, stage: &Stage) -> Vec<Cell> {
-        let mut wanted = wanted(case, &stage.state, &stage.expected);
+        let mut wanted = wanted(self.ground, case, &stage.state, &stage.expected);
         // Those that take long begin together.
         wanted.sort_by_key(|(_, expected)| *expected);
         let tried = stream::iter(wanted).map(async |(probe, expected)| {
@@ -163,11 +172,12 @@ impl Stand {
     }
 }
 
-fn wanted(case: &Case, state: &State, expected: &Expected) -> Vec<(Probe, bool)> {
+fn wanted(ground: Ground, case: &Case, state: &State, expected: &Expected) -> Vec<(Probe, bool)> {
     let probe = |(from, to, traffic): (Party, Party, Traffic)| {
         Family::ALL.map(|family| {
             let open = expected.allows(&from, &to, traffic, family);
-            (Probe { from: from.clone(), to: to.clone(), family, traffic }, open)
+            let (from, to) = (ground.localized(&from, &to), ground.localized(&to, &from));
+            (Probe { from, to, family, traffic }, open)
         })
     };
     cells(case, state).into_iter().flat_map(probe).collect()

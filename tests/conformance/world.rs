@@ -9,49 +9,66 @@ use std::path::Path;
 use enforcer::model::{Cluster, PodId, Protocol};
 use enforcer::policy::reference::Traffic;
 use enforcer::source::manifests::{Manifests, Severity};
-use enforcer_tests::lab::{Family, NODE_NAME, Party, Topology};
+use enforcer_tests::lab::{Family, Party, Site};
 use serde_json::{Value, json};
 
 use crate::case::{Case, Labels, State};
 use crate::expect::outside;
+use crate::ground::Ground;
 
-/// A pod that no case names. With every state its ingress policy comes or goes: the agent's
-/// status shows by it which state is in force.
-pub(crate) const CANARY: &str = "canary/canary";
+/// Pods that no case names, one on each node. With every state their ingress policies come or go:
+/// the agents' status shows by them which state is in force.
+pub(crate) const CANARIES: [&str; 2] = ["canary/a", "canary/b"];
 
-/// Which pod has which host of the pods' subnet: the lowest free one goes first, as in the lab.
-#[derive(Debug, Clone, Default)]
+/// The canaries of a ground's nodes.
+pub(crate) fn canaries(ground: Ground) -> &'static [&'static str] {
+    &CANARIES[..usize::from(ground.nodes)]
+}
+
+/// Which pod has which host of its node's subnet: the lowest free one goes first, as in the lab.
+#[derive(Debug, Clone)]
 pub(crate) struct Hosts {
+    ground: Ground,
     numbers: BTreeMap<String, u8>,
 }
 
 impl Hosts {
+    pub(crate) fn new(ground: Ground) -> Self {
+        Self { ground, numbers: BTreeMap::new() }
+    }
+
     /// Follows pods that end and, after these, pods that start.
     pub(crate) fn follow(&mut self, state: &State) {
-        let pods: Vec<&str> =
-            std::iter::once(CANARY).chain(state.pods.keys().map(String::as_str)).collect();
+        let canaries = canaries(self.ground).iter().copied();
+        let pods: Vec<&str> = canaries.chain(state.pods.keys().map(String::as_str)).collect();
         self.numbers.retain(|name, _| pods.contains(&name.as_str()));
         for name in pods {
             if !self.numbers.contains_key(name) {
-                let taken = |number: &u8| self.numbers.values().any(|it| it == number);
-                let free = (2..=254).find(|number| !taken(number)).unwrap();
+                let node = self.ground.node_of(name);
+                let neighbours = self.numbers.iter();
+                let neighbours = neighbours.filter(|(it, _)| self.ground.node_of(it) == node);
+                let taken: Vec<u8> = neighbours.map(|(_, number)| *number).collect();
+                let free = (2..=254).find(|number| !taken.contains(number)).unwrap();
                 self.numbers.insert(name.to_owned(), free);
             }
         }
     }
 
     /// The pods' addresses.
-    pub(crate) fn addresses(&self, topology: Topology) -> BTreeMap<PodId, [IpAddr; 2]> {
-        let address = |number| topology.host(number).map(|net| net.addr());
-        self.numbers.iter().map(|(name, number)| (pod_id(name), address(*number))).collect()
+    pub(crate) fn addresses(&self) -> BTreeMap<PodId, [IpAddr; 2]> {
+        let address = |name: &str, number| {
+            let site = Site::new(self.ground.topology, self.ground.node_of(name));
+            site.host(number).map(|net| net.addr())
+        };
+        self.numbers.iter().map(|(name, number)| (pod_id(name), address(name, *number))).collect()
     }
 
     /// Replaces `${x/a.v4}` and `${x/a.v6}` by the pod's address, `${pods.v4}` and `${pods.v6}` by
     /// the pods' subnet.
-    fn fill(&self, topology: Topology, text: &str) -> String {
-        let (v4, v6) = (topology.pods_v4().to_string(), topology.pods_v6().to_string());
+    fn fill(&self, text: &str) -> String {
+        let [v4, v6] = self.ground.pods().map(|it| it.to_string());
         let mut text = text.replace("${pods.v4}", &v4).replace("${pods.v6}", &v6);
-        for (id, [v4, v6]) in self.addresses(topology) {
+        for (id, [v4, v6]) in self.addresses() {
             text = text.replace(&format!("${{{id}.v4}}"), &v4.to_string());
             text = text.replace(&format!("${{{id}.v6}}"), &v6.to_string());
         }
@@ -66,12 +83,8 @@ pub(crate) fn pod_id(name: &str) -> PodId {
 }
 
 /// The state's manifests, a line for each object. JSON is YAML.
-pub(crate) fn manifests(
-    state: &State,
-    hosts: &Hosts,
-    topology: Topology,
-    canary_is_isolated: bool,
-) -> String {
+pub(crate) fn manifests(state: &State, hosts: &Hosts, canaries_are_isolated: bool) -> String {
+    let ground = hosts.ground;
     let mut text = String::new();
     let mut add = |document: &Value| writeln!(text, "---\n{document}").unwrap();
     state.beside.iter().for_each(&mut add);
@@ -79,21 +92,24 @@ pub(crate) fn manifests(
         add(&json!({"apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": name, "labels": labels}}));
     }
-    let canary = (CANARY.to_owned(), Labels::new());
-    for (name, labels) in state.pods.iter().chain([(&canary.0, &canary.1)]) {
-        add(&pod(&pod_id(name), labels));
+    let canaries: BTreeMap<String, Labels> =
+        canaries(ground).iter().map(|name| ((*name).to_owned(), Labels::new())).collect();
+    for (name, labels) in state.pods.iter().chain(&canaries) {
+        add(&pod(name, labels, ground));
     }
-    let isolated = json!({"podSelector": {}, "policyTypes": ["Ingress"]});
-    let isolated = canary_is_isolated.then_some((&canary.0, &isolated));
+    let isolated = (CANARIES[0].to_owned(), json!({"podSelector": {}, "policyTypes": ["Ingress"]}));
+    let isolated = canaries_are_isolated.then_some((&isolated.0, &isolated.1));
     for (name, spec) in state.policies.iter().chain(isolated) {
         let PodId { namespace, name } = pod_id(name);
         add(&json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
             "metadata": {"namespace": namespace, "name": name}, "spec": spec}));
     }
-    hosts.fill(topology, &text)
+    hosts.fill(&text)
 }
 
-fn pod(id: &PodId, labels: &Labels) -> Value {
+fn pod(name: &str, labels: &Labels, ground: Ground) -> Value {
+    let id = pod_id(name);
+    let node = Site::new(ground.topology, ground.node_of(name)).name();
     // The names of TCP 80, TCP 81, UDP 80 and UDP 81, see base.yaml.
     let names = match id.name.as_str() {
         "a" => ["web", "admin", "dns", "log"],
@@ -107,12 +123,12 @@ fn pod(id: &PodId, labels: &Labels) -> Value {
     let ports: Vec<Value> = ports.collect();
     json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"namespace": id.namespace, "name": id.name, "labels": labels},
-        "spec": {"containers": [{"name": "main", "image": "example.org/main", "ports": ports}]}})
+        "spec": {"nodeName": node, "containers": [{"name": "main", "image": "example.org/main", "ports": ports}]}})
 }
 
 /// The cluster as the manifests in `folder` declare it, its pods on the lab's node. An error of
 /// the reader is one of the case.
-pub(crate) fn cluster(folder: &Path, text: &str, hosts: &Hosts, topology: Topology) -> Cluster {
+pub(crate) fn cluster(folder: &Path, text: &str, hosts: &Hosts) -> Cluster {
     fs::write(folder.join("cluster.yaml"), text).unwrap();
     let update = Manifests::new(vec![folder.to_owned()]).unwrap().rescan();
     for report in &update.reports {
@@ -122,12 +138,11 @@ pub(crate) fn cluster(folder: &Path, text: &str, hosts: &Hosts, topology: Topolo
     for change in update.changes {
         cluster.apply(change);
     }
-    for (id, addresses) in hosts.addresses(topology) {
+    for (id, addresses) in hosts.addresses() {
         let pod = cluster.pods.get_mut(&id).unwrap();
         pod.addresses = addresses.into();
-        pod.node = Some(NODE_NAME.to_owned());
     }
-    cluster.node_addresses = topology.node_addresses().into_iter().collect();
+    cluster.node_addresses = hosts.ground.node_addresses().into_iter().collect();
     cluster
 }
 
@@ -153,16 +168,11 @@ pub(crate) fn cells(case: &Case, state: &State) -> Vec<(Party, Party, Traffic)> 
 }
 
 /// The address of a party that needs no lab.
-pub(crate) fn address(
-    party: &Party,
-    family: Family,
-    hosts: &Hosts,
-    topology: Topology,
-) -> Option<IpAddr> {
+pub(crate) fn address(party: &Party, family: Family, hosts: &Hosts) -> Option<IpAddr> {
     let of_family = |address: &IpAddr| Family::of(*address) == family;
     match party {
-        Party::Pod(id) => hosts.addresses(topology).get(id)?.iter().copied().find(of_family),
-        Party::Node => topology.node_addresses().into_iter().find(of_family),
+        Party::Pod(id) => hosts.addresses().get(id)?.iter().copied().find(of_family),
+        Party::Node => hosts.ground.node_addresses().into_iter().find(of_family),
         Party::Outside(name) => {
             let client = enforcer_tests::lab::OUTSIDE_CLIENTS.iter().find(|it| it.name == name)?;
             [client.v4.into(), client.v6.into()].into_iter().find(of_family)

@@ -31,7 +31,7 @@ pub(super) fn transport<B: Bytes + ?Sized, A>(
             const ACK: u8 = 0x10;
             let flags = header.u8(13);
             let opens = flags & (SYN | ACK) == SYN;
-            let ends = (flags & FIN) * role::ENDS | (flags & RST) * (role::RESETS / RST);
+            let ends = ((flags & FIN) * role::ENDS) | ((flags & RST) * (role::RESETS / RST));
             packet.role = if opens { role::BEGINS | role::OPENS } else { role::ANSWERS | ends };
         }
         protocol::UDP => {

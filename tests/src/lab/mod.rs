@@ -141,7 +141,7 @@ impl Lab {
     }
 
     async fn serve_nodes_and_outside(&mut self) -> Result<(), LabError> {
-        let ports = Ports { tcp: vec![SERVICE_TCP], udp: vec![SERVICE_UDP] };
+        let ports = Ports::of_hosts();
         for (index, node) in self.nodes.iter_mut().enumerate() {
             node.serve(&Party::node(index), &ports).await?;
         }

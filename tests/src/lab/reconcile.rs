@@ -68,12 +68,14 @@ impl Lab {
         Ok(PodNet { addresses, spec, number, interfaces, links, _servers: servers, namespace })
     }
 
-    /// Serves in the node's own namespace, at its uplink's addresses.
+    /// Serves in the node's own namespace, at its uplink's addresses; the node's own servers serve
+    /// their ports for it.
     async fn start_host_pod(&mut self, id: &PodId, spec: PodSpec) -> Result<(), LabError> {
         let node = self.node_at(spec.node)?;
         let namespace = std::sync::Arc::clone(&node.namespace);
         let addresses = node.site.uplink().map(|net| net.addr()).to_vec();
-        let servers = Servers::start(&namespace, &id.to_string(), &addresses, &spec.ports).await?;
+        let ports = spec.ports.without(&Ports::of_hosts());
+        let servers = Servers::start(&namespace, &id.to_string(), &addresses, &ports).await?;
         status::write(&self.state, id, &addresses)?;
         let pod = HostPod { addresses, spec, namespace, _servers: servers };
         self.host_pods.insert(id.clone(), pod);

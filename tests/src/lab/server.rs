@@ -9,7 +9,7 @@ use axum::extract::ConnectInfo;
 use axum::routing::get;
 use tokio::task::JoinSet;
 
-use super::{LabError, Namespace};
+use super::{LabError, Namespace, SERVICE_TCP, SERVICE_UDP};
 
 /// The ports that a party serves.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,6 +18,21 @@ pub struct Ports {
     pub tcp: Vec<u16>,
     /// UDP ports, each with an echo.
     pub udp: Vec<u16>,
+}
+
+impl Ports {
+    /// What the node and the outside clients serve.
+    pub(crate) fn of_hosts() -> Self {
+        Self { tcp: vec![SERVICE_TCP], udp: vec![SERVICE_UDP] }
+    }
+
+    /// Those that `others` does not serve.
+    pub(crate) fn without(&self, others: &Self) -> Self {
+        let rest = |ports: &[u16], others: &[u16]| {
+            ports.iter().copied().filter(|port| !others.contains(port)).collect()
+        };
+        Self { tcp: rest(&self.tcp, &others.tcp), udp: rest(&self.udp, &others.udp) }
+    }
 }
 
 /// Running servers; they stop when this is dropped.

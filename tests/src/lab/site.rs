@@ -37,7 +37,7 @@ pub struct Site {
 impl Site {
     /// The site of node `index`, counted from 0 and below [`MAX_NODES`].
     #[must_use]
-    pub(crate) const fn new(topology: Topology, index: u8) -> Self {
+    pub const fn new(topology: Topology, index: u8) -> Self {
         Self { topology, index }
     }
 

@@ -1,0 +1,64 @@
+//! What the cases are tried on: how pods are attached, and on how many nodes they run.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use enforcer_tests::lab::{Fabric, Layout, Party, Site, Topology};
+use ipnet::IpNet;
+
+/// Where the cases' pods run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ground {
+    pub topology: Topology,
+    /// 1 or 2.
+    pub nodes: u8,
+}
+
+impl fmt::Display for Ground {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.nodes {
+            1 => self.topology.fmt(f),
+            nodes => write!(f, "{}, {nodes} nodes", self.topology),
+        }
+    }
+}
+
+impl Ground {
+    pub(crate) fn one_node(topology: Topology) -> Self {
+        Self { topology, nodes: 1 }
+    }
+
+    pub(crate) fn layout(self) -> Layout {
+        Layout { nodes: self.nodes, ..Layout::one_node(self.topology) }
+    }
+
+    /// The index of the node that runs a pod: the same through all stages of all cases, and half
+    /// of the pods of each namespace on either.
+    pub(crate) fn node_of(self, pod: &str) -> u8 {
+        let bytes = pod.bytes().fold(0_u8, u8::wrapping_add);
+        bytes % self.nodes
+    }
+
+    /// All pods' subnets, as one prefix of each family.
+    pub(crate) fn pods(self) -> [IpNet; 2] {
+        if self.nodes == 1 {
+            return [self.topology.pods_v4().into(), self.topology.pods_v6().into()];
+        }
+        self.topology.pod_ranges()
+    }
+
+    /// The first node's addresses.
+    pub(crate) fn node_addresses(self) -> Vec<IpAddr> {
+        Site::new(self.topology, 0).addresses(Fabric::Routed)
+    }
+
+    /// A case's `node` is the one that the pod at the other end runs on (semantics A2).
+    pub(crate) fn localized(self, party: &Party, other: &Party) -> Party {
+        match (party, other) {
+            (Party::Node, Party::Pod(pod)) => {
+                Party::node(usize::from(self.node_of(&pod.to_string())))
+            }
+            _ => party.clone(),
+        }
+    }
+}
