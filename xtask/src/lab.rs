@@ -72,6 +72,9 @@ fn lab_arguments(agent: &Path, options: &Run) -> Vec<OsString> {
         }
     };
     add("--topology", options.topology.as_ref().and_then(name_of));
+    add("--nodes", options.nodes.map(|number| number.to_string().into()));
+    add("--fabric", options.fabric.as_ref().and_then(name_of));
+    add("--proxy", options.proxy.as_ref().and_then(name_of));
     add("--manifests", options.manifests.clone().map(PathBuf::into_os_string));
     add("--output", options.output.as_ref().and_then(name_of));
     add("--metrics", options.metrics.map(|address| address.to_string().into()));
@@ -127,13 +130,16 @@ fn newest_lab(root: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Output, Topology};
+    use crate::cli::{Fabric, Output, Proxy, Topology};
 
     #[test]
     fn the_labs_arguments_are_those_given() {
         let options = Run {
             once: true,
             topology: Some(Topology::AzureCni),
+            nodes: Some(2),
+            fabric: Some(Fabric::Vxlan),
+            proxy: Some(Proxy::Nftables),
             output: Some(Output::Json),
             agent_arguments: vec!["--log".into(), "debug".into()],
             ..Run::default()
@@ -144,6 +150,12 @@ mod tests {
             "/t/enforcer",
             "--topology",
             "azure-cni",
+            "--nodes",
+            "2",
+            "--fabric",
+            "vxlan",
+            "--proxy",
+            "nftables",
             "--output",
             "json",
             "--once",
