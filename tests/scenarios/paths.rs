@@ -17,7 +17,7 @@ const PORT: u16 = 7_000;
 /// The pod may be reached from the distant host, and reach it, on one port; nobody else.
 fn isolated() -> String {
     let ends: Vec<String> = Family::ALL
-        .map(|it| Distant::address(it))
+        .map(Distant::address)
         .iter()
         .map(|it| format!("{{ipBlock: {{cidr: {it}/{}}}}}", if it.is_ipv4() { 32 } else { 128 }))
         .collect();
