@@ -13,6 +13,7 @@ mod hostile;
 mod journeys;
 mod lifetime;
 mod log_lines;
+mod ports;
 mod services;
 mod support;
 mod tried;
