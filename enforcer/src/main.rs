@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     start_logging(&cli.log, cli.log_format)?;
     match cli.command {
-        Command::Run(arguments) => run(arguments),
+        Command::Run(arguments) => run(*arguments),
         Command::Check(arguments) => {
             let clean =
                 cli::check::check(&arguments.manifests, arguments.output, &mut io::stdout())?;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
 
 mod always;
+mod clients;
 mod errors;
 mod faults;
 mod floods;

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -78,6 +79,33 @@ fn the_tutorial_is_as_expected_in_both_topologies() {
         let (open, cut) = (measured("open"), measured("timed-out"));
         assert!(open > 100 && cut > 100, "{open} open, {cut} cut");
         assert_eq!(Some((open + cut) as u64), report["cells"].as_u64());
+    });
+}
+
+/// A Service, on a machine where nothing is installed that could make it work.
+#[test]
+fn without_its_tools_a_service_is_refused_and_said_how_to_get_them() {
+    on_host(|host| {
+        let none: Option<&str> = None;
+        for folder in ["/usr/sbin", "/sbin"] {
+            mount(Some("none"), folder, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        }
+        let directory = host.directory("manifests");
+        let service = "---\napiVersion: v1\nkind: Service\nmetadata: {namespace: shop, name: web}\n\
+             spec: {selector: {app: web}, clusterIPs: [10.0.0.10], ports: [{port: 80}]}\n";
+        let cluster = [namespace("shop", ""), pod("shop", "web", "app: web", &["http/TCP/80"])];
+        fs::write(directory.join("cluster.yaml"), cluster.concat() + service).unwrap();
+        let manifests = directory.to_str().unwrap();
+        let fixed = ["run", "--once", "--topology", "azure-cni", "--agent", "none"];
+        for (proxy, program) in [("iptables", "iptables-restore"), ("nftables", "nft")] {
+            let own = ["--manifests", manifests, "--proxy", proxy];
+            let mut command = host.lab(&[fixed.as_slice(), own.as_slice()].concat());
+            let output = command.env("PATH", "/usr/bin:/bin").output().unwrap();
+            assert_eq!(output.status.code(), Some(1));
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(said.contains(&format!("there is no {program}")), "{said}");
+            assert!(said.contains(&format!("apt-get install {proxy}")), "{said}");
+        }
     });
 }
 

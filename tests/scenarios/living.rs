@@ -59,7 +59,7 @@ pub(crate) async fn connect_all(lab: &Lab, from: &Party, to: &Party) -> Vec<Livi
 }
 
 impl Living {
-    async fn tcp(lab: &Lab, from: &Party, to: &Party, family: Family) -> Self {
+    pub(crate) async fn tcp(lab: &Lab, from: &Party, to: &Party, family: Family) -> Self {
         let at = SocketAddr::new(lab.address(to, family).unwrap(), PORT);
         Self::tcp_through(lab, from, to, PORT, at).await
     }

@@ -63,6 +63,24 @@ pub(crate) enum Topology {
     AzureCni,
 }
 
+/// By which kind of rules Services work in the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Proxy {
+    /// As kube-proxy's mode iptables
+    Iptables,
+    /// As kube-proxy's mode nftables
+    Nftables,
+}
+
+/// How the lab's nodes reach each other's pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fabric {
+    /// By routes, as on AKS
+    Routed,
+    /// Through VXLAN tunnels
+    Vxlan,
+}
+
 /// What is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
@@ -81,6 +99,16 @@ pub(crate) struct Run {
     /// How pods are attached to the node; both, one after the other, unless given
     #[arg(long, value_enum)]
     pub(crate) topology: Option<Topology>,
+    /// How many nodes there are; pods are on the first unless their spec.nodeName says lab-node-2
+    /// and so on [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) nodes: Option<u8>,
+    /// How nodes reach each other's pods [default: routed]
+    #[arg(long, value_enum)]
+    pub(crate) fabric: Option<Fabric>,
+    /// By which kind of rules Services work [default: iptables if installed, else nftables]
+    #[arg(long, value_enum)]
+    pub(crate) proxy: Option<Proxy>,
     /// Use these manifests instead of the tutorial's
     #[arg(long, value_name = "DIR")]
     pub(crate) manifests: Option<PathBuf>,
@@ -202,6 +230,8 @@ Examples:
   cargo xtask run                          # the tutorial, then stay up until Ctrl-C
   cargo xtask run --once                   # the tutorial only
   cargo xtask run --topology kubenet
+  cargo xtask run --proxy nftables         # Services by the other kind of rules
+  cargo xtask run --nodes 2 --manifests my-policies
   cargo xtask run --manifests my-policies  # watch your own; edit them while it runs
   cargo xtask run --once --output json
   cargo xtask run -- --help                # arguments after -- go to the agent

@@ -7,7 +7,8 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::cli::{Bench, Exec, Run};
+use crate::cli::{Bench, Exec, Proxy, Run};
+use crate::packages::{self, Wanted};
 use crate::privilege;
 use crate::process;
 use crate::system::{self, Facts};
@@ -21,9 +22,28 @@ pub(crate) fn check_system() -> Result<()> {
     if missing.is_empty() { Ok(()) } else { Err(Unfit(system::describe(&missing)).into()) }
 }
 
+/// Gets the programs by which the lab's Services work, as kube-proxy's modes do them.
+///
+/// # Errors
+/// One is missing and can't be installed.
+pub(crate) fn obtain_proxies(proxies: &[Proxy]) -> Result<()> {
+    for proxy in proxies {
+        let (program, package) = match proxy {
+            Proxy::Iptables => ("iptables-restore", "iptables"),
+            Proxy::Nftables => ("nft", "nftables"),
+        };
+        packages::obtain(Wanted { program, package, why: "for the lab's Services" })?;
+    }
+    Ok(())
+}
+
 /// Runs the lab; the exit code is the lab's.
 pub(crate) fn run(root: &Path, options: &Run) -> Result<ExitCode> {
     check_system()?;
+    // Either will do, unless one is asked for.
+    if options.proxy.is_some() || packages::find("nft").is_none() {
+        obtain_proxies(&[options.proxy.unwrap_or(Proxy::Iptables)])?;
+    }
     ebpf::build(root)?;
     let profile = Profile::of(options.release);
     build_programs(root, profile)?;
@@ -72,6 +92,9 @@ fn lab_arguments(agent: &Path, options: &Run) -> Vec<OsString> {
         }
     };
     add("--topology", options.topology.as_ref().and_then(name_of));
+    add("--nodes", options.nodes.map(|number| number.to_string().into()));
+    add("--fabric", options.fabric.as_ref().and_then(name_of));
+    add("--proxy", options.proxy.as_ref().and_then(name_of));
     add("--manifests", options.manifests.clone().map(PathBuf::into_os_string));
     add("--output", options.output.as_ref().and_then(name_of));
     add("--metrics", options.metrics.map(|address| address.to_string().into()));
@@ -127,13 +150,16 @@ fn newest_lab(root: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Output, Topology};
+    use crate::cli::{Fabric, Output, Proxy, Topology};
 
     #[test]
     fn the_labs_arguments_are_those_given() {
         let options = Run {
             once: true,
             topology: Some(Topology::AzureCni),
+            nodes: Some(2),
+            fabric: Some(Fabric::Vxlan),
+            proxy: Some(Proxy::Nftables),
             output: Some(Output::Json),
             agent_arguments: vec!["--log".into(), "debug".into()],
             ..Run::default()
@@ -144,6 +170,12 @@ mod tests {
             "/t/enforcer",
             "--topology",
             "azure-cni",
+            "--nodes",
+            "2",
+            "--fabric",
+            "vxlan",
+            "--proxy",
+            "nftables",
             "--output",
             "json",
             "--once",

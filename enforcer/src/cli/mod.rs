@@ -48,7 +48,7 @@ pub enum Command {
     #[command(after_help = "Examples:
   enforcer run --manifests ./policies
   enforcer run --manifests ./policies --metrics 127.0.0.1:9469 --log enforcer::drops=off,info")]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Read manifests and say what is wrong with them; exit code 1 if something is.
     #[command(after_help = "Examples:
   enforcer check ./policies

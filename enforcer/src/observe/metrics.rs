@@ -216,8 +216,8 @@ fn tables(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
 }
 
 fn flows(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
-    type OfFlows = fn(&FlowReport) -> [u64; 2];
-    let gauges: [(&str, &str, OfFlows); 2] = [
+    type Of<T> = (&'static str, &'static str, fn(&FlowReport) -> T);
+    let gauges: [Of<[u64; 2]>; 2] = [
         (
             "flows",
             "Flows remembered so that their replies pass: established (two-way, and not ended) and \
@@ -236,7 +236,7 @@ fn flows(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
             }
         }
     }
-    let counters: [(&str, &str, fn(&FlowReport) -> u64); 2] = [
+    let counters: [Of<u64>; 2] = [
         (
             "flows_refused",
             "Flows that were established and found no room among such: others may displace them.",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::lab::Topology;
+use crate::lab::{Fabric, Layout, MAX_NODES, Proxy, Topology};
 
 /// What standard output gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -24,6 +24,16 @@ pub(crate) struct RunOptions {
     /// How pods are attached to the node; both, one after the other, unless given
     #[arg(long)]
     topology: Option<Topology>,
+    /// How many nodes there are; pods are on the first unless their spec.nodeName says lab-node-2
+    /// and so on
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
+    nodes: u8,
+    /// How nodes reach each other's pods
+    #[arg(long, default_value = "routed")]
+    fabric: Fabric,
+    /// By which kind of rules Services work [default: iptables if it is installed, else nftables]
+    #[arg(long)]
+    proxy: Option<Proxy>,
     /// End after the walk-through
     #[arg(long)]
     pub once: bool,
@@ -60,6 +70,14 @@ pub(crate) struct RunOptions {
 impl RunOptions {
     pub(crate) fn topologies(&self) -> Vec<Topology> {
         self.topology.map_or_else(|| Topology::ALL.to_vec(), |one| vec![one])
+    }
+
+    pub(crate) fn layout(&self, topology: Topology) -> Layout {
+        Layout { topology, nodes: self.nodes, fabric: self.fabric }
+    }
+
+    pub(crate) fn proxy(&self) -> Proxy {
+        self.proxy.unwrap_or_else(Proxy::default_here)
     }
 
     pub(crate) fn timeout(&self) -> Duration {

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use super::run::{Run, interrupted};
 use super::scratch::Scratch;
 use super::tutorial::STEPS;
+use super::walk::is_about_services;
 use super::watch::Watch;
 use crate::lab::forward;
 use crate::matrix::Matrix;
@@ -50,7 +51,13 @@ impl Run<'_> {
                     continue;
                 }
             }
-            let applied = session.apply().await?;
+            let applied = match session.apply().await {
+                Err(error) if is_about_services(&error) => {
+                    self.screen.verdict(false, &format!("{error:#}"));
+                    continue;
+                }
+                applied => applied?,
+            };
             self.screen.heading("The manifests have changed.");
             self.show(&applied, before.as_ref());
             before = Some(applied.matrix);

@@ -34,6 +34,9 @@ pub(crate) const STEPS: &[Step] = steps![
     "least-privilege" / "10-api-z.yaml",
     "zones" / "00-pods.yaml",
     "zones" / "10-within-the-zone.yaml",
+    "services" / "00-front-doors.yaml",
+    "services" / "10-office-at-the-door.yaml",
+    "services" / "20-stable-only.yaml",
 ];
 
 impl Step {

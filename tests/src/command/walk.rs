@@ -6,7 +6,7 @@ use super::report::{Report, StepReport};
 use super::run::{Programs, Run};
 use super::scratch::Scratch;
 use super::tutorial::{STEPS, Step};
-use crate::lab::Topology;
+use crate::lab::{LabError, Topology};
 use crate::matrix::{Matrix, essence, render};
 use crate::session::{Applied, Session, SessionOptions};
 
@@ -26,7 +26,8 @@ impl Run<'_> {
         });
         scratch.clear()?;
         let manifests = self.manifests(scratch);
-        let started = Session::start(&self.sandbox, topology, self.session_options(manifests));
+        let started =
+            Session::start(&self.sandbox, topology, self.session_options(topology, manifests));
         let mut session = match started.await {
             Ok(session) => session,
             Err(error) => return Ok(self.trouble(report, topology, &error)),
@@ -41,13 +42,15 @@ impl Run<'_> {
         }
     }
 
-    fn session_options(&self, manifests: &Path) -> SessionOptions {
+    fn session_options(&self, topology: Topology, manifests: &Path) -> SessionOptions {
         let Programs { lab, agent } = self.programs.clone();
         SessionOptions {
             arguments: self.options.agent_arguments.clone(),
             show_log: self.options.agent_log,
             timeout: self.options.timeout(),
             settle: self.options.settle(),
+            layout: Some(self.options.layout(topology)),
+            proxy: self.options.proxy(),
             ..SessionOptions::new(manifests.to_owned(), lab, agent)
         }
     }
@@ -90,7 +93,7 @@ impl Run<'_> {
             }
             self.introduce(number, step);
             scratch.write(step.file, step.text)?;
-            let applied = session.apply().await?;
+            let Some(applied) = self.apply(session, report).await? else { continue };
             // Policies of earlier steps have been shown with them.
             self.policies(&applied, |name| step.text.contains(&format!("name: {name}\n")));
             self.show(&applied, before.as_ref());
@@ -98,6 +101,21 @@ impl Run<'_> {
             report.add(step_report(session, step.scenario, step.file, applied));
         }
         Ok(())
+    }
+
+    /// A step about Services that this machine can't do is refused; others may follow.
+    async fn apply(
+        &self,
+        session: &mut Session,
+        report: &mut Report,
+    ) -> anyhow::Result<Option<Applied>> {
+        match session.apply().await {
+            Err(error) if is_about_services(&error) => {
+                self.trouble(report, session.lab().topology(), &error);
+                Ok(None)
+            }
+            applied => applied.map(Some),
+        }
     }
 
     fn introduce(&self, number: usize, step: &Step) {
@@ -132,6 +150,11 @@ impl Run<'_> {
         let text = format!("{good} of {all} connections as the policies say ({took:.1?}{again})");
         self.screen.verdict(matrix.all_good(), &text);
     }
+}
+
+/// Whether Services can't work on this machine.
+pub(crate) fn is_about_services(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(LabError::NoProxy(_)))
 }
 
 fn step_report(session: &Session, scenario: &str, step: &str, applied: Applied) -> StepReport {

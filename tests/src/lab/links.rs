@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::address::AddressHeaderFlags;
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage, State};
-use netlink_packet_route::neighbour::NeighbourFlags;
+use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
@@ -206,6 +206,32 @@ impl Links {
     ) -> Result<(), LabError> {
         let add = self.handle.neighbours().add(index, address).link_layer_address(&mac);
         add.execute().await.map_err(|e| LabError::netlink(format!("add neighbour {address}"), e))
+    }
+
+    /// Sets the size of the largest packet that an interface takes.
+    pub(crate) async fn mtu(&self, index: u32, mtu: u32) -> Result<(), LabError> {
+        let done = self.handle.link().set(LinkUnspec::new_with_index(index).mtu(mtu).build());
+        done.execute().await.map_err(|e| LabError::netlink("set an interface's MTU", e))
+    }
+
+    /// Removes all neighbours but the permanent ones.
+    pub(crate) async fn forget_neighbours(&self) -> Result<(), LabError> {
+        let context = |e| LabError::netlink("forget neighbours", e);
+        let known = self.handle.neighbours().get().execute();
+        let known: Vec<NeighbourMessage> = known.try_collect().await.map_err(context)?;
+        for neighbour in known {
+            let lasting = [NeighbourState::Permanent, NeighbourState::Noarp, NeighbourState::None];
+            if lasting.contains(&neighbour.header.state) {
+                continue;
+            }
+            match self.handle.neighbours().del(neighbour).execute().await {
+                // It was forgotten meanwhile.
+                Err(rtnetlink::Error::NetlinkError(e))
+                    if e.to_io().kind() == std::io::ErrorKind::NotFound => {}
+                other => other.map_err(context)?,
+            }
+        }
+        Ok(())
     }
 }
 

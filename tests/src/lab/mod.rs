@@ -16,6 +16,7 @@
 mod agent;
 mod error;
 mod fabric;
+mod further;
 pub mod kube_proxy;
 mod links;
 mod namespace;
@@ -42,6 +43,7 @@ use enforcer::model::{PodId, Service, ServiceId};
 
 pub use agent::{Agent, AgentOptions, SPAWN_COMMAND, become_command, command_in};
 pub use error::LabError;
+pub use further::Distant;
 pub use kube_proxy::Proxy;
 pub use namespace::Namespace;
 pub use node::{LabNode, Layout};

@@ -1,0 +1,132 @@
+//! What a network needs beside the connections themselves: path-MTU discovery (semantics A3) and
+//! neighbour discovery (A4), for pods that are isolated both ways.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+
+use enforcer_tests::lab::{Distant, Family, Namespace, Party, Topology};
+
+use crate::scene::{PATIENCE, Scene, namespace, pod, policy, with_agent};
+
+/// Smaller than every other link's.
+const MTU: u32 = 1_300;
+/// Many packets of it.
+const LENGTH: usize = 100_000;
+const PORT: u16 = 7_000;
+
+/// The pod may be reached from the distant host, and reach it, on one port; nobody else.
+fn isolated() -> String {
+    let ends: Vec<String> = Family::ALL
+        .map(Distant::address)
+        .iter()
+        .map(|it| format!("{{ipBlock: {{cidr: {it}/{}}}}}", if it.is_ipv4() { 32 } else { 128 }))
+        .collect();
+    let rule = |side| {
+        format!("[{{{side}: [{}], ports: [{{protocol: TCP, port: {PORT}}}]}}]", ends.join(", "))
+    };
+    let spec = format!(
+        "podSelector: {{}}, policyTypes: [Ingress, Egress], ingress: {}, egress: {}",
+        rule("from"),
+        rule("to")
+    );
+    policy("shop", "narrow", &spec)
+}
+
+async fn listen(on: &Namespace, address: IpAddr) -> TcpListener {
+    let at = SocketAddr::new(address, PORT);
+    on.io("listen", move || TcpListener::bind(at)).await.unwrap()
+}
+
+async fn connect(from: &Namespace, address: IpAddr) -> TcpStream {
+    let at = SocketAddr::new(address, PORT);
+    from.io("connect", move || TcpStream::connect_timeout(&at, PATIENCE)).await.unwrap()
+}
+
+/// Sends more than fits into the narrow link's packets, and waits until all of it is there.
+async fn send(mut from: TcpStream, mut to: TcpStream) {
+    to.set_read_timeout(Some(PATIENCE)).unwrap();
+    from.set_write_timeout(Some(PATIENCE)).unwrap();
+    let sending = tokio::task::spawn_blocking(move || {
+        from.write_all(&vec![7; LENGTH]).unwrap();
+        from
+    });
+    let receiving = tokio::task::spawn_blocking(move || {
+        let mut got = vec![0; LENGTH];
+        to.read_exact(&mut got).unwrap();
+    });
+    receiving.await.unwrap();
+    sending.await.unwrap();
+}
+
+async fn through_a_narrow_link(scene: &mut Scene) {
+    let manifests = [
+        namespace("shop", ""),
+        pod("shop", "client", "app: client", &["http/TCP/80"]),
+        pod("shop", "server", "app: server", &["http/TCP/80"]),
+        isolated(),
+    ];
+    scene.write("all.yaml", &manifests.concat());
+    scene.agree("only the distant host").await;
+    let distant = scene.lab().add_distant(MTU).await.unwrap();
+    for family in Family::ALL {
+        let far = Distant::address(family);
+        // What a pod asks, and what it answers: the router tells the pod either way.
+        let client = scene.lab().namespace(&Party::pod("shop", "client")).unwrap();
+        let listener = listen(distant.namespace(), far).await;
+        let from = connect(client, far).await;
+        send(from, listener.accept().unwrap().0).await;
+
+        let server = Party::pod("shop", "server");
+        let at = scene.lab().address(&server, family).unwrap();
+        let listener = listen(scene.lab().namespace(&server).unwrap(), at).await;
+        let to = connect(distant.namespace(), at).await;
+        send(listener.accept().unwrap().0, to).await;
+    }
+}
+
+#[test]
+fn a3_path_mtu_discovery_works_through_isolated_pods_on_kubenet() {
+    with_agent(Topology::Kubenet, through_a_narrow_link);
+}
+
+#[test]
+fn a3_path_mtu_discovery_works_through_isolated_pods_on_azure_cni() {
+    with_agent(Topology::AzureCni, through_a_narrow_link);
+}
+
+async fn after_all_neighbours_are_forgotten(scene: &mut Scene) {
+    let deny = policy("shop", "deny", "podSelector: {}, policyTypes: [Ingress, Egress]");
+    let only = "ports: [{protocol: TCP, port: 80}]";
+    let allow = policy(
+        "shop",
+        "allow",
+        &format!(
+            "podSelector: {{}}, policyTypes: [Ingress, Egress], ingress: [{{{only}}}], \
+             egress: [{{{only}}}]"
+        ),
+    );
+    let manifests = [
+        namespace("shop", ""),
+        pod("shop", "client", "app: client", &["http/TCP/80"]),
+        pod("shop", "server", "app: server", &["http/TCP/80"]),
+        deny,
+        allow,
+    ];
+    scene.write("all.yaml", &manifests.concat());
+    scene.run_pods().await;
+    // Each look at the matrix is a connection in each direction, by both families.
+    for _ in 0..3 {
+        scene.lab().forget_neighbours().await.unwrap();
+        scene.agree("only one port").await;
+    }
+}
+
+#[test]
+fn a4_neighbours_are_found_under_default_deny_on_kubenet() {
+    with_agent(Topology::Kubenet, after_all_neighbours_are_forgotten);
+}
+
+#[test]
+fn a4_neighbours_are_found_under_default_deny_on_azure_cni() {
+    with_agent(Topology::AzureCni, after_all_neighbours_are_forgotten);
+}

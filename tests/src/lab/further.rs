@@ -1,0 +1,96 @@
+//! What only some tests need of a lab: a host behind a narrow link, neighbours forgotten.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::links::{End, Links};
+use super::wiring::{self, Place, defaults};
+use super::{Family, Lab, LabError, Namespace, ready};
+
+/// A host that is reached through the outside host, over a link that takes smaller packets than
+/// any other. It answers with the usual segment size: only the router in between knows better.
+#[derive(Debug)]
+pub struct Distant {
+    namespace: Namespace,
+    _links: Links,
+}
+
+const ROUTER_INDEX: u32 = 20;
+const DISTANT_INDEX: u32 = 21;
+const ROUTER: [IpNet; 2] = addresses(1);
+const DISTANT: [IpNet; 2] = addresses(2);
+
+/// Of documentation ranges (RFC 5737, RFC 3849).
+const fn addresses(host: u8) -> [IpNet; 2] {
+    [
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, host), 24)),
+        IpNet::V6(Ipv6Net::new_assert(
+            Ipv6Addr::new(0x2001, 0xdb8, 0x192, 0, 0, 0, 0, host as u16),
+            64,
+        )),
+    ]
+}
+
+impl Distant {
+    /// Where its processes run.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Its address of a family.
+    #[must_use]
+    pub fn address(family: Family) -> IpAddr {
+        match family {
+            Family::V4 => DISTANT[0].addr(),
+            Family::V6 => DISTANT[1].addr(),
+        }
+    }
+}
+
+impl Lab {
+    /// Adds a host behind a link whose packets have at most `mtu` bytes, at least IPv6's 1280.
+    ///
+    /// # Errors
+    /// When the kernel refuses something.
+    pub async fn add_distant(&self, mtu: u32) -> Result<Distant, LabError> {
+        let (namespace, links) = wiring::namespace("distant", false).await?;
+        let router = &self.outside_links;
+        let forwarding = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
+        let forwarding = forwarding.map(|key| (key.to_owned(), "1"));
+        self.outside.sysctl(forwarding.into()).await?;
+        let here = End { name: "narrow", mac: None, index: Some(ROUTER_INDEX) };
+        let there = End { name: "eth0", mac: None, index: Some(DISTANT_INDEX) };
+        router.veth(here, there, &namespace).await?;
+        router.mtu(ROUTER_INDEX, mtu).await?;
+        for (links, index, addresses) in
+            [(router, ROUTER_INDEX, ROUTER), (&links, DISTANT_INDEX, DISTANT)]
+        {
+            links.up(index).await?;
+            for address in addresses {
+                links.address(index, address).await?;
+            }
+        }
+        ready::wait_for(Place { namespace: &self.outside, links: router }, ROUTER_INDEX).await?;
+        ready::wait_for(Place { namespace: &namespace, links: &links }, DISTANT_INDEX).await?;
+        for (gateway, everything) in ROUTER.into_iter().zip(defaults()) {
+            links.route(everything, Some(gateway.addr()), DISTANT_INDEX).await?;
+        }
+        Ok(Distant { namespace, _links: links })
+    }
+
+    /// Nodes and pods forget the hardware addresses that they have learnt.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub async fn forget_neighbours(&self) -> Result<(), LabError> {
+        for node in &self.nodes {
+            node.links.forget_neighbours().await?;
+        }
+        for pod in self.pods.values() {
+            pod.links.forget_neighbours().await?;
+        }
+        Ok(())
+    }
+}
