@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
 
 mod always;
+mod clients;
 mod errors;
 mod faults;
 mod floods;
@@ -12,6 +13,7 @@ mod hostile;
 mod journeys;
 mod lifetime;
 mod log_lines;
+mod ports;
 mod services;
 mod support;
 mod tried;

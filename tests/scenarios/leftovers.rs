@@ -251,13 +251,13 @@ fn a_pod_that_goes_leaves_no_hook() {
             infos.retain(|it| fs::read_to_string(it).unwrap_or_default().contains("link_id:"));
             infos.len()
         };
-        // Two for each pod; none for the lab's uplink, although it is a veth as well.
-        until("hooks of one pod", async || links() == 2).await;
+        // Two for each pod, and two for the uplink.
+        until("hooks of one pod", async || links() == 4).await;
         scene.write("go.yaml", &pod("shop", "go", "", &["http/TCP/80"]));
         scene.agree("two pods").await;
-        until("hooks of two pods", async || links() == 4).await;
+        until("hooks of two pods", async || links() == 6).await;
         scene.remove("go.yaml");
         scene.agree("one pod again").await;
-        until("hooks of one pod again", async || links() == 2).await;
+        until("hooks of one pod again", async || links() == 4).await;
     });
 }

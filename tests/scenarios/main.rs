@@ -15,6 +15,7 @@ mod loss;
 mod paths;
 mod policies;
 mod scene;
+mod sctp;
 mod services;
 mod support;
 mod unknown;

@@ -7,7 +7,8 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::cli::{Bench, Exec, Run};
+use crate::cli::{Bench, Exec, Proxy, Run};
+use crate::packages::{self, Wanted};
 use crate::privilege;
 use crate::process;
 use crate::system::{self, Facts};
@@ -21,9 +22,28 @@ pub(crate) fn check_system() -> Result<()> {
     if missing.is_empty() { Ok(()) } else { Err(Unfit(system::describe(&missing)).into()) }
 }
 
+/// Gets the programs by which the lab's Services work, as kube-proxy's modes do them.
+///
+/// # Errors
+/// One is missing and can't be installed.
+pub(crate) fn obtain_proxies(proxies: &[Proxy]) -> Result<()> {
+    for proxy in proxies {
+        let (program, package) = match proxy {
+            Proxy::Iptables => ("iptables-restore", "iptables"),
+            Proxy::Nftables => ("nft", "nftables"),
+        };
+        packages::obtain(Wanted { program, package, why: "for the lab's Services" })?;
+    }
+    Ok(())
+}
+
 /// Runs the lab; the exit code is the lab's.
 pub(crate) fn run(root: &Path, options: &Run) -> Result<ExitCode> {
     check_system()?;
+    // Either will do, unless one is asked for.
+    if options.proxy.is_some() || packages::find("nft").is_none() {
+        obtain_proxies(&[options.proxy.unwrap_or(Proxy::Iptables)])?;
+    }
     ebpf::build(root)?;
     let profile = Profile::of(options.release);
     build_programs(root, profile)?;

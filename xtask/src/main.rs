@@ -5,6 +5,7 @@ mod cli;
 mod ebpf;
 mod lab;
 mod lint;
+mod packages;
 mod privilege;
 mod process;
 mod system;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 pub(crate) use exhaustive::duration;
 pub(crate) use libtest::{Counts, counts, failures};
 
-use crate::cli::Test;
+use crate::cli::{Proxy, Test};
 use crate::ebpf;
 use crate::lab;
 use crate::privilege;
@@ -34,6 +34,7 @@ const PURE: [&str; 3] = ["enforcer", "enforcer-ebpf", "xtask"];
 pub(crate) fn run(root: &Path, options: &Test) -> Result<Counts> {
     if !options.quick {
         lab::check_system()?;
+        lab::obtain_proxies(&[Proxy::Iptables, Proxy::Nftables])?;
         ebpf::build(root)?;
         // Cargo builds no program for another package's tests, and the lab's start the agent.
         lab::build_programs(root, Profile::Dev)?;

@@ -7,13 +7,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::Unfit;
+use crate::packages::{self, Wanted};
 use crate::process;
 use crate::ui::Step;
-
-const PROGRAM: &str = "qemu-system-x86_64";
-/// Debian's package of it.
-const PACKAGE: &str = "qemu-system-x86";
 
 /// How long a kernel without anything to run may take to give up, with KVM: a second would do.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,30 +33,13 @@ impl Qemu {
     /// Finds QEMU, or installs it.
     ///
     /// # Errors
-    /// It is missing and can't be installed; [`Unfit`] if that is for want of root.
+    /// It is missing and can't be installed; [`Unfit`](crate::Unfit) if that is for want of root.
     pub(super) fn obtain() -> Result<PathBuf> {
-        if let Some(path) = process::which(PROGRAM) {
-            return Ok(path);
-        }
-        let advice = format!("{PROGRAM} is missing: sudo apt-get install {PACKAGE}");
-        if !nix::unistd::geteuid().is_root() || process::which("apt-get").is_none() {
-            return Err(Unfit(advice).into());
-        }
-        let step = Step::start(format!("installing {PACKAGE}"));
-        let install = |step: &Step| {
-            let mut command = Command::new("apt-get");
-            command.env("DEBIAN_FRONTEND", "noninteractive");
-            command.args(["-o", "DPkg::Lock::Timeout=120"]);
-            command.args(["install", "--yes", "--no-install-recommends", PACKAGE]);
-            process::run_quietly(&mut command, step)
-        };
-        if install(&step).is_err() {
-            step.detail("apt-get update");
-            process::run_quietly(Command::new("apt-get").arg("update"), &step)?;
-            install(&step)?;
-        }
-        step.done("");
-        process::which(PROGRAM).ok_or_else(|| Unfit(advice).into())
+        packages::obtain(Wanted {
+            program: "qemu-system-x86_64",
+            package: "qemu-system-x86",
+            why: "to boot other kernels",
+        })
     }
 
     /// Uses KVM if it boots this kernel; there are hosts whose KVM doesn't.

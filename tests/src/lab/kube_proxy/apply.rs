@@ -34,8 +34,7 @@ impl Proxy {
     /// The kind to use unless one is asked for: iptables, as on AKS, or else what is installed.
     #[must_use]
     pub fn default_here() -> Self {
-        let installed = |proxy: &Self| proxy.check().is_ok();
-        Self::ALL.into_iter().find(installed).unwrap_or(Self::Iptables)
+        Self::ALL.into_iter().find(|it| it.is_installed()).unwrap_or(Self::Iptables)
     }
 
     /// Whether the programs are there.
@@ -46,13 +45,21 @@ impl Proxy {
         Family::ALL.into_iter().try_for_each(|family| self.program(family).map(drop))
     }
 
+    fn is_installed(self) -> bool {
+        Family::ALL.into_iter().all(|family| find(self.program_name(family)).is_some())
+    }
+
     fn program(self, family: Family) -> Result<PathBuf, LabError> {
-        let name = match (self, family) {
+        let name = self.program_name(family);
+        find(name).ok_or_else(|| LabError::NoProxy(missing(self, name)))
+    }
+
+    const fn program_name(self, family: Family) -> &'static str {
+        match (self, family) {
             (Self::Iptables, Family::V4) => "iptables-restore",
             (Self::Iptables, Family::V6) => "ip6tables-restore",
             (Self::Nftables, _) => "nft",
-        };
-        find(name).ok_or_else(|| LabError::NoProxy(missing(self, name)))
+        }
     }
 
     fn arguments(self) -> &'static [&'static str] {
@@ -82,10 +89,8 @@ fn missing(proxy: Proxy, program: &str) -> String {
         Proxy::Iptables => Proxy::Nftables,
         Proxy::Nftables => Proxy::Iptables,
     };
-    let alternative = match other.check() {
-        Ok(()) => format!("; or choose --proxy {other}"),
-        Err(_) => String::new(),
-    };
+    let alternative =
+        if other.is_installed() { format!("; or choose --proxy {other}") } else { String::new() };
     format!(
         "there is no {program} on this machine, it is in the package {proxy} (apt-get install \
          {proxy}){alternative}"

@@ -1,0 +1,68 @@
+//! Debian's packages of programs that are needed beside Rust: found, or installed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::privilege;
+use crate::process;
+use crate::ui::Step;
+use crate::{Unfit, ui};
+
+/// A program and Debian's package of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) program: &'static str,
+    pub(crate) package: &'static str,
+    /// What it is for, after "needed".
+    pub(crate) why: &'static str,
+}
+
+/// Finds a program, or installs it: as root, or by sudo, which then asks.
+///
+/// # Errors
+/// It is missing and can't be installed; [`Unfit`] if that is for want of root or of apt.
+pub(crate) fn obtain(wanted: Wanted) -> Result<PathBuf> {
+    if let Some(path) = find(wanted.program) {
+        return Ok(path);
+    }
+    let Wanted { program, package, why } = wanted;
+    let advice = || {
+        Unfit(format!(
+            "{program} is missing, which is needed {why}: sudo apt-get install {package}"
+        ))
+    };
+    let is_root = nix::unistd::geteuid().is_root();
+    if process::which("apt-get").is_none() || !(is_root || process::which("sudo").is_some()) {
+        return Err(advice().into());
+    }
+    if !is_root {
+        ui::say(format_args!("  {program} is missing, which is needed {why}."));
+    }
+    install(package)?;
+    find(program).ok_or_else(|| advice().into())
+}
+
+fn install(package: &str) -> Result<()> {
+    let step = Step::start(format!("installing {package}"));
+    let apt = |arguments: &[&str]| {
+        let mut command = privilege::as_root("env");
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        command.args(["-o", "DPkg::Lock::Timeout=120"]).args(arguments);
+        process::run_quietly(&mut command, &step)
+    };
+    let install = || apt(&["install", "--yes", "--no-install-recommends", package]);
+    if install().is_err() {
+        step.detail("apt-get update");
+        apt(&["update"])?;
+        install()?;
+    }
+    step.done("");
+    Ok(())
+}
+
+/// Where a program is. Administrators' programs are not on everybody's path.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let elsewhere = ["/usr/sbin", "/sbin"].map(|folder| Path::new(folder).join(program));
+    process::which(program).or_else(|| elsewhere.into_iter().find(|path| path.is_file()))
+}
