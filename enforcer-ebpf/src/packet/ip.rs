@@ -1,7 +1,6 @@
 //! IPv4 and IPv6 headers, fragments included (semantics P1, P2).
 
 use super::extensions::{MORE_FRAGMENTS, extensions, is_extension};
-use super::link::ETHERNET;
 use super::transport::transport;
 use super::{Address6, Bytes, Malformed, Packet, bounded, protocol, role};
 
@@ -11,8 +10,8 @@ use super::{Address6, Bytes, Malformed, Packet, bounded, protocol, role};
 /// A header is truncated or contradicts itself.
 #[inline(always)]
 pub fn ipv4<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Result<Packet<u32>, Malformed> {
-    let start = behind_link(bytes, start).ok_or(Malformed)?;
-    let header = bytes.view::<20>(start).ok_or(Malformed)?;
+    // Bounded here and used once: see `bounded`.
+    let header = bytes.view::<20>(bounded(bytes, start).ok_or(Malformed)?).ok_or(Malformed)?;
     let length = ((header.u8(0) & 15) as usize) << 2;
     let total = header.u16(2) as usize;
     // A total of 0 is what segments beyond 64 KiB carry inside the kernel.
@@ -49,8 +48,7 @@ pub fn ipv4<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Result<Packet<u32>, M
 /// A header is truncated or contradicts itself, or there are more than 8 extension headers.
 #[inline(always)]
 pub fn ipv6<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Result<Packet<Address6>, Malformed> {
-    let start = behind_link(bytes, start).ok_or(Malformed)?;
-    let header = bytes.view::<40>(start).ok_or(Malformed)?;
+    let header = bytes.view::<40>(bounded(bytes, start).ok_or(Malformed)?).ok_or(Malformed)?;
     if header.u8(0) >> 4 != 6 {
         return Err(Malformed);
     }
@@ -85,13 +83,6 @@ pub fn ipv6<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Result<Packet<Address
     transport(bytes, &mut packet, room)?;
     packet.role |= first_fragment(piece);
     Ok(packet)
-}
-
-/// Where the IP header begins, bounded once more behind VLAN tags: by now the compiler may have put
-/// the number on the stack, see [`bounded`].
-#[inline(always)]
-fn behind_link<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Option<usize> {
-    if start == ETHERNET { Some(ETHERNET) } else { bounded(bytes, start) }
 }
 
 /// The role of a packet with the flag for more fragments as its lowest bit. Arithmetic, because

@@ -2,8 +2,6 @@
 
 use super::{Address6, Bytes, Malformed, Packet, bounded, ethertype, protocol, role};
 
-/// Bytes of a link-layer header without tags.
-pub(super) const ETHERNET: usize = 14;
 /// The most VLAN tags in front of an IP header that are read.
 const VLAN_TAGS: usize = 2;
 
@@ -15,9 +13,9 @@ const VLAN_TAGS: usize = 2;
 pub fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Result<(u16, usize), Malformed> {
     let mut kind = bytes.view::<14>(0).ok_or(Malformed)?.u16(12);
     if kind != ethertype::VLAN && kind != ethertype::SERVICE_VLAN {
-        return Ok((kind, ETHERNET));
+        return Ok((kind, 14));
     }
-    let mut offset = ETHERNET;
+    let mut offset = 14;
     for _ in 0..VLAN_TAGS {
         if kind != ethertype::VLAN && kind != ethertype::SERVICE_VLAN {
             break;

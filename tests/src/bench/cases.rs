@@ -214,12 +214,7 @@ fn family(rig: &mut Rig, shape: Shape, v4: bool) -> anyhow::Result<Vec<Case>> {
         Frame::new(own, outside(server, v4, true), transport).build().bytes
     };
     for it in 0..PACKETS {
-        let opened = rig.judge(
-            &PodId::new("bench", "subject"),
-            Direction::Egress,
-            &opening(it, client(it)),
-        )?;
-        anyhow::ensure!(opened.passes, "the connections to be answered were refused");
+        establish(rig, [own, outside(it, v4, true)], client(it))?;
     }
     cases.push(reply);
     let mut round = 0_u16;
@@ -310,6 +305,24 @@ fn translated(rig: &mut Rig, (subject, free): (u32, u32), v4: bool) -> anyhow::R
             frames(&|it| ack(own, it, block(it), 80)),
         ),
     ])
+}
+
+/// A handshake: replies of established flows are what there is most of.
+fn establish(rig: &mut Rig, [own, server]: [IpAddr; 2], port: u16) -> anyhow::Result<()> {
+    let subject = PodId::new("bench", "subject");
+    for (direction, kind) in [
+        (Direction::Egress, Tcp::Syn),
+        (Direction::Ingress, Tcp::SynAck),
+        (Direction::Egress, Tcp::Ack),
+    ] {
+        let frame = match direction {
+            Direction::Egress => Frame::new(own, server, Transport::Tcp(port, 443, kind)),
+            Direction::Ingress => Frame::new(server, own, Transport::Tcp(443, port, kind)),
+        };
+        let judged = rig.judge(&subject, direction, &frame.build().bytes)?;
+        anyhow::ensure!(judged.passes, "the connections to be answered were refused");
+    }
+    Ok(())
 }
 
 fn client(it: u32) -> u16 {
