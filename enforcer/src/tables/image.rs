@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use enforcer_ebpf::classify::{self, Tables};
 use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, Slot, flags};
+use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
 use enforcer_ebpf::entry::Entry;
 use enforcer_ebpf::table::{
     Address6, Block, INTERFACE_SLOTS, InterfaceTable, Leaf6, Limits, Node6, PORT_PROTOCOLS,
@@ -56,7 +56,8 @@ impl Image {
             verdicts: vec![[0; SLOTS]; limits.verdict_blocks as usize],
             interfaces: vec![0; INTERFACE_SLOTS],
             endpoints: vec![Endpoint::default(); limits.endpoints as usize],
-            senders: vec![0; limits.endpoints as usize],
+            // As many as there can be ids: a test may begin with late ones.
+            senders: vec![0; MAX_ID as usize + 1],
             extra: std::collections::BTreeSet::new(),
             discipline: None,
         }

@@ -183,15 +183,33 @@ fn addresses_beyond_the_records_come_first_and_go_last() {
             Step::AddExtraAddress(_) => '+',
             Step::Endpoint { .. } => 'e',
             Step::Interface { .. } => 'i',
+            Step::Sender { .. } => 's',
             Step::RemoveExtraAddress(_) => '-',
             _ => '?',
         })
         .collect();
-    assert_eq!(kinds, ['+', '+', '+', 'e', 'i']);
+    assert_eq!(kinds, ['+', '+', '+', 'e', 'i', 's']);
     let plan = harness.go(&desired(&[(5, interface("a", &many[1..3]))])).unwrap();
     let removed = plan.steps.iter().filter(|step| matches!(step, Step::RemoveExtraAddress(_)));
     assert_eq!(removed.count(), 2, "10.0.0.2 is in the record now, 10.0.0.3 stays");
     harness.go(&desired(&[])).unwrap();
+}
+
+/// Semantics N1, N3: a packet's mark names its sender by this id.
+#[test]
+fn a_sender_is_known_by_its_id_while_it_is_there() {
+    let mut harness = Harness::new(SMALL);
+    harness.go(&desired(&[(5, interface("a", &["10.0.0.1"]))])).unwrap();
+    let first = id(&harness, 5);
+    assert_eq!(harness.image.sender_of(first), harness.image.endpoint_of(5));
+    harness.go(&desired(&[(5, interface("a", &["10.0.0.2"]))])).unwrap();
+    assert_eq!(harness.image.sender_of(first), harness.image.endpoint_of(5));
+    harness.go(&desired(&[(5, interface("b", &["10.0.0.2"]))])).unwrap();
+    assert_eq!(harness.image.sender_of(first), None);
+    let second = id(&harness, 5);
+    assert_eq!(harness.image.sender_of(second), harness.image.endpoint_of(5));
+    harness.go(&desired(&[])).unwrap();
+    assert_eq!(harness.image.sender_of(second), None);
 }
 
 #[test]
