@@ -54,6 +54,7 @@ pub(super) fn squeeze(state: &mut State, desired: &Desired) -> Plan {
             break;
         }
         *state = stage.state;
+        plan.addresses_lost_meanwhile |= stage.outcome.lost.is_some();
         plan.steps.extend(stage.steps);
         let closed: BTreeSet<RowId> = stage.outcome.closed.keys().copied().collect();
         meanwhile.extend(closed_directions(desired, &closed));

@@ -46,6 +46,8 @@ pub struct Plan {
     /// Directions that were and will be represented, but are closed for part of the way, because
     /// the old and the new state don't fit into the tables together (semantics R9).
     pub closed_meanwhile: BTreeSet<(PodId, Direction)>,
+    /// For part of the way, no address was entered, as with [`Self::addresses_lost`].
+    pub addresses_lost_meanwhile: bool,
     /// Not even this node's own addresses fit into the tries: no address is entered, so none is
     /// known as the node's (semantics A2), and all isolated directions are closed.
     pub addresses_lost: Option<Shortage>,

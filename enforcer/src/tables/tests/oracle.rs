@@ -30,14 +30,6 @@ pub(super) fn flags(desired: &Desired, address: IpAddr) -> u32 {
     (u32::from(node) * Entry::NODE) | (u32::from(service) * Entry::SERVICE)
 }
 
-/// Whether any direction of any interface is isolated.
-pub(super) fn isolates(desired: &Desired) -> bool {
-    desired
-        .interfaces
-        .keys()
-        .any(|&ifindex| Direction::ALL.iter().any(|&it| verdict(desired, ifindex, it, 0).is_some()))
-}
-
 /// `None`: no policy isolates the pod in that direction.
 pub(super) fn verdict(
     desired: &Desired,
