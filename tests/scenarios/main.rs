@@ -5,6 +5,7 @@ mod addresses;
 mod agent;
 mod changes;
 mod command;
+mod families;
 mod floods;
 mod fragments;
 mod host;

@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use enforcer::model::PodId;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::links::{End, Links};
 use super::wiring::{self, Place, defaults};
-use super::{Family, Lab, LabError, Namespace, ready};
+use super::{Family, Lab, LabError, Namespace, Party, ready, status};
 
 /// A host that is reached through the outside host, over a link that takes smaller packets than
 /// any other. It answers with the usual segment size: only the router in between knows better.
@@ -50,6 +51,23 @@ impl Distant {
 }
 
 impl Lab {
+    /// Leaves a pod its addresses of one family alone, as on a cluster of only that family. It
+    /// still serves at the others, but nobody gets there.
+    ///
+    /// # Errors
+    /// When there is no such pod, or the kernel refuses something.
+    pub async fn leave_only(&mut self, id: &PodId, family: Family) -> Result<(), LabError> {
+        let unknown = || LabError::Unknown(Party::Pod(id.clone()));
+        let pod = self.pods.get_mut(id).ok_or_else(unknown)?;
+        let (stay, go): (Vec<IpAddr>, Vec<IpAddr>) =
+            pod.addresses.iter().partition(|address| Family::of(**address) == family);
+        for address in go {
+            pod.links.remove_address(pod.interfaces.inner, address).await?;
+        }
+        pod.addresses = stay;
+        status::write(&self.state, id, &pod.addresses)
+    }
+
     /// Adds a host behind a link whose packets have at most `mtu` bytes, at least IPv6's 1280.
     ///
     /// # Errors

@@ -158,6 +158,17 @@ impl Links {
         add.execute().await.map_err(|e| LabError::netlink(format!("add address {address}"), e))
     }
 
+    /// Takes an address away; nothing happens where it is none of the interface's.
+    pub(crate) async fn remove_address(&self, index: u32, address: IpAddr) -> Result<(), LabError> {
+        let failed = |e| LabError::netlink(format!("remove address {address}"), e);
+        let known = self.handle.address().get().set_link_index_filter(index);
+        let mut known = known.set_address_filter(address).execute();
+        while let Some(message) = known.try_next().await.map_err(failed)? {
+            self.handle.address().del(message).execute().await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
     /// Adds a route through `index`, to hosts on that link (`via` is `None`) or behind a gateway,
     /// which is taken to be on that link. An earlier route there is replaced.
     pub(crate) async fn route(
