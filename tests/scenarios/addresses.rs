@@ -1,10 +1,15 @@
 //! Addresses that move from one pod to another.
 
-use enforcer::model::PodId;
+use std::time::Duration;
+
+use enforcer::model::{PodId, Protocol};
+use enforcer::policy::reference::Traffic;
 use enforcer_tests::lab::{Family, Lab, Party, Topology};
+use enforcer_tests::probe::{Outcome, Probe};
 
 use crate::living::{End, Living};
-use crate::scene::{Scene, namespace, pod, policy, with_agent};
+use crate::scene::{Scene, namespace, pod, policy, until, with_agent};
+use crate::support::{SILENCE, outcomes, web};
 
 /// The port of the client's side: the next pod takes it as well as the address.
 const CLIENT_PORT: u16 = 7001;
@@ -96,4 +101,43 @@ async fn flows_do_not_move(scene: &mut Scene) {
 #[test]
 fn c5_replies_to_a_pod_that_went_are_not_its_successors() {
     with_agent(Topology::Kubenet, flows_do_not_move);
+}
+
+/// What the agent takes for news of the old pod: what it heard shortly before its end.
+const NEWS: Duration = Duration::from_secs(2);
+
+/// The friend's end is not yet known, nor the next pod, which has the friend's address already.
+async fn an_interface_comes_before_the_news(scene: &mut Scene) {
+    let friends = "podSelector: {matchLabels: {app: server}}, \
+                   ingress: [{from: [{podSelector: {matchLabels: {role: friend}}}]}]";
+    scene.write("server.yaml", &policy("shop", "friends", friends));
+    scene.write("cluster.yaml", &cluster("first", "friend"));
+    scene.agree("a friend").await;
+    let before = addresses(scene.lab(), "first");
+    tokio::time::sleep(NEWS).await;
+    scene.lab_mut().vanish(&PodId::new("shop", "first")).await.unwrap();
+    scene.lab_mut().add_pod(&PodId::new("shop", "second"), web()).await.unwrap();
+    assert_eq!(addresses(scene.lab(), "second"), before, "the address did not move");
+    until("the interface is seen", async || {
+        scene.metric("enforcer_endpoints{state=\"unknown\"}").await == 1
+    })
+    .await;
+    let probes = Family::ALL.map(|family| Probe {
+        from: Party::pod("shop", "second"),
+        to: Party::pod("shop", "server"),
+        family,
+        traffic: Traffic::Port(Protocol::Tcp, 80),
+    });
+    let got = outcomes(scene.lab(), &probes, SILENCE).await;
+    assert_eq!(got, [Outcome::TimedOut, Outcome::TimedOut], "the friend's rights");
+}
+
+#[test]
+fn c5_an_address_lends_no_rights_before_there_is_news_on_kubenet() {
+    with_agent(Topology::Kubenet, an_interface_comes_before_the_news);
+}
+
+#[test]
+fn c5_an_address_lends_no_rights_before_there_is_news_on_azure_cni() {
+    with_agent(Topology::AzureCni, an_interface_comes_before_the_news);
 }

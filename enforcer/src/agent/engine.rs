@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::Options;
+use super::homes::Homes;
 use super::owners::{Owners, UnknownPod, podless};
 use crate::kernel::{DropReader, Hooks, Kernel, KernelError, Place, ProgramLog};
 use crate::model::{Change, Cluster, PodId};
@@ -27,6 +28,8 @@ pub struct Reconciled {
     pub writes: usize,
     /// Pods that were not known before, and for how long their interfaces have been there.
     pub waited: Vec<(PodId, Duration)>,
+    /// When time alone will change something, if it will.
+    pub again: Option<Duration>,
 }
 
 /// The cluster's state, and what the kernel was told of it.
@@ -36,6 +39,7 @@ pub struct Engine {
     unknown_pod: UnknownPod,
     uplinks: BTreeSet<String>,
     owners: Owners,
+    homes: Homes,
     pub(super) cluster: Cluster,
     pub(super) snapshot: Snapshot,
     pub(super) assignment: Assignment,
@@ -58,6 +62,7 @@ impl Engine {
             unknown_pod: *unknown_pod,
             uplinks: uplinks.clone(),
             owners: Owners::default(),
+            homes: Homes::default(),
             cluster: Cluster::default(),
             snapshot: Snapshot::default(),
             assignment: Assignment::default(),
@@ -70,8 +75,13 @@ impl Engine {
 
     /// Notes changes; [`Self::reconcile`] carries them out.
     pub fn apply(&mut self, changes: Vec<Change>) -> bool {
-        let mut changed = false;
+        let (mut changed, now) = (false, Instant::now());
         for change in changes {
+            match &change {
+                Change::Pod(pod) => self.homes.heard_of(&pod.id, now),
+                Change::PodGone(pod) => self.homes.forget(pod),
+                _ => {}
+            }
             changed |= self.cluster.apply(change);
         }
         changed
@@ -104,8 +114,10 @@ impl Engine {
     /// # Errors
     /// A table can't be written: what the kernel holds is then not known.
     pub fn reconcile(&mut self) -> Result<Reconciled, EngineError> {
+        let now = Instant::now();
         self.assignment = assign(&self.snapshot, &self.cluster, &self.node_name);
-        let waited = self.owners.remember(&self.snapshot, &self.assignment, Instant::now());
+        let again = self.homes.hold_back(&self.snapshot, &mut self.assignment, now);
+        let waited = self.owners.remember(&self.snapshot, &self.assignment, now);
         let desired = self.desired();
         let plan = self.state.plan(&desired);
         for step in &plan.steps {
@@ -113,7 +125,7 @@ impl Engine {
         }
         self.unrepresented = plan.unrepresented;
         self.attach();
-        Ok(Reconciled { writes: plan.steps.len(), waited })
+        Ok(Reconciled { writes: plan.steps.len(), waited, again })
     }
 
     fn desired(&self) -> Desired {
@@ -125,7 +137,8 @@ impl Engine {
             (*ifindex, Interface { owner, addresses, check_source })
         });
         let others = podless(&self.snapshot, &self.assignment).into_iter().map(|ifindex| {
-            let owner = match self.owners.last(ifindex) {
+            let last = self.owners.last(ifindex).or_else(|| self.homes.held(ifindex));
+            let owner = match last {
                 Some(pod) => Owner::Gone(pod.clone()),
                 None => Owner::Unknown { closed: self.unknown_pod == UnknownPod::Deny },
             };

@@ -5,6 +5,7 @@
 
 mod engine;
 mod flows;
+mod homes;
 mod observed;
 mod owners;
 mod run;

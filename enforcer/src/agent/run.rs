@@ -93,6 +93,7 @@ async fn drive(
     let mut have_manifests = false;
     let mut have_node = false;
     let mut problems = Problems::default();
+    let mut again: Option<Instant> = None;
     loop {
         let began;
         tokio::select! {
@@ -113,16 +114,19 @@ async fn drive(
                 shared.lock().see(interfaces.borrow_and_update().clone());
                 have_node = true;
             }
+            () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now).into()),
+                if again.is_some() => began = Instant::now(),
         }
         if have_manifests && have_node {
-            reconcile(shared, began)?;
+            again = reconcile(shared, began)?.map(|wait| Instant::now() + wait);
         }
     }
 }
 
-fn reconcile(shared: &SharedEngine, began: Instant) -> anyhow::Result<()> {
+/// Says when to do it again though nothing happens, if at all.
+fn reconcile(shared: &SharedEngine, began: Instant) -> anyhow::Result<Option<Duration>> {
     let mut engine = shared.lock();
-    let Reconciled { writes, waited } =
+    let Reconciled { writes, waited, again } =
         engine.reconcile().context("cannot program the kernel's tables")?;
     for problem in &engine.unrepresented {
         tracing::error!(pod = %problem.pod, "fails closed: {}", problem.reason);
@@ -139,7 +143,7 @@ fn reconcile(shared: &SharedEngine, began: Instant) -> anyhow::Result<()> {
         shared.metrics().programmed(took);
         tracing::info!(writes, pods, ?took, "programmed");
     }
-    Ok(())
+    Ok(again)
 }
 
 /// What is wrong with the manifests at present, by file.

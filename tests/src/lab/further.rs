@@ -51,6 +51,19 @@ impl Distant {
 }
 
 impl Lab {
+    /// Ends a pod of which nobody hears: its interface is no more, its status document stays, and its
+    /// address is free for the next pod.
+    ///
+    /// # Errors
+    /// When there is no such pod, or its interface cannot be removed.
+    pub async fn vanish(&mut self, id: &PodId) -> Result<(), LabError> {
+        let unknown = || LabError::Unknown(Party::Pod(id.clone()));
+        let pod = self.pods.remove(id).ok_or_else(unknown)?;
+        self.node_at(pod.node())?.links.delete(pod.interfaces.host).await?;
+        self.give_back(pod.node(), pod.number);
+        Ok(())
+    }
+
     /// Leaves a pod its addresses of one family alone, as on a cluster of only that family. It
     /// still serves at the others, but nobody gets there.
     ///

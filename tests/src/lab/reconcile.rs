@@ -52,7 +52,7 @@ impl Lab {
         Ok(())
     }
 
-    fn give_back(&mut self, node: usize, number: u8) {
+    pub(super) fn give_back(&mut self, node: usize, number: u8) {
         if let Some(node) = self.nodes.get_mut(node) {
             node.hosts.give_back(number);
         }
