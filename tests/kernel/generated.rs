@@ -185,11 +185,12 @@ impl Session {
         };
         let mut text = wrong.0;
         if let Some(after) = after {
-            let kept = failure::keep("kernel-after", &after, &text);
+            let kept = failure::keep("kernel-after", &after, &text).unwrap();
             text = format!("{text}\nafter a change from this to what is kept in {kept:?}");
         }
-        let kept = failure::keep("kernel", &before, &text);
-        assert!(text.is_empty(), "{text}\nkept in {kept:?}");
+        let kept = failure::keep("kernel", &before, &text).unwrap();
+        let kept = kept.display();
+        assert!(text.is_empty(), "{text}\nsee it: cargo xtask run --manifests {kept}/manifests");
     }
 
     /// Whether a connection goes wrong again, on other clusters.

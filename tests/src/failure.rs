@@ -37,7 +37,8 @@ fn keep_in(folder: &Path, cluster: &Cluster, wrong: &str) -> io::Result<PathBuf>
     fs::write(runnable.join("cluster.yaml"), manifests(&for_the_lab(cluster)))?;
     fs::write(folder.join("exact.yaml"), manifests(cluster))?;
     let seeds = SEEDS.iter().filter_map(|it| Some(format!("{it}={}\n", std::env::var(it).ok()?)));
-    let text = format!("{wrong}\n\n{}", seeds.collect::<String>());
+    let again = format!("see it: cargo xtask run --manifests {}\n", runnable.display());
+    let text = format!("{wrong}\n\n{again}{}", seeds.collect::<String>());
     fs::write(folder.join("failure.txt"), text)?;
     Ok(folder.to_owned())
 }
