@@ -14,7 +14,8 @@ const LENGTH: usize = 5_000;
 const ALLOWED: u16 = 7_000;
 const FORBIDDEN: u16 = 7_001;
 
-async fn socket(scene: &Scene, party: &Party, family: Family, port: u16) -> UdpSocket {
+/// A UDP socket of a party's, at one of its ports.
+pub(crate) async fn socket(scene: &Scene, party: &Party, family: Family, port: u16) -> UdpSocket {
     let at = SocketAddr::new(scene.lab().address(party, family).unwrap(), port);
     let bind = move || {
         let socket = std::net::UdpSocket::bind(at)?;

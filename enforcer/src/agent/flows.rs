@@ -12,7 +12,7 @@ use super::SharedEngine;
 use crate::kernel::FlowUse;
 use crate::observe::FlowReport;
 
-/// How often the tables are gone through. Some milliseconds of one CPU for 100,000 flows.
+/// How often the tables are gone through.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Clears dead flows away now and then, and notes how full the tables are.

@@ -76,6 +76,10 @@ impl Homes {
                 wait = Some(wait.map_or(left, |wait| wait.min(left)));
             }
         }
+        // A rival that is no more says nothing of the next one.
+        for (pod, home) in &mut self.homes {
+            home.rival = home.rival.filter(|_| self.held.values().any(|held| held == pod));
+        }
         for ifindex in self.held.keys() {
             assignment.pods.remove(ifindex);
             assignment.unknown.insert(*ifindex);
@@ -205,6 +209,16 @@ mod tests {
         assert_eq!(given(&mut homes, &both, &[(5, "old"), (6, "old")], now), [5]);
         homes.heard_of(&pod("old"), now);
         assert_eq!(given(&mut homes, &both, &[(5, "old"), (6, "old")], now), [5, 6]);
+    }
+
+    #[test]
+    fn c5_a_second_rival_has_to_wait_like_the_first() {
+        let (mut homes, now) = at_home();
+        let claims = [(5, "old"), (6, "old")];
+        assert_eq!(given(&mut homes, &snapshot(&[(5, 1), (6, 2)]), &claims, now), [5]);
+        assert_eq!(given(&mut homes, &snapshot(&[(5, 1)]), &claims[..1], now), [5]);
+        let later = now + HELD;
+        assert_eq!(given(&mut homes, &snapshot(&[(5, 1), (6, 3)]), &claims, later), [5]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::{client, on_each_setup, two_nodes};
+use crate::fragments::socket;
 use crate::scene::{PATIENCE, Scene, namespace, pod, pod_on, policy, with_setup};
 use crate::support::SILENCE;
 
@@ -63,17 +64,6 @@ fn ways(scene: &Scene, family: Family) -> [SocketAddr; 2] {
 /// The same for the forbidden port.
 fn forbidden(at: SocketAddr) -> SocketAddr {
     SocketAddr::new(at.ip(), at.port() + 1)
-}
-
-async fn socket(scene: &Scene, party: &Party, family: Family, port: u16) -> UdpSocket {
-    let at = SocketAddr::new(scene.lab().address(party, family).unwrap(), port);
-    let bind = move || {
-        let socket = std::net::UdpSocket::bind(at)?;
-        socket.set_nonblocking(true)?;
-        Ok(socket)
-    };
-    let socket = scene.lab().namespace(party).unwrap().io("bind", bind).await.unwrap();
-    UdpSocket::from_std(socket).unwrap()
 }
 
 /// Sends a large datagram and waits for it; who sent it, if it came.
