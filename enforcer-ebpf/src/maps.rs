@@ -10,6 +10,7 @@ use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot};
 use enforcer_ebpf::event::Budget;
 use enforcer_ebpf::flow::{Flow4, Flow6, FlowCounts, FlowState};
 use enforcer_ebpf::fragment::{Fragment4, Fragment6, FragmentState};
+use enforcer_ebpf::owner::OwnerRecord;
 use enforcer_ebpf::table::{
     Block, FRAGMENTS, InterfaceTable, Leaf6, Limits, Node6, PortSetBits, PortTable, RecentTable,
 };
@@ -39,6 +40,9 @@ pub(crate) static CLIENTS: PerCpuArray<Clients> = PerCpuArray::with_max_entries(
 #[map]
 pub(crate) static EXTRA_ADDRESSES: HashMap<ExtraAddress, u32> =
     HashMap::with_max_entries(LIMITS.endpoints * 4, BPF_F_NO_PREALLOC);
+#[map]
+static OWNERS: HashMap<u32, OwnerRecord> =
+    HashMap::with_max_entries(LIMITS.endpoints, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static FLOWS4: HashMap<Flow4, FlowState> = HashMap::with_max_entries(LIMITS.flows, 0);
 #[map]

@@ -60,6 +60,8 @@ pub const CLIENTS: &str = "CLIENTS";
 pub const ENDPOINTS: &str = "ENDPOINTS";
 /// Hash: further addresses of an endpoint ([`crate::endpoint::ExtraAddress`]) → 1.
 pub const EXTRA_ADDRESSES: &str = "EXTRA_ADDRESSES";
+/// Name of the hash: endpoint id → [`crate::owner::OwnerRecord`]; for the agent alone.
+pub const OWNERS: &str = "OWNERS";
 /// Hash: established IPv4 flows ([`crate::flow::Flow4`]).
 pub const FLOWS4: &str = "FLOWS4";
 /// Hash: established IPv6 flows ([`crate::flow::Flow6`]).

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Reconciled, SharedEngine, UnknownPod, flows};
-use crate::kernel::{DropReader, ProgramLog, Settings};
+use crate::kernel::{DropReader, Pins, PinsError, ProgramLog, Settings};
 use crate::node::{self, Snapshot};
 use crate::observe::{DropRecord, Names, Observed as _, serve};
 use crate::source::manifests::{Manifests, Severity, Update};
@@ -33,12 +33,30 @@ pub struct Options {
     pub unknown_pod: UnknownPod,
     /// Names of the interfaces by which packets leave the node; empty: as netlink shows them.
     pub uplinks: BTreeSet<String>,
+    /// How programs are put on interfaces.
+    pub attach: Attach,
+    /// The folder in the BPF file system for what outlives the agent (semantics C3); `None`:
+    /// nothing does.
+    pub pins: Option<PathBuf>,
     /// How the programs are loaded.
     pub settings: Settings,
 }
 
+/// How programs are put on interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Attach {
+    /// As links (TCX) where the kernel has them.
+    #[default]
+    Auto,
+    /// As filters of a clsact qdisc.
+    Clsact,
+}
+
 /// How often the ring buffers of drop events and log lines are looked at; they wake nobody.
 const DROPS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often to look whether another agent has ended.
+const BUSY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Runs the agent until SIGTERM or SIGINT.
 ///
@@ -46,7 +64,11 @@ const DROPS_INTERVAL: Duration = Duration::from_millis(100);
 /// The programs can't be loaded, a source or the node can't be read, or a table not written.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let manifests = Manifests::new(options.manifests.clone())?;
-    let mut engine = Engine::new(&options).context("cannot start the datapath")?;
+    let pins = match &options.pins {
+        Some(folder) => keep(folder).await?,
+        None => None,
+    };
+    let mut engine = Engine::new(&options, pins).context("cannot start the datapath")?;
     let drops = engine.take_drops()?;
     let log = options.settings.log.then(|| engine.take_program_log()).transpose()?;
     let shared = SharedEngine::new(engine);
@@ -82,6 +104,29 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
     stop.cancel();
     result
+}
+
+/// Opens the folder of what outlives the agent, once no other agent has it. Without a BPF file
+/// system, policy is enforced all the same, for as long as the agent runs.
+async fn keep(folder: &Path) -> anyhow::Result<Option<Pins>> {
+    let mut said = false;
+    loop {
+        match Pins::open(folder) {
+            Ok(pins) => return Ok(Some(pins)),
+            Err(error @ PinsError::Busy { .. }) => {
+                if !said {
+                    tracing::warn!("{error}; waiting until it has ended");
+                }
+                said = true;
+                tokio::time::sleep(BUSY_INTERVAL).await;
+            }
+            Err(error @ PinsError::NotBpf { .. }) => {
+                tracing::error!("enforcement ends with this process: {error}");
+                return Ok(None);
+            }
+            Err(error) => return Err(error).context("cannot keep what outlives the agent"),
+        }
+    }
 }
 
 /// Carries every change to the kernel, once everything was seen (semantics C4).

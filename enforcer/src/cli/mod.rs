@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod check;
+pub mod cleanup;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use enforcer_ebpf::table::Limits;
 
-use crate::agent::{Options, UnknownPod};
+use crate::agent::{Attach, Options, UnknownPod};
 use crate::kernel::{Lifetimes, Settings};
 
 /// Kubernetes NetworkPolicy, enforced by eBPF beside any CNI.
@@ -32,6 +33,9 @@ pub struct Cli {
     pub log_format: LogFormat,
 }
 
+/// Where what outlives the agent is kept.
+pub const DEFAULT_PINS: &str = "/sys/fs/bpf/enforcer";
+
 /// How to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -54,6 +58,11 @@ pub enum Command {
   enforcer check ./policies
   enforcer check --output json ./policies")]
     Check(CheckArgs),
+    /// Remove every trace of enforcement from this node: nothing is enforced any more then. An
+    /// agent that is running must be stopped before.
+    #[command(after_help = "Example:
+  enforcer cleanup --output json")]
+    Cleanup(CleanupArgs),
     /// Write a completion script for a shell to standard output.
     #[command(after_help = "Example:
   enforcer completions bash > /etc/bash_completion.d/enforcer")]
@@ -86,6 +95,14 @@ pub struct RunArgs {
     /// lead neither to a pod nor to the node itself].
     #[arg(long = "uplink", value_name = "INTERFACE")]
     pub uplinks: Vec<String>,
+    /// Keep programs, flows and counters below this folder of a BPF file system, so that they
+    /// outlive the agent; "off": enforcement ends with it.
+    #[arg(long, default_value = DEFAULT_PINS, value_name = "DIR")]
+    pub pins: PathBuf,
+    /// How programs are put on interfaces: by TCX where the kernel has it (6.6 and newer), or as
+    /// filters of a clsact qdisc in any case.
+    #[arg(long, value_enum, default_value_t = Attach::Auto)]
+    pub attach: Attach,
     /// The 15 adjacent bits of the packet mark that carry who sent a packet.
     #[arg(long, default_value = "0xfffe0000", value_parser = mark_mask, value_name = "MASK")]
     pub mark_mask: u32,
@@ -102,6 +119,17 @@ pub struct RunArgs {
     /// How many others: opening, unanswered, closed. Where there are more, the oldest are forgotten.
     #[arg(long, default_value_t = Limits::DEFAULT.opening_flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
     pub opening_flows: u32,
+}
+
+/// Arguments of `cleanup`.
+#[derive(Debug, Args)]
+pub struct CleanupArgs {
+    /// Where agents have kept what outlives them.
+    #[arg(long, default_value = DEFAULT_PINS, value_name = "DIR")]
+    pub pins: PathBuf,
+    /// How to write what was removed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: cleanup::Format,
 }
 
 /// Arguments of `check`.
@@ -134,6 +162,8 @@ impl RunArgs {
             check_source: !self.allow_any_source,
             unknown_pod: self.unknown_pod,
             uplinks: self.uplinks.into_iter().collect(),
+            attach: self.attach,
+            pins: Some(self.pins).filter(|folder| folder.as_os_str() != "off"),
             settings: Settings {
                 limits: Limits {
                     flows: self.flows,

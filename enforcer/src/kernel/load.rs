@@ -9,12 +9,16 @@ use enforcer_ebpf::count::Counters;
 use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress};
 use enforcer_ebpf::event::Budget;
 use enforcer_ebpf::fragment::{Fragment4, Fragment6, FragmentState};
+use enforcer_ebpf::owner::OwnerRecord;
 use enforcer_ebpf::table::{self, Leaf6, Limits, Node6, PortSetBits, SLOTS};
 
 use super::KernelError;
 use super::clock::{Clock, Lifetimes};
 use super::flows::FlowTables;
+use super::inherit::Kept;
 use super::mapped::Mapped;
+use super::pins::Pins;
+use super::shape;
 
 /// The programs, compiled by `cargo xtask build-ebpf` and embedded by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer-ebpf.o"));
@@ -72,6 +76,9 @@ pub struct Kernel {
     pub(super) fragments6: HashMap<MapData, Fragment6, FragmentState>,
     pub(super) counters: PerCpuArray<MapData, Counters>,
     pub(super) budget: PerCpuArray<MapData, Budget>,
+    pub(super) owners: HashMap<MapData, u32, OwnerRecord>,
+    /// Tables that outlive the agent, if any do.
+    pub(super) kept: Option<Kept>,
 }
 
 /// The programs that hooks and tests use.
@@ -84,6 +91,22 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses them, or the agent was built without them.
     pub fn load(settings: &Settings) -> Result<Self, KernelError> {
+        Self::load_with(settings, None)
+    }
+
+    /// Loads the programs beside those of an earlier agent, if there was one: policy goes into new
+    /// tables, which no packet sees before the programs on the interfaces are replaced; flows,
+    /// counters and owners are the earlier agent's (semantics C3).
+    ///
+    /// # Errors
+    /// As [`Self::load`], or the tables can't be pinned.
+    pub fn load_pinned(settings: &Settings, pins: &Pins) -> Result<Self, KernelError> {
+        let mut kernel = Self::load_with(settings, Some(Kept::prepare(pins, &settings.limits)?))?;
+        kernel.take_over_owners(&settings.limits)?;
+        Ok(kernel)
+    }
+
+    fn load_with(settings: &Settings, kept: Option<Kept>) -> Result<Self, KernelError> {
         if OBJECT.is_empty() {
             return Err(KernelError::NoObject);
         }
@@ -91,7 +114,13 @@ impl Kernel {
         let level = if log { aya_log::Level::Debug as u8 } else { 0 };
         let origin_in_cb = u32::from(test_origin);
         let clock = Clock::of_this_kernel(&lifetimes);
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        if let Some(kept) = &kept {
+            for shape in shape::kept(&limits) {
+                loader.map_pin_path(shape.name, kept.folder.join(shape.name));
+            }
+        }
+        let mut ebpf = loader
             .override_global(aya_log::LEVEL, &level, true)
             .override_global("MARK_MASK", &mark_mask, true)
             .override_global("MARK_SHIFT", &mark_mask.trailing_zeros(), true)
@@ -106,6 +135,7 @@ impl Kernel {
             .map_max_entries(table::ENDPOINTS, limits.endpoints)
             .map_max_entries(table::SENDERS, limits.endpoints)
             .map_max_entries(table::COUNTERS, limits.endpoints)
+            .map_max_entries(table::OWNERS, limits.endpoints)
             .map_max_entries(table::FLOWS4, limits.flows)
             .map_max_entries(table::FLOWS6, limits.flows)
             .map_max_entries(table::OPENING4, limits.opening_flows)
@@ -119,10 +149,16 @@ impl Kernel {
                 .map_err(|source| KernelError::Program { name, source })?;
             program.load().map_err(|source| KernelError::Program { name, source })?;
         }
-        Self::with_tables(ebpf, clock, test_origin)
+        Self::with_tables(ebpf, clock, test_origin, kept)
     }
 
-    fn with_tables(mut ebpf: Ebpf, clock: Clock, test_origin: bool) -> Result<Self, KernelError> {
+    fn with_tables(
+        mut ebpf: Ebpf,
+        clock: Clock,
+        test_origin: bool,
+        kept: Option<Kept>,
+    ) -> Result<Self, KernelError> {
+        let is_resumed = kept.as_ref().is_some_and(|kept| kept.is_resumed);
         let arrays = Arrays {
             trie4: array(&mut ebpf, table::TRIE4, size_of::<[u32; SLOTS]>())?,
             nodes6: array(&mut ebpf, table::TRIE6_NODES, size_of::<Node6>())?,
@@ -137,11 +173,13 @@ impl Kernel {
         Ok(Self {
             arrays,
             extra_addresses: typed(&mut ebpf, table::EXTRA_ADDRESSES)?,
-            flows: Arc::new(FlowTables::take(&mut ebpf, clock)?),
+            flows: Arc::new(FlowTables::take(&mut ebpf, clock, is_resumed)?),
             fragments4: typed(&mut ebpf, table::FRAGMENTS4)?,
             fragments6: typed(&mut ebpf, table::FRAGMENTS6)?,
             counters: typed(&mut ebpf, table::COUNTERS)?,
             budget: typed(&mut ebpf, table::BUDGET)?,
+            owners: typed(&mut ebpf, table::OWNERS)?,
+            kept,
             test_origin,
             ebpf,
         })
