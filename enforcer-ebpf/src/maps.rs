@@ -53,6 +53,16 @@ pub(crate) static OPENING4: LruHashMap<Flow4, FlowState> =
 #[map]
 pub(crate) static OPENING6: LruHashMap<Flow6, FlowState> =
     LruHashMap::with_max_entries(LIMITS.opening_flows, 0);
+// Of another layout, while programs are being replaced by ones that use the tables above: see
+// `config::is_moving`.
+#[map]
+pub(crate) static OTHER_FLOWS4: HashMap<Flow4, FlowState> = HashMap::with_max_entries(1, 0);
+#[map]
+pub(crate) static OTHER_FLOWS6: HashMap<Flow6, FlowState> = HashMap::with_max_entries(1, 0);
+#[map]
+pub(crate) static OTHER_OPENING4: LruHashMap<Flow4, FlowState> = LruHashMap::with_max_entries(1, 0);
+#[map]
+pub(crate) static OTHER_OPENING6: LruHashMap<Flow6, FlowState> = LruHashMap::with_max_entries(1, 0);
 #[map]
 pub(crate) static FLOW_COUNTS: PerCpuArray<FlowCounts> = PerCpuArray::with_max_entries(2, 0);
 #[map]

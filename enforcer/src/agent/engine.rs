@@ -178,9 +178,11 @@ impl Engine {
     /// Replaces the programs of an earlier agent, now that the tables are complete: each packet is
     /// judged by the old ones or by the new.
     fn take_over(&mut self) -> Result<(), EngineError> {
-        self.kernel.take_over_flows(false)?;
         self.attach();
-        self.kernel.take_over_flows(true)?;
+        while self.kernel.next_stage()? {
+            self.hooks.let_go();
+            self.attach();
+        }
         self.hooks.prune(&self.hook_places().into_keys().collect())?;
         if let Some(pins) = &self.pins {
             self.kernel.drop_other_tables(pins)?;

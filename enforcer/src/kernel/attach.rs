@@ -111,6 +111,13 @@ impl Hooks {
         Ok(())
     }
 
+    /// Lets go of all that is pinned, so that it can be replaced once more.
+    pub fn let_go(&mut self) {
+        if self.links.is_some() {
+            self.attached.clear();
+        }
+    }
+
     /// Takes our programs off an interface, if it still exists.
     pub fn detach(&mut self, ifindex: u32) {
         let Some(Attached { holds, clsact, .. }) = self.attached.remove(&ifindex) else { return };

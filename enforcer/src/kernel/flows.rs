@@ -126,15 +126,10 @@ impl FlowTables {
         self.v6.forget(endpoint)
     }
 
-    /// Takes the flows over that another agent's tables, pinned in `folder`, have: what is
-    /// entered already is replaced only if `replaces`.
-    pub(super) fn take_over(
-        &self,
-        folder: &Path,
-        replaces: bool,
-    ) -> Result<TakenOver, KernelError> {
-        let mut taken = self.v4.take_over(folder, replaces)?;
-        taken += self.v6.take_over(folder, replaces)?;
+    /// Takes the flows over that the tables pinned in `folder` have; what is here already stays.
+    pub(super) fn take_over(&self, folder: &Path) -> Result<TakenOver, KernelError> {
+        let mut taken = self.v4.take_over(folder)?;
+        taken += self.v6.take_over(folder)?;
         Ok(taken)
     }
 
@@ -189,9 +184,9 @@ impl<K: Key> Family<K> {
         })
     }
 
-    fn take_over(&self, folder: &Path, replaces: bool) -> Result<TakenOver, KernelError> {
-        let mut taken = self.established.take_over(folder, replaces)?;
-        taken += self.opening.take_over(folder, replaces)?;
+    fn take_over(&self, folder: &Path) -> Result<TakenOver, KernelError> {
+        let mut taken = self.established.take_over(folder)?;
+        taken += self.opening.take_over(folder)?;
         Ok(taken)
     }
 
@@ -246,7 +241,7 @@ impl<K: Key> Table<K> {
         Ok(Self { name, map, limit, key: std::marker::PhantomData })
     }
 
-    fn take_over(&self, folder: &Path, replaces: bool) -> Result<TakenOver, KernelError> {
+    fn take_over(&self, folder: &Path) -> Result<TakenOver, KernelError> {
         let map = MapData::from_pin(folder.join(self.name))
             .map_err(|source| KernelError::Table { name: self.name, source })?;
         let other = Self::of(self.name, map)?;
@@ -254,7 +249,7 @@ impl<K: Key> Table<K> {
         let mut walk = Walk::new(&other);
         while walk.read_on()? {
             for (key, state) in walk.entries() {
-                match self.insert(key, state, replaces) {
+                match self.enter(key, state) {
                     Ok(()) => taken.entries += 1,
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     Err(error) if error.raw_os_error() == Some(libc::E2BIG) => taken.lost += 1,
@@ -265,14 +260,15 @@ impl<K: Key> Table<K> {
         Ok(taken)
     }
 
-    fn insert(&self, key: &K, state: &FlowState, replaces: bool) -> io::Result<()> {
+    /// Enters a flow, unless it is there already.
+    fn enter(&self, key: &K, state: &FlowState) -> io::Result<()> {
         const BPF_NOEXIST: u64 = 1;
         let attributes = Element {
             map: self.fd(),
             padding: 0,
             key: (&raw const *key) as u64,
             value: (&raw const *state) as u64,
-            flags: if replaces { 0 } else { BPF_NOEXIST },
+            flags: BPF_NOEXIST,
         };
         // SAFETY: key and value have the sizes that the table was checked for, and outlive the call.
         unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attributes) }.map(|_| ())

@@ -1,6 +1,6 @@
 //! What an earlier agent has left in the kernel, and taking it over (semantics C3).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use enforcer_ebpf::count::Counters;
@@ -10,38 +10,7 @@ use enforcer_ebpf::table::{self, Limits};
 use super::pins::{self, Pins};
 use super::{Kernel, KernelError, shape};
 use crate::model::PodId;
-use crate::tables::{Inherited, Owner};
-
-/// The tables that outlive the agent, and where those of other layouts are.
-#[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) folder: PathBuf,
-    /// Whether an earlier agent has made them.
-    pub(super) is_resumed: bool,
-    /// Tables of other layouts, whose contents are taken over.
-    others: Vec<PathBuf>,
-}
-
-impl Kept {
-    /// Finds or makes the place for tables of this layout.
-    pub(super) fn prepare(pins: &Pins, limits: &Limits) -> Result<Self, KernelError> {
-        let folder = pins.tables(limits);
-        if folder.exists() && !shape::fit(&folder, limits)? {
-            // Another build's, of the same name: its contents are taken over like any other's.
-            let aside = pins::name(&folder).to_owned() + "-other";
-            let aside = folder.with_file_name(aside);
-            if aside.exists() {
-                pins::remove_tree(&aside)?;
-            }
-            std::fs::rename(&folder, &aside)
-                .map_err(|source| KernelError::Rename { path: folder.clone(), source })?;
-        }
-        let is_resumed = folder.exists();
-        pins::make(&folder)?;
-        let others = pins.other_tables(&folder)?;
-        Ok(Self { folder, is_resumed, others })
-    }
-}
+use crate::tables::{Inherited, Owner, Step};
 
 impl Kernel {
     /// What earlier agents noted of endpoint ids.
@@ -56,20 +25,21 @@ impl Kernel {
 
     /// Takes over what ids mean and have counted in tables of other layouts.
     pub(super) fn take_over_owners(&mut self, limits: &Limits) -> Result<(), KernelError> {
-        let Some(kept) = &mut self.kept else { return Ok(()) };
-        let [owners_shape, .., counters_shape, _] = shape::kept(limits);
-        // Without its ids, nothing that another layout holds means anything.
-        kept.others.retain(|folder| owners_shape.is_held_in(folder));
-        for folder in &kept.others {
-            let theirs: HashMap<MapData, u32, OwnerRecord> = open(folder, table::OWNERS)?;
-            for entry in theirs.iter() {
-                let failed = |source| KernelError::Table { name: table::OWNERS, source };
-                let (id, record) = entry.map_err(failed)?;
-                if id < limits.endpoints {
-                    enter(table::OWNERS, self.owners.insert(id, record, NO_EXIST))?;
+        let Some(kept) = &self.kept else { return Ok(()) };
+        let [owners, .., counters, _] = shape::kept(limits);
+        for folder in kept.others() {
+            if !owners.is_the_same_in(folder, &kept.folder) {
+                let theirs: HashMap<MapData, u32, OwnerRecord> = open(folder, table::OWNERS)?;
+                for entry in theirs.iter() {
+                    let failed = |source| KernelError::Table { name: table::OWNERS, source };
+                    let (id, record) = entry.map_err(failed)?;
+                    if id < limits.endpoints {
+                        enter(table::OWNERS, self.owners.insert(id, record, NO_EXIST))?;
+                    }
                 }
             }
-            if counters_shape.is_held_in(folder) && !kept.is_resumed {
+            let counted_elsewhere = !counters.is_the_same_in(folder, &kept.folder);
+            if counted_elsewhere && counters.is_held_in(folder) && !kept.is_resumed {
                 let counted: PerCpuArray<MapData, Counters> = open(folder, table::COUNTERS)?;
                 let failed = |source| KernelError::Table { name: table::COUNTERS, source };
                 for id in 0..counted.len().min(limits.endpoints) {
@@ -81,15 +51,28 @@ impl Kernel {
         Ok(())
     }
 
-    /// Takes over the flows of tables of other layouts. Done once just before the programs that
-    /// use them are replaced, and once more just after: the first may take a while.
+    /// Goes on to the next set of programs, which [`super::Hooks::attach`] puts in place of the
+    /// last; `false` if there is none. Between the last two, flows are taken over.
     ///
     /// # Errors
-    /// A table can't be read or written.
-    pub fn take_over_flows(&self, is_last: bool) -> Result<(), KernelError> {
+    /// Flows of tables of another layout can't be read or written.
+    pub fn next_stage(&mut self) -> Result<bool, KernelError> {
+        let Some(kept) = &mut self.kept else { return Ok(false) };
+        if !kept.end_stage() {
+            return Ok(false);
+        }
+        if kept.stage().is_none() {
+            // Whoever writes to the old tables has ended; all read both.
+            self.apply(&Step::Grace)?;
+            self.take_over_flows()?;
+        }
+        Ok(true)
+    }
+
+    fn take_over_flows(&self) -> Result<(), KernelError> {
         let Some(kept) = &self.kept else { return Ok(()) };
-        for folder in &kept.others {
-            let taken = self.flows.take_over(folder, !is_last && !kept.is_resumed)?;
+        for folder in kept.others() {
+            let taken = self.flows.take_over(folder)?;
             tracing::info!(
                 entries = taken.entries,
                 lost = taken.lost,
@@ -106,7 +89,7 @@ impl Kernel {
     /// They can't be removed.
     pub fn drop_other_tables(&mut self, pins: &Pins) -> Result<(), KernelError> {
         let Some(kept) = &mut self.kept else { return Ok(()) };
-        kept.others.clear();
+        kept.forget_others();
         for folder in pins.other_tables(&kept.folder)? {
             pins::remove_tree(&folder)?;
         }

@@ -11,6 +11,7 @@ mod error;
 mod flows;
 mod hold;
 mod inherit;
+mod kept;
 mod load;
 mod mapped;
 mod pins;

@@ -89,6 +89,16 @@ impl Pins {
         self.folder.join(layout)
     }
 
+    /// An empty folder for what several sets of programs share while they are loaded.
+    pub(super) fn staging(&self) -> Result<PathBuf, PinsError> {
+        let folder = self.folder.join("staging");
+        if folder.exists() {
+            remove_tree(&folder)?;
+        }
+        make(&folder)?;
+        Ok(folder)
+    }
+
     /// The folders of tables of other layouts.
     pub(super) fn other_tables(&self, current: &Path) -> Result<Vec<PathBuf>, PinsError> {
         let mut others = entries(&self.folder)?;

@@ -40,6 +40,17 @@ impl Shape {
         (info.key_size() as usize, info.value_size() as usize) == (self.key, self.value)
     }
 
+    /// Whether two folders have one and the same table.
+    pub(super) fn is_the_same_in(&self, folder: &Path, other: &Path) -> bool {
+        let id = |folder: &Path| MapInfo::from_pin(folder.join(self.name)).map(|it| it.id()).ok();
+        id(folder).is_some() && id(folder) == id(other)
+    }
+
+    /// Whether the table in `folder` can be used as it is.
+    pub(super) fn fits_in(&self, folder: &Path) -> bool {
+        MapInfo::from_pin(folder.join(self.name)).is_ok_and(|info| self.fits(&info))
+    }
+
     /// Whether the table in `folder` holds the same.
     pub(super) fn is_held_in(&self, folder: &Path) -> bool {
         MapInfo::from_pin(folder.join(self.name)).is_ok_and(|info| self.holds_the_same(&info))

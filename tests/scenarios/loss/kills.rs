@@ -63,3 +63,25 @@ fn c3_kills_under_load_lose_and_leak_nothing_with_clsact() {
         survives(scene, 30).await;
     });
 }
+
+/// Each start wants tables of another size than those that are there.
+async fn changes_layout(scene: &mut Scene, times: usize) {
+    let mut runner = runner();
+    let load = begin(scene, &mut runner).await;
+    for time in 0..times {
+        scene.kill_agent().await.unwrap();
+        let flows = ["--flows", if time % 2 == 0 { "65536" } else { "131072" }];
+        scene.set_arguments(flows.map(Into::into).to_vec());
+        scene.start_agent().await.unwrap();
+        pause(runner.rng().random_range(0..100)).await;
+    }
+    assert_eq!(scene.log().matches("flows taken over").count(), times);
+    let ledger = Arc::clone(&load.ledger);
+    load.end(scene).await;
+    println!("{times} changes of the tables' layout, nothing lost or let through: {ledger}");
+}
+
+#[test]
+fn c3_tables_of_another_layout_replace_the_old_ones_without_a_gap() {
+    with_agent(Topology::Kubenet, async |scene| changes_layout(scene, 10).await);
+}
