@@ -87,7 +87,7 @@ pub(super) fn interface_of_link(pin: &Path) -> io::Result<Option<u32>> {
     let mut info = LinkInfo::zeroed();
     let query = Query {
         fd: link.as_raw_fd().cast_unsigned(),
-        length: size_of::<LinkInfo>() as u32,
+        length: u32::try_from(size_of::<LinkInfo>()).map_err(io::Error::other)?,
         info: (&raw mut info) as u64,
     };
     // SAFETY: there is room for as many bytes as the kernel is told, and they outlive the call.
@@ -105,5 +105,8 @@ pub(super) unsafe fn bpf<T: Pod>(
 ) -> io::Result<libc::c_int> {
     // SAFETY: the kernel reads as many bytes as it is told; what they refer to is the caller's.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    libc::c_int::try_from(result).map_err(io::Error::other)
 }
