@@ -73,16 +73,24 @@ impl Engine {
         })
     }
 
-    /// Notes changes; [`Self::reconcile`] carries them out.
+    /// Notes changes; [`Self::reconcile`] carries them out. Whether anything is different now.
     pub fn apply(&mut self, changes: Vec<Change>) -> bool {
         let (mut changed, now) = (false, Instant::now());
         for change in changes {
-            match &change {
-                Change::Pod(pod) => self.homes.heard_of(&pod.id, now),
-                Change::PodGone(pod) => self.homes.forget(pod),
-                _ => {}
+            let heard = match &change {
+                Change::Pod(pod) => Some(pod.id.clone()),
+                _ => None,
+            };
+            if let Change::PodGone(pod) = &change {
+                self.homes.forget(pod);
             }
-            changed |= self.cluster.apply(change);
+            if self.cluster.apply(change) {
+                changed = true;
+                // To be listed once more as it was is no news.
+                if let Some(pod) = heard {
+                    self.homes.heard_of(&pod, now);
+                }
+            }
         }
         changed
     }

@@ -11,6 +11,7 @@ use crate::model::PodId;
 use crate::observe::{
     Endpoint, FlowReport, Interface, Isolation, Metrics, Observed, Report, TableUse,
 };
+use crate::source::kubernetes::Watches;
 use crate::tables::{Owner, Table};
 
 /// The engine, shared between the loop that drives it and those who watch.
@@ -18,19 +19,22 @@ pub struct SharedEngine {
     engine: Mutex<Engine>,
     metrics: Metrics,
     ready: AtomicBool,
-    manifest_errors: Mutex<Vec<String>>,
+    source_errors: Mutex<Vec<String>>,
+    /// How the watches of the API server are doing, if that is the source.
+    watches: Option<Arc<Watches>>,
     flows: Mutex<Vec<FlowReport>>,
 }
 
 impl SharedEngine {
     /// Shares an engine that has not enforced anything yet.
     #[must_use]
-    pub fn new(engine: Engine) -> Arc<Self> {
+    pub fn new(engine: Engine, watches: Option<Arc<Watches>>) -> Arc<Self> {
         Arc::new(Self {
             engine: Mutex::new(engine),
             metrics: Metrics::new(),
             ready: AtomicBool::new(false),
-            manifest_errors: Mutex::new(Vec::new()),
+            source_errors: Mutex::new(Vec::new()),
+            watches,
             flows: Mutex::new(Vec::new()),
         })
     }
@@ -46,9 +50,9 @@ impl SharedEngine {
         self.ready.store(true, Ordering::Release);
     }
 
-    /// Notes what is wrong with the manifests at present.
-    pub fn set_manifest_errors(&self, errors: Vec<String>) {
-        *self.manifest_errors.lock().unwrap_or_else(PoisonError::into_inner) = errors;
+    /// Notes what is wrong with the source's files or objects at present.
+    pub fn set_source_errors(&self, errors: Vec<String>) {
+        *self.source_errors.lock().unwrap_or_else(PoisonError::into_inner) = errors;
     }
 
     /// Notes how full the flow tables are.
@@ -61,7 +65,7 @@ impl Observed for SharedEngine {
     fn report(&self) -> Report {
         let mut report = self.lock().report();
         report.manifest_errors =
-            self.manifest_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            self.source_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
         report.flows.clone_from(&self.flows.lock().unwrap_or_else(PoisonError::into_inner));
         report
     }
@@ -76,10 +80,12 @@ impl Observed for SharedEngine {
 
     fn ready(&self) -> Result<(), String> {
         if self.ready.load(Ordering::Acquire) {
-            Ok(())
-        } else {
-            Err("not every source has shown its first complete state yet".to_owned())
+            return Ok(());
         }
+        let missing = self.watches.as_ref().and_then(|it| it.missing());
+        Err(missing.unwrap_or_else(|| {
+            "not every source has shown its first complete state yet".to_owned()
+        }))
     }
 }
 
