@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use enforcer_ebpf::count::{Counters, Direction};
 use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
@@ -9,9 +10,9 @@ use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
 use super::Engine;
 use crate::model::PodId;
 use crate::observe::{
-    Endpoint, FlowReport, Interface, Isolation, Metrics, Observed, Report, TableUse,
+    Endpoint, FlowReport, Interface, Isolation, Metrics, Observed, Report, TableUse, WatchReport,
 };
-use crate::source::kubernetes::Watches;
+use crate::source::kubernetes::{Kind, WatchState, Watches};
 use crate::tables::{Owner, Table};
 
 /// The engine, shared between the loop that drives it and those who watch.
@@ -67,6 +68,12 @@ impl Observed for SharedEngine {
         report.manifest_errors =
             self.source_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
         report.flows.clone_from(&self.flows.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(watches) = &self.watches {
+            let now = Instant::now();
+            let states = watches.states();
+            report.watches = states.iter().map(|(kind, state)| watch(*kind, state, now)).collect();
+            report.node_problem = watches.node_problem();
+        }
         report
     }
 
@@ -86,6 +93,20 @@ impl Observed for SharedEngine {
         Err(missing.unwrap_or_else(|| {
             "not every source has shown its first complete state yet".to_owned()
         }))
+    }
+}
+
+fn watch(kind: Kind, state: &WatchState, now: Instant) -> WatchReport {
+    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    WatchReport {
+        kind: kind.resource().to_owned(),
+        state: state.phase.name().to_owned(),
+        silent_seconds: state.heard.map(|heard| now.saturating_duration_since(heard).as_secs()),
+        objects: number(state.objects),
+        bad_objects: number(state.bad),
+        lists: state.lists,
+        errors: state.errors,
+        failing: state.failing.clone(),
     }
 }
 
@@ -125,6 +146,8 @@ impl Engine {
             namespaces: self.cluster.namespaces.len() as u64,
             manifest_errors: Vec::new(),
             flows: Vec::new(),
+            watches: Vec::new(),
+            node_problem: None,
         }
     }
 

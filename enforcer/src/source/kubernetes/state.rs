@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::kind::Kind;
 
@@ -84,15 +84,14 @@ impl Watches {
             let why = state.failing.as_ref().map(|it| format!(" ({it})")).unwrap_or_default();
             format!("the first list of {} is not complete{why}", kind.resource())
         });
-        let node = lock(&self.node).clone();
-        let missing: Vec<String> = missing.chain(node).collect();
+        let missing: Vec<String> = missing.chain(self.node_problem()).collect();
         (!missing.is_empty()).then(|| missing.join("; "))
     }
 
-    /// For how long nothing was heard.
+    /// What is wrong with the node's name, if something is.
     #[must_use]
-    pub fn silence(state: &WatchState, now: Instant) -> Option<Duration> {
-        state.heard.map(|heard| now.saturating_duration_since(heard))
+    pub fn node_problem(&self) -> Option<String> {
+        lock(&self.node).clone()
     }
 
     /// Changes a kind's state.
