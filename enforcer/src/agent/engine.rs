@@ -124,7 +124,9 @@ impl Engine {
     pub fn reconcile(&mut self) -> Result<Reconciled, EngineError> {
         let now = Instant::now();
         self.assignment = assign(&self.snapshot, &self.cluster, &self.node_name);
-        let again = self.homes.hold_back(&self.snapshot, &mut self.assignment, now);
+        let pods = &self.cluster.pods;
+        let is_terminating = |pod: &PodId| pods.get(pod).is_some_and(|it| it.terminating);
+        let again = self.homes.hold_back(&self.snapshot, &mut self.assignment, is_terminating, now);
         let waited = self.owners.remember(&self.snapshot, &self.assignment, now);
         let desired = self.desired();
         let plan = self.state.plan(&desired);
