@@ -1,18 +1,20 @@
 //! The engine, as metrics and status see it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use enforcer_ebpf::count::{Counters, Direction};
 use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
 
-use super::Engine;
+use super::{Engine, Observable};
+use crate::announce::EventCounts;
 use crate::model::PodId;
 use crate::observe::{
-    Endpoint, FlowReport, Interface, Isolation, Metrics, Observed, Report, TableUse, WatchReport,
+    Endpoint, EventReport, FlowReport, Interface, Isolation, Metrics, Observed, Report, TableUse,
+    WatchReport,
 };
-use crate::source::kubernetes::{Kind, WatchState, Watches};
+use crate::source::kubernetes::{Kind, WatchState};
 use crate::tables::{Owner, Table};
 
 /// The engine, shared between the loop that drives it and those who watch.
@@ -21,21 +23,20 @@ pub struct SharedEngine {
     metrics: Metrics,
     ready: AtomicBool,
     source_errors: Mutex<Vec<String>>,
-    /// How the watches of the API server are doing, if that is the source.
-    watches: Option<Arc<Watches>>,
+    source: Observable,
     flows: Mutex<Vec<FlowReport>>,
 }
 
 impl SharedEngine {
     /// Shares an engine that has not enforced anything yet.
     #[must_use]
-    pub fn new(engine: Engine, watches: Option<Arc<Watches>>) -> Arc<Self> {
+    pub fn new(engine: Engine, source: Observable) -> Arc<Self> {
         Arc::new(Self {
             engine: Mutex::new(engine),
             metrics: Metrics::new(),
             ready: AtomicBool::new(false),
             source_errors: Mutex::new(Vec::new()),
-            watches,
+            source,
             flows: Mutex::new(Vec::new()),
         })
     }
@@ -68,12 +69,13 @@ impl Observed for SharedEngine {
         report.manifest_errors =
             self.source_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
         report.flows.clone_from(&self.flows.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Some(watches) = &self.watches {
+        if let Some(watches) = &self.source.watches {
             let now = Instant::now();
             let states = watches.states();
             report.watches = states.iter().map(|(kind, state)| watch(*kind, state, now)).collect();
             report.node_problem = watches.node_problem();
         }
+        report.events = self.source.events.as_ref().map(|it| events(it));
         report
     }
 
@@ -89,10 +91,20 @@ impl Observed for SharedEngine {
         if self.ready.load(Ordering::Acquire) {
             return Ok(());
         }
-        let missing = self.watches.as_ref().and_then(|it| it.missing());
+        let missing = self.source.watches.as_ref().and_then(|it| it.missing());
         Err(missing.unwrap_or_else(|| {
             "not every source has shown its first complete state yet".to_owned()
         }))
+    }
+}
+
+fn events(counts: &EventCounts) -> EventReport {
+    let now = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    EventReport {
+        posted: now(&counts.posted),
+        existing: now(&counts.existing),
+        failed: now(&counts.failed),
+        put_off: now(&counts.put_off),
     }
 }
 
@@ -148,6 +160,7 @@ impl Engine {
             flows: Vec::new(),
             watches: Vec::new(),
             node_problem: None,
+            events: None,
         }
     }
 

@@ -1,8 +1,7 @@
 //! The loop that drives the engine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,13 +11,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::announcer::Announcer;
+use super::problems::Problems;
+use super::source::{Observable, Source, SourceOptions};
 use super::{Engine, Reconciled, SharedEngine, UnknownPod, flows};
 use crate::kernel::{DropReader, ProgramLog, Settings};
 use crate::node::{self, Snapshot};
 use crate::observe::{DropRecord, Names, Observed as _, serve};
-use crate::source::kubernetes::{ClientOptions, Connection, Kubernetes, Watches};
-use crate::source::manifests::{Manifests, Severity};
-use crate::source::{Remarks, Update};
+use crate::source::Update;
 
 /// How the agent runs.
 #[derive(Debug, Clone)]
@@ -39,15 +39,6 @@ pub struct Options {
     pub settings: Settings,
 }
 
-/// Where the cluster's state comes from.
-#[derive(Debug, Clone)]
-pub enum SourceOptions {
-    /// Directories of manifests.
-    Manifests(Vec<PathBuf>),
-    /// An API server.
-    Kubernetes(ClientOptions),
-}
-
 /// How often the ring buffers of drop events and log lines are looked at; they wake nobody.
 const DROPS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -56,11 +47,15 @@ const DROPS_INTERVAL: Duration = Duration::from_millis(100);
 /// # Errors
 /// The programs can't be loaded, a source or the node can't be read, or a table not written.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let source = Source::new(&options).await?;
+    let (source, announcer) = Source::new(&options.source, &options.node_name).await?;
+    let observable = Observable {
+        watches: source.watches(),
+        events: announcer.as_ref().and_then(Announcer::counts),
+    };
     let mut engine = Engine::new(&options).context("cannot start the datapath")?;
     let drops = engine.take_drops()?;
     let log = options.settings.log.then(|| engine.take_program_log()).transpose()?;
-    let shared = SharedEngine::new(engine, source.watches());
+    let shared = SharedEngine::new(engine, observable);
     let stop = CancellationToken::new();
     if let Some(address) = options.metrics {
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -81,7 +76,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let result = tokio::select! {
-        result = drive(&shared, changes, interfaces) => result,
+        result = drive(&shared, changes, interfaces, announcer) => result,
         result = watch_drops(&shared, drops, log) => result,
         result = flows::keep(&shared) => result,
         ended = &mut source => Err(ended?.err().unwrap_or_else(
@@ -95,47 +90,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     result
 }
 
-/// The source that the options choose.
-enum Source {
-    Manifests(Box<Manifests>),
-    Kubernetes(Box<Kubernetes>),
-}
-
-impl Source {
-    async fn new(options: &Options) -> anyhow::Result<Self> {
-        Ok(match &options.source {
-            SourceOptions::Manifests(folders) => {
-                Self::Manifests(Box::new(Manifests::new(folders.clone())?))
-            }
-            SourceOptions::Kubernetes(client) => {
-                let connection = Connection::find(client).await?;
-                tracing::info!(server = %connection.server(), "watching the Kubernetes API");
-                let kubernetes = Kubernetes::new(connection, options.node_name.clone());
-                Self::Kubernetes(Box::new(kubernetes))
-            }
-        })
-    }
-
-    fn watches(&self) -> Option<Arc<Watches>> {
-        match self {
-            Self::Manifests(_) => None,
-            Self::Kubernetes(kubernetes) => Some(kubernetes.watches()),
-        }
-    }
-
-    async fn watch(self, updates: mpsc::Sender<Update>) -> anyhow::Result<()> {
-        match self {
-            Self::Manifests(manifests) => Ok(manifests.watch(updates).await?),
-            Self::Kubernetes(kubernetes) => Ok(kubernetes.watch(updates).await?),
-        }
-    }
-}
-
 /// Carries every change to the kernel, once everything was seen (semantics C4).
 async fn drive(
     shared: &SharedEngine,
     mut changes: mpsc::Receiver<Update>,
     mut interfaces: watch::Receiver<Snapshot>,
+    mut announcer: Option<Announcer>,
 ) -> anyhow::Result<()> {
     let mut inputs = Inputs::default();
     let mut again: Option<Instant> = None;
@@ -167,6 +127,9 @@ async fn drive(
         }
         if inputs.are_to_be_carried_out() {
             again = reconcile(shared, began)?.map(|wait| Instant::now() + wait);
+            if let Some(announcer) = &mut announcer {
+                announcer.enforced(&shared.lock(), &inputs.problems);
+            }
         }
     }
 }
@@ -221,38 +184,6 @@ fn reconcile(shared: &SharedEngine, began: Instant) -> anyhow::Result<Option<Dur
         tracing::info!(writes, pods, ?took, "programmed");
     }
     Ok(again)
-}
-
-/// What is wrong with the source's files or objects at present.
-#[derive(Default)]
-struct Problems(BTreeMap<String, Vec<String>>);
-
-impl Problems {
-    /// Says what is new, and keeps the errors.
-    fn take(&mut self, remarks: Vec<Remarks>) {
-        for Remarks { about, list, .. } in remarks {
-            let mut errors = Vec::new();
-            for remark in list {
-                match remark.severity {
-                    Severity::Error => {
-                        tracing::error!("{}", remark.text);
-                        errors.push(remark.text);
-                    }
-                    Severity::Warning => tracing::warn!("{}", remark.text),
-                    Severity::Notice => tracing::info!("{}", remark.text),
-                }
-            }
-            if errors.is_empty() {
-                self.0.remove(&about);
-            } else {
-                self.0.insert(about, errors);
-            }
-        }
-    }
-
-    fn errors(&self) -> Vec<String> {
-        self.0.values().flatten().cloned().collect()
-    }
 }
 
 /// Logs what was dropped, and what the programs say.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use enforcer_ebpf::table::Limits;
 
-use crate::agent::{Options, SourceOptions, UnknownPod};
+use crate::agent::{AnnounceOptions, Options, SourceOptions, UnknownPod};
 use crate::kernel::{Lifetimes, Settings};
 use crate::source::kubernetes::ClientOptions;
 
@@ -84,6 +84,14 @@ pub struct RunArgs {
     /// Kubernetes API must have a node of that name.
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
+    /// Make Kubernetes Events on policies that have a mistake or don't fit into the tables, if they
+    /// select a pod of this node; needs the right to create events.
+    #[arg(long, conflicts_with = "manifests")]
+    pub events: bool,
+    /// Remove the taint of this key from this node as soon as policies are enforced, like
+    /// enforcer/agent-not-ready; needs the right to patch nodes.
+    #[arg(long, value_name = "KEY", conflicts_with = "manifests")]
+    pub remove_taint: Option<String>,
     /// Serve /metrics, /healthz, /readyz and /status there; "off": nowhere.
     #[arg(long, default_value = "127.0.0.1:9469", value_name = "ADDRESS:PORT")]
     pub metrics: String,
@@ -141,10 +149,13 @@ impl RunArgs {
         };
         Ok(Options {
             source: if self.manifests.is_empty() {
-                SourceOptions::Kubernetes(ClientOptions {
-                    kubeconfig: self.kubeconfig,
-                    context: self.context,
-                })
+                SourceOptions::Kubernetes {
+                    client: ClientOptions { kubeconfig: self.kubeconfig, context: self.context },
+                    announce: AnnounceOptions {
+                        events: self.events,
+                        remove_taint: self.remove_taint,
+                    },
+                }
             } else {
                 SourceOptions::Manifests(self.manifests)
             },

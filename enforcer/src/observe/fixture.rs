@@ -2,7 +2,9 @@
 
 use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
 
-use super::{Endpoint, FlowReport, Interface, Isolation, Report, TableUse, WatchReport};
+use super::{
+    Endpoint, EventReport, FlowReport, Interface, Isolation, Report, TableUse, WatchReport,
+};
 use crate::model::PodId;
 
 fn interface(ifindex: u32, name: &str, addresses: &[&str]) -> Interface {
@@ -90,6 +92,7 @@ pub(super) fn report() -> Report {
                 failing: None,
             },
         ],
+        events: Some(EventReport { posted: 5, existing: 4, failed: 3, put_off: 2 }),
         node_problem: Some("no node is called \"node\"".to_owned()),
     }
 }

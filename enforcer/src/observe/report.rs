@@ -99,6 +99,19 @@ pub struct WatchReport {
     pub failing: Option<String>,
 }
 
+/// What became of the Kubernetes Events, since the agent started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EventReport {
+    /// Made.
+    pub posted: u64,
+    /// Another node had made the same.
+    pub existing: u64,
+    /// Not made: the server could not be reached, or did not allow it.
+    pub failed: u64,
+    /// Put off, because too many waited.
+    pub put_off: u64,
+}
+
 /// The state of the agent at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
@@ -129,6 +142,8 @@ pub struct Report {
     pub manifest_errors: Vec<String>,
     /// How the watches of the Kubernetes API are doing; empty if manifests are the source.
     pub watches: Vec<WatchReport>,
+    /// What became of the Kubernetes Events; `None`: none are to be made.
+    pub events: Option<EventReport>,
     /// What is wrong with this node's name.
     pub node_problem: Option<String>,
 }
