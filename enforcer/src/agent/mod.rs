@@ -3,14 +3,18 @@
 //! One loop takes small changes, applies them to the cluster's state, and once all sources have
 //! shown everything (semantics C4) lets the [`Engine`] carry them to the kernel.
 
+mod announcer;
 mod engine;
 mod flows;
 mod homes;
 mod observed;
 mod owners;
+mod problems;
 mod run;
+mod source;
 
 pub use engine::{Engine, EngineError, Reconciled};
 pub use observed::SharedEngine;
 pub use owners::UnknownPod;
 pub use run::{Attach, Options, run};
+pub use source::{AnnounceOptions, Observable, SourceOptions};
