@@ -250,6 +250,7 @@ mod tests {
                 addresses: BTreeSet::new(),
                 host_network: false,
                 finished: false,
+                terminating: false,
                 ports: BTreeSet::new(),
             };
             cluster.pods.insert(id, pod);
