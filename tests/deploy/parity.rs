@@ -109,6 +109,13 @@ fn options_go_together() {
 }
 
 #[test]
+fn helm_finds_nothing_to_complain_about() {
+    let mut command = render::tool("ENFORCER_HELM", "helm");
+    let output = render::output(command.args(["lint", "--strict"]).arg(render::chart()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
 fn misspelt_values_are_refused() {
     for (value, named) in [
         ("agent.unknownPot=deny", "unknownPot"),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::render::{self, containers, of_kind, strings};
 
 /// The capabilities of the container that works on the node, everywhere the same.
-const CAPABILITIES: [&str; 3] = ["BPF", "NET_ADMIN", "PERFMON"];
+const CAPABILITIES: [&str; 4] = ["BPF", "NET_ADMIN", "NET_BROADCAST", "PERFMON"];
 
 /// What may be read, and nothing of it written.
 const READ: [(&str, &str); 5] = [

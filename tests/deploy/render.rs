@@ -31,6 +31,10 @@ pub(crate) fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").canonicalize().unwrap()
 }
 
+pub(crate) fn chart() -> PathBuf {
+    deploy().join("helm/enforcer")
+}
+
 /// A program that `cargo xtask test` has found, else that of the PATH.
 pub(crate) fn tool(variable: &str, name: &str) -> Command {
     let program = std::env::var_os(variable).unwrap_or_else(|| name.into());
@@ -103,7 +107,7 @@ pub(crate) fn helm_refusal(values: &[&str]) -> String {
 
 fn helm_command(values: &[&str]) -> Command {
     let mut command = tool("ENFORCER_HELM", "helm");
-    command.args(["template", "enforcer"]).arg(deploy().join("helm/enforcer"));
+    command.args(["template", "enforcer"]).arg(chart());
     command.args(["--namespace", "enforcer-system"]);
     for value in values {
         command.arg("--set").arg(value);
