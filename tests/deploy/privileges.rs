@@ -17,8 +17,7 @@ const READ: [(&str, &str); 5] = [
 ];
 
 /// What else may be done where a component or value asks for it.
-const EVENTS: [(&str, &str, &str); 2] =
-    [("", "events", "create"), ("events.k8s.io", "events", "create")];
+const EVENTS: [(&str, &str, &str); 1] = [("events.k8s.io", "events", "create")];
 const TAINT: [(&str, &str, &str); 1] = [("", "nodes", "patch")];
 
 /// The paths of the node that are mounted.
