@@ -213,7 +213,12 @@ fn listener(text: &str) -> anyhow::Result<Option<SocketAddr>> {
     if text == "off" {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| {
+    // In a DaemonSet the address comes out of the downward API, which puts no brackets around IPv6.
+    let bare = || {
+        let (address, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?))
+    };
+    text.parse().ok().or_else(bare).map(Some).ok_or_else(|| {
         anyhow::anyhow!("--metrics {text}: expected ADDRESS:PORT like 127.0.0.1:9469, or off")
     })
 }
@@ -255,7 +260,10 @@ mod tests {
     #[test]
     fn metrics_can_be_off() {
         assert_eq!(listener("off").unwrap(), None);
-        assert!(listener("[::1]:80").unwrap().is_some());
+        let v6 = Some("[fd00::1]:80".parse().unwrap());
+        assert_eq!(listener("[fd00::1]:80").unwrap(), v6);
+        assert_eq!(listener("fd00::1:80").unwrap(), v6);
+        assert!(listener("fd00::1").is_err());
         assert!(listener("here").is_err());
     }
 }
