@@ -8,7 +8,7 @@ use crate::render::{self, containers, of_kind, strings};
 
 /// Arguments that the manifests name and the agent does not have yet. To be taken out of this list
 /// when it has them: a test says so.
-const PENDING: [&str; 5] = ["--pins", "--events", "--remove-taint", "--nri", "cleanup"];
+const PENDING: [&str; 1] = ["--nri"];
 
 /// What the kubelet makes of an argument.
 fn expand(argument: &str, container: &Value) -> String {
@@ -44,23 +44,16 @@ fn has(argument: &str) -> bool {
     }
 }
 
-/// What else must be given for as long as `run` can read manifests only.
-fn until_there_is_an_api() -> &'static [&'static str] {
-    let cli = Cli::command();
-    let run = cli.find_subcommand("run").unwrap();
-    let required = run.get_arguments().any(|it| it.get_id() == "manifests" && it.is_required_set());
-    if required { &["--manifests", "/nowhere"] } else { &[] }
-}
-
 #[test]
 fn the_agent_takes_all_arguments() {
     let mut seen = 0;
     for (name, objects) in render::everything() {
         for container in containers(of_kind(objects, "DaemonSet")[0]) {
             let arguments = strings(&container["args"]);
-            let Some(subcommand) = arguments.first().filter(|it| !is_pending(it)) else { continue };
-            let more = if *subcommand == "run" { until_there_is_an_api() } else { &[] };
-            let known = arguments.iter().filter(|it| !is_pending(it)).chain(more);
+            if arguments.first().is_none_or(|it| is_pending(it)) {
+                continue;
+            }
+            let known = arguments.iter().filter(|it| !is_pending(it));
             let arguments: Vec<_> = known.map(|it| expand(it, container)).collect();
             if let Err(error) = parses(&arguments) {
                 panic!("{name}: {arguments:?}\n{error}");
@@ -82,8 +75,7 @@ fn pending_arguments_are_pending() {
 #[test]
 fn misspelt_arguments_are_found() {
     for wrong in ["--metric=127.0.0.1:1", "--unknown-pod=ask", "--flow-timeouts=upd=3"] {
-        let mut line = vec!["run".to_owned(), wrong.to_owned()];
-        line.extend(until_there_is_an_api().iter().map(|it| (*it).to_owned()));
+        let line = ["run".to_owned(), wrong.to_owned()];
         assert!(parses(&line).is_err(), "{wrong}");
     }
 }
