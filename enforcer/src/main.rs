@@ -1,16 +1,24 @@
 //! The agent's command line: arguments in, exit code out.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use enforcer::cli::{self, Cli, Command, LogFormat, RunArgs};
-use tracing_subscriber::EnvFilter;
+use enforcer::cli::{self, Cli, Command, RunArgs};
+use enforcer::observe::LogFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match dispatch(cli) {
+    let log = match LogFilter::start(&cli.log, cli.log_format) {
+        Ok(log) => log,
+        Err(error) => {
+            // Nothing is logged yet.
+            let _ = writeln!(io::stderr(), "--log: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match dispatch(cli.command, log) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -19,45 +27,32 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
-    start_logging(&cli.log, cli.log_format)?;
-    match cli.command {
-        Command::Run(arguments) => run(*arguments),
+fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(arguments) => return run(*arguments, log),
         Command::Check(arguments) => {
             let clean =
                 cli::check::check(&arguments.manifests, arguments.output, &mut io::stdout())?;
-            Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Status(agent) => cli::ask::status(agent.status, &mut io::stdout())?,
+        Command::LogLevel { filter, agent } => {
+            cli::ask::log_level(agent.status, filter.as_deref(), &mut io::stdout())?;
         }
         Command::Cleanup(arguments) => {
             cli::cleanup::run(&arguments.pins, arguments.output, &mut io::stdout())?;
-            Ok(ExitCode::SUCCESS)
         }
-        Command::Completions { shell } => {
-            cli::completions(shell, &mut io::stdout());
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Completions { shell } => cli::completions(shell, &mut io::stdout()),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
+fn run(arguments: RunArgs, log: LogFilter) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(enforcer::agent::run(arguments.options()?))?;
+    runtime.block_on(enforcer::agent::run(arguments.options()?, log))?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn start_logging(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    // What the Kubernetes client says of itself is said again, once and in context, where it is used.
-    let quiet = format!("kube_client=off,kube_runtime=off,{filter}");
-    let filter = EnvFilter::try_new(quiet)
-        .with_context(|| format!("--log {filter}: expected a level or filters"))?;
-    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match format {
-        LogFormat::Text => logger.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => logger.json().init(),
-    }
-    Ok(())
 }

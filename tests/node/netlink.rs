@@ -304,7 +304,7 @@ fn many_pods_come_and_go_at_once() {
 fn watching_ends_when_nobody_listens() {
     let node = Namespace::new();
     node.run(async |_| {
-        let (sender, receiver) = tokio::sync::watch::channel(Snapshot::default());
+        let (sender, receiver) = tokio::sync::watch::channel(enforcer::node::Seen::default());
         drop(receiver);
         enforcer::node::watch(sender).await.unwrap();
     });

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 use std::time::Duration;
 
-use enforcer::node::{Snapshot, watch};
+use enforcer::node::{Seen, Snapshot, watch};
 use futures::TryStreamExt;
 use netlink_packet_route::address::AddressHeaderFlags;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -192,12 +192,12 @@ pub(crate) fn pod(node: &Namespace, host: &str, addresses: &[&str]) -> (Namespac
 }
 
 /// A watched node.
-pub(crate) struct Watched(Receiver<Snapshot>);
+pub(crate) struct Watched(Receiver<Seen>);
 
 impl Watched {
     /// Watches the namespace of the calling thread, and waits for the first snapshot.
     pub(crate) async fn start() -> Self {
-        let (sender, mut receiver) = channel(Snapshot::default());
+        let (sender, mut receiver) = channel(Seen::default());
         tokio::spawn(async { watch(sender).await.expect("watching goes on") });
         timeout(PATIENCE, receiver.changed()).await.expect("a first snapshot").unwrap();
         Self(receiver)
@@ -205,7 +205,7 @@ impl Watched {
 
     /// The present snapshot.
     pub(crate) fn now(&self) -> Snapshot {
-        self.0.borrow().clone()
+        self.0.borrow().snapshot.clone()
     }
 
     /// Waits until the snapshot is as wanted.
@@ -214,8 +214,8 @@ impl Watched {
         what: &str,
         wanted: impl Fn(&Snapshot) -> bool,
     ) -> Snapshot {
-        let waited = timeout(PATIENCE, self.0.wait_for(wanted)).await;
-        let found = waited.map(|it| it.expect("watching goes on").clone());
+        let waited = timeout(PATIENCE, self.0.wait_for(|seen| wanted(&seen.snapshot))).await;
+        let found = waited.map(|it| it.expect("watching goes on").snapshot.clone());
         found.unwrap_or_else(|_| panic!("waited in vain for {what}: {:#?}", self.now()))
     }
 }

@@ -1,12 +1,13 @@
 //! The agent as an operator sees it: readiness, metrics, status, log, mistakes, its end.
 
 use enforcer::model::{Protocol, Traffic};
-use enforcer_tests::lab::{Family, Lab, Party, Topology};
+use enforcer_tests::lab::{Family, Lab, Party, Topology, command_in};
 use enforcer_tests::matrix::{Scope, probes};
 use enforcer_tests::probe::{Outcome, Probe};
+use enforcer_tests::session::AGENT_PORT;
 
-use crate::scene::{Scene, namespace, pod, policy, until, with_agent};
-use crate::support::{ANSWER, SILENCE, outcomes};
+use crate::scene::{Scene, namespace, pod, policy, until, with_agent, with_agent_and};
+use crate::support::{ANSWER, SILENCE, agent, outcomes, spawner};
 
 const DENIED: &str = "podSelector: {matchLabels: {app: server}}";
 
@@ -97,6 +98,10 @@ fn the_log_of_drops_names_both_pods() {
                 scene.log().lines().any(|it| it.contains(&start) && it.ends_with(&end))
             })
             .await;
+            let recent = scene.status().await.drops;
+            let lines = recent.iter().map(|it| it.drop.to_string());
+            let line = lines.into_iter().find(|it| it.starts_with(&start) && it.contains(&end));
+            assert!(line.is_some(), "{recent:?}");
         }
     });
 }
@@ -148,6 +153,28 @@ fn c4_ready_means_that_policies_are_in_force() {
     });
 }
 
+/// For how long the agent's loop has been away, in seconds.
+async fn away(scene: &Scene) -> f64 {
+    let text = scene.ask("/metrics").await;
+    let age = text.lines().find_map(|line| line.strip_prefix("enforcer_heartbeat_age_seconds "));
+    age.unwrap().parse().unwrap()
+}
+
+#[test]
+fn an_idle_agent_is_healthy() {
+    with_agent(Topology::Kubenet, async |scene| {
+        let mut before = 0.0;
+        for _ in 0..2 {
+            until("the loop comes round though nothing happens", async || {
+                let now = away(scene).await;
+                now < std::mem::replace(&mut before, now)
+            })
+            .await;
+        }
+        assert!(scene.ask("/healthz").await.starts_with("HTTP/1.1 200"));
+    });
+}
+
 #[test]
 fn an_agent_that_ends_takes_its_programs_away() {
     with_agent(Topology::Kubenet, async |scene| {
@@ -190,5 +217,85 @@ fn c4_a_mistake_keeps_the_last_good_state_until_it_is_mended() {
         assert_eq!(scene.metric("enforcer_manifest_errors").await, 0);
         let problems = scene.status().await.problems;
         assert!(!problems.iter().any(|it| it.contains("policy.yaml")), "{problems:?}");
+    });
+}
+
+/// What the agent's command line says on the node, about the agent that runs there: its exit code, and
+/// what it writes.
+async fn say(scene: &Scene, arguments: &[&str]) -> (Option<i32>, String) {
+    let at = format!("--status=127.0.0.1:{AGENT_PORT}");
+    let arguments: Vec<&str> = arguments.iter().copied().chain([&*at]).collect();
+    let (agent, spawner) = (agent(), spawner());
+    let program = agent.to_str().unwrap();
+    let output = command_in(scene.lab().node(), &spawner, program, &arguments).await.unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn what_is_logged_can_be_changed_while_the_agent_runs() {
+    with_agent(Topology::Kubenet, async |scene| {
+        denied(scene).await;
+        let logged =
+            |scene: &Scene| scene.log().matches(&format!(":{NOWHERE} UDP dropped")).count();
+        assert_eq!(say(scene, &["log-level"]).await, (Some(0), "info\n".to_owned()));
+        let quiet = "enforcer::drops=off,info";
+        assert_eq!(say(scene, &["log-level", quiet]).await, (Some(0), format!("{quiet}\n")));
+        let before = scene.metric(DROPS).await;
+        send(scene.lab(), Family::V4, 3).await;
+        until("the drops are heard of", async || {
+            let drops = scene.status().await.drops;
+            let ours = drops.iter().filter(|it| it.drop.to_string().contains(":4242 UDP"));
+            ours.count() == 3
+        })
+        .await;
+        assert!(scene.metric(DROPS).await >= before + 3);
+        assert_eq!(logged(scene), 0);
+        let (code, said) = say(scene, &["log-level", "inof"]).await;
+        assert_eq!(code, Some(2));
+        assert!(said.contains("\"inof\" is no level"), "{said}");
+        assert_eq!(say(scene, &["log-level"]).await.1, format!("{quiet}\n"));
+        say(scene, &["log-level", "info"]).await;
+        send(scene.lab(), Family::V4, 1).await;
+        until("the drop is logged", async || logged(scene) == 1).await;
+        let (code, status) = say(scene, &["status"]).await;
+        let status: enforcer::observe::Status = serde_json::from_str(&status).unwrap();
+        assert_eq!((code, status.ready), (Some(0), true));
+    });
+}
+
+#[test]
+fn c3_counts_by_namespace_outlive_pods_and_agents() {
+    const DENIED: &str =
+        r#"enforcer_drops_total{namespace="shop",pod="",direction="ingress",reason="denied"}"#;
+    with_agent_and(Topology::AzureCni, &["--pod-metrics", "namespace"], async |scene| {
+        denied(scene).await;
+        send(scene.lab(), Family::V6, 20).await;
+        until("the drops are counted", async || scene.metric(DENIED).await >= 20).await;
+        assert!(!scene.ask("/metrics").await.contains("pod=\"server\""));
+        let before = scene.metric(DENIED).await;
+        let client = [namespace("shop", ""), pod("shop", "client", "app: client", &[])].concat();
+        scene.write("cluster.yaml", &client);
+        scene.run_pods().await;
+        let isolated = async |scene: &Scene| {
+            scene.metric("enforcer_endpoints{state=\"ingress-isolated\"}").await
+        };
+        assert_eq!(isolated(scene).await, 0);
+        let ended = scene.metric(DENIED).await;
+        assert!(ended >= before, "{ended} after {before}");
+        assert!(scene.status().await.outlives_agent);
+        assert_eq!(scene.metric("enforcer_taken_over").await, 0);
+        scene.stop_agent().await.unwrap();
+        scene.start_agent().await.unwrap();
+        assert_eq!(scene.metric(DENIED).await, ended);
+        assert_eq!(scene.metric("enforcer_taken_over").await, 1);
+        // The client, and the one that ended, if its interface was still there.
+        assert!(scene.metric("enforcer_taken_over_endpoints").await >= 1);
+        // Whoever gets the id of the pod that ended begins at zero, and adds to the sum.
+        scene.write("cluster.yaml", &cluster());
+        scene.run_pods().await;
+        until("the policy is in force", async || isolated(scene).await == 1).await;
+        send(scene.lab(), Family::V6, 5).await;
+        until("they are added", async || scene.metric(DENIED).await >= ended + 5).await;
     });
 }

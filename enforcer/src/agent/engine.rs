@@ -4,14 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use enforcer_ebpf::count::Counters;
+
+use super::accounts::{Accounts, Settlement};
 use super::homes::Homes;
 use super::owners::{Owners, UnknownPod, podless};
 use super::{Attach, Options};
-use crate::kernel::{DropReader, Hooks, Kernel, KernelError, Pins, Place, ProgramLog};
+use crate::kernel::{
+    DropReader, Hooks, Kernel, KernelError, Pins, Place, ProgramLog, SettledTable,
+};
 use crate::model::{Change, Cluster, PodId};
 use crate::node::{Assignment, Snapshot, assign};
+use crate::observe::TakenOver;
 use crate::policy::compile;
-use crate::tables::{Desired, Inherited, Interface, Owner, State, Unrepresented};
+use crate::tables::{Desired, Inherited, Interface, Owner, State, Step, Unrepresented};
 
 /// What stops the engine.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +57,10 @@ pub struct Engine {
     pub(super) pins: Option<Pins>,
     /// What an earlier agent has left, until the first state is enforced.
     inheritance: Option<Vec<Inherited>>,
+    pub(super) taken_over: Option<TakenOver>,
+    pub(super) accounts: Accounts,
+    /// Where settlements are kept; `None`: they end with the agent.
+    settled: Option<SettledTable>,
 }
 
 impl Engine {
@@ -67,7 +77,21 @@ impl Engine {
             None => Kernel::load(settings)?,
         };
         let inherited = kernel.inherited()?;
+        let kernel_left = kernel.is_resumed();
+        let endpoints = inherited.iter().filter(|it| it.owner.is_some()).count() as u64;
+        if kernel_left {
+            tracing::info!(endpoints, "taking over from an earlier agent");
+        }
         let hooks = pins.as_ref().map(Hooks::pinned).unwrap_or_default();
+        let (settled, before) = match pins.as_ref().map(open_settled).transpose() {
+            Ok(opened) => opened.unzip(),
+            Err(error) => {
+                tracing::warn!(
+                    "sums over ended pods begin at zero, and end with the agent: {error}"
+                );
+                (None, None)
+            }
+        };
         Ok(Self {
             node_name: node_name.clone(),
             check_source: *check_source,
@@ -83,6 +107,9 @@ impl Engine {
             kernel,
             hooks: if *attach == Attach::Clsact { hooks.without_tcx() } else { hooks },
             pins,
+            taken_over: kernel_left.then_some(TakenOver { endpoints }),
+            accounts: Accounts::resuming(&inherited, before.unwrap_or_default()),
+            settled,
             inheritance: Some(inherited),
         })
     }
@@ -150,14 +177,32 @@ impl Engine {
         let desired = self.desired();
         let plan = self.state.plan(&desired);
         for step in &plan.steps {
+            if let Step::Owner { id, owner, .. } = step {
+                let kernel = &self.kernel;
+                let counted = || super::observed::counters(kernel, *id);
+                let settled = self.accounts.hand_over(*id, owner.as_ref(), counted);
+                self.keep(settled);
+            }
             self.kernel.apply(step)?;
         }
+        let namespaces = &self.cluster.namespaces;
+        let settled = self.accounts.close(|name| namespaces.contains_key(name));
+        self.keep(settled);
         self.unrepresented = plan.unrepresented;
         match inheritance {
             Some(_) => self.take_over()?,
             None => self.attach(),
         }
         Ok(Reconciled { writes: plan.steps.len(), waited, again })
+    }
+
+    fn keep(&mut self, settlements: Vec<Settlement>) {
+        let Some(table) = &mut self.settled else { return };
+        for (namespace, counters) in settlements {
+            if let Err(error) = table.write(&namespace, counters.as_ref()) {
+                tracing::warn!(%namespace, "the next agent will count on from less: {error}");
+            }
+        }
     }
 
     fn desired(&self) -> Desired {
@@ -253,4 +298,13 @@ impl Engine {
             endpoints.filter_map(|(owner, it)| Some((it.id, owner.pod()?.clone()))).collect();
         (addresses, endpoints)
     }
+}
+
+type Settled = (SettledTable, BTreeMap<String, Counters>);
+
+/// The table of what is settled, and what earlier agents have left in it.
+fn open_settled(pins: &Pins) -> Result<Settled, KernelError> {
+    let table = SettledTable::open(pins)?;
+    let before = table.read()?;
+    Ok((table, before))
 }

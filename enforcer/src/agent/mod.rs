@@ -3,10 +3,13 @@
 //! One loop takes small changes, applies them to the cluster's state, and once all sources have
 //! shown everything (semantics C4) lets the [`Engine`] carry them to the kernel.
 
+mod accounts;
 mod announcer;
 mod engine;
 mod flows;
+mod heart;
 mod homes;
+mod listen;
 mod observed;
 mod owners;
 mod problems;
@@ -14,6 +17,7 @@ mod run;
 mod source;
 
 pub use engine::{Engine, EngineError, Reconciled};
+pub use listen::Listeners;
 pub use observed::SharedEngine;
 pub use owners::UnknownPod;
 pub use run::{Attach, Options, run};

@@ -1,18 +1,21 @@
 //! The engine, as metrics and status see it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use enforcer_ebpf::count::{Counters, Direction};
 use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
 
+use super::heart::Heart;
 use super::{Engine, Observable};
 use crate::announce::EventCounts;
+use crate::kernel::Kernel;
 use crate::model::PodId;
 use crate::observe::{
-    Endpoint, EventReport, FlowReport, Interface, Isolation, Metrics, Observed, Report, TableUse,
-    WatchReport,
+    DropRecord, Endpoint, EventReport, FlowReport, Interface, Isolation, LogFilter, Metrics,
+    Observed, PodMetrics, ProcessUse, RecentDrops, Report, TableUse, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
 use crate::tables::{Owner, Table};
@@ -21,6 +24,9 @@ use crate::tables::{Owner, Table};
 pub struct SharedEngine {
     engine: Mutex<Engine>,
     metrics: Metrics,
+    log: LogFilter,
+    heart: Heart,
+    drops: Mutex<RecentDrops>,
     ready: AtomicBool,
     source_errors: Mutex<Vec<String>>,
     source: Observable,
@@ -30,10 +36,18 @@ pub struct SharedEngine {
 impl SharedEngine {
     /// Shares an engine that has not enforced anything yet.
     #[must_use]
-    pub fn new(engine: Engine, source: Observable) -> Arc<Self> {
+    pub fn new(
+        engine: Engine,
+        source: Observable,
+        pod_metrics: PodMetrics,
+        log: LogFilter,
+    ) -> Arc<Self> {
         Arc::new(Self {
             engine: Mutex::new(engine),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(pod_metrics),
+            log,
+            heart: Heart::new(Instant::now()),
+            drops: Mutex::new(RecentDrops::default()),
             ready: AtomicBool::new(false),
             source_errors: Mutex::new(Vec::new()),
             source,
@@ -57,6 +71,17 @@ impl SharedEngine {
         *self.source_errors.lock().unwrap_or_else(PoisonError::into_inner) = errors;
     }
 
+    /// Notes that the loop that carries changes to the kernel has come round.
+    pub(super) fn beat(&self) {
+        self.heart.beat(Instant::now());
+    }
+
+    /// Remembers a drop for a while.
+    pub(super) fn dropped(&self, drop: DropRecord) {
+        let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
+        drops.push(Instant::now(), drop);
+    }
+
     /// Notes how full the flow tables are.
     pub(super) fn set_flows(&self, flows: Vec<FlowReport>) {
         *self.flows.lock().unwrap_or_else(PoisonError::into_inner) = flows;
@@ -75,6 +100,11 @@ impl Observed for SharedEngine {
             report.watches = states.iter().map(|(kind, state)| watch(*kind, state, now)).collect();
             report.node_problem = watches.node_problem();
         }
+        report.process = ProcessUse::read();
+        report.heartbeat_age = self.heart.age(Instant::now());
+        let drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
+        report.drops = drops.list(Instant::now());
+        drop(drops);
         report.events = self.source.events.as_ref().map(|it| events(it));
         report
     }
@@ -83,8 +113,13 @@ impl Observed for SharedEngine {
         &self.metrics
     }
 
+    fn log(&self) -> &LogFilter {
+        &self.log
+    }
+
+    /// The engine is not asked: whoever holds it for too long keeps the loop from coming round.
     fn healthy(&self) -> Result<(), String> {
-        Ok(())
+        self.heart.check(Instant::now())
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -134,16 +169,21 @@ impl Engine {
             }
         };
         let ambiguous = self.assignment.ambiguous.iter();
+        let ids = self.accounts.ids().chain(self.state.endpoints().map(|(_, it)| it.id));
+        let counted = ids.map(|id| (id, counters(&self.kernel, id))).collect();
         Report {
             endpoints: self
                 .state
                 .endpoints()
                 .filter_map(|(owner, record)| match owner {
-                    Owner::Pod(pod) => Some(self.endpoint(pod, record, interface(record.ifindex))),
+                    Owner::Pod(pod) => {
+                        Some(endpoint(pod, record, interface(record.ifindex), &counted))
+                    }
                     Owner::Gone(_) | Owner::Unknown { .. } => None,
                 })
                 .collect(),
-            podless: self.podless_counters(),
+            podless: self.podless_counters(&counted),
+            namespaces_total: self.accounts.sums(&counted),
             unknown: self.assignment.unknown.iter().map(|it| interface(*it)).collect(),
             ambiguous: ambiguous.map(|(it, pods)| (interface(*it), pods.clone())).collect(),
             unrepresented: self
@@ -161,36 +201,45 @@ impl Engine {
             watches: Vec::new(),
             node_problem: None,
             events: None,
+            outlives_agent: self.pins.is_some(),
+            taken_over: self.taken_over,
+            process: None,
+            heartbeat_age: Duration::ZERO,
+            drops: Vec::new(),
         }
     }
 
     /// What interfaces without a known pod have counted, all together.
-    fn podless_counters(&self) -> Counters {
+    fn podless_counters(&self, counted: &Counted) -> Counters {
         let podless = self.state.endpoints().filter(|(it, _)| !matches!(it, Owner::Pod(_)));
-        podless.fold(Counters::default(), |total, (_, record)| total.plus(&self.counters(record)))
-    }
-
-    fn counters(&self, record: &Record) -> Counters {
-        self.kernel.counters(record.id).unwrap_or_else(|error| {
-            tracing::warn!(endpoint = record.id, "{error}");
-            Counters::default()
-        })
-    }
-
-    fn endpoint(&self, pod: &PodId, record: &Record, interface: Interface) -> Endpoint {
-        let counters = self.counters(record);
-        Endpoint {
-            pod: pod.clone(),
-            interface,
-            ingress: isolation(record.flags, Direction::Ingress),
-            egress: isolation(record.flags, Direction::Egress),
-            counters,
-        }
+        let counted = podless.filter_map(|(_, record)| counted.get(&record.id));
+        counted.fold(Counters::default(), Counters::plus)
     }
 
     fn table_use(&self, table: Table) -> TableUse {
         let (used, limit) = self.state.usage(table);
         TableUse { table: table.name().to_owned(), used: used.into(), limit: limit.into() }
+    }
+}
+
+/// Counters by endpoint id.
+type Counted = BTreeMap<u32, Counters>;
+
+/// What an endpoint id has counted; if that can't be read, nothing.
+pub(super) fn counters(kernel: &Kernel, id: u32) -> Counters {
+    kernel.counters(id).unwrap_or_else(|error| {
+        tracing::warn!(endpoint = id, "{error}");
+        Counters::default()
+    })
+}
+
+fn endpoint(pod: &PodId, record: &Record, interface: Interface, counted: &Counted) -> Endpoint {
+    Endpoint {
+        pod: pod.clone(),
+        interface,
+        ingress: isolation(record.flags, Direction::Ingress),
+        egress: isolation(record.flags, Direction::Egress),
+        counters: counted.get(&record.id).copied().unwrap_or_default(),
     }
 }
 

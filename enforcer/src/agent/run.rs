@@ -1,13 +1,10 @@
 //! The loop that drives the engine.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::announcer::Announcer;
 use super::problems::Problems;
 use super::source::{Observable, Source, SourceOptions};
-use super::{Engine, Reconciled, SharedEngine, UnknownPod, flows};
+use super::{Engine, Listeners, Reconciled, SharedEngine, UnknownPod, flows, heart};
 use crate::kernel::{DropReader, Pins, PinsError, ProgramLog, Settings};
-use crate::node::{self, Snapshot};
-use crate::observe::{DropRecord, Names, Observed as _, serve};
+use crate::node::{self, Seen};
+use crate::observe::{DropRecord, LogFilter, Names, Observed as _, PodMetrics};
 use crate::source::Update;
 
 /// How the agent runs.
@@ -28,8 +25,10 @@ pub struct Options {
     pub source: SourceOptions,
     /// The name of this node: pods with another `spec.nodeName` are not here.
     pub node_name: String,
-    /// Where to serve metrics, health and status; `None`: nowhere.
-    pub metrics: Option<SocketAddr>,
+    /// Where the agent is observed.
+    pub listeners: Listeners,
+    /// By what packets are counted in the metrics.
+    pub pod_metrics: PodMetrics,
     /// Whether packets from a pod must carry one of its addresses (semantics P4).
     pub check_source: bool,
     /// What interfaces get whose pod is not known yet (semantics C6).
@@ -61,11 +60,11 @@ const DROPS_INTERVAL: Duration = Duration::from_millis(100);
 /// How often to look whether another agent has ended.
 const BUSY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Runs the agent until SIGTERM or SIGINT.
+/// Runs the agent until SIGTERM or SIGINT. SIGHUP changes nothing: there is nothing to read anew.
 ///
 /// # Errors
 /// The programs can't be loaded, a source or the node can't be read, or a table not written.
-pub async fn run(options: Options) -> anyhow::Result<()> {
+pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     let pins = match &options.pins {
         Some(folder) => keep(folder).await?,
         None => None,
@@ -78,26 +77,17 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut engine = Engine::new(&options, pins).context("cannot start the datapath")?;
     let drops = engine.take_drops()?;
     let log = options.settings.log.then(|| engine.take_program_log()).transpose()?;
-    let shared = SharedEngine::new(engine, observable);
+    let shared = SharedEngine::new(engine, observable, options.pod_metrics, logger);
     let stop = CancellationToken::new();
-    if let Some(address) = options.metrics {
-        let listener = TcpListener::bind(address).await.with_context(|| {
-            format!("cannot serve metrics on {address}: choose another --metrics")
-        })?;
-        tracing::info!("metrics on http://{}/metrics", listener.local_addr()?);
-        let serving = serve(listener, Arc::clone(&shared), stop.clone().cancelled_owned());
-        tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!("the metrics server stopped: {error}");
-            }
-        });
-    }
+    options.listeners.start(&shared, &stop).await?;
     let (updates, changes) = mpsc::channel(64);
-    let (snapshots, interfaces) = watch::channel(Snapshot::default());
+    let (snapshots, interfaces) = watch::channel(Seen::default());
     let mut source = tokio::spawn(source.watch(updates));
     let mut node = tokio::spawn(node::watch(snapshots));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // Whoever is told of it is not ended by it.
+    let _hangup = signal(SignalKind::hangup())?;
     let result = tokio::select! {
         result = drive(&shared, changes, interfaces, announcer) => result,
         result = watch_drops(&shared, drops, log) => result,
@@ -140,28 +130,31 @@ async fn keep(folder: &Path) -> anyhow::Result<Option<Pins>> {
 async fn drive(
     shared: &SharedEngine,
     mut changes: mpsc::Receiver<Update>,
-    mut interfaces: watch::Receiver<Snapshot>,
+    mut interfaces: watch::Receiver<Seen>,
     mut announcer: Option<Announcer>,
 ) -> anyhow::Result<()> {
     let mut inputs = Inputs::default();
     let mut again: Option<Instant> = None;
+    let mut pulse = tokio::time::interval(heart::PULSE);
     loop {
         let began;
+        shared.beat();
         tokio::select! {
             update = changes.recv() => {
                 let Some(update) = update else { return std::future::pending().await };
-                began = Instant::now();
-                inputs.take(shared, update);
+                let mut since = inputs.take(shared, update);
                 while let Ok(update) = changes.try_recv() {
-                    inputs.take(shared, update);
+                    since = since.min(inputs.take(shared, update));
                 }
+                began = since;
             }
             changed = interfaces.changed() => {
                 if changed.is_err() {
                     return std::future::pending().await;
                 }
-                began = Instant::now();
-                shared.lock().see(interfaces.borrow_and_update().clone());
+                let Seen { snapshot, heard } = interfaces.borrow_and_update().clone();
+                began = heard.unwrap_or_else(Instant::now);
+                shared.lock().see(snapshot);
                 inputs.node = true;
                 inputs.news = true;
             }
@@ -169,6 +162,11 @@ async fn drive(
                 if again.is_some() => {
                 began = Instant::now();
                 inputs.news = true;
+            }
+            _ = pulse.tick() => {
+                // Who holds the engine for ever stops the loop here, though nothing changes.
+                drop(shared.lock());
+                continue;
             }
         }
         if inputs.are_to_be_carried_out() {
@@ -193,7 +191,9 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn take(&mut self, shared: &SharedEngine, update: Update) {
+    /// Takes an update. Since when the source has known of it.
+    fn take(&mut self, shared: &SharedEngine, update: Update) -> Instant {
+        let since = update.heard.unwrap_or_else(Instant::now);
         // What is complete for the first time is carried out though it may be nothing.
         self.news |= update.complete && !self.source;
         self.source |= update.complete;
@@ -202,6 +202,7 @@ impl Inputs {
             shared.set_source_errors(self.problems.errors());
         }
         self.news |= shared.lock().apply(update.changes);
+        since
     }
 
     fn are_to_be_carried_out(&mut self) -> bool {
@@ -249,6 +250,7 @@ async fn watch_drops(
             let (addresses, endpoints) = names.get_or_insert_with(|| shared.lock().names());
             let record = DropRecord::new(&event, Names { addresses, endpoints });
             tracing::info!(target: "enforcer::drops", "{record}");
+            shared.dropped(record);
         }
     }
 }

@@ -145,6 +145,12 @@ impl Kernel {
         })
     }
 
+    /// Whether there were tables of an earlier agent.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.is_resumed || !kept.others().is_empty())
+    }
+
     /// A program that [`Self::load`] has loaded.
     pub(super) fn program(
         &mut self,

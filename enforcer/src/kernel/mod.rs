@@ -17,6 +17,7 @@ mod mapped;
 mod pins;
 mod read;
 mod run;
+mod settled;
 mod shape;
 mod sys;
 
@@ -30,3 +31,4 @@ pub use load::{Kernel, Settings};
 pub use pins::{Pins, PinsError};
 pub use read::{DropReader, ProgramLog};
 pub use run::{Run, RunInput, RunProgram};
+pub use settled::SettledTable;

@@ -5,6 +5,7 @@
 //!     links/7-in, links/7-out      the programs of interface 7: a TCX link; removing it detaches.
 //!                                  An empty folder where the program is a filter of a clsact qdisc
 //!     links/7-qdisc                an empty folder: that qdisc is ours
+//!     settled                      what ended endpoints have counted, by namespace
 //!     tables-1-131072-65536-2048/  flows, counters and owners, for tables of this layout
 //! ```
 //! The tables that policy is written to are not here: programs keep those that they read, and a
@@ -87,6 +88,11 @@ impl Pins {
         let Limits { flows, opening_flows, endpoints, .. } = limits;
         let layout = format!("tables-{ABI_VERSION}-{flows}-{opening_flows}-{endpoints}");
         self.folder.join(layout)
+    }
+
+    /// Where the table of what ended endpoints have counted is.
+    pub(super) fn settled(&self) -> PathBuf {
+        self.folder.join("settled")
     }
 
     /// An empty folder for what several sets of programs share while they are loaded.

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use bytemuck::{Pod, Zeroable};
 
+const BPF_MAP_CREATE: libc::c_int = 0;
 pub(super) const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 pub(super) const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 pub(super) const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
@@ -16,6 +17,20 @@ pub(super) const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_TYPE_TCX: u32 = 11;
+const BPF_MAP_TYPE_HASH: u32 = 1;
+/// Entries take memory only while they are there.
+const BPF_F_NO_PREALLOC: u32 = 1;
+
+/// The part of `union bpf_attr` for a new table, as far as it is not zero.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct NewTable {
+    kind: u32,
+    key: u32,
+    value: u32,
+    entries: u32,
+    flags: u32,
+}
 
 /// The part of `union bpf_attr` for one element (`linux/bpf.h`).
 #[repr(C)]
@@ -93,6 +108,24 @@ pub(super) fn interface_of_link(pin: &Path) -> io::Result<Option<u32>> {
     // SAFETY: there is room for as many bytes as the kernel is told, and they outlive the call.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &raw const query) }?;
     Ok((info.kind == BPF_LINK_TYPE_TCX && info.ifindex != 0).then_some(info.ifindex))
+}
+
+/// Makes a hash table that no program uses.
+///
+/// # Errors
+/// The kernel refuses it.
+pub(super) fn hash_table<K: Pod, V: Pod>(entries: u32) -> io::Result<OwnedFd> {
+    let attributes = NewTable {
+        kind: BPF_MAP_TYPE_HASH,
+        key: u32::try_from(size_of::<K>()).map_err(io::Error::other)?,
+        value: u32::try_from(size_of::<V>()).map_err(io::Error::other)?,
+        entries,
+        flags: BPF_F_NO_PREALLOC,
+    };
+    // SAFETY: there are no addresses in it.
+    let fd = unsafe { bpf(BPF_MAP_CREATE, &raw const attributes) }?;
+    // SAFETY: the kernel has just made it, for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// bpf(2).

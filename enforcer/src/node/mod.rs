@@ -23,6 +23,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use netlink_packet_core::DecodeError;
 
@@ -58,6 +59,16 @@ pub struct Snapshot {
     pub uplinks: BTreeMap<u32, String>,
     /// Every address of this namespace, loopback and link-local ones included (semantics A2).
     pub node_addresses: BTreeSet<IpAddr>,
+}
+
+/// What [`watch`] has seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// The node.
+    pub snapshot: Snapshot,
+    /// When the first news of it came, before any waiting for more; `None`: there was none, it was
+    /// looked at for the first time.
+    pub heard: Option<Instant>,
 }
 
 /// Why the node can't be seen.

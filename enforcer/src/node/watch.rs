@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::events::{Events, Stale};
 use super::view::View;
-use super::{NodeError, Snapshot};
+use super::{NodeError, Seen, Snapshot};
 
 /// How long to collect events before looking: the start of a pod brings about ten of them.
 const COALESCE: Duration = Duration::from_millis(3);
@@ -23,18 +23,21 @@ const PAUSE_LIMIT: Duration = Duration::from_millis(250);
 /// # Errors
 /// See [`NodeError`]. Pods that vanish, lost events and lists that change while they are read
 /// are no errors.
-pub async fn watch(snapshots: watch::Sender<Snapshot>) -> Result<(), NodeError> {
+pub async fn watch(snapshots: watch::Sender<Seen>) -> Result<(), NodeError> {
     // Subscribed before the first look: what changes in between is an event.
     let mut events = Events::open()?;
     let mut view = View::open()?;
     let mut stale = Stale::everything();
     let mut first = true;
+    let mut heard = None;
     loop {
         let began = Instant::now();
         let result;
         (view, result) = look(view, std::mem::take(&mut stale)).await?;
         match result {
-            Ok(snapshot) => send(&snapshots, snapshot, std::mem::take(&mut first)),
+            Ok(snapshot) => {
+                send(&snapshots, Seen { snapshot, heard }, std::mem::take(&mut first));
+            }
             Err(NodeError::Interrupted { what }) => {
                 tracing::debug!("the list of {what} keeps changing: looking again");
                 stale = Stale::everything();
@@ -45,7 +48,7 @@ pub async fn watch(snapshots: watch::Sender<Snapshot>) -> Result<(), NodeError> 
         let pause = (began.elapsed() * 2).clamp(COALESCE, PAUSE_LIMIT);
         tokio::select! {
             () = snapshots.closed() => return Ok(()),
-            waited = next(&mut events, &mut stale, pause) => waited?,
+            came = next(&mut events, &mut stale, pause) => heard = Some(came?),
         }
     }
 }
@@ -62,20 +65,26 @@ async fn look(
     looked.await.map_err(|_| NodeError::Stopped)
 }
 
-/// Collects events until there is reason to look.
-async fn next(events: &mut Events, stale: &mut Stale, pause: Duration) -> Result<(), NodeError> {
+/// Collects events until there is reason to look. When the first came.
+async fn next(
+    events: &mut Events,
+    stale: &mut Stale,
+    pause: Duration,
+) -> Result<Instant, NodeError> {
     if !stale.all {
         events.wait(stale).await?;
     }
+    let came = Instant::now();
     tokio::time::sleep(pause).await;
-    events.drain(stale)
+    events.drain(stale)?;
+    Ok(came)
 }
 
-fn send(snapshots: &watch::Sender<Snapshot>, snapshot: Snapshot, first: bool) {
+fn send(snapshots: &watch::Sender<Seen>, seen: Seen, first: bool) {
     snapshots.send_if_modified(|current| {
-        let changed = first || *current != snapshot;
+        let changed = first || current.snapshot != seen.snapshot;
         if changed {
-            *current = snapshot;
+            *current = seen;
         }
         changed
     });

@@ -1,9 +1,13 @@
 //! A report with something of everything.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
 
 use super::{
-    Endpoint, EventReport, FlowReport, Interface, Isolation, Report, TableUse, WatchReport,
+    DropRecord, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface, Isolation,
+    ProcessUse, RecentDrop, Report, TableUse, TakenOver, WatchReport,
 };
 use crate::model::PodId;
 
@@ -18,6 +22,38 @@ fn counters(counts: &[(Direction, Reason, u64, u64)]) -> Counters {
         counters.counts[direction as usize][reason as usize] = Count { packets, bytes };
     }
     counters
+}
+
+pub(super) fn drop() -> DropRecord {
+    DropRecord {
+        source: None,
+        sender: None,
+        destination: None,
+        protocol: "non-IP frame".to_owned(),
+        icmp: None,
+        pod: Some("hello/pod1".to_owned()),
+        ifindex: 12,
+        direction: "egress".to_owned(),
+        reason: "not-ip".to_owned(),
+        length: 60,
+    }
+}
+
+/// By namespace: one more packet of each kind than the endpoints have, for those that ended.
+fn namespaces_total() -> BTreeMap<String, Counters> {
+    use Direction::{Egress, Ingress};
+    let hello = counters(&[
+        (Ingress, Reason::Policy, 11, 990),
+        (Ingress, Reason::Denied, 6, 444),
+        (Egress, Reason::NotIsolated, 9, 675),
+        (Egress, Reason::SpoofedSource, 2, 120),
+    ]);
+    BTreeMap::from([
+        (String::new(), counters(&[(Egress, Reason::UnknownPod, 2, 140)])),
+        (FORMER_NAMESPACES.to_owned(), counters(&[(Egress, Reason::NotIsolated, 1000, 70_000)])),
+        ("hello".to_owned(), hello),
+        ("other".to_owned(), counters(&[(Egress, Reason::NotIsolated, 1, 70)])),
+    ])
 }
 
 pub(super) fn report() -> Report {
@@ -52,6 +88,7 @@ pub(super) fn report() -> Report {
     Report {
         endpoints: vec![pod1, pod2, pod3],
         podless: counters(&[(Egress, Reason::UnknownPod, 2, 140)]),
+        namespaces_total: namespaces_total(),
         unknown: vec![interface(18, "veth4", &["10.1.0.7"])],
         ambiguous: vec![(interface(20, "veth5", &["10.1.0.8"]), claimants)],
         unrepresented: vec![(PodId::new("hello", "pod2"), "egress needs more verdicts".to_owned())],
@@ -94,5 +131,17 @@ pub(super) fn report() -> Report {
         ],
         events: Some(EventReport { posted: 5, existing: 4, failed: 3, put_off: 2 }),
         node_problem: Some("no node is called \"node\"".to_owned()),
+        outlives_agent: true,
+        taken_over: Some(TakenOver { endpoints: 2 }),
+        heartbeat_age: Duration::from_millis(250),
+        process: Some(ProcessUse {
+            cpu_seconds: 1.5,
+            resident_bytes: 30_000_000,
+            virtual_bytes: 200_000_000,
+            open_fds: 40,
+            max_fds: Some(1_024),
+            start_seconds: 1_700_000_000.25,
+        }),
+        drops: vec![RecentDrop { seconds_ago: 3, drop: drop() }],
     }
 }

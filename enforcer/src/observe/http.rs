@@ -1,18 +1,21 @@
 //! Metrics, health and status over HTTP.
+//!
+//! What names the cluster's pods, addresses and policies, and what changes something, is for the node's
+//! own loopback only; metrics and health may be served elsewhere.
 
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-use super::{Metrics, Report, Status};
+use super::{LogFilter, Metrics, Report, Status};
 
 /// The content type of OpenMetrics text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,6 +34,9 @@ pub trait Observed: Send + Sync + 'static {
     /// What is wrong, for people.
     fn healthy(&self) -> Result<(), String>;
 
+    /// What is logged.
+    fn log(&self) -> &LogFilter;
+
     /// Whether the node's policies are programmed (semantics C4).
     ///
     /// # Errors
@@ -38,26 +44,59 @@ pub trait Observed: Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
 }
 
-/// Serves `/metrics`, `/healthz`, `/readyz` and `/status` until `shutdown` completes; requests
-/// under way are answered.
+/// What a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paths {
+    /// `/metrics`, `/healthz` and `/readyz`.
+    Metrics,
+    /// `/status` and `/log`: for loopback only.
+    Status,
+    /// All of these: for loopback only.
+    All,
+}
+
+/// The longest log filter that is read, in bytes.
+const LONGEST_FILTER: usize = 4_096;
+
+/// Serves some paths until `shutdown` completes; requests under way are answered.
 ///
 /// # Errors
 /// As [`axum::serve`].
 pub async fn serve(
     listener: TcpListener,
+    paths: Paths,
     observed: Arc<impl Observed>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(listener, router(observed)).with_graceful_shutdown(shutdown).await
+    axum::serve(listener, router(paths, observed)).with_graceful_shutdown(shutdown).await
 }
 
-fn router<O: Observed>(observed: Arc<O>) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics::<O>))
-        .route("/healthz", get(healthz::<O>))
-        .route("/readyz", get(readyz::<O>))
-        .route("/status", get(status::<O>))
-        .with_state(observed)
+fn router<O: Observed>(paths: Paths, observed: Arc<O>) -> Router {
+    let mut router = Router::new();
+    if paths != Paths::Status {
+        router = router
+            .route("/metrics", get(metrics::<O>))
+            .route("/healthz", get(healthz::<O>))
+            .route("/readyz", get(readyz::<O>));
+    }
+    if paths != Paths::Metrics {
+        router = router
+            .route("/status", get(status::<O>))
+            .route("/log", get(log::<O>).put(set_log::<O>));
+    }
+    router.layer(DefaultBodyLimit::max(LONGEST_FILTER)).with_state(observed)
+}
+
+async fn log<O: Observed>(State(observed): State<Arc<O>>) -> String {
+    format!("{}\n", observed.log().get())
+}
+
+/// A browser can't be made to ask for this by another site's page: PUT needs that site's consent.
+async fn set_log<O: Observed>(State(observed): State<Arc<O>>, filter: String) -> Response {
+    match observed.log().set(filter.trim()) {
+        Ok(()) => log(State(observed)).await.into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
 }
 
 async fn metrics<O: Observed>(State(observed): State<Arc<O>>) -> Response {
@@ -89,108 +128,4 @@ async fn status<O: Observed>(State(observed): State<Arc<O>>) -> Response {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
-    use tokio_util::sync::CancellationToken;
-
-    use super::super::fixture;
-    use super::*;
-
-    struct Agent {
-        metrics: Metrics,
-        ready: Result<(), String>,
-    }
-
-    impl Observed for Agent {
-        fn report(&self) -> Report {
-            fixture::report()
-        }
-
-        fn metrics(&self) -> &Metrics {
-            &self.metrics
-        }
-
-        fn healthy(&self) -> Result<(), String> {
-            Ok(())
-        }
-
-        fn ready(&self) -> Result<(), String> {
-            self.ready.clone()
-        }
-    }
-
-    /// The head (in lower case) and the body of the answer to a request.
-    async fn request(address: SocketAddr, path: &str) -> (String, String) {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.to_lowercase(), body.to_owned())
-    }
-
-    async fn with_server(ready: Result<(), String>, test: impl AsyncFnOnce(SocketAddr)) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let agent = Arc::new(Agent { metrics: Metrics::new(), ready });
-        let stop = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, agent, stop.clone().cancelled_owned()));
-        test(address).await;
-        stop.cancel();
-        server.await.unwrap().unwrap();
-    }
-
-    #[tokio::test]
-    async fn metrics_have_the_content_type_of_open_metrics() {
-        with_server(Ok(()), async |address| {
-            let (head, body) = request(address, "/metrics").await;
-            assert!(head.starts_with("http/1.1 200"), "{head}");
-            assert!(head.contains(&format!("content-type: {OPEN_METRICS}")), "{head}");
-            assert_eq!(body, Metrics::new().text(fixture::report()));
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn status_is_json() {
-        with_server(Ok(()), async |address| {
-            let (head, body) = request(address, "/status").await;
-            assert!(head.contains("content-type: application/json"), "{head}");
-            let status: Status = serde_json::from_str(&body).unwrap();
-            assert_eq!(status, Status::new(fixture::report(), None));
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn readiness_says_what_is_missing() {
-        with_server(Ok(()), async |address| {
-            let (head, body) = request(address, "/readyz").await;
-            assert!(head.starts_with("http/1.1 200"), "{head}");
-            assert_eq!(body, "ok\n");
-        })
-        .await;
-        with_server(Err("no lists yet".to_owned()), async |address| {
-            let (head, body) = request(address, "/readyz").await;
-            assert!(head.starts_with("http/1.1 503"), "{head}");
-            assert_eq!(body, "no lists yet\n");
-            let (head, _) = request(address, "/healthz").await;
-            assert!(head.starts_with("http/1.1 200"), "{head}");
-            let (_, body) = request(address, "/status").await;
-            assert!(!serde_json::from_str::<Status>(&body).unwrap().ready);
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn other_paths_are_not_found() {
-        with_server(Ok(()), async |address| {
-            assert!(request(address, "/").await.0.starts_with("http/1.1 404"));
-        })
-        .await;
-    }
-}
+mod tests;

@@ -1,13 +1,12 @@
 //! Metrics in OpenMetrics text.
 
 mod kubernetes;
+mod traffic;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use enforcer_ebpf::ABI_VERSION;
-use enforcer_ebpf::count::{Count, Direction, Reason};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabel, MetricEncoder, NoLabelSet};
@@ -16,39 +15,41 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Endpoint, FlowReport, Isolation, Report};
-use crate::model::PodId;
+use super::{Endpoint, FlowReport, Isolation, ProcessUse, Report, process};
+
+pub use traffic::PodMetrics;
 
 /// What every metric's name begins with.
 const PREFIX: &str = "enforcer";
+/// What the names of metrics of the process begin with, by convention.
+const PROCESS: &str = "process";
+/// The revision that the agent was built from, where whoever built it has said so.
+const REVISION: Option<&str> = option_env!("ENFORCER_REVISION");
 
 /// Metrics that build up over time; all others are read off a [`Report`].
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    pods: PodMetrics,
     programming: Histogram,
     unknown: Histogram,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl Metrics {
     /// Metrics of an agent that has done nothing yet.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(pods: PodMetrics) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         let abi = ABI_VERSION.to_string();
-        let build = [("version", env!("CARGO_PKG_VERSION").to_owned()), ("abi", abi)];
-        registry.register("build", "The agent's version and its tables' layout", Info::new(build));
+        let mut build = vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("abi", abi)];
+        build.extend(REVISION.map(|revision| ("revision", revision.to_owned())));
+        let help = "The agent's version, its tables' layout and the revision of its source";
+        registry.register("build", help, Info::new(build));
         // Half a millisecond to 16 seconds.
         let programming = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         registry.register_with_unit(
             "programming_duration",
-            "From a change of pods, namespaces or policies to the last write of its effect",
+            "From the arrival of a change of pods, namespaces or policies to the last write of its effect",
             Unit::Seconds,
             programming.clone(),
         );
@@ -60,7 +61,7 @@ impl Metrics {
             Unit::Seconds,
             unknown.clone(),
         );
-        Self { registry, programming, unknown }
+        Self { registry, pods, programming, unknown }
     }
 
     /// Notes for how long an interface was there before its pod was known (semantics C6).
@@ -76,11 +77,16 @@ impl Metrics {
     /// All metrics as OpenMetrics text. Series of pods that `report` lacks end.
     #[must_use]
     pub fn text(&self, report: Report) -> String {
+        let mut process = Registry::with_prefix(PROCESS);
+        if let Some(found) = report.process {
+            process.register_collector(Box::new(Process(found)));
+        }
         let mut current = Registry::with_prefix(PREFIX);
-        current.register_collector(Box::new(Current(report)));
+        current.register_collector(Box::new(Current(report, self.pods)));
         let mut text = String::new();
         let written = encode_registry(&mut text, &self.registry)
             .and_then(|()| encode_registry(&mut text, &current))
+            .and_then(|()| encode_registry(&mut text, &process))
             .and_then(|()| encode_eof(&mut text));
         debug_assert!(written.is_ok(), "writing to a string does not fail");
         text
@@ -89,11 +95,21 @@ impl Metrics {
 
 /// The metrics that a report has.
 #[derive(Debug)]
-struct Current(Report);
+struct Current(Report, PodMetrics);
+
+/// What the process uses.
+#[derive(Debug)]
+struct Process(ProcessUse);
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        process::encode(&mut encoder, &self.0)
+    }
+}
 
 impl Collector for Current {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        traffic(&mut encoder, &self.0)?;
+        traffic::encode(&mut encoder, &self.0, self.1)?;
         endpoints(&mut encoder, &self.0)?;
         tables(&mut encoder, &self.0)?;
         flows(&mut encoder, &self.0)?;
@@ -103,80 +119,13 @@ impl Collector for Current {
         let mut family = encoder.encode_descriptor("events_lost", lost, None, counter)?;
         family.encode_counter::<NoLabelSet, u64, u64>(&self.0.lost_events, None)?;
         known(&mut encoder, &self.0)?;
+        lifetime(&mut encoder, &self.0)?;
         kubernetes::watches(&mut encoder, &self.0.watches)?;
         self.0.events.map_or(Ok(()), |it| kubernetes::events(&mut encoder, it))
     }
 }
 
-/// Counts of pods; a pod may have several interfaces.
-type Traffic<'a> = BTreeMap<(&'a PodId, Direction, Reason), Count>;
-
-fn sum<'a>(report: &'a Report, nobody: &'a PodId) -> Traffic<'a> {
-    let mut traffic = Traffic::new();
-    for (direction, counts) in Direction::ALL.into_iter().zip(report.podless.counts) {
-        for (reason, count) in Reason::ALL.into_iter().zip(counts) {
-            if count.packets > 0 {
-                traffic.insert((nobody, direction, reason), count);
-            }
-        }
-    }
-    for endpoint in &report.endpoints {
-        for (direction, reason, count) in endpoint.counts() {
-            // Most of the combinations never occur. Refusals of an isolated pod begin at zero, so
-            // that an alert on their rate sees the first one.
-            let isolated = endpoint.isolation(direction) != Isolation::NotIsolated;
-            if count.packets > 0 || (isolated && reason == Reason::Denied) {
-                let total = traffic.entry((&endpoint.pod, direction, reason)).or_default();
-                total.packets += count.packets;
-                total.bytes += count.bytes;
-            }
-        }
-    }
-    traffic
-}
-
-fn traffic(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
-    // Empty labels: to Prometheus, the same as none.
-    let nobody = PodId::new("", "");
-    let traffic = sum(report, &nobody);
-    let counter = MetricType::Counter;
-    let help = "Packets dropped, by pod, direction seen from the pod, and reason.";
-    let mut family = encoder.encode_descriptor("drops", help, None, counter)?;
-    for ((pod, direction, reason), count) in &traffic {
-        if reason.is_drop() {
-            let labels = pod_labels(pod, *direction, *reason);
-            put_counter(&mut family, &labels, count.packets)?;
-        }
-    }
-    let help = "Packets judged, allowed and dropped alike.";
-    let mut family = encoder.encode_descriptor("packets", help, None, counter)?;
-    for ((pod, direction, reason), count) in &traffic {
-        put_counter(&mut family, &judged_labels(pod, *direction, *reason), count.packets)?;
-    }
-    let help = "Bytes of the packets judged, link-layer headers included.";
-    let mut family = encoder.encode_descriptor("bytes", help, None, counter)?;
-    for ((pod, direction, reason), count) in &traffic {
-        put_counter(&mut family, &judged_labels(pod, *direction, *reason), count.bytes)?;
-    }
-    Ok(())
-}
-
 type Label<'a> = (&'static str, &'a str);
-
-fn pod_labels(pod: &PodId, direction: Direction, reason: Reason) -> [Label<'_>; 4] {
-    [
-        ("namespace", &pod.namespace),
-        ("pod", &pod.name),
-        ("direction", direction.name()),
-        ("reason", reason.name()),
-    ]
-}
-
-fn judged_labels(pod: &PodId, direction: Direction, reason: Reason) -> [Label<'_>; 5] {
-    let [namespace, name, direction, because] = pod_labels(pod, direction, reason);
-    let verdict = if reason.is_drop() { "drop" } else { "allow" };
-    [namespace, name, direction, ("verdict", verdict), because]
-}
 
 fn endpoints(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     let count = |wanted: &dyn Fn(&&Endpoint) -> bool| {
@@ -279,6 +228,25 @@ fn known(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     Ok(())
 }
 
+/// How the agent lives: its heartbeat, what was there before it, and what will be after it.
+fn lifetime(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    let help = "For how long the loop that carries changes to the kernel has been away; it comes round \
+                each second, and /healthz fails after 60.";
+    let (gauge, unit) = (MetricType::Gauge, Some(&Unit::Seconds));
+    let mut family = encoder.encode_descriptor("heartbeat_age", help, unit, gauge)?;
+    family.encode_gauge(&report.heartbeat_age.as_secs_f64())?;
+    let help = "Whether what is enforced stays in force when the agent ends: 1, or 0 without pins.";
+    let mut family = encoder.encode_descriptor("outlives_agent", help, None, MetricType::Gauge)?;
+    family.encode_gauge(&u64::from(report.outlives_agent))?;
+    let help = "Whether the agent took over from an earlier one when it started.";
+    let mut family = encoder.encode_descriptor("taken_over", help, None, MetricType::Gauge)?;
+    family.encode_gauge(&u64::from(report.taken_over.is_some()))?;
+    let help = "Pod interfaces that an earlier agent had enforced when this one started.";
+    let mut family =
+        encoder.encode_descriptor("taken_over_endpoints", help, None, MetricType::Gauge)?;
+    family.encode_gauge(&report.taken_over.map_or(0, |it| it.endpoints))
+}
+
 fn put_counter<L: EncodeLabel, const N: usize>(
     family: &mut MetricEncoder<'_>,
     labels: &[L; N],
@@ -306,30 +274,11 @@ mod tests {
 
     #[test]
     fn exposition() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(PodMetrics::Pod);
         metrics.programmed(Duration::from_micros(700));
         metrics.programmed(Duration::from_millis(40));
         let text = metrics.text(fixture::report());
         let version = env!("CARGO_PKG_VERSION");
         insta::assert_snapshot!(text.replace(version, "VERSION"));
-    }
-
-    #[test]
-    fn series_of_a_pod_end_with_it() {
-        let metrics = Metrics::new();
-        let mut report = fixture::report();
-        assert!(metrics.text(report.clone()).contains("pod=\"pod1\""));
-        report.endpoints.retain(|it| it.pod.name != "pod1");
-        assert!(!metrics.text(report).contains("pod=\"pod1\""));
-    }
-
-    #[test]
-    fn interfaces_of_one_pod_are_summed() {
-        let mut report = fixture::report();
-        let again = report.endpoints[0].clone();
-        let series = "enforcer_drops_total{namespace=\"hello\",pod=\"pod1\",direction=\"ingress\",reason=\"denied\"}";
-        assert!(Metrics::new().text(report.clone()).contains(&format!("{series} 5\n")));
-        report.endpoints.push(again);
-        assert!(Metrics::new().text(report).contains(&format!("{series} 10\n")));
     }
 }

@@ -3,21 +3,28 @@
 //! ```text
 //! Report (plain data) ─► metrics (OpenMetrics text) ─┐
 //!                     └► status (JSON) ──────────────┴─► http
-//! Event (bytes from the ring buffer) ─► drops (records, one line each)
+//! Event (bytes from the ring buffer) ─► drops (records, one line each; the last ones in the status)
 //! ```
 //! Nothing here reads the kernel: whoever owns the tables fills a [`Report`].
 
 mod drops;
 mod http;
+mod log;
 mod metrics;
+mod process;
+mod recent;
 mod report;
 mod status;
 
 pub use drops::{DropRecord, End, Names, TruncatedEvent, read_event};
-pub use http::{Observed, serve};
-pub use metrics::Metrics;
+pub use http::{Observed, Paths, serve};
+pub use log::{LogError, LogFilter, LogFormat};
+pub use metrics::{Metrics, PodMetrics};
+pub use process::ProcessUse;
+pub use recent::{RecentDrop, RecentDrops};
 pub use report::{
-    Endpoint, EventReport, FlowReport, Interface, Isolation, Report, TableUse, WatchReport,
+    Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface, Isolation, Report, TableUse,
+    TakenOver, WatchReport,
 };
 pub use status::{CounterStatus, EndpointStatus, Status};
 

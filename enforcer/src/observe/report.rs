@@ -1,12 +1,17 @@
 //! The state of the agent at one time, as plain data.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
 use serde::{Deserialize, Serialize};
 
+use super::{ProcessUse, RecentDrop};
 use crate::model::PodId;
+
+/// In place of the name of namespaces that are no more; no namespace can have it.
+pub const FORMER_NAMESPACES: &str = "*";
 
 /// How policy judges new connections in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -112,13 +117,24 @@ pub struct EventReport {
     pub put_off: u64,
 }
 
+/// What the agent found of an earlier one when it started (semantics C3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenOver {
+    /// Interfaces that it had given endpoint ids to.
+    pub endpoints: u64,
+}
+
 /// The state of the agent at one time.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Report {
     /// Interfaces whose pod is known.
     pub endpoints: Vec<Endpoint>,
     /// What interfaces without a known pod have counted, all together.
     pub podless: Counters,
+    /// What the endpoints of each namespace have counted, those that ended included, so that no
+    /// number ever falls. Under an empty name: interfaces whose pod was never known. Under
+    /// [`FORMER_NAMESPACES`]: what is no one's any more.
+    pub namespaces_total: BTreeMap<String, Counters>,
     /// Interfaces whose pod is not known (yet).
     pub unknown: Vec<Interface>,
     /// Interfaces that several pods claim with equal right.
@@ -146,6 +162,16 @@ pub struct Report {
     pub events: Option<EventReport>,
     /// What is wrong with this node's name.
     pub node_problem: Option<String>,
+    /// Whether what is enforced stays in force when the agent ends (semantics C3).
+    pub outlives_agent: bool,
+    /// What was taken over from an earlier agent; `None`: there was none.
+    pub taken_over: Option<TakenOver>,
+    /// For how long the loop that carries changes to the kernel has been away.
+    pub heartbeat_age: Duration,
+    /// What the agent's process uses; `None` if that can't be known.
+    pub process: Option<ProcessUse>,
+    /// The last drops that were reported, the newest first.
+    pub drops: Vec<RecentDrop>,
 }
 
 impl Endpoint {

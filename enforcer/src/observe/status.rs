@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, FlowReport, Interface, Isolation, Report, TableUse, WatchReport};
+use super::{
+    Endpoint, FlowReport, Interface, Isolation, RecentDrop, Report, TableUse, TakenOver,
+    WatchReport,
+};
 
 /// What `/status` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -28,6 +31,15 @@ pub struct Status {
     pub namespaces: u64,
     /// Drop events that were not sent since the programs were loaded.
     pub lost_events: u64,
+    /// Whether what is enforced stays in force when the agent ends (semantics C3).
+    #[serde(default)]
+    pub outlives_agent: bool,
+    /// What was taken over from an earlier agent; absent if there was none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub taken_over: Option<TakenOver>,
+    /// The last drops that were reported, the newest first.
+    #[serde(default)]
+    pub drops: Vec<RecentDrop>,
     /// What a person should look at, one sentence each; empty when all is well.
     pub problems: Vec<String>,
 }
@@ -78,6 +90,9 @@ impl Status {
             pods: report.pods,
             namespaces: report.namespaces,
             lost_events: report.lost_events,
+            outlives_agent: report.outlives_agent,
+            taken_over: report.taken_over,
+            drops: report.drops,
             problems,
         }
     }

@@ -1,5 +1,7 @@
 //! What every source sends to the agent's loop.
 
+use std::time::Instant;
+
 use super::manifests::{self, Severity};
 use crate::model::{Change, PolicyId};
 
@@ -13,6 +15,8 @@ pub struct Update {
     /// Whether the source has shown everything at least once, this update included. Before that
     /// nothing may be enforced (semantics C4).
     pub complete: bool,
+    /// When the first news of it came, before any waiting for more; `None`: at no known time.
+    pub heard: Option<Instant>,
 }
 
 /// All that there is to say at present about one file or object; replaces what was said of it
@@ -49,6 +53,6 @@ impl From<manifests::Update> for Update {
                 None => remarks.push(Remarks { about, policy: None, list: vec![remark] }),
             }
         }
-        Self { changes: update.changes, remarks, complete: true }
+        Self { changes: update.changes, remarks, complete: true, heard: update.heard }
     }
 }

@@ -54,6 +54,10 @@ impl Agent {
         command.arg("--manifests").arg(lab.state_directory());
         command.args(["--node-name", &node.site().name(), "--metrics"]);
         command.arg(format!("127.0.0.1:{}", options.metrics_port));
+        // What tests and people look at in a lab is what each pod has counted.
+        if !options.arguments.iter().any(|it| it == "--pod-metrics") {
+            command.args(["--pod-metrics", "pod"]);
+        }
         command.args(&options.arguments).stdin(Stdio::null());
         if let Some(path) = &options.log {
             let log = open_log(path)?;

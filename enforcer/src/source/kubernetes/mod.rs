@@ -155,7 +155,8 @@ impl Trackers {
     /// Takes events; the update does not say yet whether it is complete.
     fn take(&mut self, events: impl Iterator<Item = Said>, watches: &Watches) -> Update {
         let mut update = Update::default();
-        for (kind, event) in events {
+        for (kind, event, heard) in events {
+            update.heard = Some(update.heard.map_or(heard, |it| it.min(heard)));
             let tracker = self.0.entry(kind).or_insert_with(|| Tracker::new(kind));
             let then = tracker.take(event);
             update.changes.extend(then.changes);

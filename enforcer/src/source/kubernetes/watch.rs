@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use kube::runtime::watcher;
@@ -23,8 +23,8 @@ const PAGE: u32 = 500;
 /// a thousand of them that started together do not come back together.
 const WATCH: std::ops::Range<u64> = 200..280;
 
-/// What a kind's watch says.
-pub(super) type Said = (Kind, Event);
+/// What a kind's watch says, and when it heard of it.
+pub(super) type Said = (Kind, Event, Instant);
 
 /// Watches all objects of a kind, or those that `fields` selects; ends when nobody listens.
 pub(super) async fn watch<K: Watch>(
@@ -48,7 +48,7 @@ pub(super) async fn watch<K: Watch>(
             match event {
                 Ok(event) => {
                     note(K::KIND, &watches, &event);
-                    if events.send((K::KIND, translate(event))).await.is_err() {
+                    if events.send((K::KIND, translate(event), Instant::now())).await.is_err() {
                         return;
                     }
                 }

@@ -26,6 +26,7 @@ mod yaml;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 pub use report::{Report, Severity};
 
@@ -58,6 +59,8 @@ pub struct Update {
     pub changes: Vec<Change>,
     /// New remarks on the files.
     pub reports: Vec<Report>,
+    /// When the first of the events came that led to it, if any did.
+    pub heard: Option<Instant>,
 }
 
 impl Update {
@@ -131,7 +134,8 @@ impl Manifests {
         self.conflicts = conflicts;
         let changes = merge::changes(&self.cluster, &cluster);
         self.cluster = cluster;
-        Update { changes, reports: heard.iter().flat_map(|it| self.remarks(it)).collect() }
+        let reports = heard.iter().flat_map(|it| self.remarks(it)).collect();
+        Update { changes, reports, heard: None }
     }
 
     /// Forgets the files that are gone. Returns those, and the folders that were lost or are back.

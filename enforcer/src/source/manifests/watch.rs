@@ -39,9 +39,11 @@ impl Manifests {
         let mut patrol = tokio::time::interval(PATROL);
         let mut paths: BTreeSet<_> = self.roots.iter().cloned().collect();
         let mut first = true;
+        let mut heard = Instant::now();
         loop {
-            let (manifests, update) = scan(self, std::mem::take(&mut paths)).await?;
+            let (manifests, mut update) = scan(self, std::mem::take(&mut paths)).await?;
             self = manifests;
+            update.heard = Some(heard);
             if (first || !update.is_empty()) && updates.send(update.into()).await.is_err() {
                 return Ok(());
             }
@@ -56,6 +58,7 @@ impl Manifests {
                     _ = patrol.tick() => paths.extend(folders.renew()),
                 }
             }
+            heard = Instant::now();
             tokio::time::sleep(GATHER).await;
             while let Ok(event) = changed.try_recv() {
                 self.note(event, &mut folders, &mut paths);

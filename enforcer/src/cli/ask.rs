@@ -1,0 +1,125 @@
+//! Asking the agent that runs on this node.
+
+use std::io::{Read as _, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+/// How long the agent may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest answer that is read: the status of a full node has about a megabyte.
+const LONGEST: u64 = 64 << 20;
+
+/// Writes the agent's status, as JSON.
+///
+/// # Errors
+/// There is no agent at that address, or `out` can't be written.
+pub fn status(agent: SocketAddr, out: &mut impl Write) -> anyhow::Result<()> {
+    let status = ask(agent, "GET", "/status", "")?;
+    Ok(writeln!(out, "{}", status.trim_end())?)
+}
+
+/// Changes what the agent logs, if `filter` is given, and writes what it logs now.
+///
+/// # Errors
+/// There is no agent at that address, it refuses the filter, or `out` can't be written.
+pub fn log_level(
+    agent: SocketAddr,
+    filter: Option<&str>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let present = match filter {
+        Some(filter) => ask(agent, "PUT", "/log", filter)?,
+        None => ask(agent, "GET", "/log", "")?,
+    };
+    Ok(writeln!(out, "{}", present.trim_end())?)
+}
+
+fn ask(agent: SocketAddr, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
+    let answer = exchange(agent, method, path, body).with_context(|| {
+        format!(
+            "cannot ask the agent at {agent}: is it running there? --status says where it listens"
+        )
+    })?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .with_context(|| format!("what listens at {agent} is no agent: it does not speak HTTP"))?;
+    match head.split_whitespace().nth(1) {
+        Some("200") => Ok(body.to_owned()),
+        Some("400" | "413") => anyhow::bail!("{}", body.trim_end()),
+        _ => anyhow::bail!(
+            "the agent at {agent} does not serve {path} there ({}): give its --status",
+            head.lines().next().unwrap_or_default()
+        ),
+    }
+}
+
+/// HTTP/1.0, whose answers end with the connection and are in one piece.
+fn exchange(agent: SocketAddr, method: &str, path: &str, body: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&agent, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nHost: {agent}\r\nContent-Length: {length}\r\n\
+         Content-Type: text/plain; charset=utf-8\r\n\r\n{body}"
+    )?;
+    let mut answer = String::new();
+    stream.take(LONGEST).read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one request, and returns it with what was made of the answer.
+    fn answered(
+        answer: &'static str,
+        ask: impl FnOnce(SocketAddr) -> anyhow::Result<String>,
+    ) -> (String, Result<String, String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1_024];
+            let length = stream.read(&mut request).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        let made = ask(address).map_err(|error| format!("{error:#}"));
+        (server.join().unwrap(), made)
+    }
+
+    fn set(agent: SocketAddr) -> anyhow::Result<String> {
+        let mut out = Vec::new();
+        log_level(agent, Some("debug"), &mut out)?;
+        Ok(String::from_utf8(out)?)
+    }
+
+    #[test]
+    fn what_the_agent_answers_is_said() {
+        let (request, made) = answered("HTTP/1.0 200 OK\r\na: b\r\n\r\ndebug\n", set);
+        assert!(request.starts_with("PUT /log HTTP/1.0\r\n"), "{request}");
+        assert!(request.ends_with("\r\n\r\ndebug"), "{request}");
+        assert_eq!(made, Ok("debug\n".to_owned()));
+        let (_, made) = answered("HTTP/1.0 400 Bad Request\r\n\r\nno such level\n", set);
+        assert_eq!(made, Err("no such level".to_owned()));
+        let (_, made) = answered("HTTP/1.0 404 Not Found\r\n\r\n", set);
+        assert!(made.unwrap_err().contains("does not serve /log there (HTTP/1.0 404 Not Found)"));
+        let (_, made) = answered("SSH-2.0-other\r\n", set);
+        assert!(made.unwrap_err().contains("is no agent"));
+    }
+
+    #[test]
+    fn an_agent_that_is_not_there_is_missed() {
+        // Bound and closed again: nobody listens there.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let error = format!("{:#}", set(address).unwrap_err());
+        assert!(error.contains(&format!("cannot ask the agent at {address}")), "{error}");
+    }
+}

@@ -1,0 +1,179 @@
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{PodMetrics, fixture};
+use super::*;
+
+struct Agent {
+    metrics: Metrics,
+    log: LogFilter,
+    healthy: Result<(), String>,
+    ready: Result<(), String>,
+}
+
+impl Observed for Agent {
+    fn report(&self) -> Report {
+        fixture::report()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn healthy(&self) -> Result<(), String> {
+        self.healthy.clone()
+    }
+
+    fn log(&self) -> &LogFilter {
+        &self.log
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.ready.clone()
+    }
+}
+
+/// The head (in lower case) and the body of the answer to a request.
+async fn request(address: SocketAddr, path: &str) -> (String, String) {
+    send(address, "GET", path, "").await
+}
+
+async fn send(address: SocketAddr, method: &str, path: &str, body: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_lowercase(), body.to_owned())
+}
+
+fn agent() -> Agent {
+    let (metrics, log) = (Metrics::new(PodMetrics::Pod), LogFilter::unconnected("info"));
+    Agent { metrics, log, healthy: Ok(()), ready: Ok(()) }
+}
+
+async fn with_server(ready: Result<(), String>, test: impl AsyncFnOnce(SocketAddr)) {
+    with(Agent { ready, ..agent() }, Paths::All, test).await;
+}
+
+async fn with(agent: Agent, paths: Paths, test: impl AsyncFnOnce(SocketAddr)) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let stopped = stop.clone().cancelled_owned();
+    let server = tokio::spawn(serve(listener, paths, Arc::new(agent), stopped));
+    test(address).await;
+    stop.cancel();
+    server.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn metrics_have_the_content_type_of_open_metrics() {
+    with_server(Ok(()), async |address| {
+        let (head, body) = request(address, "/metrics").await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        assert!(head.contains(&format!("content-type: {OPEN_METRICS}")), "{head}");
+        assert_eq!(body, Metrics::new(PodMetrics::Pod).text(fixture::report()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn status_is_json() {
+    with_server(Ok(()), async |address| {
+        let (head, body) = request(address, "/status").await;
+        assert!(head.contains("content-type: application/json"), "{head}");
+        let status: Status = serde_json::from_str(&body).unwrap();
+        assert_eq!(status, Status::new(fixture::report(), None));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn readiness_says_what_is_missing() {
+    with_server(Ok(()), async |address| {
+        let (head, body) = request(address, "/readyz").await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        assert_eq!(body, "ok\n");
+    })
+    .await;
+    with_server(Err("no lists yet".to_owned()), async |address| {
+        let (head, body) = request(address, "/readyz").await;
+        assert!(head.starts_with("http/1.1 503"), "{head}");
+        assert_eq!(body, "no lists yet\n");
+        let (head, _) = request(address, "/healthz").await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        let (_, body) = request(address, "/status").await;
+        assert!(!serde_json::from_str::<Status>(&body).unwrap().ready);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn other_paths_are_not_found() {
+    with_server(Ok(()), async |address| {
+        assert!(request(address, "/").await.0.starts_with("http/1.1 404"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn health_says_what_is_stuck() {
+    let stuck = Agent { healthy: Err("the loop is stuck".to_owned()), ..agent() };
+    with(stuck, Paths::Metrics, async |address| {
+        let (head, body) = request(address, "/healthz").await;
+        assert!(head.starts_with("http/1.1 503"), "{head}");
+        assert_eq!(body, "the loop is stuck\n");
+        assert!(request(address, "/readyz").await.0.starts_with("http/1.1 200"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_names_pods_and_policies_is_not_beside_the_metrics() {
+    let codes = async |paths, expected: [&str; 5]| {
+        with(agent(), paths, async |address| {
+            for (path, code) in
+                ["/metrics", "/healthz", "/readyz", "/status", "/log"].into_iter().zip(expected)
+            {
+                let (head, _) = request(address, path).await;
+                assert!(head.starts_with(&format!("http/1.1 {code}")), "{paths:?} {path}: {head}");
+            }
+        })
+        .await;
+    };
+    codes(Paths::Metrics, ["200", "200", "200", "404", "404"]).await;
+    codes(Paths::Status, ["404", "404", "404", "200", "200"]).await;
+    codes(Paths::All, ["200"; 5]).await;
+    with(agent(), Paths::Metrics, async |address| {
+        let (head, _) = send(address, "PUT", "/log", "debug").await;
+        assert!(head.starts_with("http/1.1 404"), "{head}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_log_filter_can_be_changed() {
+    with_server(Ok(()), async |address| {
+        assert_eq!(request(address, "/log").await.1, "info\n");
+        let (head, body) = send(address, "PUT", "/log", "enforcer::drops=off,debug\n").await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        assert_eq!(body, "enforcer::drops=off,debug\n");
+        let (head, body) = send(address, "PUT", "/log", "loud").await;
+        assert!(
+            head.starts_with("http/1.1 400") && body.contains("\"loud\" is no level"),
+            "{body}"
+        );
+        let (head, _) = send(address, "PUT", "/log", &"a=info,".repeat(1_000)).await;
+        assert!(head.starts_with("http/1.1 413"), "{head}");
+        assert_eq!(request(address, "/log").await.1, "enforcer::drops=off,debug\n");
+    })
+    .await;
+}

@@ -1,0 +1,179 @@
+//! What is logged, and how that is changed while the agent runs.
+
+use std::fmt;
+use std::io::{self, IsTerminal as _};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload::Error as ReloadError;
+
+/// How to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is wrong with a filter.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// A part of it is neither a level nor says what it is about.
+    #[error(
+        "log filter {filter}: {part} is no level: expected error, warn, info, debug, trace or off, \
+         or TARGET=LEVEL as in enforcer::drops=off, separated by commas"
+    )]
+    Level {
+        /// The filter.
+        filter: String,
+        /// The part.
+        part: String,
+    },
+    /// It can't be read.
+    #[error(
+        "log filter {filter}: {source}: expected a level, or TARGET=LEVEL as in enforcer::drops=off, separated by commas"
+    )]
+    Parse {
+        /// The filter.
+        filter: String,
+        /// Why.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The logger is gone.
+    #[error("the log filter can't be changed: {0}")]
+    Gone(#[from] ReloadError),
+}
+
+type Reload = dyn Fn(EnvFilter) -> Result<(), ReloadError> + Send + Sync;
+
+/// What is logged at present.
+#[derive(Clone)]
+pub struct LogFilter {
+    present: Arc<Mutex<String>>,
+    reload: Arc<Reload>,
+}
+
+impl fmt::Debug for LogFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LogFilter").field(&self.get()).finish()
+    }
+}
+
+impl LogFilter {
+    /// Starts logging to standard error, once in a process.
+    ///
+    /// # Errors
+    /// The filter can't be read.
+    pub fn start(filter: &str, format: LogFormat) -> Result<Self, LogError> {
+        let parsed = parse(filter)?;
+        let logger = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr);
+        let reload: Arc<Reload> = match format {
+            LogFormat::Text => {
+                let logger = logger.with_ansi(io::stderr().is_terminal()).with_filter_reloading();
+                let handle = logger.reload_handle();
+                logger.init();
+                Arc::new(move |filter| handle.reload(filter))
+            }
+            LogFormat::Json => {
+                let logger = logger.json().with_filter_reloading();
+                let handle = logger.reload_handle();
+                logger.init();
+                Arc::new(move |filter| handle.reload(filter))
+            }
+        };
+        Ok(Self { present: Arc::new(Mutex::new(filter.to_owned())), reload })
+    }
+
+    /// A filter that no logger has.
+    #[cfg(test)]
+    pub(super) fn unconnected(filter: &str) -> Self {
+        let present = Arc::new(Mutex::new(filter.to_owned()));
+        Self { present, reload: Arc::new(|_| Ok(())) }
+    }
+
+    /// What is logged at present.
+    #[must_use]
+    pub fn get(&self) -> String {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Logs something else from now on.
+    ///
+    /// # Errors
+    /// The filter can't be read: then nothing has changed.
+    pub fn set(&self, filter: &str) -> Result<(), LogError> {
+        let parsed = parse(filter)?;
+        // One change at a time, so that what is said to be logged is.
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.reload)(parsed)?;
+        log::set_max_level(of_log(LevelFilter::current()));
+        let before = std::mem::replace(&mut *present, filter.to_owned());
+        drop(present);
+        tracing::warn!(%before, now = %filter, "the log filter was changed");
+        Ok(())
+    }
+}
+
+/// The same level for the crate `log`, by which libraries speak.
+fn of_log(level: LevelFilter) -> log::LevelFilter {
+    match level.into_level() {
+        None => log::LevelFilter::Off,
+        Some(tracing::Level::ERROR) => log::LevelFilter::Error,
+        Some(tracing::Level::WARN) => log::LevelFilter::Warn,
+        Some(tracing::Level::INFO) => log::LevelFilter::Info,
+        Some(tracing::Level::DEBUG) => log::LevelFilter::Debug,
+        Some(tracing::Level::TRACE) => log::LevelFilter::Trace,
+    }
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+    // A word alone would be taken for the name of a module, and all else be silenced.
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let vague = |part: &&str| !part.contains(['=', '[', ':']) && !is_level(part);
+    if let Some(part) = filter.split(',').map(str::trim).find(vague) {
+        return Err(LogError::Level { filter: filter.to_owned(), part: format!("{part:?}") });
+    }
+    // What the Kubernetes client says of itself is said again, once and in context, where it is used.
+    let quiet = format!("kube_client=off,kube_runtime=off,{filter}");
+    EnvFilter::try_new(quiet)
+        .map_err(|source| LogError::Parse { filter: filter.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_levels_or_say_what_they_are_about() {
+        for good in
+            ["info", "WARN", "off", "enforcer::drops=off,info", "enforcer=debug", "debug, a::b"]
+        {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in ["inof", "", "info,", "enforcer", "enforcer=loud", "info,debgu"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        let said = parse("info,debgu").unwrap_err().to_string();
+        assert!(said.contains("\"debgu\" is no level: expected error, warn"), "{said}");
+    }
+
+    #[test]
+    fn a_bad_filter_changes_nothing() {
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard = Arc::clone(&asked);
+        let reload = move |filter: EnvFilter| {
+            heard.lock().unwrap().push(filter.to_string());
+            Ok(())
+        };
+        let present = Arc::new(Mutex::new("info".to_owned()));
+        let filter = LogFilter { present, reload: Arc::new(reload) };
+        assert!(filter.set("inof").is_err());
+        assert_eq!((filter.get().as_str(), asked.lock().unwrap().len()), ("info", 0));
+        filter.set("debug").unwrap();
+        assert_eq!(filter.get(), "debug");
+        let asked = asked.lock().unwrap();
+        assert!(asked[0].contains("debug") && asked[0].contains("kube_client=off"), "{asked:?}");
+    }
+}
