@@ -123,6 +123,7 @@ fn misspelt_values_are_refused() {
         ("agent.flows=10", "flows"),
         ("agent.flowTimeouts.upd=10", "upd"),
         ("metrics.port=99999", "port"),
+        ("metrics.podMetrics=container", "podMetrics"),
         ("image.digest=sha1:12", "digest"),
         ("resource.limits.cpu=1", "resource"),
     ] {
