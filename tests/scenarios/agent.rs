@@ -287,7 +287,8 @@ fn c3_counts_by_namespace_outlive_pods_and_agents() {
         assert_eq!(scene.metric("enforcer_taken_over").await, 0);
         scene.stop_agent().await.unwrap();
         scene.start_agent().await.unwrap();
-        assert_eq!(scene.metric(DENIED).await, ended);
+        let resumed = scene.metric(DENIED).await;
+        assert!(resumed >= ended, "{resumed} after {ended}");
         assert_eq!(scene.metric("enforcer_taken_over").await, 1);
         // The client, and the one that ended, if its interface was still there.
         assert!(scene.metric("enforcer_taken_over_endpoints").await >= 1);
