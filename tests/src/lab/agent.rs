@@ -13,6 +13,7 @@ use nix::unistd::{Pid, getppid};
 use tokio::process::Child;
 use tokio::runtime::Handle;
 
+use super::confine::confine;
 use super::sandbox::use_bpf;
 use super::{Lab, LabError, Namespace};
 
@@ -49,7 +50,8 @@ impl Agent {
     /// When the binary cannot be started or the log cannot be opened.
     pub async fn start(lab: &Lab, node: usize, options: &AgentOptions) -> Result<Self, LabError> {
         let node = lab.node_at(node)?;
-        let mut command = guarded(&options.spawner, options.binary.as_os_str(), node.bpffs());
+        let program = options.binary.as_os_str();
+        let mut command = guarded(&options.spawner, program, node.bpffs(), true);
         command.arg("run").arg("--manifests").arg(&options.manifests);
         command.arg("--manifests").arg(lab.state_directory());
         command.args(["--node-name", &node.site().name(), "--metrics"]);
@@ -120,12 +122,20 @@ impl Agent {
 }
 
 /// A command that dies with the lab, to be started by [`command_in`]; it sees `bpffs` as the BPF
-/// file system, if that is given.
-fn guarded(spawner: &Path, program: &std::ffi::OsStr, bpffs: Option<&Path>) -> Command {
+/// file system, if that is given. `confined`: with the privileges of the agent's container.
+fn guarded(
+    spawner: &Path,
+    program: &std::ffi::OsStr,
+    bpffs: Option<&Path>,
+    confined: bool,
+) -> Command {
     let mut command = Command::new(spawner);
     command.arg(SPAWN_COMMAND).arg(std::process::id().to_string());
     if let Some(path) = bpffs {
         command.arg("--bpffs").arg(path);
+    }
+    if confined {
+        command.arg("--confined");
     }
     command.arg("--").arg(program);
     command
@@ -141,7 +151,7 @@ pub async fn command_in(
     program: &str,
     arguments: &[&str],
 ) -> Result<std::process::Output, LabError> {
-    let mut command = guarded(spawner, program.as_ref(), None);
+    let mut command = guarded(spawner, program.as_ref(), None, false);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = spawn(namespace, command).await?;
     child.wait_with_output().await.map_err(|e| LabError::io(format!("run {program}"), e))
@@ -165,13 +175,15 @@ fn open_log(path: &Path) -> Result<File, LabError> {
 }
 
 /// Turns the calling process, started by the lab `lab`, into another command that is killed when
-/// the lab ends, and that sees `bpffs` as the BPF file system. Returns only when that fails.
+/// the lab ends, that sees `bpffs` as the BPF file system, and that has the privileges of the
+/// agent's container if it is to be `confined`. Returns only when that fails.
 ///
 /// # Errors
 /// When the lab is already gone or the command cannot be executed.
 pub fn become_command(
     lab: u32,
     bpffs: Option<&Path>,
+    confined: bool,
     command: &[OsString],
 ) -> Result<std::convert::Infallible, LabError> {
     set_pdeathsig(Signal::SIGKILL).map_err(|e| LabError::io("bind to the lab's life", e))?;
@@ -181,6 +193,9 @@ pub fn become_command(
     }
     if let Some(path) = bpffs {
         use_bpf(path)?;
+    }
+    if confined {
+        confine()?;
     }
     let Some((program, arguments)) = command.split_first() else {
         return Err(LabError::Agent("no command given".to_owned()));
