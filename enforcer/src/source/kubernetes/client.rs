@@ -1,16 +1,18 @@
 //! How the API server is reached.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Response, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::BodyExt as _;
 use hyper_util::client::proxy::matcher::Matcher;
-use kube::client::ClientBuilder;
+use kube::client::{Body, ClientBuilder, DynBody};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tower::util::MapResponseLayer;
+use tower::BoxError;
+use tower::util::{BoxService, MapResponseLayer};
 
 use super::kind::Kind;
 use super::state::{Phase, Watches};
@@ -59,10 +61,20 @@ pub enum ClientError {
     Client(#[from] kube::Error),
 }
 
+/// What all requests go through in the end.
+type Transport = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>;
+
 /// Where the API server is and how to talk to it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connection {
-    config: Config,
+    server: Uri,
+    builder: Arc<dyn Fn() -> kube::Result<ClientBuilder<Transport>> + Send + Sync>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("server", &self.server).finish_non_exhaustive()
+    }
 }
 
 impl Connection {
@@ -82,20 +94,34 @@ impl Connection {
 
     /// With a configuration that was found otherwise. Its time limits are replaced.
     #[must_use]
-    pub fn new(mut config: Config) -> Self {
+    pub fn new(config: Config) -> Self {
+        Self::patient(config, SILENCE)
+    }
+
+    /// With this long a time that the server may be silent.
+    pub(super) fn patient(mut config: Config, silence: Duration) -> Self {
         config.connect_timeout = Some(CONNECT);
-        config.read_timeout = Some(SILENCE);
+        config.read_timeout = Some(silence);
         config.reset_reader_on_write = true;
         // Each watch waits for itself, longer each time, and as the server asks.
         config.default_retry = false;
         config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
-        Self { config }
+        let server = config.cluster_url.clone();
+        Self { server, builder: Arc::new(move || config.clone().try_into()) }
+    }
+
+    /// To a server within this process.
+    #[cfg(test)]
+    pub(super) fn of_service(
+        builder: impl Fn() -> ClientBuilder<Transport> + Send + Sync + 'static,
+    ) -> Self {
+        Self { server: Uri::default(), builder: Arc::new(move || Ok(builder())) }
     }
 
     /// The server's address.
     #[must_use]
     pub fn server(&self) -> &Uri {
-        &self.config.cluster_url
+        &self.server
     }
 
     /// A client.
@@ -103,7 +129,7 @@ impl Connection {
     /// # Errors
     /// Certificates or credentials can't be read.
     pub fn client(&self) -> Result<Client, ClientError> {
-        Ok(ClientBuilder::try_from(self.config.clone())?.build())
+        Ok((self.builder)()?.build())
     }
 
     /// A client for the watch of a kind, which notes each sign of life of the server's: also
@@ -125,15 +151,14 @@ impl Connection {
                 });
             }
             let watches = Arc::clone(&watches);
-            response.map(|body: Box<kube::client::DynBody>| {
+            response.map(|body: Box<DynBody>| {
                 body.map_frame(move |frame| {
                     watches.change(kind, |state| state.heard = Some(Instant::now()));
                     frame
                 })
             })
         });
-        let builder = ClientBuilder::try_from(self.config.clone())?;
-        Ok(builder.with_layer(&listen).build())
+        Ok((self.builder)()?.with_layer(&listen).build())
     }
 }
 
