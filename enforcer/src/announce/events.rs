@@ -2,7 +2,8 @@
 //!
 //! Every node that runs a pod which a policy selects has the same to say about it. So an Event's
 //! name follows from the policy and what is said: the first node to say it makes the Event, and the
-//! others find it there. The API server forgets Events after an hour; what still holds is said again.
+//! others find it there. The API server forgets Events after an hour; what still holds then is said
+//! again with the next change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
