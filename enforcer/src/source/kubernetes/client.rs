@@ -147,6 +147,7 @@ impl Connection {
                     if state.phase == Phase::Reconnecting {
                         state.phase = Phase::Synced;
                         state.failing = None;
+                        tracing::info!(kind = kind.resource(), "the watch goes on");
                     }
                 });
             }
