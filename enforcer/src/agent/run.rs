@@ -200,6 +200,8 @@ impl Inputs {
         if !update.remarks.is_empty() {
             self.problems.take(update.remarks);
             shared.set_source_errors(self.problems.errors());
+            // Nothing to enforce follows from it, but something to announce may.
+            self.news = true;
         }
         self.news |= shared.lock().apply(update.changes);
     }
