@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::Options;
 use super::homes::Homes;
 use super::owners::{Owners, UnknownPod, podless};
+use super::sandboxes::Sandboxes;
 use crate::kernel::{DropReader, Hooks, Kernel, KernelError, Place, ProgramLog};
 use crate::model::{Change, Cluster, PodId};
 use crate::node::{Assignment, Snapshot, assign};
@@ -39,14 +40,15 @@ pub struct Engine {
     unknown_pod: UnknownPod,
     uplinks: BTreeSet<String>,
     owners: Owners,
-    homes: Homes,
+    pub(super) homes: Homes,
+    pub(super) sandboxes: Sandboxes,
     pub(super) cluster: Cluster,
     pub(super) snapshot: Snapshot,
     pub(super) assignment: Assignment,
     pub(super) state: State,
     pub(super) unrepresented: Vec<Unrepresented>,
     pub(super) kernel: Kernel,
-    hooks: Hooks,
+    pub(super) hooks: Hooks,
 }
 
 impl Engine {
@@ -63,6 +65,7 @@ impl Engine {
             uplinks: uplinks.clone(),
             owners: Owners::default(),
             homes: Homes::default(),
+            sandboxes: Sandboxes::new(node_name),
             cluster: Cluster::default(),
             snapshot: Snapshot::default(),
             assignment: Assignment::default(),
@@ -82,6 +85,7 @@ impl Engine {
                 Change::PodGone(pod) => self.homes.forget(pod),
                 _ => {}
             }
+            let change = self.sandboxes.said(change, &self.cluster);
             changed |= self.cluster.apply(change);
         }
         changed
@@ -91,6 +95,7 @@ impl Engine {
     pub fn see(&mut self, snapshot: Snapshot) {
         self.cluster.node_addresses.clone_from(&snapshot.node_addresses);
         self.snapshot = snapshot;
+        self.look_for_sandboxes();
     }
 
     /// Takes the drop events' ring buffer.

@@ -2,14 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use enforcer_ebpf::count::{Counters, Direction};
 use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
 
 use super::Engine;
 use crate::model::PodId;
+use crate::nri;
 use crate::observe::{
-    Endpoint, FlowReport, Interface, Isolation, Metrics, Observed, Report, TableUse,
+    Endpoint, FlowReport, Interface, Isolation, Metrics, NriReport, Observed, Report, TableUse,
 };
 use crate::tables::{Owner, Table};
 
@@ -20,18 +22,26 @@ pub struct SharedEngine {
     ready: AtomicBool,
     manifest_errors: Mutex<Vec<String>>,
     flows: Mutex<Vec<FlowReport>>,
+    nri_mode: nri::Mode,
+    nri: Mutex<nri::State>,
 }
 
 impl SharedEngine {
     /// Shares an engine that has not enforced anything yet.
     #[must_use]
-    pub fn new(engine: Engine) -> Arc<Self> {
+    pub fn new(engine: Engine, nri_mode: nri::Mode) -> Arc<Self> {
+        let nri = match nri_mode {
+            nri::Mode::Off => nri::State::Off,
+            _ => nri::State::Absent { why: "not tried yet".to_owned() },
+        };
         Arc::new(Self {
             engine: Mutex::new(engine),
             metrics: Metrics::new(),
             ready: AtomicBool::new(false),
             manifest_errors: Mutex::new(Vec::new()),
             flows: Mutex::new(Vec::new()),
+            nri_mode,
+            nri: Mutex::new(nri),
         })
     }
 
@@ -51,6 +61,11 @@ impl SharedEngine {
         *self.manifest_errors.lock().unwrap_or_else(PoisonError::into_inner) = errors;
     }
 
+    /// How the connection to the container runtime is.
+    fn nri(&self) -> nri::State {
+        self.nri.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Notes how full the flow tables are.
     pub(super) fn set_flows(&self, flows: Vec<FlowReport>) {
         *self.flows.lock().unwrap_or_else(PoisonError::into_inner) = flows;
@@ -63,6 +78,7 @@ impl Observed for SharedEngine {
         report.manifest_errors =
             self.manifest_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
         report.flows.clone_from(&self.flows.lock().unwrap_or_else(PoisonError::into_inner));
+        report.nri.note(&self.nri());
         report
     }
 
@@ -75,10 +91,33 @@ impl Observed for SharedEngine {
     }
 
     fn ready(&self) -> Result<(), String> {
-        if self.ready.load(Ordering::Acquire) {
-            Ok(())
-        } else {
-            Err("not every source has shown its first complete state yet".to_owned())
+        if !self.ready.load(Ordering::Acquire) {
+            return Err("not every source has shown its first complete state yet".to_owned());
+        }
+        match self.nri() {
+            nri::State::Absent { why } | nri::State::Refused { why }
+                if self.nri_mode == nri::Mode::Required =>
+            {
+                Err(format!("--nri required: {why}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl nri::Observer for SharedEngine {
+    fn state(&self, state: nri::State) {
+        *self.nri.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn started(&self, pod: &PodId, outcome: nri::Outcome, took: Duration) {
+        self.metrics.pod_started(outcome, took);
+        let name = outcome.name();
+        match outcome {
+            nri::Outcome::TimedOut | nri::Outcome::NotLocated => {
+                tracing::warn!(%pod, ?took, "the pod starts before it is programmed: {name}");
+            }
+            _ => tracing::info!(%pod, ?took, "the pod may start: {name}"),
         }
     }
 }
@@ -119,6 +158,7 @@ impl Engine {
             namespaces: self.cluster.namespaces.len() as u64,
             manifest_errors: Vec::new(),
             flows: Vec::new(),
+            nri: NriReport { sandboxes: self.sandboxes.count() as u64, ..NriReport::default() },
         }
     }
 

@@ -12,9 +12,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::starts::Starts;
 use super::{Engine, Reconciled, SharedEngine, UnknownPod, flows};
 use crate::kernel::{DropReader, ProgramLog, Settings};
 use crate::node::{self, Snapshot};
+use crate::nri;
 use crate::observe::{DropRecord, Names, Observed as _, serve};
 use crate::source::manifests::{Manifests, Severity, Update};
 
@@ -33,6 +35,8 @@ pub struct Options {
     pub unknown_pod: UnknownPod,
     /// Names of the interfaces by which packets leave the node; empty: as netlink shows them.
     pub uplinks: BTreeSet<String>,
+    /// How the container runtime is asked to let pods wait for their policy (semantics C6).
+    pub nri: nri::Options,
     /// How the programs are loaded.
     pub settings: Settings,
 }
@@ -49,7 +53,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut engine = Engine::new(&options).context("cannot start the datapath")?;
     let drops = engine.take_drops()?;
     let log = options.settings.log.then(|| engine.take_program_log()).transpose()?;
-    let shared = SharedEngine::new(engine);
+    let shared = SharedEngine::new(engine, options.nri.mode);
     let stop = CancellationToken::new();
     if let Some(address) = options.metrics {
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -65,12 +69,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let (updates, changes) = mpsc::channel(64);
     let (snapshots, interfaces) = watch::channel(Snapshot::default());
+    let (told, runtime) = mpsc::unbounded_channel();
+    start_plugin(&options.nri, told, &shared);
     let mut manifests = tokio::spawn(manifests.watch(updates));
     let mut node = tokio::spawn(node::watch(snapshots));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let result = tokio::select! {
-        result = drive(&shared, changes, interfaces) => result,
+        result = drive(&shared, changes, interfaces, runtime) => result,
         result = watch_drops(&shared, drops, log) => result,
         result = flows::keep(&shared) => result,
         ended = &mut manifests => Err(ended?.err().map_or_else(
@@ -84,12 +90,26 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     result
 }
 
+/// Has the container runtime tell `told`.
+fn start_plugin(
+    options: &nri::Options,
+    told: mpsc::UnboundedSender<nri::Event>,
+    shared: &Arc<SharedEngine>,
+) {
+    if options.mode != nri::Mode::Off {
+        let (options, observer) = (options.clone(), Arc::clone(shared));
+        tokio::spawn(async move { nri::run(&options, told, observer).await });
+    }
+}
+
 /// Carries every change to the kernel, once everything was seen (semantics C4).
 async fn drive(
     shared: &SharedEngine,
     mut changes: mpsc::Receiver<Update>,
     mut interfaces: watch::Receiver<Snapshot>,
+    mut runtime: mpsc::UnboundedReceiver<nri::Event>,
 ) -> anyhow::Result<()> {
+    let mut starts = Starts::default();
     let mut have_manifests = false;
     let mut have_node = false;
     let mut problems = Problems::default();
@@ -114,11 +134,16 @@ async fn drive(
                 shared.lock().see(interfaces.borrow_and_update().clone());
                 have_node = true;
             }
+            Some(event) = runtime.recv() => {
+                began = Instant::now();
+                starts.take(&mut shared.lock(), event);
+            }
             () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now).into()),
                 if again.is_some() => began = Instant::now(),
         }
         if have_manifests && have_node {
             again = reconcile(shared, began)?.map(|wait| Instant::now() + wait);
+            starts.settle(&shared.lock());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
 
-use super::{Endpoint, FlowReport, Interface, Isolation, Report, TableUse};
+use super::{Endpoint, FlowReport, Interface, Isolation, NriReport, Report, TableUse};
 use crate::model::PodId;
 
 fn interface(ifindex: u32, name: &str, addresses: &[&str]) -> Interface {
@@ -68,5 +68,10 @@ pub(super) fn report() -> Report {
         pods: 9,
         namespaces: 2,
         manifest_errors: vec!["policy.yaml:3:7: spec.ingres: no such field".to_owned()],
+        nri: NriReport {
+            state: "connected".to_owned(),
+            about: "containerd v2.1.9".to_owned(),
+            sandboxes: 3,
+        },
     }
 }

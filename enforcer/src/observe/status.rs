@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, FlowReport, Interface, Isolation, Report, TableUse};
+use super::{Endpoint, FlowReport, Interface, Isolation, NriReport, Report, TableUse};
 
 /// What `/status` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub struct Status {
     pub namespaces: u64,
     /// Drop events that were not sent since the programs were loaded.
     pub lost_events: u64,
+    /// Whether pods wait until they are programmed.
+    pub nri: NriReport,
     /// What a person should look at, one sentence each; empty when all is well.
     pub problems: Vec<String>,
 }
@@ -74,6 +76,7 @@ impl Status {
             pods: report.pods,
             namespaces: report.namespaces,
             lost_events: report.lost_events,
+            nri: report.nri,
             problems,
         }
     }
@@ -108,8 +111,11 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
     });
     let unrepresented = report.unrepresented.iter();
     let unrepresented = unrepresented.map(|(pod, why)| format!("{pod} fails closed: {why}"));
+    let nri = Some(&report.nri).filter(|it| it.state == "refused");
+    let nri = nri.map(|it| format!("pods do not wait for their policy: {}", it.about));
     not_ready
         .into_iter()
+        .chain(nri)
         .chain(unknown)
         .chain(ambiguous)
         .chain(unrepresented)
