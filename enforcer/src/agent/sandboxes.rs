@@ -9,6 +9,10 @@
 //! A name may pass to another pod, so the two are put together by `metadata.uid` (semantics C5).
 //! What a source has once called gone stays gone. A sandbox that ends takes its addresses with it
 //! though the source still shows them: the runtime may give them to the next pod at any time.
+//!
+//! Of sandboxes that were only listed, when the runtime was connected to, it may never tell the
+//! end: containerd does not for those that are older than itself. They count for less, and only
+//! while there is an interface with their addresses.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -41,6 +45,10 @@ struct Living {
     sandbox: Sandbox,
     /// What netlink shows in its network namespace.
     seen: BTreeSet<IpAddr>,
+    /// Whether it was listed, not announced.
+    is_listed: bool,
+    /// Whether netlink has shown an interface with its addresses.
+    was_there: bool,
 }
 
 impl Living {
@@ -134,6 +142,10 @@ impl Sandboxes {
 
     /// A pod's sandbox is there. `None`: it is of a pod that the source has called gone.
     pub(super) fn started(&mut self, sandbox: Sandbox, cluster: &Cluster) -> Option<Change> {
+        self.enter(sandbox, false, cluster)
+    }
+
+    fn enter(&mut self, sandbox: Sandbox, is_listed: bool, cluster: &Cluster) -> Option<Change> {
         self.is_told = true;
         if self.gone.contains(&sandbox.uid) {
             return None;
@@ -143,10 +155,9 @@ impl Sandboxes {
             self.said.insert(id.clone(), pod);
         }
         self.ended.remove(&id);
-        let before = self.living.remove(&id);
-        let before = before.filter(|it| it.sandbox.namespace == sandbox.namespace);
-        let seen = before.map(|it| it.seen).unwrap_or_default();
-        self.living.insert(id.clone(), Living { sandbox, seen });
+        let before = self.living.remove(&id).filter(|it| it.sandbox == sandbox);
+        let (seen, was_there) = before.map(|it| (it.seen, it.was_there)).unwrap_or_default();
+        self.living.insert(id.clone(), Living { sandbox, seen, is_listed, was_there });
         Some(self.outcome(&id))
     }
 
@@ -193,7 +204,7 @@ impl Sandboxes {
             let Ok([sandbox]) = <[Sandbox; 1]>::try_from(sandboxes) else { continue };
             let source = self.at_source(&id, cluster);
             if source.is_none_or(|pod| same(&pod.uid, &sandbox.uid)) {
-                changes.extend(self.started(sandbox, cluster));
+                changes.extend(self.enter(sandbox, true, cluster));
             }
         }
         changes
@@ -208,18 +219,31 @@ impl Sandboxes {
 
     /// Netlink shows these interfaces.
     pub(super) fn seen(&mut self, snapshot: &Snapshot) -> Vec<Change> {
-        let mut changed = Vec::new();
+        let (mut changed, mut vanished) = (Vec::new(), Vec::new());
         for (id, living) in &mut self.living {
-            let Some(namespace) = living.sandbox.namespace else { continue };
-            let inside = snapshot.interfaces.values().filter(|it| it.namespace == namespace);
-            let seen: BTreeSet<IpAddr> =
-                inside.flat_map(|it| it.addresses.iter().copied()).collect();
-            if living.seen != seen {
-                living.seen = seen;
-                changed.push(id.clone());
+            if let Some(namespace) = living.sandbox.namespace {
+                let inside = snapshot.interfaces.values().filter(|it| it.namespace == namespace);
+                let seen: BTreeSet<IpAddr> =
+                    inside.flat_map(|it| it.addresses.iter().copied()).collect();
+                if living.seen != seen {
+                    living.seen = seen;
+                    changed.push(id.clone());
+                }
             }
+            let addresses = living.addresses();
+            let is_there =
+                snapshot.interfaces.values().any(|it| !it.addresses.is_disjoint(addresses));
+            if living.is_listed && living.was_there && !is_there {
+                vanished.push(id.clone());
+            }
+            living.was_there |= is_there;
         }
-        changed.iter().map(|id| self.outcome(id)).collect()
+        let changes: Vec<Change> = changed.iter().map(|id| self.outcome(id)).collect();
+        let vanished = vanished.into_iter().map(|id| {
+            self.living.remove(&id);
+            self.without(&id)
+        });
+        changes.into_iter().chain(vanished).collect()
     }
 
     /// What the cluster is to hold of a pod.
@@ -256,7 +280,8 @@ impl Sandboxes {
         };
         let is_here = pod.node.as_ref().is_none_or(|it| *it == self.node_name);
         // A sandbox made anew has other addresses than the source shows, for a while.
-        let is_new = self.is_told && pod.addresses.is_disjoint(addresses);
+        let is_fresh = self.is_told && !living.is_listed;
+        let is_new = is_fresh && pod.addresses.is_disjoint(addresses);
         if is_here && pod.is_peer() && (pod.addresses.is_empty() || is_new) {
             Some(Pod { node, addresses: addresses.clone(), ..pod.clone() })
         } else {

@@ -23,6 +23,7 @@ impl Starts {
                 engine.sandbox_started(sandbox);
             }
             Event::Ended(sandbox) => {
+                tracing::debug!(id = sandbox, "a pod's sandbox has ended");
                 let change = engine.sandboxes.ended(&sandbox);
                 engine.put(change);
             }

@@ -13,7 +13,7 @@ pub struct Sandbox {
     pub id: String,
     /// The pod.
     pub pod: PodId,
-    /// The pod's `metadata.uid`.
+    /// The pod's `metadata.uid`; empty where that is not known, as of static pods.
     pub uid: String,
     /// The pod's labels when the sandbox was made.
     pub labels: Labels,

@@ -97,6 +97,8 @@ pub(super) struct PodSandbox {
     pub(super) namespace: String,
     #[prost(btree_map = "string, string", tag = "5")]
     pub(super) labels: BTreeMap<String, String>,
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub(super) annotations: BTreeMap<String, String>,
     #[prost(message, optional, tag = "8")]
     pub(super) linux: Option<LinuxPodSandbox>,
     /// The sandbox's process; 0 if it has ended, or has none.
@@ -139,6 +141,7 @@ mod tests {
         bytes.extend(b"\x12\x03web\x22\x04shop\x1a\x02u1"); // 2, 4, 3
         bytes.extend(b"\x2a\x0a\x0a\x03app\x12\x03web"); // 5: labels
         bytes.extend(b"\x2a\x05\x0a\x03odd"); // a label without a value
+        bytes.extend(b"\x32\x06\x0a\x01n\x12\x01o"); // 6: annotations
         bytes.extend(b"\x48\xac\x02"); // 9: pid
         bytes.extend(b"\x52\x06fd00::"); // 10: another of ips
         bytes.extend(b"\xa2\x06\x01x"); // 100: from the future
@@ -151,6 +154,7 @@ mod tests {
             uid: "u1".to_owned(),
             namespace: "shop".to_owned(),
             labels: BTreeMap::from([label("app", "web"), label("odd", "")]),
+            annotations: BTreeMap::from([label("n", "o")]),
             linux: Some(LinuxPodSandbox { namespaces: vec![namespace] }),
             pid: 300,
             ips: vec!["10.0.0.5".to_owned(), "fd00::".to_owned()],

@@ -130,3 +130,6 @@ pub trait Observer: Send + Sync {
     /// A pod was about to be started, and may go on; it waited for `took`.
     fn started(&self, pod: &PodId, outcome: Outcome, took: Duration);
 }
+
+#[cfg(test)]
+mod tests;

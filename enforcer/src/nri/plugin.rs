@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use prost::Message as _;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use ttrpc::Request;
+use tokio::time::error::Elapsed;
 use ttrpc::asynchronous::transport::{Listener, Socket};
 use ttrpc::asynchronous::{Client, Server};
+use ttrpc::{Request, Response};
 
 use super::messages::{RUNTIME_SERVICE, RegisterPluginRequest};
 use super::multiplex::multiplex;
@@ -30,7 +31,7 @@ const REGISTRATION: Duration = Duration::from_secs(10);
 /// The first pause before another attempt, doubled with each that fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest: a runtime that has just come back may start pods.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why there is no connection, or no more.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +39,7 @@ enum PluginError {
     #[error("cannot connect to {path}: {source}")]
     Connect { path: String, source: io::Error },
     #[error("the container runtime did not accept the plugin: {0}")]
-    Register(ttrpc::Error),
+    Register(String),
     #[error("the container runtime did not answer the plugin's registration in {REGISTRATION:?}")]
     Silent,
     #[error("the container runtime closed the connection before it had accepted the plugin")]
@@ -107,17 +108,30 @@ async fn connected(
     let only = futures::stream::iter([Ok(called)]);
     let mut server =
         Server::new().add_listener(Listener::new(only)).register_service(plugin.services());
-    server.start().await.map_err(PluginError::Register)?;
+    server.start().await.map_err(|error| PluginError::Register(error.to_string()))?;
     let client = Client::new(Socket::new(calling));
     let registered = tokio::time::timeout(REGISTRATION, client.request(registration()));
+    tokio::pin!(registered);
     tokio::select! {
-        ended = &mut carry => return Err(ended.map_or_else(PluginError::Broken, |()| PluginError::Closed)),
-        answer = registered => {
-            answer.map_err(|_| PluginError::Silent)?.map_err(PluginError::Register)?;
+        ended = &mut carry => {
+            // What it answered, if it did, says more than that it closed.
+            accepted(registered.await)?;
+            ended.map_err(PluginError::Broken)?;
+            return Err(PluginError::Closed);
         }
+        answer = &mut registered => accepted(answer)?,
     }
     carry.await.map_err(PluginError::Broken)?;
     if plugin.is_configured() { Ok(()) } else { Err(PluginError::Closed) }
+}
+
+fn accepted(answer: Result<ttrpc::Result<Response>, Elapsed>) -> Result<(), PluginError> {
+    match answer {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(ttrpc::Error::RpcStatus(status))) => Err(PluginError::Register(status.message)),
+        Ok(Err(_)) => Err(PluginError::Closed),
+        Err(_) => Err(PluginError::Silent),
+    }
 }
 
 fn registration() -> Request {

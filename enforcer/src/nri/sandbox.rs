@@ -13,6 +13,10 @@ const KUBELETS_LABELS: [&str; 3] =
 /// What the runtime itself adds to them.
 const RUNTIMES_LABELS: &str = "io.cri-containerd.";
 
+/// The annotation by which the kubelet notes where it has a pod from, and its value for those from
+/// the API server. Others are shown there by a mirror pod, whose `metadata.uid` is another.
+const SOURCE: (&str, &str) = ("kubernetes.io/config.source", "api");
+
 /// A pod's sandbox as it was announced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Announced {
@@ -28,7 +32,9 @@ pub(super) struct Announced {
 impl Announced {
     /// Reads a message. Addresses that are none are left out, and logged.
     pub(super) fn read(message: PodSandbox) -> Self {
-        let PodSandbox { id, name, uid, namespace, labels, linux, pid, ips } = message;
+        let PodSandbox { id, name, uid, namespace, labels, annotations, linux, pid, ips } = message;
+        let is_mirrored = annotations.get(SOURCE.0).is_some_and(|it| it != SOURCE.1);
+        let uid = if is_mirrored { String::new() } else { uid };
         let pod = PodId::new(namespace, name);
         let address = |text: &String| match text.parse() {
             Ok(address) => Some(address),
@@ -73,6 +79,8 @@ fn of_pod(mut labels: Labels) -> Labels {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::messages::{LinuxNamespace, LinuxPodSandbox};
     use super::*;
 
@@ -94,6 +102,7 @@ mod tests {
             uid: "u1".to_owned(),
             namespace: "shop".to_owned(),
             labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            annotations: BTreeMap::new(),
             linux: Some(LinuxPodSandbox { namespaces: namespaces.iter().map(namespace).collect() }),
             pid,
             ips: ips.iter().map(|it| (*it).to_owned()).collect(),
@@ -121,6 +130,16 @@ mod tests {
         announced.locate(|path| (path == Path::new("/var/run/netns/cni-1")).then_some(4));
         assert_eq!(announced.sandbox.namespace, Some(4));
         assert!(announced.is_located());
+    }
+
+    #[test]
+    fn a_static_pods_uid_is_not_the_api_servers() {
+        let uid = |source: &str| {
+            let mut message = message(&OWN, 7, &["10.0.0.5"]);
+            message.annotations.insert(SOURCE.0.to_owned(), source.to_owned());
+            Announced::read(message).sandbox.uid
+        };
+        assert_eq!([uid("api"), uid("file"), uid("http")], ["u1", "", ""]);
     }
 
     #[test]

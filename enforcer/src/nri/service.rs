@@ -218,8 +218,10 @@ impl MethodHandler for Handler {
                 tracing::warn!(?method, "cannot read the container runtime's request: {error}");
                 // A refusal of the others would make the pod fail.
                 let refuse = matches!(method, Method::Configure | Method::Synchronize);
-                let code = if refuse { Code::INVALID_ARGUMENT } else { Code::OK };
-                response.set_status(get_status(code, error));
+                response.set_status(match refuse {
+                    true => get_status(Code::INVALID_ARGUMENT, error),
+                    false => get_status(Code::OK, ""),
+                });
             }
         }
         Ok(response)

@@ -259,19 +259,52 @@ fn a_list_replaces_what_was_told() {
     assert_eq!(world.sandboxes.count(), 1);
 }
 
-#[test]
-fn the_namespace_tells_the_addresses_where_the_runtime_does_not() {
-    let interface = |ifindex, namespace, list: &[&str]| PodInterface {
+fn interface(ifindex: u32, namespace: i32, list: &[&str]) -> PodInterface {
+    PodInterface {
         ifindex,
         name: format!("veth{ifindex}"),
         addresses: addresses(list),
         peer_ifindex: 2,
         namespace,
-    };
-    let snapshot = |list: &[PodInterface]| Snapshot {
+    }
+}
+
+fn snapshot(list: &[PodInterface]) -> Snapshot {
+    Snapshot {
         interfaces: list.iter().map(|it| (it.ifindex, it.clone())).collect(),
         ..Snapshot::default()
-    };
+    }
+}
+
+/// containerd never tells the end of pods that are older than itself.
+#[test]
+fn c5_a_listed_sandbox_ends_with_its_interface() {
+    let mut world = World::new();
+    world.pod(pod("b", "u2", &["10.0.0.9"]));
+    world.all(vec![sandbox("1", "a", "u1", &["10.0.0.1"]), sandbox("2", "b", "u2", &["10.0.0.2"])]);
+    assert_eq!(world.has("b").unwrap().1, addresses(&["10.0.0.9"]), "the source's word counts");
+    let both = [interface(7, 3, &["10.0.0.1"]), interface(8, 4, &["10.0.0.2"])];
+    // Nothing was seen so far: that says nothing.
+    for seen in [&[][..], &both[1..], &both] {
+        let changes = world.sandboxes.seen(&snapshot(seen));
+        world.apply(changes);
+        assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.1"]));
+    }
+    let changes = world.sandboxes.seen(&snapshot(&both[1..]));
+    world.apply(changes);
+    assert_eq!(world.has("a"), None);
+    assert_eq!(world.sandboxes.count(), 1);
+    // Of one that was announced, the end is told.
+    world.started(sandbox("3", "c", "u3", &["10.0.0.3"]));
+    for seen in [&[interface(9, 5, &["10.0.0.3"])][..], &[]] {
+        let changes = world.sandboxes.seen(&snapshot(seen));
+        world.apply(changes);
+    }
+    assert_eq!(world.has("c").unwrap().1, addresses(&["10.0.0.3"]));
+}
+
+#[test]
+fn the_namespace_tells_the_addresses_where_the_runtime_does_not() {
     let mut world = World::new();
     world.started(Sandbox { namespace: Some(4), ..sandbox("1", "a", "u1", &[]) });
     assert_eq!(world.has("a"), None);
