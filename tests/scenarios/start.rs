@@ -1,5 +1,6 @@
 //! Pods whose container runtime lets them wait for their policy (semantics C6).
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
@@ -128,6 +129,66 @@ fn c6_the_first_packet_is_judged_on_kubenet() {
 fn c6_the_first_packet_is_judged_on_azure_cni() {
     with_runtime(Topology::AzureCni, Dialect::Later, LONG, async |scene, _runtime, plugin| {
         from_the_first_packet_on(scene, plugin).await;
+    });
+}
+
+/// No answer before there is an interface to program, and then it comes.
+async fn the_answer_waits(scene: &mut Scene, mut plugin: Plugin) {
+    isolated_clients(scene).await;
+    // The next pod gets the address that this one leaves.
+    scene.lab_mut().add_unreported_pod(&client("late"), web()).await.unwrap();
+    let announced = sandbox(scene, "late");
+    scene.lab_mut().vanish(&client("late")).await.unwrap();
+    let answered = Cell::new(false);
+    let runtime = async {
+        plugin.run_pod(&announced).await.unwrap();
+        answered.set(true);
+    };
+    let network = async {
+        until("the pod waits", async || scene.status().await.nri.sandboxes == 1).await;
+        assert_eq!(scene.metric("enforcer_nri{state=\"connected\"}").await, 1);
+        assert!(!answered.get(), "answered before there was anything to program");
+        scene.lab_mut().add_unreported_pod(&client("late"), web()).await.unwrap();
+    };
+    soon(async { tokio::join!(runtime, network) }).await;
+    assert_eq!(sandbox(scene, "late"), announced, "the address did not move");
+    assert_eq!(first_packets(scene, "late").await, CLOSED);
+}
+
+#[test]
+fn c6_the_answer_waits_until_there_is_an_interface() {
+    with_runtime(Topology::AzureCni, Dialect::Current, LONG, async |scene, _runtime, plugin| {
+        the_answer_waits(scene, plugin).await;
+    });
+}
+
+/// The runtime gives the address to the next pod while the source still shows the last one's.
+async fn an_address_goes_on(scene: &mut Scene, mut plugin: Plugin) {
+    isolated_clients(scene).await;
+    // A friend may send anything; the source knows the pod and its addresses.
+    scene.lab_mut().add_unreported_pod(&client("friend"), web()).await.unwrap();
+    let mut friend = sandbox(scene, "friend");
+    friend.labels.clear();
+    soon(plugin.run_pod(&friend)).await.unwrap();
+    scene.write("friend.yaml", &pod("shop", "friend", "role: friend", &["http/TCP/80"]));
+    scene.lab().report_pod(&client("friend")).unwrap();
+    until("the source knows it", async || scene.metric("enforcer_pods").await == 2).await;
+    assert_eq!(first_packets(scene, "friend").await, OPEN);
+
+    soon(plugin.stop_pod(&friend)).await.unwrap();
+    scene.lab_mut().vanish(&client("friend")).await.unwrap();
+    scene.lab_mut().add_unreported_pod(&client("next"), web()).await.unwrap();
+    let next = sandbox(scene, "next");
+    assert_eq!(next.addresses, friend.addresses, "the address did not move");
+    soon(plugin.run_pod(&next)).await.unwrap();
+    assert_eq!(first_packets(scene, "next").await, CLOSED, "the friend's rights");
+    assert_eq!(started(scene, "programmed").await, 2);
+}
+
+#[test]
+fn c5_c6_the_next_pod_has_nothing_of_the_last_ones_rights() {
+    with_runtime(Topology::Kubenet, Dialect::Current, LONG, async |scene, _runtime, plugin| {
+        an_address_goes_on(scene, plugin).await;
     });
 }
 
