@@ -8,6 +8,7 @@
 //! Everything from `model` to `tables` is pure; only `kernel` speaks to BPF.
 
 pub mod agent;
+pub mod announce;
 pub mod cli;
 pub mod kernel;
 pub mod model;

@@ -11,6 +11,7 @@ mod process;
 mod system;
 mod test;
 mod toolchain;
+mod tools;
 mod ui;
 mod vm;
 mod workspace;

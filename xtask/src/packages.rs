@@ -1,6 +1,7 @@
 //! Debian's packages of programs that are needed beside Rust: found, or installed.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -59,6 +60,21 @@ fn install(package: &str) -> Result<()> {
     }
     step.done("");
     Ok(())
+}
+
+/// Downloads a package (`NAME` or `NAME=VERSION`) into a folder, without installing it or being root.
+///
+/// # Errors
+/// apt does not have it.
+pub(crate) fn download(folder: &Path, wanted: &str, step: &Step) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.current_dir(folder);
+    if nix::unistd::geteuid().is_root() {
+        // Else apt warns that its own user can't write into this user's folder.
+        command.args(["-o", "APT::Sandbox::User=root"]);
+    }
+    command.args(["download", wanted]);
+    process::run_quietly(&mut command, step).map(|_| ())
 }
 
 /// Where a program is. Administrators' programs are not on everybody's path.

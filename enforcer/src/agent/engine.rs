@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::Options;
 use super::homes::Homes;
 use super::owners::{Owners, UnknownPod, podless};
 use super::sandboxes::Sandboxes;
-use crate::kernel::{DropReader, Hooks, Kernel, KernelError, Place, ProgramLog};
+use super::{Attach, Options};
+use crate::kernel::{DropReader, Hooks, Kernel, KernelError, Pins, Place, ProgramLog};
 use crate::model::{Change, Cluster, PodId};
 use crate::node::{Assignment, Snapshot, assign};
 use crate::policy::compile;
-use crate::tables::{Desired, Interface, Owner, State, Unrepresented};
+use crate::tables::{Desired, Inherited, Interface, Owner, State, Unrepresented};
 
 /// What stops the engine.
 #[derive(Debug, thiserror::Error)]
@@ -49,15 +49,27 @@ pub struct Engine {
     pub(super) unrepresented: Vec<Unrepresented>,
     pub(super) kernel: Kernel,
     pub(super) hooks: Hooks,
+    /// What outlives the agent; `None`: nothing does.
+    pub(super) pins: Option<Pins>,
+    /// What an earlier agent has left, until the first state is enforced.
+    inheritance: Option<Vec<Inherited>>,
 }
 
 impl Engine {
-    /// Loads the programs; nothing is enforced yet.
+    /// Loads the programs. What an earlier agent has left goes on as it is until the first
+    /// [`Self::reconcile`].
     ///
     /// # Errors
     /// The kernel refuses the programs.
-    pub fn new(options: &Options) -> Result<Self, EngineError> {
-        let Options { node_name, check_source, unknown_pod, uplinks, settings, .. } = options;
+    pub fn new(options: &Options, pins: Option<Pins>) -> Result<Self, EngineError> {
+        let Options { node_name, check_source, unknown_pod, uplinks, attach, settings, .. } =
+            options;
+        let kernel = match &pins {
+            Some(pins) => Kernel::load_pinned(settings, pins)?,
+            None => Kernel::load(settings)?,
+        };
+        let inherited = kernel.inherited()?;
+        let hooks = pins.as_ref().map(Hooks::pinned).unwrap_or_default();
         Ok(Self {
             node_name: node_name.clone(),
             check_source: *check_source,
@@ -69,24 +81,34 @@ impl Engine {
             cluster: Cluster::default(),
             snapshot: Snapshot::default(),
             assignment: Assignment::default(),
-            state: State::new(settings.limits),
+            state: State::resuming(settings.limits, &inherited),
             unrepresented: Vec::new(),
-            kernel: Kernel::load(settings)?,
-            hooks: Hooks::default(),
+            kernel,
+            hooks: if *attach == Attach::Clsact { hooks.without_tcx() } else { hooks },
+            pins,
+            inheritance: Some(inherited),
         })
     }
 
-    /// Notes changes; [`Self::reconcile`] carries them out.
+    /// Notes changes; [`Self::reconcile`] carries them out. Whether anything is different now.
     pub fn apply(&mut self, changes: Vec<Change>) -> bool {
         let (mut changed, now) = (false, Instant::now());
         for change in changes {
-            match &change {
-                Change::Pod(pod) => self.homes.heard_of(&pod.id, now),
-                Change::PodGone(pod) => self.homes.forget(pod),
-                _ => {}
+            let heard = match &change {
+                Change::Pod(pod) => Some(pod.id.clone()),
+                _ => None,
+            };
+            if let Change::PodGone(pod) = &change {
+                self.homes.forget(pod);
             }
             let change = self.sandboxes.said(change, &self.cluster);
-            changed |= self.cluster.apply(change);
+            if self.cluster.apply(change) {
+                changed = true;
+                // To be listed once more as it was is no news.
+                if let Some(pod) = heard {
+                    self.homes.heard_of(&pod, now);
+                }
+            }
         }
         changed
     }
@@ -120,8 +142,15 @@ impl Engine {
     /// A table can't be written: what the kernel holds is then not known.
     pub fn reconcile(&mut self) -> Result<Reconciled, EngineError> {
         let now = Instant::now();
+        let inheritance = self.inheritance.take();
+        if let Some(inherited) = &inheritance {
+            self.owners.resume(inherited);
+            self.homes.resume(inherited, &self.cluster, &self.snapshot, now);
+        }
         self.assignment = assign(&self.snapshot, &self.cluster, &self.node_name);
-        let again = self.homes.hold_back(&self.snapshot, &mut self.assignment, now);
+        let pods = &self.cluster.pods;
+        let is_terminating = |pod: &PodId| pods.get(pod).is_some_and(|it| it.terminating);
+        let again = self.homes.hold_back(&self.snapshot, &mut self.assignment, is_terminating, now);
         let waited = self.owners.remember(&self.snapshot, &self.assignment, now);
         let desired = self.desired();
         let plan = self.state.plan(&desired);
@@ -129,17 +158,21 @@ impl Engine {
             self.kernel.apply(step)?;
         }
         self.unrepresented = plan.unrepresented;
-        self.attach();
+        match inheritance {
+            Some(_) => self.take_over()?,
+            None => self.attach(),
+        }
         Ok(Reconciled { writes: plan.steps.len(), waited, again })
     }
 
     fn desired(&self) -> Desired {
         let local: BTreeSet<PodId> = self.assignment.pods.values().cloned().collect();
         let pods = self.assignment.pods.iter().map(|(ifindex, id)| {
-            let addresses = self.cluster.pods.get(id).map(|pod| pod.addresses.clone());
-            let addresses = addresses.unwrap_or_default();
+            let pod = self.cluster.pods.get(id);
+            let addresses = pod.map(|pod| pod.addresses.clone()).unwrap_or_default();
+            let uid = pod.map(|pod| pod.uid.clone()).unwrap_or_default();
             let (owner, check_source) = (Owner::Pod(id.clone()), self.check_source);
-            (*ifindex, Interface { owner, addresses, check_source })
+            (*ifindex, Interface { owner, uid, addresses, check_source })
         });
         let others = podless(&self.snapshot, &self.assignment).into_iter().map(|ifindex| {
             let last = self.owners.last(ifindex).or_else(|| self.homes.held(ifindex));
@@ -149,12 +182,27 @@ impl Engine {
             };
             let seen = self.snapshot.interfaces.get(&ifindex);
             let addresses = seen.map(|it| it.addresses.clone()).unwrap_or_default();
-            (ifindex, Interface { owner, addresses, check_source: false })
+            (ifindex, Interface { owner, uid: String::new(), addresses, check_source: false })
         });
         Desired {
             interfaces: pods.chain(others).collect(),
             compiled: compile(&self.cluster, &local),
         }
+    }
+
+    /// Replaces the programs of an earlier agent, now that the tables are complete: each packet is
+    /// judged by the old ones or by the new.
+    fn take_over(&mut self) -> Result<(), EngineError> {
+        self.attach();
+        while self.kernel.next_stage()? {
+            self.hooks.let_go();
+            self.attach();
+        }
+        self.hooks.prune(&self.hook_places().into_keys().collect())?;
+        if let Some(pins) = &self.pins {
+            self.kernel.drop_other_tables(pins)?;
+        }
+        Ok(())
     }
 
     /// Every interface that leads to a pod has the programs, known or not: once it is known, its

@@ -1,18 +1,21 @@
 //! The engine, as metrics and status see it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enforcer_ebpf::count::{Counters, Direction};
 use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
 
-use super::Engine;
+use super::{Engine, Observable};
+use crate::announce::EventCounts;
 use crate::model::PodId;
 use crate::nri;
 use crate::observe::{
-    Endpoint, FlowReport, Interface, Isolation, Metrics, NriReport, Observed, Report, TableUse,
+    Endpoint, EventReport, FlowReport, Interface, Isolation, Metrics, NriReport, Observed, Report,
+    TableUse, WatchReport,
 };
+use crate::source::kubernetes::{Kind, WatchState};
 use crate::tables::{Owner, Table};
 
 /// The engine, shared between the loop that drives it and those who watch.
@@ -20,7 +23,8 @@ pub struct SharedEngine {
     engine: Mutex<Engine>,
     metrics: Metrics,
     ready: AtomicBool,
-    manifest_errors: Mutex<Vec<String>>,
+    source_errors: Mutex<Vec<String>>,
+    source: Observable,
     flows: Mutex<Vec<FlowReport>>,
     nri_mode: nri::Mode,
     nri: Mutex<nri::State>,
@@ -29,7 +33,7 @@ pub struct SharedEngine {
 impl SharedEngine {
     /// Shares an engine that has not enforced anything yet.
     #[must_use]
-    pub fn new(engine: Engine, nri_mode: nri::Mode) -> Arc<Self> {
+    pub fn new(engine: Engine, source: Observable, nri_mode: nri::Mode) -> Arc<Self> {
         let nri = match nri_mode {
             nri::Mode::Off => nri::State::Off,
             _ => nri::State::Absent { why: "not tried yet".to_owned() },
@@ -38,7 +42,8 @@ impl SharedEngine {
             engine: Mutex::new(engine),
             metrics: Metrics::new(),
             ready: AtomicBool::new(false),
-            manifest_errors: Mutex::new(Vec::new()),
+            source_errors: Mutex::new(Vec::new()),
+            source,
             flows: Mutex::new(Vec::new()),
             nri_mode,
             nri: Mutex::new(nri),
@@ -56,9 +61,9 @@ impl SharedEngine {
         self.ready.store(true, Ordering::Release);
     }
 
-    /// Notes what is wrong with the manifests at present.
-    pub fn set_manifest_errors(&self, errors: Vec<String>) {
-        *self.manifest_errors.lock().unwrap_or_else(PoisonError::into_inner) = errors;
+    /// Notes what is wrong with the source's files or objects at present.
+    pub fn set_source_errors(&self, errors: Vec<String>) {
+        *self.source_errors.lock().unwrap_or_else(PoisonError::into_inner) = errors;
     }
 
     /// How the connection to the container runtime is.
@@ -76,9 +81,16 @@ impl Observed for SharedEngine {
     fn report(&self) -> Report {
         let mut report = self.lock().report();
         report.manifest_errors =
-            self.manifest_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            self.source_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
         report.flows.clone_from(&self.flows.lock().unwrap_or_else(PoisonError::into_inner));
         report.nri.note(&self.nri());
+        if let Some(watches) = &self.source.watches {
+            let now = Instant::now();
+            let states = watches.states();
+            report.watches = states.iter().map(|(kind, state)| watch(*kind, state, now)).collect();
+            report.node_problem = watches.node_problem();
+        }
+        report.events = self.source.events.as_ref().map(|it| events(it));
         report
     }
 
@@ -92,7 +104,10 @@ impl Observed for SharedEngine {
 
     fn ready(&self) -> Result<(), String> {
         if !self.ready.load(Ordering::Acquire) {
-            return Err("not every source has shown its first complete state yet".to_owned());
+            let missing = self.source.watches.as_ref().and_then(|it| it.missing());
+            return Err(missing.unwrap_or_else(|| {
+                "not every source has shown its first complete state yet".to_owned()
+            }));
         }
         match self.nri() {
             nri::State::Absent { why } | nri::State::Refused { why }
@@ -119,6 +134,30 @@ impl nri::Observer for SharedEngine {
             }
             _ => tracing::info!(%pod, ?took, "the pod may start: {name}"),
         }
+    }
+}
+
+fn events(counts: &EventCounts) -> EventReport {
+    let now = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    EventReport {
+        posted: now(&counts.posted),
+        existing: now(&counts.existing),
+        failed: now(&counts.failed),
+        put_off: now(&counts.put_off),
+    }
+}
+
+fn watch(kind: Kind, state: &WatchState, now: Instant) -> WatchReport {
+    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    WatchReport {
+        kind: kind.resource().to_owned(),
+        state: state.phase.name().to_owned(),
+        silent_seconds: state.heard.map(|heard| now.saturating_duration_since(heard).as_secs()),
+        objects: number(state.objects),
+        bad_objects: number(state.bad),
+        lists: state.lists,
+        errors: state.errors,
+        failing: state.failing.clone(),
     }
 }
 
@@ -159,6 +198,9 @@ impl Engine {
             manifest_errors: Vec::new(),
             flows: Vec::new(),
             nri: NriReport { sandboxes: self.sandboxes.count() as u64, ..NriReport::default() },
+            watches: Vec::new(),
+            node_problem: None,
+            events: None,
         }
     }
 

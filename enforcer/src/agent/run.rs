@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,19 +12,22 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::announcer::Announcer;
+use super::problems::Problems;
+use super::source::{Observable, Source, SourceOptions};
 use super::starts::Starts;
 use super::{Engine, Reconciled, SharedEngine, UnknownPod, flows};
-use crate::kernel::{DropReader, ProgramLog, Settings};
+use crate::kernel::{DropReader, Pins, PinsError, ProgramLog, Settings};
 use crate::node::{self, Snapshot};
 use crate::nri;
 use crate::observe::{DropRecord, Names, Observed as _, serve};
-use crate::source::manifests::{Manifests, Severity, Update};
+use crate::source::Update;
 
 /// How the agent runs.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Directories of manifests.
-    pub manifests: Vec<PathBuf>,
+    /// Where the cluster's state comes from.
+    pub source: SourceOptions,
     /// The name of this node: pods with another `spec.nodeName` are not here.
     pub node_name: String,
     /// Where to serve metrics, health and status; `None`: nowhere.
@@ -37,23 +40,49 @@ pub struct Options {
     pub uplinks: BTreeSet<String>,
     /// How the container runtime is asked to let pods wait for their policy (semantics C6).
     pub nri: nri::Options,
+    /// How programs are put on interfaces.
+    pub attach: Attach,
+    /// The folder in the BPF file system for what outlives the agent (semantics C3); `None`:
+    /// nothing does.
+    pub pins: Option<PathBuf>,
     /// How the programs are loaded.
     pub settings: Settings,
 }
 
+/// How programs are put on interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Attach {
+    /// As links (TCX) where the kernel has them.
+    #[default]
+    Auto,
+    /// As filters of a clsact qdisc.
+    Clsact,
+}
+
 /// How often the ring buffers of drop events and log lines are looked at; they wake nobody.
 const DROPS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often to look whether another agent has ended.
+const BUSY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Runs the agent until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// The programs can't be loaded, a source or the node can't be read, or a table not written.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let manifests = Manifests::new(options.manifests.clone())?;
-    let mut engine = Engine::new(&options).context("cannot start the datapath")?;
+    let pins = match &options.pins {
+        Some(folder) => keep(folder).await?,
+        None => None,
+    };
+    let (source, announcer) = Source::new(&options.source, &options.node_name).await?;
+    let observable = Observable {
+        watches: source.watches(),
+        events: announcer.as_ref().and_then(Announcer::counts),
+    };
+    let mut engine = Engine::new(&options, pins).context("cannot start the datapath")?;
     let drops = engine.take_drops()?;
     let log = options.settings.log.then(|| engine.take_program_log()).transpose()?;
-    let shared = SharedEngine::new(engine, options.nri.mode);
+    let shared = SharedEngine::new(engine, observable, options.nri.mode);
     let stop = CancellationToken::new();
     if let Some(address) = options.metrics {
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -71,16 +100,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let (snapshots, interfaces) = watch::channel(Snapshot::default());
     let (told, runtime) = mpsc::unbounded_channel();
     start_plugin(&options.nri, told, &shared);
-    let mut manifests = tokio::spawn(manifests.watch(updates));
+    let mut source = tokio::spawn(source.watch(updates));
     let mut node = tokio::spawn(node::watch(snapshots));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let result = tokio::select! {
-        result = drive(&shared, changes, interfaces, runtime) => result,
+        result = drive(&shared, changes, interfaces, runtime, announcer) => result,
         result = watch_drops(&shared, drops, log) => result,
         result = flows::keep(&shared) => result,
-        ended = &mut manifests => Err(ended?.err().map_or_else(
-            || anyhow::anyhow!("the manifests are not watched any more"), Into::into)),
+        ended = &mut source => Err(ended?.err().unwrap_or_else(
+            || anyhow::anyhow!("the cluster's state is not watched any more"))),
         ended = &mut node => Err(ended?.err().map_or_else(
             || anyhow::anyhow!("the node is not watched any more"), Into::into)),
         _ = terminate.recv() => Ok(()),
@@ -102,17 +131,39 @@ fn start_plugin(
     }
 }
 
+/// Opens the folder of what outlives the agent, once no other agent has it. Without a BPF file
+/// system, policy is enforced all the same, for as long as the agent runs.
+async fn keep(folder: &Path) -> anyhow::Result<Option<Pins>> {
+    let mut said = false;
+    loop {
+        match Pins::open(folder) {
+            Ok(pins) => return Ok(Some(pins)),
+            Err(error @ PinsError::Busy { .. }) => {
+                if !said {
+                    tracing::warn!("{error}; waiting until it has ended");
+                }
+                said = true;
+                tokio::time::sleep(BUSY_INTERVAL).await;
+            }
+            Err(error @ PinsError::NotBpf { .. }) => {
+                tracing::error!("enforcement ends with this process: {error}");
+                return Ok(None);
+            }
+            Err(error) => return Err(error).context("cannot keep what outlives the agent"),
+        }
+    }
+}
+
 /// Carries every change to the kernel, once everything was seen (semantics C4).
 async fn drive(
     shared: &SharedEngine,
     mut changes: mpsc::Receiver<Update>,
     mut interfaces: watch::Receiver<Snapshot>,
     mut runtime: mpsc::UnboundedReceiver<nri::Event>,
+    mut announcer: Option<Announcer>,
 ) -> anyhow::Result<()> {
+    let mut inputs = Inputs::default();
     let mut starts = Starts::default();
-    let mut have_manifests = false;
-    let mut have_node = false;
-    let mut problems = Problems::default();
     let mut again: Option<Instant> = None;
     loop {
         let began;
@@ -120,11 +171,10 @@ async fn drive(
             update = changes.recv() => {
                 let Some(update) = update else { return std::future::pending().await };
                 began = Instant::now();
-                take(shared, &mut problems, update);
+                inputs.take(shared, update);
                 while let Ok(update) = changes.try_recv() {
-                    take(shared, &mut problems, update);
+                    inputs.take(shared, update);
                 }
-                have_manifests = true;
             }
             changed = interfaces.changed() => {
                 if changed.is_err() {
@@ -132,19 +182,56 @@ async fn drive(
                 }
                 began = Instant::now();
                 shared.lock().see(interfaces.borrow_and_update().clone());
-                have_node = true;
+                inputs.node = true;
+                inputs.news = true;
             }
             Some(event) = runtime.recv() => {
                 began = Instant::now();
                 starts.take(&mut shared.lock(), event);
+                inputs.news = true;
             }
             () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now).into()),
-                if again.is_some() => began = Instant::now(),
+                if again.is_some() => {
+                began = Instant::now();
+                inputs.news = true;
+            }
         }
-        if have_manifests && have_node {
+        if inputs.are_to_be_carried_out() {
             again = reconcile(shared, began)?.map(|wait| Instant::now() + wait);
             starts.settle(&shared.lock());
+            if let Some(announcer) = &mut announcer {
+                announcer.enforced(&shared.lock(), &inputs.problems);
+            }
         }
+    }
+}
+
+/// What was heard so far.
+#[derive(Default)]
+struct Inputs {
+    /// Whether the source has shown everything.
+    source: bool,
+    /// Whether the node was looked at.
+    node: bool,
+    /// Whether anything is different since the last time.
+    news: bool,
+    problems: Problems,
+}
+
+impl Inputs {
+    fn take(&mut self, shared: &SharedEngine, update: Update) {
+        // What is complete for the first time is carried out though it may be nothing.
+        self.news |= update.complete && !self.source;
+        self.source |= update.complete;
+        if !update.remarks.is_empty() {
+            self.problems.take(update.remarks);
+            shared.set_source_errors(self.problems.errors());
+        }
+        self.news |= shared.lock().apply(update.changes);
+    }
+
+    fn are_to_be_carried_out(&mut self) -> bool {
+        self.source && self.node && std::mem::take(&mut self.news)
     }
 }
 
@@ -169,28 +256,6 @@ fn reconcile(shared: &SharedEngine, began: Instant) -> anyhow::Result<Option<Dur
         tracing::info!(writes, pods, ?took, "programmed");
     }
     Ok(again)
-}
-
-/// What is wrong with the manifests at present, by file.
-#[derive(Default)]
-struct Problems(std::collections::BTreeMap<PathBuf, Vec<String>>);
-
-fn take(shared: &SharedEngine, problems: &mut Problems, update: Update) {
-    for report in &update.reports {
-        problems.0.remove(&report.file);
-    }
-    for report in update.reports {
-        match report.severity {
-            Severity::Error => {
-                tracing::error!("{report}");
-                problems.0.entry(report.file.clone()).or_default().push(report.to_string());
-            }
-            Severity::Warning => tracing::warn!("{report}"),
-            Severity::Notice => tracing::info!("{report}"),
-        }
-    }
-    shared.set_manifest_errors(problems.0.values().flatten().cloned().collect());
-    shared.lock().apply(update.changes);
 }
 
 /// Logs what was dropped, and what the programs say.

@@ -275,6 +275,7 @@ impl Sandboxes {
                 addresses: addresses.clone(),
                 host_network: false,
                 finished: false,
+                terminating: false,
                 ports: BTreeSet::new(),
             });
         };

@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod check;
+pub mod cleanup;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,9 +9,10 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use enforcer_ebpf::table::Limits;
 
-use crate::agent::{Options, UnknownPod};
+use crate::agent::{AnnounceOptions, Attach, Options, SourceOptions, UnknownPod};
 use crate::kernel::{Lifetimes, Settings};
 use crate::nri;
+use crate::source::kubernetes::ClientOptions;
 
 /// Kubernetes NetworkPolicy, enforced by eBPF beside any CNI.
 #[derive(Debug, Parser)]
@@ -33,6 +35,9 @@ pub struct Cli {
     pub log_format: LogFormat,
 }
 
+/// Where what outlives the agent is kept.
+pub const DEFAULT_PINS: &str = "/sys/fs/bpf/enforcer";
+
 /// How to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -47,6 +52,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Enforce policies on this node until stopped.
     #[command(after_help = "Examples:
+  enforcer run                                    # in a pod of a DaemonSet, with NODE_NAME set
+  enforcer run --kubeconfig ~/.kube/config --context test --node-name node-1
   enforcer run --manifests ./policies
   enforcer run --manifests ./policies --metrics 127.0.0.1:9469 --log enforcer::drops=off,info")]
     Run(Box<RunArgs>),
@@ -55,6 +62,11 @@ pub enum Command {
   enforcer check ./policies
   enforcer check --output json ./policies")]
     Check(CheckArgs),
+    /// Remove every trace of enforcement from this node: nothing is enforced any more then. An
+    /// agent that is running must be stopped before.
+    #[command(after_help = "Example:
+  enforcer cleanup --output json")]
+    Cleanup(CleanupArgs),
     /// Write a completion script for a shell to standard output.
     #[command(after_help = "Example:
   enforcer completions bash > /etc/bash_completion.d/enforcer")]
@@ -67,12 +79,29 @@ pub enum Command {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A directory of Kubernetes manifests, watched for changes; may be given several times.
-    #[arg(long, value_name = "DIR", required = true)]
+    /// Read policies, pods, namespaces and services from the manifests in a directory, watched for
+    /// changes, instead of from the Kubernetes API; may be given several times.
+    #[arg(long, value_name = "DIR")]
     pub manifests: Vec<PathBuf>,
-    /// This node's name: pods whose spec.nodeName is another are not here [default: the host's].
+    /// A kubeconfig that says which API server to watch, and as whom [default: KUBECONFIG, else the
+    /// cluster that this is a pod of, else ~/.kube/config].
+    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig [default: its current one].
+    #[arg(long, value_name = "NAME", conflicts_with = "manifests")]
+    pub context: Option<String>,
+    /// This node's name: pods whose spec.nodeName is another are not here [default: the host's]. The
+    /// Kubernetes API must have a node of that name.
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
+    /// Make Kubernetes Events on policies that have a mistake or don't fit into the tables, if they
+    /// select a pod of this node; needs the right to create events.
+    #[arg(long, conflicts_with = "manifests")]
+    pub events: bool,
+    /// Remove the taint of this key from this node as soon as policies are enforced, like
+    /// enforcer/agent-not-ready; needs the right to patch nodes.
+    #[arg(long, value_name = "KEY", conflicts_with = "manifests")]
+    pub remove_taint: Option<String>,
     /// Serve /metrics, /healthz, /readyz and /status there; "off": nowhere.
     #[arg(long, default_value = "127.0.0.1:9469", value_name = "ADDRESS:PORT")]
     pub metrics: String,
@@ -95,6 +124,14 @@ pub struct RunArgs {
     /// lead neither to a pod nor to the node itself].
     #[arg(long = "uplink", value_name = "INTERFACE")]
     pub uplinks: Vec<String>,
+    /// Keep programs, flows and counters below this folder of a BPF file system, so that they
+    /// outlive the agent; "off": enforcement ends with it.
+    #[arg(long, default_value = DEFAULT_PINS, value_name = "DIR")]
+    pub pins: PathBuf,
+    /// How programs are put on interfaces: by TCX where the kernel has it (6.6 and newer), or as
+    /// filters of a clsact qdisc in any case.
+    #[arg(long, value_enum, default_value_t = Attach::Auto)]
+    pub attach: Attach,
     /// The 15 adjacent bits of the packet mark that carry who sent a packet.
     #[arg(long, default_value = "0xfffe0000", value_parser = mark_mask, value_name = "MASK")]
     pub mark_mask: u32,
@@ -111,6 +148,17 @@ pub struct RunArgs {
     /// How many others: opening, unanswered, closed. Where there are more, the oldest are forgotten.
     #[arg(long, default_value_t = Limits::DEFAULT.opening_flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
     pub opening_flows: u32,
+}
+
+/// Arguments of `cleanup`.
+#[derive(Debug, Args)]
+pub struct CleanupArgs {
+    /// Where agents have kept what outlives them.
+    #[arg(long, default_value = DEFAULT_PINS, value_name = "DIR")]
+    pub pins: PathBuf,
+    /// How to write what was removed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: cleanup::Format,
 }
 
 /// Arguments of `check`.
@@ -137,13 +185,25 @@ impl RunArgs {
             })?,
         };
         Ok(Options {
-            manifests: self.manifests,
+            source: if self.manifests.is_empty() {
+                SourceOptions::Kubernetes {
+                    client: ClientOptions { kubeconfig: self.kubeconfig, context: self.context },
+                    announce: AnnounceOptions {
+                        events: self.events,
+                        remove_taint: self.remove_taint,
+                    },
+                }
+            } else {
+                SourceOptions::Manifests(self.manifests)
+            },
             node_name,
             metrics: listener(&self.metrics)?,
             check_source: !self.allow_any_source,
             unknown_pod: self.unknown_pod,
             uplinks: self.uplinks.into_iter().collect(),
             nri: nri::Options { mode: self.nri, socket: self.nri_socket },
+            attach: self.attach,
+            pins: Some(self.pins).filter(|folder| folder.as_os_str() != "off"),
             settings: Settings {
                 limits: Limits {
                     flows: self.flows,
@@ -163,7 +223,12 @@ fn listener(text: &str) -> anyhow::Result<Option<SocketAddr>> {
     if text == "off" {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| {
+    // In a DaemonSet the address comes out of the downward API, which puts no brackets around IPv6.
+    let bare = || {
+        let (address, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?))
+    };
+    text.parse().ok().or_else(bare).map(Some).ok_or_else(|| {
         anyhow::anyhow!("--metrics {text}: expected ADDRESS:PORT like 127.0.0.1:9469, or off")
     })
 }
@@ -205,7 +270,10 @@ mod tests {
     #[test]
     fn metrics_can_be_off() {
         assert_eq!(listener("off").unwrap(), None);
-        assert!(listener("[::1]:80").unwrap().is_some());
+        let v6 = Some("[fd00::1]:80".parse().unwrap());
+        assert_eq!(listener("[fd00::1]:80").unwrap(), v6);
+        assert_eq!(listener("fd00::1:80").unwrap(), v6);
+        assert!(listener("fd00::1").is_err());
         assert!(listener("here").is_err());
     }
 }

@@ -2,7 +2,10 @@
 
 use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
 
-use super::{Endpoint, FlowReport, Interface, Isolation, NriReport, Report, TableUse};
+use super::{
+    Endpoint, EventReport, FlowReport, Interface, Isolation, NriReport, Report, TableUse,
+    WatchReport,
+};
 use crate::model::PodId;
 
 fn interface(ifindex: u32, name: &str, addresses: &[&str]) -> Interface {
@@ -73,5 +76,29 @@ pub(super) fn report() -> Report {
             about: "containerd v2.1.9".to_owned(),
             sandboxes: 3,
         },
+        watches: vec![
+            WatchReport {
+                kind: "pods".to_owned(),
+                state: "reconnecting".to_owned(),
+                silent_seconds: Some(42),
+                objects: 9,
+                bad_objects: 1,
+                lists: 2,
+                errors: 3,
+                failing: Some("cannot watch pods: connection refused".to_owned()),
+            },
+            WatchReport {
+                kind: "services".to_owned(),
+                state: "listing".to_owned(),
+                silent_seconds: None,
+                objects: 0,
+                bad_objects: 0,
+                lists: 1,
+                errors: 0,
+                failing: None,
+            },
+        ],
+        events: Some(EventReport { posted: 5, existing: 4, failed: 3, put_off: 2 }),
+        node_problem: Some("no node is called \"node\"".to_owned()),
     }
 }

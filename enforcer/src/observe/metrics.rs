@@ -1,5 +1,7 @@
 //! Metrics in OpenMetrics text.
 
+mod kubernetes;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -125,7 +127,9 @@ impl Collector for Current {
         let mut family = encoder.encode_descriptor("events_lost", lost, None, counter)?;
         family.encode_counter::<NoLabelSet, u64, u64>(&self.0.lost_events, None)?;
         nri(&mut encoder, &self.0.nri, self.1)?;
-        known(&mut encoder, &self.0)
+        known(&mut encoder, &self.0)?;
+        kubernetes::watches(&mut encoder, &self.0.watches)?;
+        self.0.events.map_or(Ok(()), |it| kubernetes::events(&mut encoder, it))
     }
 }
 
@@ -308,7 +312,7 @@ fn known(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
         ("namespaces", "Namespaces known.", report.namespaces),
         (
             "manifest_errors",
-            "Errors in the manifests at present.",
+            "Errors in the manifests, or in objects of the Kubernetes API, at present.",
             number(report.manifest_errors.len()),
         ),
     ];

@@ -106,6 +106,40 @@ impl NriReport {
     }
 }
 
+/// How the watch of a kind of objects of the Kubernetes API is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchReport {
+    /// The kind, as in `pods`.
+    pub kind: String,
+    /// `listing`, `synced` or `reconnecting`.
+    pub state: String,
+    /// For how many seconds the server has shown no sign of life; `None`: it never did.
+    pub silent_seconds: Option<u64>,
+    /// Objects known.
+    pub objects: u64,
+    /// Objects with an error at present.
+    pub bad_objects: u64,
+    /// Lists begun, the first included.
+    pub lists: u64,
+    /// Lists and watches that failed.
+    pub errors: u64,
+    /// What fails at present.
+    pub failing: Option<String>,
+}
+
+/// What became of the Kubernetes Events, since the agent started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EventReport {
+    /// Made.
+    pub posted: u64,
+    /// Another node had made the same.
+    pub existing: u64,
+    /// Not made: the server could not be reached, or did not allow it.
+    pub failed: u64,
+    /// Put off, because too many waited.
+    pub put_off: u64,
+}
+
 /// The state of the agent at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
@@ -131,10 +165,17 @@ pub struct Report {
     pub pods: u64,
     /// Namespaces known.
     pub namespaces: u64,
-    /// What is wrong with the manifests at present, one entry per error.
+    /// What is wrong with the manifests, or with the objects of the Kubernetes API, at present; one
+    /// entry per error.
     pub manifest_errors: Vec<String>,
     /// Whether pods wait until they are programmed.
     pub nri: NriReport,
+    /// How the watches of the Kubernetes API are doing; empty if manifests are the source.
+    pub watches: Vec<WatchReport>,
+    /// What became of the Kubernetes Events; `None`: none are to be made.
+    pub events: Option<EventReport>,
+    /// What is wrong with this node's name.
+    pub node_problem: Option<String>,
 }
 
 impl Endpoint {

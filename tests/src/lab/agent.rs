@@ -92,6 +92,14 @@ impl Agent {
         kill(Pid::from_raw(pid), signal).map_err(|e| LabError::io("signal the agent", e))
     }
 
+    /// Kills the agent as `kill -9` does, and waits until it is no more.
+    ///
+    /// # Errors
+    /// When it can't be killed.
+    pub async fn kill(mut self) -> Result<(), LabError> {
+        self.child.kill().await.map_err(|e| LabError::io("kill the agent", e))
+    }
+
     /// Asks the agent to end and waits for it; after `patience` it is killed.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ use crate::ebpf;
 use crate::lab;
 use crate::privilege;
 use crate::process;
+use crate::tools;
 use crate::ui::{self, Step};
 use crate::workspace::{self, Profile};
 use executables::Executable;
@@ -32,8 +33,10 @@ const PURE: [&str; 3] = ["enforcer", "enforcer-ebpf", "xtask"];
 /// # Errors
 /// When they can't be built or started; failures of tests are in the counts.
 pub(crate) fn run(root: &Path, options: &Test) -> Result<Counts> {
+    let mut tools = Vec::new();
     if !options.quick {
         lab::check_system()?;
+        tools = tools::obtain()?;
         lab::obtain_proxies(&[Proxy::Iptables, Proxy::Nftables])?;
         ebpf::build(root)?;
         // Cargo builds no program for another package's tests, and the lab's start the agent.
@@ -45,7 +48,7 @@ pub(crate) fn run(root: &Path, options: &Test) -> Result<Counts> {
         return exhaustive::run(root, &programs, options);
     }
     let mut counts: Vec<_> =
-        programs.iter().map(|program| run_one(program, options)).collect::<Result<_>>()?;
+        programs.iter().map(|program| run_one(program, &tools, options)).collect::<Result<_>>()?;
     if !options.quick {
         counts.push(documentation(root, options)?);
     }
@@ -99,8 +102,12 @@ fn ask_for_root(programs: &[Executable]) -> Result<()> {
     Ok(())
 }
 
-fn run_one(program: &Executable, options: &Test) -> Result<Counts> {
-    let mut command = command(program, &[]);
+fn run_one(
+    program: &Executable,
+    tools: &[(&'static str, String)],
+    options: &Test,
+) -> Result<Counts> {
+    let mut command = command(program, tools);
     command.args(&options.filters);
     judge(&program.name(), command, options)
 }

@@ -25,6 +25,7 @@ fn pod(name: &str, uid: &str, list: &[&str]) -> Pod {
         addresses: addresses(list),
         host_network: false,
         finished: false,
+        terminating: false,
         ports: BTreeSet::new(),
     }
 }
