@@ -101,9 +101,6 @@ fn metrics_exist() {
         }
     }
     assert!(seen.len() > 10, "{seen:?}");
-    for pending in PENDING {
-        assert!(!exposed.contains(pending), "{pending} is there: take it out of PENDING");
-    }
 }
 
 #[test]
