@@ -8,7 +8,7 @@ use crate::render::{self, containers, of_kind, strings};
 
 /// Arguments that the manifests name and the agent does not have yet. To be taken out of this list
 /// when it has them: a test says so.
-const PENDING: [&str; 1] = ["--nri"];
+const PENDING: [&str; 0] = [];
 
 /// What the kubelet makes of an argument.
 fn expand(argument: &str, container: &Value) -> String {

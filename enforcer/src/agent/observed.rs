@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use enforcer_ebpf::count::{Counters, Direction};
 use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
@@ -10,9 +10,10 @@ use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
 use super::{Engine, Observable};
 use crate::announce::EventCounts;
 use crate::model::PodId;
+use crate::nri;
 use crate::observe::{
-    Endpoint, EventReport, FlowReport, Interface, Isolation, Metrics, Observed, Report, TableUse,
-    WatchReport,
+    Endpoint, EventReport, FlowReport, Interface, Isolation, Metrics, NriReport, Observed, Report,
+    TableUse, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
 use crate::tables::{Owner, Table};
@@ -25,12 +26,18 @@ pub struct SharedEngine {
     source_errors: Mutex<Vec<String>>,
     source: Observable,
     flows: Mutex<Vec<FlowReport>>,
+    nri_mode: nri::Mode,
+    nri: Mutex<nri::State>,
 }
 
 impl SharedEngine {
     /// Shares an engine that has not enforced anything yet.
     #[must_use]
-    pub fn new(engine: Engine, source: Observable) -> Arc<Self> {
+    pub fn new(engine: Engine, source: Observable, nri_mode: nri::Mode) -> Arc<Self> {
+        let nri = match nri_mode {
+            nri::Mode::Off => nri::State::Off,
+            _ => nri::State::Absent { why: "not tried yet".to_owned() },
+        };
         Arc::new(Self {
             engine: Mutex::new(engine),
             metrics: Metrics::new(),
@@ -38,6 +45,8 @@ impl SharedEngine {
             source_errors: Mutex::new(Vec::new()),
             source,
             flows: Mutex::new(Vec::new()),
+            nri_mode,
+            nri: Mutex::new(nri),
         })
     }
 
@@ -57,6 +66,11 @@ impl SharedEngine {
         *self.source_errors.lock().unwrap_or_else(PoisonError::into_inner) = errors;
     }
 
+    /// How the connection to the container runtime is.
+    fn nri(&self) -> nri::State {
+        self.nri.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Notes how full the flow tables are.
     pub(super) fn set_flows(&self, flows: Vec<FlowReport>) {
         *self.flows.lock().unwrap_or_else(PoisonError::into_inner) = flows;
@@ -69,6 +83,7 @@ impl Observed for SharedEngine {
         report.manifest_errors =
             self.source_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
         report.flows.clone_from(&self.flows.lock().unwrap_or_else(PoisonError::into_inner));
+        report.nri.note(&self.nri());
         if let Some(watches) = &self.source.watches {
             let now = Instant::now();
             let states = watches.states();
@@ -88,13 +103,37 @@ impl Observed for SharedEngine {
     }
 
     fn ready(&self) -> Result<(), String> {
-        if self.ready.load(Ordering::Acquire) {
-            return Ok(());
+        if !self.ready.load(Ordering::Acquire) {
+            let missing = self.source.watches.as_ref().and_then(|it| it.missing());
+            return Err(missing.unwrap_or_else(|| {
+                "not every source has shown its first complete state yet".to_owned()
+            }));
         }
-        let missing = self.source.watches.as_ref().and_then(|it| it.missing());
-        Err(missing.unwrap_or_else(|| {
-            "not every source has shown its first complete state yet".to_owned()
-        }))
+        match self.nri() {
+            nri::State::Absent { why } | nri::State::Refused { why }
+                if self.nri_mode == nri::Mode::Required =>
+            {
+                Err(format!("--nri required: {why}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl nri::Observer for SharedEngine {
+    fn state(&self, state: nri::State) {
+        *self.nri.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn started(&self, pod: &PodId, outcome: nri::Outcome, took: Duration) {
+        self.metrics.pod_started(outcome, took);
+        let name = outcome.name();
+        match outcome {
+            nri::Outcome::TimedOut | nri::Outcome::NotLocated => {
+                tracing::warn!(%pod, ?took, "the pod starts before it is programmed: {name}");
+            }
+            _ => tracing::info!(%pod, ?took, "the pod may start: {name}"),
+        }
     }
 }
 
@@ -158,6 +197,7 @@ impl Engine {
             namespaces: self.cluster.namespaces.len() as u64,
             manifest_errors: Vec::new(),
             flows: Vec::new(),
+            nri: NriReport { sandboxes: self.sandboxes.count() as u64, ..NriReport::default() },
             watches: Vec::new(),
             node_problem: None,
             events: None,

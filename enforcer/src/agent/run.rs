@@ -15,9 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::announcer::Announcer;
 use super::problems::Problems;
 use super::source::{Observable, Source, SourceOptions};
+use super::starts::Starts;
 use super::{Engine, Reconciled, SharedEngine, UnknownPod, flows};
 use crate::kernel::{DropReader, Pins, PinsError, ProgramLog, Settings};
 use crate::node::{self, Snapshot};
+use crate::nri;
 use crate::observe::{DropRecord, Names, Observed as _, serve};
 use crate::source::Update;
 
@@ -36,6 +38,8 @@ pub struct Options {
     pub unknown_pod: UnknownPod,
     /// Names of the interfaces by which packets leave the node; empty: as netlink shows them.
     pub uplinks: BTreeSet<String>,
+    /// How the container runtime is asked to let pods wait for their policy (semantics C6).
+    pub nri: nri::Options,
     /// How programs are put on interfaces.
     pub attach: Attach,
     /// The folder in the BPF file system for what outlives the agent (semantics C3); `None`:
@@ -78,7 +82,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut engine = Engine::new(&options, pins).context("cannot start the datapath")?;
     let drops = engine.take_drops()?;
     let log = options.settings.log.then(|| engine.take_program_log()).transpose()?;
-    let shared = SharedEngine::new(engine, observable);
+    let shared = SharedEngine::new(engine, observable, options.nri.mode);
     let stop = CancellationToken::new();
     if let Some(address) = options.metrics {
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -94,12 +98,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let (updates, changes) = mpsc::channel(64);
     let (snapshots, interfaces) = watch::channel(Snapshot::default());
+    let (told, runtime) = mpsc::unbounded_channel();
+    start_plugin(&options.nri, told, &shared);
     let mut source = tokio::spawn(source.watch(updates));
     let mut node = tokio::spawn(node::watch(snapshots));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let result = tokio::select! {
-        result = drive(&shared, changes, interfaces, announcer) => result,
+        result = drive(&shared, changes, interfaces, runtime, announcer) => result,
         result = watch_drops(&shared, drops, log) => result,
         result = flows::keep(&shared) => result,
         ended = &mut source => Err(ended?.err().unwrap_or_else(
@@ -111,6 +117,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
     stop.cancel();
     result
+}
+
+/// Has the container runtime tell `told`.
+fn start_plugin(
+    options: &nri::Options,
+    told: mpsc::UnboundedSender<nri::Event>,
+    shared: &Arc<SharedEngine>,
+) {
+    if options.mode != nri::Mode::Off {
+        let (options, observer) = (options.clone(), Arc::clone(shared));
+        tokio::spawn(async move { nri::run(&options, told, observer).await });
+    }
 }
 
 /// Opens the folder of what outlives the agent, once no other agent has it. Without a BPF file
@@ -141,9 +159,11 @@ async fn drive(
     shared: &SharedEngine,
     mut changes: mpsc::Receiver<Update>,
     mut interfaces: watch::Receiver<Snapshot>,
+    mut runtime: mpsc::UnboundedReceiver<nri::Event>,
     mut announcer: Option<Announcer>,
 ) -> anyhow::Result<()> {
     let mut inputs = Inputs::default();
+    let mut starts = Starts::default();
     let mut again: Option<Instant> = None;
     loop {
         let began;
@@ -165,6 +185,11 @@ async fn drive(
                 inputs.node = true;
                 inputs.news = true;
             }
+            Some(event) = runtime.recv() => {
+                began = Instant::now();
+                starts.take(&mut shared.lock(), event);
+                inputs.news = true;
+            }
             () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now).into()),
                 if again.is_some() => {
                 began = Instant::now();
@@ -173,6 +198,7 @@ async fn drive(
         }
         if inputs.are_to_be_carried_out() {
             again = reconcile(shared, began)?.map(|wait| Instant::now() + wait);
+            starts.settle(&shared.lock());
             if let Some(announcer) = &mut announcer {
                 announcer.enforced(&shared.lock(), &inputs.problems);
             }

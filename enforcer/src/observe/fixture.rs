@@ -3,7 +3,8 @@
 use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
 
 use super::{
-    Endpoint, EventReport, FlowReport, Interface, Isolation, Report, TableUse, WatchReport,
+    Endpoint, EventReport, FlowReport, Interface, Isolation, NriReport, Report, TableUse,
+    WatchReport,
 };
 use crate::model::PodId;
 
@@ -70,6 +71,11 @@ pub(super) fn report() -> Report {
         pods: 9,
         namespaces: 2,
         manifest_errors: vec!["policy.yaml:3:7: spec.ingres: no such field".to_owned()],
+        nri: NriReport {
+            state: "connected".to_owned(),
+            about: "containerd v2.1.9".to_owned(),
+            sandboxes: 3,
+        },
         watches: vec![
             WatchReport {
                 kind: "pods".to_owned(),

@@ -17,7 +17,8 @@ pub use drops::{DropRecord, End, Names, TruncatedEvent, read_event};
 pub use http::{Observed, serve};
 pub use metrics::Metrics;
 pub use report::{
-    Endpoint, EventReport, FlowReport, Interface, Isolation, Report, TableUse, WatchReport,
+    Endpoint, EventReport, FlowReport, Interface, Isolation, NriReport, Report, TableUse,
+    WatchReport,
 };
 pub use status::{CounterStatus, EndpointStatus, Status};
 

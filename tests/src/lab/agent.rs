@@ -56,6 +56,8 @@ impl Agent {
         command.arg("--manifests").arg(lab.state_directory());
         command.args(["--node-name", &node.site().name(), "--metrics"]);
         command.arg(format!("127.0.0.1:{}", options.metrics_port));
+        // The host's container runtime is no business of the lab's.
+        command.arg("--nri-socket").arg(node.runtime_socket());
         command.args(&options.arguments).stdin(Stdio::null());
         if let Some(path) = &options.log {
             let log = open_log(path)?;
