@@ -8,6 +8,7 @@ mod lint;
 mod packages;
 mod privilege;
 mod process;
+mod remap;
 mod system;
 mod test;
 mod toolchain;
