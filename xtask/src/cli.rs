@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::arch::Arch;
 use crate::test::duration;
 
 /// The project's own tasks.
@@ -158,6 +159,10 @@ pub(crate) struct Test {
     /// How long that goes on: 90s, 10m, 2h [default: 10m]
     #[arg(long = "for", value_name = "DURATION", requires = "exhaustive", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
+    /// Only what needs no kernel, built for this architecture and run there: by emulation, if it
+    /// isn't this machine's
+    #[arg(long, value_enum, conflicts_with_all = ["quick", "exhaustive"])]
+    pub(crate) arch: Option<Arch>,
     /// Show what every test binary prints, not only the failures
     #[arg(long, short)]
     pub(crate) verbose: bool,
@@ -250,6 +255,7 @@ Examples:
   cargo xtask test --quick policy::   # the pure tests whose name contains policy::
   cargo xtask test --verbose scenarios
   cargo xtask test --exhaustive --for 2h
+  cargo xtask test --arch arm64       # the pure tests of what runs on ARM64 nodes
 
 A generated test that fails is shrunk; its smallest cluster is kept below target/failures, for
 `cargo xtask run --manifests`, with the seed and the packet.

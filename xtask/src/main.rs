@@ -1,5 +1,6 @@
 //! The project's own tasks: `cargo xtask help`.
 
+mod arch;
 mod ci;
 mod cli;
 mod ebpf;
@@ -9,6 +10,7 @@ mod packages;
 mod privilege;
 mod process;
 mod remap;
+mod standalone;
 mod system;
 mod test;
 mod toolchain;
