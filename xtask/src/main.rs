@@ -4,6 +4,7 @@ mod arch;
 mod ci;
 mod cli;
 mod ebpf;
+mod image;
 mod lab;
 mod lint;
 mod packages;
@@ -79,6 +80,7 @@ fn task(task: Task) -> Result<ExitCode> {
         Task::Run(options) => lab::run(&root, &options),
         Task::Exec(options) => lab::exec(&root, &options),
         Task::Test(options) => close(test::run(&root, &options)?, true),
+        Task::Image(options) => image::run(&root, &options),
         Task::VmTest(options) => vm::run(&root, &options),
         Task::Bench(options) => lab::bench(&root, &options),
         Task::Lint => lint::run(&root).map(|()| ExitCode::SUCCESS),

@@ -31,6 +31,8 @@ pub(crate) struct Builder {
     compiler: PathBuf,
     /// What comes from its sources, if the compiler has no standard library for the architecture.
     from_sources: Option<Toolchain>,
+    /// The C library's release.
+    glibc: String,
 }
 
 impl Builder {
@@ -40,13 +42,13 @@ impl Builder {
     /// Something is missing and can't be installed; [`Unfit`] if that is for want of root.
     pub(crate) fn obtain(root: &Path, arch: Arch) -> Result<Self> {
         let compiler = packages::obtain(arch.c_compiler())?;
-        check_glibc(&compiler, arch)?;
+        let glibc = glibc(&compiler, arch)?;
         let from_sources = if has_library(arch)? || rustup_adds_library(root, arch)? {
             None
         } else {
             Some(toolchain::obtain()?)
         };
-        Ok(Self { root: root.to_path_buf(), arch, compiler, from_sources })
+        Ok(Self { root: root.to_path_buf(), arch, compiler, from_sources, glibc })
     }
 
     /// A cargo command whose programs are standalone. In the unoptimised profile they are still
@@ -95,6 +97,18 @@ impl Builder {
         command
     }
 
+    /// The releases of what is in every program: the C library, the compilers' own library, and
+    /// Rust's standard library.
+    ///
+    /// # Errors
+    /// A compiler doesn't answer.
+    pub(crate) fn releases(&self) -> Result<[String; 3]> {
+        let gcc = process::output_of(Command::new(&self.compiler).arg("-dumpfullversion"))?;
+        let rust = process::output_of(self.rustc().arg("--version"))?;
+        let rust = rust.split_whitespace().nth(1).context("rustc tells no version")?;
+        Ok([self.glibc.clone(), gcc.trim().to_owned(), rust.to_owned()])
+    }
+
     /// Where the standard library comes from, in words.
     pub(crate) fn origin(&self) -> &str {
         if self.from_sources.is_some() { "standard library from its sources" } else { "" }
@@ -106,8 +120,8 @@ fn rustc() -> PathBuf {
     std::env::var_os("RUSTC").map_or_else(|| PathBuf::from("rustc"), PathBuf::from)
 }
 
-/// Refuses a compiler that links with another C library.
-fn check_glibc(compiler: &Path, arch: Arch) -> Result<()> {
+/// The release of the C library that this compiler links with.
+fn glibc(compiler: &Path, arch: Arch) -> Result<String> {
     let packages = arch.c_compiler().package;
     let unfit = |what: &str| {
         Unfit(format!(
@@ -129,7 +143,7 @@ fn check_glibc(compiler: &Path, arch: Arch) -> Result<()> {
     if found.parse::<Version>()? < GLIBC {
         return Err(unfit("has a C library that looks up no names in standalone programs").into());
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Reads glibc's release out of its macros.
