@@ -17,6 +17,10 @@ use crate::workspace::Profile;
 /// this machine's would take the calls for those of its own architecture.
 const ON_NODES: [&str; 2] = ["enforcer", "enforcer-ebpf"];
 
+/// How many cases a generated test tries, unless the variable says so: what depends on the
+/// architecture shows in few, and the emulator takes its time.
+const CASES: (&str, &str) = ("PROPTEST_CASES", "16");
+
 /// Builds the tests for an architecture and runs them.
 ///
 /// # Errors
@@ -45,6 +49,9 @@ fn run_one(
 ) -> Result<Counts> {
     let mut command = started(&program.path, emulator);
     command.envs(variables(program)).current_dir(&program.folder).args(&options.filters);
+    if emulator.is_some() && std::env::var_os(CASES.0).is_none() {
+        command.env(CASES.0, CASES.1);
+    }
     judge(&format!("{} on {}", program.name(), arch.name()), command, options)
 }
 
