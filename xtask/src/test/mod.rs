@@ -2,6 +2,7 @@
 
 pub(crate) mod executables;
 mod exhaustive;
+mod foreign;
 mod libtest;
 
 use std::path::Path;
@@ -33,6 +34,9 @@ const PURE: [&str; 3] = ["enforcer", "enforcer-ebpf", "xtask"];
 /// # Errors
 /// When they can't be built or started; failures of tests are in the counts.
 pub(crate) fn run(root: &Path, options: &Test) -> Result<Counts> {
+    if let Some(arch) = options.arch {
+        return foreign::run(root, arch, options);
+    }
     let mut tools = Vec::new();
     if !options.quick {
         lab::check_system()?;
@@ -58,24 +62,13 @@ pub(crate) fn run(root: &Path, options: &Test) -> Result<Counts> {
 fn build(root: &Path, options: &Test) -> Result<Vec<Executable>> {
     let step = Step::start("building the tests");
     let mut command = workspace::cargo(root);
-    command.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
+    command.args(["test", "--no-run"]);
     if options.quick {
         command.args(PURE.iter().flat_map(|package| ["--package", package]));
     } else {
         command.arg("--workspace");
     }
-    let is_message = |line: &str| line.starts_with('{');
-    let seen = |line: &str| {
-        if !is_message(line) {
-            step.detail(line);
-        }
-    };
-    let (status, lines) = process::collect_with(&mut command, seen, None)?;
-    if !status.success() {
-        let said: Vec<_> = lines.into_iter().filter(|line| !is_message(line)).collect();
-        bail!("the tests don't build\n{}", said.join("\n"));
-    }
-    let mut programs = executables::parse(lines.iter().map(String::as_str));
+    let mut programs = executables::build(&mut command, &step)?;
     // The quick ones first: a mistake shows soonest there.
     programs.sort_by_key(|program| (needs_root(program), program.name()));
     step.done(&format!("{} test programs", programs.len()));
