@@ -5,7 +5,7 @@ use enforcer_tests::lab::{Family, Lab, Party, Topology};
 use enforcer_tests::matrix::{Scope, probes};
 use enforcer_tests::probe::{Outcome, Probe};
 
-use crate::scene::{Scene, namespace, pod, policy, until, with_agent};
+use crate::scene::{Scene, namespace, pod, policy, until, with_agent, with_agent_and};
 use crate::support::{ANSWER, SILENCE, outcomes};
 
 const DENIED: &str = "podSelector: {matchLabels: {app: server}}";
@@ -149,8 +149,8 @@ fn c4_ready_means_that_policies_are_in_force() {
 }
 
 #[test]
-fn an_agent_that_ends_takes_its_programs_away() {
-    with_agent(Topology::Kubenet, async |scene| {
+fn an_agent_that_keeps_nothing_takes_its_programs_away() {
+    with_agent_and(Topology::Kubenet, &["--pins", "off"], async |scene| {
         denied(scene).await;
         let probes = client_to_server(scene.lab());
         scene.stop_agent().await.unwrap();

@@ -15,6 +15,7 @@ mod living;
 mod loss;
 mod paths;
 mod policies;
+mod restart;
 mod scene;
 mod sctp;
 mod services;

@@ -196,29 +196,10 @@ fn c5_c6_the_next_pod_has_nothing_of_the_last_ones_rights() {
 fn c6_a_runtime_that_tells_no_addresses_names_the_namespace() {
     with_runtime(Topology::Kubenet, Dialect::Old, LONG, async |scene, _runtime, mut plugin| {
         isolated_clients(scene).await;
-        for (name, process) in [("by-path", 0), ("by-process", 1)] {
-            scene.lab_mut().add_unreported_pod(&client(name), web()).await.unwrap();
-            let mut announced = PodSandbox { process, ..sandbox(scene, name) };
-            if process > 0 {
-                // A process inside, as a pod's own is; the path is of a mount that is not shown.
-                let sleeper = scene.lab().pods()[&client(name)].namespace();
-                let pid = sleeper
-                    .run(|| std::process::Command::new("sleep").arg("60").spawn())
-                    .await
-                    .unwrap()
-                    .unwrap();
-                announced.process = pid.id();
-                announced.network = Some("/run/netns/cni-somewhere-else".into());
-                soon(plugin.run_pod(&announced)).await.unwrap();
-                let mut pid = pid;
-                pid.kill().unwrap();
-                pid.wait().unwrap();
-            } else {
-                soon(plugin.run_pod(&announced)).await.unwrap();
-            }
-            assert_eq!(first_packets(scene, name).await, CLOSED, "{name}");
-        }
-        assert_eq!(started(scene, "programmed").await, 2);
+        scene.lab_mut().add_unreported_pod(&client("by-path"), web()).await.unwrap();
+        soon(plugin.run_pod(&sandbox(scene, "by-path"))).await.unwrap();
+        assert_eq!(first_packets(scene, "by-path").await, CLOSED);
+        assert_eq!(started(scene, "programmed").await, 1);
         // Neither here nor there.
         let nowhere = PodSandbox {
             id: "nowhere".to_owned(),

@@ -25,8 +25,9 @@ pub(super) struct Announced {
     pub(super) host_network: bool,
     /// Whether it may have a process: sandboxes that have stopped are listed without.
     pub(super) is_alive: bool,
-    /// Where its network namespace may be found, best first.
-    namespaces: Vec<PathBuf>,
+    /// Where its network namespace is, if the runtime says so. Not by its process, which has another
+    /// number in the agent's container.
+    network: Option<PathBuf>,
 }
 
 impl Announced {
@@ -47,11 +48,10 @@ impl Announced {
         let namespaces = linux.map(|it| it.namespaces).unwrap_or_default();
         let network = namespaces.iter().find(|it| it.kind == "network");
         let path = network.map(|it| PathBuf::from(&it.path));
-        let process = (pid > 0).then(|| Path::new("/proc").join(pid.to_string()).join("ns/net"));
         Self {
             host_network: ips.is_empty() && !namespaces.is_empty() && network.is_none(),
             is_alive: pid > 0,
-            namespaces: path.filter(|it| it.is_absolute()).into_iter().chain(process).collect(),
+            network: path.filter(|it| it.is_absolute()),
             sandbox: Sandbox { id, pod, uid, labels: of_pod(labels), addresses, namespace: None },
         }
     }
@@ -59,7 +59,7 @@ impl Announced {
     /// Finds out the namespace's id by `look`, if the pod's addresses are not known without.
     pub(super) fn locate(&mut self, look: impl Fn(&Path) -> Option<i32>) {
         if self.sandbox.addresses.is_empty() && !self.host_network {
-            self.sandbox.namespace = self.namespaces.iter().find_map(|path| look(path));
+            self.sandbox.namespace = self.network.as_deref().and_then(look);
         }
     }
 
@@ -125,8 +125,8 @@ mod tests {
     fn where_the_runtime_gives_no_address_the_namespace_is_looked_for() {
         let mut announced = Announced::read(message(&OWN, 7, &[]));
         assert!(!announced.is_located() && !announced.host_network);
-        announced.locate(|path| (path == Path::new("/proc/7/ns/net")).then_some(3));
-        assert_eq!(announced.sandbox.namespace, Some(3));
+        announced.locate(|_| None);
+        assert!(!announced.is_located());
         announced.locate(|path| (path == Path::new("/var/run/netns/cni-1")).then_some(4));
         assert_eq!(announced.sandbox.namespace, Some(4));
         assert!(announced.is_located());
@@ -163,6 +163,5 @@ mod tests {
     fn a_sandbox_that_has_stopped_has_no_process() {
         let announced = Announced::read(message(&OWN, 0, &["10.0.0.5"]));
         assert!(!announced.is_alive);
-        assert_eq!(announced.namespaces, [Path::new("/var/run/netns/cni-1")]);
     }
 }

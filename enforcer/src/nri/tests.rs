@@ -158,7 +158,6 @@ async fn containerd_1_7_is_served() {
     let Some(Event::All(_)) = bench.events.recv().await else { panic!("no list") };
     let ended = loop {
         match bench.events.recv().await {
-            // By chance a process here has that number and a namespace of its own.
             Some(Event::Started(..)) => {}
             Some(Event::Ended(ended)) => break ended,
             other => panic!("{other:?} instead of an end"),

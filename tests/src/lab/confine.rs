@@ -68,8 +68,8 @@ fn read_only_root() -> Result<(), LabError> {
     let failed = |what: &'static str| move |e| LabError::io(what, e);
     let none: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS).map_err(failed("unshare the mounts"))?;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-        .map_err(failed("make the mounts private"))?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none)
+        .map_err(failed("make the mounts one's own"))?;
     let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
     mount(none, "/", none, read_only, none).map_err(failed("make the root read-only"))
 }

@@ -278,6 +278,18 @@ impl Session {
         cluster
     }
 
+    /// Ends the agent that was started first.
+    ///
+    /// # Errors
+    /// When there is none, or it does not end by itself.
+    pub async fn end_first_agent(&mut self) -> anyhow::Result<()> {
+        if self.agents.is_empty() {
+            bail!("no agent runs");
+        }
+        self.agents.remove(0).stop(PATIENCE).await?;
+        Ok(())
+    }
+
     /// Kills the agents without a word; the lab stays.
     ///
     /// # Errors
