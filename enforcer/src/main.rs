@@ -46,7 +46,9 @@ fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn start_logging(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)
+    // What the Kubernetes client says of itself is said again, once and in context, where it is used.
+    let quiet = format!("kube_client=off,kube_runtime=off,{filter}");
+    let filter = EnvFilter::try_new(quiet)
         .with_context(|| format!("--log {filter}: expected a level or filters"))?;
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {

@@ -50,6 +50,7 @@ fn cluster(ports: &[u16]) -> Cluster {
         addresses: BTreeSet::from([POD.parse().unwrap()]),
         host_network: false,
         finished: false,
+        terminating: false,
         ports: BTreeSet::new(),
     };
     let namespace = KubeNamespace::new("shop", Labels::new());

@@ -35,6 +35,7 @@ fn pod(id: PodId, label: &str, addresses: &[&str]) -> Pod {
         addresses: addresses.iter().map(|it| ip(it)).collect(),
         host_network: false,
         finished: false,
+        terminating: false,
         ports: BTreeSet::new(),
     }
 }

@@ -73,16 +73,24 @@ impl Engine {
         })
     }
 
-    /// Notes changes; [`Self::reconcile`] carries them out.
+    /// Notes changes; [`Self::reconcile`] carries them out. Whether anything is different now.
     pub fn apply(&mut self, changes: Vec<Change>) -> bool {
         let (mut changed, now) = (false, Instant::now());
         for change in changes {
-            match &change {
-                Change::Pod(pod) => self.homes.heard_of(&pod.id, now),
-                Change::PodGone(pod) => self.homes.forget(pod),
-                _ => {}
+            let heard = match &change {
+                Change::Pod(pod) => Some(pod.id.clone()),
+                _ => None,
+            };
+            if let Change::PodGone(pod) = &change {
+                self.homes.forget(pod);
             }
-            changed |= self.cluster.apply(change);
+            if self.cluster.apply(change) {
+                changed = true;
+                // To be listed once more as it was is no news.
+                if let Some(pod) = heard {
+                    self.homes.heard_of(&pod, now);
+                }
+            }
         }
         changed
     }
@@ -116,7 +124,9 @@ impl Engine {
     pub fn reconcile(&mut self) -> Result<Reconciled, EngineError> {
         let now = Instant::now();
         self.assignment = assign(&self.snapshot, &self.cluster, &self.node_name);
-        let again = self.homes.hold_back(&self.snapshot, &mut self.assignment, now);
+        let pods = &self.cluster.pods;
+        let is_terminating = |pod: &PodId| pods.get(pod).is_some_and(|it| it.terminating);
+        let again = self.homes.hold_back(&self.snapshot, &mut self.assignment, is_terminating, now);
         let waited = self.owners.remember(&self.snapshot, &self.assignment, now);
         let desired = self.desired();
         let plan = self.state.plan(&desired);

@@ -3,6 +3,7 @@
 //! When a pod ends, its address may have gone on to the next pod before the API says anything of
 //! either. So a pod whose interface is no more does not get another one for its address alone: it
 //! needs news of it, as there are when its sandbox was made anew, or some time without other claims.
+//! A pod that is being deleted gets none at all: no sandbox is made for it any more.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -29,6 +30,13 @@ struct Home {
     left: Option<Instant>,
     /// Since when its address is seen in another namespace, too.
     rival: Option<Instant>,
+}
+
+/// What becomes of a claim to an interface.
+enum Claim {
+    Granted,
+    /// For how long yet; `None`: for good.
+    Held(Option<Duration>),
 }
 
 /// The homes of this node's pods.
@@ -64,6 +72,7 @@ impl Homes {
         &mut self,
         snapshot: &Snapshot,
         assignment: &mut Assignment,
+        is_terminating: impl Fn(&PodId) -> bool,
         now: Instant,
     ) -> Option<Duration> {
         self.notice_ends(snapshot, now);
@@ -71,10 +80,12 @@ impl Homes {
         let mut wait: Option<Duration> = None;
         for (ifindex, pod) in &assignment.pods {
             let Some(behind) = behind(snapshot, *ifindex) else { continue };
-            if let Some(left) = self.claims(pod, *ifindex, behind, now) {
-                self.held.insert(*ifindex, pod.clone());
-                wait = Some(wait.map_or(left, |wait| wait.min(left)));
-            }
+            let Claim::Held(left) = self.claim(pod, *ifindex, behind, is_terminating(pod), now)
+            else {
+                continue;
+            };
+            self.held.insert(*ifindex, pod.clone());
+            wait = wait.into_iter().chain(left).min();
         }
         // A rival that is no more says nothing of the next one.
         for (pod, home) in &mut self.homes {
@@ -101,32 +112,36 @@ impl Homes {
         }
     }
 
-    /// Lets the pod move in, unless its claim is to be held back: for how long yet.
-    fn claims(
+    /// Lets the pod move in, unless its claim is to be held back.
+    fn claim(
         &mut self,
         pod: &PodId,
         ifindex: u32,
         behind: Behind,
+        is_terminating: bool,
         now: Instant,
-    ) -> Option<Duration> {
+    ) -> Claim {
         let new = Home { ifindex, behind, heard: None, left: None, rival: None };
         let home = self.homes.entry(pod.clone()).or_insert(new);
         if home.left.is_none() {
             // Its home, or a further interface of the same namespace.
             if home.behind.0 == behind.0 {
-                return None;
+                return Claim::Granted;
             }
             home.rival.get_or_insert(now);
         }
-        let since = home.left.or(home.rival)?;
+        let Some(since) = home.left.or(home.rival) else { return Claim::Granted };
         let had = self.had.get(&ifindex).is_some_and(|it| *it == (pod.clone(), behind));
         let news = home.heard.is_some_and(|heard| heard + NOTICED >= since);
         let held = now.saturating_duration_since(since);
+        if !had && is_terminating {
+            return Claim::Held(None);
+        }
         if !had && !news && held < HELD {
-            return Some(HELD - held);
+            return Claim::Held(Some(HELD - held));
         }
         *home = Home { ifindex, behind, heard: home.heard, left: None, rival: None };
-        None
+        Claim::Granted
     }
 }
 
@@ -164,7 +179,7 @@ mod tests {
     /// Who gets what of these claims.
     fn given(homes: &mut Homes, seen: &Snapshot, claims: &[(u32, &str)], now: Instant) -> Vec<u32> {
         let mut assignment = claimed(claims);
-        homes.hold_back(seen, &mut assignment, now);
+        homes.hold_back(seen, &mut assignment, |_| false, now);
         for (ifindex, name) in claims {
             let held = homes.held(*ifindex).is_some();
             assert_eq!(assignment.pods.get(ifindex), (!held).then_some(&pod(name)));
@@ -247,11 +262,28 @@ mod tests {
     }
 
     #[test]
+    fn c5_a_pod_that_is_being_deleted_moves_nowhere() {
+        let seen = snapshot(&[(6, 2)]);
+        let (mut homes, now) = at_home();
+        homes.heard_of(&pod("old"), now);
+        let mut assignment = claimed(&[(6, "old")]);
+        let long = now + 10 * HELD;
+        assert_eq!(homes.hold_back(&seen, &mut assignment, |_| true, long), None);
+        assert_eq!(homes.held(6), Some(&pod("old")));
+        // It keeps what it has, though, and what it is first seen with.
+        let (mut homes, now) = at_home();
+        let mut assignment = claimed(&[(5, "old"), (7, "unseen")]);
+        let seen = snapshot(&[(5, 1), (7, 3)]);
+        assert_eq!(homes.hold_back(&seen, &mut assignment, |_| true, now), None);
+        assert_eq!(assignment.pods.len(), 2);
+    }
+
+    #[test]
     fn c5_a_claim_that_nobody_disputes_holds_after_a_while() {
         let (mut homes, now) = at_home();
         let seen = snapshot(&[(6, 2)]);
         let mut assignment = claimed(&[(6, "old")]);
-        let wait = homes.hold_back(&seen, &mut assignment, now);
+        let wait = homes.hold_back(&seen, &mut assignment, |_| false, now);
         assert_eq!(wait, Some(HELD));
         assert_eq!(given(&mut homes, &seen, &[(6, "old")], now + HELD), [6]);
     }

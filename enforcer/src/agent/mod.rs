@@ -13,4 +13,4 @@ mod run;
 pub use engine::{Engine, EngineError, Reconciled};
 pub use observed::SharedEngine;
 pub use owners::UnknownPod;
-pub use run::{Options, run};
+pub use run::{Options, SourceOptions, run};

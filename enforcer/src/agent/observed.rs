@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use enforcer_ebpf::count::{Counters, Direction};
 use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
@@ -9,8 +10,9 @@ use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
 use super::Engine;
 use crate::model::PodId;
 use crate::observe::{
-    Endpoint, FlowReport, Interface, Isolation, Metrics, Observed, Report, TableUse,
+    Endpoint, FlowReport, Interface, Isolation, Metrics, Observed, Report, TableUse, WatchReport,
 };
+use crate::source::kubernetes::{Kind, WatchState, Watches};
 use crate::tables::{Owner, Table};
 
 /// The engine, shared between the loop that drives it and those who watch.
@@ -18,19 +20,22 @@ pub struct SharedEngine {
     engine: Mutex<Engine>,
     metrics: Metrics,
     ready: AtomicBool,
-    manifest_errors: Mutex<Vec<String>>,
+    source_errors: Mutex<Vec<String>>,
+    /// How the watches of the API server are doing, if that is the source.
+    watches: Option<Arc<Watches>>,
     flows: Mutex<Vec<FlowReport>>,
 }
 
 impl SharedEngine {
     /// Shares an engine that has not enforced anything yet.
     #[must_use]
-    pub fn new(engine: Engine) -> Arc<Self> {
+    pub fn new(engine: Engine, watches: Option<Arc<Watches>>) -> Arc<Self> {
         Arc::new(Self {
             engine: Mutex::new(engine),
             metrics: Metrics::new(),
             ready: AtomicBool::new(false),
-            manifest_errors: Mutex::new(Vec::new()),
+            source_errors: Mutex::new(Vec::new()),
+            watches,
             flows: Mutex::new(Vec::new()),
         })
     }
@@ -46,9 +51,9 @@ impl SharedEngine {
         self.ready.store(true, Ordering::Release);
     }
 
-    /// Notes what is wrong with the manifests at present.
-    pub fn set_manifest_errors(&self, errors: Vec<String>) {
-        *self.manifest_errors.lock().unwrap_or_else(PoisonError::into_inner) = errors;
+    /// Notes what is wrong with the source's files or objects at present.
+    pub fn set_source_errors(&self, errors: Vec<String>) {
+        *self.source_errors.lock().unwrap_or_else(PoisonError::into_inner) = errors;
     }
 
     /// Notes how full the flow tables are.
@@ -61,8 +66,14 @@ impl Observed for SharedEngine {
     fn report(&self) -> Report {
         let mut report = self.lock().report();
         report.manifest_errors =
-            self.manifest_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            self.source_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
         report.flows.clone_from(&self.flows.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(watches) = &self.watches {
+            let now = Instant::now();
+            let states = watches.states();
+            report.watches = states.iter().map(|(kind, state)| watch(*kind, state, now)).collect();
+            report.node_problem = watches.node_problem();
+        }
         report
     }
 
@@ -76,10 +87,26 @@ impl Observed for SharedEngine {
 
     fn ready(&self) -> Result<(), String> {
         if self.ready.load(Ordering::Acquire) {
-            Ok(())
-        } else {
-            Err("not every source has shown its first complete state yet".to_owned())
+            return Ok(());
         }
+        let missing = self.watches.as_ref().and_then(|it| it.missing());
+        Err(missing.unwrap_or_else(|| {
+            "not every source has shown its first complete state yet".to_owned()
+        }))
+    }
+}
+
+fn watch(kind: Kind, state: &WatchState, now: Instant) -> WatchReport {
+    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    WatchReport {
+        kind: kind.resource().to_owned(),
+        state: state.phase.name().to_owned(),
+        silent_seconds: state.heard.map(|heard| now.saturating_duration_since(heard).as_secs()),
+        objects: number(state.objects),
+        bad_objects: number(state.bad),
+        lists: state.lists,
+        errors: state.errors,
+        failing: state.failing.clone(),
     }
 }
 
@@ -119,6 +146,8 @@ impl Engine {
             namespaces: self.cluster.namespaces.len() as u64,
             manifest_errors: Vec::new(),
             flows: Vec::new(),
+            watches: Vec::new(),
+            node_problem: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The loop that drives the engine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,13 +16,15 @@ use super::{Engine, Reconciled, SharedEngine, UnknownPod, flows};
 use crate::kernel::{DropReader, ProgramLog, Settings};
 use crate::node::{self, Snapshot};
 use crate::observe::{DropRecord, Names, Observed as _, serve};
-use crate::source::manifests::{Manifests, Severity, Update};
+use crate::source::kubernetes::{ClientOptions, Connection, Kubernetes, Watches};
+use crate::source::manifests::{Manifests, Severity};
+use crate::source::{Remarks, Update};
 
 /// How the agent runs.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Directories of manifests.
-    pub manifests: Vec<PathBuf>,
+    /// Where the cluster's state comes from.
+    pub source: SourceOptions,
     /// The name of this node: pods with another `spec.nodeName` are not here.
     pub node_name: String,
     /// Where to serve metrics, health and status; `None`: nowhere.
@@ -37,6 +39,15 @@ pub struct Options {
     pub settings: Settings,
 }
 
+/// Where the cluster's state comes from.
+#[derive(Debug, Clone)]
+pub enum SourceOptions {
+    /// Directories of manifests.
+    Manifests(Vec<PathBuf>),
+    /// An API server.
+    Kubernetes(ClientOptions),
+}
+
 /// How often the ring buffers of drop events and log lines are looked at; they wake nobody.
 const DROPS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -45,11 +56,11 @@ const DROPS_INTERVAL: Duration = Duration::from_millis(100);
 /// # Errors
 /// The programs can't be loaded, a source or the node can't be read, or a table not written.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let manifests = Manifests::new(options.manifests.clone())?;
+    let source = Source::new(&options).await?;
     let mut engine = Engine::new(&options).context("cannot start the datapath")?;
     let drops = engine.take_drops()?;
     let log = options.settings.log.then(|| engine.take_program_log()).transpose()?;
-    let shared = SharedEngine::new(engine);
+    let shared = SharedEngine::new(engine, source.watches());
     let stop = CancellationToken::new();
     if let Some(address) = options.metrics {
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -65,7 +76,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let (updates, changes) = mpsc::channel(64);
     let (snapshots, interfaces) = watch::channel(Snapshot::default());
-    let mut manifests = tokio::spawn(manifests.watch(updates));
+    let mut source = tokio::spawn(source.watch(updates));
     let mut node = tokio::spawn(node::watch(snapshots));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -73,8 +84,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         result = drive(&shared, changes, interfaces) => result,
         result = watch_drops(&shared, drops, log) => result,
         result = flows::keep(&shared) => result,
-        ended = &mut manifests => Err(ended?.err().map_or_else(
-            || anyhow::anyhow!("the manifests are not watched any more"), Into::into)),
+        ended = &mut source => Err(ended?.err().unwrap_or_else(
+            || anyhow::anyhow!("the cluster's state is not watched any more"))),
         ended = &mut node => Err(ended?.err().map_or_else(
             || anyhow::anyhow!("the node is not watched any more"), Into::into)),
         _ = terminate.recv() => Ok(()),
@@ -84,15 +95,49 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     result
 }
 
+/// The source that the options choose.
+enum Source {
+    Manifests(Box<Manifests>),
+    Kubernetes(Box<Kubernetes>),
+}
+
+impl Source {
+    async fn new(options: &Options) -> anyhow::Result<Self> {
+        Ok(match &options.source {
+            SourceOptions::Manifests(folders) => {
+                Self::Manifests(Box::new(Manifests::new(folders.clone())?))
+            }
+            SourceOptions::Kubernetes(client) => {
+                let connection = Connection::find(client).await?;
+                tracing::info!(server = %connection.server(), "watching the Kubernetes API");
+                let kubernetes = Kubernetes::new(connection, options.node_name.clone());
+                Self::Kubernetes(Box::new(kubernetes))
+            }
+        })
+    }
+
+    fn watches(&self) -> Option<Arc<Watches>> {
+        match self {
+            Self::Manifests(_) => None,
+            Self::Kubernetes(kubernetes) => Some(kubernetes.watches()),
+        }
+    }
+
+    async fn watch(self, updates: mpsc::Sender<Update>) -> anyhow::Result<()> {
+        match self {
+            Self::Manifests(manifests) => Ok(manifests.watch(updates).await?),
+            Self::Kubernetes(kubernetes) => Ok(kubernetes.watch(updates).await?),
+        }
+    }
+}
+
 /// Carries every change to the kernel, once everything was seen (semantics C4).
 async fn drive(
     shared: &SharedEngine,
     mut changes: mpsc::Receiver<Update>,
     mut interfaces: watch::Receiver<Snapshot>,
 ) -> anyhow::Result<()> {
-    let mut have_manifests = false;
-    let mut have_node = false;
-    let mut problems = Problems::default();
+    let mut inputs = Inputs::default();
     let mut again: Option<Instant> = None;
     loop {
         let began;
@@ -100,11 +145,10 @@ async fn drive(
             update = changes.recv() => {
                 let Some(update) = update else { return std::future::pending().await };
                 began = Instant::now();
-                take(shared, &mut problems, update);
+                inputs.take(shared, update);
                 while let Ok(update) = changes.try_recv() {
-                    take(shared, &mut problems, update);
+                    inputs.take(shared, update);
                 }
-                have_manifests = true;
             }
             changed = interfaces.changed() => {
                 if changed.is_err() {
@@ -112,14 +156,47 @@ async fn drive(
                 }
                 began = Instant::now();
                 shared.lock().see(interfaces.borrow_and_update().clone());
-                have_node = true;
+                inputs.node = true;
+                inputs.news = true;
             }
             () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now).into()),
-                if again.is_some() => began = Instant::now(),
+                if again.is_some() => {
+                began = Instant::now();
+                inputs.news = true;
+            }
         }
-        if have_manifests && have_node {
+        if inputs.are_to_be_carried_out() {
             again = reconcile(shared, began)?.map(|wait| Instant::now() + wait);
         }
+    }
+}
+
+/// What was heard so far.
+#[derive(Default)]
+struct Inputs {
+    /// Whether the source has shown everything.
+    source: bool,
+    /// Whether the node was looked at.
+    node: bool,
+    /// Whether anything is different since the last time.
+    news: bool,
+    problems: Problems,
+}
+
+impl Inputs {
+    fn take(&mut self, shared: &SharedEngine, update: Update) {
+        // What is complete for the first time is carried out though it may be nothing.
+        self.news |= update.complete && !self.source;
+        self.source |= update.complete;
+        if !update.remarks.is_empty() {
+            self.problems.take(update.remarks);
+            shared.set_source_errors(self.problems.errors());
+        }
+        self.news |= shared.lock().apply(update.changes);
+    }
+
+    fn are_to_be_carried_out(&mut self) -> bool {
+        self.source && self.node && std::mem::take(&mut self.news)
     }
 }
 
@@ -146,26 +223,36 @@ fn reconcile(shared: &SharedEngine, began: Instant) -> anyhow::Result<Option<Dur
     Ok(again)
 }
 
-/// What is wrong with the manifests at present, by file.
+/// What is wrong with the source's files or objects at present.
 #[derive(Default)]
-struct Problems(std::collections::BTreeMap<PathBuf, Vec<String>>);
+struct Problems(BTreeMap<String, Vec<String>>);
 
-fn take(shared: &SharedEngine, problems: &mut Problems, update: Update) {
-    for report in &update.reports {
-        problems.0.remove(&report.file);
-    }
-    for report in update.reports {
-        match report.severity {
-            Severity::Error => {
-                tracing::error!("{report}");
-                problems.0.entry(report.file.clone()).or_default().push(report.to_string());
+impl Problems {
+    /// Says what is new, and keeps the errors.
+    fn take(&mut self, remarks: Vec<Remarks>) {
+        for Remarks { about, list, .. } in remarks {
+            let mut errors = Vec::new();
+            for remark in list {
+                match remark.severity {
+                    Severity::Error => {
+                        tracing::error!("{}", remark.text);
+                        errors.push(remark.text);
+                    }
+                    Severity::Warning => tracing::warn!("{}", remark.text),
+                    Severity::Notice => tracing::info!("{}", remark.text),
+                }
             }
-            Severity::Warning => tracing::warn!("{report}"),
-            Severity::Notice => tracing::info!("{report}"),
+            if errors.is_empty() {
+                self.0.remove(&about);
+            } else {
+                self.0.insert(about, errors);
+            }
         }
     }
-    shared.set_manifest_errors(problems.0.values().flatten().cloned().collect());
-    shared.lock().apply(update.changes);
+
+    fn errors(&self) -> Vec<String> {
+        self.0.values().flatten().cloned().collect()
+    }
 }
 
 /// Logs what was dropped, and what the programs say.

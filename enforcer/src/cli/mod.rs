@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use enforcer_ebpf::table::Limits;
 
-use crate::agent::{Options, UnknownPod};
+use crate::agent::{Options, SourceOptions, UnknownPod};
 use crate::kernel::{Lifetimes, Settings};
+use crate::source::kubernetes::ClientOptions;
 
 /// Kubernetes NetworkPolicy, enforced by eBPF beside any CNI.
 #[derive(Debug, Parser)]
@@ -46,6 +47,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Enforce policies on this node until stopped.
     #[command(after_help = "Examples:
+  enforcer run                                    # in a pod of a DaemonSet, with NODE_NAME set
+  enforcer run --kubeconfig ~/.kube/config --context test --node-name node-1
   enforcer run --manifests ./policies
   enforcer run --manifests ./policies --metrics 127.0.0.1:9469 --log enforcer::drops=off,info")]
     Run(Box<RunArgs>),
@@ -66,10 +69,19 @@ pub enum Command {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A directory of Kubernetes manifests, watched for changes; may be given several times.
-    #[arg(long, value_name = "DIR", required = true)]
+    /// Read policies, pods, namespaces and services from the manifests in a directory, watched for
+    /// changes, instead of from the Kubernetes API; may be given several times.
+    #[arg(long, value_name = "DIR")]
     pub manifests: Vec<PathBuf>,
-    /// This node's name: pods whose spec.nodeName is another are not here [default: the host's].
+    /// A kubeconfig that says which API server to watch, and as whom [default: KUBECONFIG, else the
+    /// cluster that this is a pod of, else ~/.kube/config].
+    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig [default: its current one].
+    #[arg(long, value_name = "NAME", conflicts_with = "manifests")]
+    pub context: Option<String>,
+    /// This node's name: pods whose spec.nodeName is another are not here [default: the host's]. The
+    /// Kubernetes API must have a node of that name.
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
     /// Serve /metrics, /healthz, /readyz and /status there; "off": nowhere.
@@ -128,7 +140,14 @@ impl RunArgs {
             })?,
         };
         Ok(Options {
-            manifests: self.manifests,
+            source: if self.manifests.is_empty() {
+                SourceOptions::Kubernetes(ClientOptions {
+                    kubeconfig: self.kubeconfig,
+                    context: self.context,
+                })
+            } else {
+                SourceOptions::Manifests(self.manifests)
+            },
             node_name,
             metrics: listener(&self.metrics)?,
             check_source: !self.allow_any_source,

@@ -57,6 +57,24 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// Addresses that a pod which is being deleted has, and another one, which is not, has as well:
+    /// they are the latter's. An address is given away only when its former pod's interface is gone
+    /// (semantics C5).
+    #[must_use]
+    pub fn passed_on(&self) -> BTreeSet<IpAddr> {
+        let (ending, staying): (Vec<&Pod>, Vec<&Pod>) =
+            self.pods.values().filter(|pod| pod.is_peer()).partition(|pod| pod.terminating);
+        let ending: BTreeSet<IpAddr> =
+            ending.iter().flat_map(|pod| &pod.addresses).copied().collect();
+        if ending.is_empty() {
+            return ending;
+        }
+        let staying = staying.iter().flat_map(|pod| &pod.addresses);
+        staying.filter(|address| ending.contains(address)).copied().collect()
+    }
+}
+
 fn put<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
     if map.get(&key) == Some(&value) {
         return false;

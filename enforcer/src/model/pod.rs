@@ -56,6 +56,10 @@ pub struct Pod {
     pub host_network: bool,
     /// `status.phase` is `Succeeded` or `Failed` (semantics S1, R4).
     pub finished: bool,
+    /// Whether it is being deleted (`metadata.deletionTimestamp`). Until it is finished or gone it
+    /// is policed and a peer like any other (semantics S1), but it begins nothing new: it gets no
+    /// further interface (semantics C5).
+    pub terminating: bool,
     /// Container ports.
     pub ports: BTreeSet<ContainerPort>,
 }

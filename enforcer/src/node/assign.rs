@@ -22,7 +22,8 @@ pub struct Assignment {
 /// Says which pod of the node `node_name` is behind each interface.
 ///
 /// A pod claims an interface when they share an address; pods of other nodes, host-network and
-/// finished pods claim none (semantics S1). Among several, a pod known to be on this node precedes
+/// finished pods claim none (semantics S1), and a pod that is being deleted none by an address that
+/// one which isn't has, too. Among several, a pod known to be on this node precedes
 /// one of which that isn't known, then the pod that shares the most addresses precedes.
 #[must_use]
 pub fn assign(snapshot: &Snapshot, cluster: &Cluster, node_name: &str) -> Assignment {
@@ -48,9 +49,11 @@ type Owners<'a> = BTreeMap<IpAddr, Vec<&'a Pod>>;
 /// The pods that may be on this node, by address.
 fn owners<'a>(cluster: &'a Cluster, node_name: &str) -> Owners<'a> {
     let mut owners = Owners::new();
+    let passed_on = cluster.passed_on();
     let here = |pod: &&Pod| pod.node.as_deref().is_none_or(|node| node == node_name);
     for pod in cluster.pods.values().filter(|pod| pod.is_peer()).filter(here) {
-        for address in &pod.addresses {
+        let own = |it: &&IpAddr| !pod.terminating || !passed_on.contains(*it);
+        for address in pod.addresses.iter().filter(own) {
             owners.entry(*address).or_default().push(pod);
         }
     }

@@ -2,7 +2,7 @@
 
 use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
 
-use super::{Endpoint, FlowReport, Interface, Isolation, Report, TableUse};
+use super::{Endpoint, FlowReport, Interface, Isolation, Report, TableUse, WatchReport};
 use crate::model::PodId;
 
 fn interface(ifindex: u32, name: &str, addresses: &[&str]) -> Interface {
@@ -68,5 +68,28 @@ pub(super) fn report() -> Report {
         pods: 9,
         namespaces: 2,
         manifest_errors: vec!["policy.yaml:3:7: spec.ingres: no such field".to_owned()],
+        watches: vec![
+            WatchReport {
+                kind: "pods".to_owned(),
+                state: "reconnecting".to_owned(),
+                silent_seconds: Some(42),
+                objects: 9,
+                bad_objects: 1,
+                lists: 2,
+                errors: 3,
+                failing: Some("cannot watch pods: connection refused".to_owned()),
+            },
+            WatchReport {
+                kind: "services".to_owned(),
+                state: "listing".to_owned(),
+                silent_seconds: None,
+                objects: 0,
+                bad_objects: 0,
+                lists: 1,
+                errors: 0,
+                failing: None,
+            },
+        ],
+        node_problem: Some("no node is called \"node\"".to_owned()),
     }
 }

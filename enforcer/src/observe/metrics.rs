@@ -14,8 +14,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Endpoint, FlowReport, Isolation, Report};
+use super::{Endpoint, FlowReport, Isolation, Report, WatchReport};
 use crate::model::PodId;
+use crate::source::kubernetes::Phase;
 
 /// What every metric's name begins with.
 const PREFIX: &str = "enforcer";
@@ -100,7 +101,8 @@ impl Collector for Current {
         let counter = MetricType::Counter;
         let mut family = encoder.encode_descriptor("events_lost", lost, None, counter)?;
         family.encode_counter::<NoLabelSet, u64, u64>(&self.0.lost_events, None)?;
-        known(&mut encoder, &self.0)
+        known(&mut encoder, &self.0)?;
+        watches(&mut encoder, &self.0.watches)
     }
 }
 
@@ -264,13 +266,64 @@ fn known(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
         ("namespaces", "Namespaces known.", report.namespaces),
         (
             "manifest_errors",
-            "Errors in the manifests at present.",
+            "Errors in the manifests, or in objects of the Kubernetes API, at present.",
             number(report.manifest_errors.len()),
         ),
     ];
     for (name, help, value) in gauges {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         family.encode_gauge(&value)?;
+    }
+    Ok(())
+}
+
+/// Whether the watches of the Kubernetes API hear of changes, and what they hold.
+fn watches(encoder: &mut DescriptorEncoder<'_>, watches: &[WatchReport]) -> fmt::Result {
+    if watches.is_empty() {
+        return Ok(());
+    }
+    let help = "1 for what a watch of the Kubernetes API is about: listing (not complete), synced \
+                (hears of every change), reconnecting (what was last heard stays in effect).";
+    let mut family = encoder.encode_descriptor("watch_state", help, None, MetricType::Gauge)?;
+    for watch in watches {
+        for state in Phase::ALL.map(Phase::name) {
+            let labels = [("kind", &*watch.kind), ("state", state)];
+            put_gauge(&mut family, &labels, u64::from(state == watch.state))?;
+        }
+    }
+    let help = "Since when the API server has shown no sign of life on a watch; it is heard of once \
+                a minute though nothing changes.";
+    let (gauge, unit) = (MetricType::Gauge, Some(&Unit::Seconds));
+    let mut family = encoder.encode_descriptor("watch_silence", help, unit, gauge)?;
+    for watch in watches {
+        if let Some(seconds) = watch.silent_seconds {
+            put_gauge(&mut family, &[("kind", &*watch.kind)], seconds)?;
+        }
+    }
+    type Of = (&'static str, &'static str, fn(&WatchReport) -> u64);
+    let gauges: [Of; 2] = [
+        ("watch_objects", "Objects known of the Kubernetes API.", |it| it.objects),
+        (
+            "watch_bad_objects",
+            "Objects that can't be taken as they are: the last good version is in effect, or none.",
+            |it| it.bad_objects,
+        ),
+    ];
+    for (name, help, of) in gauges {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for watch in watches {
+            put_gauge(&mut family, &[("kind", &*watch.kind)], of(watch))?;
+        }
+    }
+    let counters: [Of; 2] = [
+        ("watch_lists", "Lists of the Kubernetes API begun, the first included.", |it| it.lists),
+        ("watch_errors", "Lists and watches of the Kubernetes API that failed.", |it| it.errors),
+    ];
+    for (name, help, of) in counters {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for watch in watches {
+            put_counter(&mut family, &[("kind", &*watch.kind)], of(watch))?;
+        }
     }
     Ok(())
 }

@@ -78,6 +78,27 @@ pub struct FlowReport {
     pub evicted: u64,
 }
 
+/// How the watch of a kind of objects of the Kubernetes API is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchReport {
+    /// The kind, as in `pods`.
+    pub kind: String,
+    /// `listing`, `synced` or `reconnecting`.
+    pub state: String,
+    /// For how many seconds the server has shown no sign of life; `None`: it never did.
+    pub silent_seconds: Option<u64>,
+    /// Objects known.
+    pub objects: u64,
+    /// Objects with an error at present.
+    pub bad_objects: u64,
+    /// Lists begun, the first included.
+    pub lists: u64,
+    /// Lists and watches that failed.
+    pub errors: u64,
+    /// What fails at present.
+    pub failing: Option<String>,
+}
+
 /// The state of the agent at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
@@ -103,8 +124,13 @@ pub struct Report {
     pub pods: u64,
     /// Namespaces known.
     pub namespaces: u64,
-    /// What is wrong with the manifests at present, one entry per error.
+    /// What is wrong with the manifests, or with the objects of the Kubernetes API, at present; one
+    /// entry per error.
     pub manifest_errors: Vec<String>,
+    /// How the watches of the Kubernetes API are doing; empty if manifests are the source.
+    pub watches: Vec<WatchReport>,
+    /// What is wrong with this node's name.
+    pub node_problem: Option<String>,
 }
 
 impl Endpoint {

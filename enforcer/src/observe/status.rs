@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, FlowReport, Interface, Isolation, Report, TableUse};
+use super::{Endpoint, FlowReport, Interface, Isolation, Report, TableUse, WatchReport};
 
 /// What `/status` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct Status {
     pub tables: Vec<TableUse>,
     /// How full the flow tables are.
     pub flows: Vec<FlowReport>,
+    /// How the watches of the Kubernetes API are doing; empty if manifests are the source.
+    #[serde(default)]
+    pub watches: Vec<WatchReport>,
     /// Policies known.
     pub policies: u64,
     /// Pods known.
@@ -70,6 +73,7 @@ impl Status {
             endpoints: report.endpoints.iter().map(EndpointStatus::new).collect(),
             tables: report.tables,
             flows: report.flows,
+            watches: report.watches,
             policies: report.policies,
             pods: report.pods,
             namespaces: report.namespaces,
@@ -108,8 +112,11 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
     });
     let unrepresented = report.unrepresented.iter();
     let unrepresented = unrepresented.map(|(pod, why)| format!("{pod} fails closed: {why}"));
+    let failing = report.watches.iter().filter_map(|it| it.failing.clone());
     not_ready
         .into_iter()
+        .chain(report.node_problem.clone())
+        .chain(failing)
         .chain(unknown)
         .chain(ambiguous)
         .chain(unrepresented)

@@ -18,7 +18,7 @@ type Matched<'a> = (Vec<MatcherId>, Vec<&'a ContainerPort>);
 
 /// What each pod's address is granted by pod and namespace selectors, where that is more than
 /// what every address is (semantics R2–R4). An address that several pods claim is granted what
-/// any of them is.
+/// any of them is; but one that is being deleted has passed it on to one that isn't.
 pub(super) fn addresses<'a>(
     cluster: &'a Cluster,
     terms: &Terms<'a>,
@@ -26,6 +26,7 @@ pub(super) fn addresses<'a>(
 ) -> BTreeMap<IpAddr, GrantId> {
     let mut addresses = BTreeMap::new();
     let mut peers = Peers::new(terms, grants);
+    let passed_on = cluster.passed_on();
     let mut namespace: Option<(&str, Namespace<'a>)> = None;
     for pod in cluster.pods.values().filter(|pod| pod.is_peer()) {
         // Pods come in the order of their namespaces.
@@ -38,7 +39,8 @@ pub(super) fn addresses<'a>(
         if grant == GrantId::NONE {
             continue;
         }
-        for address in &pod.addresses {
+        let own = |it: &&IpAddr| !pod.terminating || !passed_on.contains(*it);
+        for address in pod.addresses.iter().filter(own) {
             let known = addresses.entry(*address).or_insert(GrantId::NONE);
             *known = peers.grants.union(*known, grant);
         }

@@ -199,13 +199,18 @@ fn rule_allows(
 }
 
 /// The pods with this address that selectors can match: not of the host's network and not
-/// finished (semantics R4).
+/// finished (semantics R4). If some of them are being deleted and others not, it is the others'
+/// (semantics C5).
 fn owners(cluster: &Cluster, address: IpAddr) -> impl Iterator<Item = &Pod> {
-    cluster
-        .pods
-        .values()
-        .filter(|pod| !pod.host_network && !pod.finished)
-        .filter(move |pod| pod.addresses.contains(&address))
+    let claimants = move || {
+        cluster
+            .pods
+            .values()
+            .filter(|pod| !pod.host_network && !pod.finished)
+            .filter(move |pod| pod.addresses.contains(&address))
+    };
+    let passed_on = claimants().any(|pod| !pod.terminating);
+    claimants().filter(move |pod| !(passed_on && pod.terminating))
 }
 
 /// Is the pod in one of the namespaces that a peer entry means?

@@ -56,6 +56,10 @@ fn pod(it: &Pod) -> Value {
     if !it.uid.is_empty() {
         object["metadata"]["uid"] = json!(it.uid);
     }
+    if it.terminating {
+        // When it began to end is not part of the model.
+        object["metadata"]["deletionTimestamp"] = json!("1970-01-01T00:00:00Z");
+    }
     if let Some(node) = &it.node {
         object["spec"]["nodeName"] = json!(node);
     }

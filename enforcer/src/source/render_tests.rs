@@ -59,6 +59,7 @@ fn some_pod(name: &str) -> Pod {
         addresses: ["10.0.0.1", "fd00::1"].into_iter().map(|it| it.parse().unwrap()).collect(),
         host_network: false,
         finished: false,
+        terminating: false,
         ports: [
             ContainerPort { name: "http".into(), protocol: Protocol::Tcp, port: 80 },
             ContainerPort { name: "http".into(), protocol: Protocol::Udp, port: 443 },

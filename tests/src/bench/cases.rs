@@ -71,6 +71,7 @@ fn pod(name: String, label: &str, addresses: [IpAddr; 2]) -> Pod {
         addresses: addresses.into(),
         host_network: false,
         finished: false,
+        terminating: false,
         ports: BTreeSet::new(),
     }
 }

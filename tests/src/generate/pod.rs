@@ -65,9 +65,11 @@ pub(super) fn pod() -> impl Strategy<Value = Pod> {
     let node = prop_oneof![6 => Just(Some(NODE)), 3 => Just(Some("node-there")), 1 => Just(None)];
     let host_network = proptest::bool::weighted(0.1);
     let finished = proptest::bool::weighted(0.1);
+    let terminating = proptest::bool::weighted(0.2);
+    let ends = (finished, terminating);
     let ports = btree_set(container_port(), 0..=3);
-    (namespace(), labels(), node, addresses(), host_network, finished, ports).prop_map(
-        |(namespace, labels, node, addresses, host_network, finished, ports)| Pod {
+    (namespace(), labels(), node, addresses(), host_network, ends, ports).prop_map(
+        |(namespace, labels, node, addresses, host_network, (finished, terminating), ports)| Pod {
             id: PodId::new(namespace, ""),
             uid: String::new(),
             labels,
@@ -75,6 +77,7 @@ pub(super) fn pod() -> impl Strategy<Value = Pod> {
             addresses,
             host_network,
             finished,
+            terminating,
             ports,
         },
     )

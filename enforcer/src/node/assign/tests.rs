@@ -15,6 +15,7 @@ fn pod(name: &str, node: Option<&str>, list: &[&str]) -> Pod {
         addresses: addresses(list),
         host_network: false,
         finished: false,
+        terminating: false,
         ports: BTreeSet::new(),
     }
 }
@@ -114,4 +115,18 @@ fn one_address_each_is_ambiguous_too() {
     let found = assigned(&[interface(7, &["10.0.0.1", "fd00::1"])], &pods);
     assert_eq!(found.ambiguous[&7].len(), 2);
     assert!(found.pods.is_empty() && found.unknown.is_empty());
+}
+
+#[test]
+fn c5_an_address_passed_on_is_the_next_pods() {
+    let old = Pod { terminating: true, ..pod("a-old", Some(NODE), &["10.0.0.1"]) };
+    let seen = [interface(7, &["10.0.0.1"])];
+    assert_eq!(assigned(&seen, std::slice::from_ref(&old)), only(7, "a-old"));
+    let new = pod("b-new", Some(NODE), &["10.0.0.1"]);
+    assert_eq!(assigned(&seen, &[old.clone(), new]), only(7, "b-new"));
+    // Also to a pod of another node: what still has it here is nobody's.
+    let elsewhere = pod("c", Some("there"), &["10.0.0.1"]);
+    assert_eq!(assigned(&seen, &[old.clone(), elsewhere]), unknown(7));
+    let finished = Pod { finished: true, ..pod("d", Some(NODE), &["10.0.0.1"]) };
+    assert_eq!(assigned(&seen, &[old, finished]), only(7, "a-old"));
 }

@@ -105,6 +105,7 @@ impl World {
             addresses: addresses.split_whitespace().map(ip).collect(),
             host_network: false,
             finished: false,
+            terminating: false,
             ports: BTreeSet::new(),
         };
         self.cluster.pods.insert(pod.id.clone(), pod);

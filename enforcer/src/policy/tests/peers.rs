@@ -95,6 +95,23 @@ fn r4_an_address_of_several_pods_matches_if_any_of_them_does() {
 }
 
 #[test]
+fn c5_an_address_that_was_passed_on_is_the_next_pods_alone() {
+    let twins = || {
+        frontends()
+            .with("default", "near", |pod| pod.terminating = true)
+            .pod("twin", "role=backend", "10.0.0.2")
+            .ingress([rule([pods("role=frontend")], [port(Protocol::Tcp, 1, 1)])])
+            .ingress([rule([pods("role=backend")], [port(Protocol::Tcp, 2, 2)])])
+    };
+    assert!(!twins().takes("10.0.0.2", tcp(1)) && twins().takes("10.0.0.2", tcp(2)));
+    // S1: while nobody else has it, it is the ending pod's.
+    let changes: [fn(&mut Pod); 2] = [|pod| pod.finished = true, |pod| pod.terminating = true];
+    for change in changes {
+        assert!(twins().with("default", "twin", change).takes("10.0.0.2", tcp(1)));
+    }
+}
+
+#[test]
 fn r5_except_only_subtracts_from_its_own_entry() {
     let world = world()
         .ingress([rule([block("10.0.0.0/8", &["10.9.0.0/16"]), block("10.9.9.0/24", &[])], [])])

@@ -17,7 +17,7 @@ mod workload;
 
 pub use namespace::namespace;
 pub use pod::pod;
-pub use policy::policy;
+pub use policy::{closed_policy, policy};
 pub use problem::{Problem, Severity};
 pub use selector::selector;
 pub use service::service;
@@ -37,6 +37,12 @@ impl<T> Converted<T> {
     fn new(value: T, problems: Vec<Problem>) -> Self {
         let failed = problems.iter().any(|problem| problem.severity == Severity::Error);
         Self { value: (!failed).then_some(value), problems }
+    }
+
+    /// Makes something else of the value.
+    #[must_use]
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Converted<U> {
+        Converted { value: self.value.map(make), problems: self.problems }
     }
 
     /// Puts `prefix.` before every problem's path: for objects embedded in others.

@@ -27,6 +27,7 @@ pub fn pod(object: &Pod) -> Converted<model::Pod> {
         addresses: status.map(|it| addresses(it, &mut problems)).unwrap_or_default(),
         host_network: host_network(spec),
         finished: matches!(phase, Some("Succeeded" | "Failed")),
+        terminating: meta.deletion_timestamp.is_some(),
         ports: spec.map(|it| ports(it, &mut problems)).unwrap_or_default(),
     };
     Converted::new(value, problems)
@@ -131,6 +132,15 @@ mod tests {
             let pod = good(json!({"containers": []}), json!({"phase": phase}));
             assert_eq!(pod.finished, finished, "{phase}");
         }
+    }
+
+    #[test]
+    fn s1_a_pod_that_is_being_deleted_is_still_a_peer() {
+        let object =
+            json!({"metadata": {"name": "a", "deletionTimestamp": "2026-11-23T10:00:00Z"}});
+        let pod = pod(&serde_json::from_value(object).unwrap()).value.unwrap();
+        assert!(pod.terminating && pod.is_peer());
+        assert!(!good(json!({"containers": []}), json!({})).terminating);
     }
 
     #[test]

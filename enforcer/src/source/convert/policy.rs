@@ -32,6 +32,28 @@ pub fn policy(object: &NetworkPolicy) -> Converted<model::Policy> {
     Converted::new(value, problems)
 }
 
+/// What takes effect of a policy that has an error and never was without: it isolates what it
+/// selects, in its directions, and allows nothing (semantics R9). Where what it selects is not
+/// understood, that is every pod of its namespace.
+#[must_use]
+pub fn closed_policy(object: &NetworkPolicy) -> model::Policy {
+    let mut unheard = Vec::new();
+    let id = PolicyId::new(
+        field::namespace(&object.metadata),
+        field::name(&object.metadata, &mut unheard),
+    );
+    let spec = object.spec.clone().unwrap_or_default();
+    let directions = directions(&spec, &mut unheard);
+    let mut faults = Vec::new();
+    let subjects = optional_selector(spec.pod_selector.as_ref(), "spec.podSelector", &mut faults);
+    model::Policy {
+        id,
+        subjects: subjects.filter(|_| faults.is_empty()).unwrap_or_default(),
+        ingress: directions.ingress.then(Vec::new),
+        egress: directions.egress.then(Vec::new),
+    }
+}
+
 struct Directions {
     ingress: bool,
     egress: bool,

@@ -25,6 +25,7 @@ pub fn pod_template(
         addresses: std::collections::BTreeSet::new(),
         host_network: pod::host_network(spec),
         finished: false,
+        terminating: false,
         ports: spec.map(|it| pod::ports(it, &mut problems)).unwrap_or_default(),
     };
     Converted::new(value, problems)

@@ -11,9 +11,10 @@ use serde_json::Value;
 use super::report::{Report, Severity};
 use super::text::{Place, Text};
 use super::tree::{Kind, Node};
-use super::{fields, kinds, typed, workload};
+use super::{fields, kinds, workload};
 use crate::model;
 use crate::source::convert::{self, Converted};
+use crate::source::typed;
 
 /// A declared object, and where.
 #[derive(Debug, Clone)]

@@ -19,7 +19,6 @@ mod report;
 mod scalar;
 mod text;
 mod tree;
-mod typed;
 mod watch;
 mod workload;
 mod yaml;

@@ -26,7 +26,10 @@ impl Manifests {
     ///
     /// # Errors
     /// If the files can't be watched.
-    pub async fn watch(mut self, updates: mpsc::Sender<Update>) -> Result<(), ManifestError> {
+    pub async fn watch<U: From<Update>>(
+        mut self,
+        updates: mpsc::Sender<U>,
+    ) -> Result<(), ManifestError> {
         let (notes, mut changed) = mpsc::unbounded_channel();
         let watcher = notify::recommended_watcher(move |event| {
             // Nobody listens only while this ends.
@@ -39,7 +42,7 @@ impl Manifests {
         loop {
             let (manifests, update) = scan(self, std::mem::take(&mut paths)).await?;
             self = manifests;
-            if (first || !update.is_empty()) && updates.send(update).await.is_err() {
+            if (first || !update.is_empty()) && updates.send(update.into()).await.is_err() {
                 return Ok(());
             }
             first = false;

@@ -15,6 +15,7 @@ fn pod(name: &str, node: &str, host: u8, port: u16) -> Pod {
         addresses: [address(&format!("10.244.1.{host}")), address(&format!("fd00::{host}"))].into(),
         host_network: false,
         finished: false,
+        terminating: false,
         ports: [http].into(),
     }
 }

@@ -104,19 +104,22 @@ fn labels() -> impl Strategy<Value = Labels> {
 fn a_pod() -> impl Strategy<Value = Pod> {
     let ports = btree_set(("[a-z]{1,15}", protocol(), 1..=u16::MAX), 0..3);
     let addresses = btree_set(network(32), 0..3);
-    (("[a-z]{1,8}", "[a-z]{1,8}"), labels(), addresses, any::<(bool, bool)>(), ports).prop_map(
-        |((namespace, name), labels, addresses, (host_network, finished), ports)| Pod {
-            id: PodId { namespace, name },
-            uid: "u".to_owned(),
-            labels,
-            node: host_network.then(|| "node".to_owned()),
-            addresses: addresses.iter().map(IpNet::addr).collect(),
-            host_network,
-            finished,
-            ports: ports
-                .into_iter()
-                .map(|(name, protocol, port)| ContainerPort { name, protocol, port })
-                .collect(),
+    (("[a-z]{1,8}", "[a-z]{1,8}"), labels(), addresses, any::<[bool; 3]>(), ports).prop_map(
+        |((namespace, name), labels, addresses, [host_network, finished, terminating], ports)| {
+            Pod {
+                id: PodId { namespace, name },
+                uid: "u".to_owned(),
+                labels,
+                node: host_network.then(|| "node".to_owned()),
+                addresses: addresses.iter().map(IpNet::addr).collect(),
+                host_network,
+                finished,
+                terminating,
+                ports: ports
+                    .into_iter()
+                    .map(|(name, protocol, port)| ContainerPort { name, protocol, port })
+                    .collect(),
+            }
         },
     )
 }

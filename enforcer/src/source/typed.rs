@@ -7,16 +7,18 @@ use serde_path_to_error::{Deserializer, Track};
 
 /// A value that doesn't fit its field.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Misfit {
-    pub(super) path: String,
-    pub(super) message: String,
-    pub(super) help: Option<String>,
+pub(in crate::source) struct Misfit {
+    pub(in crate::source) path: String,
+    pub(in crate::source) message: String,
+    pub(in crate::source) help: Option<String>,
     /// Whether quotes around what is written would help.
-    pub(super) wants_quotes: bool,
+    pub(in crate::source) wants_quotes: bool,
 }
 
 /// Reads a value; also returns the paths of fields that the type doesn't have.
-pub(super) fn read<T: DeserializeOwned>(value: &Value) -> (Result<T, Misfit>, Vec<String>) {
+pub(in crate::source) fn read<T: DeserializeOwned>(
+    value: &Value,
+) -> (Result<T, Misfit>, Vec<String>) {
     let mut ignored = Vec::new();
     let mut track = Track::new();
     let deserializer = Deserializer::new(value, &mut track);

@@ -1,0 +1,205 @@
+//! What is watched, and which fields of it.
+
+use std::fmt::Debug;
+
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use serde::de::DeserializeOwned;
+
+use super::Key;
+use super::prune::Keep;
+use crate::model::{Change, PodId, PolicyId, ServiceId};
+use crate::source::convert::{self, Converted};
+
+/// A kind of objects that is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Namespaces.
+    Namespace,
+    /// Pods, those of all nodes: any of them may be somebody's peer.
+    Pod,
+    /// Network policies.
+    Policy,
+    /// Services.
+    Service,
+    /// This node alone: it must exist.
+    Node,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Namespace, Self::Pod, Self::Policy, Self::Service, Self::Node];
+
+    /// The name as manifests have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Pod => "Pod",
+            Self::Policy => "NetworkPolicy",
+            Self::Service => "Service",
+            Self::Node => "Node",
+        }
+    }
+
+    /// The name as RBAC rules have it.
+    #[must_use]
+    pub const fn resource(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespaces",
+            Self::Pod => "pods",
+            Self::Policy => "networkpolicies",
+            Self::Service => "services",
+            Self::Node => "nodes",
+        }
+    }
+
+    /// The change by which an object leaves the cluster's state; `None` if it never was in it.
+    pub(super) fn gone(self, key: &Key) -> Option<Change> {
+        let (namespace, name) = (key.namespace.clone(), key.name.clone());
+        match self {
+            Self::Namespace => Some(Change::NamespaceGone(name)),
+            Self::Pod => Some(Change::PodGone(PodId { namespace, name })),
+            Self::Policy => Some(Change::PolicyGone(PolicyId { namespace, name })),
+            Self::Service => Some(Change::ServiceGone(ServiceId { namespace, name })),
+            Self::Node => None,
+        }
+    }
+}
+
+/// A Kubernetes type that is watched.
+pub(super) trait Watch:
+    kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + 'static
+{
+    /// Which kind it is.
+    const KIND: Kind;
+    /// Which of its fields are needed.
+    const KEEP: &'static Keep;
+
+    /// The change to the cluster's state that it stands for.
+    fn convert(&self) -> Converted<Option<Change>>;
+
+    /// What takes effect instead when it has a mistake and never was without.
+    fn in_doubt(&self) -> Option<Change> {
+        None
+    }
+}
+
+const META: Keep = Keep::Fields(&[
+    ("name", Keep::All),
+    ("namespace", Keep::All),
+    ("uid", Keep::All),
+    ("resourceVersion", Keep::All),
+    ("labels", Keep::All),
+    ("deletionTimestamp", Keep::All),
+]);
+
+const META_ONLY: Keep = Keep::Fields(&[("metadata", META)]);
+
+const PORTS: Keep = Keep::Each(&Keep::Fields(&[
+    ("name", Keep::All),
+    ("protocol", Keep::All),
+    ("containerPort", Keep::All),
+]));
+
+const POD: Keep = Keep::Fields(&[
+    ("metadata", META),
+    (
+        "spec",
+        Keep::Fields(&[
+            ("nodeName", Keep::All),
+            ("hostNetwork", Keep::All),
+            ("containers", Keep::Each(&Keep::Fields(&[("ports", PORTS)]))),
+            (
+                "initContainers",
+                Keep::Each(&Keep::Fields(&[("restartPolicy", Keep::All), ("ports", PORTS)])),
+            ),
+        ]),
+    ),
+    (
+        "status",
+        Keep::Fields(&[
+            ("phase", Keep::All),
+            ("podIP", Keep::All),
+            ("podIPs", Keep::Each(&Keep::Fields(&[("ip", Keep::All)]))),
+        ]),
+    ),
+]);
+
+const POLICY: Keep = Keep::Fields(&[("metadata", META), ("spec", Keep::All)]);
+
+const SERVICE: Keep = Keep::Fields(&[
+    ("metadata", META),
+    (
+        "spec",
+        Keep::Fields(&[
+            ("type", Keep::All),
+            ("selector", Keep::All),
+            ("clusterIP", Keep::All),
+            ("clusterIPs", Keep::All),
+            ("externalIPs", Keep::All),
+            ("ports", Keep::All),
+            ("externalTrafficPolicy", Keep::All),
+            ("internalTrafficPolicy", Keep::All),
+            ("sessionAffinity", Keep::All),
+            ("sessionAffinityConfig", Keep::All),
+        ]),
+    ),
+    (
+        "status",
+        Keep::Fields(&[(
+            "loadBalancer",
+            Keep::Fields(&[("ingress", Keep::Each(&Keep::Fields(&[("ip", Keep::All)])))]),
+        )]),
+    ),
+]);
+
+impl Watch for Namespace {
+    const KIND: Kind = Kind::Namespace;
+    const KEEP: &'static Keep = &META_ONLY;
+
+    fn convert(&self) -> Converted<Option<Change>> {
+        convert::namespace(self).map(Change::Namespace).map(Some)
+    }
+}
+
+impl Watch for Pod {
+    const KIND: Kind = Kind::Pod;
+    const KEEP: &'static Keep = &POD;
+
+    fn convert(&self) -> Converted<Option<Change>> {
+        convert::pod(self).map(Change::Pod).map(Some)
+    }
+}
+
+impl Watch for NetworkPolicy {
+    const KIND: Kind = Kind::Policy;
+    const KEEP: &'static Keep = &POLICY;
+
+    fn convert(&self) -> Converted<Option<Change>> {
+        convert::policy(self).map(Change::Policy).map(Some)
+    }
+
+    fn in_doubt(&self) -> Option<Change> {
+        Some(Change::Policy(convert::closed_policy(self)))
+    }
+}
+
+impl Watch for Service {
+    const KIND: Kind = Kind::Service;
+    const KEEP: &'static Keep = &SERVICE;
+
+    fn convert(&self) -> Converted<Option<Change>> {
+        convert::service(self).map(Change::Service).map(Some)
+    }
+}
+
+impl Watch for Node {
+    const KIND: Kind = Kind::Node;
+    const KEEP: &'static Keep = &META_ONLY;
+
+    fn convert(&self) -> Converted<Option<Change>> {
+        Converted { value: Some(None), problems: Vec::new() }
+    }
+}

@@ -1,0 +1,173 @@
+//! An API server as the cluster's state.
+//!
+//! ```text
+//! server ═► watch (one a kind) ─► object: JSON ─► typed ─► model ─┐ events
+//!             list, watch, again      (prune)  (convert)          ▼
+//!                                                     tracker (one a kind) ─► changes
+//! ```
+//! Objects become the model's while they are read; afterwards only their names are kept here.
+//! Nothing is ever emptied by a lost connection (semantics C4, see `tracker`). No right to write
+//! is needed, only `get`, `list` and `watch` of what [`Kind`] names.
+
+mod client;
+mod failure;
+mod kind;
+mod node;
+mod object;
+mod prune;
+mod state;
+mod tracker;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+pub use client::{ClientError, ClientOptions, Connection};
+pub use kind::Kind;
+pub use state::{Phase, WatchState, Watches};
+
+use super::Update;
+use tracker::Tracker;
+use watch::Said;
+
+/// How many events wait at most for being carried on.
+const WAITING: usize = 512;
+
+/// An object's namespace, if its kind has one, and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    namespace: String,
+    name: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namespace.as_str() {
+            "" => f.write_str(&self.name),
+            namespace => write!(f, "{namespace}/{}", self.name),
+        }
+    }
+}
+
+/// The objects of an API server.
+#[derive(Debug)]
+pub struct Kubernetes {
+    connection: Connection,
+    node_name: String,
+    watches: Arc<Watches>,
+}
+
+impl Kubernetes {
+    /// The objects of a server, seen by the node of this name. Asks nothing yet.
+    #[must_use]
+    pub fn new(connection: Connection, node_name: String) -> Self {
+        Self { connection, node_name, watches: Arc::new(Watches::new()) }
+    }
+
+    /// How the watches are doing.
+    #[must_use]
+    pub fn watches(&self) -> Arc<Watches> {
+        Arc::clone(&self.watches)
+    }
+
+    /// Sends what there is and then each change, for ever; ends when nobody receives any more. An
+    /// update is `complete` once every kind's first list was complete and this node was among the
+    /// nodes.
+    ///
+    /// # Errors
+    /// There is no client to be had: see [`Connection::client`]. Later failures are no errors:
+    /// they are noted in [`Self::watches`] and tried again.
+    pub async fn watch<U: From<Update>>(self, updates: mpsc::Sender<U>) -> Result<(), ClientError> {
+        let (events, said) = mpsc::channel(WAITING);
+        let mut tasks = JoinSet::new();
+        self.start::<Namespace>(&mut tasks, None, &events)?;
+        self.start::<Pod>(&mut tasks, None, &events)?;
+        self.start::<NetworkPolicy>(&mut tasks, None, &events)?;
+        self.start::<Service>(&mut tasks, None, &events)?;
+        let this_node = format!("metadata.name={}", self.node_name);
+        self.start::<Node>(&mut tasks, Some(this_node), &events)?;
+        drop(events);
+        let client = self.connection.client()?;
+        let name = node::NodeName::new(client, self.node_name, Arc::clone(&self.watches));
+        collect(said, name, &self.watches, &updates).await;
+        tasks.shutdown().await;
+        Ok(())
+    }
+
+    fn start<K: kind::Watch>(
+        &self,
+        tasks: &mut JoinSet<()>,
+        fields: Option<String>,
+        events: &mpsc::Sender<Said>,
+    ) -> Result<(), ClientError> {
+        let client = self.connection.watching(K::KIND, &self.watches)?;
+        let watches = Arc::clone(&self.watches);
+        tasks.spawn(watch::watch::<K>(client, fields, watches, events.clone()));
+        Ok(())
+    }
+}
+
+/// Carries events on as changes, until one of both ends is closed.
+async fn collect<U: From<Update>>(
+    mut said: mpsc::Receiver<Said>,
+    mut node: node::NodeName,
+    watches: &Watches,
+    updates: &mpsc::Sender<U>,
+) {
+    let mut trackers = Trackers::new();
+    let mut events = Vec::with_capacity(WAITING);
+    let mut was_complete = false;
+    while said.recv_many(&mut events, WAITING).await > 0 {
+        let mut update = trackers.take(events.drain(..), watches);
+        let known = trackers.of(Kind::Node).is_some_and(|nodes| node.check(nodes));
+        update.complete = was_complete || (known && trackers.are_complete());
+        let news = update.complete != was_complete
+            || !(update.changes.is_empty() && update.remarks.is_empty());
+        was_complete = update.complete;
+        if news && updates.send(update.into()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The tracker of each kind.
+struct Trackers(BTreeMap<Kind, Tracker>);
+
+impl Trackers {
+    fn new() -> Self {
+        Self(Kind::ALL.into_iter().map(|kind| (kind, Tracker::new(kind))).collect())
+    }
+
+    fn of(&self, kind: Kind) -> Option<&Tracker> {
+        self.0.get(&kind)
+    }
+
+    fn are_complete(&self) -> bool {
+        self.0.values().all(Tracker::is_complete)
+    }
+
+    /// Takes events; the update does not say yet whether it is complete.
+    fn take(&mut self, events: impl Iterator<Item = Said>, watches: &Watches) -> Update {
+        let mut update = Update::default();
+        for (kind, event) in events {
+            let tracker = self.0.entry(kind).or_insert_with(|| Tracker::new(kind));
+            let then = tracker.take(event);
+            update.changes.extend(then.changes);
+            update.remarks.extend(then.remarks);
+        }
+        for (kind, tracker) in &self.0 {
+            watches.change(*kind, |state| {
+                state.complete = tracker.is_complete();
+                state.objects = tracker.objects();
+                state.bad = tracker.bad();
+            });
+        }
+        update
+    }
+}

@@ -1,0 +1,136 @@
+//! An object as the API server sends it → what it means, in one step.
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::marker::PhantomData;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::de::DeserializeSeed as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::Key;
+use super::kind::Watch;
+use crate::model::Change;
+use crate::source::convert::{Problem, Severity as Grade};
+use crate::source::manifests::Severity;
+use crate::source::typed;
+use crate::source::update::Remark;
+
+/// What is known of an object: its name, and what it means to the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) key: Key,
+    /// `metadata.uid`
+    pub(super) uid: String,
+    pub(super) outcome: Outcome,
+    /// What there is to say about it.
+    pub(super) remarks: Vec<Remark>,
+}
+
+/// What an object means to the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It converts; to no change if the model has no such objects.
+    Good(Option<Change>),
+    /// It does not; if it never did, then this takes effect.
+    Bad(Option<Change>),
+}
+
+/// An object of kind `K`, converted while it was read: so a page of a list holds only what the
+/// model needs. Reading never fails because of what an object is, only because of what JSON is:
+/// one bad object must not keep others from being read.
+#[derive(Debug, Clone)]
+pub(super) struct Watched<K> {
+    /// Only name, namespace and resource version.
+    meta: ObjectMeta,
+    pub(super) seen: Seen,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K: Watch> Watched<K> {
+    fn read(value: &Value) -> Self {
+        let meta = value.get("metadata");
+        let text = |field| meta?.get(field)?.as_str().map(ToOwned::to_owned);
+        let (name, namespace) = (text("name"), text("namespace"));
+        let key = Key {
+            namespace: namespace.clone().unwrap_or_default(),
+            name: name.clone().unwrap_or_default(),
+        };
+        let (outcome, remarks) = outcome::<K>(value);
+        let resource_version = text("resourceVersion");
+        Self {
+            meta: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() },
+            seen: Seen { key, uid: text("uid").unwrap_or_default(), outcome, remarks },
+            kind: PhantomData,
+        }
+    }
+}
+
+fn outcome<K: Watch>(value: &Value) -> (Outcome, Vec<Remark>) {
+    let object = match typed::read::<K>(value).0 {
+        Ok(object) => object,
+        Err(misfit) => {
+            let help = misfit.help.map(|it| format!(" ({it})")).unwrap_or_default();
+            let path = if misfit.path.is_empty() { "the object" } else { &*misfit.path };
+            let text = format!("{path}: {}{help}", misfit.message);
+            return (Outcome::Bad(None), vec![Remark { severity: Severity::Error, text }]);
+        }
+    };
+    let converted = object.convert();
+    let outcome = converted.value.map_or_else(|| Outcome::Bad(object.in_doubt()), Outcome::Good);
+    (outcome, converted.problems.iter().map(remark).collect())
+}
+
+fn remark(problem: &Problem) -> Remark {
+    let severity = match problem.severity {
+        Grade::Warning => Severity::Warning,
+        Grade::Error => Severity::Error,
+    };
+    Remark { severity, text: problem.to_string() }
+}
+
+impl<'de, K: Watch> Deserialize<'de> for Watched<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::read(&K::KEEP.deserialize(deserializer)?))
+    }
+}
+
+impl<K: Watch> Resource for Watched<K> {
+    type DynamicType = ();
+    type Scope = K::Scope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        K::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        K::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        K::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        K::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.meta
+    }
+}
+
+impl Seen {
+    /// Tells objects apart that had the same name one after the other.
+    pub(super) fn identity(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.uid.hash(&mut hasher);
+        hasher.finish()
+    }
+}

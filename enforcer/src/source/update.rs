@@ -1,0 +1,63 @@
+//! What every source sends to the agent's loop.
+
+use super::manifests::{self, Severity};
+use crate::model::{Change, PolicyId};
+
+/// What a source has learned since the last time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Update {
+    /// To the cluster; apply them in this order.
+    pub changes: Vec<Change>,
+    /// New remarks.
+    pub remarks: Vec<Remarks>,
+    /// Whether the source has shown everything at least once, this update included. Before that
+    /// nothing may be enforced (semantics C4).
+    pub complete: bool,
+}
+
+/// All that there is to say at present about one file or object; replaces what was said of it
+/// before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remarks {
+    /// The file, or kind, namespace and name of the object.
+    pub about: String,
+    /// The policy, where it is about one that the API server knows.
+    pub policy: Option<PolicyRef>,
+    /// What there is to say.
+    pub list: Vec<Remark>,
+}
+
+/// A policy of the API server's, to refer to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PolicyRef {
+    /// Namespace and name.
+    pub id: PolicyId,
+    /// `metadata.uid`
+    pub uid: String,
+}
+
+/// Something to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// How bad it is.
+    pub severity: Severity,
+    /// One sentence, with the place and what to do about it.
+    pub text: String,
+}
+
+impl From<manifests::Update> for Update {
+    /// The first update of manifests has all of them.
+    fn from(update: manifests::Update) -> Self {
+        let mut remarks: Vec<Remarks> = Vec::new();
+        for report in update.reports {
+            let (severity, text) = (report.severity, report.to_string());
+            let about = report.file.display().to_string();
+            let remark = Remark { severity, text };
+            match remarks.iter_mut().find(|it| it.about == about) {
+                Some(known) => known.list.push(remark),
+                None => remarks.push(Remarks { about, policy: None, list: vec![remark] }),
+            }
+        }
+        Self { changes: update.changes, remarks, complete: true }
+    }
+}
