@@ -100,6 +100,7 @@ fn lab_arguments(agent: &Path, options: &Run) -> Vec<OsString> {
     add("--metrics", options.metrics.map(|address| address.to_string().into()));
     let flags = [
         ("--once", options.once),
+        ("--api", options.api),
         ("--agent-log", options.agent_log),
         ("--no-color", options.no_color),
     ];

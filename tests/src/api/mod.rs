@@ -14,10 +14,12 @@
 mod admission;
 mod assign;
 mod discovery;
+mod exec;
 mod faults;
 mod journal;
 pub mod kinds;
 mod kubeconfig;
+mod manifests;
 mod names;
 mod object;
 mod patch;
@@ -36,9 +38,11 @@ mod watching;
 mod write;
 
 pub use discovery::MINOR;
+pub use exec::Executor;
 pub use faults::{Fault, Faults, Hits, Rule};
 pub use journal::{Entry, Journal};
 pub use kinds::Kind;
+pub use manifests::ManifestError;
 pub use kubeconfig::{KUBECTL, kubectl, write as write_kubeconfig};
 pub use replay::{Replay, ReplayError};
 pub use request::Verb;

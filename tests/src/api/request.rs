@@ -112,6 +112,11 @@ impl Query {
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
+    /// All values of a parameter.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
     /// Whether a switch is on.
     pub(crate) fn is_set(&self, name: &str) -> bool {
         matches!(self.get(name), "true" | "1")

@@ -14,9 +14,10 @@ use serde_json::Value;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::discovery;
+use super::exec::{self, Executor};
 use super::faults::{Fault, Faults, spoil};
 use super::journal::{Entry, Journal};
-use super::kinds::NAMESPACES;
+use super::kinds::{NAMESPACES, PODS};
 use super::object;
 use super::patch::Patch;
 use super::read;
@@ -32,7 +33,7 @@ use super::write::{Deletion, Manner, Written};
 const LARGEST: usize = 3 << 20;
 
 /// The namespaces that every cluster has.
-const FIRST_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+pub(super) const FIRST_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// A server; clones are the same one.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +42,7 @@ pub struct ApiServer {
     faults: Faults,
     journal: Journal,
     graceful: bool,
+    executor: Option<Executor>,
 }
 
 /// A place where a server listens. When this is dropped, it no longer does, and all connections
@@ -90,6 +92,12 @@ impl ApiServer {
     #[must_use]
     pub fn graceful(self) -> Self {
         Self { graceful: true, ..self }
+    }
+
+    /// The same, with pods that commands can be run in.
+    #[must_use]
+    pub fn with_executor(self, executor: Executor) -> Self {
+        Self { executor: Some(executor), ..self }
     }
 
     /// The objects.
@@ -162,7 +170,7 @@ async fn connection(server: ApiServer, stream: tokio::net::TcpStream) {
 impl ApiServer {
     /// Answers a request; an error closes the connection.
     async fn answer(&self, request: http::Request<Incoming>) -> Result<Response<Body>, Cut> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let request = match Request::read(&head.method, &head.uri, &head.headers) {
             Some(Ok(request)) => request,
             Some(Err(refusal)) => return Ok(Reply::refusal(&refusal).response()),
@@ -179,6 +187,10 @@ impl ApiServer {
             }
             _ => {}
         }
+        if request.part == "exec" && request.kind == &PODS {
+            let opened = self.exec(&request, &mut head).await;
+            return Ok(opened.unwrap_or_else(|refusal| Reply::refusal(&refusal).response()));
+        }
         let content_type = text_of(&head.headers, header::CONTENT_TYPE.as_str());
         let reply = match axum::body::to_bytes(Body::new(body), LARGEST).await {
             Ok(body) => self.reply(request, &content_type, &body),
@@ -189,6 +201,17 @@ impl ApiServer {
             reply.pieces = spoil(fault, reply.pieces);
         }
         Ok(reply.response())
+    }
+
+    async fn exec(
+        &self,
+        request: &Request,
+        head: &mut http::request::Parts,
+    ) -> Result<Response<Body>, Refusal> {
+        let key = Key::new(request.namespace.as_str(), request.name.as_str());
+        let pod = self.store.get(request.kind, &key);
+        let pod = pod.ok_or_else(|| Refusal::not_found(request.kind, &request.name))?;
+        exec::exec(self.executor.as_ref(), request, &pod, head).await
     }
 
     fn write_down(&self, request: &Request, uri: &http::Uri, user_agent: &str) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::admission;
-use super::kinds::{KINDS, Kind, NAMESPACES};
+use super::kinds::{KINDS, Kind, NAMESPACES, PODS};
 use super::object;
 use super::patch::Patch;
 use super::selector::Selection;
@@ -78,6 +78,11 @@ impl Store {
         self.with(|contents| {
             let number = contents.next_number();
             begin(kind, &mut object, number);
+            if let Some(map) = object.as_object_mut().filter(|_| kind == &PODS) {
+                // Its node says how it is. A Service's status may stay: there is no cloud that
+                // would give it addresses.
+                map.remove("status");
+            }
             admission::fill_in(kind, &mut object);
             admission::check(kind, &object)?;
             admission::admit(contents, kind, &mut object)?;
@@ -390,7 +395,7 @@ fn delete(
 }
 
 /// Deletes everything in a namespace, which is marked first.
-fn empty(contents: &mut Contents, namespace: &str) {
+pub(crate) fn empty(contents: &mut Contents, namespace: &str) {
     let key = Key::new("", namespace);
     if let Some(before) = contents.get(&NAMESPACES, &key) {
         let mut object = Value::clone(&before);
