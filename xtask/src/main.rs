@@ -1,8 +1,10 @@
 //! The project's own tasks: `cargo xtask help`.
 
+mod apt;
 mod ci;
 mod cli;
 mod ebpf;
+mod kubectl;
 mod lab;
 mod lint;
 mod packages;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::Response;
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
@@ -36,9 +36,11 @@ const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 /// How many bytes are carried at once.
 const PORTION: usize = 32 << 10;
 
+type Start = dyn Fn(&Key, &[String]) -> std::process::Command + Send + Sync;
+
 /// Makes the process that runs a command in a pod.
 #[derive(Clone)]
-pub struct Executor(Arc<dyn Fn(&Key, &[String]) -> std::process::Command + Send + Sync>);
+pub struct Executor(Arc<Start>);
 
 impl Executor {
     /// An executor.
@@ -72,13 +74,13 @@ pub(crate) async fn exec(
     if command.is_empty() {
         return Err(bad("you must specify at least 1 command for the container"));
     }
-    let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| {
-        bad("only WebSockets are served here, which kubectl uses from 1.30 on")
-    })?;
+    let upgrade = WebSocketUpgrade::from_request_parts(parts, &())
+        .await
+        .map_err(|_| bad("only WebSockets are served here, which kubectl uses from 1.30 on"))?;
     let key = Key::new(request.namespace.as_str(), request.name.as_str());
     let has_stdin = request.query.is_set("stdin");
     let mut process = if request.query.is_set("tty") {
-        on_a_terminal((executor.0)(&key, &command))
+        on_a_terminal(&(executor.0)(&key, &command))
     } else {
         Command::from((executor.0)(&key, &command))
     };
@@ -92,7 +94,7 @@ pub(crate) async fn exec(
 }
 
 /// `script` gives the command a terminal of its own.
-fn on_a_terminal(command: std::process::Command) -> Command {
+fn on_a_terminal(command: &std::process::Command) -> Command {
     let words = [command.get_program()].into_iter().chain(command.get_args());
     let quoted = words.map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")));
     let line = quoted.collect::<Vec<_>>().join(" ");
@@ -112,7 +114,8 @@ async fn serve(socket: WebSocket, mut process: Command) {
         Err(error) => failure(&format!("the command can't be started: {error}"), "", None),
     };
     let _ = sink.send(message(STATUS, status.to_string().as_bytes())).await;
-    let _ = sink.send(Message::Close(None)).await;
+    let end = CloseFrame { code: close_code::NORMAL, reason: Utf8Bytes::default() };
+    let _ = sink.send(Message::Close(Some(end))).await;
 }
 
 /// Carries the streams until the command has ended and all that it wrote is sent.
@@ -149,11 +152,7 @@ async fn converse(
 }
 
 /// Sends what the command writes.
-async fn listen(
-    number: u8,
-    mut output: impl AsyncRead + Unpin,
-    said: mpsc::Sender<Message>,
-) {
+async fn listen(number: u8, mut output: impl AsyncRead + Unpin, said: mpsc::Sender<Message>) {
     let mut buffer = vec![0; PORTION];
     while let Ok(length @ 1..) = output.read(&mut buffer).await {
         let portion = buffer.get(..length).unwrap_or_default();
@@ -164,10 +163,7 @@ async fn listen(
 }
 
 /// Hands the command what the client types; ends when the client goes.
-async fn hear(
-    mut stream: SplitStream<WebSocket>,
-    mut stdin: Option<impl AsyncWrite + Unpin>,
-) {
+async fn hear(mut stream: SplitStream<WebSocket>, mut stdin: Option<impl AsyncWrite + Unpin>) {
     while let Some(Ok(message)) = stream.next().await {
         let bytes = match message {
             Message::Binary(bytes) => bytes,

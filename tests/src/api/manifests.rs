@@ -47,15 +47,14 @@ impl Store {
     /// # Errors
     /// The server does not keep such, or refuses it.
     pub fn apply_object(&self, mut object: Value) -> Result<(), ManifestError> {
-        let (api_version, name) = (object::text(&object, "/apiVersion"), object::text(&object, "/kind"));
+        let (api_version, name) =
+            (object::text(&object, "/apiVersion"), object::text(&object, "/kind"));
         let kind = Kind::of_object(api_version, name).ok_or_else(|| ManifestError::Kind {
             kind: name.to_owned(),
             api_version: api_version.to_owned(),
         })?;
-        if kind.namespaced {
-            if let Some(meta) = object.get_mut("metadata") {
-                object::default(meta, "namespace", "default");
-            }
+        if let Some(meta) = object.get_mut("metadata").filter(|_| kind.namespaced) {
+            object::default(meta, "namespace", "default");
         }
         let key = object::key(&object);
         let manner = Manner::default();

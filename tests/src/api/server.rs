@@ -33,7 +33,8 @@ use super::write::{Deletion, Manner, Written};
 const LARGEST: usize = 3 << 20;
 
 /// The namespaces that every cluster has.
-pub(super) const FIRST_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+pub(super) const FIRST_NAMESPACES: [&str; 4] =
+    ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// A server; clones are the same one.
 #[derive(Debug, Clone, Default)]

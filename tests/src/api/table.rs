@@ -47,7 +47,7 @@ static NODES: [Column; 6] = [
     column("Roles", |_| "<none>".to_owned()),
     AGE,
     column("Version", |it| text(it, "/status/nodeInfo/kubeletVersion").to_owned()),
-    wide("Internal-IP", |it| or_none(&joined(it, "/status/addresses", "address"))),
+    wide("Internal-IP", |it| or_none(&internal_addresses(it))),
 ];
 
 static SERVICES: [Column; 7] = [
@@ -144,6 +144,11 @@ fn plain(value: &Value) -> String {
 
 fn joined(object: &Value, pointer: &str, field: &str) -> String {
     list(object, pointer).map(|it| plain(&it[field])).collect::<Vec<_>>().join(",")
+}
+
+fn internal_addresses(node: &Value) -> String {
+    let own = list(node, "/status/addresses").filter(|it| it["type"] == "InternalIP");
+    own.map(|it| plain(&it["address"])).collect::<Vec<_>>().join(",")
 }
 
 fn ready(pod: &Value) -> usize {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::run::Run;
+use super::run::{Run, interrupted};
 use super::scratch::Scratch;
 use super::tutorial::Step;
 use super::walk::is_about_services;
@@ -35,6 +35,19 @@ impl Run<'_> {
             process
         });
         Ok(Some(ApiServer::new()?.graceful().with_executor(executor)))
+    }
+
+    /// An empty cluster that stays until it is interrupted; `None`: it was before it began.
+    pub(crate) async fn by_kubectl(&self, scratch: &Scratch) -> anyhow::Result<Option<bool>> {
+        let topology = self.options.topologies().first().copied().context("no topology")?;
+        self.introduce_topology(topology);
+        let options = self.session_options(topology, self.manifests(scratch))?;
+        let session = tokio::select! {
+            session = Session::start(&self.sandbox, topology, options) => session?,
+            () = interrupted() => return Ok(None),
+        };
+        self.stay(session, scratch).await?;
+        Ok(Some(true))
     }
 
     /// Starts a scenario: nothing of the one before is left.
@@ -75,9 +88,13 @@ impl Run<'_> {
 
     /// Follows what is done to the server's objects, for ever. Pods come and go at once; what is
     /// measured then is given up when something else is done meanwhile.
-    pub(crate) async fn follow(&self, session: &mut Session, server: &ApiServer) -> anyhow::Result<()> {
+    pub(crate) async fn follow(
+        &self,
+        session: &mut Session,
+        server: &ApiServer,
+    ) -> anyhow::Result<()> {
         let mut versions = server.store().follow();
-        let mut seen = 0;
+        let mut seen = server.store().version();
         let mut before: Option<Matrix> = None;
         loop {
             while server.store().version() == seen {
@@ -113,7 +130,8 @@ impl Run<'_> {
     pub(crate) fn invite_kubectl(&self, scratch: &Scratch) {
         let file = scratch.path().join(KUBECONFIG);
         let file = file.display();
-        self.screen.show(&format!("  kubectl    KUBECONFIG={file} kubectl get pods -A"));
+        self.screen.show(&format!("  kubectl    export KUBECONFIG={file}"));
+        self.screen.show("             kubectl apply -f deploy/tutorial/hello-world");
         self.screen.show("             apply, label, delete, exec: the lab and the matrix follow");
     }
 }

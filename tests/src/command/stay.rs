@@ -23,10 +23,10 @@ impl Run<'_> {
     /// Re-measures whenever a manifest changes, until interrupted.
     pub(crate) async fn stay(&self, mut session: Session, scratch: &Scratch) -> anyhow::Result<()> {
         let watch = Watch::new(self.manifests(scratch))?;
-        if self.own.is_none() {
-            self.clear(&session, scratch)?;
+        if self.own.is_none() && !self.options.api {
+            scratch.clear()?;
             for step in STEPS.iter().filter(|step| step.scenario == LASTING) {
-                self.give(&session, scratch, step)?;
+                scratch.write(step.file, step.text)?;
             }
         }
         let _server = self.serve_host(&session, scratch)?;

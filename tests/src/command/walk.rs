@@ -19,11 +19,7 @@ impl Run<'_> {
         scratch: &Scratch,
         report: &mut Report,
     ) -> anyhow::Result<Option<Session>> {
-        self.screen.heading(&format!("═══ {topology} ═══"));
-        self.screen.aside(match topology {
-            Topology::Kubenet => "Pods are ports of the bridge cbr0 and share its subnet.",
-            Topology::AzureCni => "No bridge: the node has a host route to each pod's interface.",
-        });
+        self.introduce_topology(topology);
         scratch.clear()?;
         let options = self.session_options(topology, self.manifests(scratch))?;
         let started = Session::start(&self.sandbox, topology, options);
@@ -41,7 +37,15 @@ impl Run<'_> {
         }
     }
 
-    fn session_options(
+    pub(crate) fn introduce_topology(&self, topology: Topology) {
+        self.screen.heading(&format!("═══ {topology} ═══"));
+        self.screen.aside(match topology {
+            Topology::Kubenet => "Pods are ports of the bridge cbr0 and share its subnet.",
+            Topology::AzureCni => "No bridge: the node has a host route to each pod's interface.",
+        });
+    }
+
+    pub(crate) fn session_options(
         &self,
         topology: Topology,
         manifests: &Path,

@@ -31,9 +31,9 @@ impl Api {
     pub(crate) async fn start(server: ApiServer, lab: &Lab) -> anyhow::Result<Self> {
         let mut listening = Vec::new();
         for node in lab.nodes() {
-            let opened = node.namespace().io("listen for the API server", || {
-                TcpListener::bind(("127.0.0.1", API_PORT))
-            });
+            let opened = node
+                .namespace()
+                .io("listen for the API server", || TcpListener::bind(("127.0.0.1", API_PORT)));
             listening.push(server.listen(opened.await?)?);
             server.store().put(&kinds::NODES, node_object(node))?;
         }
@@ -50,7 +50,8 @@ impl Api {
 
     /// The objects as the model sees them, and what is wrong with them.
     pub(crate) fn cluster(&self) -> (Cluster, Vec<String>) {
-        let mut reader = Reader { server: &self.server, cluster: Cluster::default(), notes: Vec::new() };
+        let mut reader =
+            Reader { server: &self.server, cluster: Cluster::default(), notes: Vec::new() };
         reader.read(&kinds::NAMESPACES, convert::namespace, Change::Namespace);
         reader.read(&kinds::PODS, convert::pod, Change::Pod);
         reader.read(&kinds::NETWORK_POLICIES, convert::policy, Change::Policy);
@@ -59,10 +60,13 @@ impl Api {
     }
 
     /// Stops pods whose place another one of the same name has taken.
-    pub(crate) async fn stop_replaced(&mut self, lab: &mut Lab, cluster: &Cluster) -> anyhow::Result<()> {
-        let is_other = |id: &PodId, uid: &String| {
-            cluster.pods.get(id).is_none_or(|pod| pod.uid != *uid)
-        };
+    pub(crate) async fn stop_replaced(
+        &mut self,
+        lab: &mut Lab,
+        cluster: &Cluster,
+    ) -> anyhow::Result<()> {
+        let is_other =
+            |id: &PodId, uid: &String| cluster.pods.get(id).is_none_or(|pod| pod.uid != *uid);
         let gone = self.running.iter().filter(|(id, uid)| is_other(id, uid));
         let gone: Vec<PodId> = gone.map(|(id, _)| id.clone()).collect();
         for id in gone {
@@ -170,7 +174,10 @@ fn node_object(node: &LabNode) -> Value {
     let labels = json!({ "kubernetes.io/hostname": name, "kubernetes.io/os": "linux" });
     json!({
         "apiVersion": "v1", "kind": "Node",
-        "metadata": { "name": name, "uid": format!("node-{name}"), "labels": labels },
+        "metadata": {
+            "name": name, "uid": format!("node-{name}"), "labels": labels,
+            "creationTimestamp": crate::api::now(),
+        },
         "spec": { "podCIDR": cidrs[0], "podCIDRs": cidrs },
         "status": {
             "addresses": addresses,

@@ -14,7 +14,7 @@ use crate::lab::{Lab, PodSpec, Ports};
 #[derive(Debug)]
 pub(crate) enum Source {
     /// A directory of manifests, and what it said.
-    Manifests(Manifests, Cluster),
+    Manifests(Box<Manifests>, Cluster),
     /// An API server.
     Api(Api),
 }
@@ -36,7 +36,7 @@ const DEFAULT_PORT: u16 = 80;
 impl Source {
     pub(crate) fn of_manifests(directory: &Path) -> anyhow::Result<Self> {
         let manifests = Manifests::new(vec![directory.to_owned()])?;
-        Ok(Self::Manifests(manifests, Cluster::default()))
+        Ok(Self::Manifests(Box::new(manifests), Cluster::default()))
     }
 
     /// The API server, if it is one.

@@ -272,7 +272,11 @@ impl Session {
     ///
     /// # Errors
     /// As [`Self::apply`].
-    pub async fn settle(&mut self, declared: Declared, started: Instant) -> anyhow::Result<Applied> {
+    pub async fn settle(
+        &mut self,
+        declared: Declared,
+        started: Instant,
+    ) -> anyhow::Result<Applied> {
         let cluster = declared.cluster;
         let scope = self.options.scope.unwrap_or_else(|| Scope::for_cluster(&cluster));
         let probes = probes(&self.lab, scope);
