@@ -93,6 +93,8 @@ async fn what_people_type_without_manifests_works() {
     assert!(desk.ok("get all").await.contains("service/web"));
     assert!(desk.ok("describe pod web").await.contains("Labels:           app=web"));
     desk.ok("annotate svc web a=b").await;
+    desk.ok("create namespace shop").await;
+    assert!(desk.ok("get ns shop -o name").await.contains("namespace/shop"));
     desk.ok("delete pods,services --all").await;
     assert!(desk.ok("get pods").await.contains("No resources found"));
 }

@@ -141,9 +141,11 @@ impl Stand {
         for node in 0..usize::from(self.ground.nodes) {
             let status = self.status(node).await;
             let pods = self.session.lab().pods().iter().filter(|(_, pod)| pod.node() == node);
-            let pods: BTreeSet<String> = pods.map(|(id, _)| id.to_string()).collect();
-            let guarded: BTreeSet<String> =
-                status.endpoints.iter().map(|it| it.pod.clone()).collect();
+            let pods: BTreeSet<(String, u32)> =
+                pods.map(|(id, pod)| (id.to_string(), pod.interface())).collect();
+            let guarded = status.endpoints.iter();
+            let guarded: BTreeSet<(String, u32)> =
+                guarded.map(|it| (it.pod.clone(), it.interface.ifindex)).collect();
             let is_canary = |pod: &str| canaries(self.ground).contains(&pod);
             let canary = status.endpoints.iter().find(|it| is_canary(&it.pod));
             let wanted = [self.is_odd, !self.is_odd];

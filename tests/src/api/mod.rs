@@ -23,6 +23,7 @@ mod manifests;
 mod names;
 mod object;
 mod patch;
+mod protobuf;
 mod read;
 mod replay;
 mod reply;

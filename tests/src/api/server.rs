@@ -20,6 +20,7 @@ use super::journal::{Entry, Journal};
 use super::kinds::{NAMESPACES, PODS};
 use super::object;
 use super::patch::Patch;
+use super::protobuf;
 use super::read;
 use super::reply::{Cut, Reply};
 use super::request::{Request, Verb, text_of};
@@ -327,6 +328,11 @@ fn written(written: Written) -> Result<Reply, Refusal> {
 
 fn object_of(content_type: &str, body: &Bytes) -> Result<Value, Refusal> {
     let kind = content_type.split(';').next().unwrap_or_default().trim();
+    if let Some(namespace) =
+        (kind == protobuf::CONTENT_TYPE).then(|| protobuf::namespace(body)).flatten()
+    {
+        return Ok(namespace);
+    }
     if !matches!(kind, "" | "application/json") {
         let message = format!("the body of the request was in an unknown format: {kind}");
         return Err(Refusal::new(415, "UnsupportedMediaType", message));
