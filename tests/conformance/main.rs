@@ -101,7 +101,7 @@ fn cases_on_azure_cni() {
 
 /// These agents learn of the cluster from an API server.
 #[test]
-fn cases_by_the_kubernetes_api_on_two_kubenet_nodes() {
+fn cases_on_two_kubenet_nodes_by_the_api() {
     measured(Ground { topology: Topology::Kubenet, nodes: 2 }, true);
 }
 
