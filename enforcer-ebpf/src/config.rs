@@ -35,6 +35,11 @@ setting!(
     /// Jiffies are shifted right by this much to make a bucket of the coarse clock.
     CLOCK_SHIFT, clock_shift, 9
 );
+setting!(
+    /// Whether flows are on their way to tables of another layout: then they may be in either. The
+    /// programs that are there in the end are loaded without.
+    IS_MOVING, is_moving, 0
+);
 /// The buckets for which a silent flow lives, by its [`enforcer_ebpf::flow::marks`].
 #[unsafe(no_mangle)]
 static FLOW_LIFETIMES: [u32; LIFETIMES] = [u32::MAX / 2; LIFETIMES];

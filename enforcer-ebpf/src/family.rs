@@ -13,6 +13,7 @@ use enforcer_ebpf::table::Address6;
 use crate::frame::Frame;
 use crate::maps::{
     EXTRA_ADDRESSES, FLOWS4, FLOWS6, FRAGMENTS4, FRAGMENTS6, KernelTables, OPENING4, OPENING6,
+    OTHER_FLOWS4, OTHER_FLOWS6, OTHER_OPENING4, OTHER_OPENING6,
 };
 
 /// An address family.
@@ -37,6 +38,10 @@ pub(crate) trait Family {
     fn flows() -> &'static HashMap<Self::Flow, FlowState>;
     /// Flows that are not.
     fn opening() -> &'static LruHashMap<Self::Flow, FlowState>;
+    /// Established flows in tables of another layout.
+    fn other_flows() -> &'static HashMap<Self::Flow, FlowState>;
+    /// Flows that are not, likewise.
+    fn other_opening() -> &'static LruHashMap<Self::Flow, FlowState>;
     /// The address as an IPv6 number, IPv4 in `::ffff:a.b.c.d` form.
     fn wide(address: &Self::Address) -> Address6;
     /// The address that [`Self::wide`] gives this number, if it is of this family.
@@ -146,6 +151,16 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn other_flows() -> &'static HashMap<Flow4, FlowState> {
+        &OTHER_FLOWS4
+    }
+
+    #[inline(always)]
+    fn other_opening() -> &'static LruHashMap<Flow4, FlowState> {
+        &OTHER_OPENING4
+    }
+
+    #[inline(always)]
     fn fragments(packet: &Packet<u32>, endpoint: &Endpoint, direction: Direction) -> Fragment4 {
         let tail = fragment_tail(packet, packet.protocol, endpoint, direction);
         Fragment4 { source: packet.source, destination: packet.destination, tail }
@@ -236,6 +251,16 @@ impl Family for V6 {
     #[inline(always)]
     fn opening() -> &'static LruHashMap<Flow6, FlowState> {
         &OPENING6
+    }
+
+    #[inline(always)]
+    fn other_flows() -> &'static HashMap<Flow6, FlowState> {
+        &OTHER_FLOWS6
+    }
+
+    #[inline(always)]
+    fn other_opening() -> &'static LruHashMap<Flow6, FlowState> {
+        &OTHER_OPENING6
     }
 
     #[inline(always)]

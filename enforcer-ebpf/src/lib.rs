@@ -19,6 +19,7 @@ pub mod event;
 pub mod flow;
 pub mod fragment;
 pub mod mark;
+pub mod owner;
 pub mod packet;
 pub mod table;
 
@@ -47,5 +48,6 @@ mod user {
         crate::fragment::Fragment4,
         crate::fragment::Fragment6,
         crate::fragment::FragmentState,
+        crate::owner::OwnerRecord,
     );
 }

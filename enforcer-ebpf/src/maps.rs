@@ -10,6 +10,7 @@ use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot};
 use enforcer_ebpf::event::Budget;
 use enforcer_ebpf::flow::{Flow4, Flow6, FlowCounts, FlowState};
 use enforcer_ebpf::fragment::{Fragment4, Fragment6, FragmentState};
+use enforcer_ebpf::owner::OwnerRecord;
 use enforcer_ebpf::table::{
     Block, FRAGMENTS, InterfaceTable, Leaf6, Limits, Node6, PortSetBits, PortTable, RecentTable,
 };
@@ -40,6 +41,9 @@ pub(crate) static CLIENTS: PerCpuArray<Clients> = PerCpuArray::with_max_entries(
 pub(crate) static EXTRA_ADDRESSES: HashMap<ExtraAddress, u32> =
     HashMap::with_max_entries(LIMITS.endpoints * 4, BPF_F_NO_PREALLOC);
 #[map]
+static OWNERS: HashMap<u32, OwnerRecord> =
+    HashMap::with_max_entries(LIMITS.endpoints, BPF_F_NO_PREALLOC);
+#[map]
 pub(crate) static FLOWS4: HashMap<Flow4, FlowState> = HashMap::with_max_entries(LIMITS.flows, 0);
 #[map]
 pub(crate) static FLOWS6: HashMap<Flow6, FlowState> = HashMap::with_max_entries(LIMITS.flows, 0);
@@ -49,6 +53,16 @@ pub(crate) static OPENING4: LruHashMap<Flow4, FlowState> =
 #[map]
 pub(crate) static OPENING6: LruHashMap<Flow6, FlowState> =
     LruHashMap::with_max_entries(LIMITS.opening_flows, 0);
+// Of another layout, while programs are being replaced by ones that use the tables above: see
+// `config::is_moving`.
+#[map]
+pub(crate) static OTHER_FLOWS4: HashMap<Flow4, FlowState> = HashMap::with_max_entries(1, 0);
+#[map]
+pub(crate) static OTHER_FLOWS6: HashMap<Flow6, FlowState> = HashMap::with_max_entries(1, 0);
+#[map]
+pub(crate) static OTHER_OPENING4: LruHashMap<Flow4, FlowState> = LruHashMap::with_max_entries(1, 0);
+#[map]
+pub(crate) static OTHER_OPENING6: LruHashMap<Flow6, FlowState> = LruHashMap::with_max_entries(1, 0);
 #[map]
 pub(crate) static FLOW_COUNTS: PerCpuArray<FlowCounts> = PerCpuArray::with_max_entries(2, 0);
 #[map]

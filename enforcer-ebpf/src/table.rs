@@ -60,6 +60,11 @@ pub const CLIENTS: &str = "CLIENTS";
 pub const ENDPOINTS: &str = "ENDPOINTS";
 /// Hash: further addresses of an endpoint ([`crate::endpoint::ExtraAddress`]) → 1.
 pub const EXTRA_ADDRESSES: &str = "EXTRA_ADDRESSES";
+/// Names of the tables of flows of another layout, while they are being moved: as [`FLOWS4`],
+/// [`FLOWS6`], [`OPENING4`] and [`OPENING6`].
+pub const OTHER: [&str; 4] = ["OTHER_FLOWS4", "OTHER_FLOWS6", "OTHER_OPENING4", "OTHER_OPENING6"];
+/// Name of the hash: endpoint id → [`crate::owner::OwnerRecord`]; for the agent alone.
+pub const OWNERS: &str = "OWNERS";
 /// Hash: established IPv4 flows ([`crate::flow::Flow4`]).
 pub const FLOWS4: &str = "FLOWS4";
 /// Hash: established IPv6 flows ([`crate::flow::Flow6`]).

@@ -28,6 +28,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
                 cli::check::check(&arguments.manifests, arguments.output, &mut io::stdout())?;
             Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Cleanup(arguments) => {
+            cli::cleanup::run(&arguments.pins, arguments.output, &mut io::stdout())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Completions { shell } => {
             cli::completions(shell, &mut io::stdout());
             Ok(ExitCode::SUCCESS)

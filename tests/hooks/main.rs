@@ -127,7 +127,7 @@ fn p5_what_one_allows_the_next_judges_on_tcx() {
 
 #[test]
 fn p5_what_one_allows_the_next_judges_on_clsact() {
-    two_guards(Hooks::without_tcx);
+    two_guards(|| Hooks::default().without_tcx());
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn p5_clsact_and_tcx_stand_beside_each_other() {
     node.run(async |ip| ip.add(HOST_SIDE, NODE, 24).await);
     node.enter(|| {
         let ours = Guard::new(Hooks::default(), ifindex, &[53]);
-        let neighbour = Guard::new(Hooks::without_tcx(), ifindex, &[80]);
+        let neighbour = Guard::new(Hooks::default().without_tcx(), ifindex, &[80]);
         send(&pod, &[53, 80], &ours);
         assert_eq!((ours.judged(), neighbour.judged()), ((1, 1), (0, 1)));
     });

@@ -53,7 +53,7 @@ async fn listed(ifindex: i32) -> (bool, [usize; 2]) {
 
 /// Runs a test with an interface, loaded programs, and hooks of each kind.
 fn with_hooks(test: impl Fn(u32, Kernel, Hooks) + Send + Sync) {
-    for make in [Hooks::default, Hooks::without_tcx] {
+    for make in [Hooks::default, || Hooks::default().without_tcx()] {
         with_interfaces(1, |interfaces| {
             let kernel = Kernel::load(&Settings::default()).unwrap();
             test(interfaces[0], kernel, make());
@@ -99,7 +99,7 @@ fn our_qdisc_stays_for_the_filters_of_others() {
     with_interfaces(1, |interfaces| {
         let ifindex = interfaces[0];
         let [mut ours, mut others] = [(); 2].map(|()| Kernel::load(&Settings::default()).unwrap());
-        let [mut our_hooks, mut their_hooks] = [(); 2].map(|()| Hooks::without_tcx());
+        let [mut our_hooks, mut their_hooks] = [(); 2].map(|()| Hooks::default().without_tcx());
         our_hooks.attach(&mut ours, ifindex, NAME, Place::Pod).unwrap();
         their_hooks.attach(&mut others, ifindex, NAME, Place::Pod).unwrap();
         assert_eq!(look(ifindex).filters, [2; 2]);

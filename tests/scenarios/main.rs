@@ -19,5 +19,6 @@ mod policies;
 mod scene;
 mod sctp;
 mod services;
+mod start;
 mod support;
 mod unknown;

@@ -10,5 +10,6 @@ pub mod lab;
 pub mod matrix;
 pub mod probe;
 pub mod rig;
+pub mod runtime;
 pub mod session;
 pub mod vm;

@@ -88,7 +88,15 @@ impl Rig {
         let interface = |(pod, ifindex): (&PodId, &u32)| {
             let addresses = cluster.pods.get(pod).map(|it| it.addresses.clone());
             let addresses = addresses.unwrap_or_default();
-            (*ifindex, Interface { owner: Owner::Pod(pod.clone()), addresses, check_source: true })
+            (
+                *ifindex,
+                Interface {
+                    owner: Owner::Pod(pod.clone()),
+                    uid: String::new(),
+                    addresses,
+                    check_source: true,
+                },
+            )
         };
         let interfaces = self.interfaces.iter().map(interface).collect();
         let plan = self.state.plan(&Desired { compiled, interfaces });

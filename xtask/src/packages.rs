@@ -1,6 +1,7 @@
 //! Debian's packages of programs that are needed beside Rust: found, or installed.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -9,10 +10,11 @@ use crate::process;
 use crate::ui::Step;
 use crate::{Unfit, ui};
 
-/// A program and Debian's package of it.
+/// A program and Debian's package of it, perhaps with others that it needs to be of use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) program: &'static str,
+    /// Several are separated by blanks.
     pub(crate) package: &'static str,
     /// What it is for, after "needed".
     pub(crate) why: &'static str,
@@ -51,7 +53,9 @@ fn install(package: &str) -> Result<()> {
         command.args(["-o", "DPkg::Lock::Timeout=120"]).args(arguments);
         process::run_quietly(&mut command, &step)
     };
-    let install = || apt(&["install", "--yes", "--no-install-recommends", package]);
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(package.split(' '));
+    let install = || apt(&arguments);
     if install().is_err() {
         step.detail("apt-get update");
         apt(&["update"])?;
@@ -59,6 +63,21 @@ fn install(package: &str) -> Result<()> {
     }
     step.done("");
     Ok(())
+}
+
+/// Downloads a package (`NAME` or `NAME=VERSION`) into a folder, without installing it or being root.
+///
+/// # Errors
+/// apt does not have it.
+pub(crate) fn download(folder: &Path, wanted: &str, step: &Step) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.current_dir(folder);
+    if nix::unistd::geteuid().is_root() {
+        // Else apt warns that its own user can't write into this user's folder.
+        command.args(["-o", "APT::Sandbox::User=root"]);
+    }
+    command.args(["download", wanted]);
+    process::run_quietly(&mut command, step).map(|_| ())
 }
 
 /// Where a program is. Administrators' programs are not on everybody's path.

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::Options;
 use super::homes::Homes;
 use super::owners::{Owners, UnknownPod, podless};
-use crate::kernel::{DropReader, Hooks, Kernel, KernelError, Place, ProgramLog};
+use super::sandboxes::Sandboxes;
+use super::{Attach, Options};
+use crate::kernel::{DropReader, Hooks, Kernel, KernelError, Pins, Place, ProgramLog};
 use crate::model::{Change, Cluster, PodId};
 use crate::node::{Assignment, Snapshot, assign};
 use crate::policy::compile;
-use crate::tables::{Desired, Interface, Owner, State, Unrepresented};
+use crate::tables::{Desired, Inherited, Interface, Owner, State, Unrepresented};
 
 /// What stops the engine.
 #[derive(Debug, thiserror::Error)]
@@ -39,23 +40,36 @@ pub struct Engine {
     unknown_pod: UnknownPod,
     uplinks: BTreeSet<String>,
     owners: Owners,
-    homes: Homes,
+    pub(super) homes: Homes,
+    pub(super) sandboxes: Sandboxes,
     pub(super) cluster: Cluster,
     pub(super) snapshot: Snapshot,
     pub(super) assignment: Assignment,
     pub(super) state: State,
     pub(super) unrepresented: Vec<Unrepresented>,
     pub(super) kernel: Kernel,
-    hooks: Hooks,
+    pub(super) hooks: Hooks,
+    /// What outlives the agent; `None`: nothing does.
+    pub(super) pins: Option<Pins>,
+    /// What an earlier agent has left, until the first state is enforced.
+    inheritance: Option<Vec<Inherited>>,
 }
 
 impl Engine {
-    /// Loads the programs; nothing is enforced yet.
+    /// Loads the programs. What an earlier agent has left goes on as it is until the first
+    /// [`Self::reconcile`].
     ///
     /// # Errors
     /// The kernel refuses the programs.
-    pub fn new(options: &Options) -> Result<Self, EngineError> {
-        let Options { node_name, check_source, unknown_pod, uplinks, settings, .. } = options;
+    pub fn new(options: &Options, pins: Option<Pins>) -> Result<Self, EngineError> {
+        let Options { node_name, check_source, unknown_pod, uplinks, attach, settings, .. } =
+            options;
+        let kernel = match &pins {
+            Some(pins) => Kernel::load_pinned(settings, pins)?,
+            None => Kernel::load(settings)?,
+        };
+        let inherited = kernel.inherited()?;
+        let hooks = pins.as_ref().map(Hooks::pinned).unwrap_or_default();
         Ok(Self {
             node_name: node_name.clone(),
             check_source: *check_source,
@@ -63,13 +77,16 @@ impl Engine {
             uplinks: uplinks.clone(),
             owners: Owners::default(),
             homes: Homes::default(),
+            sandboxes: Sandboxes::new(node_name),
             cluster: Cluster::default(),
             snapshot: Snapshot::default(),
             assignment: Assignment::default(),
-            state: State::new(settings.limits),
+            state: State::resuming(settings.limits, &inherited),
             unrepresented: Vec::new(),
-            kernel: Kernel::load(settings)?,
-            hooks: Hooks::default(),
+            kernel,
+            hooks: if *attach == Attach::Clsact { hooks.without_tcx() } else { hooks },
+            pins,
+            inheritance: Some(inherited),
         })
     }
 
@@ -84,6 +101,7 @@ impl Engine {
             if let Change::PodGone(pod) = &change {
                 self.homes.forget(pod);
             }
+            let change = self.sandboxes.said(change, &self.cluster);
             if self.cluster.apply(change) {
                 changed = true;
                 // To be listed once more as it was is no news.
@@ -99,6 +117,7 @@ impl Engine {
     pub fn see(&mut self, snapshot: Snapshot) {
         self.cluster.node_addresses.clone_from(&snapshot.node_addresses);
         self.snapshot = snapshot;
+        self.look_for_sandboxes();
     }
 
     /// Takes the drop events' ring buffer.
@@ -123,6 +142,11 @@ impl Engine {
     /// A table can't be written: what the kernel holds is then not known.
     pub fn reconcile(&mut self) -> Result<Reconciled, EngineError> {
         let now = Instant::now();
+        let inheritance = self.inheritance.take();
+        if let Some(inherited) = &inheritance {
+            self.owners.resume(inherited);
+            self.homes.resume(inherited, &self.cluster, &self.snapshot, now);
+        }
         self.assignment = assign(&self.snapshot, &self.cluster, &self.node_name);
         let pods = &self.cluster.pods;
         let is_terminating = |pod: &PodId| pods.get(pod).is_some_and(|it| it.terminating);
@@ -134,17 +158,21 @@ impl Engine {
             self.kernel.apply(step)?;
         }
         self.unrepresented = plan.unrepresented;
-        self.attach();
+        match inheritance {
+            Some(_) => self.take_over()?,
+            None => self.attach(),
+        }
         Ok(Reconciled { writes: plan.steps.len(), waited, again })
     }
 
     fn desired(&self) -> Desired {
         let local: BTreeSet<PodId> = self.assignment.pods.values().cloned().collect();
         let pods = self.assignment.pods.iter().map(|(ifindex, id)| {
-            let addresses = self.cluster.pods.get(id).map(|pod| pod.addresses.clone());
-            let addresses = addresses.unwrap_or_default();
+            let pod = self.cluster.pods.get(id);
+            let addresses = pod.map(|pod| pod.addresses.clone()).unwrap_or_default();
+            let uid = pod.map(|pod| pod.uid.clone()).unwrap_or_default();
             let (owner, check_source) = (Owner::Pod(id.clone()), self.check_source);
-            (*ifindex, Interface { owner, addresses, check_source })
+            (*ifindex, Interface { owner, uid, addresses, check_source })
         });
         let others = podless(&self.snapshot, &self.assignment).into_iter().map(|ifindex| {
             let last = self.owners.last(ifindex).or_else(|| self.homes.held(ifindex));
@@ -154,12 +182,27 @@ impl Engine {
             };
             let seen = self.snapshot.interfaces.get(&ifindex);
             let addresses = seen.map(|it| it.addresses.clone()).unwrap_or_default();
-            (ifindex, Interface { owner, addresses, check_source: false })
+            (ifindex, Interface { owner, uid: String::new(), addresses, check_source: false })
         });
         Desired {
             interfaces: pods.chain(others).collect(),
             compiled: compile(&self.cluster, &local),
         }
+    }
+
+    /// Replaces the programs of an earlier agent, now that the tables are complete: each packet is
+    /// judged by the old ones or by the new.
+    fn take_over(&mut self) -> Result<(), EngineError> {
+        self.attach();
+        while self.kernel.next_stage()? {
+            self.hooks.let_go();
+            self.attach();
+        }
+        self.hooks.prune(&self.hook_places().into_keys().collect())?;
+        if let Some(pins) = &self.pins {
+            self.kernel.drop_other_tables(pins)?;
+        }
+        Ok(())
     }
 
     /// Every interface that leads to a pod has the programs, known or not: once it is known, its

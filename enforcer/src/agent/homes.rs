@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::model::PodId;
+use crate::model::{Cluster, PodId};
 use crate::node::{Assignment, Snapshot};
+use crate::tables::{Inherited, Owner};
 
 /// How long a claim that nothing else supports is held back.
 const HELD: Duration = Duration::from_secs(15);
@@ -50,6 +51,31 @@ pub(super) struct Homes {
 }
 
 impl Homes {
+    /// Goes on from what an earlier agent has noted. A pod whose interface is gone has lost its
+    /// home meanwhile: that the API still gives it its address is no news of it.
+    pub(super) fn resume(
+        &mut self,
+        inherited: &[Inherited],
+        cluster: &Cluster,
+        snapshot: &Snapshot,
+        now: Instant,
+    ) {
+        for it in inherited {
+            let Some(Owner::Pod(pod)) = &it.owner else { continue };
+            // Another pod of its name lives where it says.
+            let same = cluster.pods.get(pod).is_some_and(|pod| pod.uid == it.uid);
+            if !same || self.homes.get(pod).is_some_and(|home| home.left.is_none()) {
+                continue;
+            }
+            let place = behind(snapshot, it.ifindex);
+            let is_there = place.is_some() || snapshot.unaddressed.contains_key(&it.ifindex);
+            let left = (!is_there).then_some(now);
+            let behind = place.unwrap_or_default();
+            let home = Home { ifindex: it.ifindex, behind, heard: None, left, rival: None };
+            self.homes.insert(pod.clone(), home);
+        }
+    }
+
     /// There is news of the pod.
     pub(super) fn heard_of(&mut self, pod: &PodId, now: Instant) {
         if let Some(home) = self.homes.get_mut(pod) {
@@ -155,6 +181,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::model::Pod;
     use crate::node::PodInterface;
 
     const NOBODY: [u32; 0] = [];
@@ -208,6 +235,41 @@ mod tests {
                 assert_eq!(given(&mut homes, &snapshot(&seen), &claims, now), NOBODY, "{seen:?}");
             }
         }
+    }
+
+    #[test]
+    fn c3_c5_the_next_agent_gives_no_new_interface_for_an_address_alone() {
+        let now = Instant::now();
+        let known = |uid: &str| {
+            let mut cluster = Cluster::default();
+            let (id, uid) = (pod("old"), uid.to_owned());
+            let pod = Pod {
+                id: id.clone(),
+                uid,
+                labels: BTreeMap::new(),
+                node: None,
+                addresses: BTreeSet::new(),
+                host_network: false,
+                finished: false,
+                terminating: false,
+                ports: BTreeSet::new(),
+            };
+            cluster.pods.insert(id, pod);
+            cluster
+        };
+        let owner = Some(Owner::Pod(pod("old")));
+        let noted = [Inherited { id: 1, ifindex: 5, owner, uid: "first".to_owned() }];
+        let seen = snapshot(&[(6, 2)]);
+        let resumed = |uid: &str, seen: &Snapshot| {
+            let mut homes = Homes::default();
+            homes.resume(&noted, &known(uid), seen, now);
+            homes
+        };
+        assert_eq!(given(&mut resumed("first", &seen), &seen, &[(6, "old")], now), NOBODY);
+        // Another pod of the same name was never at home there.
+        assert_eq!(given(&mut resumed("second", &seen), &seen, &[(6, "old")], now), [6]);
+        let home = snapshot(&[(5, 1)]);
+        assert_eq!(given(&mut resumed("first", &home), &home, &[(5, "old")], now), [5]);
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! The engine, as metrics and status see it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use enforcer_ebpf::count::{Counters, Direction};
 use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
 
-use super::Engine;
+use super::{Engine, Observable};
+use crate::announce::EventCounts;
 use crate::model::PodId;
+use crate::nri;
 use crate::observe::{
-    Endpoint, FlowReport, Interface, Isolation, Metrics, Observed, Report, TableUse, WatchReport,
+    Endpoint, EventReport, FlowReport, Interface, Isolation, Metrics, NriReport, Observed, Report,
+    TableUse, WatchReport,
 };
-use crate::source::kubernetes::{Kind, WatchState, Watches};
+use crate::source::kubernetes::{Kind, WatchState};
 use crate::tables::{Owner, Table};
 
 /// The engine, shared between the loop that drives it and those who watch.
@@ -21,22 +24,29 @@ pub struct SharedEngine {
     metrics: Metrics,
     ready: AtomicBool,
     source_errors: Mutex<Vec<String>>,
-    /// How the watches of the API server are doing, if that is the source.
-    watches: Option<Arc<Watches>>,
+    source: Observable,
     flows: Mutex<Vec<FlowReport>>,
+    nri_mode: nri::Mode,
+    nri: Mutex<nri::State>,
 }
 
 impl SharedEngine {
     /// Shares an engine that has not enforced anything yet.
     #[must_use]
-    pub fn new(engine: Engine, watches: Option<Arc<Watches>>) -> Arc<Self> {
+    pub fn new(engine: Engine, source: Observable, nri_mode: nri::Mode) -> Arc<Self> {
+        let nri = match nri_mode {
+            nri::Mode::Off => nri::State::Off,
+            _ => nri::State::Absent { why: "not tried yet".to_owned() },
+        };
         Arc::new(Self {
             engine: Mutex::new(engine),
             metrics: Metrics::new(),
             ready: AtomicBool::new(false),
             source_errors: Mutex::new(Vec::new()),
-            watches,
+            source,
             flows: Mutex::new(Vec::new()),
+            nri_mode,
+            nri: Mutex::new(nri),
         })
     }
 
@@ -56,6 +66,11 @@ impl SharedEngine {
         *self.source_errors.lock().unwrap_or_else(PoisonError::into_inner) = errors;
     }
 
+    /// How the connection to the container runtime is.
+    fn nri(&self) -> nri::State {
+        self.nri.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Notes how full the flow tables are.
     pub(super) fn set_flows(&self, flows: Vec<FlowReport>) {
         *self.flows.lock().unwrap_or_else(PoisonError::into_inner) = flows;
@@ -68,12 +83,14 @@ impl Observed for SharedEngine {
         report.manifest_errors =
             self.source_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
         report.flows.clone_from(&self.flows.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Some(watches) = &self.watches {
+        report.nri.note(&self.nri());
+        if let Some(watches) = &self.source.watches {
             let now = Instant::now();
             let states = watches.states();
             report.watches = states.iter().map(|(kind, state)| watch(*kind, state, now)).collect();
             report.node_problem = watches.node_problem();
         }
+        report.events = self.source.events.as_ref().map(|it| events(it));
         report
     }
 
@@ -86,13 +103,47 @@ impl Observed for SharedEngine {
     }
 
     fn ready(&self) -> Result<(), String> {
-        if self.ready.load(Ordering::Acquire) {
-            return Ok(());
+        if !self.ready.load(Ordering::Acquire) {
+            let missing = self.source.watches.as_ref().and_then(|it| it.missing());
+            return Err(missing.unwrap_or_else(|| {
+                "not every source has shown its first complete state yet".to_owned()
+            }));
         }
-        let missing = self.watches.as_ref().and_then(|it| it.missing());
-        Err(missing.unwrap_or_else(|| {
-            "not every source has shown its first complete state yet".to_owned()
-        }))
+        match self.nri() {
+            nri::State::Absent { why } | nri::State::Refused { why }
+                if self.nri_mode == nri::Mode::Required =>
+            {
+                Err(format!("--nri required: {why}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl nri::Observer for SharedEngine {
+    fn state(&self, state: nri::State) {
+        *self.nri.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn started(&self, pod: &PodId, outcome: nri::Outcome, took: Duration) {
+        self.metrics.pod_started(outcome, took);
+        let name = outcome.name();
+        match outcome {
+            nri::Outcome::TimedOut | nri::Outcome::NotLocated => {
+                tracing::warn!(%pod, ?took, "the pod starts before it is programmed: {name}");
+            }
+            _ => tracing::info!(%pod, ?took, "the pod may start: {name}"),
+        }
+    }
+}
+
+fn events(counts: &EventCounts) -> EventReport {
+    let now = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    EventReport {
+        posted: now(&counts.posted),
+        existing: now(&counts.existing),
+        failed: now(&counts.failed),
+        put_off: now(&counts.put_off),
     }
 }
 
@@ -146,8 +197,10 @@ impl Engine {
             namespaces: self.cluster.namespaces.len() as u64,
             manifest_errors: Vec::new(),
             flows: Vec::new(),
+            nri: NriReport { sandboxes: self.sandboxes.count() as u64, ..NriReport::default() },
             watches: Vec::new(),
             node_problem: None,
+            events: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::PodId;
 use crate::node::{Assignment, Snapshot};
+use crate::tables::Inherited;
 
 /// What passes at a pod's interface until the pod is known (semantics C6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -27,8 +28,9 @@ pub(super) struct Owners {
 #[derive(Debug)]
 struct Owned {
     pod: PodId,
-    /// The namespace behind the interface, and the other end's index there.
-    place: (i32, u32),
+    /// The namespace behind the interface, and the other end's index there; `None`: an earlier
+    /// agent's knowledge, and not looked at yet.
+    place: Option<(i32, u32)>,
 }
 
 /// The interfaces that lead to a pod, but to none that is known.
@@ -43,6 +45,15 @@ impl Owners {
         self.owned.get(&ifindex).map(|owned| &owned.pod)
     }
 
+    /// Goes on from what an earlier agent has noted.
+    pub(super) fn resume(&mut self, inherited: &[Inherited]) {
+        for it in inherited {
+            if let Some(pod) = it.owner.as_ref().and_then(|owner| owner.pod()) {
+                self.owned.insert(it.ifindex, Owned { pod: pod.clone(), place: None });
+            }
+        }
+    }
+
     /// Takes note of who has what now. Gives the pods that nobody knew before, and for how long
     /// their interfaces have been there.
     pub(super) fn remember(
@@ -55,13 +66,13 @@ impl Owners {
             snapshot.interfaces.get(ifindex).map(|it| (it.namespace, it.peer_ifindex))
         };
         self.owned.retain(|ifindex, owned| match place(ifindex) {
-            Some(place) => place == owned.place,
+            Some(place) => *owned.place.get_or_insert(place) == place,
             // Its addresses are gone, the interface is not.
             None => snapshot.unaddressed.contains_key(ifindex),
         });
         for (ifindex, pod) in &assignment.pods {
             if let Some(place) = place(ifindex) {
-                self.owned.insert(*ifindex, Owned { pod: pod.clone(), place });
+                self.owned.insert(*ifindex, Owned { pod: pod.clone(), place: Some(place) });
             }
         }
         let podless = podless(snapshot, assignment);
@@ -83,6 +94,7 @@ impl Owners {
 mod tests {
     use super::*;
     use crate::node::PodInterface;
+    use crate::tables::Owner;
 
     fn snapshot(interfaces: &[(u32, i32)]) -> Snapshot {
         let interface = |&(ifindex, namespace): &(u32, i32)| {
@@ -117,6 +129,32 @@ mod tests {
         // It was known before: this is no wait.
         assert_eq!(owners.remember(&seen, &unknown(5), later(5)), []);
         assert_eq!(owners.remember(&seen, &known(5, "b"), later(6)), []);
+    }
+
+    #[test]
+    fn c3_the_next_agent_knows_whose_an_interface_was() {
+        let mut owners = Owners::default();
+        let now = Instant::now();
+        let noted = |id, ifindex, owner| {
+            let (owner, uid) = (Some(owner), String::new());
+            Inherited { id, ifindex, owner, uid }
+        };
+        owners.resume(&[
+            noted(1, 5, Owner::Pod(pod("a"))),
+            noted(2, 6, Owner::Gone(pod("b"))),
+            noted(3, 7, Owner::Unknown { closed: false }),
+            noted(4, 8, Owner::Pod(pod("d"))),
+        ]);
+        let claimed = Assignment { unknown: BTreeSet::from([5, 6, 7]), ..Assignment::default() };
+        let seen = [(5, 1), (6, 2), (7, 3)];
+        owners.remember(&snapshot(&seen), &claimed, now);
+        assert_eq!(owners.last(5), Some(&pod("a")));
+        assert_eq!(owners.last(6), Some(&pod("b")));
+        assert_eq!(owners.last(7), None);
+        assert_eq!(owners.last(8), None, "its interface is no more");
+        owners.remember(&snapshot(&[(5, 9), (6, 2)]), &claimed, now);
+        assert_eq!(owners.last(5), None, "another namespace than when it was first looked at");
+        assert_eq!(owners.last(6), Some(&pod("b")));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The loop that drives the engine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::announcer::Announcer;
+use super::problems::Problems;
+use super::source::{Observable, Source, SourceOptions};
+use super::starts::Starts;
 use super::{Engine, Reconciled, SharedEngine, UnknownPod, flows};
-use crate::kernel::{DropReader, ProgramLog, Settings};
+use crate::kernel::{DropReader, Pins, PinsError, ProgramLog, Settings};
 use crate::node::{self, Snapshot};
+use crate::nri;
 use crate::observe::{DropRecord, Names, Observed as _, serve};
-use crate::source::kubernetes::{ClientOptions, Connection, Kubernetes, Watches};
-use crate::source::manifests::{Manifests, Severity};
-use crate::source::{Remarks, Update};
+use crate::source::Update;
 
 /// How the agent runs.
 #[derive(Debug, Clone)]
@@ -35,32 +38,51 @@ pub struct Options {
     pub unknown_pod: UnknownPod,
     /// Names of the interfaces by which packets leave the node; empty: as netlink shows them.
     pub uplinks: BTreeSet<String>,
+    /// How the container runtime is asked to let pods wait for their policy (semantics C6).
+    pub nri: nri::Options,
+    /// How programs are put on interfaces.
+    pub attach: Attach,
+    /// The folder in the BPF file system for what outlives the agent (semantics C3); `None`:
+    /// nothing does.
+    pub pins: Option<PathBuf>,
     /// How the programs are loaded.
     pub settings: Settings,
 }
 
-/// Where the cluster's state comes from.
-#[derive(Debug, Clone)]
-pub enum SourceOptions {
-    /// Directories of manifests.
-    Manifests(Vec<PathBuf>),
-    /// An API server.
-    Kubernetes(ClientOptions),
+/// How programs are put on interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Attach {
+    /// As links (TCX) where the kernel has them.
+    #[default]
+    Auto,
+    /// As filters of a clsact qdisc.
+    Clsact,
 }
 
 /// How often the ring buffers of drop events and log lines are looked at; they wake nobody.
 const DROPS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often to look whether another agent has ended.
+const BUSY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Runs the agent until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// The programs can't be loaded, a source or the node can't be read, or a table not written.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let source = Source::new(&options).await?;
-    let mut engine = Engine::new(&options).context("cannot start the datapath")?;
+    let pins = match &options.pins {
+        Some(folder) => keep(folder).await?,
+        None => None,
+    };
+    let (source, announcer) = Source::new(&options.source, &options.node_name).await?;
+    let observable = Observable {
+        watches: source.watches(),
+        events: announcer.as_ref().and_then(Announcer::counts),
+    };
+    let mut engine = Engine::new(&options, pins).context("cannot start the datapath")?;
     let drops = engine.take_drops()?;
     let log = options.settings.log.then(|| engine.take_program_log()).transpose()?;
-    let shared = SharedEngine::new(engine, source.watches());
+    let shared = SharedEngine::new(engine, observable, options.nri.mode);
     let stop = CancellationToken::new();
     if let Some(address) = options.metrics {
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -76,12 +98,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let (updates, changes) = mpsc::channel(64);
     let (snapshots, interfaces) = watch::channel(Snapshot::default());
+    let (told, runtime) = mpsc::unbounded_channel();
+    start_plugin(&options.nri, told, &shared);
     let mut source = tokio::spawn(source.watch(updates));
     let mut node = tokio::spawn(node::watch(snapshots));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let result = tokio::select! {
-        result = drive(&shared, changes, interfaces) => result,
+        result = drive(&shared, changes, interfaces, runtime, announcer) => result,
         result = watch_drops(&shared, drops, log) => result,
         result = flows::keep(&shared) => result,
         ended = &mut source => Err(ended?.err().unwrap_or_else(
@@ -95,38 +119,37 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     result
 }
 
-/// The source that the options choose.
-enum Source {
-    Manifests(Box<Manifests>),
-    Kubernetes(Box<Kubernetes>),
+/// Has the container runtime tell `told`.
+fn start_plugin(
+    options: &nri::Options,
+    told: mpsc::UnboundedSender<nri::Event>,
+    shared: &Arc<SharedEngine>,
+) {
+    if options.mode != nri::Mode::Off {
+        let (options, observer) = (options.clone(), Arc::clone(shared));
+        tokio::spawn(async move { nri::run(&options, told, observer).await });
+    }
 }
 
-impl Source {
-    async fn new(options: &Options) -> anyhow::Result<Self> {
-        Ok(match &options.source {
-            SourceOptions::Manifests(folders) => {
-                Self::Manifests(Box::new(Manifests::new(folders.clone())?))
+/// Opens the folder of what outlives the agent, once no other agent has it. Without a BPF file
+/// system, policy is enforced all the same, for as long as the agent runs.
+async fn keep(folder: &Path) -> anyhow::Result<Option<Pins>> {
+    let mut said = false;
+    loop {
+        match Pins::open(folder) {
+            Ok(pins) => return Ok(Some(pins)),
+            Err(error @ PinsError::Busy { .. }) => {
+                if !said {
+                    tracing::warn!("{error}; waiting until it has ended");
+                }
+                said = true;
+                tokio::time::sleep(BUSY_INTERVAL).await;
             }
-            SourceOptions::Kubernetes(client) => {
-                let connection = Connection::find(client).await?;
-                tracing::info!(server = %connection.server(), "watching the Kubernetes API");
-                let kubernetes = Kubernetes::new(connection, options.node_name.clone());
-                Self::Kubernetes(Box::new(kubernetes))
+            Err(error @ PinsError::NotBpf { .. }) => {
+                tracing::error!("enforcement ends with this process: {error}");
+                return Ok(None);
             }
-        })
-    }
-
-    fn watches(&self) -> Option<Arc<Watches>> {
-        match self {
-            Self::Manifests(_) => None,
-            Self::Kubernetes(kubernetes) => Some(kubernetes.watches()),
-        }
-    }
-
-    async fn watch(self, updates: mpsc::Sender<Update>) -> anyhow::Result<()> {
-        match self {
-            Self::Manifests(manifests) => Ok(manifests.watch(updates).await?),
-            Self::Kubernetes(kubernetes) => Ok(kubernetes.watch(updates).await?),
+            Err(error) => return Err(error).context("cannot keep what outlives the agent"),
         }
     }
 }
@@ -136,8 +159,11 @@ async fn drive(
     shared: &SharedEngine,
     mut changes: mpsc::Receiver<Update>,
     mut interfaces: watch::Receiver<Snapshot>,
+    mut runtime: mpsc::UnboundedReceiver<nri::Event>,
+    mut announcer: Option<Announcer>,
 ) -> anyhow::Result<()> {
     let mut inputs = Inputs::default();
+    let mut starts = Starts::default();
     let mut again: Option<Instant> = None;
     loop {
         let began;
@@ -159,6 +185,11 @@ async fn drive(
                 inputs.node = true;
                 inputs.news = true;
             }
+            Some(event) = runtime.recv() => {
+                began = Instant::now();
+                starts.take(&mut shared.lock(), event);
+                inputs.news = true;
+            }
             () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now).into()),
                 if again.is_some() => {
                 began = Instant::now();
@@ -167,6 +198,10 @@ async fn drive(
         }
         if inputs.are_to_be_carried_out() {
             again = reconcile(shared, began)?.map(|wait| Instant::now() + wait);
+            starts.settle(&shared.lock());
+            if let Some(announcer) = &mut announcer {
+                announcer.enforced(&shared.lock(), &inputs.problems);
+            }
         }
     }
 }
@@ -191,6 +226,8 @@ impl Inputs {
         if !update.remarks.is_empty() {
             self.problems.take(update.remarks);
             shared.set_source_errors(self.problems.errors());
+            // Nothing to enforce follows from it, but something to announce may.
+            self.news = true;
         }
         self.news |= shared.lock().apply(update.changes);
     }
@@ -221,38 +258,6 @@ fn reconcile(shared: &SharedEngine, began: Instant) -> anyhow::Result<Option<Dur
         tracing::info!(writes, pods, ?took, "programmed");
     }
     Ok(again)
-}
-
-/// What is wrong with the source's files or objects at present.
-#[derive(Default)]
-struct Problems(BTreeMap<String, Vec<String>>);
-
-impl Problems {
-    /// Says what is new, and keeps the errors.
-    fn take(&mut self, remarks: Vec<Remarks>) {
-        for Remarks { about, list, .. } in remarks {
-            let mut errors = Vec::new();
-            for remark in list {
-                match remark.severity {
-                    Severity::Error => {
-                        tracing::error!("{}", remark.text);
-                        errors.push(remark.text);
-                    }
-                    Severity::Warning => tracing::warn!("{}", remark.text),
-                    Severity::Notice => tracing::info!("{}", remark.text),
-                }
-            }
-            if errors.is_empty() {
-                self.0.remove(&about);
-            } else {
-                self.0.insert(about, errors);
-            }
-        }
-    }
-
-    fn errors(&self) -> Vec<String> {
-        self.0.values().flatten().cloned().collect()
-    }
 }
 
 /// Logs what was dropped, and what the programs say.

@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod check;
+pub mod cleanup;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,8 +9,9 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use enforcer_ebpf::table::Limits;
 
-use crate::agent::{Options, SourceOptions, UnknownPod};
+use crate::agent::{AnnounceOptions, Attach, Options, SourceOptions, UnknownPod};
 use crate::kernel::{Lifetimes, Settings};
+use crate::nri;
 use crate::source::kubernetes::ClientOptions;
 
 /// Kubernetes NetworkPolicy, enforced by eBPF beside any CNI.
@@ -32,6 +34,9 @@ pub struct Cli {
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
+
+/// Where what outlives the agent is kept.
+pub const DEFAULT_PINS: &str = "/sys/fs/bpf/enforcer";
 
 /// How to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,6 +62,11 @@ pub enum Command {
   enforcer check ./policies
   enforcer check --output json ./policies")]
     Check(CheckArgs),
+    /// Remove every trace of enforcement from this node: nothing is enforced any more then. An
+    /// agent that is running must be stopped before.
+    #[command(after_help = "Example:
+  enforcer cleanup --output json")]
+    Cleanup(CleanupArgs),
     /// Write a completion script for a shell to standard output.
     #[command(after_help = "Example:
   enforcer completions bash > /etc/bash_completion.d/enforcer")]
@@ -84,6 +94,14 @@ pub struct RunArgs {
     /// Kubernetes API must have a node of that name.
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
+    /// Make Kubernetes Events on policies that have a mistake or don't fit into the tables, if they
+    /// select a pod of this node; needs the right to create events.
+    #[arg(long, conflicts_with = "manifests")]
+    pub events: bool,
+    /// Remove the taint of this key from this node as soon as policies are enforced, like
+    /// enforcer/agent-not-ready; needs the right to patch nodes.
+    #[arg(long, value_name = "KEY", conflicts_with = "manifests")]
+    pub remove_taint: Option<String>,
     /// Serve /metrics, /healthz, /readyz and /status there; "off": nowhere.
     #[arg(long, default_value = "127.0.0.1:9469", value_name = "ADDRESS:PORT")]
     pub metrics: String,
@@ -94,10 +112,26 @@ pub struct RunArgs {
     /// the link and of the node itself.
     #[arg(long, value_enum, default_value_t = UnknownPod::Allow)]
     pub unknown_pod: UnknownPod,
+    /// Whether the container runtime is asked to let pods wait until their policy is programmed, by
+    /// its plugin interface NRI: where it offers that, never, or so that the agent is not ready
+    /// without.
+    #[arg(long, value_enum, default_value_t = nri::Mode::Auto)]
+    pub nri: nri::Mode,
+    /// Where the container runtime listens for its plugins.
+    #[arg(long, default_value = nri::DEFAULT_SOCKET, value_name = "PATH")]
+    pub nri_socket: PathBuf,
     /// An interface by which packets leave the node; may be given several times [default: all that
     /// lead neither to a pod nor to the node itself].
     #[arg(long = "uplink", value_name = "INTERFACE")]
     pub uplinks: Vec<String>,
+    /// Keep programs, flows and counters below this folder of a BPF file system, so that they
+    /// outlive the agent; "off": enforcement ends with it.
+    #[arg(long, default_value = DEFAULT_PINS, value_name = "DIR")]
+    pub pins: PathBuf,
+    /// How programs are put on interfaces: by TCX where the kernel has it (6.6 and newer), or as
+    /// filters of a clsact qdisc in any case.
+    #[arg(long, value_enum, default_value_t = Attach::Auto)]
+    pub attach: Attach,
     /// The 15 adjacent bits of the packet mark that carry who sent a packet.
     #[arg(long, default_value = "0xfffe0000", value_parser = mark_mask, value_name = "MASK")]
     pub mark_mask: u32,
@@ -114,6 +148,17 @@ pub struct RunArgs {
     /// How many others: opening, unanswered, closed. Where there are more, the oldest are forgotten.
     #[arg(long, default_value_t = Limits::DEFAULT.opening_flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
     pub opening_flows: u32,
+}
+
+/// Arguments of `cleanup`.
+#[derive(Debug, Args)]
+pub struct CleanupArgs {
+    /// Where agents have kept what outlives them.
+    #[arg(long, default_value = DEFAULT_PINS, value_name = "DIR")]
+    pub pins: PathBuf,
+    /// How to write what was removed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: cleanup::Format,
 }
 
 /// Arguments of `check`.
@@ -141,10 +186,13 @@ impl RunArgs {
         };
         Ok(Options {
             source: if self.manifests.is_empty() {
-                SourceOptions::Kubernetes(ClientOptions {
-                    kubeconfig: self.kubeconfig,
-                    context: self.context,
-                })
+                SourceOptions::Kubernetes {
+                    client: ClientOptions { kubeconfig: self.kubeconfig, context: self.context },
+                    announce: AnnounceOptions {
+                        events: self.events,
+                        remove_taint: self.remove_taint,
+                    },
+                }
             } else {
                 SourceOptions::Manifests(self.manifests)
             },
@@ -153,6 +201,9 @@ impl RunArgs {
             check_source: !self.allow_any_source,
             unknown_pod: self.unknown_pod,
             uplinks: self.uplinks.into_iter().collect(),
+            nri: nri::Options { mode: self.nri, socket: self.nri_socket },
+            attach: self.attach,
+            pins: Some(self.pins).filter(|folder| folder.as_os_str() != "off"),
             settings: Settings {
                 limits: Limits {
                     flows: self.flows,
@@ -172,7 +223,12 @@ fn listener(text: &str) -> anyhow::Result<Option<SocketAddr>> {
     if text == "off" {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| {
+    // In a DaemonSet the address comes out of the downward API, which puts no brackets around IPv6.
+    let bare = || {
+        let (address, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?))
+    };
+    text.parse().ok().or_else(bare).map(Some).ok_or_else(|| {
         anyhow::anyhow!("--metrics {text}: expected ADDRESS:PORT like 127.0.0.1:9469, or off")
     })
 }
@@ -214,7 +270,10 @@ mod tests {
     #[test]
     fn metrics_can_be_off() {
         assert_eq!(listener("off").unwrap(), None);
-        assert!(listener("[::1]:80").unwrap().is_some());
+        let v6 = Some("[fd00::1]:80".parse().unwrap());
+        assert_eq!(listener("[fd00::1]:80").unwrap(), v6);
+        assert_eq!(listener("fd00::1:80").unwrap(), v6);
+        assert!(listener("fd00::1").is_err());
         assert!(listener("here").is_err());
     }
 }

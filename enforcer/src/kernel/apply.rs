@@ -10,6 +10,7 @@ use enforcer_ebpf::count::Counters;
 use enforcer_ebpf::endpoint::Endpoint;
 use enforcer_ebpf::table::{self, Leaf6, Node6, PORT_SET_WORDS, SLOTS};
 
+use super::inherit::owner_record;
 use super::mapped::Mapped;
 use super::{Kernel, KernelError};
 use crate::tables::Step;
@@ -62,6 +63,10 @@ impl Kernel {
             }
             Step::Interface { slot, value } => store64(&arrays.interfaces, *slot as usize, value.0),
             Step::Sender { id, value } => store64(&arrays.senders, *id as usize, value.0),
+            Step::Owner { id, ifindex, owner, uid } => self
+                .owners
+                .insert(id, owner_record(*ifindex, owner.as_ref(), uid), 0)
+                .map_err(|source| KernelError::Table { name: table::OWNERS, source }),
             Step::AddExtraAddress(address) => self
                 .extra_addresses
                 .insert(address, 1, 0)

@@ -1,17 +1,16 @@
 //! Attaching the programs to interfaces: TCX where the kernel has it, clsact otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use aya::sys::SyscallError;
 
 use super::clsact::Clsact;
+use super::hold::{self, Hold};
+use super::pins::Pins;
 use super::{Kernel, KernelError};
-
-/// Priority of our filters on a clsact qdisc: before those that take the kernel's default, so
-/// that what they accept was judged first.
-const PRIORITY: u16 = 1;
 
 /// What an interface leads to, and so which programs it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,7 +23,7 @@ pub enum Place {
 
 impl Place {
     /// The program for packets that come from there, and the one for packets that go there.
-    fn programs(self) -> [(&'static str, TcAttachType); 2] {
+    pub(super) fn programs(self) -> [(&'static str, TcAttachType); 2] {
         let (from, to) = match self {
             Self::Pod => ("from_pod", "to_pod"),
             Self::Uplink => ("from_wire", "to_wire"),
@@ -33,26 +32,35 @@ impl Place {
     }
 }
 
-/// The interfaces that have our programs. Dropping it detaches them.
+/// The interfaces that have our programs. Dropping it detaches them, unless they are pinned.
 #[derive(Debug, Default)]
 pub struct Hooks {
     attached: BTreeMap<u32, Attached>,
     without_tcx: bool,
+    /// Where programs are pinned, so that they outlive the agent (semantics C3).
+    links: Option<PathBuf>,
 }
 
 /// What was put on one interface; dropped in this order.
 #[derive(Debug)]
 struct Attached {
     place: Place,
-    links: Vec<SchedClassifierLink>,
+    holds: Vec<Hold>,
     clsact: Option<Clsact>,
 }
 
 impl Hooks {
+    /// Programs stay where they are when the agent ends, and those of an earlier agent are
+    /// replaced in place.
+    #[must_use]
+    pub fn pinned(pins: &Pins) -> Self {
+        Self { links: Some(pins.links()), ..Self::default() }
+    }
+
     /// Attaches by clsact, as on kernels before 6.6, whatever this one can do.
     #[must_use]
-    pub fn without_tcx() -> Self {
-        Self { without_tcx: true, ..Self::default() }
+    pub fn without_tcx(self) -> Self {
+        Self { without_tcx: true, ..self }
     }
 
     /// Whether programs are attached by TCX, as far as is known: what the kernel has shows when
@@ -73,10 +81,11 @@ impl Hooks {
         self.attached.iter().map(|(ifindex, attached)| (*ifindex, attached.place))
     }
 
-    /// Puts both programs in front of whatever else is on the interface's hooks (semantics P5).
+    /// Puts both programs in front of whatever else is on the interface's hooks (semantics P5), or
+    /// in the place of an earlier agent's.
     ///
     /// # Errors
-    /// The kernel refuses; the interface may be gone.
+    /// The kernel refuses; the interface may be gone. What an earlier agent put there stays.
     pub fn attach(
         &mut self,
         kernel: &mut Kernel,
@@ -84,34 +93,81 @@ impl Hooks {
         name: &str,
         place: Place,
     ) -> Result<(), KernelError> {
-        let mut attached = Attached { place, links: Vec::new(), clsact: None };
+        let mut attached = Attached { place, holds: Vec::new(), clsact: None };
         for (program, hook) in place.programs() {
             let program = kernel.program(program)?;
-            let link = match self.by_tcx(program, name, hook)? {
-                Some(link) => link,
-                None => by_clsact(program, name, ifindex, hook, &mut attached.clsact)?,
+            let hold = match self.by_link(program, ifindex, name, hook)? {
+                Some(hold) => hold,
+                None => {
+                    if attached.clsact.is_none() {
+                        attached.clsact = self.clsact(name, ifindex)?;
+                    }
+                    hold::by_filter(program, ifindex, name, hook, self.links.as_deref())?
+                }
             };
-            attached.links.push(link);
+            attached.holds.push(hold);
         }
         self.attached.insert(ifindex, attached);
         Ok(())
     }
 
-    /// Forgets an interface; programs on it are detached if it still exists.
+    /// Lets go of all that is pinned, so that it can be replaced once more.
+    pub fn let_go(&mut self) {
+        if self.links.is_some() {
+            self.attached.clear();
+        }
+    }
+
+    /// Takes our programs off an interface, if it still exists.
     pub fn detach(&mut self, ifindex: u32) {
-        self.attached.remove(&ifindex);
+        let Some(Attached { holds, clsact, .. }) = self.attached.remove(&ifindex) else { return };
+        for hold in holds {
+            hold.release();
+        }
+        if let (Some(clsact), Some(links)) = (clsact, &self.links) {
+            clsact.give_back(links);
+        }
+    }
+
+    /// Takes the programs that an earlier agent has left off interfaces that are none of `wanted`.
+    ///
+    /// # Errors
+    /// What it has left can't be listed.
+    pub fn prune(&self, wanted: &BTreeSet<u32>) -> Result<(), KernelError> {
+        let Some(links) = &self.links else { return Ok(()) };
+        hold::remove_left(links, |ifindex| !wanted.contains(&ifindex)).map(|_| ())
     }
 
     /// Attaches by TCX; `None` if this kernel has none.
+    fn by_link(
+        &mut self,
+        program: &mut SchedClassifier,
+        ifindex: u32,
+        interface: &str,
+        hook: TcAttachType,
+    ) -> Result<Option<Hold>, KernelError> {
+        if self.without_tcx {
+            return Ok(None);
+        }
+        let pin = self.links.as_ref().map(|links| links.join(hold::name(ifindex, hook)));
+        if let Some(pin) = &pin
+            && let Some(hold) = hold::take_over(program, pin, ifindex)?
+        {
+            return Ok(Some(hold));
+        }
+        let Some(link) = self.by_tcx(program, interface, hook)? else { return Ok(None) };
+        match pin {
+            Some(pin) => hold::pin(link, pin).map(Some),
+            None => Ok(Some(Hold::Own(link))),
+        }
+    }
+
     fn by_tcx(
         &mut self,
         program: &mut SchedClassifier,
         interface: &str,
         hook: TcAttachType,
     ) -> Result<Option<SchedClassifierLink>, KernelError> {
-        if self.without_tcx {
-            return Ok(None);
-        }
         let order = TcAttachOptions::TcxOrder(LinkOrder::first());
         match program.attach_with_options(interface, hook, order) {
             Ok(link) => program.take_link(link).map(Some).map_err(|it| refused(interface, it)),
@@ -122,27 +178,17 @@ impl Hooks {
             Err(error) => Err(refused(interface, error)),
         }
     }
-}
 
-/// Attaches by a clsact qdisc, which is put into `own` if the interface had none.
-fn by_clsact(
-    program: &mut SchedClassifier,
-    interface: &str,
-    ifindex: u32,
-    hook: TcAttachType,
-    own: &mut Option<Clsact>,
-) -> Result<SchedClassifierLink, KernelError> {
-    if own.is_none() {
-        *own = Clsact::add(interface, ifindex)?;
+    /// The interface's clsact qdisc, if it is ours.
+    fn clsact(&self, name: &str, ifindex: u32) -> Result<Option<Clsact>, KernelError> {
+        match &self.links {
+            None => Clsact::add(name, ifindex),
+            Some(links) => Clsact::add_kept(name, ifindex, links),
+        }
     }
-    let filter = NlOptions { priority: PRIORITY, ..NlOptions::default() };
-    let link = program
-        .attach_with_options(interface, hook, TcAttachOptions::Netlink(filter))
-        .map_err(|it| refused(interface, it))?;
-    program.take_link(link).map_err(|it| refused(interface, it))
 }
 
-fn refused(interface: &str, source: ProgramError) -> KernelError {
+pub(super) fn refused(interface: &str, source: ProgramError) -> KernelError {
     KernelError::Attach { interface: interface.to_owned(), source }
 }
 

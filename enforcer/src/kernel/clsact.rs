@@ -1,6 +1,8 @@
 //! The qdisc that programs are attached to where the kernel has no TCX.
 
+use std::fs;
 use std::io;
+use std::path::Path;
 
 use aya::programs::tc::{TcError, qdisc_add_clsact};
 use netlink_packet_core::{
@@ -13,24 +15,62 @@ use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::KernelError;
+use super::pins;
 
 /// More than the kernel puts into one datagram.
 const BUFFER: usize = 1 << 16;
+
+/// What the notes of qdiscs end in.
+pub(super) const NOTE: &str = "qdisc";
 
 /// A clsact qdisc of our making. Dropping it removes it, unless others have put filters on it
 /// meanwhile: removing it would remove these, too.
 #[derive(Debug)]
 pub(super) struct Clsact {
     ifindex: u32,
+    /// Whether it outlives the agent.
+    is_kept: bool,
 }
 
 impl Clsact {
     /// Gives the interface a clsact qdisc; `None` if it has one already, which isn't ours then.
     pub(super) fn add(interface: &str, ifindex: u32) -> Result<Option<Self>, KernelError> {
         match qdisc_add_clsact(interface) {
-            Ok(()) => Ok(Some(Self { ifindex })),
+            Ok(()) => Ok(Some(Self { ifindex, is_kept: false })),
             Err(error) if already_there(&error) => Ok(None),
             Err(source) => Err(KernelError::Qdisc { interface: interface.to_owned(), source }),
+        }
+    }
+
+    /// The same for a qdisc that outlives the agent: a note in `links` says whose it is.
+    pub(super) fn add_kept(
+        interface: &str,
+        ifindex: u32,
+        links: &Path,
+    ) -> Result<Option<Self>, KernelError> {
+        let note = links.join(note(ifindex));
+        match Self::add(interface, ifindex)? {
+            Some(mut added) => {
+                added.is_kept = true;
+                pins::make(&note)?;
+                Ok(Some(added))
+            }
+            None => Ok(note.exists().then_some(Self { ifindex, is_kept: true })),
+        }
+    }
+
+    /// The qdisc of which there is a note.
+    pub(super) fn of_note(ifindex: u32) -> Self {
+        Self { ifindex, is_kept: true }
+    }
+
+    /// Removes a qdisc that outlives the agent, unless others use it, and the note of it.
+    pub(super) fn give_back(mut self, links: &Path) {
+        self.is_kept = false;
+        let note = links.join(note(self.ifindex));
+        drop(self);
+        if let Err(error) = fs::remove_dir(&note) {
+            tracing::debug!(note = %note.display(), %error, "the note of a qdisc stays");
         }
     }
 
@@ -60,11 +100,19 @@ impl Clsact {
 
 impl Drop for Clsact {
     fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
         // The interface may be gone, and its qdisc with it. A qdisc that stays is harmless.
         if let Err(error) = self.remove_if_unused() {
             tracing::debug!(ifindex = self.ifindex, %error, "the clsact qdisc was not removed");
         }
     }
+}
+
+/// Name of the note that the qdisc of an interface is ours.
+fn note(ifindex: u32) -> String {
+    format!("{ifindex}-{NOTE}")
 }
 
 /// Sends a request, and returns how many things the answer lists.
@@ -100,7 +148,8 @@ fn finished(payload: &[u8]) -> io::Result<()> {
     if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code.wrapping_neg())) }
 }
 
-fn already_there(error: &TcError) -> bool {
+/// Whether the kernel says that there is one already.
+pub(super) fn already_there(error: &TcError) -> bool {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = source {
         if let Some(error) = error.downcast_ref::<io::Error>() {

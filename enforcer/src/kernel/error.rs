@@ -53,6 +53,33 @@ pub enum KernelError {
         /// Where.
         index: usize,
     },
+    /// What outlives the agent can't be kept.
+    #[error(transparent)]
+    Pins(#[from] super::PinsError),
+    /// Tables of another build could not be put aside.
+    #[error("cannot put {} aside: {source}", path.display())]
+    Rename {
+        /// Where they are.
+        path: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A program could not be kept on its interface.
+    #[error("cannot pin {}: {source}", path.display())]
+    Pin {
+        /// The pin.
+        path: std::path::PathBuf,
+        /// Why.
+        source: aya::pin::PinError,
+    },
+    /// A pinned program could not be looked at.
+    #[error("cannot read {}: {source}", path.display())]
+    ReadPin {
+        /// The pin.
+        path: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The kernel could not tell when all packets had passed.
     #[error("cannot wait for packets in flight: {0}")]
     Grace(io::Error),

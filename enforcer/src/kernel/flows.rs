@@ -6,17 +6,22 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use aya::sys::SyscallError;
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 use enforcer_ebpf::flow::{Flow4, Flow6, FlowCounts, FlowState, FlowTail, elapsed, marks};
 use enforcer_ebpf::table;
 
 use super::KernelError;
 use super::clock::Clock;
+use super::sys::{
+    BPF_MAP_DELETE_ELEM, BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, Batch,
+    Element, bpf,
+};
 
 /// Entries that one system call reads.
 const BATCH: usize = 1024;
@@ -56,6 +61,8 @@ struct Family<K> {
     opening: Table<K>,
     /// Entries removed from `opening` by the agent.
     removed: AtomicU64,
+    /// Whether what an earlier agent removed is still to be found out.
+    is_resumed: AtomicBool,
     evicted: AtomicU64,
 }
 
@@ -84,14 +91,19 @@ impl Key for Flow6 {
 }
 
 impl FlowTables {
-    pub(super) fn take(ebpf: &mut Ebpf, clock: Clock) -> Result<Self, KernelError> {
+    /// `is_resumed`: an earlier agent has used them.
+    pub(super) fn take(
+        ebpf: &mut Ebpf,
+        clock: Clock,
+        is_resumed: bool,
+    ) -> Result<Self, KernelError> {
         let counts = ebpf.take_map(table::FLOW_COUNTS);
         let counts = counts.and_then(|map| PerCpuArray::try_from(map).ok());
         Ok(Self {
             clock,
             counts: counts.ok_or(KernelError::NoTable(table::FLOW_COUNTS))?,
-            v4: Family::take(ebpf, table::FLOWS4, table::OPENING4)?,
-            v6: Family::take(ebpf, table::FLOWS6, table::OPENING6)?,
+            v4: Family::take(ebpf, [table::FLOWS4, table::OPENING4], is_resumed)?,
+            v6: Family::take(ebpf, [table::FLOWS6, table::OPENING6], is_resumed)?,
         })
     }
 
@@ -114,6 +126,13 @@ impl FlowTables {
         self.v6.forget(endpoint)
     }
 
+    /// Takes the flows over that the tables pinned in `folder` have; what is here already stays.
+    pub(super) fn take_over(&self, folder: &Path) -> Result<TakenOver, KernelError> {
+        let mut taken = self.v4.take_over(folder)?;
+        taken += self.v6.take_over(folder)?;
+        Ok(taken)
+    }
+
     fn counts(&self, family: u32) -> Result<FlowCounts, KernelError> {
         let failed = |source| KernelError::Table { name: table::FLOW_COUNTS, source };
         let sum = |sum: FlowCounts, cpu: &FlowCounts| FlowCounts {
@@ -127,13 +146,14 @@ impl FlowTables {
 impl<K: Key> Family<K> {
     fn take(
         ebpf: &mut Ebpf,
-        established: &'static str,
-        opening: &'static str,
+        [established, opening]: [&'static str; 2],
+        is_resumed: bool,
     ) -> Result<Self, KernelError> {
         Ok(Self {
             established: Table::take(ebpf, established)?,
             opening: Table::take(ebpf, opening)?,
             removed: AtomicU64::new(0),
+            is_resumed: AtomicBool::new(is_resumed),
             evicted: AtomicU64::new(0),
         })
     }
@@ -147,6 +167,10 @@ impl<K: Key> Family<K> {
         };
         let used = self.established.retain(|_, state| !is_dead(state))?.kept;
         let opening = self.opening.retain(|_, state| !is_dead(state))?;
+        if self.is_resumed.swap(false, Ordering::Relaxed) {
+            let earlier = counts.entered.saturating_sub(opening.removed + opening.kept);
+            self.removed.fetch_add(earlier, Ordering::Relaxed);
+        }
         let removed = self.removed.fetch_add(opening.removed, Ordering::Relaxed) + opening.removed;
         // What came and is neither there nor was removed had to leave. What came since the
         // counters were read hides as much of it until the next time.
@@ -160,12 +184,33 @@ impl<K: Key> Family<K> {
         })
     }
 
+    fn take_over(&self, folder: &Path) -> Result<TakenOver, KernelError> {
+        let mut taken = self.established.take_over(folder)?;
+        taken += self.opening.take_over(folder)?;
+        Ok(taken)
+    }
+
     fn forget(&self, endpoint: u32) -> Result<(), KernelError> {
         let others = |key: &K, _| u32::from(key.tail().endpoint) != endpoint;
         self.established.retain(others)?;
         let removed = self.opening.retain(others)?.removed;
         self.removed.fetch_add(removed, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// What became of the entries of another agent's tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct TakenOver {
+    pub(super) entries: u64,
+    /// Those that there was no room for.
+    pub(super) lost: u64,
+}
+
+impl std::ops::AddAssign for TakenOver {
+    fn add_assign(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.lost += other.lost;
     }
 }
 
@@ -183,6 +228,10 @@ impl<K: Key> Table<K> {
         let (Some(Map::HashMap(map)) | Some(Map::LruHashMap(map))) = ebpf.take_map(name) else {
             return Err(KernelError::NoTable(name));
         };
+        Self::of(name, map)
+    }
+
+    fn of(name: &'static str, map: MapData) -> Result<Self, KernelError> {
         let info = map.info().map_err(|source| KernelError::Table { name, source })?;
         let sizes = (info.key_size() as usize, info.value_size() as usize);
         if sizes != (size_of::<K>(), size_of::<FlowState>()) {
@@ -190,6 +239,39 @@ impl<K: Key> Table<K> {
         }
         let limit = u64::from(info.max_entries());
         Ok(Self { name, map, limit, key: std::marker::PhantomData })
+    }
+
+    fn take_over(&self, folder: &Path) -> Result<TakenOver, KernelError> {
+        let map = MapData::from_pin(folder.join(self.name))
+            .map_err(|source| KernelError::Table { name: self.name, source })?;
+        let other = Self::of(self.name, map)?;
+        let mut taken = TakenOver::default();
+        let mut walk = Walk::new(&other);
+        while walk.read_on()? {
+            for (key, state) in walk.entries() {
+                match self.enter(key, state) {
+                    Ok(()) => taken.entries += 1,
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) if error.raw_os_error() == Some(libc::E2BIG) => taken.lost += 1,
+                    Err(error) => return Err(self.failed("bpf", error)),
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Enters a flow, unless it is there already.
+    fn enter(&self, key: &K, state: &FlowState) -> io::Result<()> {
+        const BPF_NOEXIST: u64 = 1;
+        let attributes = Element {
+            map: self.fd(),
+            padding: 0,
+            key: (&raw const *key) as u64,
+            value: (&raw const *state) as u64,
+            flags: BPF_NOEXIST,
+        };
+        // SAFETY: key and value have the sizes that the table was checked for, and outlive the call.
+        unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attributes) }.map(|_| ())
     }
 
     /// Removes the entries that `keep` refuses.
@@ -243,9 +325,9 @@ impl<K: Key> Table<K> {
         self.map.fd().as_fd().as_raw_fd().cast_unsigned()
     }
 
-    fn absent(&self, result: io::Result<()>) -> Result<bool, KernelError> {
+    fn absent(&self, result: io::Result<libc::c_int>) -> Result<bool, KernelError> {
         match result {
-            Ok(()) => Ok(true),
+            Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(self.failed("bpf", error)),
         }
@@ -297,7 +379,7 @@ impl<'a, K: Key> Walk<'a, K> {
             let read = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &raw mut attributes) };
             self.filled = (attributes.count as usize).min(self.keys.len());
             match read {
-                Ok(()) => self.position = Some(next),
+                Ok(_) => self.position = Some(next),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.is_over = true,
                 // More entries with one hash than there is room for.
                 Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
@@ -314,43 +396,4 @@ impl<'a, K: Key> Walk<'a, K> {
         }
         Ok(false)
     }
-}
-
-const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
-const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
-const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
-
-/// The part of `union bpf_attr` for one element (`linux/bpf.h`).
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Element {
-    map: u32,
-    padding: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
-}
-
-/// The part of `union bpf_attr` for many.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Batch {
-    position: u64,
-    next: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map: u32,
-    element_flags: u64,
-    flags: u64,
-}
-
-/// bpf(2).
-///
-/// # Safety
-/// The addresses in `attributes` are valid for what `command` does with them.
-unsafe fn bpf<T: Pod>(command: libc::c_int, attributes: *const T) -> io::Result<()> {
-    // SAFETY: the kernel reads as many bytes as it is told; what they refer to is the caller's.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -1,5 +1,6 @@
 //! Loading the programs and their tables.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
@@ -9,12 +10,15 @@ use enforcer_ebpf::count::Counters;
 use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress};
 use enforcer_ebpf::event::Budget;
 use enforcer_ebpf::fragment::{Fragment4, Fragment6, FragmentState};
+use enforcer_ebpf::owner::OwnerRecord;
 use enforcer_ebpf::table::{self, Leaf6, Limits, Node6, PortSetBits, SLOTS};
 
 use super::KernelError;
 use super::clock::{Clock, Lifetimes};
 use super::flows::FlowTables;
+use super::kept::Kept;
 use super::mapped::Mapped;
+use super::pins::Pins;
 
 /// The programs, compiled by `cargo xtask build-ebpf` and embedded by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer-ebpf.o"));
@@ -72,6 +76,9 @@ pub struct Kernel {
     pub(super) fragments6: HashMap<MapData, Fragment6, FragmentState>,
     pub(super) counters: PerCpuArray<MapData, Counters>,
     pub(super) budget: PerCpuArray<MapData, Budget>,
+    pub(super) owners: HashMap<MapData, u32, OwnerRecord>,
+    /// Tables that outlive the agent, if any do.
+    pub(super) kept: Option<Kept>,
 }
 
 /// The programs that hooks and tests use.
@@ -84,45 +91,34 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses them, or the agent was built without them.
     pub fn load(settings: &Settings) -> Result<Self, KernelError> {
-        if OBJECT.is_empty() {
-            return Err(KernelError::NoObject);
-        }
-        let Settings { limits, mark_mask, lifetimes, log, test_origin } = *settings;
-        let level = if log { aya_log::Level::Debug as u8 } else { 0 };
-        let origin_in_cb = u32::from(test_origin);
-        let clock = Clock::of_this_kernel(&lifetimes);
-        let mut ebpf = EbpfLoader::new()
-            .override_global(aya_log::LEVEL, &level, true)
-            .override_global("MARK_MASK", &mark_mask, true)
-            .override_global("MARK_SHIFT", &mark_mask.trailing_zeros(), true)
-            .override_global("ORIGIN_IN_CB", &origin_in_cb, true)
-            .override_global("CLOCK_SHIFT", &clock.shift, true)
-            .override_global("FLOW_LIFETIMES", &clock.lifetimes, true)
-            .map_max_entries(table::TRIE4, limits.trie4_blocks)
-            .map_max_entries(table::TRIE6_NODES, limits.trie6_nodes)
-            .map_max_entries(table::TRIE6_LEAVES, limits.trie6_leaves)
-            .map_max_entries(table::PORT_SETS, limits.port_sets)
-            .map_max_entries(table::VERDICTS, limits.verdict_blocks)
-            .map_max_entries(table::ENDPOINTS, limits.endpoints)
-            .map_max_entries(table::SENDERS, limits.endpoints)
-            .map_max_entries(table::COUNTERS, limits.endpoints)
-            .map_max_entries(table::FLOWS4, limits.flows)
-            .map_max_entries(table::FLOWS6, limits.flows)
-            .map_max_entries(table::OPENING4, limits.opening_flows)
-            .map_max_entries(table::OPENING6, limits.opening_flows)
-            .load(OBJECT)?;
-        for name in PROGRAMS {
-            let program: &mut SchedClassifier = ebpf
-                .program_mut(name)
-                .ok_or(KernelError::NoProgram(name))?
-                .try_into()
-                .map_err(|source| KernelError::Program { name, source })?;
-            program.load().map_err(|source| KernelError::Program { name, source })?;
-        }
-        Self::with_tables(ebpf, clock, test_origin)
+        let clock = Clock::of_this_kernel(&settings.lifetimes);
+        let ebpf = load_programs(settings, clock, &[], false)?;
+        Self::with_tables(ebpf, clock, settings.test_origin, None)
     }
 
-    fn with_tables(mut ebpf: Ebpf, clock: Clock, test_origin: bool) -> Result<Self, KernelError> {
+    /// Loads the programs beside those of an earlier agent, if there was one: policy goes into new
+    /// tables, which no packet sees before the programs on the interfaces are replaced; flows,
+    /// counters and owners are the earlier agent's (semantics C3).
+    ///
+    /// # Errors
+    /// As [`Self::load`], or the tables can't be pinned.
+    pub fn load_pinned(settings: &Settings, pins: &Pins) -> Result<Self, KernelError> {
+        let mut kept = Kept::prepare(pins, &settings.limits)?;
+        let clock = Clock::of_this_kernel(&settings.lifetimes);
+        let ebpf = load_programs(settings, clock, &kept.pins(&settings.limits), false)?;
+        kept.load_stages(&settings.limits, |pins| load_programs(settings, clock, pins, true))?;
+        let mut kernel = Self::with_tables(ebpf, clock, settings.test_origin, Some(kept))?;
+        kernel.take_over_owners(&settings.limits)?;
+        Ok(kernel)
+    }
+
+    fn with_tables(
+        mut ebpf: Ebpf,
+        clock: Clock,
+        test_origin: bool,
+        kept: Option<Kept>,
+    ) -> Result<Self, KernelError> {
+        let is_resumed = kept.as_ref().is_some_and(|kept| kept.is_resumed);
         let arrays = Arrays {
             trie4: array(&mut ebpf, table::TRIE4, size_of::<[u32; SLOTS]>())?,
             nodes6: array(&mut ebpf, table::TRIE6_NODES, size_of::<Node6>())?,
@@ -137,11 +133,13 @@ impl Kernel {
         Ok(Self {
             arrays,
             extra_addresses: typed(&mut ebpf, table::EXTRA_ADDRESSES)?,
-            flows: Arc::new(FlowTables::take(&mut ebpf, clock)?),
+            flows: Arc::new(FlowTables::take(&mut ebpf, clock, is_resumed)?),
             fragments4: typed(&mut ebpf, table::FRAGMENTS4)?,
             fragments6: typed(&mut ebpf, table::FRAGMENTS6)?,
             counters: typed(&mut ebpf, table::COUNTERS)?,
             budget: typed(&mut ebpf, table::BUDGET)?,
+            owners: typed(&mut ebpf, table::OWNERS)?,
+            kept,
             test_origin,
             ebpf,
         })
@@ -152,11 +150,8 @@ impl Kernel {
         &mut self,
         name: &'static str,
     ) -> Result<&mut SchedClassifier, KernelError> {
-        self.ebpf
-            .program_mut(name)
-            .ok_or(KernelError::NoProgram(name))?
-            .try_into()
-            .map_err(|source| KernelError::Program { name, source })
+        let stage = self.kept.as_mut().and_then(Kept::stage);
+        program_of(stage.unwrap_or(&mut self.ebpf), name)
     }
 
     /// What the verifier had to look at for each program; `None` where the kernel doesn't tell.
@@ -169,6 +164,68 @@ impl Kernel {
             })
             .collect()
     }
+}
+
+/// Where a table is pinned.
+pub(super) type Pin = (&'static str, PathBuf);
+
+/// Loads the programs; a table that is there already is used as it is. `is_moving`: flows are on
+/// their way to tables of another layout.
+fn load_programs(
+    settings: &Settings,
+    clock: Clock,
+    pins: &[Pin],
+    is_moving: bool,
+) -> Result<Ebpf, KernelError> {
+    if OBJECT.is_empty() {
+        return Err(KernelError::NoObject);
+    }
+    let Settings { limits, mark_mask, log, test_origin, .. } = *settings;
+    let level = if log { aya_log::Level::Debug as u8 } else { 0 };
+    let origin_in_cb = u32::from(test_origin);
+    let is_moving = u32::from(is_moving);
+    let mut loader = EbpfLoader::new();
+    for (name, path) in pins {
+        loader.map_pin_path(name, path);
+    }
+    let mut ebpf = loader
+        .override_global(aya_log::LEVEL, &level, true)
+        .override_global("MARK_MASK", &mark_mask, true)
+        .override_global("MARK_SHIFT", &mark_mask.trailing_zeros(), true)
+        .override_global("ORIGIN_IN_CB", &origin_in_cb, true)
+        .override_global("IS_MOVING", &is_moving, true)
+        .override_global("CLOCK_SHIFT", &clock.shift, true)
+        .override_global("FLOW_LIFETIMES", &clock.lifetimes, true)
+        .map_max_entries(table::TRIE4, limits.trie4_blocks)
+        .map_max_entries(table::TRIE6_NODES, limits.trie6_nodes)
+        .map_max_entries(table::TRIE6_LEAVES, limits.trie6_leaves)
+        .map_max_entries(table::PORT_SETS, limits.port_sets)
+        .map_max_entries(table::VERDICTS, limits.verdict_blocks)
+        .map_max_entries(table::ENDPOINTS, limits.endpoints)
+        .map_max_entries(table::SENDERS, limits.endpoints)
+        .map_max_entries(table::COUNTERS, limits.endpoints)
+        .map_max_entries(table::OWNERS, limits.endpoints)
+        .map_max_entries(table::FLOWS4, limits.flows)
+        .map_max_entries(table::FLOWS6, limits.flows)
+        .map_max_entries(table::OPENING4, limits.opening_flows)
+        .map_max_entries(table::OPENING6, limits.opening_flows)
+        .load(OBJECT)?;
+    for name in PROGRAMS {
+        program_of(&mut ebpf, name)?
+            .load()
+            .map_err(|source| KernelError::Program { name, source })?;
+    }
+    Ok(ebpf)
+}
+
+fn program_of<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, KernelError> {
+    ebpf.program_mut(name)
+        .ok_or(KernelError::NoProgram(name))?
+        .try_into()
+        .map_err(|source| KernelError::Program { name, source })
 }
 
 fn array(ebpf: &mut Ebpf, name: &'static str, size: usize) -> Result<Mapped, KernelError> {

@@ -2,7 +2,10 @@
 
 use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
 
-use super::{Endpoint, FlowReport, Interface, Isolation, Report, TableUse, WatchReport};
+use super::{
+    Endpoint, EventReport, FlowReport, Interface, Isolation, NriReport, Report, TableUse,
+    WatchReport,
+};
 use crate::model::PodId;
 
 fn interface(ifindex: u32, name: &str, addresses: &[&str]) -> Interface {
@@ -68,6 +71,11 @@ pub(super) fn report() -> Report {
         pods: 9,
         namespaces: 2,
         manifest_errors: vec!["policy.yaml:3:7: spec.ingres: no such field".to_owned()],
+        nri: NriReport {
+            state: "connected".to_owned(),
+            about: "containerd v2.1.9".to_owned(),
+            sandboxes: 3,
+        },
         watches: vec![
             WatchReport {
                 kind: "pods".to_owned(),
@@ -90,6 +98,7 @@ pub(super) fn report() -> Report {
                 failing: None,
             },
         ],
+        events: Some(EventReport { posted: 5, existing: 4, failed: 3, put_off: 2 }),
         node_problem: Some("no node is called \"node\"".to_owned()),
     }
 }

@@ -1,5 +1,7 @@
 //! Metrics in OpenMetrics text.
 
+mod kubernetes;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -10,13 +12,14 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabel, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Endpoint, FlowReport, Isolation, Report, WatchReport};
+use super::{Endpoint, FlowReport, Isolation, NriReport, Report};
 use crate::model::PodId;
-use crate::source::kubernetes::Phase;
+use crate::nri::Outcome;
 
 /// What every metric's name begins with.
 const PREFIX: &str = "enforcer";
@@ -27,6 +30,8 @@ pub struct Metrics {
     registry: Registry,
     programming: Histogram,
     unknown: Histogram,
+    sandboxes: [Counter; Outcome::ALL.len()],
+    starting: Histogram,
 }
 
 impl Default for Metrics {
@@ -59,12 +64,31 @@ impl Metrics {
             Unit::Seconds,
             unknown.clone(),
         );
-        Self { registry, programming, unknown }
+        // A millisecond to 4 seconds.
+        let starting = Histogram::new(exponential_buckets(0.001, 2.0, 13));
+        registry.register_with_unit(
+            "pod_sandbox_programming_duration",
+            "From a pod's sandbox, announced by the container runtime, until it was programmed",
+            Unit::Seconds,
+            starting.clone(),
+        );
+        Self { registry, programming, unknown, sandboxes: Default::default(), starting }
     }
 
     /// Notes for how long an interface was there before its pod was known (semantics C6).
     pub fn was_unknown(&self, duration: Duration) {
         self.unknown.observe(duration.as_secs_f64());
+    }
+
+    /// Notes what became of a pod that the container runtime was about to start (semantics C6).
+    pub fn pod_started(&self, outcome: Outcome, took: Duration) {
+        let counters = Outcome::ALL.iter().zip(&self.sandboxes);
+        for (_, counter) in counters.filter(|(it, _)| **it == outcome) {
+            counter.inc();
+        }
+        if outcome == Outcome::Programmed {
+            self.starting.observe(took.as_secs_f64());
+        }
     }
 
     /// Notes how long it took from a change until the kernel's tables had it.
@@ -76,7 +100,8 @@ impl Metrics {
     #[must_use]
     pub fn text(&self, report: Report) -> String {
         let mut current = Registry::with_prefix(PREFIX);
-        current.register_collector(Box::new(Current(report)));
+        let started = self.sandboxes.each_ref().map(Counter::get);
+        current.register_collector(Box::new(Current(report, started)));
         let mut text = String::new();
         let written = encode_registry(&mut text, &self.registry)
             .and_then(|()| encode_registry(&mut text, &current))
@@ -86,9 +111,9 @@ impl Metrics {
     }
 }
 
-/// The metrics that a report has.
+/// The metrics that a report has, and how many pods were started with each outcome.
 #[derive(Debug)]
-struct Current(Report);
+struct Current(Report, [u64; Outcome::ALL.len()]);
 
 impl Collector for Current {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -101,8 +126,10 @@ impl Collector for Current {
         let counter = MetricType::Counter;
         let mut family = encoder.encode_descriptor("events_lost", lost, None, counter)?;
         family.encode_counter::<NoLabelSet, u64, u64>(&self.0.lost_events, None)?;
+        nri(&mut encoder, &self.0.nri, self.1)?;
         known(&mut encoder, &self.0)?;
-        watches(&mut encoder, &self.0.watches)
+        kubernetes::watches(&mut encoder, &self.0.watches)?;
+        self.0.events.map_or(Ok(()), |it| kubernetes::events(&mut encoder, it))
     }
 }
 
@@ -259,6 +286,25 @@ fn flows(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     Ok(())
 }
 
+fn nri(
+    encoder: &mut DescriptorEncoder<'_>,
+    report: &NriReport,
+    started: [u64; Outcome::ALL.len()],
+) -> fmt::Result {
+    let help = "Whether the container runtime lets pods wait until they are programmed: connected, \
+                absent (nobody listens at its socket), refused, off.";
+    let mut family = encoder.encode_descriptor("nri", help, None, MetricType::Gauge)?;
+    for state in NriReport::STATES {
+        put_gauge(&mut family, &[("state", state)], u64::from(report.state == state))?;
+    }
+    let help = "Pods that the container runtime was about to start, by what became of them first.";
+    let mut family = encoder.encode_descriptor("pod_sandboxes", help, None, MetricType::Counter)?;
+    for (outcome, count) in Outcome::ALL.into_iter().zip(started) {
+        put_counter(&mut family, &[("outcome", outcome.name())], count)?;
+    }
+    Ok(())
+}
+
 fn known(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     let gauges = [
         ("policies", "Network policies known.", report.policies),
@@ -273,57 +319,6 @@ fn known(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     for (name, help, value) in gauges {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         family.encode_gauge(&value)?;
-    }
-    Ok(())
-}
-
-/// Whether the watches of the Kubernetes API hear of changes, and what they hold.
-fn watches(encoder: &mut DescriptorEncoder<'_>, watches: &[WatchReport]) -> fmt::Result {
-    if watches.is_empty() {
-        return Ok(());
-    }
-    let help = "1 for what a watch of the Kubernetes API is about: listing (not complete), synced \
-                (hears of every change), reconnecting (what was last heard stays in effect).";
-    let mut family = encoder.encode_descriptor("watch_state", help, None, MetricType::Gauge)?;
-    for watch in watches {
-        for state in Phase::ALL.map(Phase::name) {
-            let labels = [("kind", &*watch.kind), ("state", state)];
-            put_gauge(&mut family, &labels, u64::from(state == watch.state))?;
-        }
-    }
-    let help = "Since when the API server has shown no sign of life on a watch; it is heard of once \
-                a minute though nothing changes.";
-    let (gauge, unit) = (MetricType::Gauge, Some(&Unit::Seconds));
-    let mut family = encoder.encode_descriptor("watch_silence", help, unit, gauge)?;
-    for watch in watches {
-        if let Some(seconds) = watch.silent_seconds {
-            put_gauge(&mut family, &[("kind", &*watch.kind)], seconds)?;
-        }
-    }
-    type Of = (&'static str, &'static str, fn(&WatchReport) -> u64);
-    let gauges: [Of; 2] = [
-        ("watch_objects", "Objects known of the Kubernetes API.", |it| it.objects),
-        (
-            "watch_bad_objects",
-            "Objects that can't be taken as they are: the last good version is in effect, or none.",
-            |it| it.bad_objects,
-        ),
-    ];
-    for (name, help, of) in gauges {
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for watch in watches {
-            put_gauge(&mut family, &[("kind", &*watch.kind)], of(watch))?;
-        }
-    }
-    let counters: [Of; 2] = [
-        ("watch_lists", "Lists of the Kubernetes API begun, the first included.", |it| it.lists),
-        ("watch_errors", "Lists and watches of the Kubernetes API that failed.", |it| it.errors),
-    ];
-    for (name, help, of) in counters {
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for watch in watches {
-            put_counter(&mut family, &[("kind", &*watch.kind)], of(watch))?;
-        }
     }
     Ok(())
 }
@@ -358,6 +353,8 @@ mod tests {
         let metrics = Metrics::new();
         metrics.programmed(Duration::from_micros(700));
         metrics.programmed(Duration::from_millis(40));
+        metrics.pod_started(Outcome::Programmed, Duration::from_millis(7));
+        metrics.pod_started(Outcome::TimedOut, Duration::from_millis(1500));
         let text = metrics.text(fixture::report());
         let version = env!("CARGO_PKG_VERSION");
         insta::assert_snapshot!(text.replace(version, "VERSION"));

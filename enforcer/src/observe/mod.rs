@@ -16,7 +16,10 @@ mod status;
 pub use drops::{DropRecord, End, Names, TruncatedEvent, read_event};
 pub use http::{Observed, serve};
 pub use metrics::Metrics;
-pub use report::{Endpoint, FlowReport, Interface, Isolation, Report, TableUse, WatchReport};
+pub use report::{
+    Endpoint, EventReport, FlowReport, Interface, Isolation, NriReport, Report, TableUse,
+    WatchReport,
+};
 pub use status::{CounterStatus, EndpointStatus, Status};
 
 /// Data that the tests of several modules share.

@@ -7,6 +7,7 @@ use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
 use serde::{Deserialize, Serialize};
 
 use crate::model::PodId;
+use crate::nri::State;
 
 /// How policy judges new connections in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -78,6 +79,33 @@ pub struct FlowReport {
     pub evicted: u64,
 }
 
+/// Whether the container runtime lets pods wait until they are programmed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NriReport {
+    /// `off`, `absent`, `refused` or `connected`.
+    pub state: String,
+    /// The runtime's name and version, or why there is no connection.
+    pub about: String,
+    /// The pod sandboxes that the runtime has told of.
+    pub sandboxes: u64,
+}
+
+impl NriReport {
+    /// The names of the states.
+    pub const STATES: [&str; 4] = ["off", "absent", "refused", "connected"];
+
+    /// Notes how the connection is.
+    pub fn note(&mut self, state: &State) {
+        let (name, about) = match state {
+            State::Off => ("off", ""),
+            State::Absent { why } => ("absent", why.as_str()),
+            State::Refused { why } => ("refused", why.as_str()),
+            State::Connected { runtime } => ("connected", runtime.as_str()),
+        };
+        (self.state, self.about) = (name.to_owned(), about.to_owned());
+    }
+}
+
 /// How the watch of a kind of objects of the Kubernetes API is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchReport {
@@ -97,6 +125,19 @@ pub struct WatchReport {
     pub errors: u64,
     /// What fails at present.
     pub failing: Option<String>,
+}
+
+/// What became of the Kubernetes Events, since the agent started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EventReport {
+    /// Made.
+    pub posted: u64,
+    /// Another node had made the same.
+    pub existing: u64,
+    /// Not made: the server could not be reached, or did not allow it.
+    pub failed: u64,
+    /// Put off, because too many waited.
+    pub put_off: u64,
 }
 
 /// The state of the agent at one time.
@@ -127,8 +168,12 @@ pub struct Report {
     /// What is wrong with the manifests, or with the objects of the Kubernetes API, at present; one
     /// entry per error.
     pub manifest_errors: Vec<String>,
+    /// Whether pods wait until they are programmed.
+    pub nri: NriReport,
     /// How the watches of the Kubernetes API are doing; empty if manifests are the source.
     pub watches: Vec<WatchReport>,
+    /// What became of the Kubernetes Events; `None`: none are to be made.
+    pub events: Option<EventReport>,
     /// What is wrong with this node's name.
     pub node_problem: Option<String>,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, FlowReport, Interface, Isolation, Report, TableUse, WatchReport};
+use super::{Endpoint, FlowReport, Interface, Isolation, NriReport, Report, TableUse, WatchReport};
 
 /// What `/status` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub struct Status {
     pub namespaces: u64,
     /// Drop events that were not sent since the programs were loaded.
     pub lost_events: u64,
+    /// Whether pods wait until they are programmed.
+    pub nri: NriReport,
     /// What a person should look at, one sentence each; empty when all is well.
     pub problems: Vec<String>,
 }
@@ -78,6 +80,7 @@ impl Status {
             pods: report.pods,
             namespaces: report.namespaces,
             lost_events: report.lost_events,
+            nri: report.nri,
             problems,
         }
     }
@@ -112,10 +115,13 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
     });
     let unrepresented = report.unrepresented.iter();
     let unrepresented = unrepresented.map(|(pod, why)| format!("{pod} fails closed: {why}"));
+    let nri = Some(&report.nri).filter(|it| it.state == "refused");
+    let nri = nri.map(|it| format!("pods do not wait for their policy: {}", it.about));
     let failing = report.watches.iter().filter_map(|it| it.failing.clone());
     not_ready
         .into_iter()
         .chain(report.node_problem.clone())
+        .chain(nri)
         .chain(failing)
         .chain(unknown)
         .chain(ambiguous)

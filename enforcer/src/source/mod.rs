@@ -11,4 +11,4 @@ pub mod render;
 mod typed;
 mod update;
 
-pub use update::{PolicyRef, Remark, Remarks, Update};
+pub use update::{Remark, Remarks, Update};

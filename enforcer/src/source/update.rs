@@ -22,18 +22,9 @@ pub struct Remarks {
     /// The file, or kind, namespace and name of the object.
     pub about: String,
     /// The policy, where it is about one that the API server knows.
-    pub policy: Option<PolicyRef>,
+    pub policy: Option<PolicyId>,
     /// What there is to say.
     pub list: Vec<Remark>,
-}
-
-/// A policy of the API server's, to refer to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PolicyRef {
-    /// Namespace and name.
-    pub id: PolicyId,
-    /// `metadata.uid`
-    pub uid: String,
 }
 
 /// Something to say.

@@ -57,6 +57,12 @@ impl Pool {
         Self { fresh, ..Self::new(table, first, limit) }
     }
 
+    /// The same pool where those of `first..fresh` that `used` refuses were given back long ago.
+    pub(super) fn resumed(self, fresh: u32, used: impl Fn(u32) -> bool) -> Self {
+        let freed = (self.first..fresh).filter(|index| !used(*index)).map(|index| (0, index));
+        Self { fresh: fresh.max(self.first), freed: freed.collect(), ..self }
+    }
+
     /// How many indices are in use.
     pub(super) fn live(&self) -> usize {
         (self.fresh - self.first) as usize - self.freed.len()

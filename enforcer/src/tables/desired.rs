@@ -39,11 +39,26 @@ impl Owner {
     }
 }
 
+/// What an earlier agent noted of an endpoint id (semantics C3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inherited {
+    /// The endpoint id.
+    pub id: u32,
+    /// The interface.
+    pub ifindex: u32,
+    /// Who was behind it; `None`: nobody has the id, but what it counted may be left.
+    pub owner: Option<Owner>,
+    /// The pod's UID, if it had one.
+    pub uid: String,
+}
+
 /// A pod's interface on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
     /// Who is behind it.
     pub owner: Owner,
+    /// The pod's UID; empty if it is not known.
+    pub uid: String,
     /// The pod's addresses, for the source check (semantics P4).
     pub addresses: BTreeSet<IpAddr>,
     /// Whether packets from the pod must carry one of them.

@@ -95,7 +95,7 @@ impl Discipline {
                 self.forget();
                 false
             }
-            Step::AddExtraAddress(_) | Step::RemoveExtraAddress(_) => false,
+            Step::AddExtraAddress(_) | Step::RemoveExtraAddress(_) | Step::Owner { .. } => false,
         };
         if problem { Err(format!("{step:?}")) } else { Ok(()) }
     }

@@ -13,7 +13,7 @@ use super::pieces6::halves;
 use super::rows::{RowKey, Rows};
 use super::shortage::{Full, Table};
 use super::slots::Slots;
-use super::{Interface, Owner, Step};
+use super::{Inherited, Interface, Owner, Step};
 
 /// How many more elements the tables must have than there are interfaces: ids index the counters
 /// and begin at 1, and one is kept back, so that each endpoint can be replaced by another pod's.
@@ -70,6 +70,8 @@ pub(super) struct Endpoints {
     slots: Slots,
     /// The epoch in which an endpoint was last led away from a row.
     left: Option<u64>,
+    /// Ids of an earlier agent that no interface has claimed yet, by interface.
+    inherited: BTreeMap<u32, Vec<(u32, Owner)>>,
 }
 
 impl Endpoints {
@@ -83,7 +85,25 @@ impl Endpoints {
             ids: Pool::new(Table::Endpoints, 1, limit.min(MAX_ID + 1)),
             slots: Slots::new(),
             left: None,
+            inherited: BTreeMap::new(),
         }
+    }
+
+    /// No endpoint, but ids that an earlier agent has given to interfaces: those that are still
+    /// there keep theirs, so that flows, counters and marks under way stay true (semantics C3).
+    pub(super) fn resuming(limit: u32, inherited: &[Inherited]) -> Self {
+        let mut new = Self::new(limit);
+        let usable = || inherited.iter().filter(|it| (1..limit.min(MAX_ID + 1)).contains(&it.id));
+        for it in usable() {
+            if let Some(owner) = &it.owner {
+                new.inherited.entry(it.ifindex).or_default().push((it.id, owner.clone()));
+            }
+        }
+        let used: BTreeSet<u32> =
+            usable().filter(|it| it.owner.is_some()).map(|it| it.id).collect();
+        let fresh = usable().map(|it| it.id + 1).max().unwrap_or(1);
+        new.ids = new.ids.resumed(fresh, |id| used.contains(&id));
+        new
     }
 
     /// As if the ids below `id` had been given to other pods, and taken back.
@@ -137,13 +157,30 @@ impl Endpoints {
         }
     }
 
+    /// Takes back the inherited ids that no interface has claimed.
+    pub(super) fn end_inheritance(&mut self, writer: &mut Writer) {
+        for (ifindex, unclaimed) in std::mem::take(&mut self.inherited) {
+            for (id, _) in unclaimed {
+                writer.push(nobody(id, ifindex));
+                self.ids.give(id, writer);
+            }
+        }
+    }
+
+    /// The id that the interface had under an earlier agent, if somebody else is not behind it now.
+    fn inherit(&mut self, ifindex: u32, owner: &Owner) -> Option<u32> {
+        let ids = self.inherited.get_mut(&ifindex)?;
+        let at = ids.iter().position(|(_, before)| owner.continues(before))?;
+        Some(ids.swap_remove(at).0)
+    }
+
     /// The endpoint is gone.
     pub(super) fn remove(&mut self, ifindex: u32, writer: &mut Writer) {
         let Some(held) = self.held.remove(&ifindex) else { return };
         self.slots.clear(ifindex, writer);
         writer.push(Step::Sender { id: held.id, value: Slot(0) });
         self.records.give(held.record, writer);
-        self.release_id(&held, &BTreeSet::new(), true, writer);
+        self.release_id(ifindex, &held, &BTreeSet::new(), true, writer);
     }
 
     /// Judges an endpoint otherwise, or after its rows have moved.
@@ -175,8 +212,16 @@ impl Endpoints {
             old.as_ref().is_some_and(|old| interface.owner.continues(&old.interface.owner));
         let id = match &old {
             Some(old) if same_pod => old.id,
-            _ => self.take_id(writer)?,
+            _ => match self.inherit(ifindex, &interface.owner) {
+                Some(id) => id,
+                None => self.take_id(writer)?,
+            },
         };
+        let noted = old.as_ref().filter(|_| same_pod).map(|old| &old.interface);
+        if noted.is_none_or(|it| (&it.owner, &it.uid) != (&interface.owner, &interface.uid)) {
+            let (owner, uid) = (Some(interface.owner.clone()), interface.uid.clone());
+            writer.push(Step::Owner { id, ifindex, owner, uid });
+        }
         let (value, extra) = record(ifindex, id, interface, judged, rows);
         if let Some(old) = &old
             && old.value == value
@@ -194,6 +239,7 @@ impl Endpoints {
         writer.push(Step::Endpoint { record: new, value });
         if !self.slots.put(ifindex, new, writer) {
             self.records.give(new, writer);
+            writer.push(nobody(id, ifindex));
             self.ids.give(id, writer);
             remove_extra(&extra, id, writer);
             return Ok(false);
@@ -207,7 +253,7 @@ impl Endpoints {
                 self.left = Some(writer.epoch);
             }
             self.records.give(old.record, writer);
-            self.release_id(&old, &extra, !same_pod, writer);
+            self.release_id(ifindex, &old, &extra, !same_pod, writer);
         }
         let interface = interface.clone();
         self.held
@@ -218,6 +264,7 @@ impl Endpoints {
     /// Takes away the further addresses that are not in `keep`, and the id if it is `done` with.
     fn release_id(
         &mut self,
+        ifindex: u32,
         old: &Held,
         keep: &BTreeSet<Address6>,
         done: bool,
@@ -225,6 +272,7 @@ impl Endpoints {
     ) {
         if done {
             remove_extra(&old.extra, old.id, writer);
+            writer.push(nobody(old.id, ifindex));
             self.ids.give(old.id, writer);
         } else {
             remove_extra(&old.extra.difference(keep).copied().collect(), old.id, writer);
@@ -240,6 +288,10 @@ impl Endpoints {
         }
         Ok(id)
     }
+}
+
+fn nobody(id: u32, ifindex: u32) -> Step {
+    Step::Owner { id, ifindex, owner: None, uid: String::new() }
 }
 
 fn remove_extra(addresses: &BTreeSet<Address6>, id: u32, writer: &mut Writer) {

@@ -122,6 +122,8 @@ impl Image {
             Step::Interface { slot, value } => {
                 *self.interfaces.get_mut(*slot as usize)? = value.0;
             }
+            // The programs never read it.
+            Step::Owner { .. } => {}
             Step::Sender { id, value } => *self.senders.get_mut(*id as usize)? = value.0,
             Step::ForgetEndpoint { .. } | Step::Grace => {}
         }

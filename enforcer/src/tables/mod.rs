@@ -35,7 +35,7 @@ mod transition;
 mod trie4;
 mod trie6;
 
-pub use desired::{Desired, Interface, Owner};
+pub use desired::{Desired, Inherited, Interface, Owner};
 pub use image::{Image, ImageError};
 pub use shortage::{Shortage, Table};
 pub use state::{Plan, State, Unrepresented};

@@ -19,7 +19,7 @@ use super::squeeze::squeeze;
 use super::transition::{Homeless, advance};
 use super::trie4::Trie4;
 use super::trie6::Trie6;
-use super::{Desired, Owner, Step, sizes};
+use super::{Desired, Inherited, Owner, Step, sizes};
 use crate::model::PodId;
 
 /// A direction of a pod that could not be represented because a table is too small (semantics R9).
@@ -78,6 +78,14 @@ impl State {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self::with(limits, false)
+    }
+
+    /// Freshly made tables of an agent that starts where another has left off: what it noted of
+    /// endpoints goes on, as far as the first plan still wants it.
+    #[must_use]
+    pub fn resuming(limits: Limits, inherited: &[Inherited]) -> Self {
+        let endpoints = Endpoints::resuming(limits.endpoints, inherited);
+        Self { endpoints, ..Self::new(limits) }
     }
 
     /// Tables without limits, to find out what is needed.

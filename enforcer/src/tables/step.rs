@@ -4,6 +4,8 @@ use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, Slot};
 use enforcer_ebpf::entry::{Cell, Entry};
 use enforcer_ebpf::table::{Leaf6, Node6};
 
+use super::Owner;
+
 /// One write. Words (`Entry`, `Cell`, port classes, slots) are written atomically; whole nodes,
 /// leaves, records and fresh blocks are only written where no packet can reach them yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,6 +105,17 @@ pub enum Step {
         id: u32,
         /// Interface and record; 0 for none.
         value: Slot,
+    },
+    /// Notes who has an endpoint id, for an agent that starts where this one has left off.
+    Owner {
+        /// The id.
+        id: u32,
+        /// The interface.
+        ifindex: u32,
+        /// Who is behind it; `None`: the id is nobody's.
+        owner: Option<Owner>,
+        /// The pod's UID, if it has one.
+        uid: String,
     },
     /// Forget the counters and flows of an endpoint id that is about to be given to another pod
     /// (semantics C5).

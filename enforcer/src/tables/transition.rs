@@ -310,6 +310,7 @@ fn flip_endpoints(
 /// Step 6.
 fn clean_up(state: &mut State, pairs: &Pairs, ids: &[u32], columns: &Columns, writer: &mut Writer) {
     drop_unused_rows(state, writer);
+    state.endpoints.end_inheritance(writer);
     // Now, when nothing waits for it, so that the next change can be quick.
     state.endpoints.rest(writer);
     state.rows.rest(writer);
@@ -341,6 +342,7 @@ pub(super) fn empty(
     let wishes = begin(state, goal, writer)?;
     let homeless = flip_endpoints(state, goal, &wishes, &BTreeMap::new(), writer)?;
     drop_unused_rows(state, writer);
+    state.endpoints.end_inheritance(writer);
     state.endpoints.rest(writer);
     let mut ids: BTreeSet<u32> = BTreeSet::new();
     for map in &state.maps {

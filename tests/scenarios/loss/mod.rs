@@ -13,6 +13,7 @@ mod account;
 mod connections;
 mod datagrams;
 mod flows;
+mod kills;
 mod ledger;
 mod states;
 
@@ -54,11 +55,19 @@ fn runner() -> TestRunner {
     TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
-async fn nothing_is_lost(scene: &mut Scene, enough: Enough) {
-    let mut runner = runner();
+/// Load on a lab whose policies change.
+struct Load {
+    states: Vec<String>,
+    before: Account,
+    ledger: Arc<Ledger>,
+    senders: JoinSet<()>,
+}
+
+/// Starts it under the first state.
+async fn begin(scene: &mut Scene, runner: &mut TestRunner) -> Load {
     scene.write("cluster.yaml", &states::pods_only());
     scene.run_pods().await;
-    let states = states::generate(&mut runner, scene.lab(), STATES);
+    let states = states::generate(runner, scene.lab(), STATES);
     flows::check(scene.lab(), &states);
     scene.write("cluster.yaml", &states[0]);
     // The state is in force before the first packet that it forbids.
@@ -67,17 +76,31 @@ async fn nothing_is_lost(scene: &mut Scene, enough: Enough) {
     })
     .await;
     let before = Account::take(scene).await;
+    let ledger = Arc::new(Ledger::default());
+    let senders = start_load(scene.lab(), &ledger).await;
+    Load { states, before, ledger, senders }
+}
+
+impl Load {
+    /// Ends it and checks that nothing was lost or let through.
+    async fn end(self, scene: &Scene) {
+        self.ledger.stop();
+        self.senders.join_all().await;
+        self.ledger.assert_good();
+        account::balance(scene, &self.before, &self.ledger).await;
+    }
+}
+
+async fn nothing_is_lost(scene: &mut Scene, enough: Enough) {
+    let mut runner = runner();
+    let load = begin(scene, &mut runner).await;
     let programmed = programmed(scene).await;
     let started = Instant::now();
-    let ledger = Arc::new(Ledger::default());
-    let load = start_load(scene.lab(), &ledger).await;
-    change(scene, &states, &mut runner, &ledger, enough).await;
+    change(scene, &load.states, &mut runner, &load.ledger, enough).await;
     let took = started.elapsed();
     let changes = self::programmed(scene).await - programmed;
-    ledger.stop();
-    load.join_all().await;
-    ledger.assert_good();
-    account::balance(scene, &before, &ledger).await;
+    let ledger = Arc::clone(&load.ledger);
+    load.end(scene).await;
     println!("{changes} changes programmed in {took:.1?}, nothing lost or let through: {ledger}");
     ledger.assert_various();
 }

@@ -13,6 +13,7 @@ use nix::unistd::{Pid, getppid};
 use tokio::process::Child;
 use tokio::runtime::Handle;
 
+use super::confine::confine;
 use super::sandbox::use_bpf;
 use super::{Lab, LabError, Namespace};
 
@@ -58,7 +59,7 @@ impl Agent {
     /// When the binary cannot be started or the log cannot be opened.
     pub async fn start(lab: &Lab, node: usize, options: &AgentOptions) -> Result<Self, LabError> {
         let node = lab.node_at(node)?;
-        let mut command = guarded(&options.spawner, options.binary.as_os_str(), node.bpffs());
+        let mut command = guarded(&options.spawner, options.binary.as_os_str(), node.bpffs(), true);
         command.arg("run");
         match &options.source {
             AgentSource::Manifests(directory) => {
@@ -71,6 +72,8 @@ impl Agent {
         }
         command.args(["--node-name", &node.site().name(), "--metrics"]);
         command.arg(format!("127.0.0.1:{}", options.metrics_port));
+        // The host's container runtime is no business of the lab's.
+        command.arg("--nri-socket").arg(node.runtime_socket());
         command.args(&options.arguments).stdin(Stdio::null());
         if let Some(path) = &options.log {
             let log = open_log(path)?;
@@ -107,6 +110,14 @@ impl Agent {
         kill(Pid::from_raw(pid), signal).map_err(|e| LabError::io("signal the agent", e))
     }
 
+    /// Kills the agent as `kill -9` does, and waits until it is no more.
+    ///
+    /// # Errors
+    /// When it can't be killed.
+    pub async fn kill(mut self) -> Result<(), LabError> {
+        self.child.kill().await.map_err(|e| LabError::io("kill the agent", e))
+    }
+
     /// Asks the agent to end and waits for it; after `patience` it is killed.
     ///
     /// # Errors
@@ -129,12 +140,20 @@ impl Agent {
 }
 
 /// A command that dies with the lab, to be started by [`command_in`]; it sees `bpffs` as the BPF
-/// file system, if that is given.
-fn guarded(spawner: &Path, program: &std::ffi::OsStr, bpffs: Option<&Path>) -> Command {
+/// file system, if that is given. `confined`: with the privileges of the agent's container.
+fn guarded(
+    spawner: &Path,
+    program: &std::ffi::OsStr,
+    bpffs: Option<&Path>,
+    confined: bool,
+) -> Command {
     let mut command = Command::new(spawner);
     command.arg(SPAWN_COMMAND).arg(std::process::id().to_string());
     if let Some(path) = bpffs {
         command.arg("--bpffs").arg(path);
+    }
+    if confined {
+        command.arg("--confined");
     }
     command.arg("--").arg(program);
     command
@@ -150,7 +169,7 @@ pub async fn command_in(
     program: &str,
     arguments: &[&str],
 ) -> Result<std::process::Output, LabError> {
-    let mut command = guarded(spawner, program.as_ref(), None);
+    let mut command = guarded(spawner, program.as_ref(), None, false);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = spawn(namespace, command).await?;
     child.wait_with_output().await.map_err(|e| LabError::io(format!("run {program}"), e))
@@ -174,13 +193,15 @@ fn open_log(path: &Path) -> Result<File, LabError> {
 }
 
 /// Turns the calling process, started by the lab `lab`, into another command that is killed when
-/// the lab ends, and that sees `bpffs` as the BPF file system. Returns only when that fails.
+/// the lab ends, that sees `bpffs` as the BPF file system, and that has the privileges of the
+/// agent's container if it is to be `confined`. Returns only when that fails.
 ///
 /// # Errors
 /// When the lab is already gone or the command cannot be executed.
 pub fn become_command(
     lab: u32,
     bpffs: Option<&Path>,
+    confined: bool,
     command: &[OsString],
 ) -> Result<std::convert::Infallible, LabError> {
     set_pdeathsig(Signal::SIGKILL).map_err(|e| LabError::io("bind to the lab's life", e))?;
@@ -190,6 +211,9 @@ pub fn become_command(
     }
     if let Some(path) = bpffs {
         use_bpf(path)?;
+    }
+    if confined {
+        confine()?;
     }
     let Some((program, arguments)) = command.split_first() else {
         return Err(LabError::Agent("no command given".to_owned()));

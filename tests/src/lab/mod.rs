@@ -14,6 +14,7 @@
 //! interfaces, routes and sysctls are not touched, and nothing survives the process.
 
 mod agent;
+mod confine;
 mod error;
 mod fabric;
 mod further;

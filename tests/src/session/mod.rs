@@ -124,6 +124,11 @@ impl Session {
         Ok(session)
     }
 
+    /// Further arguments for the agents that are started from now on.
+    pub fn set_arguments(&mut self, arguments: Vec<OsString>) {
+        self.options.arguments = arguments;
+    }
+
     /// The lab.
     #[must_use]
     pub fn lab(&self) -> &Lab {
@@ -163,6 +168,22 @@ impl Session {
     /// # Errors
     /// When an agent ends or is not ready in time.
     pub async fn start_agent(&mut self) -> anyhow::Result<()> {
+        self.launch_agent().await?;
+        let started = Instant::now();
+        while let Some(node) = self.unready().await? {
+            if started.elapsed() > PATIENCE {
+                bail!("the agent was not ready after {PATIENCE:?}{}", self.last_words(node));
+            }
+            tokio::time::sleep(BETWEEN_ROUNDS).await;
+        }
+        Ok(())
+    }
+
+    /// Starts the agents anew (after [`Self::stop_agent`]), and waits for nothing.
+    ///
+    /// # Errors
+    /// When one can't be started.
+    pub async fn launch_agent(&mut self) -> anyhow::Result<()> {
         let Some(binary) = &self.options.agent else { return Ok(()) };
         let source = match self.source.api() {
             Some(api) => AgentSource::Kubeconfig(api.kubeconfig().to_owned()),
@@ -178,13 +199,6 @@ impl Session {
                 arguments: self.options.arguments.clone(),
             };
             self.agents.push(Agent::start(&self.lab, node, &how).await?);
-        }
-        let started = Instant::now();
-        while let Some(node) = self.unready().await? {
-            if started.elapsed() > PATIENCE {
-                bail!("the agent was not ready after {PATIENCE:?}{}", self.last_words(node));
-            }
-            tokio::time::sleep(BETWEEN_ROUNDS).await;
         }
         Ok(())
     }
@@ -308,6 +322,17 @@ impl Session {
         }
         cluster.node_addresses = self.lab.node_addresses().into_iter().collect();
         cluster
+    }
+
+    /// Kills the agents without a word; the lab stays.
+    ///
+    /// # Errors
+    /// When one can't be killed.
+    pub async fn kill_agent(&mut self) -> anyhow::Result<()> {
+        for agent in std::mem::take(&mut self.agents) {
+            agent.kill().await?;
+        }
+        Ok(())
     }
 
     /// Ends the agents as an orderly stop would; the lab stays.

@@ -2,6 +2,7 @@
 
 pub(crate) mod executables;
 mod exhaustive;
+mod foreign;
 mod libtest;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::kubectl;
 use crate::lab;
 use crate::privilege;
 use crate::process;
+use crate::tools;
 use crate::ui::{self, Step};
 use crate::workspace::{self, Profile};
 use executables::Executable;
@@ -33,8 +35,13 @@ const PURE: [&str; 3] = ["enforcer", "enforcer-ebpf", "xtask"];
 /// # Errors
 /// When they can't be built or started; failures of tests are in the counts.
 pub(crate) fn run(root: &Path, options: &Test) -> Result<Counts> {
+    if let Some(arch) = options.arch {
+        return foreign::run(root, arch, options);
+    }
+    let mut tools = Vec::new();
     if !options.quick {
         lab::check_system()?;
+        tools = tools::obtain()?;
         lab::obtain_proxies(&[Proxy::Iptables, Proxy::Nftables])?;
         kubectl::obtain()?;
         ebpf::build(root)?;
@@ -47,7 +54,7 @@ pub(crate) fn run(root: &Path, options: &Test) -> Result<Counts> {
         return exhaustive::run(root, &programs, options);
     }
     let mut counts: Vec<_> =
-        programs.iter().map(|program| run_one(program, options)).collect::<Result<_>>()?;
+        programs.iter().map(|program| run_one(program, &tools, options)).collect::<Result<_>>()?;
     if !options.quick {
         counts.push(documentation(root, options)?);
     }
@@ -57,24 +64,13 @@ pub(crate) fn run(root: &Path, options: &Test) -> Result<Counts> {
 fn build(root: &Path, options: &Test) -> Result<Vec<Executable>> {
     let step = Step::start("building the tests");
     let mut command = workspace::cargo(root);
-    command.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
+    command.args(["test", "--no-run"]);
     if options.quick {
         command.args(PURE.iter().flat_map(|package| ["--package", package]));
     } else {
         command.arg("--workspace");
     }
-    let is_message = |line: &str| line.starts_with('{');
-    let seen = |line: &str| {
-        if !is_message(line) {
-            step.detail(line);
-        }
-    };
-    let (status, lines) = process::collect_with(&mut command, seen, None)?;
-    if !status.success() {
-        let said: Vec<_> = lines.into_iter().filter(|line| !is_message(line)).collect();
-        bail!("the tests don't build\n{}", said.join("\n"));
-    }
-    let mut programs = executables::parse(lines.iter().map(String::as_str));
+    let mut programs = executables::build(&mut command, &step)?;
     // The quick ones first: a mistake shows soonest there.
     programs.sort_by_key(|program| (needs_root(program), program.name()));
     step.done(&format!("{} test programs", programs.len()));
@@ -101,8 +97,12 @@ fn ask_for_root(programs: &[Executable]) -> Result<()> {
     Ok(())
 }
 
-fn run_one(program: &Executable, options: &Test) -> Result<Counts> {
-    let mut command = command(program, &[]);
+fn run_one(
+    program: &Executable,
+    tools: &[(&'static str, String)],
+    options: &Test,
+) -> Result<Counts> {
+    let mut command = command(program, tools);
     command.args(&options.filters);
     judge(&program.name(), command, options)
 }

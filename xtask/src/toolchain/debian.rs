@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use super::debian_pins::{CODENAME, PINS, Pin, SET, SYSTEM_LIBRARIES};
 use super::{Toolchain, lock, rustup, version::Compiler};
+use crate::packages::download;
 use crate::process;
 use crate::ui::Step;
 use crate::workspace;
@@ -148,17 +149,6 @@ fn fetch_all(packages: &Path, architecture: &str) -> Result<()> {
         step.done("checksum as pinned");
     }
     Ok(())
-}
-
-fn download(packages: &Path, wanted: &str, step: &Step) -> Result<()> {
-    let mut command = Command::new("apt-get");
-    command.current_dir(packages);
-    if nix::unistd::geteuid().is_root() {
-        // Else apt warns that its own user can't write into this user's folder.
-        command.args(["-o", "APT::Sandbox::User=root"]);
-    }
-    command.args(["download", wanted]);
-    process::run_quietly(&mut command, step).map(|_| ())
 }
 
 /// The downloaded file of a package. Its name has the version too, with `:` written `%3a`.

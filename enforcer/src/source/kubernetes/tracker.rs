@@ -11,7 +11,7 @@ use super::kind::Kind;
 use super::object::{Outcome, Seen};
 use crate::model::{Change, PolicyId};
 use crate::source::manifests::Severity;
-use crate::source::update::{PolicyRef, Remark, Remarks};
+use crate::source::update::{Remark, Remarks};
 
 /// Something that happened to a kind's objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl Tracker {
             remark.text = format!("{about}: {}", remark.text);
         }
         let id = PolicyId::new(&*seen.key.namespace, &*seen.key.name);
-        let policy = (self.kind == Kind::Policy).then(|| PolicyRef { id, uid: seen.uid.clone() });
+        let policy = (self.kind == Kind::Policy).then_some(id);
         then.remarks.push(Remarks { about, policy, list });
     }
 

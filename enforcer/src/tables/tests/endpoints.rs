@@ -15,6 +15,7 @@ fn interface(pod: &str, addresses: &[&str]) -> Interface {
     Interface {
         owner: Owner::Pod(PodId::new("default", pod)),
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        uid: String::new(),
         check_source: true,
     }
 }
@@ -180,6 +181,7 @@ fn addresses_beyond_the_records_come_first_and_go_last() {
         .steps
         .iter()
         .map(|step| match step {
+            Step::Owner { .. } => 'o',
             Step::AddExtraAddress(_) => '+',
             Step::Endpoint { .. } => 'e',
             Step::Interface { .. } => 'i',
@@ -188,7 +190,7 @@ fn addresses_beyond_the_records_come_first_and_go_last() {
             _ => '?',
         })
         .collect();
-    assert_eq!(kinds, ['+', '+', '+', 'e', 'i', 's']);
+    assert_eq!(kinds, ['o', '+', '+', '+', 'e', 'i', 's']);
     let plan = harness.go(&desired(&[(5, interface("a", &many[1..3]))])).unwrap();
     let removed = plan.steps.iter().filter(|step| matches!(step, Step::RemoveExtraAddress(_)));
     assert_eq!(removed.count(), 2, "10.0.0.2 is in the record now, 10.0.0.3 stays");

@@ -120,6 +120,7 @@ fn interface() -> impl Strategy<Value = Interface> {
     (owner, own_addresses(), any::<bool>()).prop_map(|(owner, addresses, check_source)| Interface {
         owner,
         addresses,
+        uid: String::new(),
         check_source,
     })
 }

@@ -37,6 +37,7 @@ fn cluster() -> Desired {
     let interface = |at: usize| Interface {
         owner: Owner::Pod(pod(at)),
         addresses: [IpAddr::from(address(u32::try_from(at).unwrap()))].into(),
+        uid: String::new(),
         check_source: true,
     };
     Desired {

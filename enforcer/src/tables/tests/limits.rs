@@ -69,6 +69,7 @@ pub(super) fn state(rows: Vec<Vec<Verdict>>) -> Desired {
         let interface = Interface {
             owner: Owner::Pod(pod(at)),
             addresses: Default::default(),
+            uid: String::new(),
             check_source: false,
         };
         (u32::try_from(at).unwrap() + 10, interface)

@@ -1,0 +1,101 @@
+//! The arguments in the manifests are the agent's own.
+
+use clap::{CommandFactory as _, Parser as _};
+use enforcer::cli::Cli;
+use serde_json::Value;
+
+use crate::render::{self, containers, of_kind, strings};
+
+/// Arguments that the manifests name and the agent does not have yet. To be taken out of this list
+/// when it has them: a test says so.
+const PENDING: [&str; 0] = [];
+
+/// What the kubelet makes of an argument.
+fn expand(argument: &str, container: &Value) -> String {
+    let mut expanded = argument.to_owned();
+    for variable in container["env"].as_array().into_iter().flatten() {
+        let name = variable["name"].as_str().unwrap();
+        let value = variable["value"].as_str().unwrap_or("10.224.0.4");
+        expanded = expanded.replace(&format!("$({name})"), value);
+    }
+    assert!(!expanded.contains("$("), "{argument}: no such variable");
+    expanded
+}
+
+fn parses(arguments: &[String]) -> Result<(), String> {
+    let line = std::iter::once("enforcer").chain(arguments.iter().map(String::as_str));
+    Cli::try_parse_from(line).map(|_| ()).map_err(|error| error.to_string())
+}
+
+fn is_pending(argument: &str) -> bool {
+    let name = argument.split('=').next().unwrap_or_default();
+    PENDING.contains(&name)
+}
+
+/// Whether the agent has the subcommand, or one of its subcommands the flag.
+fn has(argument: &str) -> bool {
+    let cli = Cli::command();
+    match argument.strip_prefix("--") {
+        None => cli.find_subcommand(argument).is_some(),
+        Some(flag) => cli
+            .get_subcommands()
+            .flat_map(clap::Command::get_arguments)
+            .any(|it| it.get_long() == Some(flag)),
+    }
+}
+
+#[test]
+fn the_agent_takes_all_arguments() {
+    let mut seen = 0;
+    for (name, objects) in render::everything() {
+        for container in containers(of_kind(objects, "DaemonSet")[0]) {
+            let arguments = strings(&container["args"]);
+            if arguments.first().is_none_or(|it| is_pending(it)) {
+                continue;
+            }
+            let known = arguments.iter().filter(|it| !is_pending(it));
+            let arguments: Vec<_> = known.map(|it| expand(it, container)).collect();
+            if let Err(error) = parses(&arguments) {
+                panic!("{name}: {arguments:?}\n{error}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 5, "only {seen} command lines were looked at");
+}
+
+#[test]
+fn pending_arguments_are_pending() {
+    for pending in PENDING {
+        assert!(!has(pending), "{pending} is there: take it out of PENDING");
+    }
+    assert!(has("--metrics") && has("run"));
+}
+
+#[test]
+fn misspelt_arguments_are_found() {
+    for wrong in ["--metric=127.0.0.1:1", "--unknown-pod=ask", "--flow-timeouts=upd=3"] {
+        let line = ["run".to_owned(), wrong.to_owned()];
+        assert!(parses(&line).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn the_image_is_of_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let image = format!("enforcer:{version}");
+    for overlay in render::OVERLAYS {
+        let objects = render::kustomize(&format!("overlays/{overlay}"));
+        assert_eq!(containers(of_kind(&objects, "DaemonSet")[0])[0]["image"], image, "{overlay}");
+    }
+    let uninstall = render::kustomize("uninstall");
+    assert_eq!(containers(of_kind(&uninstall, "DaemonSet")[0])[0]["image"], image);
+    let chart = &render::documents(&render::file("helm/enforcer/Chart.yaml"))[0];
+    assert_eq!(chart["version"], version);
+    assert_eq!(chart["appVersion"], version);
+    let digest =
+        "image.digest=sha256:0000000000000000000000000000000000000000000000000000000000000000";
+    let by_digest = render::helm(&[digest, "image.repository=r.example/e"]);
+    let named = containers(of_kind(&by_digest, "DaemonSet")[0])[0]["image"].as_str().unwrap();
+    assert!(named.starts_with("r.example/e@sha256:0000"), "{named}");
+}
