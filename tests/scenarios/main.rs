@@ -9,6 +9,7 @@ mod families;
 mod floods;
 mod fragments;
 mod host;
+mod kubectl;
 mod lab;
 mod leftovers;
 mod living;

@@ -1,5 +1,6 @@
 //! The lab (namespaces as nodes and pods), and what the project's tests share.
 
+pub mod api;
 pub mod bench;
 pub mod command;
 pub mod failure;

@@ -116,6 +116,10 @@ pub(crate) struct Run {
     /// Use these manifests instead of the tutorial's
     #[arg(long, value_name = "DIR")]
     pub(crate) manifests: Option<PathBuf>,
+    /// Be a Kubernetes API server: the agent watches it, and kubectl drives the lab. The
+    /// walk-through is left out, unless --once asks for nothing else
+    #[arg(long, conflicts_with = "manifests")]
+    pub(crate) api: bool,
     /// What to print [default: table]
     #[arg(long, value_enum)]
     pub(crate) output: Option<Output>,
@@ -261,6 +265,7 @@ Examples:
   cargo xtask run --proxy nftables         # Services by the other kind of rules
   cargo xtask run --nodes 2 --manifests my-policies
   cargo xtask run --manifests my-policies  # watch your own; edit them while it runs
+  cargo xtask run --api                    # an empty cluster for kubectl: apply, label, exec
   cargo xtask run --once --output json
   cargo xtask run -- --help                # arguments after -- go to the agent
 

@@ -1,10 +1,12 @@
 //! The project's own tasks: `cargo xtask help`.
 
+mod apt;
 mod arch;
 mod ci;
 mod cli;
 mod ebpf;
 mod image;
+mod kubectl;
 mod lab;
 mod lint;
 mod packages;

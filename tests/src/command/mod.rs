@@ -1,6 +1,7 @@
 //! `enforcer-lab`: the walk-through, and commands inside a running lab.
 
 mod exec;
+mod kubectl;
 mod options;
 mod report;
 mod run;

@@ -27,14 +27,23 @@ pub struct AgentOptions {
     pub binary: PathBuf,
     /// The `enforcer-lab` binary, which starts it.
     pub spawner: PathBuf,
-    /// The directory with the user's manifests.
-    pub manifests: PathBuf,
+    /// Where it learns of the cluster.
+    pub source: AgentSource,
     /// Where its standard output and standard error go; `None`: to the lab's own standard error.
     pub log: Option<PathBuf>,
     /// The port of the node's loopback for metrics and health.
     pub metrics_port: u16,
     /// Further arguments.
     pub arguments: Vec<OsString>,
+}
+
+/// Where an agent learns of the cluster.
+#[derive(Debug, Clone)]
+pub enum AgentSource {
+    /// The directory with the user's manifests, beside that with the lab's own.
+    Manifests(PathBuf),
+    /// The API server that this file names.
+    Kubeconfig(PathBuf),
 }
 
 /// A running agent. Dropping it kills it; [`Agent::stop`] asks it first.
@@ -50,10 +59,17 @@ impl Agent {
     /// When the binary cannot be started or the log cannot be opened.
     pub async fn start(lab: &Lab, node: usize, options: &AgentOptions) -> Result<Self, LabError> {
         let node = lab.node_at(node)?;
-        let program = options.binary.as_os_str();
-        let mut command = guarded(&options.spawner, program, node.bpffs(), true);
-        command.arg("run").arg("--manifests").arg(&options.manifests);
-        command.arg("--manifests").arg(lab.state_directory());
+        let mut command = guarded(&options.spawner, options.binary.as_os_str(), node.bpffs(), true);
+        command.arg("run");
+        match &options.source {
+            AgentSource::Manifests(directory) => {
+                command.arg("--manifests").arg(directory);
+                command.arg("--manifests").arg(lab.state_directory());
+            }
+            AgentSource::Kubeconfig(file) => {
+                command.arg("--kubeconfig").arg(file);
+            }
+        }
         command.args(["--node-name", &node.site().name(), "--metrics"]);
         command.arg(format!("127.0.0.1:{}", options.metrics_port));
         // The host's container runtime is no business of the lab's.
