@@ -13,6 +13,7 @@ pub mod cli;
 pub mod kernel;
 pub mod model;
 pub mod node;
+pub mod nri;
 pub mod observe;
 pub mod policy;
 pub mod source;

@@ -5,6 +5,7 @@
 
 mod case;
 mod expect;
+mod feed;
 mod ground;
 mod report;
 mod stand;
@@ -90,31 +91,32 @@ fn differences(case: &Case, stage: &Stage, hosts: &mut Hosts, place: &str) -> Op
 
 #[test]
 fn cases_on_kubenet() {
-    measured(Ground::one_node(Topology::Kubenet));
+    measured(Ground::one_node(Topology::Kubenet), false);
 }
 
 #[test]
 fn cases_on_azure_cni() {
-    measured(Ground::one_node(Topology::AzureCni));
+    measured(Ground::one_node(Topology::AzureCni), false);
 }
 
+/// These agents learn of the cluster from an API server.
 #[test]
-fn cases_on_two_kubenet_nodes() {
-    measured(Ground { topology: Topology::Kubenet, nodes: 2 });
+fn cases_on_two_kubenet_nodes_by_the_api() {
+    measured(Ground { topology: Topology::Kubenet, nodes: 2 }, true);
 }
 
 #[test]
 fn cases_on_two_azure_cni_nodes() {
-    measured(Ground { topology: Topology::AzureCni, nodes: 2 });
+    measured(Ground { topology: Topology::AzureCni, nodes: 2 }, false);
 }
 
 /// Runs all cases in one lab, on a thread inside a sandbox.
-fn measured(ground: Ground) {
+fn measured(ground: Ground, by_api: bool) {
     let inside = move || {
         let sandbox = Sandbox::enter().expect("the lab's tests need root");
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(all_cases(&sandbox, ground));
+        runtime.block_on(all_cases(&sandbox, ground, by_api));
     };
     if let Err(panic) = std::thread::spawn(inside).join() {
         std::panic::resume_unwind(panic);
@@ -122,8 +124,8 @@ fn measured(ground: Ground) {
 }
 
 #[expect(clippy::print_stdout, reason = "the summary")]
-async fn all_cases(sandbox: &Sandbox, ground: Ground) {
-    let mut stand = Stand::start(sandbox, ground).await;
+async fn all_cases(sandbox: &Sandbox, ground: Ground, by_api: bool) {
+    let mut stand = Stand::start(sandbox, ground, by_api).await;
     let cases = chosen();
     let mut failures = Vec::new();
     for case in &cases {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use enforcer::observe::{Isolation, Status};
 use enforcer::policy::reference::Traffic;
+use enforcer_tests::api::ApiServer;
 use enforcer_tests::lab::{Family, LAB_DIR, Party, Sandbox};
 use enforcer_tests::probe::{Outcome, Probe};
 use enforcer_tests::session::{AGENT_PORT, Session, SessionOptions};
@@ -14,9 +15,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::case::{Case, Stage, State};
 use crate::expect::Expected;
+use crate::feed::{ApiFeed, Feed};
 use crate::ground::Ground;
 use crate::report;
-use crate::world::{Hosts, canaries, cells, manifests};
+use crate::world::{Hosts, canaries, cells, documents, manifests};
 
 /// How long a condition is waited for that has to come; only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -48,18 +50,18 @@ impl Cell {
 /// The lab, and what is in force there.
 pub(crate) struct Stand {
     session: Session,
-    manifests: PathBuf,
+    feed: Feed,
     ground: Ground,
     hosts: Hosts,
-    /// Whether the canaries are isolated in the state that was written last.
-    canary: bool,
+    /// Alternates with the states, see [`crate::world::TURN`].
+    is_odd: bool,
     /// Connections tried so far.
     pub cells: usize,
 }
 
 impl Stand {
     /// Makes the lab and starts the agent.
-    pub(crate) async fn start(sandbox: &Sandbox, ground: Ground) -> Self {
+    pub(crate) async fn start(sandbox: &Sandbox, ground: Ground, by_api: bool) -> Self {
         let manifests = Path::new(LAB_DIR).join("manifests");
         fs::create_dir_all(&manifests).unwrap();
         let spawner = PathBuf::from(env!("CARGO_BIN_EXE_enforcer-lab"));
@@ -67,11 +69,16 @@ impl Stand {
         assert!(agent.is_file(), "there is no {}: cargo build -p enforcer", agent.display());
         let options = SessionOptions {
             layout: Some(ground.layout()),
+            api: by_api.then(|| ApiServer::new().unwrap()),
             ..SessionOptions::new(manifests.clone(), spawner, Some(agent))
         };
         let session = Session::start(sandbox, ground.topology, options).await.unwrap();
         let hosts = Hosts::new(ground);
-        Self { session, manifests, ground, hosts, canary: false, cells: 0 }
+        let feed = match session.api() {
+            Some(server) => Feed::Api(ApiFeed::new(server.store().clone())),
+            None => Feed::Manifests(manifests),
+        };
+        Self { session, feed, ground, hosts, is_odd: false, cells: 0 }
     }
 
     /// Ends the agent.
@@ -87,23 +94,31 @@ impl Stand {
             self.session.check_agent().unwrap();
             self.cells += cells.len();
             if cells.iter().any(|cell| !cell.is_right()) {
-                let text = manifests(&stage.state, &self.hosts, self.canary);
+                let text = manifests(&stage.state, &self.hosts, self.is_odd);
                 return Some(report::failure(case, stage, self.ground, &cells, &text));
             }
         }
         None
     }
 
-    /// Puts a state in force: all of it in one file, written at once.
+    /// Puts a state in force.
     async fn enforce(&mut self, case: &Case, stage: &Stage) {
         let state = &stage.state;
-        self.canary = !self.canary;
+        self.is_odd = !self.is_odd;
         self.hosts.follow(state);
-        let text = manifests(state, &self.hosts, self.canary);
-        let draft = self.manifests.join(".draft");
-        fs::write(&draft, text).unwrap();
-        fs::rename(draft, self.manifests.join("cluster.yaml")).unwrap();
-        let notes = self.session.run_pods().await.unwrap();
+        let notes = match &mut self.feed {
+            Feed::Manifests(folder) => {
+                // All of it in one file, written at once.
+                let draft = folder.join(".draft");
+                fs::write(&draft, manifests(state, &self.hosts, self.is_odd)).unwrap();
+                fs::rename(draft, folder.join("cluster.yaml")).unwrap();
+                self.session.run_pods().await.unwrap()
+            }
+            Feed::Api(api) => {
+                let documents = documents(state, &self.hosts, self.is_odd);
+                api.give(&mut self.session, documents).await
+            }
+        };
         // Some cases are about what deserves a warning.
         assert!(!notes.iter().any(|note| note.contains(": error: ")), "{notes:?}");
         for (id, pod) in self.session.lab().pods() {
@@ -112,7 +127,10 @@ impl Stand {
         }
         let started = Instant::now();
         while !self.is_in_force().await {
-            assert!(started.elapsed() < PATIENCE, "never in force: {}, {}", case.name, stage.what);
+            if started.elapsed() >= PATIENCE {
+                let status = self.status(0).await;
+                panic!("never in force: {}, {}: {status:#?}", case.name, stage.what);
+            }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -123,13 +141,18 @@ impl Stand {
         for node in 0..usize::from(self.ground.nodes) {
             let status = self.status(node).await;
             let pods = self.session.lab().pods().iter().filter(|(_, pod)| pod.node() == node);
-            let pods: BTreeSet<String> = pods.map(|(id, _)| id.to_string()).collect();
-            let guarded: BTreeSet<String> =
-                status.endpoints.iter().map(|it| it.pod.clone()).collect();
-            let wanted = if self.canary { Isolation::Isolated } else { Isolation::NotIsolated };
+            let pods: BTreeSet<(String, u32)> =
+                pods.map(|(id, pod)| (id.to_string(), pod.interface())).collect();
+            let guarded = status.endpoints.iter();
+            let guarded: BTreeSet<(String, u32)> =
+                guarded.map(|it| (it.pod.clone(), it.interface.ifindex)).collect();
             let is_canary = |pod: &str| canaries(self.ground).contains(&pod);
             let canary = status.endpoints.iter().find(|it| is_canary(&it.pod));
-            if guarded != pods || canary.is_none_or(|it| it.ingress != wanted) {
+            let wanted = [self.is_odd, !self.is_odd];
+            let turned = canary.is_some_and(|it| {
+                [it.ingress, it.egress].map(|it| it == Isolation::Isolated) == wanted
+            });
+            if guarded != pods || !turned || !self.feed.is_known(&status) {
                 return false;
             }
         }

@@ -16,8 +16,8 @@ use crate::case::{Case, Labels, State};
 use crate::expect::outside;
 use crate::ground::Ground;
 
-/// Pods that no case names, one on each node. With every state their ingress policies come or go:
-/// the agents' status shows by them which state is in force.
+/// Pods that no case names, one on each node. With every state their policy changes: the agents'
+/// status shows by them which state is in force.
 pub(crate) const CANARIES: [&str; 2] = ["canary/a", "canary/b"];
 
 /// The canaries of a ground's nodes.
@@ -82,29 +82,49 @@ pub(crate) fn pod_id(name: &str) -> PodId {
     PodId::new(namespace, name)
 }
 
+/// A state is in force when every node's canary is isolated in one direction and only there: which
+/// one it is, alternates. That takes the canary's label and the canaries' policy.
+pub(crate) const TURN: &str = "turn";
+
 /// The state's manifests, a line for each object. JSON is YAML.
-pub(crate) fn manifests(state: &State, hosts: &Hosts, canaries_are_isolated: bool) -> String {
-    let ground = hosts.ground;
+pub(crate) fn manifests(state: &State, hosts: &Hosts, is_odd: bool) -> String {
     let mut text = String::new();
-    let mut add = |document: &Value| writeln!(text, "---\n{document}").unwrap();
-    state.beside.iter().for_each(&mut add);
+    for document in documents(state, hosts, is_odd) {
+        writeln!(text, "---\n{document}").unwrap();
+    }
+    text
+}
+
+/// The state's objects: further ones, namespaces, pods, policies; of each kind those that alternate
+/// are the last.
+pub(crate) fn documents(state: &State, hosts: &Hosts, is_odd: bool) -> Vec<Value> {
+    let ground = hosts.ground;
+    let mut all = state.beside.clone();
     for (name, labels) in &state.namespaces {
-        add(&json!({"apiVersion": "v1", "kind": "Namespace",
+        all.push(json!({"apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": name, "labels": labels}}));
     }
-    let canaries: BTreeMap<String, Labels> =
-        canaries(ground).iter().map(|name| ((*name).to_owned(), Labels::new())).collect();
-    for (name, labels) in state.pods.iter().chain(&canaries) {
-        add(&pod(name, labels, ground));
+    if is_odd {
+        all.push(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TURN}}));
     }
-    let isolated = (CANARIES[0].to_owned(), json!({"podSelector": {}, "policyTypes": ["Ingress"]}));
-    let isolated = canaries_are_isolated.then_some((&isolated.0, &isolated.1));
-    for (name, spec) in state.policies.iter().chain(isolated) {
+    let turn = json!({TURN: if is_odd { "odd" } else { "even" }});
+    let of_canaries: Labels = serde_json::from_value(turn.clone()).unwrap();
+    let canaries = canaries(ground).iter().map(|name| ((*name).to_owned(), of_canaries.clone()));
+    let canaries: Vec<(String, Labels)> = canaries.collect();
+    let canaries = canaries.iter().map(|(name, labels)| (name, labels));
+    for (name, labels) in state.pods.iter().chain(canaries) {
+        all.push(pod(name, labels, ground));
+    }
+    let direction = if is_odd { "Ingress" } else { "Egress" };
+    let alternating = json!({"podSelector": {"matchLabels": turn}, "policyTypes": [direction]});
+    let alternating = (CANARIES[0].to_owned(), alternating);
+    for (name, spec) in state.policies.iter().chain([(&alternating.0, &alternating.1)]) {
         let PodId { namespace, name } = pod_id(name);
-        add(&json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        all.push(json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
             "metadata": {"namespace": namespace, "name": name}, "spec": spec}));
     }
-    hosts.fill(&text)
+    let filled = all.iter().map(|it| serde_json::from_str(&hosts.fill(&it.to_string())).unwrap());
+    filled.collect()
 }
 
 fn pod(name: &str, labels: &Labels, ground: Ground) -> Value {

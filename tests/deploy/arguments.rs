@@ -1,14 +1,10 @@
 //! The arguments in the manifests are the agent's own.
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 use enforcer::cli::Cli;
 use serde_json::Value;
 
 use crate::render::{self, containers, of_kind, strings};
-
-/// Arguments that the manifests name and the agent does not have yet. To be taken out of this list
-/// when it has them: a test says so.
-const PENDING: [&str; 1] = ["--nri"];
 
 /// What the kubelet makes of an argument.
 fn expand(argument: &str, container: &Value) -> String {
@@ -27,34 +23,13 @@ fn parses(arguments: &[String]) -> Result<(), String> {
     Cli::try_parse_from(line).map(|_| ()).map_err(|error| error.to_string())
 }
 
-fn is_pending(argument: &str) -> bool {
-    let name = argument.split('=').next().unwrap_or_default();
-    PENDING.contains(&name)
-}
-
-/// Whether the agent has the subcommand, or one of its subcommands the flag.
-fn has(argument: &str) -> bool {
-    let cli = Cli::command();
-    match argument.strip_prefix("--") {
-        None => cli.find_subcommand(argument).is_some(),
-        Some(flag) => cli
-            .get_subcommands()
-            .flat_map(clap::Command::get_arguments)
-            .any(|it| it.get_long() == Some(flag)),
-    }
-}
-
 #[test]
 fn the_agent_takes_all_arguments() {
     let mut seen = 0;
     for (name, objects) in render::everything() {
         for container in containers(of_kind(objects, "DaemonSet")[0]) {
             let arguments = strings(&container["args"]);
-            if arguments.first().is_none_or(|it| is_pending(it)) {
-                continue;
-            }
-            let known = arguments.iter().filter(|it| !is_pending(it));
-            let arguments: Vec<_> = known.map(|it| expand(it, container)).collect();
+            let arguments: Vec<_> = arguments.iter().map(|it| expand(it, container)).collect();
             if let Err(error) = parses(&arguments) {
                 panic!("{name}: {arguments:?}\n{error}");
             }
@@ -62,14 +37,6 @@ fn the_agent_takes_all_arguments() {
         }
     }
     assert!(seen > 5, "only {seen} command lines were looked at");
-}
-
-#[test]
-fn pending_arguments_are_pending() {
-    for pending in PENDING {
-        assert!(!has(pending), "{pending} is there: take it out of PENDING");
-    }
-    assert!(has("--metrics") && has("run"));
 }
 
 #[test]

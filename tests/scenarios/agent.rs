@@ -176,10 +176,11 @@ fn an_idle_agent_is_healthy() {
 }
 
 #[test]
-fn an_agent_that_ends_takes_its_programs_away() {
-    with_agent(Topology::Kubenet, async |scene| {
+fn an_agent_that_keeps_nothing_takes_its_programs_away() {
+    with_agent_and(Topology::Kubenet, &["--pins", "off"], async |scene| {
         denied(scene).await;
         let probes = client_to_server(scene.lab());
+        assert!(!scene.status().await.outlives_agent);
         scene.stop_agent().await.unwrap();
         let outcomes = outcomes(scene.lab(), &probes, ANSWER).await;
         assert!(outcomes.iter().all(|it| *it == Outcome::Open), "{outcomes:?}");

@@ -72,7 +72,8 @@ where
 }
 
 impl Scene {
-    async fn start(sandbox: &Sandbox, setup: Setup) -> Self {
+    /// Makes the lab and starts the agents; returns when they are ready.
+    pub(crate) async fn start(sandbox: &Sandbox, setup: Setup) -> Self {
         // In the sandbox's memory: it needs no clearing away.
         let manifests = Path::new(LAB_DIR).join("manifests");
         fs::create_dir_all(&manifests).unwrap();

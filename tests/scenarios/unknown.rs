@@ -38,14 +38,19 @@ async fn becomes_known(scene: &mut Scene) {
     scene.run_pods().await;
 }
 
-async fn attempts(scene: &Scene, from: &Party, to: &Party) -> Vec<Outcome> {
+/// A connection to port 80 in each family.
+pub(crate) fn tcp_probes(from: &Party, to: &Party) -> [Probe; 2] {
     let probe = |family| Probe {
         from: from.clone(),
         to: to.clone(),
         family,
         traffic: Traffic::Port(Protocol::Tcp, 80),
     };
-    let probes = Family::ALL.map(probe);
+    Family::ALL.map(probe)
+}
+
+async fn attempts(scene: &Scene, from: &Party, to: &Party) -> Vec<Outcome> {
+    let probes = tcp_probes(from, to);
     outcomes(scene.lab(), &probes, ANSWER.min(SILENCE * 2)).await
 }
 

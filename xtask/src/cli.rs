@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::arch::Arch;
 use crate::test::duration;
 
 /// The project's own tasks.
@@ -37,6 +38,9 @@ pub(crate) enum Task {
     /// Run the kernel tests on other kernels, old and new, in virtual machines
     #[command(after_help = VM_TEST)]
     VmTest(VmTest),
+    /// Make a container image of the agent, without Docker
+    #[command(after_help = IMAGE)]
+    Image(Image),
     /// Measure what a packet costs, and how soon a saved policy acts
     #[command(after_help = BENCH)]
     Bench(Bench),
@@ -112,6 +116,10 @@ pub(crate) struct Run {
     /// Use these manifests instead of the tutorial's
     #[arg(long, value_name = "DIR")]
     pub(crate) manifests: Option<PathBuf>,
+    /// Be a Kubernetes API server: the agent watches it, and kubectl drives the lab. The
+    /// walk-through is left out, unless --once asks for nothing else
+    #[arg(long, conflicts_with = "manifests")]
+    pub(crate) api: bool,
     /// What to print [default: table]
     #[arg(long, value_enum)]
     pub(crate) output: Option<Output>,
@@ -158,6 +166,10 @@ pub(crate) struct Test {
     /// How long that goes on: 90s, 10m, 2h [default: 10m]
     #[arg(long = "for", value_name = "DURATION", requires = "exhaustive", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
+    /// Only what needs no kernel, built for this architecture and run there: by emulation, if it
+    /// isn't this machine's
+    #[arg(long, value_enum, conflicts_with_all = ["quick", "exhaustive"])]
+    pub(crate) arch: Option<Arch>,
     /// Show what every test binary prints, not only the failures
     #[arg(long, short)]
     pub(crate) verbose: bool,
@@ -208,6 +220,26 @@ pub(crate) struct VmTest {
     pub(crate) filters: Vec<String>,
 }
 
+/// `image`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Image {
+    /// Only for this architecture; may be repeated [default: all]
+    #[arg(long = "arch", value_enum, value_name = "ARCH")]
+    pub(crate) archs: Vec<Arch>,
+    /// The image's name [default: enforcer:VERSION]
+    #[arg(long, value_name = "NAME:TAG")]
+    pub(crate) tag: Option<String>,
+    /// Where the archive goes [default: target/image/enforcer-VERSION.tar]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// No archive: put the image's files, of one architecture, into this empty folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["tag", "output"])]
+    pub(crate) rootfs: Option<PathBuf>,
+    /// Hardly optimised: larger and slower, but built in less time
+    #[arg(long)]
+    pub(crate) quick: bool,
+}
+
 /// `bench`.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
@@ -233,6 +265,7 @@ Examples:
   cargo xtask run --proxy nftables         # Services by the other kind of rules
   cargo xtask run --nodes 2 --manifests my-policies
   cargo xtask run --manifests my-policies  # watch your own; edit them while it runs
+  cargo xtask run --api                    # an empty cluster for kubectl: apply, label, exec
   cargo xtask run --once --output json
   cargo xtask run -- --help                # arguments after -- go to the agent
 
@@ -250,6 +283,7 @@ Examples:
   cargo xtask test --quick policy::   # the pure tests whose name contains policy::
   cargo xtask test --verbose scenarios
   cargo xtask test --exhaustive --for 2h
+  cargo xtask test --arch arm64       # the pure tests of what runs on ARM64 nodes
 
 A generated test that fails is shrunk; its smallest cluster is kept below target/failures, for
 `cargo xtask run --manifests`, with the seed and the packet.
@@ -269,6 +303,21 @@ their signatures and leaves this system's own package lists alone; they are kept
 ENFORCER_DEBIAN_SECURITY_MIRROR name other places than deb.debian.org. Needs x86-64, apt, Debian's
 keyring and QEMU (qemu-system-x86), which is installed if this is root. KVM is used where it works.
 No root is needed otherwise. The exit code is 1 if anything went wrong on any kernel.";
+
+const IMAGE: &str = "\
+Examples:
+  cargo xtask image                               # both architectures, in one archive
+  cargo xtask image --arch amd64
+  cargo xtask image --tag registry.example/team/enforcer:1.0
+  cargo xtask image --arch arm64 --rootfs ./root  # only the files, for other tools
+  docker load --input target/image/enforcer-0.1.0.tar
+
+The archive is an OCI image layout, which `ctr images import`, skopeo, crane, oras and newer Dockers
+read; older ones find the first architecture in it. Prints the digest. A bill of materials for each
+architecture (CycloneDX) is put beside the archive, and into the image. Built again from the same
+commit by the same compilers it is the same bytes; SOURCE_DATE_EPOCH overrides the commit's time.
+Needs glibc 2.34 or later with its static half and, for the other architecture, a C compiler, which
+is installed if this is root. Rust's standard library for it comes by rustup, or is built.";
 
 const BENCH: &str = "\
 Examples:

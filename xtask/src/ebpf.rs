@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use object::build::elf::{Builder, SectionData};
+use object::elf;
 
 use crate::process;
+use crate::remap;
 use crate::toolchain::{self, Toolchain};
 use crate::ui::{self, Step};
 use crate::workspace;
@@ -29,7 +32,7 @@ pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     let linker = toolchain::linker::obtain(root)?;
     let step = Step::start("compiling the eBPF programs");
     let built_in = workspace::target(root).join("bpf-build");
-    let mut command = command(root, &toolchain, &linker, &built_in);
+    let mut command = command(root, &toolchain, &linker, &built_in)?;
     let said = process::run_everything(&mut command, &step)?;
     let object = workspace::target(root).join("bpf/enforcer-ebpf.o");
     let built = built_in.join(TARGET).join("release/enforcer-ebpf");
@@ -41,7 +44,7 @@ pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     Ok(object)
 }
 
-fn command(root: &Path, toolchain: &Toolchain, linker: &Path, built_in: &Path) -> Command {
+fn command(root: &Path, toolchain: &Toolchain, linker: &Path, built_in: &Path) -> Result<Command> {
     let mut command = workspace::cargo(root);
     toolchain.apply(&mut command);
     command.args(["build", "--package", "enforcer-ebpf", "--bin", "enforcer-ebpf"]);
@@ -50,27 +53,56 @@ fn command(root: &Path, toolchain: &Toolchain, linker: &Path, built_in: &Path) -
     if io::stderr().is_terminal() {
         command.args(["--color", "always"]);
     }
-    command.env("CARGO_ENCODED_RUSTFLAGS", flags(linker)).env_remove("RUSTFLAGS");
+    let remapped = remap::flags(root, toolchain.apply(&mut Command::new(&toolchain.rustc)))?;
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags(linker, &remapped)).env_remove("RUSTFLAGS");
     // The profile is chosen here, not in the workspace, whose own is meant for the agent: BTF is
     // made from debug information, and the linker optimises the whole by itself.
     command.env("CARGO_PROFILE_RELEASE_DEBUG", "2").env("CARGO_PROFILE_RELEASE_STRIP", "none");
     command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
     command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3");
+    // One object serves every host: of a host's own (the registers that a probe sees) the programs
+    // use nothing. So that it is the same bytes too, the bindings aren't left to choose by host.
+    command.env("AYA_BPF_TARGET_ARCH", "x86_64");
     command.env_remove("CARGO_BUILD_TARGET").env_remove("CARGO_BUILD_RUSTFLAGS");
-    command
+    Ok(command)
 }
 
 /// The compiler's flags, in cargo's encoding that lets the linker's path contain spaces.
-fn flags(linker: &Path) -> String {
+fn flags(linker: &Path, remapped: &[String]) -> String {
     let linker = format!("linker={}", linker.display());
     let cpu = format!("target-cpu={CPU}");
-    ["-C", "debuginfo=2", "-C", &linker, "-C", "link-arg=--btf", "-C", &cpu].join("\x1f")
+    let mut flags = vec!["-C", "debuginfo=2", "-C", &linker, "-C", "link-arg=--btf", "-C", &cpu];
+    flags.extend(remapped.iter().map(String::as_str));
+    flags.join("\x1f")
+}
+
+/// The object without its debugging sections, from which the linker has made the BTF that kernels
+/// read: three quarters of it would be dead weight in every agent.
+fn slim(object: &[u8]) -> Result<Vec<u8>> {
+    let mut builder = Builder::read(object)?;
+    for section in &mut builder.sections {
+        section.delete = [".debug_", ".rel.debug_"]
+            .iter()
+            .any(|debugging| section.name.starts_with(debugging.as_bytes()));
+    }
+    // LLVM keeps the sections' names with the symbols'; the writer wants a place for them alone.
+    if !builder.sections.iter().any(|it| matches!(it.data, SectionData::SectionString)) {
+        let names = builder.sections.add();
+        names.name = ".shstrtab".into();
+        (names.sh_type, names.data) = (elf::SHT_STRTAB, SectionData::SectionString);
+    }
+    builder.delete_orphan_symbols();
+    builder.delete_orphan_relocations();
+    let mut slim = Vec::new();
+    builder.write(&mut slim)?;
+    Ok(slim)
 }
 
 /// Copies the object unless it is the same already: a newer time stamp alone would have the agent
 /// built again.
 fn install(built: &Path, object: &Path) -> Result<bool> {
     let new = fs::read(built).with_context(|| format!("can't read {}", built.display()))?;
+    let new = slim(&new).with_context(|| format!("{} is no object file", built.display()))?;
     if fs::read(object).is_ok_and(|old| old == new) {
         return Ok(false);
     }
@@ -91,11 +123,14 @@ fn warnings(said: &[String]) -> &[String] {
 
 #[cfg(test)]
 mod tests {
+    use object::Endianness;
+
     use super::*;
 
     #[test]
     fn a_linker_path_with_spaces_stays_one_flag() {
-        let flags = flags(Path::new("/a b/bpf-linker"));
+        let flags =
+            flags(Path::new("/a b/bpf-linker"), &["--remap-path-prefix=/c d=/e".to_owned()]);
         assert!(flags.split('\x1f').any(|flag| flag == "linker=/a b/bpf-linker"), "{flags:?}");
     }
 
@@ -107,19 +142,47 @@ mod tests {
         assert!(warnings(&lines("   Compiling x\n    Finished")).is_empty());
     }
 
+    /// An object with these sections.
+    fn object(names: &[&'static str]) -> Vec<u8> {
+        let mut builder = Builder::new(Endianness::Little, true);
+        builder.header.e_type = elf::ET_REL;
+        for name in [".shstrtab"].iter().chain(names) {
+            let section = builder.sections.add();
+            section.name = name.as_bytes().into();
+            (section.sh_type, section.data) = match *name {
+                ".shstrtab" => (elf::SHT_STRTAB, SectionData::SectionString),
+                _ => (elf::SHT_PROGBITS, SectionData::Data(name.as_bytes().into())),
+            };
+        }
+        let mut object = Vec::new();
+        builder.write(&mut object).unwrap();
+        object
+    }
+
+    #[test]
+    fn what_kernels_dont_read_is_left_out() {
+        let object = object(&["classifier", ".debug_info", ".rel.debug_info", ".BTF", ".BTF.ext"]);
+        let slim = slim(&object).unwrap();
+        let builder = Builder::read(slim.as_slice()).unwrap();
+        let names = builder.sections.iter().map(|section| section.name.to_string());
+        let names: Vec<_> = names.collect();
+        assert_eq!(names, [".shstrtab", "classifier", ".BTF", ".BTF.ext"]);
+        assert!(super::slim(b"no object").is_err());
+    }
+
     #[test]
     fn an_unchanged_object_keeps_its_time() {
         let folder = std::env::temp_dir().join(format!("xtask-install-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let (built, object) = (folder.join("built"), folder.join("out/object.o"));
-        fs::write(&built, b"one").unwrap();
-        assert!(install(&built, &object).unwrap());
-        let first = fs::metadata(&object).unwrap().modified().unwrap();
-        assert!(!install(&built, &object).unwrap());
-        assert_eq!(fs::metadata(&object).unwrap().modified().unwrap(), first);
-        fs::write(&built, b"two").unwrap();
-        assert!(install(&built, &object).unwrap());
-        assert_eq!(fs::read(&object).unwrap(), b"two");
+        let (built, target) = (folder.join("built"), folder.join("out/object.o"));
+        fs::write(&built, object(&["one"])).unwrap();
+        assert!(install(&built, &target).unwrap());
+        let first = fs::metadata(&target).unwrap().modified().unwrap();
+        assert!(!install(&built, &target).unwrap());
+        assert_eq!(fs::metadata(&target).unwrap().modified().unwrap(), first);
+        fs::write(&built, object(&["two"])).unwrap();
+        assert!(install(&built, &target).unwrap());
+        assert_eq!(fs::read(&target).unwrap(), slim(&object(&["two"])).unwrap());
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -14,7 +14,7 @@ use crate::process;
 use crate::system::{self, Facts};
 use crate::ui::{self, Step};
 use crate::workspace::{self, Profile};
-use crate::{Unfit, ebpf};
+use crate::{Unfit, ebpf, kubectl};
 
 /// Fails with [`Unfit`] when the lab can't run here.
 pub(crate) fn check_system() -> Result<()> {
@@ -43,6 +43,12 @@ pub(crate) fn run(root: &Path, options: &Run) -> Result<ExitCode> {
     // Either will do, unless one is asked for.
     if options.proxy.is_some() || packages::find("nft").is_none() {
         obtain_proxies(&[options.proxy.unwrap_or(Proxy::Iptables)])?;
+    }
+    if options.api {
+        let path = kubectl::obtain()?;
+        if process::which("kubectl").as_deref() != Some(path) {
+            ui::say(format_args!("  kubectl is {}", path.display()));
+        }
     }
     ebpf::build(root)?;
     let profile = Profile::of(options.release);
@@ -100,6 +106,7 @@ fn lab_arguments(agent: &Path, options: &Run) -> Vec<OsString> {
     add("--metrics", options.metrics.map(|address| address.to_string().into()));
     let flags = [
         ("--once", options.once),
+        ("--api", options.api),
         ("--agent-log", options.agent_log),
         ("--no-color", options.no_color),
     ];

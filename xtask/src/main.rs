@@ -1,13 +1,19 @@
 //! The project's own tasks: `cargo xtask help`.
 
+mod apt;
+mod arch;
 mod ci;
 mod cli;
 mod ebpf;
+mod image;
+mod kubectl;
 mod lab;
 mod lint;
 mod packages;
 mod privilege;
 mod process;
+mod remap;
+mod standalone;
 mod system;
 mod test;
 mod toolchain;
@@ -77,6 +83,7 @@ fn task(task: Task) -> Result<ExitCode> {
         Task::Run(options) => lab::run(&root, &options),
         Task::Exec(options) => lab::exec(&root, &options),
         Task::Test(options) => close(test::run(&root, &options)?, true),
+        Task::Image(options) => image::run(&root, &options),
         Task::VmTest(options) => vm::run(&root, &options),
         Task::Bench(options) => lab::bench(&root, &options),
         Task::Lint => lint::run(&root).map(|()| ExitCode::SUCCESS),

@@ -10,10 +10,11 @@ use crate::process;
 use crate::ui::Step;
 use crate::{Unfit, ui};
 
-/// A program and Debian's package of it.
+/// A program and Debian's package of it, perhaps with others that it needs to be of use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) program: &'static str,
+    /// Several are separated by blanks.
     pub(crate) package: &'static str,
     /// What it is for, after "needed".
     pub(crate) why: &'static str,
@@ -52,7 +53,9 @@ fn install(package: &str) -> Result<()> {
         command.args(["-o", "DPkg::Lock::Timeout=120"]).args(arguments);
         process::run_quietly(&mut command, &step)
     };
-    let install = || apt(&["install", "--yes", "--no-install-recommends", package]);
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(package.split(' '));
+    let install = || apt(&arguments);
     if install().is_err() {
         step.detail("apt-get update");
         apt(&["update"])?;

@@ -9,6 +9,7 @@ use enforcer_ebpf::count::Counters;
 use super::accounts::{Accounts, Settlement};
 use super::homes::Homes;
 use super::owners::{Owners, UnknownPod, podless};
+use super::sandboxes::Sandboxes;
 use super::{Attach, Options};
 use crate::kernel::{
     DropReader, Hooks, Kernel, KernelError, Pins, Place, ProgramLog, SettledTable,
@@ -45,14 +46,15 @@ pub struct Engine {
     unknown_pod: UnknownPod,
     uplinks: BTreeSet<String>,
     owners: Owners,
-    homes: Homes,
+    pub(super) homes: Homes,
+    pub(super) sandboxes: Sandboxes,
     pub(super) cluster: Cluster,
     pub(super) snapshot: Snapshot,
     pub(super) assignment: Assignment,
     pub(super) state: State,
     pub(super) unrepresented: Vec<Unrepresented>,
     pub(super) kernel: Kernel,
-    hooks: Hooks,
+    pub(super) hooks: Hooks,
     /// What outlives the agent; `None`: nothing does.
     pub(super) pins: Option<Pins>,
     /// What an earlier agent has left, until the first state is enforced.
@@ -99,6 +101,7 @@ impl Engine {
             uplinks: uplinks.clone(),
             owners: Owners::default(),
             homes: Homes::default(),
+            sandboxes: Sandboxes::new(node_name),
             cluster: Cluster::default(),
             snapshot: Snapshot::default(),
             assignment: Assignment::default(),
@@ -125,6 +128,7 @@ impl Engine {
             if let Change::PodGone(pod) = &change {
                 self.homes.forget(pod);
             }
+            let change = self.sandboxes.said(change, &self.cluster);
             if self.cluster.apply(change) {
                 changed = true;
                 // To be listed once more as it was is no news.
@@ -140,6 +144,7 @@ impl Engine {
     pub fn see(&mut self, snapshot: Snapshot) {
         self.cluster.node_addresses.clone_from(&snapshot.node_addresses);
         self.snapshot = snapshot;
+        self.look_for_sandboxes();
     }
 
     /// Takes the drop events' ring buffer.

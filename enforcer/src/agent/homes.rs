@@ -147,7 +147,8 @@ impl Homes {
         is_terminating: bool,
         now: Instant,
     ) -> Claim {
-        let new = Home { ifindex, behind, heard: None, left: None, rival: None };
+        // Who has no home yet is news itself, and may have come before a former pod's interface went.
+        let new = Home { ifindex, behind, heard: Some(now), left: None, rival: None };
         let home = self.homes.entry(pod.clone()).or_insert(new);
         if home.left.is_none() {
             // Its home, or a further interface of the same namespace.
@@ -321,6 +322,19 @@ mod tests {
         let (mut homes, now) = at_home();
         homes.forget(&pod("old"));
         assert_eq!(given(&mut homes, &seen, &[(6, "old")], now), [6]);
+    }
+
+    /// Its address was a former pod's, whose interface was still seen when the news came.
+    #[test]
+    fn c5_news_from_before_the_first_interface_count_too() {
+        let mut homes = Homes::default();
+        let now = Instant::now();
+        homes.heard_of(&pod("new"), now);
+        assert_eq!(given(&mut homes, &snapshot(&[(5, 1)]), &[(5, "new")], now), [5]);
+        let soon = now + NOTICED;
+        assert_eq!(given(&mut homes, &snapshot(&[(6, 2)]), &[(6, "new")], soon), [6]);
+        let late = soon + 2 * NOTICED;
+        assert_eq!(given(&mut homes, &snapshot(&[(7, 3)]), &[(7, "new")], late), NOBODY);
     }
 
     #[test]

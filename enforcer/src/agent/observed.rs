@@ -13,9 +13,10 @@ use super::{Engine, Observable};
 use crate::announce::EventCounts;
 use crate::kernel::Kernel;
 use crate::model::PodId;
+use crate::nri;
 use crate::observe::{
     DropRecord, Endpoint, EventReport, FlowReport, Interface, Isolation, LogFilter, Metrics,
-    Observed, PodMetrics, ProcessUse, RecentDrops, Report, TableUse, WatchReport,
+    NriReport, Observed, PodMetrics, ProcessUse, RecentDrops, Report, TableUse, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
 use crate::tables::{Owner, Table};
@@ -31,6 +32,8 @@ pub struct SharedEngine {
     source_errors: Mutex<Vec<String>>,
     source: Observable,
     flows: Mutex<Vec<FlowReport>>,
+    nri_mode: nri::Mode,
+    nri: Mutex<nri::State>,
 }
 
 impl SharedEngine {
@@ -41,7 +44,12 @@ impl SharedEngine {
         source: Observable,
         pod_metrics: PodMetrics,
         log: LogFilter,
+        nri_mode: nri::Mode,
     ) -> Arc<Self> {
+        let nri = match nri_mode {
+            nri::Mode::Off => nri::State::Off,
+            _ => nri::State::Absent { why: "not tried yet".to_owned() },
+        };
         Arc::new(Self {
             engine: Mutex::new(engine),
             metrics: Metrics::new(pod_metrics),
@@ -52,6 +60,8 @@ impl SharedEngine {
             source_errors: Mutex::new(Vec::new()),
             source,
             flows: Mutex::new(Vec::new()),
+            nri_mode,
+            nri: Mutex::new(nri),
         })
     }
 
@@ -82,6 +92,11 @@ impl SharedEngine {
         drops.push(Instant::now(), drop);
     }
 
+    /// How the connection to the container runtime is.
+    fn nri(&self) -> nri::State {
+        self.nri.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Notes how full the flow tables are.
     pub(super) fn set_flows(&self, flows: Vec<FlowReport>) {
         *self.flows.lock().unwrap_or_else(PoisonError::into_inner) = flows;
@@ -94,6 +109,7 @@ impl Observed for SharedEngine {
         report.manifest_errors =
             self.source_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
         report.flows.clone_from(&self.flows.lock().unwrap_or_else(PoisonError::into_inner));
+        report.nri.note(&self.nri());
         if let Some(watches) = &self.source.watches {
             let now = Instant::now();
             let states = watches.states();
@@ -123,13 +139,37 @@ impl Observed for SharedEngine {
     }
 
     fn ready(&self) -> Result<(), String> {
-        if self.ready.load(Ordering::Acquire) {
-            return Ok(());
+        if !self.ready.load(Ordering::Acquire) {
+            let missing = self.source.watches.as_ref().and_then(|it| it.missing());
+            return Err(missing.unwrap_or_else(|| {
+                "not every source has shown its first complete state yet".to_owned()
+            }));
         }
-        let missing = self.source.watches.as_ref().and_then(|it| it.missing());
-        Err(missing.unwrap_or_else(|| {
-            "not every source has shown its first complete state yet".to_owned()
-        }))
+        match self.nri() {
+            nri::State::Absent { why } | nri::State::Refused { why }
+                if self.nri_mode == nri::Mode::Required =>
+            {
+                Err(format!("--nri required: {why}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl nri::Observer for SharedEngine {
+    fn state(&self, state: nri::State) {
+        *self.nri.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn started(&self, pod: &PodId, outcome: nri::Outcome, took: Duration) {
+        self.metrics.pod_started(outcome, took);
+        let name = outcome.name();
+        match outcome {
+            nri::Outcome::TimedOut | nri::Outcome::NotLocated => {
+                tracing::warn!(%pod, ?took, "the pod starts before it is programmed: {name}");
+            }
+            _ => tracing::info!(%pod, ?took, "the pod may start: {name}"),
+        }
     }
 }
 
@@ -198,6 +238,7 @@ impl Engine {
             namespaces: self.cluster.namespaces.len() as u64,
             manifest_errors: Vec::new(),
             flows: Vec::new(),
+            nri: NriReport { sandboxes: self.sandboxes.count() as u64, ..NriReport::default() },
             watches: Vec::new(),
             node_problem: None,
             events: None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -12,9 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::announcer::Announcer;
 use super::problems::Problems;
 use super::source::{Observable, Source, SourceOptions};
+use super::starts::Starts;
 use super::{Engine, Listeners, Reconciled, SharedEngine, UnknownPod, flows, heart};
 use crate::kernel::{DropReader, Pins, PinsError, ProgramLog, Settings};
 use crate::node::{self, Seen};
+use crate::nri;
 use crate::observe::{DropRecord, LogFilter, Names, Observed as _, PodMetrics};
 use crate::source::Update;
 
@@ -35,6 +38,8 @@ pub struct Options {
     pub unknown_pod: UnknownPod,
     /// Names of the interfaces by which packets leave the node; empty: as netlink shows them.
     pub uplinks: BTreeSet<String>,
+    /// How the container runtime is asked to let pods wait for their policy (semantics C6).
+    pub nri: nri::Options,
     /// How programs are put on interfaces.
     pub attach: Attach,
     /// The folder in the BPF file system for what outlives the agent (semantics C3); `None`:
@@ -77,11 +82,14 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     let mut engine = Engine::new(&options, pins).context("cannot start the datapath")?;
     let drops = engine.take_drops()?;
     let log = options.settings.log.then(|| engine.take_program_log()).transpose()?;
-    let shared = SharedEngine::new(engine, observable, options.pod_metrics, logger);
+    let shared =
+        SharedEngine::new(engine, observable, options.pod_metrics, logger, options.nri.mode);
     let stop = CancellationToken::new();
     options.listeners.start(&shared, &stop).await?;
     let (updates, changes) = mpsc::channel(64);
     let (snapshots, interfaces) = watch::channel(Seen::default());
+    let (told, runtime) = mpsc::unbounded_channel();
+    start_plugin(&options.nri, told, &shared);
     let mut source = tokio::spawn(source.watch(updates));
     let mut node = tokio::spawn(node::watch(snapshots));
     let mut terminate = signal(SignalKind::terminate())?;
@@ -89,7 +97,7 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     // Whoever is told of it is not ended by it.
     let _hangup = signal(SignalKind::hangup())?;
     let result = tokio::select! {
-        result = drive(&shared, changes, interfaces, announcer) => result,
+        result = drive(&shared, changes, interfaces, runtime, announcer) => result,
         result = watch_drops(&shared, drops, log) => result,
         result = flows::keep(&shared) => result,
         ended = &mut source => Err(ended?.err().unwrap_or_else(
@@ -101,6 +109,18 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     };
     stop.cancel();
     result
+}
+
+/// Has the container runtime tell `told`.
+fn start_plugin(
+    options: &nri::Options,
+    told: mpsc::UnboundedSender<nri::Event>,
+    shared: &Arc<SharedEngine>,
+) {
+    if options.mode != nri::Mode::Off {
+        let (options, observer) = (options.clone(), Arc::clone(shared));
+        tokio::spawn(async move { nri::run(&options, told, observer).await });
+    }
 }
 
 /// Opens the folder of what outlives the agent, once no other agent has it. Without a BPF file
@@ -131,9 +151,11 @@ async fn drive(
     shared: &SharedEngine,
     mut changes: mpsc::Receiver<Update>,
     mut interfaces: watch::Receiver<Seen>,
+    mut runtime: mpsc::UnboundedReceiver<nri::Event>,
     mut announcer: Option<Announcer>,
 ) -> anyhow::Result<()> {
     let mut inputs = Inputs::default();
+    let mut starts = Starts::default();
     let mut again: Option<Instant> = None;
     let mut pulse = tokio::time::interval(heart::PULSE);
     loop {
@@ -158,6 +180,11 @@ async fn drive(
                 inputs.node = true;
                 inputs.news = true;
             }
+            Some(event) = runtime.recv() => {
+                began = Instant::now();
+                starts.take(&mut shared.lock(), event);
+                inputs.news = true;
+            }
             () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now).into()),
                 if again.is_some() => {
                 began = Instant::now();
@@ -171,6 +198,7 @@ async fn drive(
         }
         if inputs.are_to_be_carried_out() {
             again = reconcile(shared, began)?.map(|wait| Instant::now() + wait);
+            starts.settle(&shared.lock());
             if let Some(announcer) = &mut announcer {
                 announcer.enforced(&shared.lock(), &inputs.problems);
             }
@@ -200,6 +228,8 @@ impl Inputs {
         if !update.remarks.is_empty() {
             self.problems.take(update.remarks);
             shared.set_source_errors(self.problems.errors());
+            // Nothing to enforce follows from it, but something to announce may.
+            self.news = true;
         }
         self.news |= shared.lock().apply(update.changes);
         since

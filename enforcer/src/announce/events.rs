@@ -2,7 +2,8 @@
 //!
 //! Every node that runs a pod which a policy selects has the same to say about it. So an Event's
 //! name follows from the policy and what is said: the first node to say it makes the Event, and the
-//! others find it there. The API server forgets Events after an hour; what still holds is said again.
+//! others find it there. The API server forgets Events after an hour; what still holds then is said
+//! again with the next change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -160,6 +161,13 @@ fn cut(text: &str, bytes: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use http::{Method, Request, Response};
+    use http_body_util::BodyExt as _;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::model::PolicyId;
 
@@ -187,6 +195,48 @@ mod tests {
         let name = event.metadata.name.unwrap();
         assert!(name.len() <= 253 && !name.contains(".."), "{name}");
         assert_eq!(event.note.unwrap(), "ü".repeat(512));
+    }
+
+    /// A server with the policy a/web where Events can be made in that namespace.
+    fn server() -> Client {
+        let made = Arc::new(Mutex::new(BTreeSet::new()));
+        let answer = move |request: Request<Body>| {
+            let made = Arc::clone(&made);
+            async move {
+                let (head, body) = request.into_parts();
+                let is_policy = head.uri.path().ends_with("/namespaces/a/networkpolicies/web");
+                let bytes = body.collect().await.unwrap().to_bytes();
+                let event: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+                let new = || {
+                    let name = event["metadata"]["name"].as_str().unwrap_or_default();
+                    made.lock().unwrap().insert(name.to_owned())
+                };
+                let (code, answer) = match head.method {
+                    Method::GET if is_policy => (200, json!({"metadata": {"uid": "u"}})),
+                    Method::GET => (404, json!({"code": 404})),
+                    _ if event["regarding"]["uid"] != "u" => (400, json!({"code": 400})),
+                    _ if new() => (201, event),
+                    _ => (409, json!({"code": 409})),
+                };
+                let body = Body::from(answer.to_string().into_bytes());
+                Response::builder().status(code).body(body)
+            }
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_node_makes_the_event_and_others_find_it() {
+        let (client, counts) = (server(), Arc::new(EventCounts::default()));
+        let gone = Concern { policy: PolicyId::new("a", "gone"), ..concern(Reason::Mistake, "x") };
+        let both = BTreeSet::from([concern(Reason::Mistake, "x"), gone]);
+        for node in ["one", "two", "three"] {
+            let (client, counts) = (client.clone(), Arc::clone(&counts));
+            Events::new(client, node.to_owned(), counts).say(both.clone(), Instant::now());
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let counts = [&counts.posted, &counts.existing, &counts.failed, &counts.put_off];
+        assert_eq!(counts.map(|it| it.load(Ordering::Relaxed)), [1, 2, 3, 0]);
     }
 
     #[tokio::test]

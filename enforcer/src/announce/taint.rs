@@ -51,7 +51,36 @@ fn patch(taints: &[Taint], version: Option<&str>, key: &str) -> Option<serde_jso
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_tried_until_the_taint_is_gone() {
+        // Refused, then changed by somebody else meanwhile, then done.
+        let codes = Arc::new(Mutex::new(vec![200, 409, 403]));
+        let left = Arc::clone(&codes);
+        let answer = move |request: Request<Body>| {
+            let code = match *request.method() {
+                Method::PATCH => left.lock().unwrap().pop().unwrap(),
+                _ => 200,
+            };
+            let node = json!({
+                "code": code, "metadata": {"name": "n", "resourceVersion": "1"},
+                "spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]},
+            });
+            let body = Body::from(node.to_string().into_bytes());
+            std::future::ready(Response::builder().status(code).body(body))
+        };
+        let client = Client::new(tower::service_fn(answer), "default");
+        remove_taint(client.clone(), "n".to_owned(), "other".to_owned()).await;
+        assert_eq!(codes.lock().unwrap().len(), 3, "no such taint: nothing to do");
+        remove_taint(client, "n".to_owned(), "a".to_owned()).await;
+        assert!(codes.lock().unwrap().is_empty());
+    }
 
     #[test]
     fn only_taints_of_the_key_are_removed() {

@@ -12,6 +12,7 @@ use enforcer_ebpf::table::Limits;
 
 use crate::agent::{AnnounceOptions, Attach, Listeners, Options, SourceOptions, UnknownPod};
 use crate::kernel::{Lifetimes, Settings};
+use crate::nri;
 use crate::observe::{LogFormat, PodMetrics};
 use crate::source::kubernetes::ClientOptions;
 
@@ -135,6 +136,14 @@ pub struct RunArgs {
     /// the link and of the node itself.
     #[arg(long, value_enum, default_value_t = UnknownPod::Allow)]
     pub unknown_pod: UnknownPod,
+    /// Whether the container runtime is asked to let pods wait until their policy is programmed, by
+    /// its plugin interface NRI: where it offers that, never, or so that the agent is not ready
+    /// without.
+    #[arg(long, value_enum, default_value_t = nri::Mode::Auto)]
+    pub nri: nri::Mode,
+    /// Where the container runtime listens for its plugins.
+    #[arg(long, default_value = nri::DEFAULT_SOCKET, value_name = "PATH")]
+    pub nri_socket: PathBuf,
     /// An interface by which packets leave the node; may be given several times [default: all that
     /// lead neither to a pod nor to the node itself].
     #[arg(long = "uplink", value_name = "INTERFACE")]
@@ -225,6 +234,7 @@ impl RunArgs {
             check_source: !self.allow_any_source,
             unknown_pod: self.unknown_pod,
             uplinks: self.uplinks.into_iter().collect(),
+            nri: nri::Options { mode: self.nri, socket: self.nri_socket },
             attach: self.attach,
             pins: Some(self.pins).filter(|folder| folder.as_os_str() != "off"),
             settings: Settings {

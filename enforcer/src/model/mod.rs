@@ -6,6 +6,7 @@
 mod cluster;
 mod pod;
 mod policy;
+mod sandbox;
 mod selector;
 mod service;
 mod traffic;
@@ -13,6 +14,7 @@ mod traffic;
 pub use cluster::{Change, Cluster};
 pub use pod::{ContainerPort, Namespace, Pod, PodId};
 pub use policy::{Block, Peer, Policy, PolicyId, PortRange, PortRule, PortSpec, Protocol, Rule};
+pub use sandbox::Sandbox;
 pub use selector::{Labels, Requirement, Selector};
 pub use service::{Distribution, Service, ServiceId, ServicePort, TargetPort, TrafficPolicy};
 pub use traffic::Traffic;

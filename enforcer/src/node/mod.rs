@@ -16,6 +16,7 @@
 mod assign;
 mod events;
 mod message;
+mod namespace;
 mod requests;
 mod view;
 mod watch;
@@ -28,6 +29,7 @@ use std::time::Instant;
 use netlink_packet_core::DecodeError;
 
 pub use assign::{Assignment, assign};
+pub use namespace::namespace_id;
 pub use watch::watch;
 
 /// The host side of a veth pair whose other end is in another network namespace and has at least

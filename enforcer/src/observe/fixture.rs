@@ -7,7 +7,7 @@ use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
 
 use super::{
     DropRecord, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface, Isolation,
-    ProcessUse, RecentDrop, Report, TableUse, TakenOver, WatchReport,
+    NriReport, ProcessUse, RecentDrop, Report, TableUse, TakenOver, WatchReport,
 };
 use crate::model::PodId;
 
@@ -107,6 +107,11 @@ pub(super) fn report() -> Report {
         pods: 9,
         namespaces: 2,
         manifest_errors: vec!["policy.yaml:3:7: spec.ingres: no such field".to_owned()],
+        nri: NriReport {
+            state: "connected".to_owned(),
+            about: "containerd v2.1.9".to_owned(),
+            sandboxes: 3,
+        },
         watches: vec![
             WatchReport {
                 kind: "pods".to_owned(),

@@ -11,11 +11,13 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabel, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Endpoint, FlowReport, Isolation, ProcessUse, Report, process};
+use super::{Endpoint, FlowReport, Isolation, NriReport, ProcessUse, Report, process};
+use crate::nri::Outcome;
 
 pub use traffic::PodMetrics;
 
@@ -33,6 +35,8 @@ pub struct Metrics {
     pods: PodMetrics,
     programming: Histogram,
     unknown: Histogram,
+    sandboxes: [Counter; Outcome::ALL.len()],
+    starting: Histogram,
 }
 
 impl Metrics {
@@ -61,12 +65,31 @@ impl Metrics {
             Unit::Seconds,
             unknown.clone(),
         );
-        Self { registry, pods, programming, unknown }
+        // A millisecond to 4 seconds.
+        let starting = Histogram::new(exponential_buckets(0.001, 2.0, 13));
+        registry.register_with_unit(
+            "pod_sandbox_programming_duration",
+            "From a pod's sandbox, announced by the container runtime, until it was programmed",
+            Unit::Seconds,
+            starting.clone(),
+        );
+        Self { registry, pods, programming, unknown, sandboxes: Default::default(), starting }
     }
 
     /// Notes for how long an interface was there before its pod was known (semantics C6).
     pub fn was_unknown(&self, duration: Duration) {
         self.unknown.observe(duration.as_secs_f64());
+    }
+
+    /// Notes what became of a pod that the container runtime was about to start (semantics C6).
+    pub fn pod_started(&self, outcome: Outcome, took: Duration) {
+        let counters = Outcome::ALL.iter().zip(&self.sandboxes);
+        for (_, counter) in counters.filter(|(it, _)| **it == outcome) {
+            counter.inc();
+        }
+        if outcome == Outcome::Programmed {
+            self.starting.observe(took.as_secs_f64());
+        }
     }
 
     /// Notes how long it took from a change until the kernel's tables had it.
@@ -82,7 +105,8 @@ impl Metrics {
             process.register_collector(Box::new(Process(found)));
         }
         let mut current = Registry::with_prefix(PREFIX);
-        current.register_collector(Box::new(Current(report, self.pods)));
+        let started = self.sandboxes.each_ref().map(Counter::get);
+        current.register_collector(Box::new(Current(report, self.pods, started)));
         let mut text = String::new();
         let written = encode_registry(&mut text, &self.registry)
             .and_then(|()| encode_registry(&mut text, &current))
@@ -93,9 +117,9 @@ impl Metrics {
     }
 }
 
-/// The metrics that a report has.
+/// The metrics that a report has, and how many pods were started with each outcome.
 #[derive(Debug)]
-struct Current(Report, PodMetrics);
+struct Current(Report, PodMetrics, [u64; Outcome::ALL.len()]);
 
 /// What the process uses.
 #[derive(Debug)]
@@ -118,6 +142,7 @@ impl Collector for Current {
         let counter = MetricType::Counter;
         let mut family = encoder.encode_descriptor("events_lost", lost, None, counter)?;
         family.encode_counter::<NoLabelSet, u64, u64>(&self.0.lost_events, None)?;
+        nri(&mut encoder, &self.0.nri, self.2)?;
         known(&mut encoder, &self.0)?;
         lifetime(&mut encoder, &self.0)?;
         kubernetes::watches(&mut encoder, &self.0.watches)?;
@@ -210,6 +235,25 @@ fn flows(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     Ok(())
 }
 
+fn nri(
+    encoder: &mut DescriptorEncoder<'_>,
+    report: &NriReport,
+    started: [u64; Outcome::ALL.len()],
+) -> fmt::Result {
+    let help = "Whether the container runtime lets pods wait until they are programmed: connected, \
+                absent (nobody listens at its socket), refused, off.";
+    let mut family = encoder.encode_descriptor("nri", help, None, MetricType::Gauge)?;
+    for state in NriReport::STATES {
+        put_gauge(&mut family, &[("state", state)], u64::from(report.state == state))?;
+    }
+    let help = "Pods that the container runtime was about to start, by what became of them first.";
+    let mut family = encoder.encode_descriptor("pod_sandboxes", help, None, MetricType::Counter)?;
+    for (outcome, count) in Outcome::ALL.into_iter().zip(started) {
+        put_counter(&mut family, &[("outcome", outcome.name())], count)?;
+    }
+    Ok(())
+}
+
 fn known(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     let gauges = [
         ("policies", "Network policies known.", report.policies),
@@ -277,6 +321,8 @@ mod tests {
         let metrics = Metrics::new(PodMetrics::Pod);
         metrics.programmed(Duration::from_micros(700));
         metrics.programmed(Duration::from_millis(40));
+        metrics.pod_started(Outcome::Programmed, Duration::from_millis(7));
+        metrics.pod_started(Outcome::TimedOut, Duration::from_millis(1500));
         let text = metrics.text(fixture::report());
         let version = env!("CARGO_PKG_VERSION");
         insta::assert_snapshot!(text.replace(version, "VERSION"));

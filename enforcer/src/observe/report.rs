@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessUse, RecentDrop};
 use crate::model::PodId;
+use crate::nri::State;
 
 /// In place of the name of namespaces that are no more; no namespace can have it.
 pub const FORMER_NAMESPACES: &str = "*";
@@ -81,6 +82,33 @@ pub struct FlowReport {
     pub refused: u64,
     /// Entries that gave way to others among the opening ones, since the programs were loaded.
     pub evicted: u64,
+}
+
+/// Whether the container runtime lets pods wait until they are programmed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NriReport {
+    /// `off`, `absent`, `refused` or `connected`.
+    pub state: String,
+    /// The runtime's name and version, or why there is no connection.
+    pub about: String,
+    /// The pod sandboxes that the runtime has told of.
+    pub sandboxes: u64,
+}
+
+impl NriReport {
+    /// The names of the states.
+    pub const STATES: [&str; 4] = ["off", "absent", "refused", "connected"];
+
+    /// Notes how the connection is.
+    pub fn note(&mut self, state: &State) {
+        let (name, about) = match state {
+            State::Off => ("off", ""),
+            State::Absent { why } => ("absent", why.as_str()),
+            State::Refused { why } => ("refused", why.as_str()),
+            State::Connected { runtime } => ("connected", runtime.as_str()),
+        };
+        (self.state, self.about) = (name.to_owned(), about.to_owned());
+    }
 }
 
 /// How the watch of a kind of objects of the Kubernetes API is doing.
@@ -156,6 +184,8 @@ pub struct Report {
     /// What is wrong with the manifests, or with the objects of the Kubernetes API, at present; one
     /// entry per error.
     pub manifest_errors: Vec<String>,
+    /// Whether pods wait until they are programmed.
+    pub nri: NriReport,
     /// How the watches of the Kubernetes API are doing; empty if manifests are the source.
     pub watches: Vec<WatchReport>,
     /// What became of the Kubernetes Events; `None`: none are to be made.

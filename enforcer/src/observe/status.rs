@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Endpoint, FlowReport, Interface, Isolation, RecentDrop, Report, TableUse, TakenOver,
+    Endpoint, FlowReport, Interface, Isolation, NriReport, RecentDrop, Report, TableUse, TakenOver,
     WatchReport,
 };
 
@@ -31,6 +31,8 @@ pub struct Status {
     pub namespaces: u64,
     /// Drop events that were not sent since the programs were loaded.
     pub lost_events: u64,
+    /// Whether pods wait until they are programmed.
+    pub nri: NriReport,
     /// Whether what is enforced stays in force when the agent ends (semantics C3).
     #[serde(default)]
     pub outlives_agent: bool,
@@ -90,6 +92,7 @@ impl Status {
             pods: report.pods,
             namespaces: report.namespaces,
             lost_events: report.lost_events,
+            nri: report.nri,
             outlives_agent: report.outlives_agent,
             taken_over: report.taken_over,
             drops: report.drops,
@@ -127,10 +130,13 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
     });
     let unrepresented = report.unrepresented.iter();
     let unrepresented = unrepresented.map(|(pod, why)| format!("{pod} fails closed: {why}"));
+    let nri = Some(&report.nri).filter(|it| it.state == "refused");
+    let nri = nri.map(|it| format!("pods do not wait for their policy: {}", it.about));
     let failing = report.watches.iter().filter_map(|it| it.failing.clone());
     not_ready
         .into_iter()
         .chain(report.node_problem.clone())
+        .chain(nri)
         .chain(failing)
         .chain(unknown)
         .chain(ambiguous)

@@ -16,6 +16,7 @@ use anyhow::{Context as _, bail};
 use nix::sys::prctl::set_timerslack;
 use serde::Serialize;
 
+use crate::api::ApiServer;
 use crate::lab::{Family, LAB_DIR, Party, Sandbox, Topology};
 use crate::session::{Session, SessionOptions};
 
@@ -29,12 +30,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PORT: u16 = 7000;
 
 const PODS: &str = "apiVersion: v1
+kind: Namespace
+metadata: {name: bench}
+---
+apiVersion: v1
 kind: Pod
 metadata: {namespace: bench, name: sender}
+spec: {containers: [{name: main, image: example.org/main}]}
 ---
 apiVersion: v1
 kind: Pod
 metadata: {namespace: bench, name: receiver, labels: {app: receiver}}
+spec: {containers: [{name: main, image: example.org/main}]}
 ";
 
 /// With nothing more: a denial; with an ingress rule: an allowance.
@@ -49,12 +56,24 @@ const ALLOW: &str = "  ingress: [{from: [{podSelector: {}}]}]\n";
 /// How long changes took to have an effect, in milliseconds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Effect {
+    /// How the agent learns of the policies.
+    pub through: Through,
     /// How pods are attached.
     pub topology: Topology,
     /// Packets a second, as they were in fact sent.
     pub packets_per_second: f64,
     /// By kind of change.
     pub rows: Vec<Times>,
+}
+
+/// How an agent learns of policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Through {
+    /// By files in a directory.
+    Files,
+    /// By watching an API server; its own time is part of what is measured.
+    Api,
 }
 
 /// One kind of change.
@@ -76,19 +95,19 @@ pub struct Times {
 ///
 /// # Errors
 /// The lab or the agent fails, or a change has no effect.
-pub(super) fn measure(saves: usize) -> anyhow::Result<Effect> {
+pub(super) fn measure(saves: usize, through: Through) -> anyhow::Result<Effect> {
     let inside = || {
         // Before the runtime starts its threads: they inherit what this one has.
         let sandbox = Sandbox::enter().context("the lab needs root")?;
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build()?;
-        runtime.block_on(in_lab(&sandbox, saves))
+        runtime.block_on(in_lab(&sandbox, saves, through))
     };
     let done = std::thread::scope(|scope| scope.spawn(inside).join());
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-async fn in_lab(sandbox: &Sandbox, saves: usize) -> anyhow::Result<Effect> {
+async fn in_lab(sandbox: &Sandbox, saves: usize, through: Through) -> anyhow::Result<Effect> {
     let topology = Topology::AzureCni;
     let directory = Path::new(LAB_DIR).join("manifests");
     fs::create_dir_all(&directory)?;
@@ -98,11 +117,17 @@ async fn in_lab(sandbox: &Sandbox, saves: usize) -> anyhow::Result<Effect> {
         // Drops are what is being made here.
         arguments: vec!["--log".into(), "info,enforcer::drops=off".into()],
         settle: PATIENCE,
+        api: (through == Through::Api).then(ApiServer::new).transpose()?,
         ..SessionOptions::new(directory.clone(), lab, Some(agent))
     };
     let mut session = Session::start(sandbox, topology, options).await?;
-    save(&directory, "pods.yaml", PODS)?;
-    save(&directory, "policy.yaml", &policy(true))?;
+    let server = session.api().cloned();
+    let save = |name: &str, text: &str| match &server {
+        Some(server) => Ok(server.store().apply(text)?),
+        None => save(&directory, name, text),
+    };
+    save("pods.yaml", PODS)?;
+    save("policy.yaml", &policy(true))?;
     if !session.apply().await?.matrix.all_good() {
         bail!("the lab is not as the policies say: times would mean nothing");
     }
@@ -112,7 +137,7 @@ async fn in_lab(sandbox: &Sandbox, saves: usize) -> anyhow::Result<Effect> {
     stream.until_flowing()?;
     for number in 0..saves {
         let allow = number % 2 == 1;
-        let took = change(&stream, &directory, allow)?;
+        let took = change(&stream, allow, |text| save("policy.yaml", text))?;
         times[usize::from(allow)].push(took.as_secs_f64() * 1e3);
     }
     session.check_agent()?;
@@ -123,7 +148,7 @@ async fn in_lab(sandbox: &Sandbox, saves: usize) -> anyhow::Result<Effect> {
     let [deny, allow] = times;
     let rows = [("deny", deny), ("allow", allow), ("both", all)];
     let rows = rows.into_iter().map(|(change, times)| summary(change, times)).collect();
-    Ok(Effect { topology, packets_per_second, rows })
+    Ok(Effect { through, topology, packets_per_second, rows })
 }
 
 fn policy(allow: bool) -> String {
@@ -140,10 +165,14 @@ fn save(directory: &Path, name: &str, text: &str) -> anyhow::Result<()> {
 }
 
 /// Saves one policy, and returns how long that took to show.
-fn change(stream: &Stream, directory: &Path, allow: bool) -> anyhow::Result<Duration> {
+fn change(
+    stream: &Stream,
+    allow: bool,
+    save: impl FnOnce(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<Duration> {
     stream.first.store(0, Ordering::SeqCst);
     let saved = stream.now();
-    save(directory, "policy.yaml", &policy(allow))?;
+    save(&policy(allow))?;
     let effect = if allow { stream.until_flowing()? } else { stream.until_silent()? };
     // A save whose effect came "before" it: the packet was sent in the same period.
     Ok(Duration::from_nanos(effect.saturating_sub(saved)))

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::rig::{ELSEWHERE, Rig, stay_on_one_cpu, with_interfaces};
 use cases::{Case, Shape};
-pub use effect::{Effect, Times};
+pub use effect::{Effect, Through, Times};
 
 /// Measures what a packet costs, beside the empty and the parse-only program, and then how long a
 /// policy that was saved takes to act on packets.
@@ -97,12 +97,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         table::print(figures)?;
     }
     let measure_effect = || {
-        progress(&format!("{} saves of a policy", options.saves));
-        effect::measure(options.saves)
+        progress(&format!("{} saves of a policy, twice", options.saves));
+        let both = [Through::Files, Through::Api].into_iter();
+        both.map(|through| effect::measure(options.saves, through)).collect()
     };
-    let effect = (!options.packets).then(measure_effect).transpose()?;
+    let effect: Option<Vec<Effect>> = (!options.packets).then(measure_effect).transpose()?;
     match options.output {
-        Output::Table => effect.iter().try_for_each(table::print_effect),
+        Output::Table => effect.iter().flatten().try_for_each(table::print_effect),
         Output::Json => table::print_json(&Everything { figures, effect }),
     }
 }
@@ -113,7 +114,7 @@ struct Everything {
     #[serde(flatten)]
     figures: Option<Figures>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    effect: Option<Effect>,
+    effect: Option<Vec<Effect>>,
 }
 
 fn measure(options: &Options, interfaces: &[u32]) -> anyhow::Result<Figures> {

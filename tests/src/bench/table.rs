@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use comfy_table::{CellAlignment, Table};
 
-use super::{Effect, Figures};
+use super::{Effect, Figures, Through};
 
 /// Prints the figures as a table.
 pub(super) fn print(figures: &Figures) -> anyhow::Result<()> {
@@ -68,7 +68,14 @@ pub(super) fn print_effect(effect: &Effect) -> anyhow::Result<()> {
     }
     let mut out = io::stdout().lock();
     let (topology, rate) = (effect.topology, effect.packets_per_second);
-    writeln!(out, "ms from saving a policy to its effect, {topology}, {rate:.0} packets/s")?;
+    let through = match effect.through {
+        Through::Files => "in a file",
+        Through::Api => "at the Kubernetes API",
+    };
+    writeln!(
+        out,
+        "ms from saving a policy {through} to its effect, {topology}, {rate:.0} packets/s"
+    )?;
     writeln!(out, "{table}")?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `enforcer-lab`: the walk-through, and commands inside a running lab.
 
 mod exec;
+mod kubectl;
 mod options;
 mod report;
 mod run;
@@ -41,6 +42,9 @@ enum Command {
         /// Where the BPF file system is that the command is to see.
         #[arg(long)]
         bpffs: Option<std::path::PathBuf>,
+        /// Whether the command has the privileges of the agent's container, and no more.
+        #[arg(long)]
+        confined: bool,
         /// The command.
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
@@ -59,9 +63,11 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(options) => run::main(&options),
         Command::Exec(options) => exec::main(&options).map(|never| match never {}),
-        Command::Spawn { lab, bpffs, command } => become_command(lab, bpffs.as_deref(), &command)
-            .map(|never| match never {})
-            .map_err(anyhow::Error::from),
+        Command::Spawn { lab, bpffs, confined, command } => {
+            become_command(lab, bpffs.as_deref(), confined, &command)
+                .map(|never| match never {})
+                .map_err(anyhow::Error::from)
+        }
         Command::Sweep { directory } => scratch::sweep(&directory),
     };
     result.unwrap_or_else(|error| {

@@ -43,6 +43,10 @@ pub(crate) struct RunOptions {
     /// Use these manifests instead of the tutorial's
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
+    /// Be a Kubernetes API server: the agent watches it, and kubectl drives the lab. The
+    /// walk-through is left out, unless --once asks for nothing else
+    #[arg(long, conflicts_with = "manifests")]
+    pub api: bool,
     /// The agent's binary; "none" runs no agent, so that nothing is enforced
     #[arg(long, value_name = "PATH")]
     pub agent: Option<PathBuf>,

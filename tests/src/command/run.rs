@@ -96,6 +96,9 @@ impl Run<'_> {
     async fn everything(&self) -> anyhow::Result<Option<bool>> {
         let _announced = exec::announce()?;
         let scratch = self.scratch()?;
+        if self.options.api && !self.options.once {
+            return self.by_kubectl(&scratch).await;
+        }
         let mut report = Report::default();
         let last = tokio::select! {
             last = self.topologies(&scratch, &mut report) => last?,

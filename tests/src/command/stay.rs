@@ -22,26 +22,30 @@ const LASTING: &str = "hello-world";
 impl Run<'_> {
     /// Re-measures whenever a manifest changes, until interrupted.
     pub(crate) async fn stay(&self, mut session: Session, scratch: &Scratch) -> anyhow::Result<()> {
-        let mut watch = Watch::new(self.manifests(scratch))?;
-        if self.own.is_none() {
+        let watch = Watch::new(self.manifests(scratch))?;
+        if self.own.is_none() && !self.options.api {
             scratch.clear()?;
             for step in STEPS.iter().filter(|step| step.scenario == LASTING) {
                 scratch.write(step.file, step.text)?;
             }
         }
+        let _server = self.serve_host(&session, scratch)?;
         let metrics = self.metrics_listener().await?;
         self.invite(scratch, &metrics)?;
         let inside = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
         let node = Arc::clone(session.lab().node());
         tokio::select! {
             result = forward(&node, &metrics, inside) => result?,
-            result = self.react(&mut session, &mut watch) => result?,
+            result = self.react(&mut session, watch) => result?,
             () = interrupted() => self.screen.show("\nThe lab ends."),
         }
         session.stop_agent().await
     }
 
-    async fn react(&self, session: &mut Session, watch: &mut Watch) -> anyhow::Result<()> {
+    async fn react(&self, session: &mut Session, mut watch: Watch) -> anyhow::Result<()> {
+        if let Some(server) = session.api().cloned() {
+            return self.follow(session, &server).await;
+        }
         let mut before: Option<Matrix> = None;
         loop {
             tokio::select! {
@@ -79,8 +83,12 @@ impl Run<'_> {
     fn invite(&self, scratch: &Scratch, metrics: &TcpListener) -> anyhow::Result<()> {
         let program = self.programs.lab.display();
         self.screen.heading("The lab stays up until Ctrl-C.");
-        self.screen.show(&format!("  manifests  {}", self.manifests(scratch).display()));
-        self.screen.show("             edit, add or remove files: the matrix follows");
+        if self.options.api {
+            self.invite_kubectl(scratch);
+        } else {
+            self.screen.show(&format!("  manifests  {}", self.manifests(scratch).display()));
+            self.screen.show("             edit, add or remove files: the matrix follows");
+        }
         if self.programs.agent.is_some() {
             self.screen.show(&format!("  metrics    http://{}/metrics", metrics.local_addr()?));
         }

@@ -19,15 +19,10 @@ impl Run<'_> {
         scratch: &Scratch,
         report: &mut Report,
     ) -> anyhow::Result<Option<Session>> {
-        self.screen.heading(&format!("═══ {topology} ═══"));
-        self.screen.aside(match topology {
-            Topology::Kubenet => "Pods are ports of the bridge cbr0 and share its subnet.",
-            Topology::AzureCni => "No bridge: the node has a host route to each pod's interface.",
-        });
+        self.introduce_topology(topology);
         scratch.clear()?;
-        let manifests = self.manifests(scratch);
-        let started =
-            Session::start(&self.sandbox, topology, self.session_options(topology, manifests));
+        let options = self.session_options(topology, self.manifests(scratch))?;
+        let started = Session::start(&self.sandbox, topology, options);
         let mut session = match started.await {
             Ok(session) => session,
             Err(error) => return Ok(self.trouble(report, topology, &error)),
@@ -42,9 +37,22 @@ impl Run<'_> {
         }
     }
 
-    fn session_options(&self, topology: Topology, manifests: &Path) -> SessionOptions {
+    pub(crate) fn introduce_topology(&self, topology: Topology) {
+        self.screen.heading(&format!("═══ {topology} ═══"));
+        self.screen.aside(match topology {
+            Topology::Kubenet => "Pods are ports of the bridge cbr0 and share its subnet.",
+            Topology::AzureCni => "No bridge: the node has a host route to each pod's interface.",
+        });
+    }
+
+    pub(crate) fn session_options(
+        &self,
+        topology: Topology,
+        manifests: &Path,
+    ) -> anyhow::Result<SessionOptions> {
         let Programs { lab, agent } = self.programs.clone();
-        SessionOptions {
+        Ok(SessionOptions {
+            api: self.api_server()?,
             arguments: self.options.agent_arguments.clone(),
             show_log: self.options.agent_log,
             timeout: self.options.timeout(),
@@ -52,7 +60,7 @@ impl Run<'_> {
             layout: Some(self.options.layout(topology)),
             proxy: self.options.proxy(),
             ..SessionOptions::new(manifests.to_owned(), lab, agent)
-        }
+        })
     }
 
     pub(crate) fn trouble(
@@ -88,11 +96,11 @@ impl Run<'_> {
         let mut before: Option<Matrix> = None;
         for (number, step) in STEPS.iter().enumerate() {
             if step.is_first() {
-                scratch.clear()?;
+                self.clear(session, scratch)?;
                 before = None;
             }
             self.introduce(number, step);
-            scratch.write(step.file, step.text)?;
+            self.give(session, scratch, step)?;
             let Some(applied) = self.apply(session, report).await? else { continue };
             // Policies of earlier steps have been shown with them.
             self.policies(&applied, |name| step.text.contains(&format!("name: {name}\n")));

@@ -13,6 +13,7 @@ use nix::unistd::{Pid, getppid};
 use tokio::process::Child;
 use tokio::runtime::Handle;
 
+use super::confine::confine;
 use super::sandbox::use_bpf;
 use super::{Lab, LabError, Namespace};
 
@@ -26,14 +27,23 @@ pub struct AgentOptions {
     pub binary: PathBuf,
     /// The `enforcer-lab` binary, which starts it.
     pub spawner: PathBuf,
-    /// The directory with the user's manifests.
-    pub manifests: PathBuf,
+    /// Where it learns of the cluster.
+    pub source: AgentSource,
     /// Where its standard output and standard error go; `None`: to the lab's own standard error.
     pub log: Option<PathBuf>,
     /// The port of the node's loopback for metrics and health.
     pub metrics_port: u16,
     /// Further arguments.
     pub arguments: Vec<OsString>,
+}
+
+/// Where an agent learns of the cluster.
+#[derive(Debug, Clone)]
+pub enum AgentSource {
+    /// The directory with the user's manifests, beside that with the lab's own.
+    Manifests(PathBuf),
+    /// The API server that this file names.
+    Kubeconfig(PathBuf),
 }
 
 /// A running agent. Dropping it kills it; [`Agent::stop`] asks it first.
@@ -49,15 +59,25 @@ impl Agent {
     /// When the binary cannot be started or the log cannot be opened.
     pub async fn start(lab: &Lab, node: usize, options: &AgentOptions) -> Result<Self, LabError> {
         let node = lab.node_at(node)?;
-        let mut command = guarded(&options.spawner, options.binary.as_os_str(), node.bpffs());
-        command.arg("run").arg("--manifests").arg(&options.manifests);
-        command.arg("--manifests").arg(lab.state_directory());
+        let mut command = guarded(&options.spawner, options.binary.as_os_str(), node.bpffs(), true);
+        command.arg("run");
+        match &options.source {
+            AgentSource::Manifests(directory) => {
+                command.arg("--manifests").arg(directory);
+                command.arg("--manifests").arg(lab.state_directory());
+            }
+            AgentSource::Kubeconfig(file) => {
+                command.arg("--kubeconfig").arg(file);
+            }
+        }
         command.args(["--node-name", &node.site().name(), "--metrics"]);
         command.arg(format!("127.0.0.1:{}", options.metrics_port));
         // What tests and people look at in a lab is what each pod has counted.
         if !options.arguments.iter().any(|it| it == "--pod-metrics") {
             command.args(["--pod-metrics", "pod"]);
         }
+        // The host's container runtime is no business of the lab's.
+        command.arg("--nri-socket").arg(node.runtime_socket());
         command.args(&options.arguments).stdin(Stdio::null());
         if let Some(path) = &options.log {
             let log = open_log(path)?;
@@ -124,12 +144,20 @@ impl Agent {
 }
 
 /// A command that dies with the lab, to be started by [`command_in`]; it sees `bpffs` as the BPF
-/// file system, if that is given.
-fn guarded(spawner: &Path, program: &std::ffi::OsStr, bpffs: Option<&Path>) -> Command {
+/// file system, if that is given. `confined`: with the privileges of the agent's container.
+fn guarded(
+    spawner: &Path,
+    program: &std::ffi::OsStr,
+    bpffs: Option<&Path>,
+    confined: bool,
+) -> Command {
     let mut command = Command::new(spawner);
     command.arg(SPAWN_COMMAND).arg(std::process::id().to_string());
     if let Some(path) = bpffs {
         command.arg("--bpffs").arg(path);
+    }
+    if confined {
+        command.arg("--confined");
     }
     command.arg("--").arg(program);
     command
@@ -145,7 +173,7 @@ pub async fn command_in(
     program: &str,
     arguments: &[&str],
 ) -> Result<std::process::Output, LabError> {
-    let mut command = guarded(spawner, program.as_ref(), None);
+    let mut command = guarded(spawner, program.as_ref(), None, false);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = spawn(namespace, command).await?;
     child.wait_with_output().await.map_err(|e| LabError::io(format!("run {program}"), e))
@@ -169,13 +197,15 @@ fn open_log(path: &Path) -> Result<File, LabError> {
 }
 
 /// Turns the calling process, started by the lab `lab`, into another command that is killed when
-/// the lab ends, and that sees `bpffs` as the BPF file system. Returns only when that fails.
+/// the lab ends, that sees `bpffs` as the BPF file system, and that has the privileges of the
+/// agent's container if it is to be `confined`. Returns only when that fails.
 ///
 /// # Errors
 /// When the lab is already gone or the command cannot be executed.
 pub fn become_command(
     lab: u32,
     bpffs: Option<&Path>,
+    confined: bool,
     command: &[OsString],
 ) -> Result<std::convert::Infallible, LabError> {
     set_pdeathsig(Signal::SIGKILL).map_err(|e| LabError::io("bind to the lab's life", e))?;
@@ -185,6 +215,9 @@ pub fn become_command(
     }
     if let Some(path) = bpffs {
         use_bpf(path)?;
+    }
+    if confined {
+        confine()?;
     }
     let Some((program, arguments)) = command.split_first() else {
         return Err(LabError::Agent("no command given".to_owned()));

@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::links::{End, Links};
 use super::wiring::{self, Place, defaults};
-use super::{Family, Lab, LabError, Namespace, Party, ready, status};
+use super::{Family, Lab, LabError, Namespace, Party, PodSpec, Ports, ready, status};
 
 /// A host that is reached through the outside host, over a link that takes smaller packets than
 /// any other. It answers with the usual segment size: only the router in between knows better.
@@ -51,6 +51,16 @@ impl Distant {
 }
 
 impl Lab {
+    /// Starts a pod on the first node as the container runtime does: before the kubelet reports it
+    /// ([`Self::report_pod`]), so that only the runtime knows its addresses.
+    ///
+    /// # Errors
+    /// As [`Self::add_pod`].
+    pub async fn add_unreported_pod(&mut self, id: &PodId, ports: Ports) -> Result<(), LabError> {
+        self.connect_pod(id, PodSpec { ports, ..PodSpec::default() }).await?;
+        self.wait_for(&[id]).await
+    }
+
     /// Ends a pod of which nobody hears: its interface is no more, its status document stays, and its
     /// address is free for the next pod.
     ///

@@ -14,6 +14,7 @@
 //! interfaces, routes and sysctls are not touched, and nothing survives the process.
 
 mod agent;
+mod confine;
 mod error;
 mod fabric;
 mod further;
@@ -41,7 +42,7 @@ use std::sync::Arc;
 
 use enforcer::model::{PodId, Service, ServiceId};
 
-pub use agent::{Agent, AgentOptions, SPAWN_COMMAND, become_command, command_in};
+pub use agent::{Agent, AgentOptions, AgentSource, SPAWN_COMMAND, become_command, command_in};
 pub use error::LabError;
 pub use further::Distant;
 pub use kube_proxy::Proxy;

@@ -86,6 +86,12 @@ impl LabNode {
         &self.namespace
     }
 
+    /// Where the node's container runtime would listen for plugins.
+    #[must_use]
+    pub fn runtime_socket(&self) -> PathBuf {
+        Path::new(LAB_DIR).join(format!("nri-{}.sock", self.site.namespace()))
+    }
+
     /// The node's own BPF file system, where it is not the sandbox's.
     #[must_use]
     pub fn bpffs(&self) -> Option<&Path> {

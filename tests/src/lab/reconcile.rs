@@ -36,6 +36,12 @@ impl Lab {
     }
 
     async fn start_pod(&mut self, id: &PodId, spec: PodSpec) -> Result<(), LabError> {
+        self.connect_pod(id, spec).await?;
+        self.report_pod(id)
+    }
+
+    /// Everything but the status document.
+    pub(super) async fn connect_pod(&mut self, id: &PodId, spec: PodSpec) -> Result<(), LabError> {
         let unknown = LabError::Unknown(Party::node(spec.node));
         let node = self.nodes.get_mut(spec.node).ok_or(unknown)?;
         let number = node.hosts.take().ok_or(LabError::Full)?;
@@ -47,9 +53,17 @@ impl Lab {
                 return Err(error);
             }
         };
-        status::write(&self.state, id, &pod.addresses)?;
         self.pods.insert(id.clone(), pod);
         Ok(())
+    }
+
+    /// Writes a pod's status document, as the kubelet would report its addresses.
+    ///
+    /// # Errors
+    /// When there is no such pod, or the document can't be written.
+    pub fn report_pod(&self, id: &PodId) -> Result<(), LabError> {
+        let pod = self.pods.get(id).ok_or_else(|| LabError::Unknown(Party::Pod(id.clone())))?;
+        status::write(&self.state, id, &pod.addresses)
     }
 
     pub(super) fn give_back(&mut self, node: usize, number: u8) {
@@ -82,7 +96,7 @@ impl Lab {
         Ok(())
     }
 
-    async fn wait_for(&self, ids: &[&PodId]) -> Result<(), LabError> {
+    pub(super) async fn wait_for(&self, ids: &[&PodId]) -> Result<(), LabError> {
         for (index, node) in self.nodes.iter().enumerate() {
             let pods = ids.iter().filter_map(|id| self.pods.get(id));
             let here = pods.filter(|pod| pod.node() == index);

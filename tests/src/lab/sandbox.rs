@@ -85,8 +85,8 @@ pub(crate) fn use_bpf(path: &Path) -> Result<(), LabError> {
     }
     unshare(CloneFlags::CLONE_NEWNS).map_err(|e| LabError::io("unshare the mounts", e))?;
     let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-        .map_err(|e| LabError::io("make the mounts private", e))?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none)
+        .map_err(|e| LabError::io("make the mounts one's own", e))?;
     mount(Some(path), BPFFS, none, MsFlags::MS_BIND, none)
         .map_err(|e| LabError::io("show another BPF file system", e))
 }
@@ -111,6 +111,11 @@ fn private_run() -> Result<(), LabError> {
     for directory in [NETNS_DIR, LAB_DIR] {
         fs::create_dir_all(directory).map_err(|e| LabError::io(directory, e))?;
     }
+    // Shared, so that an agent sees the namespaces that are made after its start, as it does on a
+    // node by mount propagation.
+    mount(Some("tmpfs"), NETNS_DIR, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
+        .and_then(|()| mount(none, NETNS_DIR, none, MsFlags::MS_SHARED, none))
+        .map_err(|e| LabError::io(NETNS_DIR, e))?;
     fs::write(Path::new(LAB_DIR).join("sandbox"), "").map_err(|e| LabError::io(LAB_DIR, e))
 }
 

@@ -7,18 +7,22 @@ use enforcer::model::{Cluster, Pod, PodId, Protocol, Service};
 
 use enforcer::source::manifests::Manifests;
 
+use super::api::Api;
 use crate::lab::{Lab, PodSpec, Ports};
 
-/// A reader of a directory of manifests.
+/// A reader of what is declared.
 #[derive(Debug)]
-pub(crate) struct Source {
-    manifests: Manifests,
-    cluster: Cluster,
+pub(crate) enum Source {
+    /// A directory of manifests, and what it said.
+    Manifests(Box<Manifests>, Cluster),
+    /// An API server.
+    Api(Api),
 }
 
-/// The directory's contents.
+/// What is declared.
 #[derive(Debug, Default)]
-pub(crate) struct Declared {
+pub struct Declared {
+    /// As the model sees it.
     pub cluster: Cluster,
     /// The pods that the lab has to run.
     pub pods: BTreeMap<PodId, PodSpec>,
@@ -30,20 +34,35 @@ pub(crate) struct Declared {
 const DEFAULT_PORT: u16 = 80;
 
 impl Source {
-    pub(crate) fn new(directory: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn of_manifests(directory: &Path) -> anyhow::Result<Self> {
         let manifests = Manifests::new(vec![directory.to_owned()])?;
-        Ok(Self { manifests, cluster: Cluster::default() })
+        Ok(Self::Manifests(Box::new(manifests), Cluster::default()))
     }
 
-    /// Looks at the directory again.
-    pub(crate) fn rescan(&mut self, lab: &Lab) -> anyhow::Result<Declared> {
-        let update = self.manifests.rescan();
-        for change in update.changes {
-            self.cluster.apply(change);
+    /// The API server, if it is one.
+    pub(crate) fn api(&mut self) -> Option<&mut Api> {
+        match self {
+            Self::Api(api) => Some(api),
+            Self::Manifests(..) => None,
         }
-        let mut declared = Declared { cluster: self.cluster.clone(), ..Declared::default() };
-        declared.notes.extend(update.reports.iter().map(ToString::to_string));
-        for pod in self.cluster.pods.values() {
+    }
+
+    /// Looks again.
+    pub(crate) fn rescan(&mut self, lab: &Lab) -> Declared {
+        let mut declared = Declared::default();
+        match self {
+            Self::Manifests(manifests, cluster) => {
+                let update = manifests.rescan();
+                for change in update.changes {
+                    cluster.apply(change);
+                }
+                declared.cluster = cluster.clone();
+                declared.notes.extend(update.reports.iter().map(ToString::to_string));
+            }
+            Self::Api(api) => (declared.cluster, declared.notes) = api.cluster(),
+        }
+        // A kubelet ends what is being deleted.
+        for pod in declared.cluster.pods.values().filter(|pod| !pod.terminating) {
             match spec(pod, lab) {
                 Ok(spec) => {
                     declared.pods.insert(pod.id.clone(), spec);
@@ -51,8 +70,8 @@ impl Source {
                 Err(why) => declared.notes.push(format!("pod {} is not run: {why}", pod.id)),
             }
         }
-        declared.notes.extend(self.cluster.services.values().flat_map(unserved));
-        Ok(declared)
+        declared.notes.extend(declared.cluster.services.values().flat_map(unserved));
+        declared
     }
 }
 

@@ -1,5 +1,6 @@
 //! A lab, its agent and its manifests, kept together.
 
+mod api;
 mod declared;
 
 use std::ffi::OsString;
@@ -10,10 +11,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use enforcer::model::Cluster;
 
-use crate::lab::{Agent, AgentOptions, LAB_DIR, Lab, Layout, Proxy, Sandbox, Topology};
+use crate::api::ApiServer;
+use crate::lab::{
+    Agent, AgentOptions, AgentSource, LAB_DIR, Lab, Layout, Proxy, Sandbox, Topology,
+};
 use crate::matrix::{Matrix, Scope, measure, probes};
 use crate::probe::{DEFAULT_TIMEOUT, http_status};
-use declared::{Declared, Source};
+use api::Api;
+use declared::Source;
+
+pub use api::API_PORT;
+pub use declared::Declared;
 
 /// Where the agent serves metrics and health, on the node's loopback.
 pub const AGENT_PORT: u16 = 9469;
@@ -47,6 +55,8 @@ pub struct SessionOptions {
     pub layout: Option<Layout>,
     /// By which kind of rules Services work.
     pub proxy: Proxy,
+    /// What the cluster is, instead of the manifests, for the lab and for the agent.
+    pub api: Option<ApiServer>,
 }
 
 impl SessionOptions {
@@ -64,6 +74,7 @@ impl SessionOptions {
             scope: None,
             layout: None,
             proxy: Proxy::default_here(),
+            api: None,
         }
     }
 }
@@ -104,7 +115,10 @@ impl Session {
     ) -> anyhow::Result<Self> {
         let layout = options.layout.unwrap_or_else(|| Layout::one_node(topology));
         let lab = Lab::with_layout(sandbox, layout, Path::new(LAB_DIR)).await?;
-        let source = Source::new(&options.manifests)?;
+        let source = match &options.api {
+            Some(server) => Source::Api(Api::start(server.clone(), &lab).await?),
+            None => Source::of_manifests(&options.manifests)?,
+        };
         let mut session = Self { lab, agents: Vec::new(), source, options };
         session.start_agent().await?;
         Ok(session)
@@ -124,6 +138,12 @@ impl Session {
     /// The lab, to change it behind the manifests' back.
     pub fn lab_mut(&mut self) -> &mut Lab {
         &mut self.lab
+    }
+
+    /// The API server that is the cluster, if one is.
+    #[must_use]
+    pub fn api(&self) -> Option<&ApiServer> {
+        self.options.api.as_ref()
     }
 
     /// The first node's agent, while it runs.
@@ -165,11 +185,15 @@ impl Session {
     /// When one can't be started.
     pub async fn launch_agent(&mut self) -> anyhow::Result<()> {
         let Some(binary) = &self.options.agent else { return Ok(()) };
+        let source = match self.source.api() {
+            Some(api) => AgentSource::Kubeconfig(api.kubeconfig().to_owned()),
+            None => AgentSource::Manifests(self.options.manifests.clone()),
+        };
         for node in 0..self.lab.nodes().len() {
             let how = AgentOptions {
                 binary: binary.clone(),
                 spawner: self.options.spawner.clone(),
-                manifests: self.options.manifests.clone(),
+                source: source.clone(),
                 log: self.log_file(node),
                 metrics_port: AGENT_PORT,
                 arguments: self.options.arguments.clone(),
@@ -227,10 +251,20 @@ impl Session {
         Ok(self.declare().await?.notes)
     }
 
-    /// The cluster that is returned is as it is with the lab's pods running.
-    async fn declare(&mut self) -> anyhow::Result<Declared> {
-        let mut declared = self.source.rescan(&self.lab)?;
+    /// Looks at what is declared, and starts and stops pods. The cluster that is returned is as it
+    /// is with the lab's pods running.
+    ///
+    /// # Errors
+    /// When the lab fails.
+    pub async fn declare(&mut self) -> anyhow::Result<Declared> {
+        let mut declared = self.source.rescan(&self.lab);
+        if let Some(api) = self.source.api() {
+            api.stop_replaced(&mut self.lab, &declared.cluster).await?;
+        }
         self.lab.reconcile(&declared.pods).await.context("start and stop pods")?;
+        if let Some(api) = self.source.api() {
+            api.report(&self.lab, &declared.cluster);
+        }
         declared.cluster = self.cluster(declared.cluster);
         self.lab.serve(self.options.proxy, &declared.cluster).await?;
         Ok(declared)
@@ -245,6 +279,18 @@ impl Session {
     pub async fn apply(&mut self) -> anyhow::Result<Applied> {
         let started = Instant::now();
         let declared = self.declare().await?;
+        self.settle(declared, started).await
+    }
+
+    /// The same for what was declared at a time before. Nothing is lost if this is given up.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub async fn settle(
+        &mut self,
+        declared: Declared,
+        started: Instant,
+    ) -> anyhow::Result<Applied> {
         let cluster = declared.cluster;
         let scope = self.options.scope.unwrap_or_else(|| Scope::for_cluster(&cluster));
         let probes = probes(&self.lab, scope);
@@ -276,6 +322,18 @@ impl Session {
         }
         cluster.node_addresses = self.lab.node_addresses().into_iter().collect();
         cluster
+    }
+
+    /// Ends the agent that was started first.
+    ///
+    /// # Errors
+    /// When there is none, or it does not end by itself.
+    pub async fn end_first_agent(&mut self) -> anyhow::Result<()> {
+        if self.agents.is_empty() {
+            bail!("no agent runs");
+        }
+        self.agents.remove(0).stop(PATIENCE).await?;
+        Ok(())
     }
 
     /// Kills the agents without a word; the lab stays.

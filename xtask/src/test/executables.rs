@@ -1,8 +1,13 @@
 //! The test programs that cargo has built, from its JSON messages.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use anyhow::{Result, bail};
 use serde::Deserialize;
+
+use crate::process;
+use crate::ui::Step;
 
 /// A test program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +59,28 @@ struct Profile {
     test: bool,
 }
 
+/// Has cargo build test programs, and nothing run: the command is one that builds.
+///
+/// # Errors
+/// They don't build; the error quotes all that the compiler said.
+pub(crate) fn build(command: &mut Command, step: &Step) -> Result<Vec<Executable>> {
+    command.arg("--message-format=json-render-diagnostics");
+    let is_message = |line: &str| line.starts_with('{');
+    let seen = |line: &str| {
+        if !is_message(line) {
+            step.detail(line);
+        }
+    };
+    let (status, lines) = process::collect_with(command, seen, None)?;
+    if !status.success() {
+        let said: Vec<_> = lines.into_iter().filter(|line| !is_message(line)).collect();
+        bail!("the tests don't build\n{}", said.join("\n"));
+    }
+    Ok(parse(lines.iter().map(String::as_str)))
+}
+
 /// Reads the test programs out of cargo's messages, of which each is a line of JSON.
-pub(crate) fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Executable> {
+fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Executable> {
     lines.filter_map(message).filter_map(executable).collect()
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod executables;
 mod exhaustive;
+mod foreign;
 mod libtest;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ pub(crate) use libtest::{Counts, counts, failures};
 
 use crate::cli::{Proxy, Test};
 use crate::ebpf;
+use crate::kubectl;
 use crate::lab;
 use crate::privilege;
 use crate::process;
@@ -33,11 +35,15 @@ const PURE: [&str; 3] = ["enforcer", "enforcer-ebpf", "xtask"];
 /// # Errors
 /// When they can't be built or started; failures of tests are in the counts.
 pub(crate) fn run(root: &Path, options: &Test) -> Result<Counts> {
+    if let Some(arch) = options.arch {
+        return foreign::run(root, arch, options);
+    }
     let mut tools = Vec::new();
     if !options.quick {
         lab::check_system()?;
         tools = tools::obtain()?;
         lab::obtain_proxies(&[Proxy::Iptables, Proxy::Nftables])?;
+        kubectl::obtain()?;
         ebpf::build(root)?;
         // Cargo builds no program for another package's tests, and the lab's start the agent.
         lab::build_programs(root, Profile::Dev)?;
@@ -58,24 +64,13 @@ pub(crate) fn run(root: &Path, options: &Test) -> Result<Counts> {
 fn build(root: &Path, options: &Test) -> Result<Vec<Executable>> {
     let step = Step::start("building the tests");
     let mut command = workspace::cargo(root);
-    command.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
+    command.args(["test", "--no-run"]);
     if options.quick {
         command.args(PURE.iter().flat_map(|package| ["--package", package]));
     } else {
         command.arg("--workspace");
     }
-    let is_message = |line: &str| line.starts_with('{');
-    let seen = |line: &str| {
-        if !is_message(line) {
-            step.detail(line);
-        }
-    };
-    let (status, lines) = process::collect_with(&mut command, seen, None)?;
-    if !status.success() {
-        let said: Vec<_> = lines.into_iter().filter(|line| !is_message(line)).collect();
-        bail!("the tests don't build\n{}", said.join("\n"));
-    }
-    let mut programs = executables::parse(lines.iter().map(String::as_str));
+    let mut programs = executables::build(&mut command, &step)?;
     // The quick ones first: a mistake shows soonest there.
     programs.sort_by_key(|program| (needs_root(program), program.name()));
     step.done(&format!("{} test programs", programs.len()));
@@ -134,11 +129,15 @@ fn command(program: &Executable, more: &[(&'static str, String)]) -> Command {
 fn variables(program: &Executable) -> Vec<(&'static str, String)> {
     let folder = program.folder.display().to_string();
     let manifest = program.folder.join("Cargo.toml").display().to_string();
-    vec![
+    let mut variables = vec![
         ("CARGO_MANIFEST_DIR", folder),
         ("CARGO_MANIFEST_PATH", manifest),
         ("CARGO_PKG_NAME", program.package.clone()),
-    ]
+    ];
+    if let Some(path) = kubectl::found() {
+        variables.push((kubectl::VARIABLE, path.display().to_string()));
+    }
+    variables
 }
 
 fn documentation(root: &Path, options: &Test) -> Result<Counts> {

@@ -1,8 +1,7 @@
 //! Kernels out of Debian's archive: the current point release of each series.
 //!
-//! apt does the fetching with lists of its own in a temporary folder: it checks the signature of
-//! the archive's index and, by it, every package, and this system's own lists stay as they are.
-//! A kernel's folder that bears its final name is complete, as with the toolchain.
+//! apt does the fetching, with lists of its own in a temporary folder. A kernel's folder that bears
+//! its final name is complete, as with the toolchain.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,14 +11,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::modules::{self, Module};
+use crate::apt::{self, Apt, Mirror};
 use crate::cli::Series;
 use crate::process;
 use crate::toolchain::lock;
 use crate::ui::Step;
 use crate::workspace;
-
-/// The signatures' keys, of the package `debian-archive-keyring`.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// What depends on the current kernel. The cloud's kernels lack only drivers, and are smaller.
 const META: &str = "linux-image-cloud-amd64";
@@ -36,18 +33,15 @@ pub(super) struct Kernel {
     pub(super) modules: Vec<Module>,
 }
 
-/// Where a series is kept in the archive: variable and default of the mirror, and the suite.
-/// The security suites are small, and have whole kernels.
-fn place(series: Series) -> (&'static str, &'static str, &'static str) {
-    let security = ("ENFORCER_DEBIAN_SECURITY_MIRROR", "http://deb.debian.org/debian-security");
-    let main = ("ENFORCER_DEBIAN_MIRROR", "http://deb.debian.org/debian");
-    let ((variable, default), suite) = match series {
-        Series::V5_10 => (security, "bullseye-security"),
-        Series::V6_1 => (security, "bookworm-security"),
-        Series::V6_12 => (security, "trixie-security"),
-        Series::Newest => (main, "trixie-backports"),
-    };
-    (variable, default, suite)
+/// Where a series is kept in the archive: the mirror, and the suite. The security suites are small,
+/// and have whole kernels.
+fn place(series: Series) -> (Mirror, &'static str) {
+    match series {
+        Series::V5_10 => (apt::SECURITY, "bullseye-security"),
+        Series::V6_1 => (apt::SECURITY, "bookworm-security"),
+        Series::V6_12 => (apt::SECURITY, "trixie-security"),
+        Series::Newest => (apt::MAIN, "trixie-backports"),
+    }
 }
 
 /// The kernel of a series: fetched before, or now.
@@ -55,7 +49,7 @@ fn place(series: Series) -> (&'static str, &'static str, &'static str) {
 /// # Errors
 /// apt is missing or can't fetch it.
 pub(super) fn obtain(series: Series, refresh: bool) -> Result<Kernel> {
-    let suite = place(series).2;
+    let suite = place(series).1;
     let cache = workspace::cache()?;
     let folder = cache.join("kernels").join(suite);
     let _lock = lock::take(&cache)?;
@@ -66,16 +60,14 @@ pub(super) fn obtain(series: Series, refresh: bool) -> Result<Kernel> {
 }
 
 fn fetch(series: Series, folder: &Path) -> Result<()> {
-    if !Path::new(KEYRING).is_file() {
-        bail!("{KEYRING} is missing: install the package debian-archive-keyring");
-    }
-    let (variable, default, suite) = place(series);
-    let mirror = std::env::var(variable).unwrap_or_else(|_| default.to_owned());
+    let (mirror, suite) = place(series);
     let step = Step::start(format!("fetching the kernel of {suite}"));
     let partial = folder.with_extension("partial");
     let _ = fs::remove_dir_all(&partial);
-    let apt = Apt::prepare(&partial.join("apt"), &mirror, suite)?;
-    let packages = apt.download(&step)?;
+    let apt = Apt::prepare(&partial.join("apt"), mirror, suite, "amd64")?;
+    apt.update(&step)?;
+    let packages = parts(&apt)?;
+    let packages = apt.download(packages.iter().map(String::as_str), &step)?;
     let unpacked = partial.join("unpacked");
     for package in &packages {
         let mut command = Command::new("dpkg");
@@ -132,86 +124,19 @@ fn read(folder: &Path) -> Result<Kernel> {
     Ok(Kernel { image: folder.join("vmlinuz"), modules })
 }
 
-/// apt with lists and settings of its own.
-struct Apt {
-    folder: PathBuf,
-}
-
-impl Apt {
-    fn prepare(folder: &Path, mirror: &str, suite: &str) -> Result<Self> {
-        for below in ["lists/partial", "cache/archives/partial", "packages"] {
-            let path = folder.join(below);
-            fs::create_dir_all(&path).with_context(|| format!("can't make {}", path.display()))?;
+/// The packages that make up the current kernel.
+fn parts(apt: &Apt) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    let mut next = vec![META.to_owned()];
+    while let Some(package) = next.pop() {
+        if found.contains(&package) {
+            continue;
         }
-        let source = format!("deb [arch=amd64 signed-by={KEYRING}] {mirror} {suite} main\n");
-        for (file, content) in [("sources.list", source.as_str()), ("status", "")] {
-            let path = folder.join(file);
-            fs::write(&path, content).with_context(|| format!("can't write {}", path.display()))?;
-        }
-        Ok(Self { folder: folder.to_path_buf() })
+        next.extend(parts_of(&apt.show(&package)?));
+        found.insert(package);
     }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(self.folder.join("packages"));
-        let own = [
-            ("Dir::Etc::sourcelist", "sources.list"),
-            ("Dir::Etc::sourceparts", "none"),
-            ("Dir::State", ""),
-            ("Dir::State::lists", "lists"),
-            ("Dir::State::status", "status"),
-            ("Dir::Cache", "cache"),
-        ];
-        for (option, below) in own {
-            command.arg("-o").arg(format!("{option}={}", self.folder.join(below).display()));
-        }
-        let settings = [
-            "APT::Architecture=amd64",
-            "APT::Architectures=amd64",
-            "Acquire::Languages=none",
-            // The index of a suite that is no longer supported isn't signed anew.
-            "Acquire::Check-Valid-Until=false",
-        ];
-        for setting in settings {
-            command.args(["-o", setting]);
-        }
-        if nix::unistd::geteuid().is_root() {
-            // Else apt warns that its own user can't write into this user's folder.
-            command.args(["-o", "APT::Sandbox::User=root"]);
-        }
-        command
-    }
-
-    /// Fetches the parts of the current kernel; returns the packages' files.
-    fn download(&self, step: &Step) -> Result<Vec<PathBuf>> {
-        let mut update = self.command("apt-get");
-        // Without it a failure is only a warning.
-        update.args(["-o", "APT::Update::Error-Mode=any", "update"]);
-        process::run_quietly(&mut update, step)?;
-        let packages = self.parts()?;
-        process::run_quietly(self.command("apt-get").arg("download").args(&packages), step)?;
-        let folder = self.folder.join("packages");
-        let entries =
-            fs::read_dir(&folder).with_context(|| format!("can't read {}", folder.display()))?;
-        Ok(entries.filter_map(Result::ok).map(|it| it.path()).collect())
-    }
-
-    /// The packages that make up the current kernel.
-    fn parts(&self) -> Result<BTreeSet<String>> {
-        let mut found = BTreeSet::new();
-        let mut next = vec![META.to_owned()];
-        while let Some(package) = next.pop() {
-            if found.contains(&package) {
-                continue;
-            }
-            let mut question = self.command("apt-cache");
-            question.args(["show", "--no-all-versions", &package]);
-            next.extend(parts_of(&process::output_of(&mut question)?));
-            found.insert(package);
-        }
-        found.retain(|package| is_versioned(package));
-        Ok(found)
-    }
+    found.retain(|package| is_versioned(package));
+    Ok(found)
 }
 
 /// The other parts of a kernel that a package depends on, from `apt-cache show`.

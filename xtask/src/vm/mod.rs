@@ -19,19 +19,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
+use crate::arch::Arch;
 use crate::cli::{Output, Series, VmTest};
+use crate::standalone::Builder;
 use crate::test::Counts;
 use crate::test::executables::{self, Executable};
 use crate::ui::{self, Step};
+use crate::workspace::Profile;
 use crate::{Unfit, ebpf, process, test, workspace};
 use archive::Kernel;
 use console::Report;
 use machine::Qemu;
 use outcome::Outcome;
-
-/// The target of programs that run without any file beside them. It is the host's own, so the
-/// compiler has it, and the C library's static half comes with every C compiler.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The test programs that run in a machine. The others need no kernel, or a whole system.
 const TESTS: [&str; 2] = ["kernel", "node"];
@@ -120,35 +119,20 @@ fn name(series: Series) -> String {
 /// A program of a machine: where it goes, and where it is.
 type Program = (String, PathBuf);
 
-/// Builds the init and the test programs, static and somewhat optimised: emulation is slow.
+/// Builds the init and the test programs.
 fn build(root: &Path) -> Result<Vec<Program>> {
+    let builder = Builder::obtain(root, Arch::Amd64)?;
     let step = Step::start("building static test programs");
-    let mut command = workspace::cargo(root);
-    command.args(["build", "--package", "enforcer-tests", "--target", TARGET, "--bin", INIT]);
+    let mut command = builder.cargo("build", Profile::Dev)?;
+    command.args(["--package", "enforcer-tests", "--bin", INIT]);
     command.args(TESTS.iter().flat_map(|name| ["--test", name]));
-    command.arg("--message-format=json-render-diagnostics");
-    command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static");
-    command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-    command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "none");
-    command.env("CARGO_PROFILE_DEV_STRIP", "symbols");
-    let seen = |line: &str| {
-        if !line.starts_with('{') {
-            step.detail(line);
-        }
-    };
-    let (status, lines) = process::collect_with(&mut command, seen, None)?;
-    if !status.success() {
-        let said: Vec<_> = lines.into_iter().filter(|line| !line.starts_with('{')).collect();
-        bail!("the test programs don't build\n{}", said.join("\n"));
-    }
-    let tests = executables::parse(lines.iter().map(String::as_str));
+    let tests = executables::build(&mut command, &step)?;
     let in_place = |it: Executable| (format!("tests/{}", it.target), it.path);
     let mut programs: Vec<Program> = tests.into_iter().map(in_place).collect();
     if programs.len() != TESTS.len() {
         bail!("cargo built {} test programs instead of {}", programs.len(), TESTS.len());
     }
-    let folder = workspace::target(root).join(TARGET).join("debug");
-    programs.push(("init".to_owned(), folder.join(INIT)));
+    programs.push(("init".to_owned(), builder.folder(Profile::Dev).join(INIT)));
     step.done("");
     Ok(programs)
 }

@@ -1,16 +1,18 @@
 //! How the API server is reached.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Response, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::BodyExt as _;
 use hyper_util::client::proxy::matcher::Matcher;
-use kube::client::ClientBuilder;
+use kube::client::{Body, ClientBuilder, DynBody};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tower::util::MapResponseLayer;
+use tower::BoxError;
+use tower::util::{BoxService, MapResponseLayer};
 
 use super::kind::Kind;
 use super::state::{Phase, Watches};
@@ -59,10 +61,20 @@ pub enum ClientError {
     Client(#[from] kube::Error),
 }
 
+/// What all requests go through in the end.
+type Transport = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>;
+
 /// Where the API server is and how to talk to it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connection {
-    config: Config,
+    server: Uri,
+    builder: Arc<dyn Fn() -> kube::Result<ClientBuilder<Transport>> + Send + Sync>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("server", &self.server).finish_non_exhaustive()
+    }
 }
 
 impl Connection {
@@ -82,20 +94,34 @@ impl Connection {
 
     /// With a configuration that was found otherwise. Its time limits are replaced.
     #[must_use]
-    pub fn new(mut config: Config) -> Self {
+    pub fn new(config: Config) -> Self {
+        Self::patient(config, SILENCE)
+    }
+
+    /// With this long a time that the server may be silent.
+    pub(super) fn patient(mut config: Config, silence: Duration) -> Self {
         config.connect_timeout = Some(CONNECT);
-        config.read_timeout = Some(SILENCE);
+        config.read_timeout = Some(silence);
         config.reset_reader_on_write = true;
         // Each watch waits for itself, longer each time, and as the server asks.
         config.default_retry = false;
         config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
-        Self { config }
+        let server = config.cluster_url.clone();
+        Self { server, builder: Arc::new(move || config.clone().try_into()) }
+    }
+
+    /// To a server within this process.
+    #[cfg(test)]
+    pub(super) fn of_service(
+        builder: impl Fn() -> ClientBuilder<Transport> + Send + Sync + 'static,
+    ) -> Self {
+        Self { server: Uri::default(), builder: Arc::new(move || Ok(builder())) }
     }
 
     /// The server's address.
     #[must_use]
     pub fn server(&self) -> &Uri {
-        &self.config.cluster_url
+        &self.server
     }
 
     /// A client.
@@ -103,7 +129,7 @@ impl Connection {
     /// # Errors
     /// Certificates or credentials can't be read.
     pub fn client(&self) -> Result<Client, ClientError> {
-        Ok(ClientBuilder::try_from(self.config.clone())?.build())
+        Ok((self.builder)()?.build())
     }
 
     /// A client for the watch of a kind, which notes each sign of life of the server's: also
@@ -121,19 +147,19 @@ impl Connection {
                     if state.phase == Phase::Reconnecting {
                         state.phase = Phase::Synced;
                         state.failing = None;
+                        tracing::info!(kind = kind.resource(), "the watch goes on");
                     }
                 });
             }
             let watches = Arc::clone(&watches);
-            response.map(|body: Box<kube::client::DynBody>| {
+            response.map(|body: Box<DynBody>| {
                 body.map_frame(move |frame| {
                     watches.change(kind, |state| state.heard = Some(Instant::now()));
                     frame
                 })
             })
         });
-        let builder = ClientBuilder::try_from(self.config.clone())?;
-        Ok(builder.with_layer(&listen).build())
+        Ok((self.builder)()?.with_layer(&listen).build())
     }
 }
 
@@ -185,14 +211,108 @@ fn proxy(
         _ => either("HTTPS_PROXY"),
     };
     let Some(wanted) = wanted.or_else(|| either("ALL_PROXY")) else { return Ok(None) };
-    let matcher = Matcher::builder()
-        .all("http://proxy.invalid")
-        .no(either("NO_PROXY").unwrap_or_default())
-        .build();
-    if matcher.intercept(server).is_none() {
+    let without = either("NO_PROXY").unwrap_or_default();
+    let matcher = Matcher::builder().all("http://proxy.invalid").no(&*without).build();
+    if without.trim() == "*" || matcher.intercept(server).is_none() {
         return Ok(None);
     }
     let url = if wanted.contains("://") { wanted.clone() } else { format!("http://{wanted}") };
     let known = |it: &Uri| matches!(it.scheme_str(), Some("http" | "https" | "socks5"));
     url.parse().ok().filter(known).map(Some).ok_or(ClientError::Proxy(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn proxied(server: &str, environment: &[(&str, &str)]) -> Result<Option<String>, String> {
+        let environment: BTreeMap<_, _> = environment.iter().copied().collect();
+        let get = |name: &str| environment.get(name).map(|it| (*it).to_owned());
+        let proxy = proxy(&server.parse().unwrap(), &get).map_err(|it| it.to_string())?;
+        Ok(proxy.map(|it| it.to_string()))
+    }
+
+    #[test]
+    fn proxies_as_the_environment_has_them() {
+        let server = "https://10.0.0.1:443";
+        let through = |list: &[(&str, &str)]| proxied(server, list).unwrap();
+        assert_eq!(through(&[]), None);
+        assert_eq!(through(&[("HTTP_PROXY", "http://p:1")]), None, "only for http");
+        for (name, url) in [
+            ("HTTPS_PROXY", "http://p:1/"),
+            ("https_proxy", "http://u:w@p:1/"),
+            ("ALL_PROXY", "socks5://p:1/"),
+        ] {
+            assert_eq!(through(&[(name, url)]).as_deref(), Some(url));
+        }
+        assert_eq!(through(&[("HTTPS_PROXY", "p:1")]).as_deref(), Some("http://p:1/"));
+        for none in ["*", "10.0.0.1", "a.example,10.0.0.0/8"] {
+            assert_eq!(
+                through(&[("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", none)]),
+                None,
+                "{none}"
+            );
+        }
+        // It is about the server, not about the proxy.
+        let list = [("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "p,10.1.0.0/16")];
+        assert!(through(&list).is_some());
+        let list = [("HTTPS_PROXY", "http://p:1"), ("no_proxy", ".example.org")];
+        assert_eq!(proxied("https://api.example.org", &list), Ok(None));
+        let wrong = proxied(server, &[("HTTPS_PROXY", "ftp://p:1")]).unwrap_err();
+        assert!(wrong.starts_with("the proxy ftp://p:1 is no URL"), "{wrong}");
+    }
+
+    const KUBECONFIG: &str = r#"
+apiVersion: v1
+kind: Config
+clusters:
+- {name: one, cluster: {server: "https://one.example:6443"}}
+- {name: two, cluster: {server: "https://two.example:6443"}}
+users: [{name: me, user: {}}]
+contexts:
+- {name: first, context: {cluster: one, user: me}}
+- {name: second, context: {cluster: two, user: me}}
+current-context: first
+"#;
+
+    async fn found(options: ClientOptions, environment: &[(&str, &str)]) -> Result<String, String> {
+        let environment: BTreeMap<_, _> = environment.iter().copied().collect();
+        let get = |name: &str| environment.get(name).map(|it| (*it).to_owned());
+        let config = config(&options, &get).await.map_err(|it| it.to_string())?;
+        Ok(config.cluster_url.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_and_its_contexts() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join(".kube");
+        let file = folder.join("config");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(&file, KUBECONFIG).unwrap();
+        let (one, two) = ("https://one.example:6443/", "https://two.example:6443/");
+        let environment = [("HOME", home.path().to_str().unwrap())];
+        let with = |kubeconfig: Option<&PathBuf>, context: Option<&str>| ClientOptions {
+            kubeconfig: kubeconfig.cloned(),
+            context: context.map(ToOwned::to_owned),
+        };
+        assert_eq!(found(with(Some(&file), None), &[]).await.as_deref(), Ok(one));
+        assert_eq!(found(with(Some(&file), Some("second")), &[]).await.as_deref(), Ok(two));
+        assert_eq!(found(with(None, None), &environment).await.as_deref(), Ok(one));
+        let wrong = found(with(Some(&file), Some("third")), &[]).await.unwrap_err();
+        assert!(wrong.starts_with("kubeconfig ") && wrong.ends_with("/config"), "{wrong}");
+        assert!(found(with(Some(&folder), None), &environment).await.is_err(), "no other instead");
+    }
+
+    #[tokio::test]
+    async fn without_any_what_to_do_is_said() {
+        let wrong = found(ClientOptions::default(), &[("HOME", "/nowhere")]).await.unwrap_err();
+        for hint in ["--kubeconfig", "KUBECONFIG", "--manifests", "service account"] {
+            assert!(wrong.contains(hint), "{wrong}");
+        }
+        let pod = [("KUBERNETES_SERVICE_HOST", "10.0.0.1")];
+        let wrong = found(ClientOptions::default(), &pod).await.unwrap_err();
+        assert!(wrong.contains("service account is not usable"), "{wrong}");
+    }
 }

@@ -1,0 +1,339 @@
+use super::*;
+use crate::node::PodInterface;
+
+const HERE: &str = "here";
+
+fn addresses(list: &[&str]) -> BTreeSet<IpAddr> {
+    list.iter().map(|it| it.parse().unwrap()).collect()
+}
+
+fn labels(role: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("role".to_owned(), role.to_owned())])
+}
+
+fn id(name: &str) -> PodId {
+    PodId::new("shop", name)
+}
+
+/// As the source has it: labels say so.
+fn pod(name: &str, uid: &str, list: &[&str]) -> Pod {
+    Pod {
+        id: id(name),
+        uid: uid.to_owned(),
+        labels: labels("of the source"),
+        node: Some(HERE.to_owned()),
+        addresses: addresses(list),
+        host_network: false,
+        finished: false,
+        terminating: false,
+        ports: BTreeSet::new(),
+    }
+}
+
+fn sandbox(number: &str, name: &str, uid: &str, list: &[&str]) -> Sandbox {
+    Sandbox {
+        id: number.to_owned(),
+        pod: id(name),
+        uid: uid.to_owned(),
+        labels: labels("of the runtime"),
+        addresses: addresses(list),
+        namespace: None,
+    }
+}
+
+/// Both, and the cluster that comes of it.
+struct World {
+    sandboxes: Sandboxes,
+    cluster: Cluster,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { sandboxes: Sandboxes::new(HERE), cluster: Cluster::default() }
+    }
+
+    fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            self.cluster.apply(change);
+        }
+    }
+
+    fn said(&mut self, change: Change) {
+        let change = self.sandboxes.said(change, &self.cluster);
+        self.apply([change]);
+    }
+
+    fn pod(&mut self, pod: Pod) {
+        self.said(Change::Pod(pod));
+    }
+
+    fn started(&mut self, sandbox: Sandbox) {
+        let change = self.sandboxes.started(sandbox, &self.cluster);
+        self.apply(change);
+    }
+
+    fn ended(&mut self, sandbox: &str) {
+        let change = self.sandboxes.ended(sandbox);
+        self.apply(change);
+    }
+
+    fn all(&mut self, sandboxes: Vec<Sandbox>) {
+        let changes = self.sandboxes.all(sandboxes, &self.cluster);
+        self.apply(changes);
+    }
+
+    fn lost(&mut self) {
+        let changes = self.sandboxes.lost();
+        self.apply(changes);
+    }
+
+    /// The uid, the addresses and the one label of a pod.
+    fn has(&self, name: &str) -> Option<(&str, BTreeSet<IpAddr>, &str)> {
+        let pod = self.cluster.pods.get(&id(name))?;
+        Some((&pod.uid, pod.addresses.clone(), &pod.labels["role"]))
+    }
+}
+
+#[test]
+fn c6_a_sandbox_alone_is_a_pod_of_this_node() {
+    let mut world = World::new();
+    world.started(sandbox("1", "a", "u1", &["10.0.0.1", "fd00::1"]));
+    let list = addresses(&["10.0.0.1", "fd00::1"]);
+    assert_eq!(world.has("a"), Some(("u1", list, "of the runtime")));
+    assert_eq!(world.cluster.pods[&id("a")].node.as_deref(), Some(HERE));
+    world.ended("1");
+    assert_eq!(world.has("a"), None);
+}
+
+#[test]
+fn c6_the_source_knows_better_but_for_addresses_that_it_lacks() {
+    let one = addresses(&["10.0.0.1"]);
+    for source_first in [true, false] {
+        let mut world = World::new();
+        if source_first {
+            world.pod(pod("a", "u1", &[]));
+        }
+        world.started(sandbox("1", "a", "u1", &["10.0.0.1"]));
+        if !source_first {
+            world.pod(pod("a", "u1", &[]));
+        }
+        assert_eq!(world.has("a"), Some(("u1", one.clone(), "of the source")));
+        // It has them now, and one more: its word counts.
+        world.pod(pod("a", "u1", &["10.0.0.1", "10.0.0.9"]));
+        let two = addresses(&["10.0.0.1", "10.0.0.9"]);
+        assert_eq!(world.has("a"), Some(("u1", two, "of the source")));
+    }
+}
+
+#[test]
+fn pods_that_policy_is_not_about_get_no_addresses() {
+    for change in [
+        Pod { host_network: true, ..pod("a", "u1", &[]) },
+        Pod { finished: true, ..pod("a", "u1", &[]) },
+        Pod { node: Some("elsewhere".to_owned()), ..pod("a", "u1", &[]) },
+    ] {
+        let mut world = World::new();
+        world.pod(change.clone());
+        world.started(sandbox("1", "a", "u1", &["10.0.0.1"]));
+        assert_eq!(world.cluster.pods[&id("a")], change);
+    }
+}
+
+#[test]
+fn a_pod_whose_sandbox_was_made_anew_has_the_new_addresses() {
+    let mut world = World::new();
+    world.started(sandbox("1", "a", "u1", &["10.0.0.1"]));
+    world.pod(pod("a", "u1", &["10.0.0.1"]));
+    world.ended("1");
+    world.started(sandbox("2", "a", "u1", &["10.0.0.2"]));
+    assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.2"]));
+    // An update that still has the old ones changes nothing; nor does the old sandbox's removal.
+    world.pod(pod("a", "u1", &["10.0.0.1"]));
+    world.ended("1");
+    assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.2"]));
+    // Without the runtime only the source can tell.
+    world.lost();
+    assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.1"]));
+}
+
+/// Semantics C5: the runtime gives the address away before the source shows the end.
+#[test]
+fn c5_a_sandbox_that_ends_takes_its_addresses_with_it() {
+    let mut world = World::new();
+    world.pod(pod("old", "u1", &["10.0.0.1"]));
+    world.started(sandbox("1", "old", "u1", &["10.0.0.1"]));
+    world.ended("1");
+    world.started(sandbox("2", "new", "u2", &["10.0.0.1"]));
+    assert_eq!(world.has("old").unwrap().1, addresses(&[]));
+    assert_eq!(world.has("new").unwrap().1, addresses(&["10.0.0.1"]));
+    // Late news of the old pod, with that address still.
+    world.pod(Pod { labels: labels("later"), ..pod("old", "u1", &["10.0.0.1"]) });
+    assert_eq!(world.has("old"), Some(("u1", addresses(&[]), "later")));
+    // Other addresses are of another sandbox, of which nothing was told.
+    world.pod(pod("old", "u1", &["10.0.0.7"]));
+    assert_eq!(world.has("old").unwrap().1, addresses(&["10.0.0.7"]));
+    world.said(Change::PodGone(id("old")));
+    assert_eq!(world.has("old"), None);
+}
+
+#[test]
+fn c5_addresses_that_the_source_shows_only_after_the_end_are_none() {
+    let mut world = World::new();
+    world.pod(pod("old", "u1", &[]));
+    world.started(sandbox("1", "old", "u1", &["10.0.0.1"]));
+    world.ended("1");
+    world.pod(pod("old", "u1", &["10.0.0.1"]));
+    assert_eq!(world.has("old").unwrap().1, addresses(&[]));
+}
+
+#[test]
+fn c5_the_next_pod_of_a_name_has_nothing_of_the_last() {
+    let mut world = World::new();
+    world.pod(pod("a", "u1", &["10.0.0.1"]));
+    world.started(sandbox("2", "a", "u2", &["10.0.0.2"]));
+    let next = Some(("u2", addresses(&["10.0.0.2"]), "of the runtime"));
+    assert_eq!(world.has("a"), next);
+    // The source lags: news of the last pod, then its end.
+    world.pod(Pod { finished: true, ..pod("a", "u1", &["10.0.0.1"]) });
+    assert_eq!(world.has("a"), next);
+    world.said(Change::PodGone(id("a")));
+    assert_eq!(world.has("a"), next);
+    world.pod(pod("a", "u2", &[]));
+    assert_eq!(world.has("a"), Some(("u2", addresses(&["10.0.0.2"]), "of the source")));
+}
+
+#[test]
+fn c5_what_the_source_calls_gone_is_gone() {
+    let mut world = World::new();
+    world.pod(pod("a", "u1", &[]));
+    world.started(sandbox("1", "a", "u1", &["10.0.0.1"]));
+    world.said(Change::PodGone(id("a")));
+    assert_eq!(world.has("a"), None);
+    // The runtime is late.
+    world.started(sandbox("2", "a", "u1", &["10.0.0.3"]));
+    assert_eq!(world.has("a"), None);
+    assert_eq!(world.sandboxes.pod_of("2"), None);
+    // Replaced without a word of its end.
+    world.pod(pod("b", "u3", &[]));
+    world.started(sandbox("3", "b", "u3", &["10.0.0.3"]));
+    world.pod(pod("b", "u4", &[]));
+    assert_eq!(world.has("b"), Some(("u4", addresses(&[]), "of the source")));
+    world.started(sandbox("4", "b", "u3", &["10.0.0.3"]));
+    assert_eq!(world.has("b"), Some(("u4", addresses(&[]), "of the source")));
+}
+
+#[test]
+fn pods_of_files_have_no_uid() {
+    let mut world = World::new();
+    world.pod(pod("a", "", &[]));
+    world.started(sandbox("1", "a", "u1", &["10.0.0.1"]));
+    assert_eq!(world.has("a"), Some(("", addresses(&["10.0.0.1"]), "of the source")));
+    world.said(Change::PodGone(id("a")));
+    assert_eq!(world.has("a"), None);
+    world.pod(pod("a", "", &[]));
+    world.started(sandbox("2", "a", "u2", &["10.0.0.2"]));
+    assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.2"]));
+}
+
+#[test]
+fn a_list_replaces_what_was_told() {
+    let mut world = World::new();
+    world.pod(pod("a", "u1", &["10.0.0.1"]));
+    world.started(sandbox("1", "a", "u1", &["10.0.0.1"]));
+    world.started(sandbox("2", "b", "u2", &["10.0.0.2"]));
+    world.pod(pod("d", "u4", &["10.0.0.4"]));
+    world.lost();
+    assert_eq!(world.has("b").unwrap().1, addresses(&["10.0.0.2"]), "nobody says otherwise");
+    world.all(vec![
+        sandbox("3", "c", "u3", &["10.0.0.3"]),
+        // Another pod than the source's, and two of one pod: which is the newer?
+        sandbox("4", "d", "u5", &["10.0.0.5"]),
+        sandbox("6", "e", "u6", &["10.0.0.6"]),
+        sandbox("7", "e", "u6", &["10.0.0.7"]),
+    ]);
+    // That it is not listed does not say that it has ended.
+    assert_eq!(world.has("a"), Some(("u1", addresses(&["10.0.0.1"]), "of the source")));
+    assert_eq!(world.has("b"), None);
+    assert_eq!(world.has("c").unwrap().1, addresses(&["10.0.0.3"]));
+    assert_eq!(world.has("d"), Some(("u4", addresses(&["10.0.0.4"]), "of the source")));
+    assert_eq!(world.has("e"), None);
+    assert_eq!(world.sandboxes.count(), 1);
+}
+
+fn interface(ifindex: u32, namespace: i32, list: &[&str]) -> PodInterface {
+    PodInterface {
+        ifindex,
+        name: format!("veth{ifindex}"),
+        addresses: addresses(list),
+        peer_ifindex: 2,
+        namespace,
+    }
+}
+
+fn snapshot(list: &[PodInterface]) -> Snapshot {
+    Snapshot {
+        interfaces: list.iter().map(|it| (it.ifindex, it.clone())).collect(),
+        ..Snapshot::default()
+    }
+}
+
+/// containerd never tells the end of pods that are older than itself.
+#[test]
+fn c5_a_listed_sandbox_ends_with_its_interface() {
+    let mut world = World::new();
+    world.pod(pod("b", "u2", &["10.0.0.9"]));
+    world.all(vec![sandbox("1", "a", "u1", &["10.0.0.1"]), sandbox("2", "b", "u2", &["10.0.0.2"])]);
+    assert_eq!(world.has("b").unwrap().1, addresses(&["10.0.0.9"]), "the source's word counts");
+    let both = [interface(7, 3, &["10.0.0.1"]), interface(8, 4, &["10.0.0.2"])];
+    // Nothing was seen so far: that says nothing.
+    for seen in [&[][..], &both[1..], &both] {
+        let changes = world.sandboxes.seen(&snapshot(seen));
+        world.apply(changes);
+        assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.1"]));
+    }
+    let changes = world.sandboxes.seen(&snapshot(&both[1..]));
+    world.apply(changes);
+    assert_eq!(world.has("a"), None);
+    assert_eq!(world.sandboxes.count(), 1);
+    // Of one that was announced, the end is told.
+    world.started(sandbox("3", "c", "u3", &["10.0.0.3"]));
+    for seen in [&[interface(9, 5, &["10.0.0.3"])][..], &[]] {
+        let changes = world.sandboxes.seen(&snapshot(seen));
+        world.apply(changes);
+    }
+    assert_eq!(world.has("c").unwrap().1, addresses(&["10.0.0.3"]));
+}
+
+#[test]
+fn the_namespace_tells_the_addresses_where_the_runtime_does_not() {
+    let mut world = World::new();
+    world.started(Sandbox { namespace: Some(4), ..sandbox("1", "a", "u1", &[]) });
+    assert_eq!(world.has("a"), None);
+    let seen = snapshot(&[interface(7, 3, &["10.0.0.3"]), interface(8, 4, &["10.0.0.4"])]);
+    let changes = world.sandboxes.seen(&seen);
+    world.apply(changes);
+    assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.4"]));
+    assert_eq!(world.sandboxes.seen(&seen), []);
+    // A list that names it again brings no gap.
+    world.all(vec![Sandbox { namespace: Some(4), ..sandbox("1", "a", "u1", &[]) }]);
+    assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.4"]));
+    let changes = world.sandboxes.seen(&snapshot(&[]));
+    world.apply(changes);
+    assert_eq!(world.has("a"), None);
+}
+
+#[test]
+fn only_so_many_that_are_gone_are_remembered() {
+    let mut world = World::new();
+    for number in 0..2 * GONE {
+        let name = number.to_string();
+        world.pod(pod(&name, &name, &[]));
+        world.said(Change::PodGone(id(&name)));
+    }
+    assert_eq!(world.sandboxes.gone.len(), GONE);
+    // Pods of other nodes push none of this node's out.
+    let before = world.sandboxes.gone.clone();
+    world.pod(Pod { node: Some("elsewhere".to_owned()), ..pod("a", "u1", &[]) });
+    world.said(Change::PodGone(id("a")));
+    assert_eq!(world.sandboxes.gone, before);
+}

@@ -1,0 +1,93 @@
+//! Pods that the container runtime is about to start (semantics C6).
+
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::Engine;
+use crate::kernel::Place;
+use crate::model::{Change, PodId, Sandbox};
+use crate::nri::Event;
+
+/// Those that wait to be programmed: the sandbox's id, and whom to tell.
+#[derive(Debug, Default)]
+pub(super) struct Starts(Vec<(String, oneshot::Sender<()>)>);
+
+impl Starts {
+    /// Takes note of what the runtime tells; [`Engine::reconcile`] carries it out.
+    pub(super) fn take(&mut self, engine: &mut Engine, event: Event) {
+        match event {
+            Event::Started(sandbox, waiting) => {
+                tracing::debug!(pod = %sandbox.pod, id = sandbox.id, "a pod is about to start");
+                self.0.push((sandbox.id.clone(), waiting));
+                engine.sandbox_started(sandbox);
+            }
+            Event::Ended(sandbox) => {
+                tracing::debug!(id = sandbox, "a pod's sandbox has ended");
+                let change = engine.sandboxes.ended(&sandbox);
+                engine.put(change);
+            }
+            Event::All(sandboxes) => {
+                let changes = engine.sandboxes.all(sandboxes, &engine.cluster);
+                engine.put(changes);
+                engine.look_for_sandboxes();
+            }
+            Event::Lost => {
+                let changes = engine.sandboxes.lost();
+                engine.put(changes);
+            }
+        }
+    }
+
+    /// Lets those go on that are programmed, and those that nobody waits for any more.
+    pub(super) fn settle(&mut self, engine: &Engine) {
+        for (sandbox, waiting) in std::mem::take(&mut self.0) {
+            match engine.sandboxes.pod_of(&sandbox) {
+                Some(pod) if engine.guards(pod) => {
+                    // The runtime may have lost patience.
+                    let _ = waiting.send(());
+                }
+                Some(_) if !waiting.is_closed() => self.0.push((sandbox, waiting)),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Engine {
+    fn sandbox_started(&mut self, sandbox: Sandbox) {
+        let (id, uid) = (sandbox.pod.clone(), sandbox.uid.clone());
+        let is_known = self.cluster.pods.get(&id).is_some_and(|pod| pod.uid == uid);
+        if let Some(change) = self.sandboxes.started(sandbox, &self.cluster) {
+            // These are news of the pod: its claim to an interface does not rest on an address
+            // alone (semantics C5).
+            if is_known {
+                self.homes.heard_of(&id, Instant::now());
+            } else {
+                self.homes.forget(&id);
+            }
+            self.put([change]);
+            self.look_for_sandboxes();
+        }
+    }
+
+    /// Finds the addresses of sandboxes by what is seen of the node.
+    pub(super) fn look_for_sandboxes(&mut self) {
+        let changes = self.sandboxes.seen(&self.snapshot);
+        self.put(changes);
+    }
+
+    fn put(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            self.cluster.apply(change);
+        }
+    }
+
+    /// Whether the pod's interfaces have their programs, and the tables its policy.
+    fn guards(&self, pod: &PodId) -> bool {
+        let interfaces = self.assignment.pods.iter().filter(|(_, it)| *it == pod);
+        let mut guarded = interfaces.map(|(it, _)| self.hooks.place(*it) == Some(Place::Pod));
+        let first = guarded.next();
+        first == Some(true) && guarded.all(|it| it)
+    }
+}

@@ -1,0 +1,142 @@
+//! Objects, good and bad.
+
+use super::*;
+
+fn deny(selector: &Value) -> Value {
+    json!({"podSelector": selector, "policyTypes": ["Ingress"]})
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_object_stalls_no_other() {
+    let odd = |metadata: Value| json!({"metadata": metadata, "spec": 5});
+    let bad = [
+        odd(json!({"name": "b1", "namespace": "a", "resourceVersion": "2"})),
+        odd(json!({"name": "b2", "namespace": "a", "resourceVersion": "2", "labels": {"x": 1}})),
+        odd(json!({"name": 3, "resourceVersion": "2"})),
+        odd(json!("metadata")),
+        json!(null),
+        json!([1, "x"]),
+    ];
+    let list = bad.iter().cloned().chain([pod("good", 1)]).collect();
+    let with_version = bad.iter().take(3);
+    let events =
+        with_version.map(|it| event("MODIFIED", it)).chain([event("ADDED", &pod("more", 9))]);
+    let server = Server::default();
+    server.on("pods", [Answer::List(list, 1, None), Answer::watch(events)]);
+    let mut scene = Scene::start(server);
+    scene.seconds(5).await;
+    assert!(scene.complete);
+    assert_eq!(scene.pods(), ["good", "more"]);
+    assert_eq!(scene.state(Kind::Pod).lists, 1);
+    let errors: Vec<_> = scene.remarks.iter().filter(|it| it.contains(" a/b")).collect();
+    assert_eq!(
+        errors,
+        [
+            "error: Pod a/b1: spec: expected a mapping, found the number `5`",
+            "notice: Pod a/b1: it is not in effect",
+            "error: Pod a/b2: metadata.labels.x: expected a string, found the number `1`",
+            "notice: Pod a/b2: it is not in effect",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn c4_the_last_good_version_of_an_object_stays() {
+    let good = policy("p", 1, &deny(&json!({"matchLabels": {"app": "web"}})));
+    let bad = |version| {
+        let wrong = json!({"matchExpressions": [{"key": "app", "operator": "Like"}]});
+        policy("p", version, &deny(&wrong))
+    };
+    let server = Server::default();
+    server.on(
+        "networkpolicies",
+        [
+            Answer::List(vec![good.clone()], 1, None),
+            Answer::ended([event("MODIFIED", &bad(2)), event("MODIFIED", &bad(3))]),
+            Answer::Status(410, json!({})),
+            Answer::List(vec![bad(3)], 4, None),
+            Answer::After(
+                Duration::from_secs(60),
+                Box::new(Answer::watch([event("MODIFIED", &policy("p", 5, &deny(&json!({}))))])),
+            ),
+        ],
+    );
+    let mut scene = Scene::start(server);
+    scene.seconds(30).await;
+    let known = scene.cluster.policies.values().next().unwrap();
+    assert_eq!(known.subjects.requirements.len(), 1, "as it was");
+    assert_eq!(scene.state(Kind::Policy).bad, 1);
+    // Once, though it came three times.
+    assert_eq!(scene.remarks.len(), 2, "{:?}", scene.remarks);
+    assert!(scene.remarks[0].contains("unknown operator `Like`"), "{:?}", scene.remarks);
+    assert!(scene.remarks[1].ends_with("its last good version stays in effect"));
+    scene.seconds(60).await;
+    assert_eq!(scene.cluster.policies.values().next().unwrap().subjects.requirements.len(), 0);
+    assert_eq!((scene.state(Kind::Policy).bad, scene.remarks.len()), (0, 3));
+    assert_eq!(scene.remarks[2], "notice: NetworkPolicy a/p: fixed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r9_a_policy_that_never_was_understood_is_closed() {
+    let port = json!({"port": 80, "protocol": "QUIC"});
+    let spec = json!({
+        "podSelector": {"matchLabels": {"app": "web"}},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"ports": [port]}],
+    });
+    let bad = policy("p", 1, &spec);
+    let server = Server::default();
+    server.on(
+        "networkpolicies",
+        [
+            Answer::List(vec![bad.clone()], 1, None),
+            Answer::After(
+                Duration::from_secs(60),
+                Box::new(Answer::watch([event("DELETED", &bad)])),
+            ),
+        ],
+    );
+    let mut scene = Scene::start(server);
+    scene.seconds(30).await;
+    let closed = scene.cluster.policies.values().next().unwrap();
+    assert_eq!((closed.ingress.as_deref(), &closed.egress), (Some(&[][..]), &None));
+    assert_eq!(closed.subjects.requirements.len(), 1, "only what it selects");
+    assert!(scene.remarks[1].contains("it isolates the pods that it selects and allows nothing"));
+    scene.seconds(60).await;
+    assert!(scene.policies().is_empty());
+    assert_eq!(scene.remarks[2], "notice: NetworkPolicy a/p: gone, with its errors");
+}
+
+#[tokio::test(start_paused = true)]
+async fn warnings_keep_nothing_from_taking_effect() {
+    let mut warned = policy("p", 1, &json!({"podSelector": {}}));
+    warned["spec"] = json!(null);
+    let server = Server::default();
+    server.on("networkpolicies", [Answer::List(vec![warned], 1, None)]);
+    let mut scene = Scene::start(server);
+    scene.seconds(5).await;
+    assert_eq!((scene.policies(), scene.state(Kind::Policy).bad), (vec!["p"], 0));
+    assert!(scene.remarks[0].starts_with("warning: NetworkPolicy a/p: spec: missing"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn doubled_events_change_nothing() {
+    let server = Server::default();
+    let two = event("ADDED", &pod("two", 2));
+    server.on(
+        "pods",
+        [
+            Answer::List(vec![pod("one", 1), pod("one", 1)], 1, None),
+            Answer::watch([
+                two.clone(),
+                two,
+                event("DELETED", &pod("one", 3)),
+                event("DELETED", &pod("one", 3)),
+            ]),
+        ],
+    );
+    let mut scene = Scene::start(server);
+    scene.seconds(5).await;
+    assert_eq!(scene.pods(), ["two"]);
+    assert_eq!(scene.cluster.pods[&PodId::new("a", "two")].uid, "uid-two");
+}

@@ -1,0 +1,8 @@
+//! The test API server, looked at by real clients: kube's, and kubectl.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "how a test fails")]
+
+mod faults;
+mod kubectl;
+mod replay;
+mod support;
+mod verbs;

@@ -1,0 +1,77 @@
+//! Manifests, given to a server as `kubectl apply` would.
+
+use serde_json::Value;
+
+use super::kinds::{Kind, NAMESPACES};
+use super::object;
+use super::server::FIRST_NAMESPACES;
+use super::status::Refusal;
+use super::store::{Key, Store};
+use super::write::Manner;
+
+/// Why manifests can't be given to a server.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// It is no YAML.
+    #[error("the manifests are no YAML: {0}")]
+    Yaml(String),
+    /// It is of a kind that the server does not keep.
+    #[error("the server keeps no {kind} of {api_version}")]
+    Kind {
+        /// What the object says.
+        kind: String,
+        /// What the object says.
+        api_version: String,
+    },
+    /// The server refuses it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl Store {
+    /// Creates what the manifests hold, or puts it in the place of what is there.
+    ///
+    /// # Errors
+    /// At the first object that the server refuses; those before it are there.
+    pub fn apply(&self, manifests: &str) -> Result<(), ManifestError> {
+        let options = serde_saphyr::options! { strict_booleans: true };
+        let documents = serde_saphyr::from_multiple_with_options::<Value>(manifests, options);
+        for document in documents.map_err(|error| ManifestError::Yaml(error.to_string()))? {
+            self.apply_object(document)?;
+        }
+        Ok(())
+    }
+
+    /// The same for one object.
+    ///
+    /// # Errors
+    /// The server does not keep such, or refuses it.
+    pub fn apply_object(&self, mut object: Value) -> Result<(), ManifestError> {
+        let (api_version, name) =
+            (object::text(&object, "/apiVersion"), object::text(&object, "/kind"));
+        let kind = Kind::of_object(api_version, name).ok_or_else(|| ManifestError::Kind {
+            kind: name.to_owned(),
+            api_version: api_version.to_owned(),
+        })?;
+        if let Some(meta) = object.get_mut("metadata").filter(|_| kind.namespaced) {
+            object::default(meta, "namespace", "default");
+        }
+        let key = object::key(&object);
+        let manner = Manner::default();
+        if self.get(kind, &key).is_some() {
+            self.update(kind, &key, object, &manner)?;
+        } else {
+            self.create_in(kind, &key.namespace, object, &manner)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes all namespaces but those of every cluster, with everything in them.
+    pub fn clear(&self) {
+        let names = self.all(&NAMESPACES).into_iter().map(|it| object::key(&it).name);
+        for name in names.filter(|it| !FIRST_NAMESPACES.contains(&it.as_str())) {
+            self.with(|contents| super::write::empty(contents, &name));
+            self.remove(&NAMESPACES, &Key::new("", name));
+        }
+    }
+}

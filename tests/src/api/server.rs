@@ -1,0 +1,370 @@
+//! The server: listeners, connections, and which request is whose.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::http::{self, Response, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use serde_json::Value;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::discovery;
+use super::exec::{self, Executor};
+use super::faults::{Fault, Faults, spoil};
+use super::journal::{Entry, Journal};
+use super::kinds::{NAMESPACES, PODS};
+use super::object;
+use super::patch::Patch;
+use super::protobuf;
+use super::read;
+use super::reply::{Cut, Reply};
+use super::request::{Request, Verb, text_of};
+use super::status::Refusal;
+use super::store::{Key, Store};
+use super::typed::Unknown;
+use super::watching;
+use super::write::{Deletion, Manner, Written};
+
+/// The largest body that is read.
+const LARGEST: usize = 3 << 20;
+
+/// The namespaces that every cluster has.
+pub(super) const FIRST_NAMESPACES: [&str; 4] =
+    ["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/// A server; clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub struct ApiServer {
+    store: Store,
+    faults: Faults,
+    journal: Journal,
+    graceful: bool,
+    executor: Option<Executor>,
+}
+
+/// A place where a server listens. When this is dropped, it no longer does, and all connections
+/// that were made there are cut.
+#[derive(Debug)]
+pub struct Listening {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Listening {
+    /// Where that is.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops, and waits until nothing is left of it: the place is free again.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl ApiServer {
+    /// A server with the namespaces that every cluster has, and nothing else.
+    ///
+    /// # Errors
+    /// Never: the namespaces are in order.
+    pub fn new() -> Result<Self, Refusal> {
+        let server = Self::default();
+        for name in FIRST_NAMESPACES {
+            let object = serde_json::json!({ "metadata": { "name": name } });
+            server.store.create(&NAMESPACES, "", object)?;
+        }
+        Ok(server)
+    }
+
+    /// The same, but for pods that are deleted: where they have a node, they are only marked, and
+    /// gone when [`Store::remove`] says so for their node.
+    #[must_use]
+    pub fn graceful(self) -> Self {
+        Self { graceful: true, ..self }
+    }
+
+    /// The same, with pods that commands can be run in.
+    #[must_use]
+    pub fn with_executor(self, executor: Executor) -> Self {
+        Self { executor: Some(executor), ..self }
+    }
+
+    /// The objects.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What goes wrong.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// What was asked for.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Listens, by a socket that may have been opened in another network namespace.
+    ///
+    /// # Errors
+    /// When the socket is none to listen at.
+    pub fn listen(&self, listener: TcpListener) -> io::Result<Listening> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let task = tokio::spawn(accept(self.clone(), listener));
+        Ok(Listening { address, task })
+    }
+
+    /// Listens at a port of this namespace's loopback, any if it is 0.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn listen_on_loopback(&self, port: u16) -> io::Result<Listening> {
+        self.listen(TcpListener::bind(("127.0.0.1", port))?)
+    }
+}
+
+async fn accept(server: ApiServer, listener: tokio::net::TcpListener) {
+    // With the set all connections end.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let _ = stream.set_nodelay(true);
+                    connections.spawn(connection(server.clone(), stream));
+                }
+                // For want of descriptors, most likely: some will be closed.
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            },
+        }
+    }
+}
+
+async fn connection(server: ApiServer, stream: tokio::net::TcpStream) {
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let server = server.clone();
+        async move { server.answer(request).await }
+    });
+    let _ = Builder::new(TokioExecutor::new())
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .await;
+}
+
+impl ApiServer {
+    /// Answers a request; an error closes the connection.
+    async fn answer(&self, request: http::Request<Incoming>) -> Result<Response<Body>, Cut> {
+        let (mut head, body) = request.into_parts();
+        let request = match Request::read(&head.method, &head.uri, &head.headers) {
+            Some(Ok(request)) => request,
+            Some(Err(refusal)) => return Ok(Reply::refusal(&refusal).response()),
+            None => return Ok(elsewhere(head.uri.path())),
+        };
+        let user_agent = text_of(&head.headers, header::USER_AGENT.as_str());
+        self.write_down(&request, &head.uri, &user_agent);
+        let fault = self.faults.strike(request.verb, request.kind, &user_agent);
+        match fault {
+            Some(Fault::Stall) => return std::future::pending().await,
+            Some(Fault::HangUp) => return Err(Cut),
+            Some(Fault::Refuse { code, retry_after }) => {
+                return Ok(Reply::refusal(&Refusal::of_code(code, retry_after)).response());
+            }
+            _ => {}
+        }
+        if request.part == "exec" && request.kind == &PODS {
+            let opened = self.exec(&request, &mut head).await;
+            return Ok(opened.unwrap_or_else(|refusal| Reply::refusal(&refusal).response()));
+        }
+        let content_type = text_of(&head.headers, header::CONTENT_TYPE.as_str());
+        let reply = match axum::body::to_bytes(Body::new(body), LARGEST).await {
+            Ok(body) => self.reply(request, &content_type, &body),
+            Err(_) => Err(Refusal::new(413, "RequestEntityTooLarge", "the body is too large")),
+        };
+        let mut reply = reply.unwrap_or_else(|refusal| Reply::refusal(&refusal));
+        if let Some(fault) = fault {
+            reply.pieces = spoil(fault, reply.pieces);
+        }
+        Ok(reply.response())
+    }
+
+    async fn exec(
+        &self,
+        request: &Request,
+        head: &mut http::request::Parts,
+    ) -> Result<Response<Body>, Refusal> {
+        let key = Key::new(request.namespace.as_str(), request.name.as_str());
+        let pod = self.store.get(request.kind, &key);
+        let pod = pod.ok_or_else(|| Refusal::not_found(request.kind, &request.name))?;
+        exec::exec(self.executor.as_ref(), request, &pod, head).await
+    }
+
+    fn write_down(&self, request: &Request, uri: &http::Uri, user_agent: &str) {
+        let mut resource = request.kind.qualified();
+        if !request.part.is_empty() {
+            resource = format!("{resource}/{}", request.part);
+        }
+        self.journal.add(Entry {
+            at: Instant::now(),
+            verb: request.verb,
+            resource,
+            namespace: request.namespace.clone(),
+            name: request.name.clone(),
+            query: uri.query().unwrap_or_default().to_owned(),
+            user_agent: user_agent.to_owned(),
+        });
+    }
+
+    fn reply(&self, request: Request, content_type: &str, body: &Bytes) -> Result<Reply, Refusal> {
+        if !is_part(&request) {
+            return Err(Refusal::of_code(404, None));
+        }
+        match request.verb {
+            Verb::Get => Ok(Reply::object(200, &read::get(&self.store, &request)?)),
+            Verb::List => Ok(Reply::object(200, &read::list(&self.store, &request)?)),
+            Verb::Watch => Ok(Reply::watch(watching::watch(&self.store, &self.faults, request)?)),
+            Verb::Create => {
+                let manner = self.manner(&request)?;
+                let object = object_of(content_type, body)?;
+                written(self.store.create_in(request.kind, &request.namespace, object, &manner)?)
+            }
+            Verb::Update | Verb::Patch => self.change(&request, content_type, body),
+            Verb::Delete | Verb::DeleteCollection => self.delete(&request, body),
+        }
+    }
+
+    fn change(
+        &self,
+        request: &Request,
+        content_type: &str,
+        body: &Bytes,
+    ) -> Result<Reply, Refusal> {
+        let manner = self.manner(request)?;
+        let key = Key::new(request.namespace.as_str(), request.name.as_str());
+        if request.verb == Verb::Update {
+            let object = object_of(content_type, body)?;
+            return written(self.store.update(request.kind, &key, object, &manner)?);
+        }
+        let patch = Patch::read(content_type, body)?;
+        if matches!(patch, Patch::Apply(_)) && manner.manager.is_empty() {
+            let message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+            return Err(Refusal::new(422, "Invalid", message));
+        }
+        written(self.store.patch(request.kind, &key, &patch, &manner)?)
+    }
+
+    fn delete(&self, request: &Request, body: &Bytes) -> Result<Reply, Refusal> {
+        let deletion = deletion(request, body)?;
+        let manner = self.manner(request)?;
+        let manner = Manner { dry_run: manner.dry_run || deletion.dry_run, ..manner };
+        if request.verb == Verb::Delete {
+            let key = Key::new(request.namespace.as_str(), request.name.as_str());
+            let left = self.store.delete(request.kind, &key, &deletion, &manner)?;
+            return Ok(Reply::object(200, &left));
+        }
+        let selection = read::selection(request)?;
+        let gone = self.store.delete_all(request.kind, &selection, &deletion, &manner);
+        let list = serde_json::json!({
+            "kind": format!("{}List", request.kind.kind), "apiVersion": request.kind.api_version(),
+            "metadata": { "resourceVersion": self.store.version().to_string() }, "items": gone,
+        });
+        Ok(Reply::object(200, &list))
+    }
+
+    fn manner(&self, request: &Request) -> Result<Manner, Refusal> {
+        let query = &request.query;
+        let unknown = match query.get("fieldValidation") {
+            "Strict" => Unknown::Refused,
+            "" | "Warn" => Unknown::Warned,
+            "Ignore" => Unknown::Ignored,
+            other => {
+                let message = format!("fieldValidation: Unsupported value: {other:?}");
+                return Err(Refusal::new(422, "Invalid", message));
+            }
+        };
+        Ok(Manner {
+            dry_run: query.get("dryRun") == "All",
+            unknown,
+            manager: query.get("fieldManager").to_owned(),
+            status_only: request.part == "status",
+            graceful: self.graceful,
+        })
+    }
+}
+
+/// Whether the path names a part that can be treated so.
+fn is_part(request: &Request) -> bool {
+    match request.part.as_str() {
+        "" => true,
+        "status" => {
+            request.kind.has_status
+                && matches!(request.verb, Verb::Get | Verb::Update | Verb::Patch)
+        }
+        _ => false,
+    }
+}
+
+fn written(written: Written) -> Result<Reply, Refusal> {
+    let code = if written.was_created { 201 } else { 200 };
+    Ok(Reply { warnings: written.warnings, ..Reply::object(code, &written.object) })
+}
+
+fn object_of(content_type: &str, body: &Bytes) -> Result<Value, Refusal> {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    if let Some(namespace) =
+        (kind == protobuf::CONTENT_TYPE).then(|| protobuf::namespace(body)).flatten()
+    {
+        return Ok(namespace);
+    }
+    if !matches!(kind, "" | "application/json") {
+        let message = format!("the body of the request was in an unknown format: {kind}");
+        return Err(Refusal::new(415, "UnsupportedMediaType", message));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        Refusal::new(400, "BadRequest", format!("the body of the request is no JSON: {error}"))
+    })
+}
+
+fn deletion(request: &Request, body: &Bytes) -> Result<Deletion, Refusal> {
+    let options: Value = if body.is_empty() { Value::Null } else { object_of("", body)? };
+    let text = |pointer: &str| {
+        let text = object::text(&options, pointer);
+        (!text.is_empty()).then(|| text.to_owned())
+    };
+    let asked = request.query.number("gracePeriodSeconds")?;
+    let asked = asked.and_then(|it| i64::try_from(it).ok());
+    Ok(Deletion {
+        dry_run: options["dryRun"][0] == "All",
+        grace_seconds: options["gracePeriodSeconds"].as_i64().or(asked),
+        uid: text("/preconditions/uid"),
+        version: text("/preconditions/resourceVersion"),
+    })
+}
+
+/// What is no object: discovery, health.
+fn elsewhere(path: &str) -> Response<Body> {
+    if matches!(path, "/healthz" | "/livez" | "/readyz") {
+        return Response::new(Body::from("ok"));
+    }
+    match discovery::about(path) {
+        Some(object) => Reply::object(200, &object).response(),
+        None => Reply::refusal(&Refusal::of_code(404, None)).response(),
+    }
+}

@@ -1,0 +1,286 @@
+//! Tables as `kubectl get` prints them.
+
+use serde_json::{Value, json};
+
+use super::kinds::Kind;
+use super::object::{labels, text};
+use super::read::metadata_only;
+
+/// A column: name, type, and whether only `-o wide` shows it; then what stands in it.
+struct Column {
+    name: &'static str,
+    is_wide: bool,
+    cell: fn(&Value) -> String,
+}
+
+const fn column(name: &'static str, cell: fn(&Value) -> String) -> Column {
+    Column { name, is_wide: false, cell }
+}
+
+const fn wide(name: &'static str, cell: fn(&Value) -> String) -> Column {
+    Column { name, is_wide: true, cell }
+}
+
+const NAME: Column = column("Name", |it| text(it, "/metadata/name").to_owned());
+const AGE: Column = column("Age", age);
+
+static PLAIN: [Column; 2] = [NAME, AGE];
+
+static PODS: [Column; 9] = [
+    NAME,
+    column("Ready", |it| format!("{}/{}", ready(it), count(it, "/spec/containers"))),
+    column("Status", pod_status),
+    column("Restarts", |_| "0".to_owned()),
+    AGE,
+    wide("IP", |it| or_none(text(it, "/status/podIP"))),
+    wide("Node", |it| or_none(text(it, "/spec/nodeName"))),
+    wide("Nominated Node", |it| or_none(text(it, "/status/nominatedNodeName"))),
+    wide("Readiness Gates", |_| "<none>".to_owned()),
+];
+
+static NAMESPACES: [Column; 3] =
+    [NAME, column("Status", |it| text(it, "/status/phase").to_owned()), AGE];
+
+static NODES: [Column; 6] = [
+    NAME,
+    column("Status", node_status),
+    column("Roles", |_| "<none>".to_owned()),
+    AGE,
+    column("Version", |it| text(it, "/status/nodeInfo/kubeletVersion").to_owned()),
+    wide("Internal-IP", |it| or_none(&internal_addresses(it))),
+];
+
+static SERVICES: [Column; 7] = [
+    NAME,
+    column("Type", |it| text(it, "/spec/type").to_owned()),
+    column("Cluster-IP", |it| or_none(text(it, "/spec/clusterIP"))),
+    column("External-IP", external_addresses),
+    column("Port(s)", service_ports),
+    AGE,
+    wide("Selector", |it| selector(&json!({ "matchLabels": it["spec"]["selector"] }))),
+];
+
+static POLICIES: [Column; 3] =
+    [NAME, column("Pod-Selector", |it| selector(&it["spec"]["podSelector"])), AGE];
+
+static SLICES: [Column; 5] = [
+    NAME,
+    column("AddressType", |it| text(it, "/addressType").to_owned()),
+    column("Ports", |it| or_unset(&joined(it, "/ports", "port"))),
+    column("Endpoints", slice_addresses),
+    AGE,
+];
+
+static EVENTS: [Column; 5] = [
+    column("Last Seen", last_seen),
+    column("Type", |it| text(it, "/type").to_owned()),
+    column("Reason", |it| text(it, "/reason").to_owned()),
+    column("Object", |it| {
+        let kind = text(it, "/involvedObject/kind").to_lowercase();
+        format!("{kind}/{}", text(it, "/involvedObject/name"))
+    }),
+    column("Message", |it| text(it, "/message").to_owned()),
+];
+
+fn columns(kind: &Kind) -> &'static [Column] {
+    match kind.plural {
+        "pods" => &PODS,
+        "namespaces" => &NAMESPACES,
+        "nodes" => &NODES,
+        "services" => &SERVICES,
+        "networkpolicies" => &POLICIES,
+        "endpointslices" => &SLICES,
+        "events" => &EVENTS,
+        _ => &PLAIN,
+    }
+}
+
+/// Objects as a table; `list`: the metadata of the list that they are.
+pub(crate) fn table<'a>(
+    kind: &Kind,
+    objects: impl Iterator<Item = &'a Value>,
+    list: Option<Value>,
+    names_columns: bool,
+) -> Value {
+    let columns = columns(kind);
+    let rows = objects.map(|object| {
+        let cells: Vec<String> = columns.iter().map(|it| (it.cell)(object)).collect();
+        json!({ "cells": cells, "object": metadata_only(object) })
+    });
+    let rows: Vec<Value> = rows.collect();
+    let definitions = columns.iter().filter(|_| names_columns).map(|it| {
+        let format = if it.name == "Name" { "name" } else { "" };
+        json!({
+            "name": it.name, "type": "string", "format": format, "description": "",
+            "priority": u8::from(it.is_wide),
+        })
+    });
+    let definitions: Vec<Value> = definitions.collect();
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": list.unwrap_or(json!({})),
+        "columnDefinitions": definitions, "rows": rows,
+    })
+}
+
+fn or_none(text: &str) -> String {
+    if text.is_empty() { "<none>".to_owned() } else { text.to_owned() }
+}
+
+fn or_unset(text: &str) -> String {
+    if text.is_empty() { "<unset>".to_owned() } else { text.to_owned() }
+}
+
+fn list<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+    object.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn count(object: &Value, pointer: &str) -> usize {
+    list(object, pointer).count()
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn joined(object: &Value, pointer: &str, field: &str) -> String {
+    list(object, pointer).map(|it| plain(&it[field])).collect::<Vec<_>>().join(",")
+}
+
+fn internal_addresses(node: &Value) -> String {
+    let own = list(node, "/status/addresses").filter(|it| it["type"] == "InternalIP");
+    own.map(|it| plain(&it["address"])).collect::<Vec<_>>().join(",")
+}
+
+fn ready(pod: &Value) -> usize {
+    list(pod, "/status/containerStatuses").filter(|it| it["ready"] == true).count()
+}
+
+fn pod_status(pod: &Value) -> String {
+    if !pod["metadata"]["deletionTimestamp"].is_null() {
+        return "Terminating".to_owned();
+    }
+    match text(pod, "/status/phase") {
+        "Succeeded" => "Completed".to_owned(),
+        "Failed" => "Error".to_owned(),
+        phase => phase.to_owned(),
+    }
+}
+
+fn node_status(node: &Value) -> String {
+    let ready = list(node, "/status/conditions").find(|it| it["type"] == "Ready");
+    match ready.map(|it| text(it, "/status")) {
+        Some("True") => "Ready".to_owned(),
+        Some(_) => "NotReady".to_owned(),
+        None => "Unknown".to_owned(),
+    }
+}
+
+fn external_addresses(service: &Value) -> String {
+    let given = joined(service, "/status/loadBalancer/ingress", "ip");
+    let own: Vec<String> = list(service, "/spec/externalIPs").map(plain).collect();
+    let all: Vec<String> = [given].into_iter().filter(|it| !it.is_empty()).chain(own).collect();
+    match (all.is_empty(), text(service, "/spec/type")) {
+        (true, "LoadBalancer") => "<pending>".to_owned(),
+        (true, _) => "<none>".to_owned(),
+        _ => all.join(","),
+    }
+}
+
+fn service_ports(service: &Value) -> String {
+    let port = |it: &Value| match it["nodePort"].as_u64() {
+        Some(node_port) => format!("{}:{node_port}/{}", it["port"], text(it, "/protocol")),
+        None => format!("{}/{}", it["port"], text(it, "/protocol")),
+    };
+    or_none(&list(service, "/spec/ports").map(port).collect::<Vec<_>>().join(","))
+}
+
+fn slice_addresses(slice: &Value) -> String {
+    let addresses = list(slice, "/endpoints").flat_map(|it| list(it, "/addresses"));
+    or_unset(&addresses.map(plain).collect::<Vec<_>>().join(","))
+}
+
+fn selector(selector: &Value) -> String {
+    let holder = json!({ "metadata": { "labels": selector["matchLabels"] } });
+    let mut parts: Vec<String> =
+        labels(&holder).iter().map(|(key, value)| format!("{key}={value}")).collect();
+    for it in list(selector, "/matchExpressions") {
+        let key = text(it, "/key");
+        let values = list(it, "/values").map(plain).collect::<Vec<_>>().join(",");
+        parts.push(match text(it, "/operator") {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        });
+    }
+    or_none(&parts.join(","))
+}
+
+fn age(object: &Value) -> String {
+    since(text(object, "/metadata/creationTimestamp"))
+}
+
+fn last_seen(event: &Value) -> String {
+    let times =
+        ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
+    let time = times.iter().map(|it| text(event, it)).find(|it| !it.is_empty());
+    since(time.unwrap_or_default())
+}
+
+fn since(time: &str) -> String {
+    let Ok(then) = time.parse::<jiff::Timestamp>() else { return "<unknown>".to_owned() };
+    let seconds = (jiff::Timestamp::now().as_second() - then.as_second()).max(0);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kinds;
+    use super::*;
+
+    fn row(kind: &Kind, object: &Value) -> Vec<String> {
+        let table = table(kind, [object].into_iter(), None, true);
+        let cells = table["rows"][0]["cells"].as_array().unwrap();
+        assert_eq!(cells.len(), table["columnDefinitions"].as_array().unwrap().len());
+        cells.iter().map(plain).collect()
+    }
+
+    #[test]
+    fn policies_show_whom_they_select() {
+        let selector = json!({
+            "matchLabels": { "app": "web" },
+            "matchExpressions": [{ "key": "tier", "operator": "NotIn", "values": ["a", "b"] }],
+        });
+        let policy = json!({ "metadata": { "name": "p" }, "spec": { "podSelector": selector } });
+        assert_eq!(row(&kinds::NETWORK_POLICIES, &policy)[..2], ["p", "app=web,tier notin (a,b)"]);
+        let all = json!({ "metadata": { "name": "p" }, "spec": { "podSelector": {} } });
+        assert_eq!(row(&kinds::NETWORK_POLICIES, &all)[1], "<none>");
+    }
+
+    #[test]
+    fn services_show_their_doors() {
+        let service = json!({
+            "metadata": { "name": "s" },
+            "spec": { "type": "LoadBalancer", "clusterIP": "10.0.0.1", "ports": [{ "port": 80, "nodePort": 30080, "protocol": "TCP" }] },
+        });
+        let shown = row(&kinds::SERVICES, &service);
+        assert_eq!(shown[1..5], ["LoadBalancer", "10.0.0.1", "<pending>", "80:30080/TCP"]);
+    }
+
+    /// Whatever an object holds, a table can be made of it.
+    #[test]
+    fn every_kind_has_a_row_for_an_empty_object() {
+        for kind in kinds::KINDS {
+            assert!(!row(kind, &json!({ "metadata": {} })).is_empty(), "{kind}");
+            assert!(
+                !row(kind, &json!({ "metadata": 5, "spec": [], "status": "x" })).is_empty(),
+                "{kind}"
+            );
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Whether an object has the fields of its kind, and their types.
+
+use k8s_openapi::api::{
+    core::v1 as core, discovery::v1 as discovery, events::v1 as events,
+    networking::v1 as networking,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::kinds::Kind;
+use super::status::Refusal;
+
+/// What is to become of fields that nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Unknown {
+    /// They are left out.
+    #[default]
+    Ignored,
+    /// They are left out, and named in a warning.
+    Warned,
+    /// They are an error.
+    Refused,
+}
+
+/// Compares an object with its kind's schema. Returns the unknown fields.
+pub(crate) fn check(kind: &Kind, object: &Value) -> Result<Vec<String>, Refusal> {
+    let read = match (kind.group, kind.plural) {
+        ("", "namespaces") => read::<core::Namespace>,
+        ("", "nodes") => read::<core::Node>,
+        ("", "pods") => read::<core::Pod>,
+        ("", "services") => read::<core::Service>,
+        ("", "endpoints") => read::<core::Endpoints>,
+        ("", "events") => read::<core::Event>,
+        ("events.k8s.io", _) => read::<events::Event>,
+        ("discovery.k8s.io", _) => read::<discovery::EndpointSlice>,
+        _ => read::<networking::NetworkPolicy>,
+    };
+    read(object).map_err(|error| {
+        let kind_name = kind.kind;
+        let message = format!(
+            "{kind_name} in version \"{}\" cannot be handled as a {kind_name}: {error}",
+            kind.version
+        );
+        Refusal::new(400, "BadRequest", message)
+    })
+}
+
+fn read<T: DeserializeOwned>(object: &Value) -> Result<Vec<String>, serde_json::Error> {
+    let mut unknown = Vec::new();
+    serde_ignored::deserialize::<_, _, T>(object, |path| {
+        // What stands for an optional value is none of the user's business.
+        unknown.push(path.to_string().replace(".?", ""));
+    })?;
+    Ok(unknown)
+}
+
+/// Takes the unknown fields out, or refuses them. Returns warnings.
+pub(crate) fn prune(
+    kind: &Kind,
+    object: &mut Value,
+    unknown: Unknown,
+) -> Result<Vec<String>, Refusal> {
+    let fields = check(kind, object)?;
+    let said: Vec<String> = fields.iter().map(|it| format!("unknown field {it:?}")).collect();
+    if unknown == Unknown::Refused && !said.is_empty() {
+        let name = super::object::text(object, "/metadata/name").to_owned();
+        let message = format!(
+            "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {}",
+            kind.kind,
+            kind.version,
+            kind.kind,
+            said.join(", ")
+        );
+        let details = serde_json::json!({ "name": name, "group": kind.group, "kind": kind.kind });
+        return Err(Refusal { details, ..Refusal::new(400, "BadRequest", message) });
+    }
+    for field in &fields {
+        remove(object, &field.split('.').collect::<Vec<_>>());
+    }
+    Ok(if unknown == Unknown::Warned { said } else { Vec::new() })
+}
+
+/// Removes a field. A path that leads nowhere (keys may hold dots) removes nothing.
+fn remove(value: &mut Value, path: &[&str]) {
+    match (path, value) {
+        ([last], Value::Object(map)) => drop(map.remove(*last)),
+        ([first, rest @ ..], Value::Object(map)) => {
+            if let Some(inner) = map.get_mut(*first) {
+                remove(inner, rest);
+            }
+        }
+        ([first, rest @ ..], Value::Array(items)) => {
+            let index = first.parse::<usize>().ok();
+            if let Some(inner) = index.and_then(|index| items.get_mut(index)) {
+                remove(inner, rest);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::kinds::PODS;
+    use super::*;
+
+    #[test]
+    fn unknown_fields_are_named_and_taken_out() {
+        let mut pod = json!({
+            "metadata": { "name": "a" },
+            "spec": { "contaners": [], "containers": [{ "name": "c", "imag": "x" }] },
+        });
+        let refused = prune(&PODS, &mut pod.clone(), Unknown::Refused).unwrap_err();
+        assert!(
+            refused.message.contains("contaners") && refused.message.contains("imag"),
+            "{refused}"
+        );
+        let said = prune(&PODS, &mut pod, Unknown::Warned).unwrap();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert_eq!(pod["spec"], json!({ "containers": [{ "name": "c" }] }));
+    }
+
+    #[test]
+    fn wrong_types_are_refused() {
+        let pod = json!({ "metadata": { "name": "a" }, "spec": { "nodeName": 5 } });
+        assert_eq!(check(&PODS, &pod).unwrap_err().code, 400);
+    }
+}

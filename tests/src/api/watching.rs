@@ -1,0 +1,239 @@
+//! Watches.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use futures::stream::{self, StreamExt};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::faults::Faults;
+use super::object;
+use super::read::{metadata_only, selection};
+use super::reply::Pieces;
+use super::request::{Request, Shape};
+use super::selector::Selection;
+use super::status::Refusal;
+use super::store::{Change, Store, What};
+use super::table;
+
+/// How long a watch may last that does not say it.
+const LONGEST: Duration = Duration::from_secs(1800);
+
+/// A running watch.
+struct Watching {
+    store: Store,
+    faults: Faults,
+    versions: watch::Receiver<u64>,
+    holds: watch::Receiver<u64>,
+    request: Request,
+    selection: Selection,
+    /// What was seen.
+    version: u64,
+    is_live: bool,
+    waiting: VecDeque<Bytes>,
+    is_over: bool,
+    wants_bookmarks: bool,
+    next_bookmark: Instant,
+    end: Instant,
+    /// A table's columns are named once.
+    is_first_row: bool,
+}
+
+/// The events that a request asks for.
+pub(crate) fn watch(store: &Store, faults: &Faults, request: Request) -> Result<Pieces, Refusal> {
+    let selection = selection(&request)?;
+    let query = &request.query;
+    let seconds = query.number("timeoutSeconds")?.filter(|it| *it > 0).map(Duration::from_secs);
+    let asked = query.number("resourceVersion")?;
+    let wants_bookmarks = query.is_set("allowWatchBookmarks");
+    let wants_list = query.is_set("sendInitialEvents");
+    let now = Instant::now();
+    let mut watching = Watching {
+        versions: store.follow(),
+        holds: faults.follow_holds(),
+        store: store.clone(),
+        faults: faults.clone(),
+        selection,
+        version: 0,
+        is_live: false,
+        waiting: VecDeque::new(),
+        is_over: false,
+        wants_bookmarks,
+        next_bookmark: now + faults.bookmark_interval(),
+        end: now + seconds.unwrap_or(LONGEST),
+        is_first_row: true,
+        request,
+    };
+    if wants_list && !faults.streams_lists() {
+        watching.fail(&streaming_refused());
+    } else {
+        match asked.filter(|it| *it > 0 && !wants_list) {
+            Some(version) => watching.version = version,
+            None => watching.begin_with_all(wants_list)?,
+        }
+    }
+    let step = async |mut watching: Watching| {
+        let piece = watching.next().await?;
+        Some((Ok(piece), watching))
+    };
+    Ok(stream::unfold(watching, step).boxed())
+}
+
+/// As kube-apiserver 1.36 with an etcd that can't do it says it.
+fn streaming_refused() -> Refusal {
+    let message = "a watch stream was requested by the client but the required storage feature \
+        RequestWatchProgress is disabled";
+    Refusal::new(500, "InternalError", message)
+}
+
+impl Watching {
+    /// All objects that are there, as if they were new.
+    fn begin_with_all(&mut self, marks_the_end: bool) -> Result<(), Refusal> {
+        let (objects, version) = self.store.list(self.request.kind, None)?;
+        for object in objects.values() {
+            if self.selection.matches(object) {
+                self.tell("ADDED", object);
+            }
+        }
+        self.version = version;
+        if marks_the_end {
+            let annotations = json!({ "k8s.io/initial-events-end": "true" });
+            self.tell_bookmark(json!({
+                "metadata": { "resourceVersion": version.to_string(), "annotations": annotations },
+            }));
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(piece) = self.waiting.pop_front() {
+                return Some(piece);
+            }
+            if self.is_over {
+                return None;
+            }
+            self.versions.mark_unchanged();
+            self.holds.mark_unchanged();
+            let due = self.look();
+            if !self.waiting.is_empty() {
+                continue;
+            }
+            let now = Instant::now();
+            if now >= self.end {
+                self.is_over = true;
+            } else if self.wants_bookmarks && now >= self.next_bookmark {
+                self.mark();
+            } else {
+                self.rest(due).await;
+            }
+        }
+    }
+
+    /// Waits until there may be something to do.
+    async fn rest(&mut self, due: Option<Instant>) {
+        let mut until = self.end;
+        if self.wants_bookmarks {
+            until = until.min(self.next_bookmark);
+        }
+        if let Some(due) = due {
+            until = until.min(due);
+        }
+        tokio::select! {
+            changed = self.versions.changed() => self.is_over |= changed.is_err(),
+            changed = self.holds.changed() => self.is_over |= changed.is_err(),
+            () = tokio::time::sleep_until(until.into()) => {}
+        }
+    }
+
+    /// Tells what has happened, up to what is held back: until when is returned, if that is known.
+    fn look(&mut self) -> Option<Instant> {
+        let (changes, version) =
+            match self.store.changes(self.request.kind, self.version, self.is_live) {
+                Ok(found) => found,
+                Err(refusal) => {
+                    self.fail(&refusal);
+                    return None;
+                }
+            };
+        self.is_live = true;
+        let hold = self.faults.hold_of(self.request.kind);
+        for change in changes {
+            if !hold.is_due(change.at) {
+                return hold.due(change.at);
+            }
+            self.version = change.version;
+            self.tell_change(&change);
+        }
+        self.version = version;
+        None
+    }
+
+    fn tell_change(&mut self, change: &Change) {
+        let is = |object: &Arc<Value>| self.selection.matches(object);
+        let was = change.before.as_ref().is_some_and(is);
+        match (change.what, was) {
+            (What::Bookmark, _) => {
+                if self.wants_bookmarks {
+                    self.tell_bookmark(Value::clone(&change.object));
+                }
+            }
+            (What::Deleted, true) => self.tell("DELETED", &change.object),
+            (What::Deleted, false) => {}
+            (What::Added | What::Modified, was) => match (was, is(&change.object)) {
+                (false, true) => self.tell("ADDED", &change.object),
+                (true, true) => self.tell("MODIFIED", &change.object),
+                (true, false) => self.tell_loss(change),
+                (false, false) => {}
+            },
+        }
+    }
+
+    /// An object is no longer one of those that are watched: it is told as it was, at the new
+    /// version.
+    fn tell_loss(&mut self, change: &Change) {
+        let Some(before) = &change.before else { return };
+        let mut object = Value::clone(before);
+        object["metadata"]["resourceVersion"] = change.version.to_string().into();
+        self.tell("DELETED", &object);
+    }
+
+    fn tell(&mut self, what: &str, object: &Value) {
+        let kind = self.request.kind;
+        let object = match self.request.shape {
+            Shape::Whole => object::show(kind, object.clone()),
+            Shape::Metadata => metadata_only(object),
+            Shape::Table => table::table(
+                kind,
+                [object].into_iter(),
+                None,
+                std::mem::take(&mut self.is_first_row),
+            ),
+        };
+        self.line(&json!({ "type": what, "object": object }));
+    }
+
+    fn tell_bookmark(&mut self, mut object: Value) {
+        object["kind"] = self.request.kind.kind.into();
+        object["apiVersion"] = self.request.kind.api_version().into();
+        self.next_bookmark = Instant::now() + self.faults.bookmark_interval();
+        self.line(&json!({ "type": "BOOKMARK", "object": object }));
+    }
+
+    fn mark(&mut self) {
+        let version = self.version.to_string();
+        self.tell_bookmark(json!({ "metadata": { "resourceVersion": version } }));
+    }
+
+    fn fail(&mut self, refusal: &Refusal) {
+        self.line(&json!({ "type": "ERROR", "object": refusal.status() }));
+        self.is_over = true;
+    }
+
+    fn line(&mut self, event: &Value) {
+        self.waiting.push_back(Bytes::from(format!("{event}\n")));
+    }
+}

@@ -1,0 +1,411 @@
+//! Create, update, patch and delete, as the real server does them.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::admission;
+use super::kinds::{KINDS, Kind, NAMESPACES, PODS};
+use super::object;
+use super::patch::Patch;
+use super::selector::Selection;
+use super::status::{Refusal, success};
+use super::store::{Contents, Key, Store};
+use super::typed::{self, Unknown};
+
+/// How something is to be written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Manner {
+    /// Only as if.
+    pub dry_run: bool,
+    pub unknown: Unknown,
+    /// Who applies, for server-side apply.
+    pub manager: String,
+    /// The path of its own for the status, or the object but for its status.
+    pub status_only: bool,
+    /// Whether pods, when deleted, wait for their node.
+    pub graceful: bool,
+}
+
+/// What became of it, with warnings.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// As the kind shows it.
+    pub object: Value,
+    pub was_created: bool,
+    pub warnings: Vec<String>,
+}
+
+/// Conditions of a deletion.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Deletion {
+    pub dry_run: bool,
+    pub grace_seconds: Option<i64>,
+    pub uid: Option<String>,
+    pub version: Option<String>,
+}
+
+impl Store {
+    /// Creates an object that a user gave, with everything filled in that a cluster fills in.
+    ///
+    /// # Errors
+    /// As the real server refuses it.
+    pub fn create(
+        &self,
+        kind: &'static Kind,
+        namespace: &str,
+        object: Value,
+    ) -> Result<Value, Refusal> {
+        let written = self.create_in(kind, namespace, object, &Manner::default());
+        written.map(|written| written.object)
+    }
+
+    pub(crate) fn create_in(
+        &self,
+        kind: &'static Kind,
+        namespace: &str,
+        mut object: Value,
+        manner: &Manner,
+    ) -> Result<Written, Refusal> {
+        place(kind, namespace, None, &mut object)?;
+        if !object["metadata"]["resourceVersion"].is_null()
+            && object["metadata"]["resourceVersion"] != ""
+        {
+            let message = "resourceVersion should not be set on objects to be created";
+            return Err(Refusal::new(400, "BadRequest", message));
+        }
+        let warnings = typed::prune(kind, &mut object, manner.unknown)?;
+        self.with(|contents| {
+            let number = contents.next_number();
+            begin(kind, &mut object, number);
+            if let Some(map) = object.as_object_mut().filter(|_| kind == &PODS) {
+                // Its node says how it is. A Service's status may stay: there is no cloud that
+                // would give it addresses.
+                map.remove("status");
+            }
+            admission::fill_in(kind, &mut object);
+            admission::check(kind, &object)?;
+            admission::admit(contents, kind, &mut object)?;
+            let key = object::key(&object);
+            if contents.get(kind, &key).is_some() {
+                return Err(Refusal::already_exists(kind, &key.name));
+            }
+            object::restore(kind, &mut object);
+            let object = commit(contents, kind, key, object, manner);
+            Ok(Written { object, was_created: true, warnings })
+        })
+    }
+
+    pub(crate) fn update(
+        &self,
+        kind: &'static Kind,
+        key: &Key,
+        mut object: Value,
+        manner: &Manner,
+    ) -> Result<Written, Refusal> {
+        place(kind, &key.namespace, Some(&key.name), &mut object)?;
+        let warnings = typed::prune(kind, &mut object, manner.unknown)?;
+        self.with(|contents| {
+            let before = contents.get(kind, key);
+            let before = before.ok_or_else(|| Refusal::not_found(kind, &key.name))?;
+            object::restore(kind, &mut object);
+            let object = replace(contents, kind, key, &before, object, manner)?;
+            Ok(Written { object, was_created: false, warnings })
+        })
+    }
+
+    pub(crate) fn patch(
+        &self,
+        kind: &'static Kind,
+        key: &Key,
+        patch: &Patch,
+        manner: &Manner,
+    ) -> Result<Written, Refusal> {
+        let applied_by = (kind.shelf, key.clone(), manner.manager.clone());
+        let written = self.with(|contents| {
+            let Some(before) = contents.get(kind, key) else {
+                return match patch {
+                    Patch::Apply(wanted) if !manner.status_only => Ok(Err(wanted.clone())),
+                    _ => Err(Refusal::not_found(kind, &key.name)),
+                };
+            };
+            let mut object = object::show(kind, Value::clone(&before));
+            patch.apply(&mut object, contents.applied.get(&applied_by))?;
+            place(kind, &key.namespace, Some(&key.name), &mut object)?;
+            let warnings = typed::prune(kind, &mut object, manner.unknown)?;
+            object::restore(kind, &mut object);
+            let object = replace(contents, kind, key, &before, object, manner)?;
+            Ok(Ok(Written { object, was_created: false, warnings }))
+        })?;
+        let written = match written {
+            Ok(written) => written,
+            Err(wanted) => {
+                let mut wanted = wanted;
+                place(kind, &key.namespace, Some(&key.name), &mut wanted)?;
+                self.create_in(kind, &key.namespace, wanted, manner)?
+            }
+        };
+        if let (Patch::Apply(wanted), false) = (patch, manner.dry_run) {
+            self.with(|contents| contents.applied.insert(applied_by, wanted.clone()));
+        }
+        Ok(written)
+    }
+
+    /// Deletes an object; the answer is the object where it is not gone yet.
+    pub(crate) fn delete(
+        &self,
+        kind: &'static Kind,
+        key: &Key,
+        deletion: &Deletion,
+        manner: &Manner,
+    ) -> Result<Value, Refusal> {
+        self.with(|contents| {
+            let before = contents.get(kind, key);
+            let before = before.ok_or_else(|| Refusal::not_found(kind, &key.name))?;
+            let meta = &before["metadata"];
+            let is_other = |wanted: &Option<String>, field: &str| {
+                wanted.as_ref().is_some_and(|it| meta[field] != it.as_str())
+            };
+            if is_other(&deletion.uid, "uid") || is_other(&deletion.version, "resourceVersion") {
+                let why = "the preconditions in the options do not match the object";
+                return Err(Refusal::conflict(kind, &key.name, why));
+            }
+            let status = success(kind, &key.name, &meta["uid"]);
+            if manner.dry_run {
+                return Ok(status);
+            }
+            Ok(delete(contents, kind, key, &before, deletion.grace_seconds, manner)
+                .unwrap_or(status))
+        })
+    }
+
+    /// Deletes all objects that a request means, and returns them.
+    pub(crate) fn delete_all(
+        &self,
+        kind: &'static Kind,
+        selection: &Selection,
+        deletion: &Deletion,
+        manner: &Manner,
+    ) -> Vec<Value> {
+        self.with(|contents| {
+            let meant: Vec<_> =
+                contents.values(kind).filter(|it| selection.matches(it)).cloned().collect();
+            for before in meant.iter().filter(|_| !manner.dry_run) {
+                let key = object::key(before);
+                delete(contents, kind, &key, before, deletion.grace_seconds, manner);
+            }
+            meant.iter().map(|it| object::show(kind, Value::clone(it))).collect()
+        })
+    }
+}
+
+/// Checks that an object is what the path says, and fills in what only the path says.
+fn place(
+    kind: &Kind,
+    namespace: &str,
+    name: Option<&str>,
+    object: &mut Value,
+) -> Result<(), Refusal> {
+    let bad = |message: String| Err(Refusal::new(400, "BadRequest", message));
+    if !object.is_object() {
+        return bad("the body of the request is no object".to_owned());
+    }
+    object::default(object, "kind", kind.kind);
+    object::default(object, "apiVersion", kind.api_version());
+    if object["kind"] != kind.kind || object["apiVersion"] != kind.api_version() {
+        let (version, said) = (object::text(object, "/apiVersion"), object::text(object, "/kind"));
+        return bad(format!(
+            "{version} {said} in the body does not match the path, which is of {} {}",
+            kind.api_version(),
+            kind.kind
+        ));
+    }
+    let Some(meta) = object::object_at(object, "metadata") else {
+        return bad("metadata is no object".to_owned());
+    };
+    if kind.namespaced {
+        let own = meta.entry("namespace").or_insert_with(|| namespace.into());
+        if own == "" || own.is_null() {
+            *own = namespace.into();
+        }
+        if own != namespace {
+            return bad("the namespace of the provided object does not match the namespace sent on the request".to_owned());
+        }
+    } else {
+        meta.remove("namespace");
+    }
+    if let Some(name) = name {
+        let own = meta.entry("name").or_insert_with(|| name.into());
+        if own != name {
+            return bad(format!(
+                "the name of the object ({own}) does not match the name on the URL ({name})"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The metadata of a new object.
+fn begin(kind: &Kind, object: &mut Value, number: u64) {
+    let meta = &mut object["metadata"];
+    if object::text(meta, "/name").is_empty() && !object::text(meta, "/generateName").is_empty() {
+        meta["name"] = format!("{}{number:05x}", object::text(meta, "/generateName")).into();
+    }
+    meta["uid"] = format!("e4f0ce00-0000-4000-8000-{number:012x}").into();
+    meta["creationTimestamp"] = object::now().into();
+    if let Some(meta) = meta.as_object_mut() {
+        meta.remove("deletionTimestamp");
+        meta.remove("deletionGracePeriodSeconds");
+        if kind.plural == "networkpolicies" || kind.plural == "pods" {
+            meta.insert("generation".to_owned(), 1.into());
+        }
+    }
+}
+
+fn commit(
+    contents: &mut Contents,
+    kind: &'static Kind,
+    key: Key,
+    object: Value,
+    manner: &Manner,
+) -> Value {
+    if manner.dry_run {
+        return object::show(kind, object);
+    }
+    let object = contents.set(kind, key, object);
+    object::show(kind, Arc::unwrap_or_clone(object))
+}
+
+/// Puts a changed object, as it is kept, in the place of the one before.
+fn replace(
+    contents: &mut Contents,
+    kind: &'static Kind,
+    key: &Key,
+    before: &Value,
+    mut object: Value,
+    manner: &Manner,
+) -> Result<Value, Refusal> {
+    let meta = &mut object["metadata"];
+    let stale = |field: &str| {
+        let given = object::text(meta, &format!("/{field}"));
+        !given.is_empty() && before["metadata"][field] != given
+    };
+    if stale("resourceVersion") {
+        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        return Err(Refusal::conflict(kind, &key.name, why));
+    }
+    if stale("uid") {
+        let why = format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            meta["uid"], before["metadata"]["uid"]
+        );
+        return Err(Refusal::conflict(kind, &key.name, &why));
+    }
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "resourceVersion",
+    ] {
+        keep(meta, &before["metadata"], field);
+    }
+    if manner.status_only {
+        let status = object["status"].take();
+        object = before.clone();
+        object["status"] = status;
+    } else {
+        if kind.has_status {
+            keep(&mut object, before, "status");
+        }
+        if kind.plural == "services" {
+            for field in ["clusterIP", "clusterIPs"] {
+                if object["spec"][field].is_null() {
+                    keep(&mut object["spec"], &before["spec"], field);
+                }
+            }
+        }
+        admission::fill_in(kind, &mut object);
+        admission::check(kind, &object)?;
+        admission::check_change(kind, before, &object)?;
+        admission::admit_change(contents, kind, &mut object)?;
+        let generation = before["metadata"]["generation"].as_u64();
+        if let Some(generation) = generation.filter(|_| object["spec"] != before["spec"]) {
+            object["metadata"]["generation"] = (generation + 1).into();
+        }
+    }
+    let is_last_finalizer = !before["metadata"]["deletionTimestamp"].is_null()
+        && !has_finalizers(&object)
+        && has_finalizers(before);
+    if is_last_finalizer && !manner.dry_run {
+        contents.take(kind, key);
+        return Ok(object::show(kind, object));
+    }
+    if object == *before {
+        // Nothing happened, and no watch hears of it.
+        return Ok(object::show(kind, object));
+    }
+    Ok(commit(contents, kind, key.clone(), object, manner))
+}
+
+/// Makes a field what it was.
+fn keep(object: &mut Value, before: &Value, field: &str) {
+    let Some(map) = object.as_object_mut() else { return };
+    match before.get(field) {
+        Some(value) => drop(map.insert(field.to_owned(), value.clone())),
+        None => drop(map.remove(field)),
+    }
+}
+
+fn has_finalizers(object: &Value) -> bool {
+    object["metadata"]["finalizers"].as_array().is_some_and(|it| !it.is_empty())
+}
+
+/// Takes an object away, or only marks it where somebody else has to have a part in it; what is
+/// left is returned.
+fn delete(
+    contents: &mut Contents,
+    kind: &'static Kind,
+    key: &Key,
+    before: &Value,
+    grace_seconds: Option<i64>,
+    manner: &Manner,
+) -> Option<Value> {
+    let is_pod_with_node =
+        kind.plural == "pods" && !object::text(before, "/spec/nodeName").is_empty();
+    let own = before["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
+    let grace = grace_seconds.unwrap_or(own);
+    let waits = manner.graceful && is_pod_with_node && grace != 0;
+    if !waits && !has_finalizers(before) {
+        if kind == &NAMESPACES {
+            empty(contents, &key.name);
+        }
+        contents.take(kind, key);
+        return None;
+    }
+    if !before["metadata"]["deletionTimestamp"].is_null() {
+        return Some(object::show(kind, before.clone()));
+    }
+    let mut object = before.clone();
+    object["metadata"]["deletionTimestamp"] = object::now().into();
+    object["metadata"]["deletionGracePeriodSeconds"] = if waits { grace } else { 0 }.into();
+    let object = contents.set(kind, key.clone(), object);
+    Some(object::show(kind, Arc::unwrap_or_clone(object)))
+}
+
+/// Deletes everything in a namespace, which is marked first.
+pub(crate) fn empty(contents: &mut Contents, namespace: &str) {
+    let key = Key::new("", namespace);
+    if let Some(before) = contents.get(&NAMESPACES, &key) {
+        let mut object = Value::clone(&before);
+        object["metadata"]["deletionTimestamp"] = object::now().into();
+        object["status"]["phase"] = "Terminating".into();
+        contents.set(&NAMESPACES, key, object);
+    }
+    for kind in KINDS.into_iter().filter(|kind| kind.namespaced) {
+        for key in contents.keys_in(kind, namespace) {
+            contents.take(kind, &key);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A session whose cluster is an API server's: the lab does what scheduler and kubelets would.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use enforcer::model::{Change, Cluster, PodId};
+use enforcer::source::convert::{self, Converted};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::api::{ApiServer, Key, Kind, Listening, kinds, write_kubeconfig};
+use crate::lab::{LAB_DIR, Lab, LabNode};
+
+/// Where each node finds the server on its own loopback.
+pub const API_PORT: u16 = 6443;
+
+/// The server at each node.
+#[derive(Debug)]
+pub(crate) struct Api {
+    server: ApiServer,
+    _listening: Vec<Listening>,
+    kubeconfig: PathBuf,
+    /// Which pods the lab runs: a pod of the same name may be another one.
+    running: BTreeMap<PodId, String>,
+}
+
+impl Api {
+    /// Makes the nodes known, and the server reachable there.
+    pub(crate) async fn start(server: ApiServer, lab: &Lab) -> anyhow::Result<Self> {
+        let mut listening = Vec::new();
+        for node in lab.nodes() {
+            let opened = node
+                .namespace()
+                .io("listen for the API server", || TcpListener::bind(("127.0.0.1", API_PORT)));
+            listening.push(server.listen(opened.await?)?);
+            server.store().put(&kinds::NODES, node_object(node))?;
+        }
+        let kubeconfig = Path::new(LAB_DIR).join("kubeconfig");
+        write_kubeconfig(&kubeconfig, ([127, 0, 0, 1], API_PORT).into())
+            .with_context(|| format!("write {}", kubeconfig.display()))?;
+        Ok(Self { server, _listening: listening, kubeconfig, running: BTreeMap::new() })
+    }
+
+    /// For the agents.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// The objects as the model sees them, and what is wrong with them.
+    pub(crate) fn cluster(&self) -> (Cluster, Vec<String>) {
+        let mut reader =
+            Reader { server: &self.server, cluster: Cluster::default(), notes: Vec::new() };
+        reader.read(&kinds::NAMESPACES, convert::namespace, Change::Namespace);
+        reader.read(&kinds::PODS, convert::pod, Change::Pod);
+        reader.read(&kinds::NETWORK_POLICIES, convert::policy, Change::Policy);
+        reader.read(&kinds::SERVICES, convert::service, Change::Service);
+        (reader.cluster, reader.notes)
+    }
+
+    /// Stops pods whose place another one of the same name has taken.
+    pub(crate) async fn stop_replaced(
+        &mut self,
+        lab: &mut Lab,
+        cluster: &Cluster,
+    ) -> anyhow::Result<()> {
+        let is_other =
+            |id: &PodId, uid: &String| cluster.pods.get(id).is_none_or(|pod| pod.uid != *uid);
+        let gone = self.running.iter().filter(|(id, uid)| is_other(id, uid));
+        let gone: Vec<PodId> = gone.map(|(id, _)| id.clone()).collect();
+        for id in gone {
+            lab.remove_pod(&id).await?;
+            self.running.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// Tells the server which pods run, and takes those away that have ended.
+    pub(crate) fn report(&mut self, lab: &Lab, cluster: &Cluster) {
+        let pods = lab.pods().iter().map(|(id, pod)| (id, pod.addresses(), pod.node()));
+        let host_pods = lab.host_pods().iter();
+        let host_pods = host_pods.map(|(id, pod)| (id, pod.addresses(), pod.node()));
+        self.running.clear();
+        for (id, addresses, node) in pods.chain(host_pods) {
+            let (Some(pod), Some(node)) = (cluster.pods.get(id), lab.nodes().get(node)) else {
+                continue;
+            };
+            self.running.insert(id.clone(), pod.uid.clone());
+            self.edit(id, |object| run(object, addresses, node));
+        }
+        let ended = cluster.pods.values();
+        for pod in ended.filter(|it| it.terminating && !self.running.contains_key(&it.id)) {
+            self.server.store().remove(&kinds::PODS, &key(&pod.id));
+        }
+    }
+
+    fn edit(&self, id: &PodId, edit: impl FnOnce(&mut Value)) {
+        self.server.store().edit(&kinds::PODS, &key(id), edit);
+    }
+}
+
+fn key(id: &PodId) -> Key {
+    Key::new(id.namespace.as_str(), id.name.as_str())
+}
+
+/// Reads the objects of a server, kind by kind.
+struct Reader<'a> {
+    server: &'a ApiServer,
+    cluster: Cluster,
+    notes: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn read<T: DeserializeOwned, M>(
+        &mut self,
+        kind: &Kind,
+        convert: impl Fn(&T) -> Converted<M>,
+        change: impl Fn(M) -> Change,
+    ) {
+        for object in self.server.store().all(kind) {
+            let meta = &object["metadata"];
+            let (namespace, name) = (meta["namespace"].as_str(), meta["name"].as_str());
+            let of = namespace.map(|it| format!("{it}/")).unwrap_or_default();
+            let about = format!("{} {of}{}", kind.singular, name.unwrap_or_default());
+            let typed = match T::deserialize(&*object) {
+                Ok(typed) => typed,
+                Err(error) => {
+                    self.notes.push(format!("{about}: error: {error}"));
+                    continue;
+                }
+            };
+            let converted = convert(&typed);
+            let problems = converted.problems.iter();
+            self.notes.extend(problems.map(|problem| format!("{about}: {problem}")));
+            if let Some(value) = converted.value {
+                self.cluster.apply(change(value));
+            }
+        }
+    }
+}
+
+/// A pod as its node's kubelet reports it.
+fn run(pod: &mut Value, addresses: &[IpAddr], node: &LabNode) {
+    pod["spec"]["nodeName"] = node.site().name().into();
+    let since = pod["metadata"]["creationTimestamp"].clone();
+    let ready: Vec<Value> = ["Initialized", "Ready", "ContainersReady", "PodScheduled"]
+        .map(|it| json!({ "type": it, "status": "True", "lastTransitionTime": since }))
+        .into();
+    let containers = pod["spec"]["containers"].as_array().into_iter().flatten().map(|it| {
+        json!({
+            "name": it["name"], "image": it["image"], "imageID": "", "ready": true,
+            "started": true, "restartCount": 0, "state": { "running": { "startedAt": since } },
+        })
+    });
+    let containers: Vec<Value> = containers.collect();
+    let ips = |all: &[IpAddr]| all.iter().map(|ip| json!({ "ip": ip })).collect::<Vec<_>>();
+    let host = node.site().uplink().map(|net| net.addr());
+    pod["status"] = json!({
+        "phase": "Running", "qosClass": "BestEffort", "startTime": since, "conditions": ready,
+        "hostIP": host.first(), "hostIPs": ips(&host),
+        "podIP": addresses.first(), "podIPs": ips(addresses),
+        "containerStatuses": containers,
+    });
+}
+
+fn node_object(node: &LabNode) -> Value {
+    let name = node.site().name();
+    let addresses = node.site().uplink().map(|net| net.addr());
+    let mut addresses: Vec<Value> =
+        addresses.iter().map(|it| json!({ "type": "InternalIP", "address": it })).collect();
+    addresses.push(json!({ "type": "Hostname", "address": name }));
+    let cidrs = [node.site().pods_v4().to_string(), node.site().pods_v6().to_string()];
+    let labels = json!({ "kubernetes.io/hostname": name, "kubernetes.io/os": "linux" });
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {
+            "name": name, "uid": format!("node-{name}"), "labels": labels,
+            "creationTimestamp": crate::api::now(),
+        },
+        "spec": { "podCIDR": cidrs[0], "podCIDRs": cidrs },
+        "status": {
+            "addresses": addresses,
+            "conditions": [{ "type": "Ready", "status": "True" }],
+            "nodeInfo": { "kubeletVersion": "none (a lab)", "operatingSystem": "linux" },
+        },
+    })
+}

@@ -1,0 +1,203 @@
+//! Programs that run without any file beside them, on this machine's architecture or another.
+//!
+//! They are linked with glibc, not musl: every C compiler brings it, for other architectures too,
+//! and its memory allocator is the faster one. Since release 2.34 it can look up names without
+//! loading anything at run time, which an image that holds nothing else depends on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::arch::Arch;
+use crate::toolchain::{self, Toolchain, Version};
+use crate::ui::Step;
+use crate::workspace::{self, Profile};
+use crate::{Unfit, packages, process, remap};
+
+/// The first glibc whose static half contains the look-up of names in files and by DNS.
+const GLIBC: Version = Version::new(2, 34, 0);
+
+/// How long rustup may take to fetch a standard library.
+const LIMIT: Duration = Duration::from_secs(5 * 60);
+
+/// All that builds standalone programs for one architecture.
+pub(crate) struct Builder {
+    root: PathBuf,
+    arch: Arch,
+    /// The C compiler, which links too.
+    compiler: PathBuf,
+    /// What comes from its sources, if the compiler has no standard library for the architecture.
+    from_sources: Option<Toolchain>,
+    /// The C library's release.
+    glibc: String,
+}
+
+impl Builder {
+    /// Finds what is needed, or installs it.
+    ///
+    /// # Errors
+    /// Something is missing and can't be installed; [`Unfit`] if that is for want of root.
+    pub(crate) fn obtain(root: &Path, arch: Arch) -> Result<Self> {
+        let compiler = packages::obtain(arch.c_compiler())?;
+        let glibc = glibc(&compiler, arch)?;
+        let from_sources = if has_library(arch)? || rustup_adds_library(root, arch)? {
+            None
+        } else {
+            Some(toolchain::obtain()?)
+        };
+        Ok(Self { root: root.to_path_buf(), arch, compiler, from_sources, glibc })
+    }
+
+    /// A cargo command whose programs are standalone. In the unoptimised profile they are still
+    /// small and not too slow, for they are run by emulation.
+    ///
+    /// # Errors
+    /// The compiler doesn't answer.
+    pub(crate) fn cargo(&self, subcommand: &str, profile: Profile) -> Result<Command> {
+        let mut command = workspace::cargo(&self.root);
+        if let Some(toolchain) = &self.from_sources {
+            toolchain.apply(&mut command);
+        }
+        let mut flags = remap::flags(&self.root, &mut self.rustc())?;
+        flags.extend(["-C", "target-feature=+crt-static"].map(str::to_owned));
+        command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env_remove("RUSTFLAGS");
+        command.args([subcommand, "--target", self.arch.target()]);
+        if self.from_sources.is_some() {
+            command.args(["-Z", "build-std"]);
+        }
+        let target = self.arch.target().replace('-', "_");
+        command.env(format!("CC_{target}"), &self.compiler);
+        let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase());
+        command.env(linker, &self.compiler);
+        match profile {
+            Profile::Dev => {
+                command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
+                command.env("CARGO_PROFILE_DEV_DEBUG", "none");
+                command.env("CARGO_PROFILE_DEV_STRIP", "symbols");
+            }
+            Profile::Release => {
+                command.arg("--release");
+            }
+        }
+        Ok(command)
+    }
+
+    /// Where cargo puts the programs.
+    pub(crate) fn folder(&self, profile: Profile) -> PathBuf {
+        workspace::target(&self.root).join(self.arch.target()).join(profile.folder())
+    }
+
+    fn rustc(&self) -> Command {
+        let Some(toolchain) = &self.from_sources else { return Command::new(rustc()) };
+        let mut command = Command::new(&toolchain.rustc);
+        toolchain.apply(&mut command);
+        command
+    }
+
+    /// The releases of what is in every program: the C library, the compilers' own library, and
+    /// Rust's standard library.
+    ///
+    /// # Errors
+    /// A compiler doesn't answer.
+    pub(crate) fn releases(&self) -> Result<[String; 3]> {
+        let gcc = process::output_of(Command::new(&self.compiler).arg("-dumpfullversion"))?;
+        let rust = process::output_of(self.rustc().arg("--version"))?;
+        let rust = rust.split_whitespace().nth(1).context("rustc tells no version")?;
+        Ok([self.glibc.clone(), gcc.trim().to_owned(), rust.to_owned()])
+    }
+
+    /// Where the standard library comes from, in words.
+    pub(crate) fn origin(&self) -> &str {
+        if self.from_sources.is_some() { "standard library from its sources" } else { "" }
+    }
+}
+
+/// The compiler that cargo would use.
+fn rustc() -> PathBuf {
+    std::env::var_os("RUSTC").map_or_else(|| PathBuf::from("rustc"), PathBuf::from)
+}
+
+/// The release of the C library that this compiler links with.
+fn glibc(compiler: &Path, arch: Arch) -> Result<String> {
+    let packages = arch.c_compiler().package;
+    let unfit = |what: &str| {
+        Unfit(format!(
+            "{} {what}: install glibc {GLIBC} or later and its static half (on Debian and Ubuntu: \
+             sudo apt-get install {packages})",
+            compiler.display()
+        ))
+    };
+    let mut question = Command::new(compiler);
+    let archive = process::output_of(question.arg("-print-file-name=libc.a"))?;
+    // What it doesn't find it repeats.
+    if !Path::new(archive.trim()).is_absolute() {
+        return Err(unfit("has no C library to link standalone programs with").into());
+    }
+    let mut question = Command::new(compiler);
+    question.args(["-E", "-dM", "-include", "features.h", "-x", "c", "/dev/null"]);
+    let found = version(&process::output_of(&mut question)?)
+        .ok_or_else(|| unfit("has another C library than glibc"))?;
+    if found.parse::<Version>()? < GLIBC {
+        return Err(unfit("has a C library that looks up no names in standalone programs").into());
+    }
+    Ok(found)
+}
+
+/// Reads glibc's release out of its macros.
+fn version(macros: &str) -> Option<String> {
+    let value = |name: &str| {
+        let find =
+            |line: &str| Some(line.strip_prefix("#define ")?.strip_prefix(name)?.trim().to_owned());
+        macros.lines().find_map(find)
+    };
+    Some(format!("{}.{}", value("__GLIBC__ ")?, value("__GLIBC_MINOR__ ")?))
+}
+
+/// Whether the compiler has a standard library for an architecture.
+fn has_library(arch: Arch) -> Result<bool> {
+    let mut question = Command::new(rustc());
+    question.args(["--print", "target-libdir", "--target", arch.target()]);
+    let folder = process::output_of(&mut question).context("the Rust compiler doesn't answer")?;
+    let Ok(entries) = fs::read_dir(folder.trim()) else { return Ok(false) };
+    let mut names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
+    Ok(names.any(|name| name.to_string_lossy().starts_with("libstd-")))
+}
+
+/// Asks rustup for it. Where rustup doesn't get it, the sources do as well.
+fn rustup_adds_library(root: &Path, arch: Arch) -> Result<bool> {
+    if process::which("rustup").is_none() {
+        return Ok(false);
+    }
+    let mut command = Command::new("rustup");
+    command.current_dir(root).args(["target", "add", arch.target()]);
+    command.env("RUSTUP_MAX_RETRIES", "1").env("RUST_BACKTRACE", "0");
+    let step = Step::start(format!("rustup: adding the standard library for {}", arch.name()));
+    if process::run_limited(&mut command, &step, Some(LIMIT)).is_ok() && has_library(arch)? {
+        step.done("");
+        return Ok(true);
+    }
+    step.skipped("rustup could not get it, so it is built");
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_c_librarys_release_is_read_from_its_macros() {
+        let macros = "#define __GLIBC_USE(F) __GLIBC_USE_ ## F\n#define __GLIBC__ 2\n\
+                      #define __GLIBC_MINOR__ 36\n#define __x86_64__ 1\n";
+        assert_eq!(version(macros), Some("2.36".to_owned()));
+        assert_eq!(version("#define __x86_64__ 1\n"), None);
+    }
+
+    #[test]
+    fn releases_before_the_one_that_looks_up_names_are_older() {
+        assert!("2.31".parse::<Version>().unwrap() < GLIBC);
+        assert!("2.36".parse::<Version>().unwrap() >= GLIBC);
+    }
+}
