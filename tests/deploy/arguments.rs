@@ -29,6 +29,10 @@ fn the_agent_takes_all_arguments() {
     for (name, objects) in render::everything() {
         for container in containers(of_kind(objects, "DaemonSet")[0]) {
             let arguments = strings(&container["args"]);
+            if arguments.is_empty() {
+                // Not the agent: it waits when the agent is gone.
+                continue;
+            }
             let arguments: Vec<_> = arguments.iter().map(|it| expand(it, container)).collect();
             if let Err(error) = parses(&arguments) {
                 panic!("{name}: {arguments:?}\n{error}");

@@ -324,7 +324,8 @@ Examples:
   cargo xtask bench
   cargo xtask bench --output json > bench.json
   cargo xtask bench --effect    # only from saving a policy to its effect on packets
-  cargo xtask bench --packets   # only the nanoseconds a packet";
+  cargo xtask bench --packets   # only the nanoseconds a packet
+  cargo xtask bench --watched   # only the memory and CPU time that watching clusters takes";
 
 const LINT: &str = "\
 Example:

@@ -1,4 +1,5 @@
-//! Nanoseconds a packet, by `BPF_PROG_TEST_RUN`; and how soon a saved policy acts, see [`effect`].
+//! Nanoseconds a packet, by `BPF_PROG_TEST_RUN`; how soon a saved policy acts, see [`effect`];
+//! and what watching a cluster takes, see [`watched`].
 //!
 //! Each case has a thousand packets of different peers and flows. A round runs each packet of each
 //! case many times in a row and takes the thread's CPU time; the empty and the parse-only program
@@ -8,6 +9,7 @@
 mod cases;
 mod effect;
 mod table;
+mod watched;
 
 use std::time::Duration;
 
@@ -19,9 +21,10 @@ use serde::Serialize;
 use crate::rig::{ELSEWHERE, Rig, stay_on_one_cpu, with_interfaces};
 use cases::{Case, Shape};
 pub use effect::{Effect, Through, Times};
+pub use watched::Watched;
 
-/// Measures what a packet costs, beside the empty and the parse-only program, and then how long a
-/// policy that was saved takes to act on packets.
+/// Measures what a packet costs, beside the empty and the parse-only program; how long a policy that
+/// was saved takes to act on packets; and what memory and CPU time watching a cluster takes.
 #[derive(Debug, Parser)]
 pub struct Options {
     /// How to write the figures.
@@ -31,11 +34,14 @@ pub struct Options {
     #[arg(long, default_value_t = 11)]
     pub rounds: usize,
     /// Only from saving a policy to its effect.
-    #[arg(long, conflicts_with = "packets")]
+    #[arg(long, conflicts_with_all = ["packets", "watched"])]
     pub effect: bool,
     /// Only what a packet costs.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watched")]
     pub packets: bool,
+    /// Only what watching a cluster takes.
+    #[arg(long)]
+    pub watched: bool,
     /// How many policies to save.
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub saves: usize,
@@ -86,13 +92,17 @@ pub struct Figure {
     pub ratio: f64,
 }
 
+/// Pods of the clusters that are watched.
+const CLUSTERS: [usize; 3] = [10, 1_000, 10_000];
+
 /// Measures and prints.
 ///
 /// # Errors
 /// The programs can't be loaded or run.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let measure_packets = || with_interfaces(2, |interfaces| measure(options, &interfaces));
-    let figures = (!options.effect).then(measure_packets).transpose()?;
+    let all = !(options.packets || options.effect || options.watched);
+    let figures = (all || options.packets).then(measure_packets).transpose()?;
     if let (Some(figures), Output::Table) = (&figures, options.output) {
         table::print(figures)?;
     }
@@ -101,10 +111,22 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let both = [Through::Files, Through::Api].into_iter();
         both.map(|through| effect::measure(options.saves, through)).collect()
     };
-    let effect: Option<Vec<Effect>> = (!options.packets).then(measure_effect).transpose()?;
+    let effect: Option<Vec<Effect>> = (all || options.effect).then(measure_effect).transpose()?;
+    if let Output::Table = options.output {
+        effect.iter().flatten().try_for_each(table::print_effect)?;
+    }
+    let measure_watched = || {
+        let one = |pods: usize| {
+            progress(&format!("{pods} pods at the Kubernetes API"));
+            watched::measure(pods)
+        };
+        CLUSTERS.into_iter().map(one).collect()
+    };
+    let watched: Option<Vec<Watched>> =
+        (all || options.watched).then(measure_watched).transpose()?;
     match options.output {
-        Output::Table => effect.iter().flatten().try_for_each(table::print_effect),
-        Output::Json => table::print_json(&Everything { figures, effect }),
+        Output::Table => watched.iter().try_for_each(|rows| table::print_watched(rows)),
+        Output::Json => table::print_json(&Everything { figures, effect, watched }),
     }
 }
 
@@ -115,6 +137,8 @@ struct Everything {
     figures: Option<Figures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     effect: Option<Vec<Effect>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watched: Option<Vec<Watched>>,
 }
 
 fn measure(options: &Options, interfaces: &[u32]) -> anyhow::Result<Figures> {

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use comfy_table::{CellAlignment, Table};
 
-use super::{Effect, Figures, Through};
+use super::{Effect, Figures, Through, Watched};
 
 /// Prints the figures as a table.
 pub(super) fn print(figures: &Figures) -> anyhow::Result<()> {
@@ -76,6 +76,31 @@ pub(super) fn print_effect(effect: &Effect) -> anyhow::Result<()> {
         out,
         "ms from saving a policy {through} to its effect, {topology}, {rate:.0} packets/s"
     )?;
+    writeln!(out, "{table}")?;
+    Ok(())
+}
+
+/// Prints what watching clusters takes as a table.
+pub(super) fn print_watched(rows: &[Watched]) -> anyhow::Result<()> {
+    let mut table = Table::new();
+    let header = ["pods", "RSS MiB", "own MiB", "start, CPU s", "at rest, CPU %", "changes, CPU %"];
+    table.set_header(header);
+    for row in rows {
+        table.add_row([
+            row.pods.to_string(),
+            format!("{:.1}", row.rss_mib),
+            format!("{:.1}", row.anonymous_mib),
+            format!("{:.2}", row.start_seconds),
+            format!("{:.2}", row.rest_percent),
+            format!("{:.2}", row.churn_percent),
+        ]);
+    }
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let changes = rows.first().map_or(0, |row| row.changes_per_second);
+    let mut out = io::stdout().lock();
+    writeln!(out, "the agent beside a cluster; changes: {changes} pods' labels a second")?;
     writeln!(out, "{table}")?;
     Ok(())
 }

@@ -1,0 +1,179 @@
+//! What watching a cluster takes of a node: memory and CPU time of the real agent, beside an API
+//! server with as many pods. They run elsewhere, but policies here name them.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::api::{ApiServer, kinds};
+use crate::lab::{LAB_DIR, Sandbox, Topology};
+use crate::session::{Session, SessionOptions};
+
+/// Pods in each namespace; one policy for each namespace.
+const PODS_OF_A_NAMESPACE: usize = 50;
+/// How long an agent has to settle after its start.
+const SETTLE: Duration = Duration::from_secs(3);
+/// How long pods come and go, and how many in a second.
+const CHURN: Duration = Duration::from_secs(10);
+const CHANGES_A_SECOND: u32 = 20;
+
+/// What an agent takes beside a cluster of some size.
+#[derive(Debug, Clone, Serialize)]
+pub struct Watched {
+    /// Pods in the cluster.
+    pub pods: usize,
+    /// All memory of the process that is in RAM, MiB: the program itself and the kernel's tables
+    /// that it has mapped included.
+    pub rss_mib: f64,
+    /// Its own memory alone, MiB.
+    pub anonymous_mib: f64,
+    /// CPU time from start to ready, seconds.
+    pub start_seconds: f64,
+    /// CPU time at rest, percent of one core.
+    pub rest_percent: f64,
+    /// CPU time while that many pods change every second, percent of one core.
+    pub churn_percent: f64,
+    /// Changes a second.
+    pub changes_per_second: u32,
+}
+
+/// Measures beside a cluster of so many pods.
+///
+/// # Errors
+/// The lab or the agent fails.
+pub(super) fn measure(pods: usize) -> anyhow::Result<Watched> {
+    let inside = || {
+        let sandbox = Sandbox::enter().context("the lab needs root")?;
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).enable_all().build()?;
+        runtime.block_on(in_lab(&sandbox, pods))
+    };
+    let done = std::thread::scope(|scope| scope.spawn(inside).join());
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+async fn in_lab(sandbox: &Sandbox, pods: usize) -> anyhow::Result<Watched> {
+    let directory = Path::new(LAB_DIR).join("manifests");
+    fs::create_dir_all(&directory)?;
+    let program = std::env::current_exe().context("this program's path")?;
+    let [lab, agent] = ["enforcer-lab", "enforcer"].map(|name| program.with_file_name(name));
+    let server = ApiServer::new()?;
+    let store = server.store();
+    for namespace in 0..pods.div_ceil(PODS_OF_A_NAMESPACE) {
+        store.put(&kinds::NAMESPACES, self::namespace(namespace))?;
+        store.put(&kinds::NETWORK_POLICIES, policy(namespace))?;
+    }
+    for number in 0..pods {
+        store.put(&kinds::PODS, pod(number, "first"))?;
+    }
+    let options = SessionOptions {
+        api: Some(server.clone()),
+        ..SessionOptions::new(directory, lab, Some(agent))
+    };
+    let session = Session::start(sandbox, Topology::AzureCni, options).await?;
+    let process = session.agent().and_then(crate::lab::Agent::pid).context("no agent runs")?;
+    let start_seconds = cpu_seconds(process)?;
+    tokio::time::sleep(SETTLE).await;
+    let (rss_mib, anonymous_mib) = (memory(process, "VmRSS:")?, memory(process, "RssAnon:")?);
+    let rest_percent = load(process, async || tokio::time::sleep(CHURN).await).await?;
+    let churn_percent = load(process, async || churn(&server, pods).await).await?;
+    Ok(Watched {
+        pods,
+        rss_mib,
+        anonymous_mib,
+        start_seconds,
+        rest_percent,
+        churn_percent,
+        changes_per_second: CHANGES_A_SECOND,
+    })
+}
+
+/// Percent of one core while something goes on.
+async fn load(process: u32, meanwhile: impl AsyncFnOnce()) -> anyhow::Result<f64> {
+    let (before, started) = (cpu_seconds(process)?, Instant::now());
+    meanwhile().await;
+    Ok((cpu_seconds(process)? - before) / started.elapsed().as_secs_f64() * 100.0)
+}
+
+/// Labels of pods change, one after the other, and with them what they may reach.
+async fn churn(server: &ApiServer, pods: usize) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / CHANGES_A_SECOND);
+    let started = Instant::now();
+    for number in 0.. {
+        if started.elapsed() > CHURN {
+            return;
+        }
+        ticks.tick().await;
+        let role = if (number / pods).is_multiple_of(2) { "second" } else { "first" };
+        // Refused only if it were malformed, and then it would have been before.
+        let _ = server.store().put(&kinds::PODS, pod(number % pods, role));
+    }
+}
+
+fn name(namespace: usize) -> String {
+    format!("team-{namespace}")
+}
+
+fn namespace(number: usize) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name(number)}})
+}
+
+fn policy(number: usize) -> Value {
+    let from = json!([{"podSelector": {"matchLabels": {"role": "first"}}}]);
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"namespace": name(number), "name": "only-some"},
+        "spec": {"podSelector": {}, "ingress": [{"from": from}]},
+    })
+}
+
+/// A pod with about as many fields as a real one has.
+fn pod(number: usize, role: &str) -> Value {
+    let address = format!("10.{}.{}.{}", 100 + number / 65_536, number / 256 % 256, number % 256);
+    let labels = json!({
+        "app.kubernetes.io/name": format!("app-{}", number % 200), "app.kubernetes.io/part-of": "bench",
+        "pod-template-hash": "6d4cf56db6", "role": role,
+    });
+    let environment: Vec<_> = (0..20)
+        .map(|it| json!({"name": format!("VARIABLE_{it}"), "value": "some value"}))
+        .collect();
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "namespace": name(number / PODS_OF_A_NAMESPACE), "name": format!("pod-{number}"),
+            "uid": format!("00000000-0000-4000-8000-{number:012}"), "labels": labels,
+            "annotations": {"description": "x".repeat(500)},
+        },
+        "spec": {
+            "nodeName": format!("elsewhere-{}", number / 30),
+            "containers": [{
+                "name": "main", "image": "registry.example.org/team/app:1.2.3", "env": environment,
+                "ports": [{"name": "http", "containerPort": 8080}],
+            }],
+        },
+        "status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]},
+    })
+}
+
+/// A field of `/proc/PID/status`, in MiB.
+fn memory(process: u32, field: &str) -> anyhow::Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
+    let number = line.and_then(|line| line.split_whitespace().next()).context("no such field")?;
+    Ok(number.parse::<f64>()? / 1024.0)
+}
+
+/// CPU time of a process so far (proc_pid_stat(5), in ticks of a hundredth of a second).
+fn cpu_seconds(process: u32) -> anyhow::Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let [user, system] = [11, 12].map(|at| fields.get(at).and_then(|it| it.parse::<f64>().ok()));
+    match (user, system) {
+        (Some(user), Some(system)) => Ok((user + system) / 100.0),
+        _ => bail!("/proc/{process}/stat is not as proc_pid_stat(5) says"),
+    }
+}
