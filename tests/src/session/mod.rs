@@ -169,6 +169,9 @@ impl Session {
     /// When an agent ends or is not ready in time.
     pub async fn start_agent(&mut self) -> anyhow::Result<()> {
         self.launch_agent().await?;
+        if self.agents.is_empty() {
+            return Ok(());
+        }
         let started = Instant::now();
         while let Some(node) = self.unready().await? {
             if started.elapsed() > PATIENCE {
