@@ -1,0 +1,100 @@
+//! Programs and tables that outlive their agent, on every kernel (semantics C3).
+
+use std::fs;
+use std::path::Path;
+
+use enforcer::kernel::{Hooks, Kernel, Pins, PinsError, Place, Settings, cleanup};
+use enforcer::model::PodId;
+use enforcer::tables::{Inherited, Owner, Step};
+use enforcer_ebpf::table::Limits;
+use enforcer_tests::rig::with_interfaces;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use super::{NAME, NOTHING, attached_by, look};
+
+/// Runs a test with an interface and a BPF file system of its own, by each kind of hooks.
+fn with_pins(test: impl Fn(u32, &Path, fn(&Pins) -> Hooks) + Send + Sync) {
+    let makes: [fn(&Pins) -> Hooks; 2] = [Hooks::pinned, |pins| Hooks::pinned(pins).without_tcx()];
+    for make in makes {
+        with_interfaces(1, |interfaces| {
+            let none: Option<&str> = None;
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            mount(Some("bpf"), folder.path(), Some("bpf"), MsFlags::empty(), none).unwrap();
+            test(interfaces[0], &folder.path().join("enforcer"), make);
+            nix::mount::umount2(folder.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+        });
+    }
+}
+
+/// One life of an agent: takes over what is there, and ends without a word.
+fn live(
+    ifindex: u32,
+    root: &Path,
+    make: fn(&Pins) -> Hooks,
+    settings: &Settings,
+) -> Vec<Inherited> {
+    let pins = Pins::open(root).unwrap();
+    assert!(matches!(Pins::open(root), Err(PinsError::Busy { .. })), "one agent at a time");
+    let mut kernel = Kernel::load_pinned(settings, &pins).unwrap();
+    let inherited = kernel.inherited().unwrap();
+    let mut hooks = make(&pins);
+    hooks.attach(&mut kernel, ifindex, NAME, Place::Pod).unwrap();
+    while kernel.next_stage().unwrap() {
+        hooks.let_go();
+        hooks.attach(&mut kernel, ifindex, NAME, Place::Pod).unwrap();
+    }
+    kernel.drop_other_tables(&pins).unwrap();
+    assert_eq!(look(ifindex), attached_by(&hooks), "in place of the last ones");
+    let (owner, uid) = (Some(Owner::Pod(PodId::new("shop", "web"))), "1-2".to_owned());
+    kernel.apply(&Step::Owner { id: 7, ifindex, owner, uid }).unwrap();
+    drop(hooks);
+    assert_ne!(look(ifindex), NOTHING, "nobody has taken them off");
+    inherited
+}
+
+/// Folders of tables.
+fn layouts(root: &Path) -> usize {
+    let namespace = fs::read_dir(root).unwrap().next().unwrap().unwrap().path();
+    let names = fs::read_dir(namespace).unwrap().map(|it| it.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().starts_with("tables-")).count()
+}
+
+#[test]
+fn c3_the_next_agent_takes_over_also_with_other_tables() {
+    with_pins(|ifindex, root, make| {
+        let (owner, uid) = (Some(Owner::Pod(PodId::new("shop", "web"))), "1-2".to_owned());
+        let noted = [Inherited { id: 7, ifindex, owner, uid }];
+        let settings = Settings::default();
+        assert_eq!(live(ifindex, root, make, &settings), []);
+        assert_eq!(live(ifindex, root, make, &settings), noted);
+        let limits = Limits { flows: 1_024, ..settings.limits };
+        let smaller = Settings { limits, ..settings };
+        assert_eq!(live(ifindex, root, make, &smaller), noted);
+        assert_eq!(layouts(root), 1, "the old tables are gone");
+        assert_eq!(live(ifindex, root, make, &settings), noted, "and back");
+    });
+}
+
+#[test]
+fn cleanup_leaves_nothing_and_can_be_repeated() {
+    with_pins(|ifindex, root, make| {
+        live(ifindex, root, make, &Settings::default());
+        let removed = cleanup(root).unwrap();
+        assert!(removed.traces.len() >= 2 && removed.folder.is_some(), "{removed:?}");
+        assert_eq!(look(ifindex), NOTHING);
+        assert!(!root.exists());
+        let removed = cleanup(root).unwrap();
+        assert!(removed.traces.is_empty() && removed.folder.is_none(), "{removed:?}");
+    });
+}
+
+#[test]
+fn what_is_in_no_bpf_file_system_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = Pins::open(&folder.path().join("enforcer"));
+    assert!(matches!(refused, Err(PinsError::NotBpf { .. })), "{refused:?}");
+    assert!(!folder.path().join("enforcer").exists());
+}
