@@ -4,6 +4,7 @@
 mod addresses;
 mod agent;
 mod changes;
+mod cluster;
 mod command;
 mod families;
 mod floods;

@@ -15,7 +15,7 @@ use crate::support::{ANSWER, SILENCE, agent, outcomes, spawner, web};
 const CLSACT: [&str; 2] = ["--attach", "clsact"];
 
 /// A server that lets only friends in, a friend and a stranger.
-fn cluster() -> String {
+pub(crate) fn cluster() -> String {
     let only_friends = "podSelector: {matchLabels: {app: server}}, \
         ingress: [{from: [{podSelector: {matchLabels: {role: friend}}}]}]";
     [

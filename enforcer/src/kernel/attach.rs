@@ -150,6 +150,10 @@ impl Hooks {
             return Ok(None);
         }
         let pin = self.links.as_ref().map(|links| links.join(hold::name(ifindex, hook)));
+        if pin.as_ref().is_some_and(|pin| pin.is_dir()) {
+            // An earlier agent's filter of a clsact qdisc: it is replaced in place.
+            return Ok(None);
+        }
         if let Some(pin) = &pin
             && let Some(hold) = hold::take_over(program, pin, ifindex)?
         {

@@ -112,7 +112,11 @@ pub(super) fn by_filter(
         return program.take_link(id).map(Hold::Own).map_err(failed);
     };
     let note = links.join(name(ifindex, hook));
-    pins::make(&note)?;
+    // A link of an agent that used TCX stays until the filter is there.
+    let had_link = note.exists() && !note.is_dir();
+    if !had_link {
+        pins::make(&note)?;
+    }
     let handle = TcHandle::from(HANDLE);
     let options = NlOptions { priority: PRIORITY, handle, ..NlOptions::default() };
     let id = match program.attach_with_options(interface, hook, TcAttachOptions::Netlink(options)) {
@@ -125,6 +129,11 @@ pub(super) fn by_filter(
     };
     // Dropping it would take the filter off.
     std::mem::forget(program.take_link(id.map_err(failed)?).map_err(failed)?);
+    if had_link {
+        let unreadable = |source| KernelError::ReadPin { path: note.clone(), source };
+        fs::remove_file(&note).map_err(unreadable)?;
+        pins::make(&note)?;
+    }
     Ok(Hold::Filter { ifindex, hook, note })
 }
 

@@ -11,7 +11,7 @@ use enforcer_tests::rig::with_interfaces;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use super::{NAME, NOTHING, attached_by, look};
+use super::{Found, NAME, NOTHING, attached_by, look};
 
 /// Runs a test with an interface and a BPF file system of its own, by each kind of hooks.
 fn with_pins(test: impl Fn(u32, &Path, fn(&Pins) -> Hooks) + Send + Sync) {
@@ -75,6 +75,17 @@ fn c3_the_next_agent_takes_over_also_with_other_tables() {
         assert_eq!(live(ifindex, root, make, &smaller), noted);
         assert_eq!(layouts(root), 1, "the old tables are gone");
         assert_eq!(live(ifindex, root, make, &settings), noted, "and back");
+    });
+}
+
+/// From links to filters, where the kernel has links.
+#[test]
+fn c3_a_filter_takes_a_links_place() {
+    with_pins(|ifindex, root, make| {
+        let settings = Settings::default();
+        live(ifindex, root, make, &settings);
+        live(ifindex, root, |pins| Hooks::pinned(pins).without_tcx(), &settings);
+        assert_eq!(look(ifindex), Found { clsact: true, filters: [1; 2], ..NOTHING });
     });
 }
 

@@ -11,6 +11,14 @@ use proptest::prelude::RngExt as _;
 use super::{begin, runner};
 use crate::scene::{Scene, with_agent, with_agent_and};
 
+/// A run of the tests kills it so many times; `ENFORCER_KILLS=100` and the like do it more often.
+const KILLS: usize = 30;
+
+fn kills() -> usize {
+    let asked = std::env::var("ENFORCER_KILLS").ok();
+    asked.map_or(KILLS, |text| text.parse().expect("ENFORCER_KILLS is a number"))
+}
+
 /// Kills the agent so many times.
 async fn survives(scene: &mut Scene, kills: usize) {
     let mut runner = runner();
@@ -53,14 +61,14 @@ async fn pause(milliseconds: u64) {
 }
 
 #[test]
-fn c3_a_hundred_kills_under_load_lose_and_leak_nothing() {
-    with_agent(Topology::Kubenet, async |scene| survives(scene, 100).await);
+fn c3_kills_under_load_lose_and_leak_nothing_with_tcx() {
+    with_agent(Topology::Kubenet, async |scene| survives(scene, kills()).await);
 }
 
 #[test]
 fn c3_kills_under_load_lose_and_leak_nothing_with_clsact() {
     with_agent_and(Topology::AzureCni, &["--attach", "clsact"], async |scene| {
-        survives(scene, 30).await;
+        survives(scene, kills() / 2).await;
     });
 }
 
@@ -83,5 +91,5 @@ async fn changes_layout(scene: &mut Scene, times: usize) {
 
 #[test]
 fn c3_tables_of_another_layout_replace_the_old_ones_without_a_gap() {
-    with_agent(Topology::Kubenet, async |scene| changes_layout(scene, 10).await);
+    with_agent(Topology::Kubenet, async |scene| changes_layout(scene, 4).await);
 }

@@ -20,7 +20,7 @@ pub const API_PORT: u16 = 6443;
 #[derive(Debug)]
 pub(crate) struct Api {
     server: ApiServer,
-    _listening: Vec<Listening>,
+    listening: Vec<Listening>,
     kubeconfig: PathBuf,
     /// Which pods the lab runs: a pod of the same name may be another one.
     running: BTreeMap<PodId, String>,
@@ -29,18 +29,33 @@ pub(crate) struct Api {
 impl Api {
     /// Makes the nodes known, and the server reachable there.
     pub(crate) async fn start(server: ApiServer, lab: &Lab) -> anyhow::Result<Self> {
-        let mut listening = Vec::new();
         for node in lab.nodes() {
-            let opened = node
-                .namespace()
-                .io("listen for the API server", || TcpListener::bind(("127.0.0.1", API_PORT)));
-            listening.push(server.listen(opened.await?)?);
             server.store().put(&kinds::NODES, node_object(node))?;
         }
         let kubeconfig = Path::new(LAB_DIR).join("kubeconfig");
         write_kubeconfig(&kubeconfig, ([127, 0, 0, 1], API_PORT).into())
             .with_context(|| format!("write {}", kubeconfig.display()))?;
-        Ok(Self { server, _listening: listening, kubeconfig, running: BTreeMap::new() })
+        let mut api = Self { server, listening: Vec::new(), kubeconfig, running: BTreeMap::new() };
+        api.listen(lab).await?;
+        Ok(api)
+    }
+
+    /// Listens on each node's loopback.
+    pub(crate) async fn listen(&mut self, lab: &Lab) -> anyhow::Result<()> {
+        for node in lab.nodes() {
+            let opened = node
+                .namespace()
+                .io("listen for the API server", || TcpListener::bind(("127.0.0.1", API_PORT)));
+            self.listening.push(self.server.listen(opened.await?)?);
+        }
+        Ok(())
+    }
+
+    /// Is gone, with all connections; the cluster is not.
+    pub(crate) async fn leave(&mut self) {
+        for listening in std::mem::take(&mut self.listening) {
+            listening.stop().await;
+        }
     }
 
     /// For the agents.

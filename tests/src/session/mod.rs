@@ -124,6 +124,23 @@ impl Session {
         Ok(session)
     }
 
+    /// The API server goes away, with all its connections.
+    ///
+    /// # Errors
+    /// When the cluster is not an API server's.
+    pub async fn api_leaves(&mut self) -> anyhow::Result<()> {
+        self.source.api().context("there is no API server")?.leave().await;
+        Ok(())
+    }
+
+    /// It comes back.
+    ///
+    /// # Errors
+    /// When the cluster is not an API server's, or its place is taken.
+    pub async fn api_returns(&mut self) -> anyhow::Result<()> {
+        self.source.api().context("there is no API server")?.listen(&self.lab).await
+    }
+
     /// Further arguments for the agents that are started from now on.
     pub fn set_arguments(&mut self, arguments: Vec<OsString>) {
         self.options.arguments = arguments;
