@@ -131,7 +131,10 @@ fn c3_a_second_agent_waits_for_the_end_of_the_first() {
         until("it waits", async || scene.log().contains("another agent enforces here")).await;
         is_enforced(scene).await;
         scene.end_first_agent().await.unwrap();
-        until("it goes on", async || scene.log().matches("metrics on http").count() == 2).await;
+        until("it goes on", async || {
+            scene.log().matches("taking over from an earlier agent").count() == 1
+        })
+        .await;
         is_enforced(scene).await;
     });
 }

@@ -26,7 +26,7 @@ pub(super) enum Hold {
     /// A link or filter that ends with the agent.
     Own(SchedClassifierLink),
     /// A link that outlives it.
-    Pinned(PinnedLink),
+    Pinned { pin: PathBuf, _link: PinnedLink },
     /// A filter that outlives it.
     Filter {
         ifindex: u32,
@@ -44,7 +44,7 @@ impl Hold {
                 drop(link);
                 Ok(())
             }
-            Self::Pinned(link) => link.unpin().map(|_| ()),
+            Self::Pinned { pin, .. } => remove_link(&pin),
             Self::Filter { ifindex, hook, note } => {
                 remove_filter(ifindex, hook);
                 fs::remove_dir(note)
@@ -68,7 +68,10 @@ pub(super) fn pin(link: SchedClassifierLink, pin: PathBuf) -> Result<Hold, Kerne
         path: pin.clone(),
         source: io::Error::other(error),
     })?;
-    link.pin(&pin).map(Hold::Pinned).map_err(|source| KernelError::Pin { path: pin, source })
+    match link.pin(&pin) {
+        Ok(link) => Ok(Hold::Pinned { pin, _link: link }),
+        Err(source) => Err(KernelError::Pin { path: pin, source }),
+    }
 }
 
 /// Replaces the program of a pinned link; `None` if there is none for this interface.
@@ -92,7 +95,8 @@ pub(super) fn take_over(
     let id = program.attach_to_link(link).map_err(failed)?;
     // Dropped, it stays: there is the pin.
     drop(program.take_link(id).map_err(failed)?);
-    PinnedLink::from_pin(pin).map(|link| Some(Hold::Pinned(link))).map_err(other)
+    let link = PinnedLink::from_pin(pin).map_err(other)?;
+    Ok(Some(Hold::Pinned { pin: pin.to_owned(), _link: link }))
 }
 
 /// Attaches by a filter of the interface's clsact qdisc, or replaces that of an earlier agent.
@@ -131,7 +135,7 @@ pub(super) fn by_filter(
     std::mem::forget(program.take_link(id.map_err(failed)?).map_err(failed)?);
     if had_link {
         let unreadable = |source| KernelError::ReadPin { path: note.clone(), source };
-        fs::remove_file(&note).map_err(unreadable)?;
+        remove_link(&note).map_err(unreadable)?;
         pins::make(&note)?;
     }
     Ok(Hold::Filter { ifindex, hook, note })
@@ -179,12 +183,21 @@ pub(super) fn remove_left(
                 remove_filter(ifindex, hook);
                 fs::remove_dir(&path)
             }
-            _ => fs::remove_file(&path),
+            _ => remove_link(&path),
         };
         gone.map_err(|source| KernelError::ReadPin { path: path.clone(), source })?;
         removed.push(Trace::Program { ifindex, pin });
     }
     Ok(removed)
+}
+
+/// Takes the program of a pinned link off, and removes the pin.
+fn remove_link(pin: &Path) -> io::Result<()> {
+    // Its interface may be gone, and the program with it.
+    if let Err(error) = sys::detach_link(pin) {
+        tracing::debug!(pin = %pin.display(), %error, "the link is not attached any more");
+    }
+    fs::remove_file(pin)
 }
 
 /// Removes a filter that outlives the agent, if its interface still exists.

@@ -16,6 +16,7 @@ pub(super) const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 pub(super) const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_LINK_DETACH: libc::c_int = 34;
 const BPF_LINK_TYPE_TCX: u32 = 11;
 const BPF_MAP_TYPE_HASH: u32 = 1;
 /// Entries take memory only while they are there.
@@ -75,6 +76,13 @@ struct Query {
     info: u64,
 }
 
+/// The part of `union bpf_attr` for detaching a link.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Detach {
+    fd: u32,
+}
+
 /// The beginning of `struct bpf_link_info`, as it is for TCX.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -93,12 +101,7 @@ struct LinkInfo {
 /// # Errors
 /// There is no such pin, or the kernel refuses to say.
 pub(super) fn interface_of_link(pin: &Path) -> io::Result<Option<u32>> {
-    let path = CString::new(pin.as_os_str().as_bytes())?;
-    let pinned = Pinned { path: path.as_ptr() as u64, fd: 0, flags: 0 };
-    // SAFETY: the path ends in a zero and outlives the call.
-    let fd = unsafe { bpf(BPF_OBJ_GET, &raw const pinned) }?;
-    // SAFETY: the kernel has just made it, for us alone.
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    let link = open(pin)?;
     let mut info = LinkInfo::zeroed();
     let query = Query {
         fd: link.as_raw_fd().cast_unsigned(),
@@ -124,6 +127,28 @@ pub(super) fn hash_table<K: Pod, V: Pod>(entries: u32) -> io::Result<OwnedFd> {
     };
     // SAFETY: there are no addresses in it.
     let fd = unsafe { bpf(BPF_MAP_CREATE, &raw const attributes) }?;
+    // SAFETY: the kernel has just made it, for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes the program of a pinned link off its interface, now: the end of a link's last pin or
+/// descriptor does so only after a while.
+///
+/// # Errors
+/// There is no such pin, or the interface is no more.
+pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
+    let link = open(pin)?;
+    let detach = Detach { fd: link.as_raw_fd().cast_unsigned() };
+    // SAFETY: no address is passed.
+    unsafe { bpf(BPF_LINK_DETACH, &raw const detach) }.map(|_| ())
+}
+
+/// Opens what is pinned.
+fn open(pin: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let pinned = Pinned { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    // SAFETY: the path ends in a zero and outlives the call.
+    let fd = unsafe { bpf(BPF_OBJ_GET, &raw const pinned) }?;
     // SAFETY: the kernel has just made it, for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
