@@ -306,6 +306,6 @@ fn watching_ends_when_nobody_listens() {
     node.run(async |_| {
         let (sender, receiver) = tokio::sync::watch::channel(enforcer::node::Seen::default());
         drop(receiver);
-        enforcer::node::watch(sender).await.unwrap();
+        enforcer::node::watch(sender, tokio::sync::mpsc::channel(1).1).await.unwrap();
     });
 }

@@ -198,7 +198,8 @@ impl Watched {
     /// Watches the namespace of the calling thread, and waits for the first snapshot.
     pub(crate) async fn start() -> Self {
         let (sender, mut receiver) = channel(Seen::default());
-        tokio::spawn(async { watch(sender).await.expect("watching goes on") });
+        let (_, requests) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async { watch(sender, requests).await.expect("watching goes on") });
         timeout(PATIENCE, receiver.changed()).await.expect("a first snapshot").unwrap();
         Self(receiver)
     }

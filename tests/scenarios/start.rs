@@ -137,11 +137,8 @@ async fn the_answer_waits(scene: &mut Scene, mut plugin: Plugin) {
     isolated_clients(scene).await;
     // The next pod gets the address that this one leaves.
     scene.lab_mut().add_unreported_pod(&client("late"), web()).await.unwrap();
-    const UNKNOWN: &str = "enforcer_endpoints{state=\"unknown\"}";
-    until("the interface is seen", async || scene.metric(UNKNOWN).await == 1).await;
     let announced = sandbox(scene, "late");
     scene.lab_mut().vanish(&client("late")).await.unwrap();
-    until("its end is seen", async || scene.metric(UNKNOWN).await == 0).await;
     let answered = Cell::new(false);
     let runtime = async {
         plugin.run_pod(&announced).await.unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::announcer::Announcer;
@@ -65,6 +65,9 @@ const DROPS_INTERVAL: Duration = Duration::from_millis(100);
 /// How often to look whether another agent has ended.
 const BUSY_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How long to wait for a look at the node.
+const LOOK_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Runs the agent until SIGTERM or SIGINT. SIGHUP changes nothing: there is nothing to read anew.
 ///
 /// # Errors
@@ -91,13 +94,14 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     let (told, runtime) = mpsc::unbounded_channel();
     start_plugin(&options.nri, told, &shared);
     let mut source = tokio::spawn(source.watch(updates));
-    let mut node = tokio::spawn(node::watch(snapshots));
+    let (looks, requests) = mpsc::channel(1);
+    let mut node = tokio::spawn(node::watch(snapshots, requests));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Whoever is told of it is not ended by it.
     let _hangup = signal(SignalKind::hangup())?;
     let result = tokio::select! {
-        result = drive(&shared, changes, interfaces, runtime, announcer) => result,
+        result = drive(&shared, changes, Node { interfaces, looks }, runtime, announcer) => result,
         result = watch_drops(&shared, drops, log) => result,
         result = flows::keep(&shared) => result,
         ended = &mut source => Err(ended?.err().unwrap_or_else(
@@ -146,11 +150,29 @@ async fn keep(folder: &Path) -> anyhow::Result<Option<Pins>> {
     }
 }
 
+/// The node, and how to have it looked at.
+struct Node {
+    interfaces: watch::Receiver<Seen>,
+    looks: mpsc::Sender<node::Request>,
+}
+
+impl Node {
+    /// Has the node looked at: a pod that is about to start has its interface already, and the
+    /// last one of its address has none any more, though neither may have been noticed yet.
+    async fn look(&self) {
+        let (request, looked) = oneshot::channel();
+        if self.looks.send(request).await.is_ok() {
+            // Later it is noticed in any case; the runtime waits meanwhile.
+            let _ = tokio::time::timeout(LOOK_PATIENCE, looked).await;
+        }
+    }
+}
+
 /// Carries every change to the kernel, once everything was seen (semantics C4).
 async fn drive(
     shared: &SharedEngine,
     mut changes: mpsc::Receiver<Update>,
-    mut interfaces: watch::Receiver<Seen>,
+    mut node: Node,
     mut runtime: mpsc::UnboundedReceiver<nri::Event>,
     mut announcer: Option<Announcer>,
 ) -> anyhow::Result<()> {
@@ -170,18 +192,21 @@ async fn drive(
                 }
                 began = since;
             }
-            changed = interfaces.changed() => {
+            changed = node.interfaces.changed() => {
                 if changed.is_err() {
                     return std::future::pending().await;
                 }
-                let Seen { snapshot, heard } = interfaces.borrow_and_update().clone();
-                began = heard.unwrap_or_else(Instant::now);
-                shared.lock().see(snapshot);
-                inputs.node = true;
-                inputs.news = true;
+                began = inputs.see(shared, &mut node);
             }
             Some(event) = runtime.recv() => {
                 began = Instant::now();
+                if let nri::Event::Started(..) = event {
+                    node.look().await;
+                    // What was never looked at is not known to be empty (semantics C4).
+                    if node.interfaces.has_changed().unwrap_or(false) {
+                        inputs.see(shared, &mut node);
+                    }
+                }
                 starts.take(&mut shared.lock(), event);
                 inputs.news = true;
             }
@@ -233,6 +258,15 @@ impl Inputs {
         }
         self.news |= shared.lock().apply(update.changes);
         since
+    }
+
+    /// Takes what is seen of the node. Since when there was news of it.
+    fn see(&mut self, shared: &SharedEngine, node: &mut Node) -> Instant {
+        let Seen { snapshot, heard } = node.interfaces.borrow_and_update().clone();
+        shared.lock().see(snapshot);
+        self.node = true;
+        self.news = true;
+        heard.unwrap_or_else(Instant::now)
     }
 
     fn are_to_be_carried_out(&mut self) -> bool {

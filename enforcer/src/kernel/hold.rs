@@ -25,8 +25,8 @@ const HANDLE: u32 = 0x656e_6601;
 pub(super) enum Hold {
     /// A link or filter that ends with the agent.
     Own(SchedClassifierLink),
-    /// A link that outlives it.
-    Pinned { pin: PathBuf, _link: PinnedLink },
+    /// A link that outlives it, by its pin.
+    Pinned(PathBuf),
     /// A filter that outlives it.
     Filter {
         ifindex: u32,
@@ -44,7 +44,7 @@ impl Hold {
                 drop(link);
                 Ok(())
             }
-            Self::Pinned { pin, .. } => remove_link(&pin),
+            Self::Pinned(pin) => remove_link(&pin),
             Self::Filter { ifindex, hook, note } => {
                 remove_filter(ifindex, hook);
                 fs::remove_dir(note)
@@ -69,7 +69,7 @@ pub(super) fn pin(link: SchedClassifierLink, pin: PathBuf) -> Result<Hold, Kerne
         source: io::Error::other(error),
     })?;
     match link.pin(&pin) {
-        Ok(link) => Ok(Hold::Pinned { pin, _link: link }),
+        Ok(_) => Ok(Hold::Pinned(pin)),
         Err(source) => Err(KernelError::Pin { path: pin, source }),
     }
 }
@@ -95,8 +95,7 @@ pub(super) fn take_over(
     let id = program.attach_to_link(link).map_err(failed)?;
     // Dropped, it stays: there is the pin.
     drop(program.take_link(id).map_err(failed)?);
-    let link = PinnedLink::from_pin(pin).map_err(other)?;
-    Ok(Some(Hold::Pinned { pin: pin.to_owned(), _link: link }))
+    Ok(Some(Hold::Pinned(pin.to_owned())))
 }
 
 /// Attaches by a filter of the interface's clsact qdisc, or replaces that of an earlier agent.

@@ -91,7 +91,8 @@ impl Kept {
         load: impl Fn(&[Pin]) -> Result<Ebpf, KernelError>,
     ) -> Result<(), KernelError> {
         let Some(staging) = self.staging.take() else { return Ok(()) };
-        // More than one means that an agent was killed on the way; the first has most.
+        // More than one means that agents of two other layouts were killed on the way: which of them
+        // the programs use is not known, and what is in the others is copied all the same.
         if let Some(other) = self.others.first().cloned() {
             let moved = shape::kept(limits).into_iter().filter(|it| MOVED.contains(&it.name));
             let same = moved.clone().all(|it| it.is_the_same_in(&other, &self.folder));

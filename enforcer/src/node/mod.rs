@@ -30,7 +30,7 @@ use netlink_packet_core::DecodeError;
 
 pub use assign::{Assignment, assign};
 pub use namespace::namespace_id;
-pub use watch::watch;
+pub use watch::{Request, watch};
 
 /// The host side of a veth pair whose other end is in another network namespace and has at least
 /// one address of global scope there.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::events::{Events, Stale};
 use super::view::View;
@@ -14,22 +14,32 @@ const COALESCE: Duration = Duration::from_millis(3);
 /// The longest pause between a change and a look at it.
 const PAUSE_LIMIT: Duration = Duration::from_millis(250);
 
+/// Somebody who wants the node to be looked at now, and to be told when that was sent.
+pub type Request = oneshot::Sender<()>;
+
 /// Sends a snapshot of the node at once, and again whenever it changed, until nobody listens.
 ///
 /// The first value sent is complete even if it is empty: a receiver that waits for
 /// `changed()` once never takes the channel's initial value for the node's state. What is seen is
 /// the network namespace of the thread that first polls this.
 ///
+/// After a request it looks without waiting for more: what had happened before the request is in
+/// what was sent when it is answered.
+///
 /// # Errors
 /// See [`NodeError`]. Pods that vanish, lost events and lists that change while they are read
 /// are no errors.
-pub async fn watch(snapshots: watch::Sender<Seen>) -> Result<(), NodeError> {
+pub async fn watch(
+    snapshots: watch::Sender<Seen>,
+    mut requests: mpsc::Receiver<Request>,
+) -> Result<(), NodeError> {
     // Subscribed before the first look: what changes in between is an event.
     let mut events = Events::open()?;
     let mut view = View::open()?;
     let mut stale = Stale::everything();
     let mut first = true;
     let mut heard = None;
+    let mut asked: Vec<Request> = Vec::new();
     loop {
         let began = Instant::now();
         let result;
@@ -37,6 +47,10 @@ pub async fn watch(snapshots: watch::Sender<Seen>) -> Result<(), NodeError> {
         match result {
             Ok(snapshot) => {
                 send(&snapshots, Seen { snapshot, heard }, std::mem::take(&mut first));
+                // Whoever asked may have given up.
+                for request in asked.drain(..) {
+                    let _ = request.send(());
+                }
             }
             Err(NodeError::Interrupted { what }) => {
                 tracing::debug!("the list of {what} keeps changing: looking again");
@@ -49,6 +63,11 @@ pub async fn watch(snapshots: watch::Sender<Seen>) -> Result<(), NodeError> {
         tokio::select! {
             () = snapshots.closed() => return Ok(()),
             came = next(&mut events, &mut stale, pause) => heard = Some(came?),
+            Some(request) = requests.recv() => {
+                heard = Some(Instant::now());
+                asked.push(request);
+                events.drain(&mut stale)?;
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use super::harness::{Harness, SMALL};
 use crate::model::PodId;
 use crate::tables::alloc::Writer;
 use crate::tables::slots::Slots;
-use crate::tables::{Desired, Interface, Owner, Step, Table, sizes};
+use crate::tables::{Desired, Inherited, Interface, Owner, State, Step, Table, sizes};
 
 fn interface(pod: &str, addresses: &[&str]) -> Interface {
     Interface {
@@ -151,6 +151,45 @@ fn an_id_stays_when_the_pod_becomes_known() {
     assert_eq!(id(&harness, 5), first);
     harness.go(&desired(&[(5, owned(Owner::Pod(pod("b"))))])).unwrap();
     assert_ne!(id(&harness, 5), first, "semantics C5");
+}
+
+/// Semantics C3, C5: flows and marks of an earlier agent's are those of the same pods.
+#[test]
+fn c3_ids_are_inherited_by_whom_they_belong_to() {
+    let pod = |name| Owner::Pod(PodId::new("default", name));
+    let noted = |id, ifindex, owner| Inherited { id, ifindex, owner, uid: String::new() };
+    let inherited = [
+        noted(2, 5, Some(pod("stays"))),
+        noted(3, 6, Some(pod("replaced"))),
+        noted(5, 7, Some(Owner::Unknown { closed: false })),
+        noted(6, 8, Some(pod("left"))),
+        noted(7, 9, None),
+    ];
+    let mut harness = Harness::new(SMALL);
+    harness.state = State::resuming(SMALL, &inherited);
+    let all = [(5, "stays"), (6, "other"), (7, "known"), (10, "new")];
+    let all = all.map(|(ifindex, name)| (ifindex, interface(name, &[])));
+    let plan = harness.go(&desired(&all)).unwrap();
+    assert_eq!([5, 7].map(|it| id(&harness, it)), [2, 5]);
+    // Whoever is new gets an id that nobody has had.
+    assert_eq!([6, 10].map(|it| id(&harness, it)), [8, 9]);
+    let freed = plan.steps.iter().filter_map(|step| match step {
+        Step::Owner { id, owner: None, .. } => Some(*id),
+        _ => None,
+    });
+    assert_eq!(freed.collect::<Vec<_>>(), [3, 6], "nobody has claimed them");
+    // Ids that others had are forgotten first, once no fresh one is left.
+    let mut used = Vec::new();
+    for at in 0..4 {
+        let plan = harness.go(&desired(&[(20 + at, interface("later", &[]))])).unwrap();
+        let forgotten = plan.steps.iter().find_map(|step| match step {
+            Step::ForgetEndpoint { id } => Some(*id),
+            _ => None,
+        });
+        used.push((id(&harness, 20 + at), forgotten));
+    }
+    assert_eq!(used[..2], [(10, None), (11, None)]);
+    assert!(used[2..].iter().all(|(id, forgotten)| *forgotten == Some(*id)), "{used:?}");
 }
 
 /// Semantics C5.
