@@ -42,9 +42,9 @@ impl Trace {
                 let info = fs::read_to_string(entry).unwrap_or_default();
                 trace.programs.extend(number(&info, "prog_id:"));
                 trace.maps.extend(number(&info, "map_id:"));
-                trace.links.extend(number(&info, "link_id:"));
             }
         }
+        trace.links = links_of(&trace.programs);
         for namespace in own.iter().flatten() {
             trace.namespaces.remove(namespace);
         }
@@ -131,6 +131,19 @@ fn holds(process: u32, namespaces: &BTreeSet<PathBuf>) -> impl Iterator<Item = S
     let files = files.into_iter().map(|file| fs::read_link(file).ok());
     let held = inside.chain(files).flatten().filter(|it| namespaces.contains(it));
     held.map(|it| it.display().to_string())
+}
+
+/// The links of these programs: pinned ones are no process's files.
+fn links_of(programs: &BTreeSet<u32>) -> BTreeSet<u32> {
+    let links = loaded_links().filter_map(Result::ok);
+    links.filter(|it| programs.contains(&it.program_id())).map(|it| it.id()).collect()
+}
+
+/// The programs that a process has open.
+fn programs_of(process: u32) -> BTreeSet<u32> {
+    let infos = entries(&Path::new("/proc").join(process.to_string()).join("fdinfo")).into_iter();
+    let infos = infos.map(|it| fs::read_to_string(it).unwrap_or_default());
+    infos.filter_map(|it| number(&it, "prog_id:")).collect()
 }
 
 fn number(text: &str, key: &str) -> Option<u32> {
@@ -246,11 +259,7 @@ fn a_pod_that_goes_leaves_no_hook() {
         scene.write("stay.yaml", &stay);
         scene.agree("one pod").await;
         let agent = scene.agent().unwrap().pid().unwrap();
-        let links = || {
-            let mut infos = entries(&PathBuf::from(format!("/proc/{agent}/fdinfo")));
-            infos.retain(|it| fs::read_to_string(it).unwrap_or_default().contains("link_id:"));
-            infos.len()
-        };
+        let links = || links_of(&programs_of(agent)).len();
         // Two for each pod, and two for the uplink.
         until("hooks of one pod", async || links() == 4).await;
         scene.write("go.yaml", &pod("shop", "go", "", &["http/TCP/80"]));
