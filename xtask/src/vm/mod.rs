@@ -1,7 +1,7 @@
 //! `vm-test`: the kernel tests on other kernels, each in a virtual machine.
 //!
-//! A machine has no disk and no network. Its first file system holds static test programs, the
-//! modules they need, and an init that runs them (`tests/src/vm`); its console is the result.
+//! A machine has no disk and no network. Its first file system holds test programs, the libraries
+//! and modules they need, and an init that runs them (`tests/src/vm`); its console is the result.
 
 mod archive;
 mod console;
@@ -9,34 +9,27 @@ mod cpio;
 mod machine;
 mod modules;
 mod outcome;
+mod programs;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::arch::Arch;
 use crate::cli::{Output, Series, VmTest};
-use crate::standalone::Builder;
 use crate::test::Counts;
-use crate::test::executables::{self, Executable};
 use crate::ui::{self, Step};
-use crate::workspace::Profile;
 use crate::{Unfit, ebpf, process, test, workspace};
 use archive::Kernel;
 use console::Report;
 use machine::Qemu;
 use outcome::Outcome;
-
-/// The test programs that run in a machine. The others need no kernel, or a whole system.
-const TESTS: [&str; 2] = ["kernel", "node"];
-
-/// The machine's first process.
-const INIT: &str = "enforcer-vm-init";
+use programs::Program;
 
 /// Boots every chosen kernel and prints how it did.
 ///
@@ -82,7 +75,7 @@ fn outcomes(root: &Path, options: &VmTest) -> Result<Vec<Outcome>> {
     check_host()?;
     let qemu = Qemu::obtain()?;
     ebpf::build(root)?;
-    let programs = build(root)?;
+    let programs = programs::build(root)?;
     let chosen: &[Series] =
         if options.kernels.is_empty() { Series::value_variants() } else { &options.kernels };
     let mut machines = Machines { root, options, programs, qemu, ready: None };
@@ -104,7 +97,7 @@ fn check_host() -> Result<()> {
     if !FITS {
         return Err(Unfit("vm-test needs Linux on x86-64".to_owned()).into());
     }
-    let tools = ["apt-get", "apt-cache", "dpkg", "xz", "setpriv"];
+    let tools = ["apt-get", "apt-cache", "dpkg", "xz", "setpriv", "strip", "ldd"];
     let missing: Vec<_> = tools.into_iter().filter(|it| process::which(it).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
@@ -114,27 +107,6 @@ fn check_host() -> Result<()> {
 
 fn name(series: Series) -> String {
     series.to_possible_value().map(|it| it.get_name().to_owned()).unwrap_or_default()
-}
-
-/// A program of a machine: where it goes, and where it is.
-type Program = (String, PathBuf);
-
-/// Builds the init and the test programs.
-fn build(root: &Path) -> Result<Vec<Program>> {
-    let builder = Builder::obtain(root, Arch::Amd64)?;
-    let step = Step::start("building static test programs");
-    let mut command = builder.cargo("build", Profile::Dev)?;
-    command.args(["--package", "enforcer-tests", "--bin", INIT]);
-    command.args(TESTS.iter().flat_map(|name| ["--test", name]));
-    let tests = executables::build(&mut command, &step)?;
-    let in_place = |it: Executable| (format!("tests/{}", it.target), it.path);
-    let mut programs: Vec<Program> = tests.into_iter().map(in_place).collect();
-    if programs.len() != TESTS.len() {
-        bail!("cargo built {} test programs instead of {}", programs.len(), TESTS.len());
-    }
-    programs.push(("init".to_owned(), builder.folder(Profile::Dev).join(INIT)));
-    step.done("");
-    Ok(programs)
 }
 
 /// What all machines have in common.
@@ -194,8 +166,12 @@ fn write_initramfs(path: &Path, programs: &[Program], kernel: &Kernel) -> Result
     let write = || -> Result<()> {
         fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
         let mut archive = cpio::Archive::new(BufWriter::new(File::create(path)?));
-        for folder in ["dev", "modules", "proc", "sys", "tests", "tmp"] {
-            archive.folder(folder)?;
+        let mut folders = BTreeSet::from(["dev", "modules", "proc", "sys", "tmp"].map(Path::new));
+        let above = programs.iter().flat_map(|(place, _)| Path::new(place).ancestors().skip(1));
+        folders.extend(above.filter(|it| !it.as_os_str().is_empty()));
+        // In order, so that each comes after the one it is in.
+        for folder in folders {
+            archive.folder(&folder.display().to_string())?;
         }
         // The init's output goes there before it can mount anything.
         archive.device("dev/console", (5, 1))?;
