@@ -35,30 +35,31 @@ fn is_alive(state: FlowState, now: u32) -> bool {
     state.is_alive(now, config::lifetime(state.marks as usize % LIFETIMES))
 }
 
-/// The entry, if its flow is alive.
 #[inline(always)]
-fn living(entry: Option<*mut FlowState>, is_established: bool, now: u32) -> Option<Found> {
+fn established_in(entry: Option<*mut FlowState>, now: u32) -> Option<Found> {
     let entry = entry?;
     let state = read(entry);
-    is_alive(state, now).then_some(Found { state, entry, is_established })
+    is_alive(state, now).then_some(Found { state, entry, is_established: true })
 }
 
 #[inline(always)]
 fn established<F: Family>(flow: &F::Flow, now: u32) -> Option<Found> {
-    let found = living(F::flows().get_ptr_mut(flow), true, now);
+    let found = established_in(F::flows().get_ptr_mut(flow), now);
     if found.is_some() || config::is_moving() == 0 {
         return found;
     }
-    living(F::other_flows().get_ptr_mut(flow), true, now)
+    established_in(F::other_flows().get_ptr_mut(flow), now)
 }
 
 #[inline(always)]
-fn opening<F: Family>(flow: &F::Flow, entry: Option<*mut FlowState>, now: u32) -> Option<Found> {
-    if read(entry?).marks & marks::MOVED != 0 {
+fn opening_in<F: Family>(flow: &F::Flow, entry: Option<*mut FlowState>, now: u32) -> Option<Found> {
+    let entry = entry?;
+    let state = read(entry);
+    if state.marks & marks::MOVED != 0 {
         // Since it was not found above, or it has been forgotten.
         return established::<F>(flow, now);
     }
-    living(entry, false, now)
+    is_alive(state, now).then_some(Found { state, entry, is_established: false })
 }
 
 /// The flow, if it is known and alive.
@@ -67,11 +68,11 @@ pub(crate) fn find<F: Family>(flow: &F::Flow, now: u32) -> Option<Found> {
     if let Some(found) = established::<F>(flow, now) {
         return Some(found);
     }
-    let found = opening::<F>(flow, F::opening().get_ptr_mut(flow), now);
+    let found = opening_in::<F>(flow, F::opening().get_ptr_mut(flow), now);
     if found.is_some() || config::is_moving() == 0 {
         return found;
     }
-    opening::<F>(flow, F::other_opening().get_ptr_mut(flow), now)
+    opening_in::<F>(flow, F::other_opening().get_ptr_mut(flow), now)
 }
 
 /// Makes an entry, in place of any old one.

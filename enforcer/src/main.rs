@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     match dispatch(cli.command, log) {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{}", cli::told(&error));
             ExitCode::from(2)
         }
     }

@@ -1,6 +1,7 @@
 //! Where programs are attached (TCX, or clsact before Linux 6.6), and that nothing of it is left.
 
 mod pinned;
+mod privileges;
 
 use aya::programs::tc::qdisc_add_clsact;
 use aya::programs::{SchedClassifier, TcAttachType};

@@ -310,6 +310,22 @@ pub fn completions(shell: clap_complete::Shell, out: &mut impl std::io::Write) {
     clap_complete::generate(shell, &mut Cli::command(), "enforcer", out);
 }
 
+/// An error with its causes, in a line. Libraries' errors often quote their cause: that is not said
+/// again.
+pub fn told(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.contains(&cause) {
+            continue;
+        }
+        if !told.is_empty() {
+            told.push_str(": ");
+        }
+        told.push_str(&cause);
+    }
+    told
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -361,5 +377,14 @@ mod tests {
             let error = listeners("off", Some(open)).unwrap_err().to_string();
             assert!(error.contains("expected a loopback address"), "{error}");
         }
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let io = std::io::Error::from_raw_os_error(1);
+        let inner = anyhow::anyhow!(io).context("map EVENTS: Operation not permitted (os error 1)");
+        let error = inner.context("cannot load");
+        let expected = "cannot load: map EVENTS: Operation not permitted (os error 1)";
+        assert_eq!(told(&error), expected);
     }
 }

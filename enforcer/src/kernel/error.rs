@@ -2,6 +2,8 @@
 
 use std::io;
 
+use aya::programs::ProgramError;
+
 /// An error of the kernel's side.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
@@ -22,12 +24,20 @@ pub enum KernelError {
     #[error("the eBPF object has no table {0} of the expected kind: it belongs to another version")]
     NoTable(&'static str),
     /// A program was refused.
+    #[error("the kernel refuses program {name}: {}", refusal(cause))]
+    Refused {
+        /// Which one.
+        name: &'static str,
+        /// Why, with all that the verifier said, which is long.
+        cause: ProgramError,
+    },
+    /// A program could not be run or looked at.
     #[error("program {name}: {source}")]
     Program {
         /// Which one.
         name: &'static str,
         /// Why.
-        source: aya::programs::ProgramError,
+        source: ProgramError,
     },
     /// A table could not be mapped into memory.
     #[error("cannot map table {name}: {source}")]
@@ -89,7 +99,7 @@ pub enum KernelError {
         /// The interface's name.
         interface: String,
         /// Why.
-        source: aya::programs::ProgramError,
+        source: ProgramError,
     },
     /// The interface could not get the qdisc that programs are attached to.
     #[error("cannot add a clsact qdisc to interface {interface}: {source}")]
@@ -99,4 +109,41 @@ pub enum KernelError {
         /// Why.
         source: aya::programs::tc::TcError,
     },
+}
+
+/// Why a program was refused, in a line.
+fn refusal(cause: &ProgramError) -> String {
+    let ProgramError::LoadError { io_error, verifier_log } = cause else {
+        return cause.to_string();
+    };
+    let mut said = io_error.to_string();
+    if io_error.kind() == io::ErrorKind::PermissionDenied {
+        said.push_str(" (needed: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)");
+    }
+    if let Some(line) = verdict(&verifier_log.to_string()) {
+        said.push_str("; the verifier: ");
+        said.push_str(line);
+    }
+    said
+}
+
+/// What the verifier stopped at: what it says last, before it counts what it did.
+fn verdict(log: &str) -> Option<&str> {
+    const COUNTS: [&str; 3] = ["verification time", "stack depth", "processed"];
+    let mut lines = log.lines().map(str::trim);
+    lines.rfind(|line| !line.is_empty() && !COUNTS.iter().any(|it| line.starts_with(it)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verifiers_verdict_comes_before_its_counts() {
+        let log = "58: (bf) r9 = r0 ; R0=map_value()\n59: (15) if r4 == 0x0 goto pc+18\n\
+                   R4 pointer comparison prohibited\nverification time 1517 usec\n\
+                   stack depth 96+0+0\nprocessed 56 insns (limit 1000000)\n\n";
+        assert_eq!(verdict(log), Some("R4 pointer comparison prohibited"));
+        assert_eq!(verdict(""), None);
+    }
 }

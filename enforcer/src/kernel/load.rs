@@ -217,9 +217,10 @@ fn load_programs(
         .map_max_entries(table::OPENING6, limits.opening_flows)
         .load(OBJECT)?;
     for name in PROGRAMS {
-        program_of(&mut ebpf, name)?
-            .load()
-            .map_err(|source| KernelError::Program { name, source })?;
+        program_of(&mut ebpf, name)?.load().map_err(|cause| {
+            tracing::debug!("program {name}: {cause}");
+            KernelError::Refused { name, cause }
+        })?;
     }
     Ok(ebpf)
 }

@@ -13,19 +13,27 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::{Found, NAME, NOTHING, attached_by, look};
 
-/// Runs a test with an interface and a BPF file system of its own, by each kind of hooks.
+/// Hooks of each kind that a kernel may have.
+pub(super) const LINKS_OR_FILTERS: [fn(&Pins) -> Hooks; 2] =
+    [Hooks::pinned, |pins| Hooks::pinned(pins).without_tcx()];
+
+/// Runs a test with an interface and a folder in a BPF file system of its own.
+pub(super) fn with_bpffs(test: impl FnOnce(u32, &Path) + Send) {
+    with_interfaces(1, |interfaces| {
+        let none: Option<&str> = None;
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        mount(Some("bpf"), folder.path(), Some("bpf"), MsFlags::empty(), none).unwrap();
+        test(interfaces[0], &folder.path().join("enforcer"));
+        nix::mount::umount2(folder.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+    });
+}
+
+/// The same, by each kind of hooks.
 fn with_pins(test: impl Fn(u32, &Path, fn(&Pins) -> Hooks) + Send + Sync) {
-    let makes: [fn(&Pins) -> Hooks; 2] = [Hooks::pinned, |pins| Hooks::pinned(pins).without_tcx()];
-    for make in makes {
-        with_interfaces(1, |interfaces| {
-            let none: Option<&str> = None;
-            unshare(CloneFlags::CLONE_NEWNS).unwrap();
-            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-            let folder = tempfile::tempdir().unwrap();
-            mount(Some("bpf"), folder.path(), Some("bpf"), MsFlags::empty(), none).unwrap();
-            test(interfaces[0], &folder.path().join("enforcer"), make);
-            nix::mount::umount2(folder.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
-        });
+    for make in LINKS_OR_FILTERS {
+        with_bpffs(|ifindex, root| test(ifindex, root, make));
     }
 }
 

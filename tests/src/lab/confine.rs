@@ -24,7 +24,7 @@ const MEMLOCK: u64 = 64 << 10;
 /// # Errors
 /// When the kernel refuses, or the manifest is not what it was.
 pub(super) fn confine() -> Result<(), LabError> {
-    let kept = capabilities()?;
+    let kept = agent_capabilities()?;
     read_only_root()?;
     setrlimit(Resource::RLIMIT_MEMLOCK, MEMLOCK, MEMLOCK)
         .map_err(|e| LabError::io("limit locked memory", e))?;
@@ -43,8 +43,11 @@ fn is_known(capability: Capability) -> bool {
     last.trim().parse().is_ok_and(|last: u8| capability.index() <= last)
 }
 
-/// What the manifest adds to nothing.
-fn capabilities() -> Result<Vec<Capability>, LabError> {
+/// The capabilities that the DaemonSet's manifest adds to nothing.
+///
+/// # Errors
+/// When the manifest gives something else than them, too.
+pub fn agent_capabilities() -> Result<Vec<Capability>, LabError> {
     let wrong = |what: &str| LabError::Agent(format!("the DaemonSet's manifest: {what}"));
     let set: DaemonSet = serde_saphyr::from_str(MANIFEST).map_err(|e| wrong(&e.to_string()))?;
     let pod = set.spec.and_then(|it| it.template.spec).ok_or_else(|| wrong("no pod"))?;

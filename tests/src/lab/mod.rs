@@ -43,6 +43,7 @@ use std::sync::Arc;
 use enforcer::model::{PodId, Service, ServiceId};
 
 pub use agent::{Agent, AgentOptions, AgentSource, SPAWN_COMMAND, become_command, command_in};
+pub use confine::agent_capabilities;
 pub use error::LabError;
 pub use further::Distant;
 pub use kube_proxy::Proxy;

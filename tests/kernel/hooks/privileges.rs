@@ -1,0 +1,77 @@
+//! The capabilities that the DaemonSet's manifest gives are enough on every kernel, and none of
+//! them is there for nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use caps::{CapSet, Capability, CapsHashSet};
+use enforcer::cli::told;
+use enforcer::kernel::{Hooks, Kernel, Pins, Place, Settings};
+use enforcer::node::{self, Seen};
+use enforcer_tests::lab::agent_capabilities;
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use tokio::sync::{mpsc, watch};
+
+use super::pinned::{LINKS_OR_FILTERS, with_bpffs};
+use super::{NAME, NOTHING};
+
+/// How long a look at the node may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the agent does of the kernel's before it is ready.
+fn start(ifindex: u32, root: &Path, make: fn(&Pins) -> Hooks) -> anyhow::Result<()> {
+    look().context("watching the node")?;
+    let pins = Pins::open(root).context("keeping a folder")?;
+    let mut kernel = Kernel::load_pinned(&Settings::default(), &pins).context("loading")?;
+    let mut hooks = make(&pins);
+    hooks.attach(&mut kernel, ifindex, NAME, Place::Pod).context("attaching")?;
+    hooks.detach(ifindex);
+    Ok(())
+}
+
+fn look() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (snapshots, mut seen) = watch::channel(Seen::default());
+        let (_requests, none) = mpsc::channel(1);
+        tokio::select! {
+            ended = node::watch(snapshots, none) => Ok(ended?),
+            first = tokio::time::timeout(PATIENCE, seen.changed()) => Ok(first??),
+        }
+    })
+}
+
+/// Runs something on a thread that has these capabilities and can't get others.
+fn with_capabilities<T: Send>(kept: &CapsHashSet, inside: impl FnOnce() -> T + Send) -> T {
+    let confined = || {
+        // Effective ones have to be permitted, so they go first.
+        caps::set(None, CapSet::Effective, kept).unwrap();
+        caps::set(None, CapSet::Permitted, kept).unwrap();
+        caps::set(None, CapSet::Inheritable, &CapsHashSet::new()).unwrap();
+        inside()
+    };
+    std::thread::scope(|scope| scope.spawn(confined).join()).unwrap()
+}
+
+#[test]
+fn the_manifests_capabilities_are_enough_and_each_is_needed() {
+    let given: CapsHashSet = agent_capabilities().unwrap().into_iter().collect();
+    // Tables are charged to it before Linux 5.11, where the container needs enough of it. Where it
+    // can't be raised, that has been done or the kernel is a later one.
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+    for make in LINKS_OR_FILTERS {
+        with_bpffs(|ifindex, root| {
+            let started = with_capabilities(&given, || start(ifindex, root, make));
+            started.expect("with all of them");
+            assert_eq!(super::look(ifindex), NOTHING, "detaching needs no more");
+            let without = |one: Capability| {
+                let others = given.iter().copied().filter(|it| *it != one).collect();
+                let refused = with_capabilities(&others, || start(ifindex, root, make));
+                let refused = refused.expect_err(&format!("it started without {one}"));
+                println!("without {one}: {}", told(&refused));
+            };
+            given.iter().copied().for_each(without);
+        });
+    }
+}
