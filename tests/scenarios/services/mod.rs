@@ -1,5 +1,6 @@
 //! Services (semantics N1 to N4): what policy makes of connections that kube-proxy translates.
 
+mod beside;
 mod datagrams;
 mod egress;
 mod ingress;
