@@ -2,18 +2,22 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fs;
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
 use enforcer::model::{PodId, Protocol};
 use enforcer::policy::reference::Traffic;
-use enforcer_tests::lab::{Family, LAB_DIR, NODE_NAMESPACE, Party, Topology};
+use enforcer_tests::api::ApiServer;
+use enforcer_tests::lab::{Family, LAB_DIR, Lab, NODE_NAMESPACE, Party, Topology};
 use enforcer_tests::probe::{Outcome, Probe};
 use enforcer_tests::runtime::{Dialect, Plugin, PodSandbox, Runtime};
 
+use enforcer_tests::session::{Session, SessionOptions};
+
 use crate::scene::{PATIENCE, Scene, Setup, namespace, pod, policy, until, with_agent};
-use crate::support::{ANSWER, SILENCE, in_sandbox, outcomes, web};
+use crate::support::{ANSWER, SILENCE, agent, in_sandbox, outcomes, spawner, web};
 
 /// How long the runtime gives a plugin: so long that an answer comes for another reason.
 const LONG: Duration = Duration::from_secs(60);
@@ -55,9 +59,13 @@ async fn isolated_clients(scene: &mut Scene) {
     scene.agree("the server alone").await;
 }
 
-/// The sandbox of a pod that the lab runs.
 fn sandbox(scene: &Scene, name: &str) -> PodSandbox {
-    let pod = &scene.lab().pods()[&client(name)];
+    sandbox_in(scene.lab(), name)
+}
+
+/// The sandbox of a pod that the lab runs.
+fn sandbox_in(lab: &Lab, name: &str) -> PodSandbox {
+    let pod = &lab.pods()[&client(name)];
     PodSandbox {
         id: format!("sandbox-of-{name}"),
         pod: client(name),
@@ -69,8 +77,12 @@ fn sandbox(scene: &Scene, name: &str) -> PodSandbox {
     }
 }
 
-/// What becomes of a pod's first connections, one of each family.
 async fn first_packets(scene: &Scene, from: &str) -> [Outcome; 2] {
+    first_packets_in(scene.lab(), from).await
+}
+
+/// What becomes of a pod's first connections, one of each family.
+async fn first_packets_in(lab: &Lab, from: &str) -> [Outcome; 2] {
     let probe = |family| Probe {
         from: Party::Pod(client(from)),
         to: Party::pod("shop", "server"),
@@ -78,7 +90,7 @@ async fn first_packets(scene: &Scene, from: &str) -> [Outcome; 2] {
         traffic: Traffic::Port(Protocol::Tcp, 80),
     };
     let patience = ANSWER.min(SILENCE * 2);
-    outcomes(scene.lab(), &Family::ALL.map(probe), patience).await.try_into().unwrap()
+    outcomes(lab, &Family::ALL.map(probe), patience).await.try_into().unwrap()
 }
 
 async fn started(scene: &Scene, outcome: &str) -> u64 {
@@ -297,6 +309,57 @@ fn c6_the_runtime_does_not_wait_for_an_agent_that_dies() {
         started.unwrap();
         soon(plugin.unwrap().run_pod(&sandbox(scene, "one"))).await.unwrap();
         assert_eq!(first_packets(scene, "one").await, CLOSED);
+    });
+}
+
+/// What is known in part may allow too much: an agent that has not seen everything lets pods wait.
+#[test]
+fn c4_c6_a_pod_waits_until_the_first_lists_are_complete() {
+    in_sandbox(async move |in_sandbox| {
+        let server = ApiServer::new().unwrap();
+        let runtime =
+            Runtime::listen(&Path::new(LAB_DIR).join(format!("nri-{NODE_NAMESPACE}.sock")));
+        let runtime = runtime.unwrap();
+        let manifests = Path::new(LAB_DIR).join("manifests");
+        fs::create_dir_all(&manifests).unwrap();
+        let options = SessionOptions {
+            settle: PATIENCE,
+            api: Some(server.clone()),
+            arguments: ["--nri", "required"].map(Into::into).into(),
+            ..SessionOptions::new(manifests, spawner(), Some(agent()))
+        };
+        let (session, plugin) = tokio::join!(
+            Session::start(in_sandbox, Topology::AzureCni, options),
+            runtime.accept(Dialect::Current, LONG, &[])
+        );
+        let (mut session, plugin) = (session.unwrap(), plugin.unwrap());
+        let nothing_out = "podSelector: {matchLabels: {role: client}}, policyTypes: [Egress]";
+        let pods = namespace("shop", "") + &pod("shop", "server", "", &["http/TCP/80"]);
+        let policy = policy("shop", "nothing-out", nothing_out);
+        server.store().apply(&(pods + &policy)).unwrap();
+        let applied = session.apply().await.unwrap();
+        assert!(applied.matrix.all_good(), "{:?}", applied.notes);
+
+        drop(plugin);
+        session.kill_agent().await.unwrap();
+        session.api_leaves().await.unwrap();
+        session.launch_agent().await.unwrap();
+        let mut plugin = soon(runtime.accept(Dialect::Current, LONG, &[])).await.unwrap();
+        session.lab_mut().add_unreported_pod(&client("early"), web()).await.unwrap();
+        let early = sandbox_in(session.lab(), "early");
+        let answered = Cell::new(false);
+        let start = async {
+            plugin.run_pod(&early).await.unwrap();
+            answered.set(true);
+        };
+        let api = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(!answered.get(), "answered by an agent that knows nothing");
+            session.api_returns().await.unwrap();
+        };
+        soon(async { tokio::join!(start, api) }).await;
+        assert_eq!(first_packets_in(session.lab(), "early").await, CLOSED);
+        session.stop_agent().await.unwrap();
     });
 }
 
