@@ -86,7 +86,8 @@ fn architectures(options: &cli::Image) -> Result<Vec<Arch>> {
 
 fn make(root: &Path, arch: Arch, quick: bool, origin: &Origin) -> Result<Made> {
     let builder = Builder::obtain(root, arch)?;
-    let program = build(&builder, arch, if quick { Profile::Dev } else { Profile::Release })?;
+    let profile = if quick { Profile::Dev } else { Profile::Release };
+    let program = build(&builder, arch, profile, origin)?;
     let step = Step::start(format!("listing what is in it, for {}", arch.name()));
     let parts = Parts::of(root, arch, &from_compilers(&builder)?)?;
     let sbom = sbom::write(&parts, origin)?;
@@ -100,12 +101,15 @@ fn make(root: &Path, arch: Arch, quick: bool, origin: &Origin) -> Result<Made> {
     Ok(Made { image: Image { arch, entries }, annotations, sbom })
 }
 
-/// Builds the agent.
-fn build(builder: &Builder, arch: Arch, profile: Profile) -> Result<Vec<u8>> {
+/// Builds the agent, which tells in its metrics what it was built from.
+fn build(builder: &Builder, arch: Arch, profile: Profile, origin: &Origin) -> Result<Vec<u8>> {
     let optimised = if profile == Profile::Release { ", optimised" } else { "" };
     let step = Step::start(format!("building the agent for {}{optimised}", arch.name()));
     let mut command = builder.cargo("build", profile)?;
     command.args(["--locked", "--package", parts::AGENT, "--bin", parts::AGENT]);
+    if let Some(revision) = &origin.revision {
+        command.env("ENFORCER_REVISION", revision);
+    }
     process::run_everything(&mut command, &step)?;
     let path = builder.folder(profile).join(parts::AGENT);
     let program = fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
