@@ -1,7 +1,10 @@
 //! Tables that are too small for what comes (semantics A3): a flood breaks no living connection
 //! whose policy still allows it, lets nothing in that policy forbids, and is seen in the counters.
 
-use enforcer::kernel::{FlowUse, Lifetimes, Settings};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use enforcer::kernel::{FlowUse, Lifetimes, Pins, Settings};
 use enforcer::tables::Step;
 use enforcer_ebpf::count::Direction;
 use enforcer_ebpf::flow::Stage;
@@ -10,7 +13,7 @@ use enforcer_tests::frame::{Tcp, Transport};
 use enforcer_tests::rig::Rig;
 
 use crate::lifetime::next_bucket;
-use crate::support::{Pair, cluster, free, subject, with_rig_of};
+use crate::support::{Pair, cluster, free, subject, with_bpffs, with_rig_of};
 
 const IN: Direction = Direction::Ingress;
 const OUT: Direction = Direction::Egress;
@@ -216,5 +219,38 @@ fn c5_an_endpoint_is_forgotten_in_every_table() {
         for [server, ..] in &FAMILIES {
             assert!(!server.tcp(rig, IN, 100, 443, Tcp::Ack));
         }
+    });
+}
+
+/// What an agent has removed was not displaced by others, and its successor does not say so.
+#[test]
+fn c3_the_next_agent_counts_what_is_displaced_from_now_on() {
+    const SENT: u16 = 40;
+    with_bpffs(|ifindex, root| {
+        let pods = BTreeMap::from([(subject(), ifindex)]);
+        let live = |ports: RangeInclusive<u16>| {
+            let pins = Pins::open(root).unwrap();
+            let mut rig = Rig::pinned(&small(), &pins).unwrap();
+            rig.program(&cluster(), pods.clone()).unwrap();
+            let found = sweep(&mut rig);
+            assert_eq!(found.map(|it| it.evicted), [0; 2]);
+            for [server, ..] in &FAMILIES {
+                ports.clone().for_each(|it| assert!(server.tcp(&mut rig, OUT, it, 443, Tcp::Syn)));
+            }
+            (rig, found.map(|it| it.opening.used))
+        };
+        let (mut rig, found) = live(1..=SENT);
+        assert_eq!(found, [0; 2]);
+        let id = rig.id(&subject()).unwrap();
+        rig.kernel.apply(&Step::ForgetEndpoint { id }).unwrap();
+        drop(rig);
+        let (rig, found) = live(1..=1);
+        assert_eq!(found, [0; 2]);
+        drop(rig);
+        // What is displaced under its own eyes it does say.
+        let (mut rig, found) = live(1_000..=1_000 + FLOOD);
+        assert_eq!(found, [1; 2]);
+        let displaced = u64::from(FLOOD) + 2 - sweep(&mut rig)[0].opening.used;
+        assert_eq!(sweep(&mut rig)[0].evicted, displaced);
     });
 }

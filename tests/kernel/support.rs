@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::Path;
 
 use enforcer::kernel::Settings;
 use enforcer::model::{
@@ -11,6 +12,8 @@ use enforcer::model::{
 use enforcer_ebpf::count::Direction;
 use enforcer_tests::frame::{Frame, Tcp, Transport};
 use enforcer_tests::rig::{Rig, with_interfaces};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 
 /// The pod under test: isolated in both directions by [`cluster`].
 pub(crate) fn subject() -> PodId {
@@ -93,6 +96,19 @@ pub(crate) fn with_rig_of(settings: &Settings, test: impl FnOnce(&mut Rig) + Sen
         let pods = [subject(), free()].into_iter().zip(interfaces).collect();
         rig.program(&cluster(), pods).unwrap();
         test(&mut rig);
+    });
+}
+
+/// Runs a test with an interface and a folder in a BPF file system of its own.
+pub(crate) fn with_bpffs(test: impl FnOnce(u32, &Path) + Send) {
+    with_interfaces(1, |interfaces| {
+        let none: Option<&str> = None;
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        mount(Some("bpf"), folder.path(), Some("bpf"), MsFlags::empty(), none).unwrap();
+        test(interfaces[0], &folder.path().join("enforcer"));
+        nix::mount::umount2(folder.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
     });
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use anyhow::Context as _;
-use enforcer::kernel::{Kernel, RunInput, RunProgram, Settings};
+use enforcer::kernel::{Kernel, KernelError, Pins, RunInput, RunProgram, Settings};
 use enforcer::model::{Cluster, PodId};
 use enforcer::policy::compile;
 use enforcer::tables::{Desired, Interface, Owner, State, Step};
@@ -62,12 +62,27 @@ impl Rig {
     /// # Errors
     /// The same.
     pub fn with(settings: &Settings) -> anyhow::Result<Self> {
+        Self::load(settings, Kernel::load)
+    }
+
+    /// The same, with flows and ids in tables that the next one of the same folder finds.
+    ///
+    /// # Errors
+    /// The same, or the tables can't be pinned.
+    pub fn pinned(settings: &Settings, pins: &Pins) -> anyhow::Result<Self> {
+        Self::load(settings, |settings| Kernel::load_pinned(settings, pins))
+    }
+
+    fn load(
+        settings: &Settings,
+        load: impl Fn(&Settings) -> Result<Kernel, KernelError>,
+    ) -> anyhow::Result<Self> {
         // Asked once: loading takes long where the machine is emulated.
         static TEST_ORIGIN: OnceLock<bool> = OnceLock::new();
         let test_origin = TEST_ORIGIN.get().copied().unwrap_or_default();
-        let mut kernel = Kernel::load(&Settings { test_origin, ..*settings })?;
+        let mut kernel = load(&Settings { test_origin, ..*settings })?;
         if !test_origin && *TEST_ORIGIN.get_or_init(|| !takes_origin(&mut kernel)) {
-            kernel = Kernel::load(&Settings { test_origin: true, ..*settings })?;
+            kernel = load(&Settings { test_origin: true, ..*settings })?;
         }
         Ok(Self { kernel, state: State::new(settings.limits), interfaces: BTreeMap::new() })
     }

@@ -7,9 +7,8 @@ use enforcer::kernel::{Hooks, Kernel, Pins, PinsError, Place, Settings, cleanup}
 use enforcer::model::PodId;
 use enforcer::tables::{Inherited, Owner, Step};
 use enforcer_ebpf::table::Limits;
-use enforcer_tests::rig::with_interfaces;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+
+use crate::support::with_bpffs;
 
 use super::{Found, NAME, NOTHING, attached_by, look};
 
@@ -17,20 +16,7 @@ use super::{Found, NAME, NOTHING, attached_by, look};
 pub(super) const LINKS_OR_FILTERS: [fn(&Pins) -> Hooks; 2] =
     [Hooks::pinned, |pins| Hooks::pinned(pins).without_tcx()];
 
-/// Runs a test with an interface and a folder in a BPF file system of its own.
-pub(super) fn with_bpffs(test: impl FnOnce(u32, &Path) + Send) {
-    with_interfaces(1, |interfaces| {
-        let none: Option<&str> = None;
-        unshare(CloneFlags::CLONE_NEWNS).unwrap();
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        mount(Some("bpf"), folder.path(), Some("bpf"), MsFlags::empty(), none).unwrap();
-        test(interfaces[0], &folder.path().join("enforcer"));
-        nix::mount::umount2(folder.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
-    });
-}
-
-/// The same, by each kind of hooks.
+/// Runs a test with an interface and a folder in a BPF file system, by each kind of hooks.
 fn with_pins(test: impl Fn(u32, &Path, fn(&Pins) -> Hooks) + Send + Sync) {
     for make in LINKS_OR_FILTERS {
         with_bpffs(|ifindex, root| test(ifindex, root, make));

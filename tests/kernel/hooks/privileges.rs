@@ -13,8 +13,9 @@ use enforcer_tests::lab::agent_capabilities;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use tokio::sync::{mpsc, watch};
 
-use super::pinned::{LINKS_OR_FILTERS, with_bpffs};
+use super::pinned::LINKS_OR_FILTERS;
 use super::{NAME, NOTHING};
+use crate::support::with_bpffs;
 
 /// How long a look at the node may take.
 const PATIENCE: Duration = Duration::from_secs(20);
