@@ -40,7 +40,10 @@ impl ProcessUse {
         let units = Units { ticks_per_second: f64::from(ticks), page };
         let text = |path| fs::read_to_string(path).ok();
         let (stat, boot) = (text("/proc/self/stat")?, text("/proc/stat")?);
-        let mut process = parse(&stat, &boot, units)?;
+        let mut process = times(&stat, &boot, units)?;
+        // The other file has the memory, too, but zeros for who is emulated in user space.
+        [process.virtual_bytes, process.resident_bytes] =
+            memory(&text("/proc/self/statm")?, units)?;
         // One of them is that of the listing itself.
         let open = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
         process.open_fds = u64::try_from(open).unwrap_or(u64::MAX);
@@ -50,7 +53,7 @@ impl ProcessUse {
 }
 
 /// Reads /proc/self/stat and /proc/stat.
-fn parse(stat: &str, boot: &str, units: Units) -> Option<ProcessUse> {
+fn times(stat: &str, boot: &str, units: Units) -> Option<ProcessUse> {
     // The process's name is in brackets, and may hold any character.
     let (_, after_name) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = after_name.split_whitespace().collect();
@@ -60,11 +63,15 @@ fn parse(stat: &str, boot: &str, units: Units) -> Option<ProcessUse> {
     let booted = boot.lines().find_map(|line| line.strip_prefix("btime "))?;
     Some(ProcessUse {
         cpu_seconds: seconds(14)? + seconds(15)?,
-        virtual_bytes: field(23)?.parse().ok()?,
-        resident_bytes: field(24)?.parse::<u64>().ok()? * units.page,
         start_seconds: booted.trim().parse::<f64>().ok()? + seconds(22)?,
         ..ProcessUse::default()
     })
+}
+
+/// Reads /proc/self/statm: all memory, and what of it is resident, both in pages.
+fn memory(statm: &str, units: Units) -> Option<[u64; 2]> {
+    let mut pages = statm.split_whitespace().map(|it| it.parse::<u64>().ok());
+    Some([pages.next()??, pages.next()??].map(|it| it * units.page))
 }
 
 fn max_open_files(limits: &str) -> Option<u64> {
@@ -112,17 +119,21 @@ mod tests {
         let numbers = "S 1 2 3 4 5 6 7 8 9 10 250 50 13 14 15 16 17 18 1000 8192 3 24";
         for name in ["enforcer", "a) S 1", "(", "a b"] {
             let stat = format!("77 ({name}) {numbers}");
-            let found = parse(&stat, "cpu 1 2\nbtime 1700000000\n", UNITS).unwrap();
+            let found = times(&stat, "cpu 1 2\nbtime 1700000000\n", UNITS).unwrap();
             let expected = ProcessUse {
                 cpu_seconds: 3.0,
-                resident_bytes: 3 * 4_096,
-                virtual_bytes: 8_192,
                 start_seconds: 1_700_000_010.0,
                 ..ProcessUse::default()
             };
             assert_eq!(found, expected, "{name}");
         }
-        assert_eq!(parse("77 (short) S 1 2", "btime 1", UNITS), None);
+        assert_eq!(times("77 (short) S 1 2", "btime 1", UNITS), None);
+    }
+
+    #[test]
+    fn memory_is_counted_in_pages() {
+        assert_eq!(memory("2 1 1 0 0 1 0\n", UNITS), Some([8_192, 4_096]));
+        assert_eq!(memory("2\n", UNITS), None);
     }
 
     #[test]
