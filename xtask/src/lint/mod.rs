@@ -1,4 +1,7 @@
-//! `lint`: formatting and clippy, for the host's crates and for the eBPF programs.
+//! `lint`: formatting and clippy, for the host's crates and for the eBPF programs; and what the
+//! documents refer to.
+
+mod docs;
 
 use std::path::Path;
 use std::process::Command;
@@ -36,10 +39,25 @@ pub(crate) fn run(root: &Path) -> Result<()> {
             complained.push(name);
         }
     }
+    if !documents(root)? {
+        complained.push("documents");
+    }
     if !complained.is_empty() {
         bail!("{} to be put right: `cargo fmt`, and the messages above", complained.join(", "));
     }
     Ok(())
+}
+
+fn documents(root: &Path) -> Result<bool> {
+    let step = Step::start("documents");
+    let wrong = docs::check(root)?;
+    if wrong.is_empty() {
+        step.done("");
+        return Ok(true);
+    }
+    drop(step);
+    wrong.iter().for_each(ui::say);
+    Ok(false)
 }
 
 /// Whether the check has nothing to complain about.

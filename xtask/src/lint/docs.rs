@@ -1,0 +1,155 @@
+//! The documents: every link leads somewhere, and every source file that is named is there.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use pulldown_cmark::{Event, Parser, Tag, TagEnd};
+
+use crate::process;
+
+/// What a document refers to, and can be referred to by.
+#[derive(Debug, Default)]
+struct Document {
+    /// Anchors of its headings.
+    anchors: BTreeSet<String>,
+    /// Where its links lead, with the lines that they are in.
+    links: Vec<(usize, String)>,
+    /// Source files that it names in code, likewise.
+    sources: Vec<(usize, String)>,
+}
+
+/// Reads every document that git knows; what is wrong, a line each.
+///
+/// # Errors
+/// Git doesn't answer, or a document can't be read.
+pub(super) fn check(root: &Path) -> Result<Vec<String>> {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(root).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let files: Vec<PathBuf> =
+        process::output_of(&mut command)?.lines().map(PathBuf::from).collect();
+    let mut wrong = Vec::new();
+    for file in files.iter().filter(|it| it.extension().is_some_and(|it| it == "md")) {
+        let document = read(&root.join(file))?;
+        let mut complain = |line: usize, what: String| {
+            wrong.push(format!("{}:{line}: {what}", file.display()));
+        };
+        for (line, link) in &document.links {
+            if let Some(what) = broken(root, file, &document, link)? {
+                complain(*line, what);
+            }
+        }
+        for (line, source) in &document.sources {
+            if !files.iter().any(|it| it.ends_with(source)) {
+                complain(*line, format!("there is no source file {source}"));
+            }
+        }
+    }
+    Ok(wrong)
+}
+
+/// What is wrong with a link, if anything. Links to other sites are not tried.
+fn broken(root: &Path, file: &Path, document: &Document, link: &str) -> Result<Option<String>> {
+    if link.contains("://") || link.starts_with("mailto:") {
+        return Ok(None);
+    }
+    let (path, anchor) = link.split_once('#').map_or((link, None), |(it, to)| (it, Some(to)));
+    let target = root.join(file.parent().unwrap_or(Path::new(""))).join(path);
+    if !path.is_empty() && !target.exists() {
+        return Ok(Some(format!("the link {link} leads to no file")));
+    }
+    let Some(anchor) = anchor else { return Ok(None) };
+    let has_it = if path.is_empty() {
+        document.anchors.contains(anchor)
+    } else {
+        read(&target)?.anchors.contains(anchor)
+    };
+    Ok((!has_it).then(|| format!("the link {link} leads to no heading")))
+}
+
+fn read(path: &Path) -> Result<Document> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+    Ok(parse(&text))
+}
+
+fn parse(text: &str) -> Document {
+    let mut document = Document::default();
+    let mut heading: Option<String> = None;
+    for (event, place) in Parser::new(text).into_offset_iter() {
+        let line = text.get(..place.start).map_or(0, |it| it.matches('\n').count()) + 1;
+        match event {
+            Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
+            Event::End(TagEnd::Heading(_)) => {
+                document.anchors.extend(heading.take().map(|it| anchor(&it)));
+            }
+            Event::Start(Tag::Link { dest_url, .. }) => {
+                document.links.push((line, dest_url.into_string()));
+            }
+            Event::Text(text) => heading.iter_mut().for_each(|it| it.push_str(&text)),
+            Event::Code(code) => {
+                heading.iter_mut().for_each(|it| it.push_str(&code));
+                if is_source(&code) {
+                    document.sources.push((line, code.into_string()));
+                }
+            }
+            _ => {}
+        }
+    }
+    document
+}
+
+/// Whether code in a text is the path of a Rust file, and no pattern of such.
+fn is_source(code: &str) -> bool {
+    let is_part = |it: char| it.is_ascii_alphanumeric() || "_-./".contains(it);
+    code.strip_suffix(".rs").is_some_and(|name| name.contains('/') && name.chars().all(is_part))
+}
+
+/// A heading's anchor, as GitHub makes it: lower case, blanks as hyphens, no other punctuation.
+fn anchor(heading: &str) -> String {
+    let kept = |it: &char| it.is_alphanumeric() || "-_ ".contains(*it);
+    heading
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter(kept)
+        .map(|it| if it == ' ' { '-' } else { it })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headings_become_anchors() {
+        assert_eq!(anchor("What it can't do yet"), "what-it-cant-do-yet");
+        assert_eq!(anchor("AKS, step by step"), "aks-step-by-step");
+        let document = parse("# One `two` three\n\nText.\n\n## Four\n");
+        assert_eq!(document.anchors, ["four", "one-two-three"].map(str::to_owned).into());
+    }
+
+    #[test]
+    fn links_and_sources_are_found_with_their_lines() {
+        let document =
+            parse("# A\n\nSee [there](b.md#c).\n\n`x/y.rs`, `x.rs`, `x/*.rs`, `cargo`\n");
+        assert_eq!(document.links, [(3, "b.md#c".to_owned())]);
+        assert_eq!(document.sources, [(5, "x/y.rs".to_owned())]);
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("b.md"), "# Here\n").unwrap();
+        let document = parse("# Own\n");
+        let said = |link| broken(folder.path(), Path::new("a.md"), &document, link).unwrap();
+        for good in ["b.md", "b.md#here", "#own", "https://example.org/c.md"] {
+            assert_eq!(said(good), None, "{good}");
+        }
+        for bad in ["c.md", "b.md#there", "#other"] {
+            assert!(said(bad).is_some_and(|it| it.contains(bad)), "{bad}");
+        }
+    }
+}
