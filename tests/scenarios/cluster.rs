@@ -20,6 +20,15 @@ use crate::unknown::tcp_probes;
 const WATCHED: [&str; 5] =
     ["pods", "namespaces", "services", "nodes", "networkpolicies.networking.k8s.io"];
 
+/// For how long the server is away; `ENFORCER_AWAY=200` and the like make it longer.
+const AWAY: u64 = 2;
+
+fn away() -> Duration {
+    let asked = std::env::var("ENFORCER_AWAY").ok();
+    let seconds = asked.map_or(AWAY, |text| text.parse().expect("ENFORCER_AWAY is in seconds"));
+    Duration::from_secs(seconds)
+}
+
 async fn reach(session: &Session, from: &str) -> Vec<Outcome> {
     let probes = tcp_probes(&Party::pod("shop", from), &Party::pod("shop", "server"));
     outcomes(session.lab(), &probes, ANSWER.min(SILENCE * 2)).await
@@ -55,7 +64,7 @@ fn c3_c4_nothing_changes_while_the_api_server_is_away() {
         // A new agent knows nothing, and so changes nothing.
         session.kill_agent().await.unwrap();
         session.launch_agent().await.unwrap();
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        tokio::time::sleep(away()).await;
         is_enforced(&session).await;
         session.check_agent().unwrap();
 
