@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 
 use enforcer::kernel::Settings;
@@ -12,7 +13,7 @@ use enforcer::model::{
 use enforcer_ebpf::count::Direction;
 use enforcer_tests::frame::{Frame, Tcp, Transport};
 use enforcer_tests::rig::{Rig, with_interfaces};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 /// The pod under test: isolated in both directions by [`cluster`].
@@ -107,8 +108,11 @@ pub(crate) fn with_bpffs(test: impl FnOnce(u32, &Path) + Send) {
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
         let folder = tempfile::tempdir().unwrap();
         mount(Some("bpf"), folder.path(), Some("bpf"), MsFlags::empty(), none).unwrap();
-        test(interfaces[0], &folder.path().join("enforcer"));
-        nix::mount::umount2(folder.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+        let root = folder.path().join("enforcer");
+        let result = catch_unwind(AssertUnwindSafe(|| test(interfaces[0], &root)));
+        // Else the folder could not be removed, should the test have failed.
+        umount2(folder.path(), MntFlags::MNT_DETACH).unwrap();
+        result.unwrap_or_else(|panic| resume_unwind(panic));
     });
 }
 
