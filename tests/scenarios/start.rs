@@ -13,7 +13,6 @@ use enforcer_tests::api::ApiServer;
 use enforcer_tests::lab::{Family, LAB_DIR, Lab, NODE_NAMESPACE, Party, Topology};
 use enforcer_tests::probe::{Outcome, Probe};
 use enforcer_tests::runtime::{Dialect, Plugin, PodSandbox, Runtime};
-
 use enforcer_tests::session::{Session, SessionOptions};
 
 use crate::scene::{PATIENCE, Scene, Setup, namespace, pod, policy, until, with_agent};

@@ -68,12 +68,12 @@ async fn policies_hold(scene: &mut Scene) {
 }
 
 #[test]
-fn no_pod_reaches_itself_beside_the_other_engine_alone() {
+fn a1_no_pod_reaches_itself_beside_the_other_engine_alone() {
     with_setup(Setup { agent: false, ..Setup::one_node(Topology::Kubenet) }, a_pod_misses_itself);
 }
 
 on_each_setup! {
-    no_pod_reaches_itself_beside_the_other_engine(Kubenet, Iptables): a_pod_misses_itself;
-    policies_hold_beside_the_other_engine_on_kubenet(Kubenet, Iptables): policies_hold;
-    policies_hold_beside_the_other_engine_on_azure_cni(AzureCni, Iptables): policies_hold;
+    a1_no_pod_reaches_itself_beside_the_other_engine(Kubenet, Iptables): a_pod_misses_itself;
+    n1_n3_policies_hold_beside_the_other_engine_on_kubenet(Kubenet, Iptables): policies_hold;
+    n1_n3_policies_hold_beside_the_other_engine_on_azure_cni(AzureCni, Iptables): policies_hold;
 }

@@ -28,8 +28,10 @@ struct Document {
 pub(super) fn check(root: &Path) -> Result<Vec<String>> {
     let mut command = Command::new("git");
     command.arg("-C").arg(root).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let known = process::output_of(&mut command)?;
+    // Git knows files, too, that have just been deleted.
     let files: Vec<PathBuf> =
-        process::output_of(&mut command)?.lines().map(PathBuf::from).collect();
+        known.lines().map(PathBuf::from).filter(|it| root.join(it).exists()).collect();
     let mut wrong = Vec::new();
     for file in files.iter().filter(|it| it.extension().is_some_and(|it| it == "md")) {
         let document = read(&root.join(file))?;
