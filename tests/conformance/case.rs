@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use enforcer::policy::reference::Traffic;
+use enforcer_core::policy::reference::Traffic;
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -11,8 +11,8 @@
 //! change is not repeated in each case: a pod reaches itself (semantics A1), the node reaches its
 //! pods and they the node (A2).
 
-use enforcer::model::Protocol;
-use enforcer::policy::reference::Traffic;
+use enforcer_core::model::Protocol;
+use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::lab::{Family, OUTSIDE_CLIENTS, Party};
 
 /// A parsed expectation.

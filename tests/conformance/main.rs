@@ -14,7 +14,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use enforcer::policy::reference::connection_allowed;
+use enforcer_core::policy::reference::connection_allowed;
 use enforcer_tests::lab::{Family, Sandbox, Topology};
 
 use case::{Case, Stage};

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use enforcer::policy::reference::Traffic;
+use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::probe::Outcome;
 
 use crate::ONLY;

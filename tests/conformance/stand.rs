@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use enforcer::observe::{Isolation, Status};
-use enforcer::policy::reference::Traffic;
+use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::api::ApiServer;
 use enforcer_tests::lab::{Family, LAB_DIR, Party, Sandbox};
 use enforcer_tests::probe::{Outcome, Probe};

@@ -6,9 +6,9 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use enforcer::model::{Cluster, PodId, Protocol};
-use enforcer::policy::reference::Traffic;
 use enforcer::source::manifests::{Manifests, Severity};
+use enforcer_core::model::{Cluster, PodId, Protocol};
+use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::lab::{Family, Party, Site};
 use serde_json::{Value, json};
 

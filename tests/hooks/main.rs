@@ -14,7 +14,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use enforcer::kernel::{Hooks, Place};
-use enforcer::model::{
+use enforcer_core::model::{
     Cluster, Labels, Namespace as KubeNamespace, Pod, PodId, Policy, PolicyId, PortRange, PortRule,
     PortSpec, Protocol, Rule, Selector,
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use enforcer::model::Cluster;
+use enforcer_core::model::Cluster;
 use enforcer_ebpf::count::{Direction, Reason};
 use enforcer_tests::frame::{Frame, Tcp, Transport};
 use enforcer_tests::rig::{ELSEWHERE, Rig, with_interfaces};

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use enforcer::model::{Cluster, PodId};
-use enforcer::policy::reference::Traffic;
-use enforcer::tables::{Image, Step};
+use enforcer_core::model::{Cluster, PodId};
+use enforcer_core::policy::reference::Traffic;
+use enforcer_core::tables::Step;
+use enforcer_core::tables::oracle::Image;
 use enforcer_ebpf::count::Direction;
 use enforcer_ebpf::endpoint::flags;
 use enforcer_ebpf::entry::{Cell, Entry};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use enforcer::kernel::{FlowUse, Lifetimes, Pins, Settings};
-use enforcer::tables::Step;
+use enforcer_core::tables::Step;
 use enforcer_ebpf::count::Direction;
 use enforcer_ebpf::flow::Stage;
 use enforcer_ebpf::table::Limits;

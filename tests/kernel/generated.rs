@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use enforcer::model::{Cluster, PodId, Protocol};
-use enforcer::policy::reference::{self, Traffic};
+use enforcer_core::model::{Cluster, PodId, Protocol};
+use enforcer_core::policy::reference::{self, Traffic};
 use enforcer_ebpf::count::Direction;
 use enforcer_tests::failure;
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};

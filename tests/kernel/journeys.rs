@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use enforcer::kernel::RunProgram;
-use enforcer::model::{Cluster, PodId, Protocol, Service, ServiceId};
-use enforcer::policy::reference::Traffic;
+use enforcer_core::model::{Cluster, PodId, Protocol, Service, ServiceId};
+use enforcer_core::policy::reference::Traffic;
 use enforcer_ebpf::count::Direction;
 use enforcer_tests::frame::{Frame, Tcp, Transport};
 use enforcer_tests::generate;

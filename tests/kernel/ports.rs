@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use enforcer::model::{
+use enforcer_core::model::{
     Cluster, Policy, PolicyId, PortRange, PortRule, PortSpec, Protocol, Rule, Selector,
 };
 use enforcer_ebpf::count::Direction;

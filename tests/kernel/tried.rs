@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use enforcer::model::{Cluster, PodId};
-use enforcer::policy::reference::Traffic;
+use enforcer_core::model::{Cluster, PodId};
+use enforcer_core::policy::reference::Traffic;
 use enforcer_ebpf::count::Direction;
 use enforcer_tests::frame::{Frame, Transport};
 use proptest::prelude::RngExt as _;

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use enforcer::model::{Cluster, PodId, Traffic};
-use enforcer::policy::reference::{egress_allows, ingress_allows, is_isolated};
-use enforcer::policy::{Compiled, PortSet, Verdict, compile};
+use enforcer_core::model::{Cluster, PodId, Traffic};
+use enforcer_core::policy::reference::{egress_allows, ingress_allows, is_isolated};
+use enforcer_core::policy::{Compiled, PortSet, Verdict, compile};
 use enforcer_ebpf::count::Direction;
 use enforcer_tests::failure;
 use enforcer_tests::generate::{self, Size};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use enforcer::model::{PodId, Protocol};
-use enforcer::policy::reference::Traffic;
+use enforcer_core::model::{PodId, Protocol};
+use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::lab::{Family, Lab, Party, Topology};
 use enforcer_tests::probe::{Outcome, Probe};
 

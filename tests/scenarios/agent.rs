@@ -1,6 +1,6 @@
 //! The agent as an operator sees it: readiness, metrics, status, log, mistakes, its end.
 
-use enforcer::model::{Protocol, Traffic};
+use enforcer_core::model::{Protocol, Traffic};
 use enforcer_tests::lab::{Family, Lab, Party, Topology, command_in};
 use enforcer_tests::matrix::{Scope, probes};
 use enforcer_tests::probe::{Outcome, Probe};

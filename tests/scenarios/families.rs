@@ -1,7 +1,7 @@
 //! Pods with addresses of one family only, beside others that have both (semantics S1, R4, R5).
 
-use enforcer::model::{PodId, Protocol};
-use enforcer::policy::reference::Traffic;
+use enforcer_core::model::{PodId, Protocol};
+use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::lab::{Family, Party, Topology};
 use enforcer_tests::probe::{Outcome, Probe};
 

@@ -1,7 +1,7 @@
 //! The lab by itself: everybody reaches everybody, and nothing stays behind.
 
-use enforcer::model::{PodId, Protocol};
-use enforcer::policy::reference::Traffic;
+use enforcer_core::model::{PodId, Protocol};
+use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::lab::{Family, Lab, Party, Topology, command_in};
 use enforcer_tests::probe::{Outcome, Probe};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
 
-use enforcer::model::PodId;
+use enforcer_core::model::PodId;
 use enforcer_tests::lab::{LAB_DIR, Party, Topology, command_in};
 use enforcer_tests::probe::Outcome;
 

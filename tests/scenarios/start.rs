@@ -7,8 +7,8 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use enforcer::model::{PodId, Protocol};
-use enforcer::policy::reference::Traffic;
+use enforcer_core::model::{PodId, Protocol};
+use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::api::ApiServer;
 use enforcer_tests::lab::{Family, LAB_DIR, Lab, NODE_NAMESPACE, Party, Topology};
 use enforcer_tests::probe::{Outcome, Probe};

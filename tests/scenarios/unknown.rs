@@ -1,7 +1,7 @@
 //! Pods that run before the agent knows them, and after it has forgotten them (semantics C5, C6).
 
-use enforcer::model::{PodId, Protocol};
-use enforcer::policy::reference::Traffic;
+use enforcer_core::model::{PodId, Protocol};
+use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::lab::{Family, Party, Topology};
 use enforcer_tests::probe::{Outcome, Probe};
 

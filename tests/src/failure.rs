@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use enforcer::model::{Cluster, Pod};
 use enforcer::source::render::manifests;
+use enforcer_core::model::{Cluster, Pod};
 
 use crate::generate::NODE;
 

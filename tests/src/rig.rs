@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use enforcer::kernel::{Kernel, KernelError, Pins, RunInput, RunProgram, Settings};
-use enforcer::model::{Cluster, PodId};
-use enforcer::policy::compile;
-use enforcer::tables::{Desired, Interface, Owner, State, Step};
+use enforcer_core::model::{Cluster, PodId};
+use enforcer_core::policy::compile;
+use enforcer_core::tables::{Desired, Interface, Owner, State, Step};
 use enforcer_ebpf::count::{Count, Direction, Reason};
 use futures::TryStreamExt as _;
 use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use enforcer_ebpf::count::{Count, Counters};
 
 use crate::observe::FORMER_NAMESPACES;
-use crate::tables::{Inherited, Owner};
+use enforcer_core::tables::{Inherited, Owner};
 
 /// What is settled of an account, to be kept: `None`, if the account is no more.
 pub(super) type Settlement = (String, Option<Counters>);
@@ -121,7 +121,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::PodId;
+    use enforcer_core::model::PodId;
 
     fn counters(packets: u64) -> Counters {
         let mut counters = Counters::default();

@@ -14,11 +14,11 @@ use super::{Attach, Options};
 use crate::kernel::{
     DropReader, Hooks, Kernel, KernelError, Pins, Place, ProgramLog, SettledTable,
 };
-use crate::model::{Change, Cluster, PodId};
 use crate::node::{Assignment, Snapshot, assign};
 use crate::observe::TakenOver;
-use crate::policy::compile;
-use crate::tables::{Desired, Inherited, Interface, Owner, State, Step, Unrepresented};
+use enforcer_core::model::{Change, Cluster, PodId};
+use enforcer_core::policy::compile;
+use enforcer_core::tables::{Desired, Inherited, Interface, Owner, State, Step, Unrepresented};
 
 /// What stops the engine.
 #[derive(Debug, thiserror::Error)]

@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::model::{Cluster, PodId};
 use crate::node::{Assignment, Snapshot};
-use crate::tables::{Inherited, Owner};
+use enforcer_core::model::{Cluster, PodId};
+use enforcer_core::tables::{Inherited, Owner};
 
 /// How long a claim that nothing else supports is held back.
 const HELD: Duration = Duration::from_secs(15);
@@ -181,8 +181,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::model::Pod;
     use crate::node::PodInterface;
+    use enforcer_core::model::Pod;
 
     const NOBODY: [u32; 0] = [];
 

@@ -12,14 +12,14 @@ use super::heart::Heart;
 use super::{Engine, Observable};
 use crate::announce::EventCounts;
 use crate::kernel::Kernel;
-use crate::model::PodId;
 use crate::nri;
 use crate::observe::{
     DropRecord, Endpoint, EventReport, FlowReport, Interface, Isolation, LogFilter, Metrics,
     NriReport, Observed, PodMetrics, ProcessUse, RecentDrops, Report, TableUse, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
-use crate::tables::{Owner, Table};
+use enforcer_core::model::PodId;
+use enforcer_core::tables::{Owner, Table};
 
 /// The engine, shared between the loop that drives it and those who watch.
 pub struct SharedEngine {

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::model::PodId;
 use crate::node::{Assignment, Snapshot};
-use crate::tables::Inherited;
+use enforcer_core::model::PodId;
+use enforcer_core::tables::Inherited;
 
 /// What passes at a pod's interface until the pod is known (semantics C6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -94,7 +94,7 @@ impl Owners {
 mod tests {
     use super::*;
     use crate::node::PodInterface;
-    use crate::tables::Owner;
+    use enforcer_core::tables::Owner;
 
     fn snapshot(interfaces: &[(u32, i32)]) -> Snapshot {
         let interface = |&(ifindex, namespace): &(u32, i32)| {

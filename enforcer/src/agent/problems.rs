@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::PolicyId;
 use crate::source::Remarks;
 use crate::source::manifests::Severity;
+use enforcer_core::model::PolicyId;
 
 /// What is wrong with the source's files or objects at present.
 #[derive(Debug, Default)]

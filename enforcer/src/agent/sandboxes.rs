@@ -17,8 +17,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use crate::model::{Change, Cluster, Pod, PodId, Sandbox};
 use crate::node::Snapshot;
+use enforcer_core::model::{Change, Cluster, Pod, PodId, Sandbox};
 
 /// How many pods that are gone are remembered: a sandbox may be announced after its pod's end.
 const GONE: usize = 1024;

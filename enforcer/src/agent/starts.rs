@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use super::Engine;
 use crate::kernel::Place;
-use crate::model::{Change, PodId, Sandbox};
 use crate::nri::Event;
+use enforcer_core::model::{Change, PodId, Sandbox};
 
 /// Those that wait to be programmed: the sandbox's id, and whom to tell.
 #[derive(Debug, Default)]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use enforcer_ebpf::count::Direction;
 
-use crate::model::{Cluster, PodId, Policy, PolicyId};
-use crate::tables::Unrepresented;
+use enforcer_core::model::{Cluster, PodId, Policy, PolicyId};
+use enforcer_core::tables::Unrepresented;
 
 /// Why there is something to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,8 +86,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::{Pod, Requirement, Selector};
-    use crate::tables::{Shortage, Table};
+    use enforcer_core::model::{Pod, Requirement, Selector};
+    use enforcer_core::tables::{Shortage, Table};
 
     fn cluster() -> Cluster {
         let pod = |namespace: &str, name: &str| {

@@ -169,7 +169,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::PolicyId;
+    use enforcer_core::model::PolicyId;
 
     fn concern(reason: Reason, note: &str) -> Concern {
         Concern { policy: PolicyId::new("a", "web"), reason, note: note.to_owned() }

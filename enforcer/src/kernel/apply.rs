@@ -13,7 +13,7 @@ use enforcer_ebpf::table::{self, Leaf6, Node6, PORT_SET_WORDS, SLOTS};
 use super::inherit::owner_record;
 use super::mapped::Mapped;
 use super::{Kernel, KernelError};
-use crate::tables::Step;
+use enforcer_core::tables::Step;
 
 /// 32-bit words of a node in front of its slots.
 const NODE_HEAD: usize = size_of::<Node6>() / 4 - SLOTS;

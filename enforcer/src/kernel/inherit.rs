@@ -9,8 +9,8 @@ use enforcer_ebpf::table::{self, Limits};
 
 use super::pins::{self, Pins};
 use super::{Kernel, KernelError, shape};
-use crate::model::PodId;
-use crate::tables::{Inherited, Owner, Step};
+use enforcer_core::model::PodId;
+use enforcer_core::tables::{Inherited, Owner, Step};
 
 impl Kernel {
     /// What earlier agents noted of endpoint ids.

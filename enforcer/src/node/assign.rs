@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{PodInterface, Snapshot};
-use crate::model::{Cluster, Pod, PodId};
+use enforcer_core::model::{Cluster, Pod, PodId};
 
 /// The pods behind a node's interfaces. Each pod interface is in exactly one of the three.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 
 pub use plugin::run;
 
-use crate::model::{PodId, Sandbox};
+use enforcer_core::model::{PodId, Sandbox};
 
 /// Where containerd and CRI-O listen for plugins, unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/nri/nri.sock";

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::messages::PodSandbox;
-use crate::model::{Labels, PodId, Sandbox};
+use enforcer_core::model::{Labels, PodId, Sandbox};
 
 /// What the kubelet adds to a pod's labels for a sandbox begins with this; no label of a pod does
 /// that policy could be meant for.

@@ -17,8 +17,8 @@ use super::messages::{
 };
 use super::sandbox::Announced;
 use super::{Event, Observer, Outcome, State};
-use crate::model::Sandbox;
 use crate::node::namespace_id;
+use enforcer_core::model::Sandbox;
 
 /// How long the runtime waits for an answer if it does not say (nri,
 /// `DefaultPluginRequestTimeout`).

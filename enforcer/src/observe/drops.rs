@@ -10,7 +10,7 @@ use enforcer_ebpf::event::Event;
 use enforcer_ebpf::table::Address6;
 use serde::{Deserialize, Serialize};
 
-use crate::model::PodId;
+use enforcer_core::model::PodId;
 
 /// IP protocol numbers (IANA) that matter here beside those with ports.
 const ICMP: u8 = 1;

@@ -9,7 +9,7 @@ use super::{
     DropRecord, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface, Isolation,
     NriReport, ProcessUse, RecentDrop, Report, TableUse, TakenOver, WatchReport,
 };
-use crate::model::PodId;
+use enforcer_core::model::PodId;
 
 fn interface(ifindex: u32, name: &str, addresses: &[&str]) -> Interface {
     let addresses = addresses.iter().map(|it| it.parse().unwrap()).collect();

@@ -8,8 +8,8 @@ use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
 use serde::{Deserialize, Serialize};
 
 use super::{ProcessUse, RecentDrop};
-use crate::model::PodId;
 use crate::nri::State;
+use enforcer_core::model::PodId;
 
 /// In place of the name of namespaces that are no more; no namespace can have it.
 pub const FORMER_NAMESPACES: &str = "*";

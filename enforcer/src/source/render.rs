@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::model::{
+use enforcer_core::model::{
     Block, Cluster, Namespace, Peer, Pod, Policy, PortRule, PortSpec, Requirement, Rule, Selector,
     Service, ServicePort, TargetPort, TrafficPolicy,
 };
@@ -41,7 +41,7 @@ fn namespace(it: &Namespace) -> Value {
 }
 
 fn pod(it: &Pod) -> Value {
-    let port = |it: &crate::model::ContainerPort| json!({"name": it.name, "protocol": it.protocol.name(), "containerPort": it.port});
+    let port = |it: &enforcer_core::model::ContainerPort| json!({"name": it.name, "protocol": it.protocol.name(), "containerPort": it.port});
     let mut object = json!({
         "apiVersion": "v1",
         "kind": "Pod",

@@ -1,10 +1,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::model::{
+use crate::source::convert::{self, Converted};
+use enforcer_core::model::{
     Change, ContainerPort, Distribution, Labels, PodId, PolicyId, PortRange, Protocol, ServiceId,
 };
-use crate::source::convert::{self, Converted};
 
 fn value<T>(converted: Converted<T>) -> T {
     assert_eq!(converted.problems, []);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::manifests::{self, Severity};
-use crate::model::{Change, PolicyId};
+use enforcer_core::model::{Change, PolicyId};
 
 /// What a source has learned since the last time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use enforcer::kernel::{Hooks, Kernel, Pins, PinsError, Place, Settings, cleanup};
-use enforcer::model::PodId;
-use enforcer::tables::{Inherited, Owner, Step};
+use enforcer_core::model::PodId;
+use enforcer_core::tables::{Inherited, Owner, Step};
 use enforcer_ebpf::table::Limits;
 
 use crate::support::with_bpffs;

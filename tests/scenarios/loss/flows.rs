@@ -4,9 +4,9 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use enforcer::model::{Cluster, Protocol};
-use enforcer::policy::reference::{Traffic, connection_allowed};
 use enforcer::source::manifests::{Manifests, Severity};
+use enforcer_core::model::{Cluster, Protocol};
+use enforcer_core::policy::reference::{Traffic, connection_allowed};
 use enforcer_tests::lab::{Family, LAB_DIR, Lab, Party};
 
 /// Where the servers listen.

@@ -18,7 +18,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use crate::lab::{NODE_NAMESPACE, namespace_name};
-use enforcer::model::PodId;
+use enforcer_core::model::PodId;
 
 const PREFIX: &str = "enforcer-lab-";
 

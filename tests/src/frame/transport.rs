@@ -1,6 +1,6 @@
 //! What IP carries.
 
-use enforcer::model::Protocol;
+use enforcer_core::model::Protocol;
 
 /// What IP carries.
 #[derive(Debug, Clone, PartialEq, Eq)]

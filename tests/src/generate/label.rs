@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use enforcer::model::{Labels, NAMESPACE_NAME_LABEL, Requirement, Selector};
+use enforcer_core::model::{Labels, NAMESPACE_NAME_LABEL, Requirement, Selector};
 use proptest::collection::{btree_map, btree_set};
 use proptest::prop_oneof;
 use proptest::sample::select;

@@ -26,7 +26,7 @@ mod smaller;
 
 use std::collections::BTreeSet;
 
-use enforcer::model::{Cluster, PodId};
+use enforcer_core::model::{Cluster, PodId};
 use proptest::collection::{btree_set, vec};
 use proptest::strategy::Strategy;
 

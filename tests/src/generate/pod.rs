@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use enforcer::model::{ContainerPort, Namespace, Pod, PodId, Protocol};
+use enforcer_core::model::{ContainerPort, Namespace, Pod, PodId, Protocol};
 use proptest::collection::{btree_set, vec};
 use proptest::prop_oneof;
 use proptest::sample::{select, subsequence};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use enforcer::model::{Peer, Policy, PolicyId, PortRange, PortRule, PortSpec, Rule, Selector};
+use enforcer_core::model::{Peer, Policy, PolicyId, PortRange, PortRule, PortSpec, Rule, Selector};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prop_oneof;

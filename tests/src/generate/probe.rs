@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use enforcer::model::{Cluster, Peer, PortRule, PortSpec, Protocol, Rule, Traffic};
+use enforcer_core::model::{Cluster, Peer, PortRule, PortSpec, Protocol, Rule, Traffic};
 use ipnet::IpNet;
 
 /// What no generated cluster names.

@@ -1,6 +1,6 @@
 //! The smallest cluster that still shows a fault.
 
-use enforcer::model::{Cluster, Peer, Policy, Rule};
+use enforcer_core::model::{Cluster, Peer, Policy, Rule};
 
 /// Leaves out policies, pods, rules, peers, ports, exceptions and node addresses, one after
 /// another, as long as the cluster still `fails`. What it gives fails if `cluster` does.

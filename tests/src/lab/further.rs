@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use enforcer::model::PodId;
+use enforcer_core::model::PodId;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::links::{End, Links};

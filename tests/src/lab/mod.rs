@@ -40,7 +40,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use enforcer::model::{PodId, Service, ServiceId};
+use enforcer_core::model::{PodId, Service, ServiceId};
 
 pub use agent::{Agent, AgentOptions, AgentSource, SPAWN_COMMAND, become_command, command_in};
 pub use confine::agent_capabilities;

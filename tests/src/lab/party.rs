@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use enforcer::model::{PodId, ServiceId};
+use enforcer_core::model::{PodId, ServiceId};
 use serde::{Serialize, Serializer};
 
 /// A sender or receiver.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use enforcer::model::PodId;
+use enforcer_core::model::PodId;
 
 use super::pod::{HostPod, PodNet, PodSpec};
 use super::server::Servers;

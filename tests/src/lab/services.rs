@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use enforcer::model::{Cluster, Service, ServiceId, TrafficPolicy};
+use enforcer_core::model::{Cluster, Service, ServiceId, TrafficPolicy};
 use ipnet::IpNet;
 
 use super::fabric::OUTSIDE_INDEX;

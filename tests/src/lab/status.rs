@@ -4,7 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use enforcer::model::PodId;
+use enforcer_core::model::PodId;
 use serde_json::json;
 
 use super::{LabError, namespace_name};

@@ -1,6 +1,6 @@
 //! A policy in a few lines of plain words.
 
-use enforcer::model::{Block, Peer, Policy, PortRule, PortSpec, Requirement, Rule, Selector};
+use enforcer_core::model::{Block, Peer, Policy, PortRule, PortSpec, Requirement, Rule, Selector};
 
 /// What a policy selects and allows, one line for the policy and one for each rule.
 #[must_use]

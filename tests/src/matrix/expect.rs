@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use enforcer::model::{Cluster, PodId, Protocol, Traffic};
-use enforcer::policy::reference::connection;
+use enforcer_core::model::{Cluster, PodId, Protocol, Traffic};
+use enforcer_core::policy::reference::connection;
 use enforcer_ebpf::count::Direction;
 
 use super::through;

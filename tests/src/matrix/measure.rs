@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use enforcer::model::{Cluster, Protocol, Service, ServicePort};
-use enforcer::policy::reference::Traffic;
+use enforcer_core::model::{Cluster, Protocol, Service, ServicePort};
+use enforcer_core::policy::reference::Traffic;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Cell, Expectation, Judge, Matrix, service};

@@ -10,8 +10,8 @@ mod service;
 mod tests;
 mod through;
 
-use enforcer::model::Protocol;
-use enforcer::policy::reference::Traffic;
+use enforcer_core::model::Protocol;
+use enforcer_core::policy::reference::Traffic;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 

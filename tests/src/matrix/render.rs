@@ -1,7 +1,7 @@
 //! A matrix as a table for people.
 
 use comfy_table::{Cell as TableCell, CellAlignment, Color, Table, presets};
-use enforcer::policy::reference::Traffic;
+use enforcer_core::policy::reference::Traffic;
 
 use super::legend::legend;
 use super::{Cell, Matrix, heading};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use enforcer::model::{PodId, Protocol, Traffic};
+use enforcer_core::model::{PodId, Protocol, Traffic};
 use futures::future::try_join_all;
 
 use crate::lab::{Lab, LabError, Party};

@@ -1,7 +1,7 @@
 //! Tables of made-up matrices.
 
-use enforcer::model::Protocol;
-use enforcer::policy::reference::Traffic;
+use enforcer_core::model::Protocol;
+use enforcer_core::policy::reference::Traffic;
 
 use super::{Cell, Matrix, Style, render};
 use crate::lab::{Family, Party};

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use enforcer::model::{Protocol, Traffic, TrafficPolicy};
+use enforcer_core::model::{Protocol, Traffic, TrafficPolicy};
 
 use super::expect::Judge;
 use crate::lab::kube_proxy::{Backend, Plan, PortPlan};

@@ -6,8 +6,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use enforcer::model::Protocol;
-use enforcer::policy::reference::Traffic;
+use enforcer_core::model::Protocol;
+use enforcer_core::policy::reference::Traffic;
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, UdpSocket};

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use enforcer::model::PodId;
+use enforcer_core::model::PodId;
 use tokio::net::UnixListener;
 
 use wire::{

@@ -5,8 +5,8 @@ use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use enforcer::model::{Change, Cluster, PodId};
 use enforcer::source::convert::{self, Converted};
+use enforcer_core::model::{Change, Cluster, PodId};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 

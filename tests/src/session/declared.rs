@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use enforcer::model::{Cluster, Pod, PodId, Protocol, Service};
+use enforcer_core::model::{Cluster, Pod, PodId, Protocol, Service};
 
 use enforcer::source::manifests::Manifests;
 

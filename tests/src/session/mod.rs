@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use enforcer::model::Cluster;
+use enforcer_core::model::Cluster;
 
 use crate::api::ApiServer;
 use crate::lab::{

@@ -28,7 +28,7 @@ use executables::Executable;
 const AS_ROOT: &str = "enforcer-tests";
 
 /// The crates whose tests need neither root nor the eBPF object.
-const PURE: [&str; 3] = ["enforcer", "enforcer-ebpf", "xtask"];
+const PURE: [&str; 4] = ["enforcer-core", "enforcer", "enforcer-ebpf", "xtask"];
 
 /// Builds and runs the tests.
 ///

@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 
 use super::super::{FORMER_NAMESPACES, Isolation, Report};
 use super::{Label, put_counter};
-use crate::model::PodId;
+use enforcer_core::model::PodId;
 
 /// By what packets are counted in the metrics. The more, the more series: up to 70 for each, though
 /// most combinations of direction and reason never occur, and have no series until they do.

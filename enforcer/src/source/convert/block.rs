@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::IPBlock;
 
 use super::Problem;
-use crate::model::Block;
+use enforcer_core::model::Block;
 
 /// An `ipBlock` (semantics R5); `None` after an error.
 pub(super) fn block(object: &IPBlock, path: &str, problems: &mut Vec<Problem>) -> Option<Block> {

@@ -3,7 +3,7 @@
 //! A selector with a label that no object can have matches nothing, silently: better said.
 
 use super::Problem;
-use crate::model::Labels;
+use enforcer_core::model::Labels;
 
 /// Checks a mapping of labels.
 pub(super) fn check(labels: &Labels, path: &str, problems: &mut Vec<Problem>) {

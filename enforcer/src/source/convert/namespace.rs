@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Namespace;
 
 use super::{Converted, field, labels};
-use crate::model;
+use enforcer_core::model;
 
 /// A namespace, with the label that names it (semantics R3).
 #[must_use]

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 
 use super::{Converted, Problem, field, labels, port};
-use crate::model::{self, ContainerPort, PodId};
+use enforcer_core::model::{self, ContainerPort, PodId};
 
 /// A pod, as far as policy needs it.
 #[must_use]
@@ -87,7 +87,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::Protocol;
+    use enforcer_core::model::Protocol;
 
     fn convert(spec: Value, status: Value) -> Converted<model::Pod> {
         let metadata = json!({"name": "a", "namespace": "n", "uid": "u", "labels": {"l": "v"}});

@@ -5,7 +5,7 @@ use k8s_openapi::api::networking::v1::{
 };
 
 use super::{Converted, Problem, block, field, port, selector};
-use crate::model::{self, Peer, PolicyId, Rule, Selector};
+use enforcer_core::model::{self, Peer, PolicyId, Rule, Selector};
 
 /// A network policy with its defaults applied (semantics S3, R8).
 #[must_use]

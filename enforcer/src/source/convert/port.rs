@@ -4,7 +4,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicyPort;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Problem, field};
-use crate::model::{PortRange, PortRule, PortSpec, Protocol};
+use enforcer_core::model::{PortRange, PortRule, PortSpec, Protocol};
 
 /// A protocol; TCP if absent (semantics R8).
 pub(super) fn protocol(name: Option<&str>, path: &str, problems: &mut Vec<Problem>) -> Protocol {

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Converted, Problem, field, labels, port, selector};
-use crate::model::{self, Distribution, PortSpec, ServiceId, TargetPort, TrafficPolicy};
+use enforcer_core::model::{self, Distribution, PortSpec, ServiceId, TargetPort, TrafficPolicy};
 
 /// A service. Headless services and those of type `ExternalName` have no cluster addresses.
 #[must_use]
@@ -158,7 +158,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::Protocol;
+    use enforcer_core::model::Protocol;
 
     fn convert(spec: Value, status: Value) -> Converted<model::Service> {
         let object = json!({"metadata": {"name": "s"}, "spec": spec, "status": status});

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 
 use super::{Converted, labels, pod};
-use crate::model::{self, PodId};
+use enforcer_core::model::{self, PodId};
 
 /// The pod `name` that a workload of `namespace` would start from a template: without a node,
 /// addresses or a uid. Problem paths start at the template; [`Converted::under`] completes them.

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 
 use super::Key;
 use super::prune::Keep;
-use crate::model::{Change, PodId, PolicyId, ServiceId};
 use crate::source::convert::{self, Converted};
+use enforcer_core::model::{Change, PodId, PolicyId, ServiceId};
 
 /// A kind of objects that is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -12,11 +12,11 @@ use serde_json::Value;
 
 use super::Key;
 use super::kind::Watch;
-use crate::model::Change;
 use crate::source::convert::{Problem, Severity as Grade};
 use crate::source::manifests::Severity;
 use crate::source::typed;
 use crate::source::update::Remark;
+use enforcer_core::model::Change;
 
 /// What is known of an object: its name, and what it means to the model.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use super::Key;
 use super::kind::Kind;
 use super::object::{Outcome, Seen};
-use crate::model::{Change, PolicyId};
 use crate::source::manifests::Severity;
 use crate::source::update::{Remark, Remarks};
+use enforcer_core::model::{Change, PolicyId};
 
 /// Something that happened to a kind's objects.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use super::report::{Report, Severity};
 use super::text::{Place, Text};
 use super::tree::{Kind, Node};
 use super::{fields, kinds, workload};
-use crate::model;
 use crate::source::convert::{self, Converted};
 use crate::source::typed;
+use enforcer_core::model;
 
 /// A declared object, and where.
 #[derive(Debug, Clone)]

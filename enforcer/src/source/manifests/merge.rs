@@ -8,7 +8,7 @@ use super::document::{Item, Object, Status};
 use super::file::File;
 use super::report::{Report, Severity};
 use super::text::Text;
-use crate::model::{Change, Cluster, Labels, Namespace};
+use enforcer_core::model::{Change, Cluster, Labels, Namespace};
 
 /// One cluster of all files, in the order of their paths; and what is declared twice.
 pub(super) fn merge(files: &BTreeMap<PathBuf, File>) -> (Cluster, Vec<Report>) {

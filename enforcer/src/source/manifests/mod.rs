@@ -30,7 +30,7 @@ use std::time::Instant;
 
 pub use report::{Report, Severity};
 
-use crate::model::{Change, Cluster};
+use enforcer_core::model::{Change, Cluster};
 use file::File;
 
 /// Why manifests can't be used at all.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::{Plan, ProxyNode, iptables, nftables};
 use crate::lab::{Family, LabError, Namespace};
-use enforcer::model::Cluster;
+use enforcer_core::model::Cluster;
 
 /// By which kind of rules Services work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -14,7 +14,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use enforcer::model::TrafficPolicy;
+use enforcer_core::model::TrafficPolicy;
 
 use super::MASQUERADE_MARK;
 use super::plan::{Backend, Plan, PortPlan};

@@ -1,4 +1,4 @@
-use enforcer::model::Distribution;
+use enforcer_core::model::Distribution;
 
 use super::super::plan::ProxyNode;
 use super::super::plan::tests::{cluster, here, two_pods};

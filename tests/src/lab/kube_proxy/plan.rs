@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use enforcer::model::{
+use enforcer_core::model::{
     Cluster, Distribution, Pod, PodId, Protocol, Service, ServiceId, ServicePort, TargetPort,
     TrafficPolicy,
 };
@@ -185,7 +185,7 @@ fn backend(pod: &Pod, port: &ServicePort, family: Family, service: &str) -> Opti
     let number = match &port.target {
         TargetPort::Number(number) => *number,
         TargetPort::Named(name) => {
-            let named = |it: &&enforcer::model::ContainerPort| {
+            let named = |it: &&enforcer_core::model::ContainerPort| {
                 it.name == *name && it.protocol == port.protocol
             };
             pod.ports.iter().find(named)?.port

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use enforcer::model::{ContainerPort, Requirement, Selector};
+use enforcer_core::model::{ContainerPort, Requirement, Selector};
 
 use super::*;
 

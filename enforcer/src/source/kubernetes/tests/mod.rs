@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::model::{Cluster, PodId};
+use enforcer_core::model::{Cluster, PodId};
 use server::{Answer, Server};
 
 /// The name of this node, which the server has unless told otherwise.

@@ -7,8 +7,8 @@ use proptest::sample::Index;
 use super::super::object::{Outcome, Seen, Watched};
 use super::super::tracker::Event;
 use super::*;
-use crate::model::Change;
 use crate::source::convert::{self, Converted};
+use enforcer_core::model::Change;
 
 macro_rules! recorded {
     ($name:literal) => {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::scene::{Scene, exists, pod, policy};
 use super::*;
-use crate::model::PodId;
+use enforcer_core::model::PodId;
 
 const MENDED: &str = ":1:1: notice: fixed";
 

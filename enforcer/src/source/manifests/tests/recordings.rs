@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::scene::Scene;
 use super::*;
-use crate::model::{Block, Change, PodId, Protocol, Rule, ServiceId};
 use crate::source::convert::{self, Converted};
+use enforcer_core::model::{Block, Change, PodId, Protocol, Rule, ServiceId};
 
 const PODS: &str = include_str!("../../../../tests-data/recordings/watch.pods.jsonl");
 const NAMESPACES: &str = include_str!("../../../../tests-data/recordings/watch.namespaces.jsonl");
@@ -86,7 +86,7 @@ fn policies_as_they_are() {
         cidr: "203.0.113.0/24".parse().unwrap(),
         except: ["203.0.113.64/26".parse().unwrap()].into(),
     };
-    assert_eq!(peers[1], crate::model::Peer::Block(block));
+    assert_eq!(peers[1], enforcer_core::model::Peer::Block(block));
     assert_eq!(ports.len(), 2);
     assert_eq!(zones.egress.as_ref().unwrap().len(), 1);
     let one = policies.iter().find(|policy| policy.id.name == "backend-policy").unwrap();

@@ -5,11 +5,11 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
 use super::scene::{Scene, say};
-use crate::model::{
+use crate::source::render;
+use enforcer_core::model::{
     Block, Cluster, ContainerPort, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId,
     PortRange, PortRule, PortSpec, Protocol, Requirement, Rule, Selector,
 };
-use crate::source::render;
 
 fn word() -> impl Strategy<Value = String> {
     // Words that YAML takes for something else are what matters.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::super::{Manifests, Report, Update};
-use crate::model::{Cluster, Policy, PolicyId};
+use enforcer_core::model::{Cluster, Policy, PolicyId};
 
 /// A directory of manifests, and the cluster that its updates amount to.
 pub(super) struct Scene {

@@ -2,7 +2,7 @@ use indoc::indoc;
 use insta::assert_snapshot;
 
 use super::*;
-use crate::model::{Change, PodId, PolicyId};
+use enforcer_core::model::{Change, PodId, PolicyId};
 
 const WEB: &str = indoc! {"
     apiVersion: v1

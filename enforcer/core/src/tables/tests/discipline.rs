@@ -4,7 +4,8 @@ use enforcer_ebpf::endpoint::{Endpoint, Slot, flags};
 use enforcer_ebpf::entry::{Cell, Entry};
 
 use super::harness::SMALL;
-use crate::tables::{Image, ImageError, Step};
+use crate::tables::Step;
+use crate::tables::oracle::{Image, ImageError};
 
 fn block(entry: Entry) -> Step {
     Step::Block4 { block: 300, entries: Box::new([entry; 256]) }

@@ -11,9 +11,9 @@ use enforcer_ebpf::table::{
     PORT_SET_WORDS, PortSetBits, PortTable, SLOTS,
 };
 
-use super::Step;
 use super::discipline::Discipline;
-use super::pieces6::halves;
+use crate::tables::Step;
+use crate::tables::pieces6::halves;
 
 /// Why a step can't be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -12,8 +12,9 @@ use ipnet::IpNet;
 use super::oracle::{self, Port};
 use crate::model::PodId;
 use crate::policy::{Compiled, Verdict};
+use crate::tables::oracle::Image;
 use crate::tables::pieces6::halves;
-use crate::tables::{Desired, Image, Interface, Owner, Plan, Step};
+use crate::tables::{Desired, Interface, Owner, Plan, Step};
 
 /// What is asked after each step.
 pub(super) struct Probes {

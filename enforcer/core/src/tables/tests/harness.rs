@@ -7,7 +7,8 @@ use proptest::prelude::ProptestConfig;
 
 use super::probes::{Answers, Meaning, Probes, Stale};
 use crate::model::PodId;
-use crate::tables::{Desired, Image, Plan, State, Step, Table};
+use crate::tables::oracle::Image;
+use crate::tables::{Desired, Plan, State, Step, Table};
 
 /// Small tables that are large enough for the generated states.
 pub(super) const SMALL: Limits = Limits {

@@ -11,7 +11,8 @@ use enforcer_ebpf::endpoint::{Slot, flags};
 use enforcer_ebpf::entry::{Cell, Entry};
 use enforcer_ebpf::table::{ROOT6, ROOTS4};
 
-use super::{Image, Step, sizes};
+use super::Image;
+use crate::tables::{Step, sizes};
 
 /// What has been reachable since the last grace period, and the present state of the two roots
 /// that are too large to be read at each step.

@@ -12,12 +12,13 @@ use super::generate::prefix;
 use super::harness::{SMALL, config};
 use super::probes::{edges, entry};
 use crate::policy::Compiled;
+use crate::tables::Step;
 use crate::tables::alloc::Writer;
 use crate::tables::change::changes;
+use crate::tables::oracle::Image;
 use crate::tables::regions::{Family, Regions, flatten};
 use crate::tables::trie4::Trie4;
 use crate::tables::trie6::Trie6;
-use crate::tables::{Image, Step};
 
 type Map = BTreeMap<IpNet, usize>;
 

@@ -9,7 +9,8 @@ use enforcer_ebpf::table::Limits;
 use super::oracle;
 use crate::model::{PodId, PortRange, Protocol};
 use crate::policy::{Compiled, PodPolicy, PortSet, Row, Verdict};
-use crate::tables::{Desired, Image, Interface, Owner, State, Step};
+use crate::tables::oracle::Image;
+use crate::tables::{Desired, Interface, Owner, State, Step};
 
 const COLUMNS: usize = 400;
 const ROWS: usize = 100;
