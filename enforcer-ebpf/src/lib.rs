@@ -10,17 +10,28 @@
 //! first in the value), whatever the machine; only [`packet`] touches network byte order.
 #![cfg_attr(not(test), no_std)]
 
+#[path = "contract/lookup.rs"]
 pub mod classify;
+#[path = "contract/client.rs"]
 pub mod client;
+#[path = "contract/verdict.rs"]
 pub mod count;
+#[path = "contract/endpoint.rs"]
 pub mod endpoint;
+#[path = "contract/entry.rs"]
 pub mod entry;
+#[path = "contract/event.rs"]
 pub mod event;
+#[path = "contract/flow.rs"]
 pub mod flow;
+#[path = "contract/fragment.rs"]
 pub mod fragment;
+#[path = "contract/mark.rs"]
 pub mod mark;
+#[path = "contract/owner.rs"]
 pub mod owner;
 pub mod packet;
+#[path = "contract/table.rs"]
 pub mod table;
 
 /// The layout's version. Pinned tables of another version are never adopted (design: C3).

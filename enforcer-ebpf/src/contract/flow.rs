@@ -331,4 +331,5 @@ pub struct FlowCounts {
 }
 
 #[cfg(test)]
+#[path = "stage/tests.rs"]
 mod tests;
