@@ -1,14 +1,14 @@
-//! Clients outside, as they were seen before the node translated their addresses (semantics N3).
+//! Clients outside the node, as seen before address translation (semantics N3).
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::table::Address6;
+use crate::packet::Address6;
 
-/// How many packets from outside a CPU can have on their way through the node at once. A network
-/// device hands over at most 64 in a row. A power of two.
+/// The packets from outside that a CPU remembers. A network device hands over at most 64 in a row,
+/// and most are delivered before the next 64 are read. A power of two.
 pub const CLIENTS: usize = 512;
 
-/// Who sent a packet from outside.
+/// The sender of a packet from outside.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct Client {
@@ -16,23 +16,25 @@ pub struct Client {
     pub address: Address6,
     /// The sequence number that the packet's mark carries.
     pub sequence: u32,
-    /// Source port, or what else [`crate::packet::Packet::source_port`] is.
+    /// Source port, or whatever [`crate::packet::Packet::source_port`] holds instead.
     pub port: u16,
     /// Zero.
     pub padding: u16,
 }
 
-/// A CPU's latest packets from outside. A packet is done with on the CPU where it came in.
+/// A CPU's latest packets from outside. The look-up assumes that the packet is still on the CPU
+/// where it entered. Receive packet steering, threaded NAPI and reassembly can move it to another
+/// one: its client is then unknown, unless that CPU's ring has the same sequence number.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 pub struct Clients {
-    /// The next sequence number; its low bits say where in the ring.
+    /// The next sequence number; its low bits are the place in the ring.
     pub next: u64,
     /// The ring.
     pub ring: [Client; CLIENTS],
 }
 
-/// Where a sequence number's client is in the ring.
+/// The place of a sequence number's client in the ring.
 #[inline(always)]
 #[must_use]
 pub const fn place(sequence: u32) -> usize {

@@ -1,15 +1,16 @@
-//! Endpoints: what the kernel knows of a pod's interface.
+//! Endpoints: pods' interfaces, as the programs know them.
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::table::{Address6, INTERFACE_SLOTS};
+use crate::contract::table::INTERFACE_SLOTS;
+use crate::packet::Address6;
 
-/// The largest endpoint id: ids must fit the mark ([`crate::mark`]).
+/// The largest endpoint id: ids must fit the mark ([`crate::contract::mark`]).
 pub const MAX_ID: u32 = (1 << 12) - 1;
 
-/// A pod's interface, as the programs see it. A record never changes once an interface slot
-/// names it: another record is written and the slot is flipped, so a packet sees all of the old
-/// or all of the new (semantics C1).
+/// A pod's interface. A record never changes once an interface slot names it: the agent writes
+/// another record and flips the slot, so a packet sees all of the old or all of the new
+/// (semantics C1).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct Endpoint {
@@ -25,7 +26,7 @@ pub struct Endpoint {
     pub egress_row: u32,
     /// The bits of [`flags`].
     pub flags: u32,
-    /// Host-side interface index, for whoever reads the table.
+    /// Host-side interface index, for readers of the table.
     pub ifindex: u32,
 }
 
@@ -35,19 +36,19 @@ pub mod flags {
     pub const INGRESS_ISOLATED: u32 = 1 << 0;
     /// A policy selects the pod for egress (semantics S4).
     pub const EGRESS_ISOLATED: u32 = 1 << 1;
-    /// Ingress policy could not be represented: nothing new comes in (semantics R9).
+    /// Ingress policy could not be represented: new connections are dropped (semantics R9).
     pub const INGRESS_CLOSED: u32 = 1 << 2;
-    /// Egress policy could not be represented: nothing new goes out (semantics R9).
+    /// Egress policy could not be represented: new connections are dropped (semantics R9).
     pub const EGRESS_CLOSED: u32 = 1 << 3;
     /// Packets from the pod must carry one of its addresses (semantics P4).
     pub const CHECK_SOURCE: u32 = 1 << 4;
-    /// No pod is known to be behind the interface (semantics C6).
+    /// The interface's pod is unknown (semantics C6).
     pub const NO_POD: u32 = 1 << 6;
     /// The pod has addresses beyond the two of the record.
     pub const EXTRA_ADDRESSES: u32 = 1 << 5;
 }
 
-/// A key of [`crate::table::EXTRA_ADDRESSES`].
+/// A key of [`crate::contract::table::EXTRA_ADDRESSES`].
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct ExtraAddress {
@@ -59,14 +60,14 @@ pub struct ExtraAddress {
     pub padding: u32,
 }
 
-/// A word of the interface table, or of the table of senders: which endpoint record an interface or
-/// id has. Zero: none.
+/// A word of the interface table or of the table of senders: the endpoint record of an interface or
+/// id. Zero: none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Slot(pub u64);
 
 impl Slot {
-    /// The slot that gives interface `ifindex` (not zero) the endpoint record `record`.
+    /// The slot that assigns the endpoint record `record` to interface `ifindex` (not zero).
     #[must_use]
     pub const fn new(ifindex: u32, record: u32) -> Self {
         Self(((ifindex as u64) << 32) | record as u64)
@@ -88,8 +89,8 @@ impl Slot {
     }
 }
 
-/// The two slots where an interface may be found. The agent keeps each interface in one of them
-/// and moves others to their second slot when it must.
+/// The two slots where an interface may be. The agent keeps each interface in one of them, and
+/// moves others to their second slot to make room.
 #[inline(always)]
 #[must_use]
 pub const fn slots_of(ifindex: u32) -> (usize, usize) {

@@ -2,8 +2,8 @@
 
 /// A word of a trie: what is known of an address.
 ///
-/// Either a *class* (bits 0–23, with the [`Entry::FLAGS`] that say what kind of address it is), or
-/// a link to a further block, node or leaf.
+/// Either a *class* of peers (bits 0–23, with [`Entry::FLAGS`] for the kind of address), or a link
+/// to a further block, node or leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(transparent)]
 pub struct Entry(pub u32);
@@ -15,9 +15,9 @@ impl Entry {
     pub const LEAF: u32 = 1 << 30;
     /// The address belongs to this node (semantics A2).
     pub const NODE: u32 = 1 << 29;
-    /// The address is a Service's, to be translated on its way (semantics N1).
+    /// The address is a Service's, which kube-proxy translates (semantics N1).
     pub const SERVICE: u32 = 1 << 28;
-    /// What may be said of an address besides its class.
+    /// The flags of an address besides its class.
     pub const FLAGS: u32 = Self::NODE | Self::SERVICE;
     /// The bits of a class or of an index.
     pub const INDEX: u32 = (1 << 24) - 1;
@@ -78,8 +78,8 @@ impl Entry {
         self.0 & Self::SERVICE != 0
     }
 
-    /// Whether packets to the address, or from it, may be on their way to or from somebody else:
-    /// address translation hides who it is (semantics N1, N3).
+    /// Whether address translation may hide the real end: packets to or from the address may belong
+    /// to another (semantics N1, N3).
     #[inline(always)]
     #[must_use]
     pub const fn may_hide_another(self) -> bool {
@@ -104,7 +104,7 @@ impl Cell {
     pub const DENY: Self = Self(0);
     /// Everything is allowed, protocols without ports included (semantics R1).
     pub const ALLOW: Self = Self(1);
-    /// The first id of a port set; larger cells name a set in [`crate::table::PORT_SETS`].
+    /// The first id of a port set; larger cells name a set in [`crate::contract::table::PORT_SETS`].
     pub const FIRST_SET: u32 = 2;
 
     /// The cell that allows the ports of the set `id` (at least [`Self::FIRST_SET`]).

@@ -1,10 +1,10 @@
-//! Drop events: what a person needs to know of a dropped packet.
+//! Drop events: what an operator needs to know about a dropped packet.
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::table::Address6;
+use crate::packet::Address6;
 
-/// How many events one CPU may send in one window; further drops are only counted.
+/// The events that one CPU may send in one window; further drops are only counted.
 pub const EVENTS_PER_WINDOW: u32 = 64;
 
 /// A dropped packet.
@@ -15,8 +15,8 @@ pub struct Event {
     pub source: Address6,
     /// Destination address, likewise.
     pub destination: Address6,
-    /// Who sent it, likewise, where the source is known to stand for somebody else (semantics N3);
-    /// else zero.
+    /// The real sender's address, likewise, if the source is known to stand for another (semantics
+    /// N3); else zero.
     pub sender: Address6,
     /// The endpoint that dropped it.
     pub endpoint: u32,
@@ -28,11 +28,11 @@ pub struct Event {
     pub source_port: u16,
     /// Destination port, or ICMP type (high byte) and code (low byte), or 0.
     pub destination_port: u16,
-    /// IP protocol number; 0 where there is none to tell.
+    /// IP protocol number; 0 if unknown.
     pub protocol: u8,
-    /// A [`crate::count::Direction`] as a number.
+    /// A [`crate::contract::verdict::Direction`] as a number.
     pub direction: u8,
-    /// A [`crate::count::Reason`] as a number.
+    /// A [`crate::contract::verdict::Reason`] as a number.
     pub reason: u8,
     /// IP version: 4 or 6; 0 for other frames.
     pub version: u8,

@@ -1,11 +1,11 @@
-//! Fragments: only a packet's first one shows its ports, so its verdict is kept for the others
-//! (semantics P2).
+//! Fragments: only the first one shows ports, so its verdict is kept for the later ones (semantics
+//! P2).
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::table::Address6;
+use crate::packet::Address6;
 
-/// What the keys of both families share.
+/// The parts of a fragment key that both families share.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
 pub struct FragmentTail {
@@ -15,11 +15,11 @@ pub struct FragmentTail {
     pub endpoint: u16,
     /// IPv4: the protocol. IPv6: 0, since fragments of one packet may differ there (RFC 8200).
     pub protocol: u8,
-    /// A [`crate::count::Direction`] as a number.
+    /// A [`crate::contract::verdict::Direction`] as a number.
     pub direction: u8,
 }
 
-/// All fragments of an IPv4 packet, at one endpoint, in one direction.
+/// The key of all fragments of an IPv4 packet, at one endpoint, in one direction.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
 pub struct Fragment4 {
@@ -27,11 +27,11 @@ pub struct Fragment4 {
     pub source: u32,
     /// Destination address.
     pub destination: u32,
-    /// Which packet, where.
+    /// Identification, endpoint, protocol, direction.
     pub tail: FragmentTail,
 }
 
-/// All fragments of an IPv6 packet, at one endpoint, in one direction.
+/// The key of all fragments of an IPv6 packet, at one endpoint, in one direction.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
 pub struct Fragment6 {
@@ -39,16 +39,16 @@ pub struct Fragment6 {
     pub source: Address6,
     /// Destination address.
     pub destination: Address6,
-    /// Which packet, where.
+    /// Identification, endpoint, protocol, direction.
     pub tail: FragmentTail,
 }
 
-/// That the first fragment was allowed.
+/// An allowed first fragment.
 #[repr(C, align(8))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct FragmentState {
     /// When it was seen, in buckets of the coarse clock.
     pub seen: u32,
-    /// Why it was allowed: a [`crate::count::Reason`] as a number.
+    /// Why it was allowed: a [`crate::contract::verdict::Reason`] as a number.
     pub reason: u32,
 }

@@ -1,15 +1,17 @@
-//! The three look-ups: whose pod, who is at the other end, which kind of port.
+//! The three look-ups of the classifier: the pod of an interface, the class of an address, the
+//! class of a port.
 //!
-//! Generic over [`Tables`], so that the kernel programs, the agent's model of the kernel and the
+//! Generic over [`Tables`]: the programs in the kernel, the agent's model of the kernel and the
 //! tests all run this code.
 
-use crate::endpoint::{Endpoint, Slot, slots_of};
-use crate::entry::{Cell, Entry};
-use crate::table::{
-    Address6, Block, DEPTH6, InterfaceTable, Leaf6, Node6, PortSetBits, PortTable, ROOT6, SLOTS,
+use crate::contract::endpoint::{Endpoint, Slot, slots_of};
+use crate::contract::entry::{Cell, Entry};
+use crate::contract::table::{
+    Block, DEPTH6, InterfaceTable, Leaf6, Node6, PortSetBits, PortTable, ROOT6, SLOTS,
 };
+use crate::packet::Address6;
 
-/// Where the classifier's tables are. `None` means that the index is outside of the table.
+/// Access to the classifier's tables. `None`: the index is outside of the table.
 pub trait Tables {
     /// A block of the IPv4 trie.
     fn trie4(&self, block: u32) -> Option<&Block>;
@@ -31,7 +33,7 @@ pub trait Tables {
     fn endpoint(&self, record: u32) -> Option<&Endpoint>;
 }
 
-/// Whose pod is at this interface?
+/// The endpoint of an interface.
 #[inline(always)]
 pub fn endpoint<T: Tables>(tables: &T, ifindex: u32) -> Option<&Endpoint> {
     let slots = tables.interfaces()?;
@@ -46,14 +48,14 @@ pub fn endpoint<T: Tables>(tables: &T, ifindex: u32) -> Option<&Endpoint> {
     tables.endpoint(slot.record())
 }
 
-/// Whose id is this in a packet's mark?
+/// The endpoint that an id in a packet's mark names.
 #[inline(always)]
 pub fn sender<T: Tables>(tables: &T, id: u32) -> Option<&Endpoint> {
     let slot = tables.sender(id)?;
     if slot.0 == 0 { None } else { tables.endpoint(slot.record()) }
 }
 
-/// Who has this IPv4 address?
+/// What is known of an IPv4 address.
 #[inline(always)]
 pub fn address4<T: Tables>(tables: &T, address: u32) -> Option<Entry> {
     let byte = |shift: u32| (address >> shift) as usize & (SLOTS - 1);
@@ -67,13 +69,13 @@ pub fn address4<T: Tables>(tables: &T, address: u32) -> Option<Entry> {
     Some(entry)
 }
 
-/// Whether an IPv6 address agrees with `value` in all the bits of `mask`.
+/// Whether an IPv6 address equals `value` in all bits of `mask`.
 #[inline(always)]
 fn within(address: &Address6, value: &Address6, mask: &Address6) -> bool {
     ((address[0] ^ value[0]) & mask[0]) | ((address[1] ^ value[1]) & mask[1]) == 0
 }
 
-/// Who has this IPv6 address?
+/// What is known of an IPv6 address.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the byte is masked out of what is left")]
 pub fn address6<T: Tables>(tables: &T, address: &Address6) -> Option<Entry> {
@@ -105,7 +107,8 @@ pub fn cell<T: Tables>(tables: &T, row: u32, class: u32) -> Option<Cell> {
     Some(Cell(tables.verdicts(cell >> 8)?[cell as usize & (SLOTS - 1)]))
 }
 
-/// The index of an IP protocol in the port table: TCP 0, UDP 1, SCTP 2; others have no ports.
+/// The index of an IP protocol in the port table: TCP 0, UDP 1, SCTP 2; `None` for others, which
+/// have no ports.
 #[inline(always)]
 #[must_use]
 pub const fn port_protocol(protocol: u8) -> Option<usize> {
@@ -117,7 +120,7 @@ pub const fn port_protocol(protocol: u8) -> Option<usize> {
     }
 }
 
-/// Whether a cell allows anything at all: where the port is hidden by address translation.
+/// Whether a cell allows any port at all, for ports that address translation hides.
 #[inline(always)]
 #[must_use]
 pub const fn cell_allows_some(cell: Cell) -> bool {
@@ -134,19 +137,19 @@ pub fn cell_allows<T: Tables>(tables: &T, cell: Cell, protocol: u8, port: u16) -
     port_set_allows(tables, cell.0, index, port).unwrap_or(false)
 }
 
-/// The same number, loaded anew, so that the verifier sees its bounds. Before Linux 5.12 it forgets
-/// them for a number that the compiler kept on the stack as a whole register; a mask wouldn't help,
-/// for the compiler removes those that it can prove to change nothing.
+/// The same number, loaded again, so that the verifier sees its bounds. Before Linux 5.12 it forgets
+/// the bounds of a whole register that the compiler spilled. A mask would not help: the compiler
+/// removes a mask that provably changes nothing.
 #[inline(always)]
 #[expect(unsafe_code, reason = "a volatile read is one that the compiler can't leave out")]
-fn anew(number: u16) -> u16 {
+fn reload(number: u16) -> u16 {
     // SAFETY: the pointer is a reference's.
     unsafe { core::ptr::read_volatile(&number) }
 }
 
 #[inline(always)]
 fn port_set_allows<T: Tables>(tables: &T, set: u32, index: usize, port: u16) -> Option<bool> {
-    let class = tables.ports()?[(index << 16) | anew(port) as usize] as usize;
+    let class = tables.ports()?[(index << 16) | reload(port) as usize] as usize;
     let words = tables.port_set(set)?;
     Some((words[(class >> 6) & (words.len() - 1)] >> (class & 63)) & 1 == 1)
 }

@@ -1,7 +1,7 @@
-//! Who is behind each endpoint: for an agent that starts where another has left off.
+//! The owner of each endpoint, for an agent that takes over from an earlier one.
 //!
-//! The programs never read it. It lives beside their tables, so that what a dead agent knew is
-//! written and lost together with what it enforced (semantics C3, C5).
+//! The programs never read it. It lives beside their tables, so that an agent's knowledge is written
+//! and lost together with what it enforced (semantics C3, C5).
 
 use bytemuck::{Pod, Zeroable};
 
@@ -12,7 +12,7 @@ pub const NAME_BYTES: usize = 256;
 /// A UUID, or what a kubelet gives static pods.
 pub const UID_BYTES: usize = 64;
 
-/// What is behind an endpoint: the value of [`crate::table::OWNERS`], by endpoint id.
+/// What is behind an endpoint: the value of [`crate::contract::table::OWNERS`], by endpoint id.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 pub struct OwnerRecord {
@@ -30,18 +30,18 @@ pub struct OwnerRecord {
 
 /// Values of [`OwnerRecord::kind`].
 pub mod kind {
-    /// Nobody: the id is free, but flows and counters of its last pod may be left.
+    /// None: the id is free, but flows and counters of its last pod may be left.
     pub const NOBODY: u32 = 0;
-    /// Somebody who was not known yet (semantics C6).
+    /// An unknown pod (semantics C6).
     pub const UNKNOWN: u32 = 1;
     /// A pod.
     pub const POD: u32 = 2;
-    /// What a pod has left (semantics C5).
+    /// A pod that no longer has the interface (semantics C5).
     pub const GONE: u32 = 3;
 }
 
 impl OwnerRecord {
-    /// A record of somebody without a name.
+    /// A record without a pod's name.
     #[must_use]
     pub const fn nameless(ifindex: u32, kind: u32) -> Self {
         let (namespace, name, uid) = ([0; NAMESPACE_BYTES], [0; NAME_BYTES], [0; UID_BYTES]);
@@ -59,7 +59,7 @@ impl OwnerRecord {
         Some(record)
     }
 
-    /// Namespace, name and UID; `None` if they are no text.
+    /// Namespace, name and UID; `None` if they are not UTF-8.
     #[must_use]
     pub fn names(&self) -> Option<[&str; 3]> {
         Some([text(&self.namespace)?, text(&self.name)?, text(&self.uid)?])
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_come_back() {
+    fn names_are_read_back() {
         let record = OwnerRecord::named(7, kind::POD, ["default", "web-0", "1-2"]).unwrap();
         assert_eq!(record.names(), Some(["default", "web-0", "1-2"]));
         assert_eq!(OwnerRecord::nameless(7, kind::UNKNOWN).names(), Some(["", "", ""]));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_have_no_names() {
+    fn bytes_that_are_not_utf8_have_no_names() {
         let mut record = OwnerRecord::nameless(7, kind::POD);
         record.name[0] = 0xff;
         assert_eq!(record.names(), None);

@@ -6,17 +6,19 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::packet::Address6;
+
 /// Slots of one trie block, and cells of one block of verdicts: one byte's worth.
 pub const SLOTS: usize = 256;
 
 /// The blocks `0..ROOTS4` of [`TRIE4`] are the root of the IPv4 trie: block = first byte of the
-/// address, slot = second byte. Other blocks are reached by [`crate::entry::Entry`] links.
+/// address, slot = second byte. Other blocks are reached by [`super::entry::Entry`] links.
 pub const ROOTS4: u32 = 256;
 
 /// The node of [`TRIE6_NODES`] where every IPv6 look-up begins; it branches on byte 0.
 pub const ROOT6: u32 = 0;
 
-/// The most nodes that an IPv6 look-up passes: one for each byte of the address.
+/// The most nodes of an IPv6 look-up: one for each byte of the address.
 pub const DEPTH6: usize = 16;
 
 /// Protocols that have ports, in the order of the [`PORTS`] table: TCP, UDP, SCTP.
@@ -25,7 +27,7 @@ pub const PORT_PROTOCOLS: usize = 3;
 /// Words of a port set's bitmap; each word holds 64 port classes.
 pub const PORT_SET_WORDS: usize = 64;
 
-/// The most port classes: (protocol, port) values that policies tell apart.
+/// The most port classes: sets of (protocol, port) values that no policy distinguishes.
 pub const PORT_CLASSES: usize = PORT_SET_WORDS * 64;
 
 /// Slots of the interface → endpoint table. A power of two.
@@ -34,10 +36,10 @@ pub const INTERFACE_SLOTS: usize = 4096;
 /// Slots of the table of recently recorded flows. A power of two.
 pub const RECENT_SLOTS: usize = 65_536;
 
-/// Packets of each family whose first fragment is remembered.
+/// The packets of each family whose first fragment is remembered.
 pub const FRAGMENTS: u32 = 4_096;
 
-/// A block of the IPv4 trie: one [`crate::entry::Entry`] for each value of a byte.
+/// A block of the IPv4 trie: one [`super::entry::Entry`] for each value of a byte.
 pub const TRIE4: &str = "TRIE4";
 /// Nodes of the IPv6 trie ([`Node6`]).
 pub const TRIE6_NODES: &str = "TRIE6_NODES";
@@ -47,48 +49,48 @@ pub const TRIE6_LEAVES: &str = "TRIE6_LEAVES";
 pub const PORTS: &str = "PORTS";
 /// Port set id → bitmap over port classes ([`PortSetBits`]). Sets 0 and 1 are never looked up.
 pub const PORT_SETS: &str = "PORT_SETS";
-/// Verdict cells ([`crate::entry::Cell`]) in blocks of [`SLOTS`]; a row begins at any cell.
+/// Verdict cells ([`super::entry::Cell`]) in blocks of [`SLOTS`]; a row begins at any cell.
 pub const VERDICTS: &str = "VERDICTS";
-/// One element: interface index → endpoint, see [`crate::endpoint::Slot`].
+/// One element: interface index → endpoint, see [`super::endpoint::Slot`].
 pub const INTERFACES: &str = "INTERFACES";
-/// Endpoint id → endpoint, as a [`crate::endpoint::Slot`]: who sent a marked packet.
+/// Endpoint id → endpoint, as a [`super::endpoint::Slot`]: the sender of a marked packet.
 pub const SENDERS: &str = "SENDERS";
-/// Per-CPU array, one element: who sent the latest packets from outside
-/// ([`crate::client::Clients`]).
+/// Per-CPU array, one element: the senders of the latest packets from outside
+/// ([`super::client::Clients`]).
 pub const CLIENTS: &str = "CLIENTS";
-/// Endpoint records ([`crate::endpoint::Endpoint`]), never changed once they are reachable.
+/// Endpoint records ([`super::endpoint::Endpoint`]), never changed once they are reachable.
 pub const ENDPOINTS: &str = "ENDPOINTS";
-/// Hash: further addresses of an endpoint ([`crate::endpoint::ExtraAddress`]) → 1.
+/// Hash: further addresses of an endpoint ([`super::endpoint::ExtraAddress`]) → 1.
 pub const EXTRA_ADDRESSES: &str = "EXTRA_ADDRESSES";
 /// Names of the tables of flows of another layout, while they are being moved: as [`FLOWS4`],
 /// [`FLOWS6`], [`OPENING4`] and [`OPENING6`].
 pub const OTHER: [&str; 4] = ["OTHER_FLOWS4", "OTHER_FLOWS6", "OTHER_OPENING4", "OTHER_OPENING6"];
-/// Name of the hash: endpoint id → [`crate::owner::OwnerRecord`]; for the agent alone.
+/// Name of the hash: endpoint id → [`super::owner::OwnerRecord`]; for the agent alone.
 pub const OWNERS: &str = "OWNERS";
-/// Hash: established IPv4 flows ([`crate::flow::Flow4`]).
+/// Hash: established IPv4 flows ([`super::flow::Flow4`]).
 pub const FLOWS4: &str = "FLOWS4";
-/// Hash: established IPv6 flows ([`crate::flow::Flow6`]).
+/// Hash: established IPv6 flows ([`super::flow::Flow6`]).
 pub const FLOWS6: &str = "FLOWS6";
-/// LRU hash: IPv4 flows that are not yet established, or not any more.
+/// LRU hash: IPv4 flows that are not established yet, or finished.
 pub const OPENING4: &str = "OPENING4";
-/// LRU hash: IPv6 flows that are not yet established, or not any more.
+/// LRU hash: IPv6 flows that are not established yet, or finished.
 pub const OPENING6: &str = "OPENING6";
-/// Per-CPU array, an element for each family ([`crate::flow::FlowCounts`]): IPv4, IPv6.
+/// Per-CPU array, an element for each family ([`super::counters::FlowCounts`]): IPv4, IPv6.
 pub const FLOW_COUNTS: &str = "FLOW_COUNTS";
-/// LRU hash: IPv4 packets whose first fragment was allowed ([`crate::fragment::Fragment4`]).
+/// LRU hash: IPv4 packets whose first fragment was allowed ([`super::fragment::Fragment4`]).
 pub const FRAGMENTS4: &str = "FRAGMENTS4";
-/// LRU hash: IPv6 packets whose first fragment was allowed ([`crate::fragment::Fragment6`]).
+/// LRU hash: IPv6 packets whose first fragment was allowed ([`super::fragment::Fragment6`]).
 pub const FRAGMENTS6: &str = "FRAGMENTS6";
-/// One element: signatures of flows recorded in the present time bucket.
+/// One element: signatures of flows recorded in the current time bucket.
 pub const RECENT: &str = "RECENT";
-/// Per-CPU array by endpoint id ([`crate::count::Counters`]).
+/// Per-CPU array by endpoint id ([`super::counters::Counters`]).
 pub const COUNTERS: &str = "COUNTERS";
-/// Per-CPU array, one element: the budget of events ([`crate::event::Budget`]).
+/// Per-CPU array, one element: the budget of events ([`super::event::Budget`]).
 pub const BUDGET: &str = "BUDGET";
-/// Ring buffer of [`crate::event::Event`].
+/// Ring buffer of [`super::event::Event`].
 pub const EVENTS: &str = "EVENTS";
 
-/// How many elements each table holds; the agent may choose others when it loads the programs.
+/// The number of elements of each table; the agent may choose others when it loads the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Blocks of the IPv4 trie, its 256 roots included; 1 KiB each.
@@ -110,7 +112,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What an AKS node (at most 250 pods) needs with a wide margin: about 50 MiB of kernel memory.
+    /// Enough for an AKS node (at most 250 pods) with a wide margin: about 50 MiB of kernel memory.
     pub const DEFAULT: Self = Self {
         trie4_blocks: 8_192,
         trie6_nodes: 8_192,
@@ -138,14 +140,11 @@ pub type PortTable = [u16; PORT_PROTOCOLS << 16];
 /// Bit `c` is set when the port class `c` is in the set.
 pub type PortSetBits = [u64; PORT_SET_WORDS];
 
-/// The interface table's only element, indexed by [`crate::endpoint::slots_of`].
+/// The interface table's only element, indexed by [`super::endpoint::slots_of`].
 pub type InterfaceTable = [u64; INTERFACE_SLOTS];
 
 /// The table of recent flows' only element.
 pub type RecentTable = [u64; RECENT_SLOTS];
-
-/// An IPv6 address as two numbers: the first eight bytes and the last eight bytes.
-pub type Address6 = [u64; 2];
 
 /// A node of the IPv6 trie: a check of the bytes that were skipped, then a branch on one byte.
 ///
@@ -153,15 +152,15 @@ pub type Address6 = [u64; 2];
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 pub struct Node6 {
-    /// What the skipped bits must be.
+    /// The required value of the skipped bits.
     pub value: Address6,
     /// Which bits are checked.
     pub mask: Address6,
-    /// The [`crate::entry::Entry`] of addresses that differ in the checked bits; never a link.
+    /// The [`super::entry::Entry`] of addresses that differ in the checked bits; never a link.
     pub outside: u32,
     /// Which byte of the address chooses the slot, 0 (first) to 15.
     pub byte: u32,
-    /// One [`crate::entry::Entry`] for each value of that byte.
+    /// One [`super::entry::Entry`] for each value of that byte.
     pub slots: Block,
 }
 
@@ -169,12 +168,12 @@ pub struct Node6 {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 pub struct Leaf6 {
-    /// What the prefix's bits are.
+    /// The prefix's bits.
     pub value: Address6,
     /// Which bits are compared.
     pub mask: Address6,
-    /// The [`crate::entry::Entry`] of addresses within the prefix; never a link.
+    /// The [`super::entry::Entry`] of addresses within the prefix; never a link.
     pub inside: u32,
-    /// The [`crate::entry::Entry`] of the others; never a link.
+    /// The [`super::entry::Entry`] of the others; never a link.
     pub outside: u32,
 }

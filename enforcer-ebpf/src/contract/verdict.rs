@@ -1,6 +1,4 @@
-//! Counters: packets and bytes by endpoint, direction and reason.
-
-use bytemuck::{Pod, Zeroable};
+//! Verdicts: why a packet passed or was dropped, and in which direction.
 
 /// Why a packet passed or was dropped. The order is part of the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -10,7 +8,7 @@ pub enum Reason {
     NotIsolated = 0,
     /// Some rule of some policy allows it (semantics S4, R1–R8).
     Policy = 1,
-    /// It answers a living connection, or is an ICMP error about one (semantics A3).
+    /// It answers a living flow, or is an ICMP error about one (semantics A3).
     Reply = 2,
     /// It comes from or goes to the pod's own node (semantics A2).
     Node = 3,
@@ -18,11 +16,11 @@ pub enum Reason {
     Itself = 4,
     /// The link's own traffic: ARP, neighbour discovery and the like (semantics A4).
     Link = 5,
-    /// It goes to a Service: judged where its backend is known (semantics N1).
+    /// It goes to a Service: a later hook decides, where the backend is known (semantics N1).
     Service = 6,
     /// Dropped: no rule allows it (semantics S4).
     Denied = 7,
-    /// Dropped: the headers can't be read (semantics P1).
+    /// Dropped: the headers can't be parsed (semantics P1).
     Malformed = 8,
     /// Dropped: the source is none of the pod's addresses (semantics P4).
     SpoofedSource = 9,
@@ -32,12 +30,9 @@ pub enum Reason {
     NotIp = 11,
     /// Dropped: the policy could not be represented (semantics R9).
     Unrepresented = 12,
-    /// Dropped: no pod is known to be behind the interface (semantics C6).
+    /// Dropped: the interface's pod is unknown (semantics C6).
     UnknownPod = 13,
 }
-
-/// How many reasons there are room for.
-pub const REASONS: usize = 16;
 
 impl Reason {
     /// Every reason, in the order of their numbers.
@@ -123,36 +118,5 @@ impl Direction {
             Self::Ingress => Self::Egress,
             Self::Egress => Self::Ingress,
         }
-    }
-}
-
-/// One counter.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
-pub struct Count {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes, the link-layer header included.
-    pub bytes: u64,
-}
-
-/// All counters of one endpoint: `[direction][reason]`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
-pub struct Counters {
-    /// By [`Direction`], then by [`Reason`].
-    pub counts: [[Count; REASONS]; 2],
-}
-
-impl Counters {
-    /// The sums.
-    #[must_use]
-    pub fn plus(mut self, other: &Self) -> Self {
-        let pairs = self.counts.as_flattened_mut().iter_mut().zip(other.counts.as_flattened());
-        for (Count { packets, bytes }, more) in pairs {
-            *packets += more.packets;
-            *bytes += more.bytes;
-        }
-        self
     }
 }

@@ -1,12 +1,12 @@
 //! Access to a frame's bytes.
 
-/// A frame's bytes, wherever they are.
+/// Access to a frame's bytes, wherever they are.
 pub trait Bytes {
     /// The `N` bytes at `offset`, if the frame has them all.
     fn view<const N: usize>(&self, offset: usize) -> Option<View<'_, N>>;
 
-    /// The same offset. In the kernel, the verifier forgets how it came about: after a loop it
-    /// then proves what follows once, and not once for every number of rounds.
+    /// The same offset. In the kernel it makes the verifier forget how the offset was computed: after
+    /// a loop it then proves what follows once, not once for every number of rounds.
     #[inline(always)]
     fn settle(&self, offset: usize) -> usize {
         offset
@@ -60,4 +60,15 @@ impl<const N: usize> View<'_, N> {
     pub fn u8(&self, offset: usize) -> u8 {
         self.0[offset]
     }
+}
+
+/// No header begins further into the packet than this (keeps offsets provably small).
+pub(super) const FARTHEST: usize = 0x4000;
+
+/// The offset, if it is at most [`FARTHEST`]. Make a pointer of it at once: the verifier before
+/// Linux 5.12 forgets the bounds of a spilled number, but not those of a spilled pointer.
+#[inline(always)]
+pub(super) fn bounded<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Option<usize> {
+    let offset = bytes.settle(offset);
+    if offset > FARTHEST { None } else { Some(offset) }
 }

@@ -1,8 +1,10 @@
 //! The chain of IPv6 extension headers (RFC 8200).
 
-use super::{Address6, Bytes, FARTHEST, Malformed, Packet, protocol};
+use super::bytes::{Bytes, FARTHEST};
+use super::fields::{Address6, Malformed, Packet};
+use super::number::protocol;
 
-/// The most IPv6 extension headers that are read (semantics P1).
+/// The most IPv6 extension headers of a packet (semantics P1).
 const EXTENSION_HEADERS: usize = 8;
 
 /// The flag beside the offset in a fragment header (RFC 8200).
@@ -10,7 +12,7 @@ pub(super) const MORE_FRAGMENTS: u16 = 1;
 /// The bits between offset and flag.
 const RESERVED: u16 = 6;
 
-/// Whether a header follows that is not yet the transport's.
+/// Whether a next-header number is an extension header's.
 #[inline(always)]
 pub(super) fn is_extension(next: u8) -> bool {
     EXTENSIONS[next as usize] != 0
@@ -35,13 +37,13 @@ static EXTENSIONS: [u8; 256] = {
     table
 };
 
-/// What lies behind a chain of extension headers.
+/// The end of a chain of extension headers.
 pub(super) struct Chain {
-    /// The next header's number: no extension header's, unless the chain was too long.
+    /// The number of the next header: not an extension header, unless the chain was too long.
     pub(super) next: u8,
-    /// Where it begins.
+    /// Its offset.
     pub(super) offset: usize,
-    /// Offset and flag of a fragment header, 0 for whole packets.
+    /// The offset and flag of a fragment header; 0 for whole packets.
     pub(super) piece: u16,
     /// The identification of a fragment header.
     pub(super) identification: u32,
@@ -79,7 +81,7 @@ pub(super) fn walk<B: Bytes + ?Sized>(
     Ok(Chain { next, offset: bytes.settle(offset), piece, identification })
 }
 
-/// Walks a packet's extension headers; gives [`Chain::piece`].
+/// Walks a packet's extension headers and returns [`Chain::piece`].
 #[inline(always)]
 pub(super) fn extensions<B: Bytes + ?Sized>(
     bytes: &B,

@@ -1,8 +1,10 @@
 //! IPv4 and IPv6 headers, fragments included (semantics P1, P2).
 
+use super::bytes::{Bytes, bounded};
 use super::extensions::{MORE_FRAGMENTS, extensions, is_extension};
+use super::fields::{Address6, Malformed, Packet, role};
+use super::number::protocol;
 use super::transport::transport;
-use super::{Address6, Bytes, Malformed, Packet, bounded, protocol, role};
 
 /// Reads an IPv4 packet (RFC 791) whose header begins at `start`.
 ///
@@ -92,8 +94,8 @@ fn first_fragment(flag: u16) -> u8 {
     (flag & MORE_FRAGMENTS) as u8 * role::FIRST_FRAGMENT
 }
 
-/// Refuses a later fragment that would lie over the flags of the TCP header that the first one
-/// must show (RFC 1858, RFC 3128). `offset`: in units of 8 bytes.
+/// Rejects a later fragment that would overwrite the flags of the TCP header that the first one
+/// must contain (RFC 1858, RFC 3128). `offset`: in units of 8 bytes.
 #[inline(always)]
 fn whole_headers<A>(packet: Packet<A>, offset: u16) -> Result<Packet<A>, Malformed> {
     if packet.protocol == protocol::TCP && offset == 1 { Err(Malformed) } else { Ok(packet) }

@@ -1,14 +1,16 @@
-//! The link layer: what a frame carries, and what a link can't work without.
+//! The link layer: Ethernet headers, and the messages that a link needs to work.
 
-use super::{Address6, Bytes, Malformed, Packet, bounded, ethertype, protocol, role};
+use super::bytes::{Bytes, bounded};
+use super::fields::{Address6, Malformed, Packet, role};
+use super::number::{ethertype, protocol};
 
-/// The most VLAN tags in front of an IP header that are read.
+/// The most VLAN tags in front of an IP header.
 const VLAN_TAGS: usize = 2;
 
-/// The ether type behind any VLAN tags, and where its payload begins (semantics P6).
+/// The ether type behind any VLAN tags, and the offset of its payload (semantics P6).
 ///
 /// # Errors
-/// The frame is too short, or has more tags than anybody uses.
+/// The frame is too short, or has more than two tags.
 #[inline(always)]
 pub fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Result<(u16, usize), Malformed> {
     let mut kind = bytes.view::<14>(0).ok_or(Malformed)?.u16(12);
@@ -29,12 +31,12 @@ pub fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Result<(u16, usize), Malformed>
     Ok((kind, bounded(bytes, offset).ok_or(Malformed)?))
 }
 
-/// Whether an ICMPv6 packet is one that a link can't work without (semantics A4): neighbour and
+/// Whether an ICMPv6 packet is one that a link needs to work (semantics A4): neighbour and
 /// router discovery (RFC 4861) or multicast listener discovery (RFC 2710, RFC 3810).
 #[inline(always)]
 #[must_use]
 pub fn is_link_message(packet: &Packet<Address6>) -> bool {
-    // Nobody fragments these, and no receiver takes them so (RFC 6980).
+    // Receivers ignore these messages if they are fragmented (RFC 6980).
     let piece = packet.role & (role::FRAGMENT | role::FIRST_FRAGMENT) != 0;
     if packet.protocol != protocol::ICMP6 || piece {
         return false;

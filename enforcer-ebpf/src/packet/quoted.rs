@@ -1,10 +1,12 @@
-//! What ICMP errors quote.
+//! The packets that ICMP errors quote.
 
+use super::bytes::{Bytes, bounded};
 use super::extensions::{MORE_FRAGMENTS, is_extension, walk};
+use super::fields::{Address6, Packet};
+use super::number::protocol;
 use super::transport::{icmp4_role, icmp6_role};
-use super::{Address6, Bytes, Packet, bounded, protocol};
 
-/// The packet that an ICMP error quotes, as far as flows need it (RFC 792, RFC 4443).
+/// The fields of the packet that an ICMP error quotes (RFC 792, RFC 4443).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quoted<A> {
     /// Source address as a number.
@@ -19,7 +21,7 @@ pub struct Quoted<A> {
     pub protocol: u8,
 }
 
-/// The first eight bytes of the quoted transport header are all that is sure to be there.
+/// Reads the first eight bytes of the quoted transport header: errors need not quote more.
 #[inline(always)]
 fn quoted_ports<B: Bytes + ?Sized, A>(
     bytes: &B,
@@ -47,7 +49,7 @@ fn quoted_ports<B: Bytes + ?Sized, A>(
     Some(())
 }
 
-/// Reads what an ICMP error quotes.
+/// The packet that an ICMP error quotes.
 #[inline(always)]
 pub fn quoted4<B: Bytes + ?Sized>(bytes: &B, error: &Packet<u32>) -> Option<Quoted<u32>> {
     let start = bounded(bytes, error.transport + 8)?;
@@ -67,7 +69,7 @@ pub fn quoted4<B: Bytes + ?Sized>(bytes: &B, error: &Packet<u32>) -> Option<Quot
     Some(quoted)
 }
 
-/// Reads what an ICMPv6 error quotes.
+/// The packet that an ICMPv6 error quotes.
 #[inline(always)]
 pub fn quoted6<B: Bytes + ?Sized>(bytes: &B, error: &Packet<Address6>) -> Option<Quoted<Address6>> {
     let start = bounded(bytes, error.transport + 8)?;

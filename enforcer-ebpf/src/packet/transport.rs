@@ -1,8 +1,10 @@
-//! Ports, ICMP types, and what a packet can be to a flow.
+//! Transport headers: ports, ICMP types, and the packet's role for a flow.
 
-use super::{Bytes, FARTHEST, Malformed, Packet, View, bounded, protocol, role};
+use super::bytes::{Bytes, FARTHEST, View, bounded};
+use super::fields::{Malformed, Packet, role};
+use super::number::protocol;
 
-/// Reads ports, ICMP type and role. `room`: bytes that the IP header leaves for the payload.
+/// Reads ports, ICMP type and role. `room`: the payload's length by the IP header, in bytes.
 #[inline(always)]
 pub(super) fn transport<B: Bytes + ?Sized, A>(
     bytes: &B,
@@ -90,7 +92,7 @@ fn icmp<A>(
     Ok(())
 }
 
-/// Role of an ICMP type, and the query it belongs to (RFC 792, RFC 950).
+/// The role of an ICMP type, and the type of its query, or 0 (RFC 792, RFC 950).
 #[inline(always)]
 pub(super) const fn icmp4_role(kind: u8) -> (u8, u8) {
     match kind {
@@ -102,7 +104,7 @@ pub(super) const fn icmp4_role(kind: u8) -> (u8, u8) {
     }
 }
 
-/// Role of an ICMPv6 type, and the query it belongs to (RFC 4443).
+/// The role of an ICMPv6 type, and the type of its query, or 0 (RFC 4443).
 #[inline(always)]
 pub(super) const fn icmp6_role(kind: u8) -> (u8, u8) {
     match kind {

@@ -1,8 +1,8 @@
-//! What the agent sets when it loads the programs; the verifier sees constants.
+//! Settings that the agent chooses when it loads the programs. The verifier sees constants.
 
 use core::ptr;
 
-use enforcer_ebpf::flow::LIFETIMES;
+use enforcer_ebpf::contract::flow::LIFETIMES;
 
 macro_rules! setting {
     ($(#[$doc:meta])* $name:ident, $getter:ident, $default:expr) => {
@@ -27,8 +27,8 @@ setting!(
     MARK_SHIFT, mark_shift, 17
 );
 setting!(
-    /// Whether `cb[1]` tells if the packet came in by an interface: 0 (no), but for test runs on
-    /// kernels that let these set no `ingress_ifindex`.
+    /// Whether `cb[1]` tells if the packet entered by an interface. 0 (no), except for test runs on
+    /// kernels where these can't set `ingress_ifindex`.
     ORIGIN_IN_CB, origin_in_cb, 0
 );
 setting!(
@@ -36,18 +36,18 @@ setting!(
     CLOCK_SHIFT, clock_shift, 9
 );
 setting!(
-    /// Whether flows are on their way to tables of another layout: then they may be in either. The
-    /// programs that are there in the end are loaded without.
+    /// Whether flows are being moved to tables of another layout, and may be in either. The
+    /// programs that stay are loaded without it.
     IS_MOVING, is_moving, 0
 );
-/// The buckets for which a silent flow lives, by its [`enforcer_ebpf::flow::marks`].
+/// Idle timeouts in buckets, by the low byte of [`enforcer_ebpf::contract::flow::flags`].
 #[unsafe(no_mangle)]
 static FLOW_LIFETIMES: [u32; LIFETIMES] = [u32::MAX / 2; LIFETIMES];
 
-/// The buckets for which a silent flow with these marks (their low byte) lives. A table, because
-/// the verifier would follow every branch of a decision to the program's end.
+/// The idle timeout of a flow with these flags, in buckets. A table, because the verifier would
+/// follow every branch of a decision to the program's end.
 #[inline(always)]
-pub(crate) fn lifetime(marks: usize) -> u32 {
+pub(crate) fn lifetime(flags: usize) -> u32 {
     // SAFETY: the index is within the table; volatile, because the loader replaces its values.
-    unsafe { ptr::read_volatile((&raw const FLOW_LIFETIMES[0]).add(marks % LIFETIMES)) }
+    unsafe { ptr::read_volatile((&raw const FLOW_LIFETIMES[0]).add(flags % LIFETIMES)) }
 }

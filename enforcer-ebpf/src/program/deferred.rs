@@ -1,25 +1,26 @@
-//! What from_pod left open, judged where the packet has its last destination: at the receiving
-//! pod's interface, or where it leaves the node (semantics N1, C2).
+//! The verdict that from_pod deferred, given where the packet has its final destination: at the
+//! receiving pod's interface, or where it leaves the node (semantics N1, C2).
 
-use enforcer_ebpf::classify;
-use enforcer_ebpf::count::{Direction, Reason};
-use enforcer_ebpf::endpoint::Endpoint;
-use enforcer_ebpf::mark::{Mark, Pending};
+use enforcer_ebpf::contract::endpoint::Endpoint;
+use enforcer_ebpf::contract::lookup;
+use enforcer_ebpf::contract::mark::{Deferred, Mark};
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_ebpf::packet::Packet;
 
-use crate::family::Family;
-use crate::far::HIDDEN_PORT;
-use crate::frame::Frame;
-use crate::judge::{FromPod, Hook, ToPod, by_policy, forward_allows};
-use crate::maps::KernelTables;
-use crate::report;
+use crate::program::family::Family;
+use crate::program::frame::Frame;
+use crate::program::hook::{FromPod, Hook, ToPod};
+use crate::program::maps::KernelTables;
+use crate::program::policy;
+use crate::program::remote::HIDDEN_PORT;
+use crate::program::report;
 
-/// Whether the packet may go on. If not, its sender is told of it.
+/// Returns whether the packet may proceed. A drop is counted against the sender's endpoint.
 #[inline(always)]
 pub(crate) fn passes<F: Family>(frame: &Frame, mark: Mark, packet: &Packet<F::Address>) -> bool {
-    // A sender that is gone has no policy by which this could be allowed.
-    let Some(sender) = classify::sender(&KernelTables, mark.sender()) else { return false };
-    let reason = judge::<F>(sender, mark.pending(), packet);
+    // A sender that no longer exists has no policy that could allow the packet.
+    let Some(sender) = lookup::sender(&KernelTables, mark.sender()) else { return false };
+    let reason = verdict::<F>(sender, mark.deferred(), packet);
     if !reason.is_drop() {
         return true;
     }
@@ -29,17 +30,21 @@ pub(crate) fn passes<F: Family>(frame: &Frame, mark: Mark, packet: &Packet<F::Ad
 }
 
 #[inline(always)]
-fn judge<F: Family>(sender: &Endpoint, pending: Pending, packet: &Packet<F::Address>) -> Reason {
+fn verdict<F: Family>(
+    sender: &Endpoint,
+    deferred: Deferred,
+    packet: &Packet<F::Address>,
+) -> Reason {
     let entry = F::entry(&packet.destination);
     if sender.flags & (FromPod::ISOLATED | FromPod::CLOSED) == 0 {
         return Reason::NotIsolated;
     }
-    let reason = by_policy::<FromPod, F>(sender, packet, entry);
-    // The port that the client asked for is hidden here, and so is the one that the pod answers
-    // from: the client must be allowed some.
+    let reason = policy::verdict::<FromPod, F>(sender, packet, entry);
+    // Translation hides both the port that the client asked for and the one that the pod answers
+    // from: it is enough that policy allows the client some port.
     if reason.is_drop()
-        && matches!(pending, Pending::Reply)
-        && forward_allows::<ToPod>(sender, entry, packet.protocol, HIDDEN_PORT)
+        && matches!(deferred, Deferred::Reply)
+        && policy::forward_allows::<ToPod>(sender, entry, packet.protocol, HIDDEN_PORT)
     {
         return Reason::Reply;
     }

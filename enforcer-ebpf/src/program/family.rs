@@ -1,17 +1,18 @@
-//! IPv4 and IPv6, where the programs must tell them apart.
+//! IPv4 and IPv6, where the programs treat them differently.
 
 use aya_ebpf::maps::{HashMap, LruHashMap};
-use enforcer_ebpf::classify::{self};
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, flags};
-use enforcer_ebpf::entry::Entry;
-use enforcer_ebpf::flow::{Flow4, Flow6, FlowState, FlowTail};
-use enforcer_ebpf::fragment::{Fragment4, Fragment6, FragmentState, FragmentTail};
+use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, flags};
+use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::flow::FlowState;
+use enforcer_ebpf::contract::flow::{Flow4, Flow6, FlowTail};
+use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState, FragmentTail};
+use enforcer_ebpf::contract::lookup;
+use enforcer_ebpf::contract::verdict::Direction;
+use enforcer_ebpf::packet::Address6;
 use enforcer_ebpf::packet::{self, Malformed, Packet, Quoted, ethertype, protocol, role};
-use enforcer_ebpf::table::Address6;
 
-use crate::frame::Frame;
-use crate::maps::{
+use crate::program::frame::Frame;
+use crate::program::maps::{
     EXTRA_ADDRESSES, FLOWS4, FLOWS6, FRAGMENTS4, FRAGMENTS6, KernelTables, OPENING4, OPENING6,
     OTHER_FLOWS4, OTHER_FLOWS6, OTHER_OPENING4, OTHER_OPENING6,
 };
@@ -36,11 +37,11 @@ pub(crate) trait Family {
     fn flow(local: Self::Address, remote: Self::Address, tail: FlowTail) -> Self::Flow;
     /// Established flows.
     fn flows() -> &'static HashMap<Self::Flow, FlowState>;
-    /// Flows that are not.
+    /// Flows that are not established.
     fn opening() -> &'static LruHashMap<Self::Flow, FlowState>;
     /// Established flows in tables of another layout.
     fn other_flows() -> &'static HashMap<Self::Flow, FlowState>;
-    /// Flows that are not, likewise.
+    /// Flows that are not established, likewise.
     fn other_opening() -> &'static LruHashMap<Self::Flow, FlowState>;
     /// The address as an IPv6 number, IPv4 in `::ffff:a.b.c.d` form.
     fn wide(address: &Self::Address) -> Address6;
@@ -48,13 +49,13 @@ pub(crate) trait Family {
     fn narrow(wide: &Address6) -> Option<Self::Address>;
     /// The endpoint's address, if it has one.
     fn own(endpoint: &Endpoint) -> Option<Self::Address>;
-    /// Whether the address is the endpoint's own, its further addresses aside.
+    /// Whether the address is one of the two in the endpoint's record.
     fn is_own(endpoint: &Endpoint, address: &Self::Address) -> bool;
-    /// Sources that a pod may use besides its own (semantics P4).
+    /// Whether the source is one that every pod may use (semantics P4).
     fn is_exempt(packet: &Packet<Self::Address>) -> bool;
-    /// The link's own traffic (semantics A4).
+    /// Whether the packet is the link's own traffic (semantics A4).
     fn is_link(packet: &Packet<Self::Address>) -> bool;
-    /// What the fragments of a packet have in common.
+    /// The key that all fragments of a packet share.
     fn fragments(
         packet: &Packet<Self::Address>,
         endpoint: &Endpoint,
@@ -132,7 +133,7 @@ impl Family for V4 {
 
     #[inline(always)]
     fn entry(address: &u32) -> Entry {
-        classify::address4(&KernelTables, *address).unwrap_or(Entry::UNKNOWN)
+        lookup::address4(&KernelTables, *address).unwrap_or(Entry::UNKNOWN)
     }
 
     #[inline(always)]
@@ -235,7 +236,7 @@ impl Family for V6 {
 
     #[inline(always)]
     fn entry(address: &Address6) -> Entry {
-        classify::address6(&KernelTables, address).unwrap_or(Entry::UNKNOWN)
+        lookup::address6(&KernelTables, address).unwrap_or(Entry::UNKNOWN)
     }
 
     #[inline(always)]
@@ -299,7 +300,7 @@ impl Family for V6 {
             && (address[0] | address[1]) != 0
     }
 
-    /// Link-local addresses; duplicate address detection is a link message, seen to before.
+    /// Link-local addresses. Duplicate address detection is a link message, allowed earlier.
     #[inline(always)]
     fn is_exempt(packet: &Packet<Address6>) -> bool {
         packet::is_link_local(&packet.source)

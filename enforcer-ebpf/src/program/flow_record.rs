@@ -1,67 +1,23 @@
-//! Flow state: who began a connection, kept so that its replies pass (semantics A3).
+//! Recording flows: a flow's initiator is kept, so that its replies pass (semantics A3).
 //!
-//! Every pod's flows are kept, isolated or not: a policy may isolate the pod in the middle of a
-//! connection, and only who *began* it tells its replies from what the policy now forbids
-//! (semantics A3 and C2 together). Forward packets find in one word of [`RECENT`] that their flow
-//! was recorded in this bucket of the clock, so neither writing nor refreshing costs each packet.
-//! What becomes of the entries: [`crate::follow`].
+//! The flows of every pod are recorded, isolated or not: a policy may isolate the pod in the middle
+//! of a connection, and only the initiator tells replies from what the policy now denies (semantics
+//! A3 and C2 together). A word of [`RECENT`] shows that a flow was already recorded in this bucket
+//! of the clock, so most packets neither write nor refresh an entry. The life of an entry is in
+//! [`flow_table`].
 
-use aya_ebpf::helpers::generated::bpf_jiffies64;
 use core::ptr;
 
-use enforcer_ebpf::count::{Direction, Reason};
-use enforcer_ebpf::endpoint::Endpoint;
-use enforcer_ebpf::flow::{FlowState, FlowTail, elapsed};
-use enforcer_ebpf::fragment::FragmentState;
+use enforcer_ebpf::contract::endpoint::Endpoint;
+use enforcer_ebpf::contract::flow::{FlowState, FlowTail};
+use enforcer_ebpf::contract::table::RECENT_SLOTS;
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::{Packet, Quoted, protocol, role};
-use enforcer_ebpf::table::RECENT_SLOTS;
 
-use crate::config;
-use crate::family::Family;
-use crate::follow;
-use crate::maps::RECENT;
-
-/// The present bucket of the coarse clock.
-#[inline(always)]
-pub(crate) fn now() -> u32 {
-    // SAFETY: a helper without arguments.
-    (unsafe { bpf_jiffies64() } >> config::clock_shift()) as u32
-}
-
-/// How long a packet's later fragments may take after the first, in buckets: 15 to 30 seconds,
-/// which is what the kernel gives a receiver to put IPv4 packets together.
-const FRAGMENT_BUCKETS: u32 = 15;
-
-/// Remembers that a first fragment was allowed.
-#[inline(always)]
-pub(crate) fn remember_fragments<F: Family>(
-    endpoint: &Endpoint,
-    direction: Direction,
-    packet: &Packet<F::Address>,
-    reason: Reason,
-) {
-    let key = F::fragments(packet, endpoint, direction);
-    let state = FragmentState { seen: now(), reason: reason as u32 };
-    // Without room for it the others are dropped, as if the first had not been seen.
-    let _ = F::fragment_table().insert(key, state, 0);
-}
-
-/// Why the first fragment of the same packet was allowed, if it was seen and was.
-#[inline(always)]
-pub(crate) fn first_fragment<F: Family>(
-    endpoint: &Endpoint,
-    direction: Direction,
-    packet: &Packet<F::Address>,
-) -> Option<Reason> {
-    let key = F::fragments(packet, endpoint, direction);
-    let entry = F::fragment_table().get_ptr(key)?;
-    // SAFETY: a live map value, read as one word.
-    let state = unsafe { ptr::read_volatile(entry) };
-    if elapsed(state.seen, now()) > FRAGMENT_BUCKETS {
-        return None;
-    }
-    Some(if state.reason == Reason::Reply as u32 { Reason::Reply } else { Reason::Policy })
-}
+use crate::program::clock;
+use crate::program::family::Family;
+use crate::program::flow_table;
+use crate::program::maps::RECENT;
 
 /// The key of the flow that a packet belongs to.
 #[inline(always)]
@@ -74,7 +30,7 @@ pub(crate) fn key<F: Family>(
         Direction::Egress => {
             (packet.source, packet.destination, packet.source_port, packet.destination_port)
         }
-        // The kind of an ICMP query stays in the remote port, whichever way the packet goes.
+        // The kind of an ICMP query stays in the remote port in both directions.
         Direction::Ingress if is_icmp::<F>(packet.protocol) => {
             (packet.destination, packet.source, packet.source_port, packet.destination_port)
         }
@@ -120,33 +76,33 @@ fn is_icmp<F: Family>(number: u8) -> bool {
     number == if F::VERSION == 4 { protocol::ICMP } else { protocol::ICMP6 }
 }
 
-/// Records that a packet which policy allows was seen in `direction`.
+/// Records an allowed packet that was seen in `direction`.
 #[inline(always)]
 pub(crate) fn record<F: Family>(
     endpoint: &Endpoint,
     direction: Direction,
     packet: &Packet<F::Address>,
 ) {
-    /// What changes a flow's state, or may begin another: never skipped.
-    const TURNS: u8 = role::OPENS | role::ENDS | role::RESETS;
+    /// Packets that change a flow's state or may begin another are never skipped.
+    const CHANGES: u8 = role::OPENS | role::ENDS | role::RESETS;
     if packet.role & (role::BEGINS | role::ANSWERS) == 0 {
         return;
     }
     let flow = key::<F>(endpoint, direction, packet);
     let mixed = F::mix(&flow);
-    let now = now();
-    // The two lowest bits: the directions in which a packet was recorded in this bucket.
+    let now = clock::now();
+    // The two lowest bits are the directions that were recorded in this bucket.
     let signature = (mixed ^ (u64::from(now) << 32)) & !3;
     let seen = 1 << direction as u32;
     let Some(recent) = RECENT.get_ptr_mut(0) else { return };
     // SAFETY: the index is masked to the table's size.
     let slot = unsafe { (&raw mut (*recent)[0]).add((mixed >> 2) as usize & (RECENT_SLOTS - 1)) };
-    // SAFETY: an aligned word of a map value; racing writers each leave a whole signature.
+    // SAFETY: an aligned word of a map value; each racing writer leaves a whole signature.
     let word = unsafe { ptr::read_volatile(slot) };
-    if packet.role & TURNS == 0 && word & (!3 | seen) == signature | seen {
+    if packet.role & CHANGES == 0 && word & (!3 | seen) == signature | seen {
         return;
     }
-    // What follows a TCP SYN makes the connection established, maybe within the same bucket.
+    // The packet after a TCP SYN may establish the connection within the same bucket.
     if remember::<F>(direction, packet, &flow, now) && packet.role & role::OPENS == 0 {
         let others = if word & !3 == signature { word } else { signature };
         // SAFETY: as above.
@@ -154,7 +110,7 @@ pub(crate) fn record<F: Family>(
     }
 }
 
-/// Refreshes or writes the entry; whether there is one now.
+/// Refreshes or inserts the entry; returns whether there is one now.
 #[inline(always)]
 fn remember<F: Family>(
     direction: Direction,
@@ -162,19 +118,19 @@ fn remember<F: Family>(
     flow: &F::Flow,
     now: u32,
 ) -> bool {
-    let begun = FlowState::new(now, direction, packet.protocol);
-    let Some(found) = follow::find::<F>(flow, now) else {
+    let opened = FlowState::new(now, direction, packet.protocol);
+    let Some(found) = flow_table::find::<F>(flow, now) else {
         return begins(direction, packet.protocol, packet.role)
-            && follow::begin::<F>(flow, begun.after(direction, packet.role, now));
+            && flow_table::insert::<F>(flow, opened.after(direction, packet.role, now));
     };
     if packet.role & role::OPENS != 0 && found.state.is_followed(direction) {
-        return follow::begin_again::<F>(&found, flow, direction, begun);
+        return flow_table::replace::<F>(&found, flow, direction, opened);
     }
-    follow::go_on::<F>(&found, flow, direction, packet.role, now);
+    flow_table::advance::<F>(&found, flow, direction, packet.role, now);
     true
 }
 
-/// Whether a packet of an unknown flow makes it known.
+/// Whether a packet of an unknown flow begins it.
 #[inline(always)]
 fn begins(direction: Direction, protocol: u8, role: u8) -> bool {
     if protocol != protocol::TCP {
@@ -184,9 +140,9 @@ fn begins(direction: Direction, protocol: u8, role: u8) -> bool {
         return false;
     }
     match direction {
-        // A pod's TCP flows are known from their SYN on.
+        // A pod's own TCP flows begin with their SYN.
         Direction::Egress => role & role::OPENS != 0,
-        // From the SYN on, too: before the pod has answered, policy may isolate it.
+        // Also with a SYN: policy may isolate the pod before it has answered.
         Direction::Ingress => true,
     }
 }

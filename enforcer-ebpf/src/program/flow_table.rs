@@ -1,25 +1,26 @@
-//! Following flows: two tables, and how an entry gets from one to the other.
+//! The two flow tables, and the moves between them.
 //!
-//! A flow enters the table of *opening* flows, an LRU hash: a flood pushes out what is there, and
-//! nothing else. Once it is established it moves to the table of *established* flows, a plain hash
-//! from which nothing is ever pushed out; when it is over it goes back. Where that table is full
-//! it stays among the opening ones, and is counted. Forgetting a flow only ever refuses a reply.
+//! A new flow enters the table of *opening* flows, an LRU hash: a flood displaces only what is
+//! there. An established flow moves to the table of *established* flows, a plain hash that displaces
+//! nothing; a finished flow moves back. If the established table is full, the flow stays in the
+//! opening one and is counted. The worst effect of a forgotten flow is a denied reply.
 
 use core::ptr;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::flow::{FlowCounts, FlowState, LIFETIMES, marks};
+use enforcer_ebpf::contract::counters::FlowCounts;
+use enforcer_ebpf::contract::flow::{FlowState, LIFETIMES, flags};
+use enforcer_ebpf::contract::verdict::Direction;
 
-use crate::config;
-use crate::family::Family;
-use crate::maps::FLOW_COUNTS;
+use crate::program::config;
+use crate::program::family::Family;
+use crate::program::maps::FLOW_COUNTS;
 
 /// A living flow.
 pub(crate) struct Found {
     pub(crate) state: FlowState,
     entry: *mut FlowState,
-    /// Which table it is in.
+    /// Whether it is in the table of established flows.
     is_established: bool,
 }
 
@@ -32,7 +33,7 @@ fn read(entry: *mut FlowState) -> FlowState {
 
 #[inline(always)]
 fn is_alive(state: FlowState, now: u32) -> bool {
-    state.is_alive(now, config::lifetime(state.marks as usize % LIFETIMES))
+    state.is_alive(now, config::lifetime(state.flags as usize % LIFETIMES))
 }
 
 #[inline(always)]
@@ -55,14 +56,14 @@ fn established<F: Family>(flow: &F::Flow, now: u32) -> Option<Found> {
 fn opening_in<F: Family>(flow: &F::Flow, entry: Option<*mut FlowState>, now: u32) -> Option<Found> {
     let entry = entry?;
     let state = read(entry);
-    if state.marks & marks::MOVED != 0 {
-        // Since it was not found above, or it has been forgotten.
+    if state.flags & flags::MOVED != 0 {
+        // Moved since the look-up above, or forgotten.
         return established::<F>(flow, now);
     }
     is_alive(state, now).then_some(Found { state, entry, is_established: false })
 }
 
-/// The flow, if it is known and alive.
+/// The flow, if it is recorded and alive.
 #[inline(always)]
 pub(crate) fn find<F: Family>(flow: &F::Flow, now: u32) -> Option<Found> {
     if let Some(found) = established::<F>(flow, now) {
@@ -75,9 +76,9 @@ pub(crate) fn find<F: Family>(flow: &F::Flow, now: u32) -> Option<Found> {
     opening_in::<F>(flow, F::other_opening().get_ptr_mut(flow), now)
 }
 
-/// Makes an entry, in place of any old one.
+/// Inserts an entry, in place of any old one; returns whether there was room.
 #[inline(always)]
-pub(crate) fn begin<F: Family>(flow: &F::Flow, state: FlowState) -> bool {
+pub(crate) fn insert<F: Family>(flow: &F::Flow, state: FlowState) -> bool {
     if F::opening().insert(flow, state, u64::from(BPF_NOEXIST)).is_ok() {
         count::<F>(|counts| counts.entered += 1);
         return true;
@@ -85,28 +86,28 @@ pub(crate) fn begin<F: Family>(flow: &F::Flow, state: FlowState) -> bool {
     F::opening().insert(flow, state, 0).is_ok()
 }
 
-/// The first packet of another flow with the same ports as a living one.
+/// Replaces a living flow by another with the same ports, whose first packet is seen now.
 #[inline(always)]
-pub(crate) fn begin_again<F: Family>(
+pub(crate) fn replace<F: Family>(
     found: &Found,
     flow: &F::Flow,
     direction: Direction,
     state: FlowState,
 ) -> bool {
-    if found.state.is_begun(direction) {
+    if found.state.is_initiator(direction) {
         write(found, state);
         return true;
     }
-    // By the other end: an entry of its own, see `FlowState`.
+    // By the other end: a whole new entry, see `FlowState`.
     if found.is_established {
         return F::flows().insert(flow, state, 0).is_ok();
     }
     F::opening().insert(flow, state, 0).is_ok()
 }
 
-/// Takes note of a packet of a flow that was allowed: by policy, or as a reply.
+/// Advances a flow's state by a packet that was allowed, by policy or as a reply.
 #[inline(always)]
-pub(crate) fn go_on<F: Family>(
+pub(crate) fn advance<F: Family>(
     found: &Found,
     flow: &F::Flow,
     direction: Direction,
@@ -119,7 +120,7 @@ pub(crate) fn go_on<F: Family>(
     }
     write(found, next);
     if found.is_established {
-        if next.is_over() && begin::<F>(flow, next) {
+        if next.is_over() && insert::<F>(flow, next) {
             let _ = F::flows().remove(flow);
         }
     } else if next.is_established() {
@@ -127,33 +128,33 @@ pub(crate) fn go_on<F: Family>(
     }
 }
 
-/// Writes what of a state changes in place.
+/// Writes the parts of a state that change in place.
 #[inline(always)]
 fn write(found: &Found, next: FlowState) {
     // SAFETY: as in `read`.
     unsafe {
         ptr::write_volatile(&raw mut (*found.entry).seen, next.seen);
-        if next.marks != found.state.marks {
-            ptr::write_volatile(&raw mut (*found.entry).marks, next.marks);
+        if next.flags != found.state.flags {
+            ptr::write_volatile(&raw mut (*found.entry).flags, next.flags);
         }
     }
 }
 
-/// Moves an entry to the table of established flows. The old one stays until the LRU hash needs
-/// its place: whoever looks at this moment finds one of the two.
+/// Moves an entry to the table of established flows. The old one stays until the LRU hash reuses
+/// its place: a concurrent look-up finds one of the two.
 #[inline(always)]
 fn promote<F: Family>(found: &Found, flow: &F::Flow, next: FlowState) {
-    let clean = FlowState { marks: next.marks & !marks::REFUSED, ..next };
-    let mark = if F::flows().insert(flow, clean, 0).is_ok() {
-        marks::MOVED
-    } else if next.marks & marks::REFUSED == 0 {
+    let clean = FlowState { flags: next.flags & !flags::REFUSED, ..next };
+    let flag = if F::flows().insert(flow, clean, 0).is_ok() {
+        flags::MOVED
+    } else if next.flags & flags::REFUSED == 0 {
         count::<F>(|counts| counts.refused += 1);
-        marks::REFUSED
+        flags::REFUSED
     } else {
         return;
     };
     // SAFETY: as in `read`.
-    unsafe { ptr::write_volatile(&raw mut (*found.entry).marks, next.marks | mark) };
+    unsafe { ptr::write_volatile(&raw mut (*found.entry).flags, next.flags | flag) };
 }
 
 #[inline(always)]

@@ -3,13 +3,18 @@
 use core::ptr;
 
 use aya_ebpf::programs::TcContext;
-use enforcer_ebpf::mark::Mark;
+use enforcer_ebpf::contract::mark::Mark;
 use enforcer_ebpf::packet::{Bytes, View};
 
-use crate::config;
+use crate::program::config;
 
-/// How much of a packet is made readable in place: link header, the longest usual chain of
-/// headers, and what an ICMP error quotes.
+/// TC_ACT_UNSPEC: the next program on the hook decides; allowed if there is none.
+pub(crate) const NEXT: i32 = -1;
+/// TC_ACT_SHOT: the packet is dropped.
+pub(crate) const DROP: i32 = 2;
+
+/// Bytes of a packet that are made readable in place: the link header, the longest usual chain of
+/// headers, and the quote of an ICMP error.
 const LINEAR: u32 = 256;
 
 /// The packet in front of the program.
@@ -30,7 +35,8 @@ impl Bytes for Frame {
         Some(View(unsafe { &*(start as *const [u8; N]) }))
     }
 
-    /// Through a scratch word of the packet's context, of which the verifier knows nothing.
+    /// Stores and loads the offset in a scratch word of the packet's context, whose contents the
+    /// verifier does not track.
     #[inline(always)]
     fn settle(&self, offset: usize) -> usize {
         // SAFETY: the context outlives the program's run; volatile, so that both accesses stay.
@@ -49,7 +55,7 @@ impl Frame {
         Self { context, data, end }
     }
 
-    /// Makes more of a packet readable whose headers are not in one piece; `false` if all is.
+    /// Makes more of a packet readable if its headers are not in one piece; `false` if they are.
     #[inline(always)]
     pub(crate) fn pull(&mut self) -> bool {
         let length = self.context.len();
@@ -62,13 +68,13 @@ impl Frame {
         true
     }
 
-    /// The program's argument.
+    /// The program's context.
     #[inline(always)]
     pub(crate) fn context(&self) -> &TcContext {
         &self.context
     }
 
-    /// Bytes, the link-layer header included.
+    /// The length in bytes, the link-layer header included.
     #[inline(always)]
     pub(crate) fn length(&self) -> u32 {
         self.context.len()
@@ -85,8 +91,8 @@ impl Frame {
     #[inline(always)]
     pub(crate) fn is_from_node(&self) -> bool {
         let context = self.context.skb.skb;
-        // The verifier knows the setting, and removes the branch. Of different widths, so that the
-        // compiler can't make one load by a computed pointer of two, which the verifier refuses.
+        // The verifier knows the setting and removes a branch. The loads have different widths, so
+        // that the compiler can't merge them into one by a computed pointer, which is rejected.
         if config::origin_in_cb() != 0 {
             // SAFETY: the context outlives the program's run.
             return unsafe { ptr::read_volatile((&raw const (*context).cb[1]).cast::<u8>()) } == 0;
@@ -95,19 +101,19 @@ impl Frame {
         unsafe { ptr::read_volatile(&raw const (*context).ingress_ifindex) == 0 }
     }
 
-    /// What the programs that saw the packet before have noted.
+    /// The mark that the packet carries from earlier hooks.
     #[inline(always)]
     pub(crate) fn mark(&self) -> Mark {
         Mark((self.whole_mark() & config::mark_mask()) >> config::mark_shift())
     }
 
-    /// Notes something for the programs further on.
+    /// Sets the mark for later hooks; bits outside of the mask stay.
     #[inline(always)]
     pub(crate) fn set_mark(&self, mark: Mark) {
         let others = self.whole_mark() & !config::mark_mask();
         let mark = others | (mark.0 << config::mark_shift());
-        // SAFETY: the context outlives the program's run. Volatile, because the verifier refuses
-        // the narrower store that the compiler would otherwise merge this into.
+        // SAFETY: the context outlives the program's run. Volatile, because the verifier rejects
+        // the narrower store that the compiler would otherwise emit.
         unsafe { ptr::write_volatile(&raw mut (*self.context.skb.skb).mark, mark) }
     }
 

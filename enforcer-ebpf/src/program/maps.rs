@@ -1,17 +1,18 @@
-//! The tables, as the programs see them. Sizes are what the agent gets unless it says otherwise.
+//! The tables as the programs see them. The agent may choose other sizes when it loads them.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
-use enforcer_ebpf::classify::Tables;
-use enforcer_ebpf::client::Clients;
-use enforcer_ebpf::count::Counters;
-use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot};
-use enforcer_ebpf::event::Budget;
-use enforcer_ebpf::flow::{Flow4, Flow6, FlowCounts, FlowState};
-use enforcer_ebpf::fragment::{Fragment4, Fragment6, FragmentState};
-use enforcer_ebpf::owner::OwnerRecord;
-use enforcer_ebpf::table::{
+use enforcer_ebpf::contract::client::Clients;
+use enforcer_ebpf::contract::counters::{Counters, FlowCounts};
+use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot};
+use enforcer_ebpf::contract::event::Budget;
+use enforcer_ebpf::contract::flow::FlowState;
+use enforcer_ebpf::contract::flow::{Flow4, Flow6};
+use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState};
+use enforcer_ebpf::contract::lookup::Tables;
+use enforcer_ebpf::contract::owner::OwnerRecord;
+use enforcer_ebpf::contract::table::{
     Block, FRAGMENTS, InterfaceTable, Leaf6, Limits, Node6, PortSetBits, PortTable, RecentTable,
 };
 
@@ -53,8 +54,7 @@ pub(crate) static OPENING4: LruHashMap<Flow4, FlowState> =
 #[map]
 pub(crate) static OPENING6: LruHashMap<Flow6, FlowState> =
     LruHashMap::with_max_entries(LIMITS.opening_flows, 0);
-// Of another layout, while programs are being replaced by ones that use the tables above: see
-// `config::is_moving`.
+// Tables of another layout, while flows are being moved: see `config::is_moving`.
 #[map]
 pub(crate) static OTHER_FLOWS4: HashMap<Flow4, FlowState> = HashMap::with_max_entries(1, 0);
 #[map]

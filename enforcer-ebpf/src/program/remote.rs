@@ -1,51 +1,50 @@
-//! Who is really at the other end: address translation may hide it (semantics N3).
+//! The other end of a packet, which address translation may hide (semantics N3).
 //!
-//! A packet to a pod whose source is an address of the node or of a Service may come from somebody
-//! else: a client that was masqueraded, or a Service's backend. The packet's mark tells: it was set
-//! where the packet came in, before any translation.
+//! The source of a packet to a pod may be an address of the node or of a Service that stands for
+//! another: for a masqueraded client, or for a Service's backend. The packet's mark names the real
+//! one: it was set where the packet entered the node, before any translation.
 
 use core::ptr;
 
-use enforcer_ebpf::classify;
-use enforcer_ebpf::client::{Client, place};
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::entry::Entry;
-use enforcer_ebpf::mark::Mark;
+use enforcer_ebpf::contract::client::{Client, place};
+use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::lookup;
+use enforcer_ebpf::contract::mark::Mark;
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::Packet;
 
-use crate::family::{Family, owns};
-use crate::frame::Frame;
-use crate::judge::Hook;
-use crate::maps::{CLIENTS, KernelTables};
+use crate::program::family::{Family, owns};
+use crate::program::frame::Frame;
+use crate::program::hook::Hook;
+use crate::program::maps::{CLIENTS, KernelTables};
 
-/// The far end's port is hidden by translation.
+/// The value of a port that translation hides.
 pub(crate) const HIDDEN_PORT: u32 = u32::MAX;
 
 /// The other end of a packet.
 #[derive(Clone, Copy)]
-pub(crate) struct Far {
+pub(crate) struct Remote {
     /// What is known of its address.
     pub(crate) entry: Entry,
-    /// The port that the sender sent from, or [`HIDDEN_PORT`].
+    /// Its source port, or [`HIDDEN_PORT`].
     pub(crate) port: u32,
 }
 
-/// Looks the other end up: the real one, if it is known.
+/// The other end of a packet: the real one, if it is known.
 #[inline(always)]
-pub(crate) fn far_end<H: Hook, F: Family>(frame: &Frame, packet: &Packet<F::Address>) -> Far {
+pub(crate) fn remote<H: Hook, F: Family>(frame: &Frame, packet: &Packet<F::Address>) -> Remote {
     let address = H::peer(packet);
     let entry = F::entry(&address);
     if matches!(H::DIRECTION, Direction::Ingress)
         && entry.may_hide_another()
         && let Some((hidden, port)) = hidden::<F>(frame.mark(), &address)
     {
-        return Far { entry: F::entry(&hidden), port };
+        return Remote { entry: F::entry(&hidden), port };
     }
-    Far { entry, port: u32::from(packet.source_port) }
+    Remote { entry, port: u32::from(packet.source_port) }
 }
 
-/// Who sent a packet that claims to be from `source`, and from which port; `None` if the claim is
-/// right, or nobody knows better.
+/// The sender's real address and port; `None` if `source` is its own, or the sender is unknown.
 #[inline(always)]
 pub(crate) fn hidden<F: Family>(mark: Mark, source: &F::Address) -> Option<(F::Address, u32)> {
     if mark.is_outside() {
@@ -53,14 +52,14 @@ pub(crate) fn hidden<F: Family>(mark: Mark, source: &F::Address) -> Option<(F::A
         let address = F::narrow(&client.address)?;
         return (address != *source).then_some((address, u32::from(client.port)));
     }
-    let sender = classify::sender(&KernelTables, mark.sender())?;
+    let sender = lookup::sender(&KernelTables, mark.sender())?;
     if owns::<F>(sender, source) {
         return None;
     }
     Some((F::own(sender)?, HIDDEN_PORT))
 }
 
-/// The client that this CPU noted under a sequence number, if it isn't too long ago.
+/// The client that this CPU noted under a sequence number, unless its slot was overwritten.
 #[inline(always)]
 fn client(sequence: u32) -> Option<Client> {
     let clients = CLIENTS.get_ptr(0)?;
@@ -69,9 +68,9 @@ fn client(sequence: u32) -> Option<Client> {
     (client.sequence == sequence).then_some(client)
 }
 
-/// Notes who sent a packet that has just come in from outside.
+/// Notes the sender of a packet that has just entered the node from outside.
 #[inline(always)]
-pub(crate) fn note<F: Family>(frame: &Frame, packet: &Packet<F::Address>) {
+pub(crate) fn note_client<F: Family>(frame: &Frame, packet: &Packet<F::Address>) {
     let Some(clients) = CLIENTS.get_ptr_mut(0) else { return };
     // SAFETY: as in `client`; nothing else runs on this CPU meanwhile.
     unsafe {

@@ -1,18 +1,18 @@
-//! Counting every packet, and telling the agent of dropped ones.
+//! Counters for every packet, and events for dropped ones.
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
-use enforcer_ebpf::count::{Direction, Reason};
-use enforcer_ebpf::endpoint::Endpoint;
-use enforcer_ebpf::event::{EVENTS_PER_WINDOW, Event};
+use enforcer_ebpf::contract::endpoint::Endpoint;
+use enforcer_ebpf::contract::event::{EVENTS_PER_WINDOW, Event};
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_ebpf::packet::Packet;
 
-use crate::family::{Family, owns};
-use crate::far::{self, HIDDEN_PORT};
-use crate::frame::Frame;
-use crate::judge::Hook;
-use crate::maps::{BUDGET, COUNTERS, EVENTS};
-use crate::state;
+use crate::program::clock;
+use crate::program::family::{Family, owns};
+use crate::program::frame::Frame;
+use crate::program::hook::Hook;
+use crate::program::maps::{BUDGET, COUNTERS, EVENTS};
+use crate::program::remote::{self, HIDDEN_PORT};
 
 /// Counts a packet of `length` bytes.
 #[inline(always)]
@@ -26,11 +26,11 @@ pub(crate) fn count(endpoint: &Endpoint, direction: Direction, reason: Reason, l
     }
 }
 
-/// Room for an event, unless this CPU has sent enough of them lately.
+/// Reserves room for an event, unless this CPU's budget for the window is spent.
 #[inline(always)]
 pub(crate) fn reserve() -> Option<RingBufEntry<Event>> {
     let budget = BUDGET.get_ptr_mut(0)?;
-    let window = u64::from(state::now());
+    let window = u64::from(clock::now());
     // SAFETY: a live value of this CPU's.
     unsafe {
         if (*budget).window != window {
@@ -51,14 +51,14 @@ pub(crate) fn reserve() -> Option<RingBufEntry<Event>> {
     slot
 }
 
-/// Sends an event. The agent looks for them by itself: nobody is woken.
+/// Sends an event. The agent polls for events, so nothing is woken.
 #[inline(always)]
 pub(crate) fn send(mut slot: RingBufEntry<Event>, event: Event) {
     slot.write(event);
     slot.submit(u64::from(BPF_RB_NO_WAKEUP));
 }
 
-/// Tells of a dropped packet, if there is room.
+/// Reports a dropped packet, if there is room.
 #[inline(always)]
 pub(crate) fn dropped<H: Hook, F: Family>(
     frame: &Frame,
@@ -69,7 +69,7 @@ pub(crate) fn dropped<H: Hook, F: Family>(
     let Some(slot) = reserve() else { return };
     let icmp = u16::from(packet.icmp_type) << 8 | u16::from(packet.icmp_code);
     let sender = match H::DIRECTION {
-        Direction::Ingress => far::hidden::<F>(frame.mark(), &packet.source),
+        Direction::Ingress => remote::hidden::<F>(frame.mark(), &packet.source),
         Direction::Egress if owns::<F>(endpoint, &packet.source) => None,
         Direction::Egress => F::own(endpoint).map(|own| (own, HIDDEN_PORT)),
     };

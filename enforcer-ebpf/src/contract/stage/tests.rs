@@ -1,4 +1,7 @@
 use super::*;
+use crate::contract::flow::*;
+use crate::contract::verdict::Direction;
+use crate::packet::{protocol, role};
 
 const IN: Direction = Direction::Ingress;
 const OUT: Direction = Direction::Egress;
@@ -8,8 +11,8 @@ const FIN: u8 = role::ANSWERS | role::ENDS;
 const RST: u8 = role::ANSWERS | role::RESETS;
 const UDP: u8 = role::BEGINS | role::ANSWERS;
 
-fn tcp(begun: Direction) -> FlowState {
-    FlowState::new(1, begun, protocol::TCP)
+fn tcp(initiator: Direction) -> FlowState {
+    FlowState::new(1, initiator, protocol::TCP)
 }
 
 /// The stage after packets, all in the bucket `now`.
@@ -20,38 +23,38 @@ fn after(mut state: FlowState, packets: &[(Direction, u8)], now: u32) -> FlowSta
     state
 }
 
-fn established(begun: Direction) -> FlowState {
-    after(tcp(begun), &[(begun.opposite(), ACK), (begun, ACK)], 1)
+fn established(initiator: Direction) -> FlowState {
+    after(tcp(initiator), &[(initiator.opposite(), ACK), (initiator, ACK)], 1)
 }
 
 #[test]
 fn a_handshake_has_three_packets() {
-    for begun in Direction::ALL {
-        let opened = tcp(begun);
-        assert_eq!(Stage::of(opened.marks), Stage::TcpSynSent);
+    for initiator in Direction::ALL {
+        let opened = tcp(initiator);
+        assert_eq!(Stage::of(opened.flags), Stage::TcpSynSent);
         // Sent again, or an answer that is none.
-        assert_eq!(Stage::of(after(opened, &[(begun, SYN)], 1).marks), Stage::TcpSynSent);
-        let answered = after(opened, &[(begun.opposite(), ACK)], 1);
-        assert_eq!(Stage::of(answered.marks), Stage::TcpSynRecv);
+        assert_eq!(Stage::of(after(opened, &[(initiator, SYN)], 1).flags), Stage::TcpSynSent);
+        let answered = after(opened, &[(initiator.opposite(), ACK)], 1);
+        assert_eq!(Stage::of(answered.flags), Stage::TcpSynRecv);
         assert!(!answered.is_established());
-        assert!(established(begun).is_established());
-        assert_eq!(Stage::of(established(begun).marks), Stage::TcpEstablished);
+        assert!(established(initiator).is_established());
+        assert_eq!(Stage::of(established(initiator).flags), Stage::TcpEstablished);
         // Known from the third packet on.
-        let late = after(opened, &[(begun, ACK)], 1);
-        assert_eq!(Stage::of(late.marks), Stage::TcpUnacknowledged);
-        assert!(after(late, &[(begun.opposite(), ACK)], 1).is_established());
+        let late = after(opened, &[(initiator, ACK)], 1);
+        assert_eq!(Stage::of(late.flags), Stage::TcpUnacknowledged);
+        assert!(after(late, &[(initiator.opposite(), ACK)], 1).is_established());
     }
 }
 
 #[test]
 fn both_ends_close() {
-    for begun in Direction::ALL {
+    for initiator in Direction::ALL {
         for first in Direction::ALL {
-            let half = after(established(begun), &[(first, FIN)], 1);
-            assert_eq!(Stage::of(half.marks), Stage::TcpFinWait);
+            let half = after(established(initiator), &[(first, FIN)], 1);
+            assert_eq!(Stage::of(half.flags), Stage::TcpFinWait);
             assert!(!half.is_over() && !half.is_established());
             let whole = after(half, &[(first.opposite(), ACK), (first.opposite(), FIN)], 1);
-            assert_eq!(Stage::of(whole.marks), Stage::TcpTimeWait);
+            assert_eq!(Stage::of(whole.flags), Stage::TcpTimeWait);
             assert!(whole.is_over());
         }
     }
@@ -59,23 +62,23 @@ fn both_ends_close() {
 
 #[test]
 fn a_reset_by_the_pod_is_believed_and_one_by_the_peer_until_the_pod_talks_on() {
-    for begun in Direction::ALL {
-        let by_pod = after(established(begun), &[(OUT, RST)], 1);
-        assert_eq!(Stage::of(by_pod.marks), Stage::TcpClose);
+    for initiator in Direction::ALL {
+        let by_pod = after(established(initiator), &[(OUT, RST)], 1);
+        assert_eq!(Stage::of(by_pod.flags), Stage::TcpClose);
         assert!(by_pod.is_over());
         for end in [RST, FIN] {
-            let by_peer = after(established(begun), &[(IN, end)], 1);
-            assert_eq!(Stage::of(by_peer.marks), Stage::TcpFinWait);
+            let by_peer = after(established(initiator), &[(IN, end)], 1);
+            assert_eq!(Stage::of(by_peer.flags), Stage::TcpFinWait);
             // The acknowledgement of a FIN.
             let acknowledged = after(by_peer, &[(OUT, ACK)], 1);
-            assert_eq!(Stage::of(acknowledged.marks), Stage::TcpFinWait);
+            assert_eq!(Stage::of(acknowledged.flags), Stage::TcpFinWait);
             assert!(after(by_peer, &[(OUT, ACK)], 2).is_established());
             // The peer's own later packets say nothing: whoever forged the one forges the other.
-            assert_eq!(Stage::of(after(by_peer, &[(IN, ACK)], 2).marks), Stage::TcpFinWait);
+            assert_eq!(Stage::of(after(by_peer, &[(IN, ACK)], 2).flags), Stage::TcpFinWait);
         }
     }
     let refused = after(tcp(OUT), &[(IN, RST)], 1);
-    assert_eq!(Stage::of(refused.marks), Stage::TcpClose);
+    assert_eq!(Stage::of(refused.flags), Stage::TcpClose);
     // A flood of stray packets, each of which the pod resets, establishes nothing.
     let stray = after(tcp(IN), &[(IN, ACK), (OUT, RST)], 1);
     assert!(!stray.is_established() && stray.is_over());
@@ -83,16 +86,16 @@ fn a_reset_by_the_pod_is_believed_and_one_by_the_peer_until_the_pod_talks_on() {
 
 #[test]
 fn a_syn_starts_anew_only_what_is_not_established() {
-    for begun in Direction::ALL {
+    for initiator in Direction::ALL {
         for opener in Direction::ALL {
             let follows = |state: FlowState| state.is_followed(opener);
-            assert!(follows(tcp(begun)));
-            assert!(follows(after(tcp(begun), &[(begun.opposite(), ACK)], 1)));
-            assert!(!follows(established(begun)));
-            assert!(follows(after(established(begun), &[(OUT, FIN), (IN, FIN)], 1)));
-            assert!(follows(after(established(begun), &[(OUT, RST)], 1)));
+            assert!(follows(tcp(initiator)));
+            assert!(follows(after(tcp(initiator), &[(initiator.opposite(), ACK)], 1)));
+            assert!(!follows(established(initiator)));
+            assert!(follows(after(established(initiator), &[(OUT, FIN), (IN, FIN)], 1)));
+            assert!(follows(after(established(initiator), &[(OUT, RST)], 1)));
             // Half closed: the pod knows whether it still is.
-            let half = after(established(begun), &[(IN, RST)], 1);
+            let half = after(established(initiator), &[(IN, RST)], 1);
             assert_eq!(follows(half), opener == OUT);
         }
     }
@@ -101,10 +104,10 @@ fn a_syn_starts_anew_only_what_is_not_established() {
 #[test]
 fn udp_is_established_by_going_on() {
     let asked = FlowState::new(1, OUT, protocol::UDP);
-    assert_eq!(Stage::of(asked.marks), Stage::Udp);
-    assert_eq!(Stage::of(after(asked, &[(OUT, UDP)], 9).marks), Stage::Udp);
+    assert_eq!(Stage::of(asked.flags), Stage::Udp);
+    assert_eq!(Stage::of(after(asked, &[(OUT, UDP)], 9).flags), Stage::Udp);
     let answered = after(asked, &[(IN, UDP)], 1);
-    assert_eq!(Stage::of(answered.marks), Stage::UdpStream);
+    assert_eq!(Stage::of(answered.flags), Stage::UdpStream);
     // One question and its answer, however many packets.
     assert!(!after(answered, &[(IN, UDP), (OUT, UDP)], 1).is_established());
     for direction in Direction::ALL {
@@ -119,14 +122,14 @@ fn a_ping_is_never_established() {
         let answers = after(asked, &[(IN, role::ANSWERS)], 2);
         let again = after(answers, &[(IN, role::ANSWERS)], 3);
         assert!(!again.is_established());
-        assert_eq!(Stage::of(again.marks), Stage::Icmp);
+        assert_eq!(Stage::of(again.flags), Stage::Icmp);
     }
 }
 
 #[test]
 fn the_low_byte_of_the_marks_decides_the_stage() {
-    for marks in 0..=u16::MAX {
-        assert_eq!(Stage::of(marks), Stage::of(marks & 0xff));
+    for flags in 0..=u16::MAX {
+        assert_eq!(Stage::of(flags), Stage::of(flags & 0xff));
     }
     for (number, stage) in Stage::ALL.into_iter().enumerate() {
         assert_eq!(stage as usize, number);

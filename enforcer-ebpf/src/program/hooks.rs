@@ -1,0 +1,204 @@
+//! The TC programs: two at a pod's interface, two where packets leave or enter the node.
+//!
+//! An allowed packet goes on to the next program on the hook (semantics P5). A dropped one is
+//! counted and, within a budget, reported.
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use aya_log_ebpf::debug;
+use enforcer_ebpf::contract::endpoint::Endpoint;
+use enforcer_ebpf::contract::event::Event;
+use enforcer_ebpf::contract::lookup;
+use enforcer_ebpf::contract::mark::{Deferred, Mark};
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
+use enforcer_ebpf::packet::{self, Bytes as _, Malformed, Packet, ethertype};
+
+use crate::program::family::{Family, V4, V6};
+use crate::program::frame::{DROP, Frame, NEXT};
+use crate::program::hook::{FromPod, Hook, ToPod};
+use crate::program::maps::KernelTables;
+use crate::program::{deferred, judge, policy, remote, report};
+
+/// At a pod's interface, packets from the pod: its egress policy.
+#[classifier]
+#[inline(always)]
+pub(crate) fn from_pod(context: TcContext) -> i32 {
+    let mut frame = Frame::new(context);
+    let Some(endpoint) = lookup::endpoint(&KernelTables, frame.interface()) else {
+        return NEXT;
+    };
+    frame.set_mark(Mark::pod(endpoint.id, Deferred::Nothing));
+    run::<FromPod>(&mut frame, endpoint)
+}
+
+/// At a pod's interface, packets to the pod: its ingress policy, and what the sender's hook
+/// deferred.
+#[classifier]
+#[inline(always)]
+pub(crate) fn to_pod(context: TcContext) -> i32 {
+    let mut frame = Frame::new(context);
+    let Some(endpoint) = lookup::endpoint(&KernelTables, frame.interface()) else {
+        return leave(&mut frame);
+    };
+    if frame.is_from_node() {
+        report::count(endpoint, Direction::Ingress, Reason::Node, frame.length());
+        return NEXT;
+    }
+    run::<ToPod>(&mut frame, endpoint)
+}
+
+/// At an uplink, packets that leave the node: what the sender's hook deferred.
+#[classifier]
+#[inline(always)]
+pub(crate) fn to_wire(context: TcContext) -> i32 {
+    leave(&mut Frame::new(context))
+}
+
+/// At an uplink, packets from outside: notes the client before address translation hides it.
+#[classifier]
+#[inline(always)]
+pub(crate) fn from_wire(context: TcContext) -> i32 {
+    let mut frame = Frame::new(context);
+    // A pod's packet that enters by a second interface on its way keeps its mark.
+    if frame.mark().sender() == 0 {
+        let noted = match packet::ethernet(&frame) {
+            Ok((ethertype::IPV4, start)) => note::<V4>(&mut frame, start),
+            Ok((ethertype::IPV6, start)) => note::<V6>(&mut frame, start),
+            _ => false,
+        };
+        if !noted {
+            frame.set_mark(Mark(0));
+        }
+    }
+    NEXT
+}
+
+#[inline(always)]
+fn note<F: Family>(frame: &mut Frame, start: usize) -> bool {
+    let Ok(packet) = parse::<F>(frame, start) else { return false };
+    remote::note_client::<F>(frame, &packet);
+    true
+}
+
+#[inline(always)]
+fn run<H: Hook>(frame: &mut Frame, endpoint: &Endpoint) -> i32 {
+    let Ok((kind, start)) = packet::ethernet(frame) else {
+        return unreadable::<H>(frame, endpoint, Reason::Malformed, 0);
+    };
+    match kind {
+        ethertype::IPV4 => judged::<H, V4>(frame, endpoint, start),
+        ethertype::IPV6 => judged::<H, V6>(frame, endpoint, start),
+        ethertype::ARP => {
+            report::count(endpoint, H::DIRECTION, Reason::Link, frame.length());
+            NEXT
+        }
+        _ => unreadable::<H>(frame, endpoint, Reason::NotIp, kind),
+    }
+}
+
+/// Makes the verifier forget which path through its headers a packet took. Otherwise it proves
+/// everything that follows once for each path.
+#[inline(always)]
+fn merge_paths<A>(frame: &Frame, packet: &mut Packet<A>) {
+    let Packet { role, protocol, icmp_type, icmp_code, .. } = *packet;
+    let word = u32::from_ne_bytes([role, protocol, icmp_type, icmp_code]) as usize;
+    [packet.role, packet.protocol, packet.icmp_type, packet.icmp_code] =
+        (frame.settle(word) as u32).to_ne_bytes();
+}
+
+/// Parses the packet; if that fails, makes more of it readable in place and tries again.
+#[inline(always)]
+fn parse<F: Family>(frame: &mut Frame, start: usize) -> Result<Packet<F::Address>, Malformed> {
+    let parsed = F::parse(frame, start);
+    if parsed.is_err() && frame.pull() {
+        return F::parse(frame, start);
+    }
+    parsed
+}
+
+#[inline(always)]
+fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usize) -> i32 {
+    let mark = frame.mark();
+    let deferred = matches!(H::DIRECTION, Direction::Ingress)
+        && !matches!(mark.deferred(), Deferred::Nothing)
+        && mark.sender() != endpoint.id;
+    let Ok(mut packet) = parse::<F>(frame, start) else {
+        // from_pod could parse it and deferred the verdict: nothing has judged it yet.
+        return if deferred {
+            DROP
+        } else {
+            unreadable::<H>(frame, endpoint, Reason::Malformed, F::ETHERTYPE)
+        };
+    };
+    merge_paths(frame, &mut packet);
+    if deferred && !deferred::passes::<F>(frame, mark, &packet) {
+        return DROP;
+    }
+    let reason = judge::judge::<H, F>(frame, endpoint, &packet);
+    report::count(endpoint, H::DIRECTION, reason, frame.length());
+    if !reason.is_drop() {
+        return NEXT;
+    }
+    report::dropped::<H, F>(frame, endpoint, reason, &packet);
+    DROP
+}
+
+/// Decides what was deferred of a packet that goes to no pod of this node.
+#[inline(always)]
+fn leave(frame: &mut Frame) -> i32 {
+    let mark = frame.mark();
+    if matches!(mark.deferred(), Deferred::Nothing) {
+        return NEXT;
+    }
+    let passes = match packet::ethernet(frame) {
+        Ok((ethertype::IPV4, start)) => left::<V4>(frame, mark, start),
+        Ok((ethertype::IPV6, start)) => left::<V6>(frame, mark, start),
+        _ => false,
+    };
+    if !passes {
+        return DROP;
+    }
+    // Decided: a tunnel may send the packet on through another interface.
+    frame.set_mark(Mark::pod(mark.sender(), Deferred::Nothing));
+    NEXT
+}
+
+#[inline(always)]
+fn left<F: Family>(frame: &mut Frame, mark: Mark, start: usize) -> bool {
+    let Ok(packet) = parse::<F>(frame, start) else { return false };
+    deferred::passes::<F>(frame, mark, &packet)
+}
+
+/// The verdict on a frame that policy can't judge: only a pod that is not isolated in any
+/// direction gets it (semantics P1).
+#[inline(always)]
+fn unreadable<H: Hook>(frame: &Frame, endpoint: &Endpoint, reason: Reason, kind: u16) -> i32 {
+    // The verifier removes this unless the agent has enabled logging.
+    debug!(
+        frame.context(),
+        target: "enforcer_ebpf",
+        "interface {}, direction {}: {} bytes of ether type 0x{:x} can't be judged (reason {})",
+        endpoint.ifindex,
+        H::DIRECTION as u8,
+        frame.length(),
+        kind,
+        reason as u8,
+    );
+    if !policy::is_isolated(endpoint) {
+        report::count(endpoint, H::DIRECTION, Reason::NotIsolated, frame.length());
+        return NEXT;
+    }
+    report::count(endpoint, H::DIRECTION, reason, frame.length());
+    // Reserve first: most drops of a flood get no room, and then no event is built.
+    let Some(slot) = report::reserve() else { return DROP };
+    let event = Event {
+        endpoint: endpoint.id,
+        ifindex: endpoint.ifindex,
+        length: frame.length(),
+        direction: H::DIRECTION as u8,
+        reason: reason as u8,
+        ..Event::default()
+    };
+    report::send(slot, event);
+    DROP
+}

@@ -1,0 +1,35 @@
+//! The programs in the kernel.
+//!
+//! ```text
+//! hooks ─► judge ─► policy ─► fragment_table
+//!   │        ├────► reply ──► flow_table ◄── flow_record
+//!   │        └────► remote
+//!   └────► deferred, report
+//! ```
+//! - [`hooks`]: the TC programs; [`probes`]: the ones that only measure;
+//! - [`judge`]: the verdict on a packet; [`policy`]: what policy allows; [`reply`]: whether flow
+//!   state allows the rest; [`deferred`]: what an earlier hook left undecided;
+//! - [`remote`]: the other end's real address; [`flow_record`], [`flow_table`], [`fragment_table`]:
+//!   state; [`report`]: counters and events;
+//! - [`frame`], [`family`], [`hook`], [`clock`], [`config`], [`maps`]: what the rest is written in.
+//!
+//! What belongs here: what must happen for each packet. What does not: anything that the agent
+//! could do ahead of the packet.
+
+mod clock;
+mod config;
+mod deferred;
+mod family;
+mod flow_record;
+mod flow_table;
+mod fragment_table;
+mod frame;
+mod hook;
+mod hooks;
+mod judge;
+mod maps;
+mod policy;
+mod probes;
+mod remote;
+mod reply;
+mod report;
