@@ -8,7 +8,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end -}}
 
-{{/* What tells the agent's pods from others. It can't be changed after the first installation. */}}
+{{/* Selects the agent's pods. It can't be changed after the first installation. */}}
 {{- define "enforcer.selector" -}}
 app.kubernetes.io/name: enforcer
 app.kubernetes.io/component: agent
@@ -22,7 +22,7 @@ app.kubernetes.io/component: agent
 {{- end -}}
 {{- end -}}
 
-{{/* Whether metrics are served at the node's address; a monitor needs that. */}}
+{{/* Whether metrics are served at the node's address, as a monitor requires. */}}
 {{- define "enforcer.exposed" -}}
 {{- if or .Values.metrics.expose .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled -}}
 true
