@@ -3,9 +3,9 @@
 
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
-use enforcer_tests::rig::Rig;
+use enforcer_tests::rig::{ELSEWHERE, Rig};
 
-use crate::support::{Pair, ip, subject, with_rig};
+use crate::support::{Pair, free, ip, subject, with_rig};
 
 const IN: Direction = Direction::Ingress;
 const OUT: Direction = Direction::Egress;
@@ -133,6 +133,72 @@ fn a3_a_quotation_is_cut_anywhere() {
                 let outcome = rig.judge(&subject(), IN, &frame).unwrap();
                 assert_eq!(outcome.passes, length >= needed, "{length} of {needed}");
             }
+        }
+    });
+}
+
+#[test]
+fn a3_an_error_goes_to_the_sender_of_what_it_quotes_and_is_short() {
+    with_rig(|rig| {
+        for (pair, router) in &PAIRS {
+            connect(rig, pair);
+            let quoted = sent(pair).build().bytes.split_off(14);
+            let header = if ip(pair.own).is_ipv4() { 28 } else { 48 };
+            let limit = if ip(pair.own).is_ipv4() { 576 } else { 1280 };
+            // The frame builder adds 24 bytes behind.
+            let long = |length: usize| {
+                let mut body = quoted.clone();
+                body.resize(length - header - 24, 0x55);
+                too_big(pair, router, &body, body.len())
+            };
+            assert!(passes(rig, &long(limit)));
+            assert!(!passes(rig, &long(limit + 1)), "{limit} bytes are the most");
+            // What the pod was sent it may report to the sender only, and to nobody else.
+            let friend = if ip(pair.own).is_ipv4() { "10.1.0.7" } else { "fd00::7" };
+            let asked = Pair { own: pair.own, other: friend };
+            assert!(asked.tcp(rig, IN, 80, 6_000, Tcp::Syn));
+            let body = asked.frame(IN, Transport::Tcp(6_000, 80, Tcp::Syn)).build().bytes[14..].to_vec();
+            let unreachable =
+                Transport::Icmp { v4: 3, v6: 1, code: 4, identifier: 0, body };
+            let to = |to: &str| Frame::new(ip(pair.own), ip(to), unreachable.clone()).build().bytes;
+            assert!(rig.judge(&subject(), OUT, &to(friend)).unwrap().passes);
+            assert!(!rig.judge(&subject(), OUT, &to(router)).unwrap().passes);
+        }
+    });
+}
+
+/// Nobody between them: a pod of the same node is no router on the way to another.
+#[test]
+fn a3_pods_report_only_what_they_were_sent() {
+    with_rig(|rig| {
+        for (pair, _) in &PAIRS {
+            connect(rig, pair);
+            let other = if ip(pair.own).is_ipv4() { "10.1.0.6" } else { "fd00::6" };
+            let bytes = sent(pair).build().bytes.split_off(14);
+            let error = too_big(pair, other, &bytes, bytes.len()).build().bytes;
+            assert!(!rig.judge(&free(), OUT, &error).unwrap().passes, "about what it never got");
+            let plain = Frame::new(ip(other), ip(pair.own), Transport::Udp(1, 2)).build().bytes;
+            let mark = rig.judge(&free(), OUT, &plain).unwrap().mark;
+            assert!(!rig.judge_from(&subject(), IN, &error, ELSEWHERE, mark).unwrap().passes);
+        }
+    });
+}
+
+/// A flow with the node never leaves it: no router outside can have seen its packets.
+#[test]
+fn a3_flows_with_the_node_are_reported_by_nobody_outside() {
+    with_rig(|rig| {
+        for (pair, router) in &PAIRS {
+            let node = if ip(pair.own).is_ipv4() { "10.1.0.1" } else { "fd00::1" };
+            let flow = Pair { own: pair.own, other: node };
+            assert!(flow.passes(rig, OUT, Transport::Udp(5_000, 5_001)));
+            let quoted = flow.frame(OUT, Transport::Udp(5_000, 5_001));
+            assert!(!about(rig, pair, router, &quoted));
+            // Nor is the pod's error about such a packet for the world outside.
+            let body = flow.frame(IN, Transport::Udp(5_001, 5_000)).build().bytes[14..].to_vec();
+            let error = Transport::Icmp { v4: 3, v6: 1, code: 3, identifier: 0, body };
+            let out = Frame::new(ip(pair.own), ip(router), error).build().bytes;
+            assert!(!rig.judge(&subject(), OUT, &out).unwrap().passes);
         }
     });
 }

@@ -85,6 +85,7 @@ impl Rig {
         if !test_origin && *TEST_ORIGIN.get_or_init(|| !takes_origin(&mut kernel)) {
             kernel = load(&Settings { test_origin: true, ..*settings })?;
         }
+        stay_on_one_cpu()?;
         Ok(Self { kernel, state: State::new(settings.limits), interfaces: BTreeMap::new() })
     }
 
@@ -133,7 +134,12 @@ impl Rig {
         direction: Direction,
         frame: &[u8],
     ) -> anyhow::Result<Outcome> {
-        self.judge_from(pod, direction, frame, ELSEWHERE, 0)
+        let mark = match direction {
+            // What comes from outside has passed an uplink.
+            Direction::Ingress => self.wire(RunProgram::FromWire, frame, 0)?.mark,
+            Direction::Egress => 0,
+        };
+        self.judge_from(pod, direction, frame, ELSEWHERE, mark)
     }
 
     /// The same for a packet that came in by `ingress` (0: sent by the node) with a mark.

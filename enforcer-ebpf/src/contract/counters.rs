@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// The number of reasons that there is room for.
-pub const REASONS: usize = 16;
+pub const REASONS: usize = 24;
 
 /// One counter.
 #[repr(C)]

@@ -48,6 +48,33 @@ pub mod flags {
     pub const EXTRA_ADDRESSES: u32 = 1 << 5;
 }
 
+impl Endpoint {
+    /// Zero, but only the record says so: an index that is added to it depends on the record. A CPU
+    /// that reads memory out of order (arm64) then can't have read an old class of an address for a
+    /// new row of the endpoint (semantics C1).
+    #[inline(always)]
+    #[must_use]
+    pub const fn order(&self) -> Order {
+        Order(self.flags >> 31)
+    }
+}
+
+/// A zero that orders what depends on it after the read that it came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order(u32);
+
+impl Order {
+    /// Of no record: for readers that see no writes meanwhile.
+    pub const NONE: Self = Self(0);
+
+    /// The zero.
+    #[inline(always)]
+    #[must_use]
+    pub const fn zero(self) -> u32 {
+        self.0
+    }
+}
+
 /// A key of [`crate::contract::table::EXTRA_ADDRESSES`].
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]

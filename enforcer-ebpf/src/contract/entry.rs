@@ -17,8 +17,11 @@ impl Entry {
     pub const NODE: u32 = 1 << 29;
     /// The address is a Service's, which kube-proxy translates (semantics N1).
     pub const SERVICE: u32 = 1 << 28;
+    /// The address is a Service's external or load-balancer address, which may be a client's, too:
+    /// tenants choose it (semantics A6). [`Self::SERVICE`] is set besides.
+    pub const EXTERNAL: u32 = 1 << 27;
     /// The flags of an address besides its class.
-    pub const FLAGS: u32 = Self::NODE | Self::SERVICE;
+    pub const FLAGS: u32 = Self::NODE | Self::SERVICE | Self::EXTERNAL;
     /// The bits of a class or of an index.
     pub const INDEX: u32 = (1 << 24) - 1;
 
@@ -76,6 +79,13 @@ impl Entry {
     #[must_use]
     pub const fn is_service(self) -> bool {
         self.0 & Self::SERVICE != 0
+    }
+
+    /// Whether the address is one that a tenant chose for a Service (semantics A6).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_external(self) -> bool {
+        self.0 & Self::EXTERNAL != 0
     }
 
     /// Whether address translation may hide the real end: packets to or from the address may belong

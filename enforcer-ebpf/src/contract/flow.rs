@@ -67,6 +67,9 @@ pub mod flags {
     pub const MOVED: u16 = 1 << 8;
     /// The flow is established, but that table had no room.
     pub const REFUSED: u16 = 1 << 9;
+    /// The node itself sent the first packet, from an address that is not the node's: replies need
+    /// no policy (semantics A3).
+    pub const NODE: u16 = 1 << 10;
     /// Both directions were seen more than once.
     pub const ESTABLISHED: u16 = ANSWERED | CONFIRMED;
     /// An end has ended it.
@@ -132,6 +135,13 @@ impl FlowState {
     pub const fn new(now: u32, initiator: Direction, number: u8) -> Self {
         let flags = (Kind::of(number) as u16) << flags::KIND_SHIFT;
         Self { seen: now, flags, initiator: initiator as u16 }
+    }
+
+    /// The same state with further [`flags`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, flags: u16) -> Self {
+        Self { flags: self.flags | flags, ..self }
     }
 
     /// Whether the end that sends in this direction is the initiator.

@@ -4,7 +4,7 @@
 //! Generic over [`Tables`]: the programs in the kernel, the agent's model of the kernel and the
 //! tests all run this code.
 
-use crate::contract::endpoint::{Endpoint, Slot, slots_of};
+use crate::contract::endpoint::{Endpoint, Order, Slot, slots_of};
 use crate::contract::entry::{Cell, Entry};
 use crate::contract::table::{
     Block, DEPTH6, InterfaceTable, Leaf6, Node6, PortSetBits, PortTable, ROOT6, SLOTS,
@@ -55,11 +55,11 @@ pub fn sender<T: Tables>(tables: &T, id: u32) -> Option<&Endpoint> {
     if slot.0 == 0 { None } else { tables.endpoint(slot.record()) }
 }
 
-/// What is known of an IPv4 address.
+/// What is known of an IPv4 address. `order`: the endpoint's whose row is asked next.
 #[inline(always)]
-pub fn address4<T: Tables>(tables: &T, address: u32) -> Option<Entry> {
+pub fn address4<T: Tables>(tables: &T, order: Order, address: u32) -> Option<Entry> {
     let byte = |shift: u32| (address >> shift) as usize & (SLOTS - 1);
-    let mut entry = Entry(tables.trie4(address >> 24)?[byte(16)]);
+    let mut entry = Entry(tables.trie4((address >> 24) + order.zero())?[byte(16)]);
     if entry.is_link() {
         entry = Entry(tables.trie4(entry.index())?[byte(8)]);
         if entry.is_link() {
@@ -75,11 +75,11 @@ fn within(address: &Address6, value: &Address6, mask: &Address6) -> bool {
     ((address[0] ^ value[0]) & mask[0]) | ((address[1] ^ value[1]) & mask[1]) == 0
 }
 
-/// What is known of an IPv6 address.
+/// What is known of an IPv6 address. `order`: as for [`address4`].
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the byte is masked out of what is left")]
-pub fn address6<T: Tables>(tables: &T, address: &Address6) -> Option<Entry> {
-    let mut entry = Entry::link(ROOT6);
+pub fn address6<T: Tables>(tables: &T, order: Order, address: &Address6) -> Option<Entry> {
+    let mut entry = Entry::link(ROOT6 + order.zero());
     for _ in 0..DEPTH6 {
         let node = tables.node6(entry.index())?;
         if !within(address, &node.value, &node.mask) {
@@ -134,6 +134,10 @@ pub fn cell_allows<T: Tables>(tables: &T, cell: Cell, protocol: u8, port: u16) -
         return cell.0 == Cell::ALLOW.0;
     }
     let Some(index) = port_protocol(protocol) else { return false };
+    // Set ids end below bit 31: what looks like part of the port is zero, but makes the look-up of
+    // its class depend on the cell (semantics C1, as for [`Order`]).
+    #[expect(clippy::cast_possible_truncation, reason = "one bit")]
+    let port = port | (cell.0 >> 31) as u16;
     port_set_allows(tables, cell.0, index, port).unwrap_or(false)
 }
 

@@ -6,8 +6,11 @@
 //! ```text
 //! 14  13 12  11…0
 //!  0  state  endpoint id of the pod of this node that sent it; 0: unknown
-//!  1  sequence number of a client in CLIENTS: it came from outside
+//!  1  sequence number of a client in CLIENTS: it came from outside; 0: unknown
 //! ```
+//! Every packet that enters the node through a hook has a mark other than 0 from then on, whatever
+//! could be parsed of it: 0 means that the node itself sent the packet (semantics A2), or that
+//! another program cleared the mark.
 
 use crate::contract::endpoint::MAX_ID;
 
@@ -52,6 +55,16 @@ impl Mark {
         Self(OUTSIDE | (sequence & SEQUENCE))
     }
 
+    /// A packet that entered through a hook, whose sender is unknown.
+    pub const UNKNOWN: Self = Self::outside(0);
+
+    /// Whether no hook has seen the packet, or its mark is lost.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// The endpoint id of the pod that sent it; 0 if it is unknown.
     #[inline(always)]
     #[must_use]
@@ -66,7 +79,7 @@ impl Mark {
         self.0 & OUTSIDE != 0
     }
 
-    /// The sequence number of a client outside.
+    /// The sequence number of a client outside; 0 if the client is unknown.
     #[inline(always)]
     #[must_use]
     pub const fn sequence(self) -> u32 {
@@ -114,6 +127,13 @@ mod tests {
     #[test]
     fn an_empty_mark_defers_nothing() {
         assert_eq!((Mark(0).sender(), Mark(0).deferred()), (0, Deferred::Nothing));
+        assert!(Mark(0).is_empty());
+    }
+
+    #[test]
+    fn what_entered_through_a_hook_has_a_mark() {
+        assert!(!Mark::UNKNOWN.is_empty() && Mark::UNKNOWN.is_outside());
+        assert_eq!((Mark::UNKNOWN.sequence(), Mark::UNKNOWN.sender()), (0, 0));
     }
 
     #[test]

@@ -32,11 +32,21 @@ pub enum Reason {
     Unrepresented = 12,
     /// Dropped: the interface's pod is unknown (semantics C6).
     UnknownPod = 13,
+    /// Dropped: a link message that claims what is not the pod's, or that pods must never send
+    /// (semantics A4).
+    SpoofedLink = 14,
+    /// Dropped: an encapsulated packet to a tunnel endpoint of the pod's own node (semantics P4).
+    Encapsulated = 15,
+    /// Dropped: the packet is not addressed to the pod (semantics P4).
+    WrongDestination = 16,
+    /// Dropped: a forwarded packet from an address that may stand for another, and whose mark does
+    /// not name its sender (semantics N3).
+    MarkLost = 17,
 }
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::NotIsolated,
         Self::Policy,
         Self::Reply,
@@ -51,6 +61,10 @@ impl Reason {
         Self::NotIp,
         Self::Unrepresented,
         Self::UnknownPod,
+        Self::SpoofedLink,
+        Self::Encapsulated,
+        Self::WrongDestination,
+        Self::MarkLost,
     ];
 
     /// Whether packets with this reason are dropped.
@@ -84,6 +98,10 @@ impl Reason {
             Self::NotIp => "not-ip",
             Self::Unrepresented => "unrepresented",
             Self::UnknownPod => "unknown-pod",
+            Self::SpoofedLink => "spoofed-link",
+            Self::Encapsulated => "encapsulated",
+            Self::WrongDestination => "wrong-destination",
+            Self::MarkLost => "mark-lost",
         }
     }
 }

@@ -87,6 +87,34 @@ pub fn ipv6<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Result<Packet<Address
     Ok(packet)
 }
 
+/// The fixed part of an IP header, which can be read, whatever follows it (semantics P1, P4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fixed<A> {
+    /// Source address as a number.
+    pub source: A,
+    /// Destination address as a number.
+    pub destination: A,
+    /// TTL or hop limit.
+    pub hop_limit: u8,
+}
+
+/// Reads the fixed part of an IPv4 header; `None` if it is truncated, or none.
+#[inline(always)]
+pub fn fixed4<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Option<Fixed<u32>> {
+    let header = bytes.view::<20>(bounded(bytes, start)?)?;
+    let (source, destination) = (header.u32(12), header.u32(16));
+    (header.u8(0) >> 4 == 4).then_some(Fixed { source, destination, hop_limit: header.u8(8) })
+}
+
+/// Reads the fixed IPv6 header; `None` if it is truncated, or none.
+#[inline(always)]
+pub fn fixed6<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Option<Fixed<Address6>> {
+    let header = bytes.view::<40>(bounded(bytes, start)?)?;
+    let source = [header.u64(8), header.u64(16)];
+    let destination = [header.u64(24), header.u64(32)];
+    (header.u8(0) >> 4 == 6).then_some(Fixed { source, destination, hop_limit: header.u8(7) })
+}
+
 /// The role of a packet with the flag for more fragments as its lowest bit. Arithmetic, because
 /// the verifier would follow both branches of a decision to the program's end.
 #[inline(always)]

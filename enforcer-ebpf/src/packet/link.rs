@@ -31,27 +31,177 @@ pub fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Result<(u16, usize), Malformed>
     Ok((kind, bounded(bytes, offset).ok_or(Malformed)?))
 }
 
-/// Whether an ICMPv6 packet is one that a link needs to work (semantics A4): neighbour and
-/// router discovery (RFC 4861) or multicast listener discovery (RFC 2710, RFC 3810).
+/// A packet's part in keeping its link working (semantics A4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkMessage<A> {
+    /// None: it is judged like any other packet.
+    No,
+    /// A router or neighbour solicitation, or a listener report.
+    Host,
+    /// A neighbour advertisement, which claims its target.
+    Advertisement(A),
+    /// A router advertisement, a redirect or a listener query: only routers send these.
+    Router,
+}
+
+/// The types of ICMPv6 (RFC 4443, RFC 4861, RFC 2710, RFC 3810).
+mod kind {
+    pub(super) const LISTENER_QUERY: u8 = 130;
+    pub(super) const LISTENER_REPORT: u8 = 131;
+    pub(super) const LISTENER_DONE: u8 = 132;
+    pub(super) const ROUTER_SOLICITATION: u8 = 133;
+    pub(super) const ROUTER_ADVERTISEMENT: u8 = 134;
+    pub(super) const NEIGHBOUR_SOLICITATION: u8 = 135;
+    pub(super) const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+    pub(super) const REDIRECT: u8 = 137;
+    pub(super) const LISTENER_REPORT_2: u8 = 143;
+}
+
+/// Options of neighbour discovery (RFC 4861, RFC 7527), each of 8 bytes.
+const SOURCE_ADDRESS: u8 = 1;
+const TARGET_ADDRESS: u8 = 2;
+const NONCE: u8 = 14;
+
+/// ff02::1:ff00:0/104, without its last three bytes.
+const SOLICITED_NODE: Address6 = [0xff02 << 48, 0x0000_0001_ff00_0000];
+/// All routers of the link.
+const ALL_ROUTERS: Address6 = [0xff02 << 48, 2];
+/// All routers that understand version 2 of multicast listener discovery.
+const ALL_LISTENER_ROUTERS: Address6 = [0xff02 << 48, 0x16];
+/// The most records of a listener report.
+const RECORDS: usize = 16;
+
+/// Whether an ICMPv6 type is one that only routers send.
 #[inline(always)]
 #[must_use]
-pub fn is_link_message(packet: &Packet<Address6>) -> bool {
+pub const fn is_router_message(packet: &Packet<Address6>) -> bool {
+    packet.protocol == protocol::ICMP6
+        && matches!(
+            packet.icmp_type,
+            kind::ROUTER_ADVERTISEMENT | kind::REDIRECT | kind::LISTENER_QUERY
+        )
+}
+
+/// The part of an ICMPv6 packet in keeping its link working. A message that its receiver would
+/// ignore is none, nor is one that is longer than its known options. `network`: where the IPv6
+/// header begins; `length`: the frame's length.
+#[inline(always)]
+#[must_use]
+pub fn link_message<B: Bytes + ?Sized>(
+    bytes: &B,
+    packet: &Packet<Address6>,
+    network: usize,
+    length: usize,
+) -> LinkMessage<Address6> {
     // Receivers ignore these messages if they are fragmented (RFC 6980).
     let piece = packet.role & (role::FRAGMENT | role::FIRST_FRAGMENT) != 0;
-    if packet.protocol != protocol::ICMP6 || piece {
+    if packet.protocol != protocol::ICMP6 || piece || packet.icmp_code != 0 {
+        return LinkMessage::No;
+    }
+    let extensions = packet.transport.wrapping_sub(network + 40);
+    let size = length.wrapping_sub(packet.transport);
+    match packet.hop_limit {
+        255 if extensions == 0 => discovery(bytes, packet, size),
+        // A hop-by-hop header with the router alert.
+        1 if extensions <= 8 => listener(bytes, packet, size),
+        _ => LinkMessage::No,
+    }
+}
+
+/// Neighbour and router discovery (RFC 4861).
+#[inline(always)]
+fn discovery<B: Bytes + ?Sized>(
+    bytes: &B,
+    packet: &Packet<Address6>,
+    size: usize,
+) -> LinkMessage<Address6> {
+    let unspecified = packet.source == [0, 0];
+    match packet.icmp_type {
+        kind::ROUTER_ADVERTISEMENT | kind::REDIRECT if is_link_local(&packet.source) => {
+            LinkMessage::Router
+        }
+        kind::ROUTER_SOLICITATION if packet.destination == ALL_ROUTERS => {
+            if has_options(bytes, packet.transport + 8, size.wrapping_sub(8), SOURCE_ADDRESS) {
+                return LinkMessage::Host;
+            }
+            LinkMessage::No
+        }
+        kind::NEIGHBOUR_SOLICITATION if !unspecified || is_solicited_node(&packet.destination) => {
+            if has_options(bytes, packet.transport + 24, size.wrapping_sub(24), SOURCE_ADDRESS) {
+                return LinkMessage::Host;
+            }
+            LinkMessage::No
+        }
+        kind::NEIGHBOUR_ADVERTISEMENT if !unspecified => {
+            let Some(start) = bounded(bytes, packet.transport + 8) else { return LinkMessage::No };
+            let Some(target) = bytes.view::<16>(start) else { return LinkMessage::No };
+            let target = [target.u64(0), target.u64(8)];
+            if has_options(bytes, packet.transport + 24, size.wrapping_sub(24), TARGET_ADDRESS) {
+                return LinkMessage::Advertisement(target);
+            }
+            LinkMessage::No
+        }
+        _ => LinkMessage::No,
+    }
+}
+
+/// Multicast listener discovery (RFC 2710, RFC 3810).
+#[inline(always)]
+fn listener<B: Bytes + ?Sized>(
+    bytes: &B,
+    packet: &Packet<Address6>,
+    size: usize,
+) -> LinkMessage<Address6> {
+    if !is_link_local(&packet.source) && packet.source != [0, 0] {
+        return LinkMessage::No;
+    }
+    match packet.icmp_type {
+        kind::LISTENER_QUERY => LinkMessage::Router,
+        kind::LISTENER_REPORT | kind::LISTENER_DONE
+            if size == 24 && is_multicast(&packet.destination) =>
+        {
+            LinkMessage::Host
+        }
+        kind::LISTENER_REPORT_2 if packet.destination == ALL_LISTENER_ROUTERS => {
+            let Some(start) = bounded(bytes, packet.transport) else { return LinkMessage::No };
+            let Some(header) = bytes.view::<8>(start) else { return LinkMessage::No };
+            let records = usize::from(header.u16(6));
+            // Records without sources: those of any-source groups, which hosts join.
+            if records <= RECORDS && size == 8 + records * 20 {
+                return LinkMessage::Host;
+            }
+            LinkMessage::No
+        }
+        _ => LinkMessage::No,
+    }
+}
+
+/// Whether `room` bytes from `offset` on are at most two options of 8 bytes: a link-layer address of
+/// kind `address`, and a nonce.
+#[inline(always)]
+fn has_options<B: Bytes + ?Sized>(bytes: &B, offset: usize, room: usize, address: u8) -> bool {
+    if room != 0 && room != 8 && room != 16 {
         return false;
     }
-    let discovery = packet.hop_limit == 255 && packet.icmp_code == 0;
-    match packet.icmp_type {
-        // Solicitations and neighbour advertisements.
-        133 | 135 | 136 => discovery,
-        // Only routers send these, and from a link-local address.
-        134 | 137 => discovery && is_link_local(&packet.source),
-        130..=132 | 143 => {
-            packet.hop_limit == 1 && (is_link_local(&packet.source) || packet.source == [0, 0])
-        }
-        _ => false,
-    }
+    let known = |at: usize| {
+        let Some(start) = bounded(bytes, offset + at) else { return false };
+        let Some(option) = bytes.view::<2>(start) else { return false };
+        let kind = option.u8(0);
+        (kind == address || kind == NONCE) && option.u8(1) == 1
+    };
+    (room < 8 || known(0)) && (room < 16 || known(8))
+}
+
+#[inline(always)]
+const fn is_solicited_node(address: &Address6) -> bool {
+    address[0] == SOLICITED_NODE[0] && address[1] & !0xff_ffff == SOLICITED_NODE[1]
+}
+
+/// Whether an address is in ff00::/8.
+#[inline(always)]
+#[must_use]
+pub const fn is_multicast(address: &Address6) -> bool {
+    address[0] >> 56 == 0xff
 }
 
 /// Whether an address is in fe80::/10.

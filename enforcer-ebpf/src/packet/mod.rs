@@ -1,4 +1,4 @@
-//! The packet parser: Ethernet with VLAN tags, IPv4 with options, IPv6 with extension headers, and
+//! The packet parser: Ethernet with VLAN tags, ARP, IPv4 with options, IPv6 with extension headers, and
 //! the first bytes of the payload (semantics P1, P2, P6).
 //!
 //! The parser never guesses: a header that is truncated or contradicts itself is [`Malformed`].
@@ -6,6 +6,7 @@
 //!
 //! What belongs here: turning bytes into numbers. What does not: any verdict on them.
 
+mod arp;
 mod bytes;
 mod extensions;
 mod fields;
@@ -15,9 +16,12 @@ mod number;
 mod quoted;
 mod transport;
 
+pub use arp::{ARP_LENGTH, Arp, arp};
 pub use bytes::{Bytes, View};
 pub use fields::{Address6, Malformed, Packet, role};
-pub use ip::{ipv4, ipv6};
-pub use link::{ethernet, is_link_local, is_link_message};
+pub use ip::{Fixed, fixed4, fixed6, ipv4, ipv6};
+pub use link::{
+    LinkMessage, ethernet, is_link_local, is_multicast, is_router_message, link_message,
+};
 pub use number::{ethertype, protocol};
 pub use quoted::{Quoted, quoted4, quoted6};

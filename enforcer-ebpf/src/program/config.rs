@@ -40,6 +40,18 @@ setting!(
     /// programs that stay are loaded without it.
     IS_MOVING, is_moving, 0
 );
+/// The secret of [`flow_seed`].
+#[unsafe(no_mangle)]
+static FLOW_SEED: u64 = 0xc2b2_ae3d_27d4_eb4f;
+
+/// A secret that keeps pods and clients from choosing flows that look alike to the table of recent
+/// flows.
+#[inline(always)]
+pub(crate) fn flow_seed() -> u64 {
+    // SAFETY: a valid static; volatile, because the loader replaces its value.
+    unsafe { ptr::read_volatile(&raw const FLOW_SEED) }
+}
+
 /// Idle timeouts in buckets, by the low byte of [`enforcer_ebpf::contract::flow::flags`].
 #[unsafe(no_mangle)]
 static FLOW_LIFETIMES: [u32; LIFETIMES] = [u32::MAX / 2; LIFETIMES];

@@ -2,10 +2,11 @@
 //! receiving pod's interface, or where it leaves the node (semantics N1, C2).
 
 use enforcer_ebpf::contract::endpoint::Endpoint;
+use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::mark::{Deferred, Mark};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
-use enforcer_ebpf::packet::Packet;
+use enforcer_ebpf::packet::{Packet, role};
 
 use crate::program::family::Family;
 use crate::program::frame::Frame;
@@ -17,10 +18,21 @@ use crate::program::report;
 
 /// Returns whether the packet may proceed. A drop is counted against the sender's endpoint.
 #[inline(always)]
-pub(crate) fn passes<F: Family>(frame: &Frame, mark: Mark, packet: &Packet<F::Address>) -> bool {
+pub(crate) fn passes<F: Family>(
+    frame: &Frame,
+    mark: Mark,
+    packet: &Packet<F::Address>,
+    receiver: Option<&Endpoint>,
+) -> bool {
     // A sender that no longer exists has no policy that could allow the packet.
     let Some(sender) = lookup::sender(&KernelTables, mark.sender()) else { return false };
-    let reason = verdict::<F>(sender, mark.deferred(), packet);
+    // A link-local address is the receiver's, too, but policy knows only its others.
+    let destination = match receiver {
+        Some(receiver) if F::is_link_local(&packet.destination) => F::own(receiver),
+        _ => None,
+    };
+    let entry = F::entry(sender.order(), &destination.unwrap_or(packet.destination));
+    let reason = verdict::<F>(sender, mark.deferred(), packet, entry);
     if !reason.is_drop() {
         return true;
     }
@@ -34,8 +46,8 @@ fn verdict<F: Family>(
     sender: &Endpoint,
     deferred: Deferred,
     packet: &Packet<F::Address>,
+    entry: Entry,
 ) -> Reason {
-    let entry = F::entry(&packet.destination);
     if sender.flags & (FromPod::ISOLATED | FromPod::CLOSED) == 0 {
         return Reason::NotIsolated;
     }
@@ -44,9 +56,18 @@ fn verdict<F: Family>(
     // from: it is enough that policy allows the client some port.
     if reason.is_drop()
         && matches!(deferred, Deferred::Reply)
-        && policy::forward_allows::<ToPod>(sender, entry, packet.protocol, HIDDEN_PORT)
+        && (policy::forward_allows::<ToPod>(sender, entry, packet.protocol, HIDDEN_PORT)
+            || is_allowed_error(sender, packet, entry))
     {
         return Reason::Reply;
     }
     reason
+}
+
+/// Whether the packet is an error about packets of a peer to which the sender may send something:
+/// its real address was hidden where the flow was found.
+#[inline(always)]
+fn is_allowed_error<A>(sender: &Endpoint, packet: &Packet<A>, entry: Entry) -> bool {
+    packet.role & role::ERROR != 0
+        && policy::forward_allows::<FromPod>(sender, entry, packet.protocol, HIDDEN_PORT)
 }

@@ -1,7 +1,7 @@
 //! IPv4 and IPv6, where the programs treat them differently.
 
 use aya_ebpf::maps::{HashMap, LruHashMap};
-use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, flags};
+use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, Order, flags};
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::flow::FlowState;
 use enforcer_ebpf::contract::flow::{Flow4, Flow6, FlowTail};
@@ -9,8 +9,11 @@ use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState, Fra
 use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::Address6;
-use enforcer_ebpf::packet::{self, Malformed, Packet, Quoted, ethertype, protocol, role};
+use enforcer_ebpf::packet::{
+    self, Fixed, LinkMessage, Malformed, Packet, Quoted, ethertype, protocol, role,
+};
 
+use crate::program::config;
 use crate::program::frame::Frame;
 use crate::program::maps::{
     EXTRA_ADDRESSES, FLOWS4, FLOWS6, FRAGMENTS4, FRAGMENTS6, KernelTables, OPENING4, OPENING6,
@@ -29,11 +32,15 @@ pub(crate) trait Family {
     const VERSION: u8;
     /// IEEE 802's number.
     const ETHERTYPE: u16;
+    /// The longest ICMP error, in bytes from the IP header on (RFC 1812, RFC 4443).
+    const ERROR: usize;
 
     fn parse(frame: &Frame, start: usize) -> Result<Packet<Self::Address>, Malformed>;
+    /// The fixed part of the header, of a packet that can't be parsed.
+    fn fixed(frame: &Frame, start: usize) -> Option<Fixed<Self::Address>>;
     fn quoted(frame: &Frame, packet: &Packet<Self::Address>) -> Option<Quoted<Self::Address>>;
-    /// What is known of an address.
-    fn entry(address: &Self::Address) -> Entry;
+    /// What is known of an address; read after the endpoint whose policy is asked about it.
+    fn entry(order: Order, address: &Self::Address) -> Entry;
     fn flow(local: Self::Address, remote: Self::Address, tail: FlowTail) -> Self::Flow;
     /// Established flows.
     fn flows() -> &'static HashMap<Self::Flow, FlowState>;
@@ -53,8 +60,16 @@ pub(crate) trait Family {
     fn is_own(endpoint: &Endpoint, address: &Self::Address) -> bool;
     /// Whether the source is one that every pod may use (semantics P4).
     fn is_exempt(packet: &Packet<Self::Address>) -> bool;
-    /// Whether the packet is the link's own traffic (semantics A4).
-    fn is_link(packet: &Packet<Self::Address>) -> bool;
+    /// The packet's part in keeping its link working (semantics A4).
+    fn link_message(frame: &Frame, packet: &Packet<Self::Address>) -> LinkMessage<Self::Address>;
+    /// Whether only routers and servers of the link send such packets, never pods (semantics A4).
+    fn is_of_link_servers(packet: &Packet<Self::Address>) -> bool;
+    /// Whether the address is link-local.
+    fn is_link_local(address: &Self::Address) -> bool;
+    /// Whether the address is a multicast group's, or the broadcast address.
+    fn is_group(address: &Self::Address) -> bool;
+    /// Whether the address is the unspecified one.
+    fn is_unspecified(address: &Self::Address) -> bool;
     /// The key that all fragments of a packet share.
     fn fragments(
         packet: &Packet<Self::Address>,
@@ -79,12 +94,11 @@ pub(crate) fn owns<F: Family>(endpoint: &Endpoint, address: &F::Address) -> bool
     EXTRA_ADDRESSES.get_ptr(key).is_some()
 }
 
-const FIRST: u64 = 0x9e37_79b9_7f4a_7c15;
-const SECOND: u64 = 0xc2b2_ae3d_27d4_eb4f;
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[inline(always)]
 fn fold(state: u64, word: u64) -> u64 {
-    let product = (state ^ word).wrapping_mul(FIRST);
+    let product = (state ^ word).wrapping_mul(FACTOR);
     product ^ (product >> 32)
 }
 
@@ -120,10 +134,16 @@ impl Family for V4 {
     type Fragments = Fragment4;
     const VERSION: u8 = 4;
     const ETHERTYPE: u16 = ethertype::IPV4;
+    const ERROR: usize = 576;
 
     #[inline(always)]
     fn parse(frame: &Frame, start: usize) -> Result<Packet<u32>, Malformed> {
         packet::ipv4(frame, start)
+    }
+
+    #[inline(always)]
+    fn fixed(frame: &Frame, start: usize) -> Option<Fixed<u32>> {
+        packet::fixed4(frame, start)
     }
 
     #[inline(always)]
@@ -132,8 +152,8 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn entry(address: &u32) -> Entry {
-        lookup::address4(&KernelTables, *address).unwrap_or(Entry::UNKNOWN)
+    fn entry(order: Order, address: &u32) -> Entry {
+        lookup::address4(&KernelTables, order, *address).unwrap_or(Entry::UNKNOWN)
     }
 
     #[inline(always)]
@@ -203,14 +223,38 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn is_link(_: &Packet<u32>) -> bool {
+    fn link_message(_: &Frame, _: &Packet<u32>) -> LinkMessage<u32> {
+        LinkMessage::No
+    }
+
+    /// DHCP (RFC 2131): from server port to client port.
+    #[inline(always)]
+    fn is_of_link_servers(packet: &Packet<u32>) -> bool {
+        packet.protocol == protocol::UDP
+            && packet.source_port == 67
+            && packet.destination_port == 68
+    }
+
+    /// Of no meaning here: link-local IPv4 addresses are routed like others (169.254.10.10).
+    #[inline(always)]
+    fn is_link_local(_: &u32) -> bool {
         false
+    }
+
+    #[inline(always)]
+    fn is_group(address: &u32) -> bool {
+        *address >> 28 == 0xe || *address == u32::MAX
+    }
+
+    #[inline(always)]
+    fn is_unspecified(address: &u32) -> bool {
+        *address == 0
     }
 
     #[inline(always)]
     fn mix(flow: &Flow4) -> u64 {
         let addresses = (u64::from(flow.local) << 32) | u64::from(flow.remote);
-        fold(fold(SECOND, addresses), tail_word(&flow.tail))
+        fold(fold(config::flow_seed(), addresses), tail_word(&flow.tail))
     }
 }
 
@@ -223,10 +267,16 @@ impl Family for V6 {
     type Fragments = Fragment6;
     const VERSION: u8 = 6;
     const ETHERTYPE: u16 = ethertype::IPV6;
+    const ERROR: usize = 1280;
 
     #[inline(always)]
     fn parse(frame: &Frame, start: usize) -> Result<Packet<Address6>, Malformed> {
         packet::ipv6(frame, start)
+    }
+
+    #[inline(always)]
+    fn fixed(frame: &Frame, start: usize) -> Option<Fixed<Address6>> {
+        packet::fixed6(frame, start)
     }
 
     #[inline(always)]
@@ -235,8 +285,8 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn entry(address: &Address6) -> Entry {
-        lookup::address6(&KernelTables, address).unwrap_or(Entry::UNKNOWN)
+    fn entry(order: Order, address: &Address6) -> Entry {
+        lookup::address6(&KernelTables, order, address).unwrap_or(Entry::UNKNOWN)
     }
 
     #[inline(always)]
@@ -307,13 +357,37 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn is_link(packet: &Packet<Address6>) -> bool {
-        packet::is_link_message(packet)
+    fn link_message(frame: &Frame, packet: &Packet<Address6>) -> LinkMessage<Address6> {
+        packet::link_message(frame, packet, frame.network(), frame.length() as usize)
+    }
+
+    /// Router advertisements and the like; DHCPv6 (RFC 8415): from server port to client port.
+    #[inline(always)]
+    fn is_of_link_servers(packet: &Packet<Address6>) -> bool {
+        packet::is_router_message(packet)
+            || (packet.protocol == protocol::UDP
+                && packet.source_port == 547
+                && packet.destination_port == 546)
+    }
+
+    #[inline(always)]
+    fn is_link_local(address: &Address6) -> bool {
+        packet::is_link_local(address)
+    }
+
+    #[inline(always)]
+    fn is_group(address: &Address6) -> bool {
+        packet::is_multicast(address)
+    }
+
+    #[inline(always)]
+    fn is_unspecified(address: &Address6) -> bool {
+        (address[0] | address[1]) == 0
     }
 
     #[inline(always)]
     fn mix(flow: &Flow6) -> u64 {
-        let local = fold(fold(SECOND, flow.local[0]), flow.local[1]);
+        let local = fold(fold(config::flow_seed(), flow.local[0]), flow.local[1]);
         fold(fold(fold(local, flow.remote[0]), flow.remote[1]), tail_word(&flow.tail))
     }
 }

@@ -9,15 +9,17 @@
 use core::ptr;
 
 use enforcer_ebpf::contract::endpoint::Endpoint;
-use enforcer_ebpf::contract::flow::{FlowState, FlowTail};
+use enforcer_ebpf::contract::flow::{FlowState, FlowTail, flags};
 use enforcer_ebpf::contract::table::RECENT_SLOTS;
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::{Packet, Quoted, protocol, role};
 
 use crate::program::clock;
 use crate::program::family::Family;
-use crate::program::flow_table;
+use crate::program::flow_table::{self, Found};
+use crate::program::hook::Hook;
 use crate::program::maps::RECENT;
+use crate::program::policy;
 
 /// The key of the flow that a packet belongs to.
 #[inline(always)]
@@ -76,24 +78,28 @@ fn is_icmp<F: Family>(number: u8) -> bool {
     number == if F::VERSION == 4 { protocol::ICMP } else { protocol::ICMP6 }
 }
 
-/// Records an allowed packet that was seen in `direction`.
+/// The bits of a signature that hold the endpoint's id: no pod's flows can look like another's.
+const ID_SHIFT: u32 = 52;
+
+/// Records an allowed packet of the direction `H`. `origin`: 0, or [`flags::NODE`].
 #[inline(always)]
-pub(crate) fn record<F: Family>(
+pub(crate) fn record<H: Hook, F: Family>(
     endpoint: &Endpoint,
-    direction: Direction,
     packet: &Packet<F::Address>,
+    origin: u16,
 ) {
     /// Packets that change a flow's state or may begin another are never skipped.
     const CHANGES: u8 = role::OPENS | role::ENDS | role::RESETS;
     if packet.role & (role::BEGINS | role::ANSWERS) == 0 {
         return;
     }
-    let flow = key::<F>(endpoint, direction, packet);
+    let flow = key::<F>(endpoint, H::DIRECTION, packet);
     let mixed = F::mix(&flow);
     let now = clock::now();
     // The two lowest bits are the directions that were recorded in this bucket.
-    let signature = (mixed ^ (u64::from(now) << 32)) & !3;
-    let seen = 1 << direction as u32;
+    let hash = (mixed ^ (u64::from(now) << 32)) & ((1 << ID_SHIFT) - 4);
+    let signature = (u64::from(endpoint.id) << ID_SHIFT) | hash;
+    let seen = 1 << H::DIRECTION as u32;
     let Some(recent) = RECENT.get_ptr_mut(0) else { return };
     // SAFETY: the index is masked to the table's size.
     let slot = unsafe { (&raw mut (*recent)[0]).add((mixed >> 2) as usize & (RECENT_SLOTS - 1)) };
@@ -103,7 +109,7 @@ pub(crate) fn record<F: Family>(
         return;
     }
     // The packet after a TCP SYN may establish the connection within the same bucket.
-    if remember::<F>(direction, packet, &flow, now) && packet.role & role::OPENS == 0 {
+    if remember::<H, F>(endpoint, packet, &flow, origin, now) && packet.role & role::OPENS == 0 {
         let others = if word & !3 == signature { word } else { signature };
         // SAFETY: as above.
         unsafe { ptr::write_volatile(slot, others | seen) };
@@ -112,22 +118,49 @@ pub(crate) fn record<F: Family>(
 
 /// Refreshes or inserts the entry; returns whether there is one now.
 #[inline(always)]
-fn remember<F: Family>(
-    direction: Direction,
+fn remember<H: Hook, F: Family>(
+    endpoint: &Endpoint,
     packet: &Packet<F::Address>,
     flow: &F::Flow,
+    origin: u16,
     now: u32,
 ) -> bool {
-    let opened = FlowState::new(now, direction, packet.protocol);
+    let direction = H::DIRECTION;
+    let opened = FlowState::new(now, direction, packet.protocol).with(origin);
     let Some(found) = flow_table::find::<F>(flow, now) else {
         return begins(direction, packet.protocol, packet.role)
             && flow_table::insert::<F>(flow, opened.after(direction, packet.role, now));
     };
-    if packet.role & role::OPENS != 0 && found.state.is_followed(direction) {
+    let another = packet.role & role::OPENS != 0 && found.state.is_followed(direction);
+    if another
+        || found.state.flags & origin != origin
+        || has_lost_its_initiator::<H, F>(endpoint, packet, &found)
+    {
         return flow_table::replace::<F>(&found, flow, direction, opened);
     }
     flow_table::advance::<F>(&found, flow, direction, packet.role, now);
     true
+}
+
+/// Whether policy no longer allows a flow's initiator to open it, while it allows this packet of the
+/// other end, which could open it as well: the other end is the initiator now (semantics A6).
+#[inline(always)]
+fn has_lost_its_initiator<H: Hook, F: Family>(
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+    found: &Found,
+) -> bool {
+    if packet.role & role::BEGINS == 0
+        || packet.role & role::OPENS != 0
+        || found.state.is_initiator(H::DIRECTION)
+        || found.state.flags & flags::NODE != 0
+    {
+        return false;
+    }
+    let entry = F::entry(endpoint.order(), &H::peer(packet));
+    let port = u32::from(packet.source_port);
+    !entry.may_hide_another()
+        && !policy::forward_allows::<H::Opposite>(endpoint, entry, packet.protocol, port)
 }
 
 /// Whether a packet of an unknown flow begins it.

@@ -94,7 +94,7 @@ pub(crate) fn replace<F: Family>(
     direction: Direction,
     state: FlowState,
 ) -> bool {
-    if found.state.is_initiator(direction) {
+    if found.state.is_initiator(direction) && state.flags & flags::NODE == 0 {
         write(found, state);
         return true;
     }

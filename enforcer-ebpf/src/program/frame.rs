@@ -22,6 +22,7 @@ pub(crate) struct Frame {
     context: TcContext,
     data: usize,
     end: usize,
+    network: usize,
 }
 
 impl Bytes for Frame {
@@ -52,7 +53,7 @@ impl Frame {
     #[inline(always)]
     pub(crate) fn new(context: TcContext) -> Self {
         let (data, end) = (context.data(), context.data_end());
-        Self { context, data, end }
+        Self { context, data, end, network: 0 }
     }
 
     /// Makes more of a packet readable if its headers are not in one piece; `false` if they are.
@@ -60,12 +61,26 @@ impl Frame {
     pub(crate) fn pull(&mut self) -> bool {
         let length = self.context.len();
         let wanted = if length < LINEAR { length } else { LINEAR };
-        if self.end - self.data >= wanted as usize || self.context.pull_data(wanted).is_err() {
+        if self.end - self.data >= wanted as usize {
             return false;
         }
+        let pulled = self.context.pull_data(wanted).is_ok();
+        // The call ends what the verifier knows of the old pointers, even if it fails.
         self.data = self.context.data();
         self.end = self.context.data_end();
-        true
+        pulled
+    }
+
+    /// Where the network header begins, in bytes from the frame's start.
+    #[inline(always)]
+    pub(crate) fn network(&self) -> usize {
+        self.network
+    }
+
+    /// Notes where the network header begins.
+    #[inline(always)]
+    pub(crate) fn set_network(&mut self, start: usize) {
+        self.network = start;
     }
 
     /// The program's context.
@@ -87,9 +102,17 @@ impl Frame {
         unsafe { (*self.context.skb.skb).ifindex }
     }
 
-    /// Whether this node itself sent the packet (semantics A2).
+    /// Whether this node itself sent the packet (semantics A2): it entered by no interface and through
+    /// no hook. The first alone proves nothing: an IPv6 packet that conntrack reassembled and the
+    /// node fragments again is made of new buffers without an interface, but with the mark.
     #[inline(always)]
     pub(crate) fn is_from_node(&self) -> bool {
+        self.has_no_origin() && self.mark().is_empty()
+    }
+
+    /// Whether the kernel knows no interface that the packet entered by.
+    #[inline(always)]
+    fn has_no_origin(&self) -> bool {
         let context = self.context.skb.skb;
         // The verifier knows the setting and removes a branch. The loads have different widths, so
         // that the compiler can't merge them into one by a computed pointer, which is rejected.

@@ -8,16 +8,17 @@ use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
 use enforcer_ebpf::contract::endpoint::Endpoint;
 use enforcer_ebpf::contract::event::Event;
+use enforcer_ebpf::contract::flow::flags;
 use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::mark::{Deferred, Mark};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
-use enforcer_ebpf::packet::{self, Bytes as _, Malformed, Packet, ethertype};
+use enforcer_ebpf::packet::{self, Bytes as _, LinkMessage, Malformed, Packet, ethertype};
 
 use crate::program::family::{Family, V4, V6};
 use crate::program::frame::{DROP, Frame, NEXT};
 use crate::program::hook::{FromPod, Hook, ToPod};
 use crate::program::maps::KernelTables;
-use crate::program::{deferred, judge, policy, remote, report};
+use crate::program::{deferred, flow_record, judge, link, policy, remote, reply, report};
 
 /// At a pod's interface, packets from the pod: its egress policy.
 #[classifier]
@@ -25,6 +26,8 @@ use crate::program::{deferred, judge, policy, remote, report};
 pub(crate) fn from_pod(context: TcContext) -> i32 {
     let mut frame = Frame::new(context);
     let Some(endpoint) = lookup::endpoint(&KernelTables, frame.interface()) else {
+        // Not guarded yet: what it sends is not the node's, either.
+        frame.set_mark(Mark::UNKNOWN);
         return NEXT;
     };
     frame.set_mark(Mark::pod(endpoint.id, Deferred::Nothing));
@@ -41,10 +44,33 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
         return leave(&mut frame);
     };
     if frame.is_from_node() {
+        if endpoint.flags & (FromPod::ISOLATED | FromPod::CLOSED) != 0 {
+            record_node(&mut frame, endpoint);
+        }
         report::count(endpoint, Direction::Ingress, Reason::Node, frame.length());
         return NEXT;
     }
     run::<ToPod>(&mut frame, endpoint)
+}
+
+/// Records a packet that the node itself sent to an egress-isolated pod: the reply may go to an
+/// address that is not the node's, as a transparent proxy's (semantics A3).
+#[inline(always)]
+fn record_node(frame: &mut Frame, endpoint: &Endpoint) {
+    match packet::ethernet(frame) {
+        Ok((ethertype::IPV4, start)) => record_node_of::<V4>(frame, endpoint, start),
+        Ok((ethertype::IPV6, start)) => record_node_of::<V6>(frame, endpoint, start),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn record_node_of<F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usize) {
+    let Ok(mut packet) = parse::<F>(frame, start) else { return };
+    merge_paths(frame, &mut packet);
+    if !F::entry(endpoint.order(), &packet.source).is_node() {
+        flow_record::record::<ToPod, F>(endpoint, &packet, flags::NODE);
+    }
 }
 
 /// At an uplink, packets that leave the node: what the sender's hook deferred.
@@ -67,7 +93,7 @@ pub(crate) fn from_wire(context: TcContext) -> i32 {
             _ => false,
         };
         if !noted {
-            frame.set_mark(Mark(0));
+            frame.set_mark(Mark::UNKNOWN);
         }
     }
     NEXT
@@ -76,6 +102,9 @@ pub(crate) fn from_wire(context: TcContext) -> i32 {
 #[inline(always)]
 fn note<F: Family>(frame: &mut Frame, start: usize) -> bool {
     let Ok(packet) = parse::<F>(frame, start) else { return false };
+    if reply::is_about_hidden::<F>(frame, &packet) {
+        return false;
+    }
     remote::note_client::<F>(frame, &packet);
     true
 }
@@ -88,10 +117,7 @@ fn run<H: Hook>(frame: &mut Frame, endpoint: &Endpoint) -> i32 {
     match kind {
         ethertype::IPV4 => judged::<H, V4>(frame, endpoint, start),
         ethertype::IPV6 => judged::<H, V6>(frame, endpoint, start),
-        ethertype::ARP => {
-            report::count(endpoint, H::DIRECTION, Reason::Link, frame.length());
-            NEXT
-        }
+        ethertype::ARP => close::<H>(frame, endpoint, link::arp::<H>(frame, endpoint, start)),
         _ => unreadable::<H>(frame, endpoint, Reason::NotIp, kind),
     }
 }
@@ -118,29 +144,44 @@ fn parse<F: Family>(frame: &mut Frame, start: usize) -> Result<Packet<F::Address
 
 #[inline(always)]
 fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usize) -> i32 {
+    frame.set_network(start);
     let mark = frame.mark();
     let deferred = matches!(H::DIRECTION, Direction::Ingress)
         && !matches!(mark.deferred(), Deferred::Nothing)
         && mark.sender() != endpoint.id;
     let Ok(mut packet) = parse::<F>(frame, start) else {
         // from_pod could parse it and deferred the verdict: nothing has judged it yet.
-        return if deferred {
-            DROP
-        } else {
-            unreadable::<H>(frame, endpoint, Reason::Malformed, F::ETHERTYPE)
-        };
+        return if deferred { DROP } else { unparsable::<H, F>(frame, endpoint, start) };
     };
     merge_paths(frame, &mut packet);
-    if deferred && !deferred::passes::<F>(frame, mark, &packet) {
-        return DROP;
-    }
-    let reason = judge::judge::<H, F>(frame, endpoint, &packet);
+    let reason = match link::verdict::<H, F>(frame, endpoint, &packet) {
+        Some(reason) => {
+            if matches!(H::DIRECTION, Direction::Egress) {
+                judge::defer_link::<F>(frame, endpoint, &packet);
+            }
+            reason
+        }
+        None if deferred && !deferred::passes::<F>(frame, mark, &packet, Some(endpoint)) => {
+            return DROP;
+        }
+        None => judge::judge::<H, F>(frame, endpoint, &packet),
+    };
     report::count(endpoint, H::DIRECTION, reason, frame.length());
     if !reason.is_drop() {
         return NEXT;
     }
     report::dropped::<H, F>(frame, endpoint, reason, &packet);
     DROP
+}
+
+/// The verdict on a packet whose headers can't be parsed: what can be read of them counts all the
+/// same, for every pod (semantics P1, P4).
+#[inline(always)]
+fn unparsable<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint, start: usize) -> i32 {
+    match judge::by_fixed_header::<H, F>(frame, endpoint, start) {
+        Some(reason) => close::<H>(frame, endpoint, reason),
+        None => unreadable::<H>(frame, endpoint, Reason::Malformed, F::ETHERTYPE),
+    }
 }
 
 /// Decides what was deferred of a packet that goes to no pod of this node.
@@ -165,8 +206,11 @@ fn leave(frame: &mut Frame) -> i32 {
 
 #[inline(always)]
 fn left<F: Family>(frame: &mut Frame, mark: Mark, start: usize) -> bool {
+    frame.set_network(start);
     let Ok(packet) = parse::<F>(frame, start) else { return false };
-    deferred::passes::<F>(frame, mark, &packet)
+    // A link message that the node did not route stays on the pod's link.
+    !matches!(F::link_message(frame, &packet), LinkMessage::No)
+        || deferred::passes::<F>(frame, mark, &packet, None)
 }
 
 /// The verdict on a frame that policy can't judge: only a pod that is not isolated in any
@@ -184,11 +228,17 @@ fn unreadable<H: Hook>(frame: &Frame, endpoint: &Endpoint, reason: Reason, kind:
         kind,
         reason as u8,
     );
-    if !policy::is_isolated(endpoint) {
-        report::count(endpoint, H::DIRECTION, Reason::NotIsolated, frame.length());
+    let isolated = policy::is_isolated(endpoint);
+    close::<H>(frame, endpoint, if isolated { reason } else { Reason::NotIsolated })
+}
+
+/// Counts a frame of which only the link layer matters, and reports it if it is dropped.
+#[inline(always)]
+fn close<H: Hook>(frame: &Frame, endpoint: &Endpoint, reason: Reason) -> i32 {
+    report::count(endpoint, H::DIRECTION, reason, frame.length());
+    if !reason.is_drop() {
         return NEXT;
     }
-    report::count(endpoint, H::DIRECTION, reason, frame.length());
     // Reserve first: most drops of a flood get no room, and then no event is built.
     let Some(slot) = report::reserve() else { return DROP };
     let event = Event {

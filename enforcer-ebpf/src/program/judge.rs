@@ -4,14 +4,17 @@
 //! (A2, A4, A1), whether the source is the pod's own (P4), what policy allows (S4), whether the
 //! packet is a reply (A3).
 
-use enforcer_ebpf::contract::endpoint::{Endpoint, flags};
+use enforcer_ebpf::contract::endpoint::{Endpoint, Order, flags};
+use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::mark::{Deferred, Mark};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
-use enforcer_ebpf::packet::{Packet, role};
+use enforcer_ebpf::packet::{Bytes as _, Packet, protocol, role};
 
 use crate::program::family::{Family, owns};
 use crate::program::frame::Frame;
-use crate::program::hook::Hook;
+use crate::program::hook::{FromPod, Hook};
+use crate::program::maps::KernelTables;
 use crate::program::remote::remote;
 use crate::program::reply::is_reply;
 use crate::program::{flow_record, fragment_table, policy};
@@ -23,36 +26,44 @@ pub(crate) fn judge<H: Hook, F: Family>(
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
 ) -> Reason {
-    if F::is_link(packet) {
-        return Reason::Link;
-    }
     if matches!(H::DIRECTION, Direction::Ingress) && frame.mark().sender() == endpoint.id {
         return Reason::Itself;
     }
-    if matches!(H::DIRECTION, Direction::Egress) && is_spoofed::<F>(endpoint, packet) {
-        return Reason::SpoofedSource;
+    if matches!(H::DIRECTION, Direction::Egress) {
+        if is_spoofed::<F>(endpoint, packet) || is_foreign_error::<F>(frame, endpoint, packet) {
+            return Reason::SpoofedSource;
+        }
+        if is_encapsulated(packet) && F::entry(endpoint.order(), &packet.destination).is_node() {
+            return Reason::Encapsulated;
+        }
+    } else if !is_addressed_to::<F>(frame, endpoint, &packet.destination) {
+        return Reason::WrongDestination;
     }
     if endpoint.flags & (H::ISOLATED | H::CLOSED) == 0 {
-        flow_record::record::<F>(endpoint, H::DIRECTION, packet);
+        flow_record::record::<H, F>(endpoint, packet, 0);
         return Reason::NotIsolated;
     }
-    let remote = remote::<H, F>(frame, packet);
+    let remote = remote::<H, F>(frame, endpoint.order(), packet);
     if matches!(H::DIRECTION, Direction::Egress) && owns::<F>(endpoint, &packet.destination) {
         return Reason::Itself;
     }
     // Packets to the node stay allowed (semantics A2). Where translation may send them, or those
     // to a Service, is known to a later hook, which decides (N1).
-    let open = matches!(H::DIRECTION, Direction::Egress) && remote.entry.may_hide_another();
-    let reason = match (open, remote.entry.is_node()) {
+    // So is the receiver behind a link-local address: it has others, which policy knows.
+    let neighbour = F::is_link_local(&packet.destination);
+    let open =
+        matches!(H::DIRECTION, Direction::Egress) && (remote.entry.may_hide_another() || neighbour);
+    let reason = match (open, remote.entry.is_node() || neighbour) {
+        (false, _) if !remote.is_known => Reason::MarkLost,
         (false, _) => policy::verdict::<H, F>(endpoint, packet, remote.entry),
         (true, true) => Reason::Node,
         (true, false) => Reason::Service,
     };
     // One call for both ways to the flow table: the verifier follows every copy.
-    if may_be_reply(reason, open, packet.role)
+    if may_be_reply(reason, open, remote.entry, packet.role)
         && is_reply::<H, F>(frame, endpoint, packet, remote, open)
     {
-        if open && packet.role & role::ANSWERS != 0 {
+        if open {
             frame.set_mark(Mark::pod(endpoint.id, Deferred::Reply));
         } else if packet.role & role::FIRST_FRAGMENT != 0 {
             fragment_table::remember::<F>(endpoint, H::DIRECTION, packet, Reason::Reply);
@@ -63,22 +74,22 @@ pub(crate) fn judge<H: Hook, F: Family>(
         frame.set_mark(Mark::pod(endpoint.id, Deferred::Egress));
     }
     if !reason.is_drop() && packet.role & role::FRAGMENT == 0 {
-        flow_record::record::<F>(endpoint, H::DIRECTION, packet);
+        flow_record::record::<H, F>(endpoint, packet, 0);
     }
     reason
 }
 
 /// Whether a packet with this verdict of policy may still be a reply, or an ICMP error.
 #[inline(always)]
-fn may_be_reply(reason: Reason, open: bool, role: u8) -> bool {
+fn may_be_reply(reason: Reason, open: bool, entry: Entry, role: u8) -> bool {
     if role & role::FRAGMENT != 0 {
         return false;
     }
     match reason {
         Reason::Denied | Reason::Unrepresented | Reason::UnknownPod => true,
         Reason::Node => open,
-        // Only the node's addresses stand for clients, never a Service's.
-        Reason::Service => role & role::ERROR != 0,
+        // A Service's own addresses stand for no client, but a tenant may have chosen a client's.
+        Reason::Service => role & role::ERROR != 0 || entry.is_external(),
         _ => false,
     }
 }
@@ -89,4 +100,90 @@ fn is_spoofed<F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> bo
     endpoint.flags & flags::CHECK_SOURCE != 0
         && !owns::<F>(endpoint, &packet.source)
         && !F::is_exempt(packet)
+}
+
+/// Whether the packet is an ICMP error about a packet that was not sent to the pod: only routers
+/// send such errors, and a pod is none (semantics A3, P4).
+#[inline(always)]
+fn is_foreign_error<F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+) -> bool {
+    packet.role & role::ERROR != 0
+        && endpoint.flags & flags::CHECK_SOURCE != 0
+        && F::quoted(frame, packet).is_some_and(|it| !owns::<F>(endpoint, &it.destination))
+}
+
+/// Whether the packet is one that the node's tunnel endpoints would unpack: its inner source is
+/// anything that the pod likes (semantics P4). GRE, IPIP and SIT by protocol; VXLAN, Geneve and
+/// VXLAN-GPE by their ports (IANA), and the one that Linux had before.
+#[inline(always)]
+fn is_encapsulated<A>(packet: &Packet<A>) -> bool {
+    match packet.protocol {
+        protocol::IPIP | protocol::SIT | protocol::GRE => true,
+        protocol::UDP => matches!(packet.destination_port, 4789 | 4790 | 6081 | 8472),
+        _ => false,
+    }
+}
+
+/// Whether a packet at a pod's interface is meant for the pod: its own address, a group's, or a
+/// link-local one. A bridge delivers by hardware address, which its sender chooses (semantics P4).
+#[inline(always)]
+fn is_addressed_to<F: Family>(frame: &Frame, endpoint: &Endpoint, to: &F::Address) -> bool {
+    endpoint.flags & flags::CHECK_SOURCE == 0
+        || owns::<F>(endpoint, to)
+        || F::is_group(to)
+        || F::is_link_local(to)
+        || is_broadcast::<F>(frame, to)
+}
+
+/// Whether a frame to a group of interfaces carries a packet to a subnet's broadcast address. Which
+/// addresses are, the programs don't know: all but those for which from_pod skips policy.
+#[inline(always)]
+fn is_broadcast<F: Family>(frame: &Frame, to: &F::Address) -> bool {
+    let Some(first) = frame.view::<1>(0) else { return false };
+    if first.u8(0) & 1 == 0 || F::entry(Order::NONE, to).may_hide_another() {
+        return false;
+    }
+    match lookup::sender(&KernelTables, frame.mark().sender()) {
+        Some(sender) => !owns::<F>(sender, to),
+        None => true,
+    }
+}
+
+/// The reason to drop a packet whose headers can't be parsed, by the part that every header has.
+#[inline(always)]
+pub(crate) fn by_fixed_header<H: Hook, F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    start: usize,
+) -> Option<Reason> {
+    if endpoint.flags & flags::CHECK_SOURCE == 0 {
+        return None;
+    }
+    let Some(fixed) = F::fixed(frame, start) else { return Some(Reason::Malformed) };
+    match H::DIRECTION {
+        Direction::Ingress => (!is_addressed_to::<F>(frame, endpoint, &fixed.destination))
+            .then_some(Reason::WrongDestination),
+        Direction::Egress if owns::<F>(endpoint, &fixed.source) => {
+            // A router advertisement behind more headers than the parser reads (RFC 7113).
+            (F::VERSION == 6 && fixed.hop_limit == u8::MAX).then_some(Reason::SpoofedLink)
+        }
+        Direction::Egress => Some(Reason::SpoofedSource),
+    }
+}
+
+/// Defers the verdict on an egress-isolated pod's link message to a neighbour's address: if the node
+/// routes it, it is none any more, and judged like any packet (semantics A4).
+#[inline(always)]
+pub(crate) fn defer_link<F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+) {
+    let isolated = endpoint.flags & (FromPod::ISOLATED | FromPod::CLOSED) != 0;
+    if isolated && !F::is_group(&packet.destination) {
+        frame.set_mark(Mark::pod(endpoint.id, Deferred::Egress));
+    }
 }

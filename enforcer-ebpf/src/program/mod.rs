@@ -27,6 +27,7 @@ mod frame;
 mod hook;
 mod hooks;
 mod judge;
+mod link;
 mod maps;
 mod policy;
 mod probes;

@@ -7,6 +7,7 @@
 use core::ptr;
 
 use enforcer_ebpf::contract::client::{Client, place};
+use enforcer_ebpf::contract::endpoint::{Order, flags};
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::mark::Mark;
@@ -28,40 +29,94 @@ pub(crate) struct Remote {
     pub(crate) entry: Entry,
     /// Its source port, or [`HIDDEN_PORT`].
     pub(crate) port: u32,
+    /// Whether the end is known. If not, nothing may be allowed in its name.
+    pub(crate) is_known: bool,
 }
 
-/// The other end of a packet: the real one, if it is known.
+/// The other end of a packet: the real one, if its address may stand for another, or if a pod of
+/// this node sent it: only the mark proves which one did.
 #[inline(always)]
-pub(crate) fn remote<H: Hook, F: Family>(frame: &Frame, packet: &Packet<F::Address>) -> Remote {
+pub(crate) fn remote<H: Hook, F: Family>(
+    frame: &Frame,
+    order: Order,
+    packet: &Packet<F::Address>,
+) -> Remote {
     let address = H::peer(packet);
-    let entry = F::entry(&address);
-    if matches!(H::DIRECTION, Direction::Ingress)
-        && entry.may_hide_another()
-        && let Some((hidden, port)) = hidden::<F>(frame.mark(), &address)
-    {
-        return Remote { entry: F::entry(&hidden), port };
+    let entry = F::entry(order, &address);
+    let own = Remote { entry, port: u32::from(packet.source_port), is_known: true };
+    if matches!(H::DIRECTION, Direction::Egress) {
+        return own;
     }
-    Remote { entry, port: u32::from(packet.source_port) }
+    let hides = entry.may_hide_another();
+    match sender::<F>(frame.mark(), &address, hides) {
+        Sender::Source => own,
+        Sender::Other(address, port) => {
+            Remote { entry: F::entry(order, &address), port, is_known: true }
+        }
+        Sender::Unknown => Remote { is_known: !hides, ..own },
+    }
 }
 
-/// The sender's real address and port; `None` if `source` is its own, or the sender is unknown.
+/// The sender of a packet, by its mark.
+pub(crate) enum Sender<A> {
+    /// The end that has the source address.
+    Source,
+    /// Another: its address, and its port or [`HIDDEN_PORT`].
+    Other(A, u32),
+    /// Unknown: another program cleared the mark, or the client's slot was overwritten.
+    Unknown,
+}
+
+/// The sender of a packet from `source`. `hides`: whether that address may stand for another.
 #[inline(always)]
-pub(crate) fn hidden<F: Family>(mark: Mark, source: &F::Address) -> Option<(F::Address, u32)> {
-    if mark.is_outside() {
-        let client = client(mark.sequence())?;
-        let address = F::narrow(&client.address)?;
-        return (address != *source).then_some((address, u32::from(client.port)));
+pub(crate) fn sender<F: Family>(
+    mark: Mark,
+    source: &F::Address,
+    hides: bool,
+) -> Sender<F::Address> {
+    if mark.sender() != 0 {
+        return local::<F>(mark.sender(), source, hides);
     }
-    let sender = lookup::sender(&KernelTables, mark.sender())?;
-    if owns::<F>(sender, source) {
-        return None;
+    if !hides {
+        return Sender::Source;
     }
-    Some((F::own(sender)?, HIDDEN_PORT))
+    let Some(client) = client(mark.sequence()) else { return Sender::Unknown };
+    match F::narrow(&client.address) {
+        Some(address) if address == *source => Sender::Source,
+        Some(address) => Sender::Other(address, u32::from(client.port)),
+        None => Sender::Unknown,
+    }
+}
+
+/// The sender of a packet whose mark names a pod of this node: that pod, whatever the source is
+/// (semantics P4), unless the pod may send from any address.
+#[inline(always)]
+fn local<F: Family>(id: u32, source: &F::Address, hides: bool) -> Sender<F::Address> {
+    let Some(endpoint) = lookup::sender(&KernelTables, id) else { return Sender::Unknown };
+    if owns::<F>(endpoint, source) {
+        return Sender::Source;
+    }
+    if !hides && endpoint.flags & flags::CHECK_SOURCE == 0 {
+        return Sender::Source;
+    }
+    match F::own(endpoint) {
+        Some(own) => Sender::Other(own, HIDDEN_PORT),
+        None => Sender::Unknown,
+    }
+}
+
+/// Whether the mark names a client outside that is still known.
+#[inline(always)]
+pub(crate) fn is_known_client(mark: Mark) -> bool {
+    client(mark.sequence()).is_some()
 }
 
 /// The client that this CPU noted under a sequence number, unless its slot was overwritten.
 #[inline(always)]
 fn client(sequence: u32) -> Option<Client> {
+    if sequence == 0 {
+        return None;
+    }
     let clients = CLIENTS.get_ptr(0)?;
     // SAFETY: a live value of this CPU's; the place is masked to the ring's size.
     let client = unsafe { *(&raw const (*clients).ring[0]).add(place(sequence)) };
@@ -74,7 +129,9 @@ pub(crate) fn note_client<F: Family>(frame: &Frame, packet: &Packet<F::Address>)
     let Some(clients) = CLIENTS.get_ptr_mut(0) else { return };
     // SAFETY: as in `client`; nothing else runs on this CPU meanwhile.
     unsafe {
-        let next = ptr::read(&raw const (*clients).next);
+        let mut next = ptr::read(&raw const (*clients).next);
+        // Sequence number 0 means an unknown client.
+        next += u64::from(Mark::outside(next as u32).sequence() == 0);
         let mark = Mark::outside(next as u32);
         let client = Client {
             address: F::wide(&packet.source),

@@ -3,8 +3,11 @@
 //!
 //! Both are one question to the flow table, asked in one place.
 
-use enforcer_ebpf::contract::endpoint::Endpoint;
+use enforcer_ebpf::contract::endpoint::{self, Endpoint, Order};
 use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::flow::flags;
+use enforcer_ebpf::contract::lookup;
+use enforcer_ebpf::contract::mark::Mark;
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::{Packet, role};
 
@@ -14,8 +17,9 @@ use crate::program::flow_record;
 use crate::program::flow_table;
 use crate::program::frame::Frame;
 use crate::program::hook::Hook;
+use crate::program::maps::KernelTables;
 use crate::program::policy::forward_allows;
-use crate::program::remote::Remote;
+use crate::program::remote::{self, Remote};
 
 /// A question to the flow table, and to policy if the flow lives.
 struct Question<K> {
@@ -53,7 +57,9 @@ pub(crate) fn is_reply<H: Hook, F: Family>(
     let Some(flow) = flow_table::find::<F>(&question.flow, now) else { return false };
     let Question { entry, hidden, protocol, port, reply_port, .. } = question;
     let allowed = if flow.state.is_initiator(<H::Opposite as Hook>::DIRECTION) {
-        hidden || forward_allows::<H::Opposite>(endpoint, entry, protocol, port)
+        hidden
+            || flow.state.flags & flags::NODE != 0
+            || forward_allows::<H::Opposite>(endpoint, entry, protocol, port)
     } else {
         // An error about a reply. Other packets go the flow's own way, and policy denied them.
         is_error && (hidden || forward_allows::<H>(endpoint, entry, protocol, reply_port))
@@ -95,6 +101,10 @@ fn about_quoted<H: Hook, F: Family>(
     packet: &Packet<F::Address>,
 ) -> Option<Question<F::Flow>> {
     let quoted = F::quoted(frame, packet)?;
+    // An error goes to the sender of the packet that it quotes, and is short (semantics A3).
+    if packet.destination != quoted.source || frame.length() as usize - frame.network() > F::ERROR {
+        return None;
+    }
     let (own, remote) = match H::DIRECTION {
         Direction::Ingress => (quoted.source, quoted.destination),
         Direction::Egress => (quoted.destination, quoted.source),
@@ -102,7 +112,12 @@ fn about_quoted<H: Hook, F: Family>(
     if !owns::<F>(endpoint, &own) {
         return None;
     }
-    let entry = F::entry(&remote);
+    let entry = F::entry(endpoint.order(), &remote);
+    if matches!(H::DIRECTION, Direction::Ingress)
+        && !may_report::<F>(frame.mark(), &packet.source, &quoted.destination, entry)
+    {
+        return None;
+    }
     Some(Question {
         flow: flow_record::quoted_key::<F>(endpoint, <H::Opposite as Hook>::DIRECTION, &quoted),
         entry,
@@ -111,4 +126,35 @@ fn about_quoted<H: Hook, F: Family>(
         port: u32::from(quoted.destination_port),
         reply_port: u32::from(quoted.source_port),
     })
+}
+
+/// Whether the sender of an error may be on the way to the end that it is about: that end itself,
+/// or a router. Pods send errors about packets to them only, and there is no router between pods
+/// of this node; of an address that may stand for another, the mark must tell (semantics A3).
+#[inline(always)]
+fn may_report<F: Family>(
+    mark: Mark,
+    source: &F::Address,
+    remote: &F::Address,
+    entry: Entry,
+) -> bool {
+    if mark.sender() == 0 {
+        return !entry.may_hide_another() || remote::is_known_client(mark);
+    }
+    if *source == *remote || entry.may_hide_another() {
+        return true;
+    }
+    match lookup::sender(&KernelTables, mark.sender()) {
+        Some(pod) => owns::<F>(pod, remote) || pod.flags & endpoint::flags::CHECK_SOURCE == 0,
+        None => false,
+    }
+}
+
+/// Whether a packet from outside is an error about one to an address of the node or of a Service:
+/// such a packet never leaves the node, so no router outside can have seen it (semantics A3).
+#[inline(always)]
+pub(crate) fn is_about_hidden<F: Family>(frame: &Frame, packet: &Packet<F::Address>) -> bool {
+    packet.role & role::ERROR != 0
+        && F::quoted(frame, packet)
+            .is_some_and(|it| F::entry(Order::NONE, &it.destination).may_hide_another())
 }

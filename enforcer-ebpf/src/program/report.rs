@@ -12,7 +12,7 @@ use crate::program::family::{Family, owns};
 use crate::program::frame::Frame;
 use crate::program::hook::Hook;
 use crate::program::maps::{BUDGET, COUNTERS, EVENTS};
-use crate::program::remote::{self, HIDDEN_PORT};
+use crate::program::remote::{self, Sender};
 
 /// Counts a packet of `length` bytes.
 #[inline(always)]
@@ -69,14 +69,20 @@ pub(crate) fn dropped<H: Hook, F: Family>(
     let Some(slot) = reserve() else { return };
     let icmp = u16::from(packet.icmp_type) << 8 | u16::from(packet.icmp_code);
     let sender = match H::DIRECTION {
-        Direction::Ingress => remote::hidden::<F>(frame.mark(), &packet.source),
+        Direction::Ingress => {
+            let hides = F::entry(endpoint.order(), &packet.source).may_hide_another();
+            match remote::sender::<F>(frame.mark(), &packet.source, hides) {
+                Sender::Other(address, _) => Some(address),
+                Sender::Source | Sender::Unknown => None,
+            }
+        }
         Direction::Egress if owns::<F>(endpoint, &packet.source) => None,
-        Direction::Egress => F::own(endpoint).map(|own| (own, HIDDEN_PORT)),
+        Direction::Egress => F::own(endpoint),
     };
     let event = Event {
         source: F::wide(&packet.source),
         destination: F::wide(&packet.destination),
-        sender: sender.map_or([0, 0], |(address, _)| F::wide(&address)),
+        sender: sender.map_or([0, 0], |address| F::wide(&address)),
         endpoint: endpoint.id,
         ifindex: endpoint.ifindex,
         length: frame.length(),

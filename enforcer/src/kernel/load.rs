@@ -1,5 +1,6 @@
 //! Loading the programs and their tables.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -190,6 +191,8 @@ fn load_programs(
     let level = if log { aya_log::Level::Debug as u8 } else { 0 };
     let origin_in_cb = u32::from(test_origin);
     let is_moving = u32::from(is_moving);
+    // The standard library seeds it from the operating system's random numbers.
+    let flow_seed = RandomState::new().hash_one(0u8);
     let mut loader = EbpfLoader::new();
     for (name, path) in pins {
         loader.map_pin_path(name, path);
@@ -200,6 +203,7 @@ fn load_programs(
         .override_global("MARK_SHIFT", &mark_mask.trailing_zeros(), true)
         .override_global("ORIGIN_IN_CB", &origin_in_cb, true)
         .override_global("IS_MOVING", &is_moving, true)
+        .override_global("FLOW_SEED", &flow_seed, true)
         .override_global("CLOCK_SHIFT", &clock.shift, true)
         .override_global("FLOW_LIFETIMES", &clock.lifetimes, true)
         .map_max_entries(table::TRIE4, limits.trie4_blocks)

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
+use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Order, Slot, flags};
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::lookup::{self, Tables};
 use enforcer_ebpf::contract::table::{
@@ -224,8 +224,8 @@ impl Image {
 
     fn entry(&self, address: IpAddr) -> Option<Entry> {
         match address {
-            IpAddr::V4(address) => lookup::address4(self, address.into()),
-            IpAddr::V6(address) => lookup::address6(self, &halves(address.into())),
+            IpAddr::V4(address) => lookup::address4(self, Order::NONE, address.into()),
+            IpAddr::V6(address) => lookup::address6(self, Order::NONE, &halves(address.into())),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use enforcer_ebpf::contract::endpoint::flags;
+use enforcer_ebpf::contract::endpoint::{Order, flags};
 use enforcer_ebpf::contract::entry::{Cell, Entry};
 use enforcer_ebpf::contract::lookup::{self, port_protocol};
 use enforcer_ebpf::contract::verdict::Direction;
@@ -308,8 +308,10 @@ fn row_of(image: &Image, ifindex: u32, direction: u32) -> Judged {
 
 pub(super) fn entry(image: &Image, address: IpAddr) -> Entry {
     match address {
-        IpAddr::V4(address) => lookup::address4(image, address.into()).unwrap(),
-        IpAddr::V6(address) => lookup::address6(image, &halves(address.into())).unwrap(),
+        IpAddr::V4(address) => lookup::address4(image, Order::NONE, address.into()).unwrap(),
+        IpAddr::V6(address) => {
+            lookup::address6(image, Order::NONE, &halves(address.into())).unwrap()
+        }
     }
 }
 

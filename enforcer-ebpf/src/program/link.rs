@@ -1,0 +1,77 @@
+//! Link messages at a pod's interface: they pass if a neighbour could have sent them, and from a pod
+//! only with its own addresses (semantics A4).
+
+use enforcer_ebpf::contract::endpoint::{Endpoint, flags};
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
+use enforcer_ebpf::packet::{self, ARP_LENGTH, LinkMessage, Packet};
+
+use crate::program::family::{Family, V4, owns};
+use crate::program::frame::Frame;
+use crate::program::hook::Hook;
+
+/// The longest ARP frame: the least length of an Ethernet frame, with a VLAN tag (IEEE 802.3).
+const PADDED: usize = 64;
+
+/// The verdict on an ARP frame.
+#[inline(always)]
+pub(crate) fn arp<H: Hook>(frame: &Frame, endpoint: &Endpoint, start: usize) -> Reason {
+    let Ok(arp) = packet::arp(frame, start) else { return Reason::Malformed };
+    let length = frame.length() as usize;
+    if matches!(H::DIRECTION, Direction::Ingress) {
+        // A neighbour's interface may pad a frame; a pod's does not.
+        return if length <= PADDED { Reason::Link } else { Reason::Malformed };
+    }
+    if length != start + ARP_LENGTH {
+        return Reason::Malformed;
+    }
+    if endpoint.flags & flags::CHECK_SOURCE == 0 {
+        return Reason::Link;
+    }
+    // A probe for an address (RFC 5227) comes from no address yet.
+    let claimed = if arp.sender == 0 { arp.target } else { arp.sender };
+    if arp.is_from_frame_source && owns::<V4>(endpoint, &claimed) {
+        Reason::Link
+    } else {
+        Reason::SpoofedLink
+    }
+}
+
+/// The verdict on a link message; `None` for other packets.
+#[inline(always)]
+pub(crate) fn verdict<H: Hook, F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+) -> Option<Reason> {
+    if matches!(H::DIRECTION, Direction::Egress) && F::is_of_link_servers(packet) {
+        return Some(Reason::SpoofedLink);
+    }
+    let message = F::link_message(frame, packet);
+    if matches!(message, LinkMessage::No) {
+        return None;
+    }
+    match H::DIRECTION {
+        // Of a pod's own, from_pod has dropped these.
+        Direction::Ingress => Some(Reason::Link),
+        Direction::Egress if claims_own::<F>(endpoint, packet, &message) => Some(Reason::Link),
+        Direction::Egress => Some(Reason::SpoofedLink),
+    }
+}
+
+/// Whether a pod's message claims only what is the pod's.
+#[inline(always)]
+fn claims_own<F: Family>(
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+    message: &LinkMessage<F::Address>,
+) -> bool {
+    if endpoint.flags & flags::CHECK_SOURCE == 0 {
+        return true;
+    }
+    let own = |address: &F::Address| F::is_link_local(address) || owns::<F>(endpoint, address);
+    let target = match message {
+        LinkMessage::Advertisement(target) => own(target),
+        _ => true,
+    };
+    target && (F::is_unspecified(&packet.source) || own(&packet.source))
+}

@@ -1,0 +1,224 @@
+//! The origin and the destination of a packet: the mark decides, never what its sender can choose
+//! (semantics A2, N3, P1, P4). Each test names the attack that it withstands.
+
+use enforcer::kernel::RunProgram;
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
+use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
+use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig};
+
+use crate::services::{syn, tcp, with_rig};
+use crate::support::{free, ip, subject};
+
+const IN: Direction = Direction::Ingress;
+const OUT: Direction = Direction::Egress;
+
+fn counted(rig: &Rig, direction: Direction, reason: Reason) -> u64 {
+    let count = |pod| rig.count(&pod, direction, reason).unwrap().packets;
+    count(subject()) + count(free())
+}
+
+/// A frame to the subject that the node's fragmentation made anew: the kernel has forgotten the
+/// interface that it entered by, but not its mark.
+fn refragmented(rig: &mut Rig, mark: u32, frame: &[u8]) -> bool {
+    rig.judge_from(&subject(), IN, frame, 0, mark).unwrap().passes
+}
+
+#[test]
+fn a2_a_packet_that_entered_through_a_hook_is_never_the_nodes() {
+    with_rig(|rig, it| {
+        // From outside, readable or not, and from a pod: IPv6 fragments that were reassembled.
+        let denied = syn(it.stranger, it.subject, 80);
+        let outside = rig.wire(RunProgram::FromWire, &denied, 0).unwrap().mark;
+        let odd = Frame { extensions: vec![(60, 0); 9], ..frame(it.stranger, it.subject) };
+        let unread = rig.wire(RunProgram::FromWire, &odd.build().bytes, 0).unwrap().mark;
+        let pod = rig.judge(&free(), OUT, &syn(it.free, it.subject, 80)).unwrap().mark;
+        let no_ip = rig.wire(RunProgram::FromWire, &[0; 60], 0).unwrap().mark;
+        for mark in [outside, unread, no_ip] {
+            assert_ne!(mark, 0);
+            assert!(!refragmented(rig, mark, &denied));
+        }
+        assert_ne!(pod, 0);
+        assert!(!refragmented(rig, pod, &syn(it.free, it.subject, 80)));
+        assert!(refragmented(rig, 0, &denied), "the node itself");
+    });
+}
+
+fn frame(source: &str, destination: &str) -> Frame {
+    Frame::new(ip(source), ip(destination), Transport::Udp(5_000, 5_001))
+}
+
+#[test]
+fn p4_the_source_of_a_packet_that_cannot_be_parsed_is_checked() {
+    with_rig(|rig, it| {
+        let odd = |source: &str| {
+            // IPv4: a TCP header cut by a first fragment of 8 bytes; IPv6: nine extension headers.
+            let plain = Frame::new(ip(source), ip(it.subject), Transport::Tcp(1, 80, Tcp::Syn));
+            match plain.source.is_ipv4() {
+                true => {
+                    let first = Frame { fragment: Fragment::First, ..plain }.build().bytes;
+                    let mut bytes = first[..14 + 20 + 8].to_vec();
+                    bytes[16..18].copy_from_slice(&28_u16.to_be_bytes());
+                    bytes
+                }
+                false => Frame { extensions: vec![(60, 0); 9], ..plain }.build().bytes,
+            }
+        };
+        assert!(rig.judge(&free(), OUT, &odd(it.free)).unwrap().passes);
+        assert!(!rig.judge(&free(), OUT, &odd(it.friend)).unwrap().passes);
+        assert_eq!(counted(rig, OUT, Reason::SpoofedSource), 1);
+    });
+}
+
+#[test]
+fn p4_a_router_advertisement_behind_too_many_headers_is_dropped() {
+    with_rig(|rig, it| {
+        if ip(it.free).is_ipv4() {
+            return;
+        }
+        let advertisement = Transport::Icmp { v4: 0, v6: 134, code: 0, identifier: 0, body: vec![] };
+        let plain = Frame::new(ip(it.free), ip("ff02::1"), advertisement);
+        let hidden = Frame { extensions: vec![(60, 0); 9], hop_limit: 255, ..plain };
+        assert!(!rig.judge(&free(), OUT, &hidden.build().bytes).unwrap().passes);
+        assert_eq!(counted(rig, OUT, Reason::SpoofedLink), 1);
+    });
+}
+
+/// The inner packet of a tunnel keeps the mark of the pod that sent the outer one, and so does what
+/// conntrack reassembled: whatever its source is, it is that pod's.
+#[test]
+fn p4_a_marked_packet_is_judged_as_the_pod_that_the_mark_names() {
+    with_rig(|rig, it| {
+        let mark = rig.judge(&free(), OUT, &syn(it.free, it.stranger, 80)).unwrap().mark;
+        let judge = |rig: &mut Rig, source: &str| {
+            let forged = syn(source, it.subject, 80);
+            rig.judge_from(&subject(), IN, &forged, ELSEWHERE, mark).unwrap().passes
+        };
+        assert!(!judge(rig, it.friend), "the friend's address does not help");
+        if ip(it.free).is_ipv6() {
+            assert!(!judge(rig, "fe80::7"));
+        }
+        let outside = rig.wire(RunProgram::FromWire, &syn(it.friend, it.subject, 80), 0).unwrap();
+        let real = syn(it.friend, it.subject, 80);
+        assert!(rig.judge_from(&subject(), IN, &real, ELSEWHERE, outside.mark).unwrap().passes);
+    });
+}
+
+#[test]
+fn p4_encapsulated_packets_to_the_own_node_are_dropped() {
+    with_rig(|rig, it| {
+        let mut sent = 0;
+        let mut tunnels = vec![Transport::Other(4), Transport::Other(41), Transport::Other(47)];
+        tunnels.extend([4789, 4790, 6081, 8472].map(|port| Transport::Udp(5_000, port)));
+        for pod in [subject(), free()] {
+            let own = if pod == free() { it.free } else { it.subject };
+            for tunnel in &tunnels {
+                let to_node = Frame::new(ip(own), ip(it.node), tunnel.clone()).build().bytes;
+                assert!(!rig.judge(&pod, OUT, &to_node).unwrap().passes, "{tunnel:?}");
+                sent += 1;
+                // To other ends it is policy's business.
+                let elsewhere = Frame::new(ip(own), ip(it.block), tunnel.clone()).build().bytes;
+                assert!(rig.judge(&pod, OUT, &elsewhere).unwrap().passes, "{tunnel:?}");
+            }
+        }
+        assert_eq!(counted(rig, OUT, Reason::Encapsulated), sent);
+    });
+}
+
+/// A bridge delivers by hardware address: an isolated pod's packet "to itself" or "to the node" may
+/// be on its way to a neighbour.
+#[test]
+fn p4_a_pod_receives_only_what_is_addressed_to_it() {
+    with_rig(|rig, it| {
+        let free_from = |rig: &mut Rig, to: &str| {
+            let sent = syn(it.subject, to, 80);
+            rig.forwarded(&subject(), &sent, Some(&free()), &sent).unwrap()
+        };
+        for to in [it.subject, it.node, it.friend] {
+            assert_ne!(free_from(rig, to), Forwarded::Passed, "{to}");
+        }
+        // Nor what others send: the traffic of a pod that ARP or neighbour messages diverted.
+        let diverted = syn(it.stranger, it.friend, 80);
+        assert!(!rig.judge(&free(), IN, &diverted).unwrap().passes);
+        assert!(rig.judge(&free(), IN, &syn(it.stranger, it.free, 80)).unwrap().passes);
+        // Not even if it can't be parsed.
+        let odd = Frame { options: 3, extensions: vec![(60, 0); 9], ..frame(it.stranger, it.friend) };
+        if ip(it.free).is_ipv6() {
+            assert!(!rig.judge(&free(), IN, &odd.build().bytes).unwrap().passes);
+        }
+        assert!(counted(rig, IN, Reason::WrongDestination) > 2);
+        for group in ["224.0.0.251", "255.255.255.255", "ff02::fb"] {
+            if ip(group).is_ipv4() == ip(it.free).is_ipv4() {
+                let sent = Frame::new(ip(it.stranger), ip(group), Transport::Udp(5_353, 5_353));
+                assert!(rig.judge(&free(), IN, &sent.build().bytes).unwrap().passes, "{group}");
+            }
+        }
+    });
+}
+
+#[test]
+fn p4_a_subnets_broadcast_is_delivered_and_nothing_else_in_a_broadcast_frame() {
+    with_rig(|rig, it| {
+        let broadcast = |source: &str, to: &str| {
+            let mut bytes = syn(source, to, 80);
+            bytes[..6].fill(0xff);
+            bytes
+        };
+        let to_subnet = if ip(it.free).is_ipv4() { "10.1.0.255" } else { return };
+        let sent = broadcast(it.stranger, to_subnet);
+        assert!(rig.judge(&free(), IN, &sent).unwrap().passes);
+        assert!(!rig.judge(&free(), IN, &broadcast(it.stranger, it.node)).unwrap().passes);
+        let own = broadcast(it.subject, it.subject);
+        let got = rig.forwarded(&subject(), &own, Some(&free()), &own).unwrap();
+        assert_eq!(got, Forwarded::Later);
+    });
+}
+
+/// A link-local address is not one that policy knows: both ends are judged as the pods they are.
+#[test]
+fn p4_link_local_addresses_lead_past_no_policy() {
+    with_rig(|rig, it| {
+        if ip(it.free).is_ipv4() {
+            return;
+        }
+        let sent = tcp("fe80::5", 5_000, "fe80::6", 443, Tcp::Syn);
+        let got = rig.forwarded(&subject(), &sent, Some(&free()), &sent).unwrap();
+        assert_eq!(got, Forwarded::Later, "the subject's egress allows no such pod");
+        let sent = tcp("fe80::6", 5_000, "fe80::5", 80, Tcp::Syn);
+        let got = rig.forwarded(&free(), &sent, Some(&subject()), &sent).unwrap();
+        assert_eq!(got, Forwarded::Later, "the subject's ingress allows no such pod");
+    });
+}
+
+/// A rule that sets marks without a mask, such as `CONNMARK --restore-mark`.
+#[test]
+fn n3_without_its_mark_an_address_of_the_node_stands_for_nobody() {
+    with_rig(|rig, it| {
+        let mut rig_counts = 0;
+        for source in [it.node, it.service] {
+            let masqueraded = tcp(source, 6_000, it.subject, 80, Tcp::Syn);
+            assert!(!rig.judge_from(&subject(), IN, &masqueraded, ELSEWHERE, 0).unwrap().passes);
+            rig_counts += 1;
+            assert_eq!(counted(rig, IN, Reason::MarkLost), rig_counts);
+        }
+        // A source that stands for itself needs none.
+        let friend = syn(it.friend, it.subject, 80);
+        assert!(rig.judge_from(&subject(), IN, &friend, ELSEWHERE, 0).unwrap().passes);
+    });
+}
+
+#[test]
+fn a3_replies_to_what_the_node_sent_from_another_address_pass() {
+    with_rig(|rig, it| {
+        let (probe, reply) = (
+            tcp(it.stranger, 6_000, it.subject, 80, Tcp::Syn),
+            tcp(it.subject, 80, it.stranger, 6_000, Tcp::SynAck),
+        );
+        assert!(!rig.judge(&subject(), OUT, &reply).unwrap().passes);
+        assert!(rig.judge_from(&subject(), IN, &probe, 0, 0).unwrap().passes);
+        assert!(rig.judge(&subject(), OUT, &reply).unwrap().passes);
+        let other = tcp(it.subject, 80, it.stranger, 6_001, Tcp::SynAck);
+        assert!(!rig.judge(&subject(), OUT, &other).unwrap().passes);
+        // The same end may open nothing of its own.
+        assert!(!rig.judge(&subject(), IN, &probe).unwrap().passes);
+    });
+}
