@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::grants::{GrantId, Grants};
+use super::ports::{NamedPort, named_port};
 use super::selectors::{LabelClass, SelectorId};
-use super::terms::{MatcherId, NamedPort, Scope, Terms};
+use super::terms::{MatcherId, Scope, Terms};
 use super::verdicts::VerdictId;
 use super::{PortSet, Verdict};
 use crate::model::{Cluster, ContainerPort, Labels, NAMESPACE_NAME_LABEL, Pod, PortRange};
@@ -110,7 +111,7 @@ impl<'t, 'a> Peers<'t, 'a> {
         if namespace.matchers.is_empty() && self.terms.every_pod.is_empty() {
             return GrantId::NONE;
         }
-        let ports = pod.ports.iter().filter(|it| self.names.contains(&name(it))).collect();
+        let ports = pod.ports.iter().filter(|it| self.names.contains(&named_port(it))).collect();
         let group = (self.terms.pod_selectors.class(&pod.labels), ports);
         if let Some(grant) = namespace.groups.get(&group) {
             return *grant;
@@ -131,8 +132,10 @@ impl<'t, 'a> Peers<'t, 'a> {
         }
         let (matchers, ports) = &matched;
         // The numbers of the pod's named ports, each a verdict (semantics R7).
-        let ports: Vec<(NamedPort<'a>, VerdictId)> =
-            ports.iter().map(|it| (name(it), self.grants.verdicts.intern(number(it)))).collect();
+        let ports: Vec<(NamedPort<'a>, VerdictId)> = ports
+            .iter()
+            .map(|it| (named_port(it), self.grants.verdicts.intern(number(it))))
+            .collect();
         let mut parts = Vec::new();
         let terms = matchers.iter().flat_map(|it| &self.terms.matchers[*it]);
         for term in terms.chain(&self.terms.every_pod) {
@@ -146,13 +149,7 @@ impl<'t, 'a> Peers<'t, 'a> {
     }
 }
 
-/// The name that rules know the port by.
-fn name(port: &ContainerPort) -> NamedPort<'_> {
-    (port.protocol, port.name.as_str())
-}
-
 /// The verdict that allows just this port.
 fn number(port: &ContainerPort) -> Verdict {
-    let range = PortRange { first: port.port, last: port.port };
-    Verdict::ports(PortSet::new([(port.protocol, range)]))
+    Verdict::ports(PortSet::new([(port.protocol, PortRange::single(port.port))]))
 }

@@ -1,9 +1,17 @@
-//! The algebra of port sets.
+//! Ports: names that rules use, sets of ports, and what verdicts make of them.
 
 use std::sync::Arc;
 
 use super::{PortSet, Verdict};
-use crate::model::{PortRange, Protocol, Traffic};
+use crate::model::{ContainerPort, PortRange, Protocol, Traffic};
+
+/// The name of a port in a rule. The receiving pod defines its number (semantics R7).
+pub(super) type NamedPort<'a> = (Protocol, &'a str);
+
+/// The name by which rules refer to a pod's port.
+pub(super) fn named_port(port: &ContainerPort) -> NamedPort<'_> {
+    (port.protocol, port.name.as_str())
+}
 
 impl PortSet {
     /// The set of all ports in these ranges. A range that ends before it begins holds none.
@@ -47,9 +55,7 @@ impl PortSet {
     /// Whether the set holds this port.
     #[must_use]
     pub fn contains(&self, protocol: Protocol, port: u16) -> bool {
-        self.ranges
-            .get(&protocol)
-            .is_some_and(|ranges| ranges.iter().any(|it| it.first <= port && port <= it.last))
+        self.ranges.get(&protocol).is_some_and(|ranges| ranges.iter().any(|it| it.contains(port)))
     }
 }
 
@@ -125,8 +131,7 @@ mod tests {
 
     #[test]
     fn all_ports_of_all_protocols_are_still_less_than_everything() {
-        let all =
-            PortSet::new(Protocol::ALL.map(|it| (it, PortRange { first: 0, last: u16::MAX })));
+        let all = PortSet::new(Protocol::ALL.map(|it| (it, PortRange::ALL)));
         let verdict = Verdict::ports(all);
         assert!(Protocol::ALL.iter().all(|it| verdict.allows(Traffic::Port(*it, 0))));
         assert!(!verdict.allows(Traffic::Portless));

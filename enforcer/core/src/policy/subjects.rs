@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use enforcer_ebpf::count::Direction;
 
 use super::grants::DraftRow;
+use super::ports::{NamedPort, named_port};
 use super::selectors::{SelectorId, SelectorIndex, SelectorTable};
-use super::terms::NamedPort;
 use crate::model::{Cluster, ContainerPort, Pod, PodId, Policy, PolicyId, PortSpec, Rule};
 
 /// One direction of the subjects that the same policies isolate.
@@ -130,5 +130,5 @@ fn named_ports<'a>(rules: &[&Rule], pod: &'a Pod) -> Vec<&'a ContainerPort> {
             PortSpec::All | PortSpec::Range(_) => None,
         })
         .collect();
-    pod.ports.iter().filter(|it| names.contains(&(it.protocol, it.name.as_str()))).collect()
+    pod.ports.iter().filter(|it| names.contains(&named_port(it))).collect()
 }

@@ -6,6 +6,7 @@ use enforcer_ebpf::count::Direction;
 use ipnet::IpNet;
 
 use super::grants::{DraftRow, GrantId, Grants};
+use super::ports::{NamedPort, named_port};
 use super::selectors::{SelectorId, SelectorIndex, SelectorTable};
 use super::subjects::{Draft, Subjects};
 use super::verdicts::{VerdictId, Verdicts};
@@ -13,9 +14,6 @@ use super::{PortSet, Verdict};
 use crate::model::{
     Block, ContainerPort, Peer, PortRange, PortRule, PortSpec, Protocol, Rule, Selector,
 };
-
-/// A named port that only the receiving pod can turn into a number (semantics R7).
-pub(super) type NamedPort<'a> = (Protocol, &'a str);
 
 /// In which namespaces a peer entry looks for pods (semantics R2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -172,7 +170,7 @@ fn ports<'a>(rule: &'a Rule, draft: &Draft<'a>, verdicts: &mut Verdicts) -> Port
     let mut named = Vec::new();
     for PortRule { protocol, port } in &rule.ports {
         match port {
-            PortSpec::All => ranges.push((*protocol, PortRange { first: 0, last: u16::MAX })),
+            PortSpec::All => ranges.push((*protocol, PortRange::ALL)),
             PortSpec::Range(range) => ranges.push((*protocol, *range)),
             PortSpec::Named(name) => named.push((*protocol, name.as_str())),
         }
@@ -192,8 +190,8 @@ fn resolve(
 ) -> impl Iterator<Item = (Protocol, PortRange)> {
     ports
         .iter()
-        .filter(|it| named.contains(&(it.protocol, it.name.as_str())))
-        .map(|it| (it.protocol, PortRange { first: it.port, last: it.port }))
+        .filter(|it| named.contains(&named_port(it)))
+        .map(|it| (it.protocol, PortRange::single(it.port)))
 }
 
 /// The block's prefix and its exceptions, with host bits masked, the exceptions disjoint and

@@ -7,33 +7,8 @@
 
 use std::collections::VecDeque;
 
-use super::Step;
 use super::shortage::{Full, Table};
-
-/// The steps of a plan in the making.
-#[derive(Debug)]
-pub(super) struct Writer {
-    /// The steps so far.
-    pub(super) steps: Vec<Step>,
-    /// How many grace periods there have been since the tables were made.
-    pub(super) epoch: u64,
-}
-
-impl Writer {
-    pub(super) fn new(epoch: u64) -> Self {
-        Self { steps: Vec::new(), epoch }
-    }
-
-    pub(super) fn push(&mut self, step: Step) {
-        self.steps.push(step);
-    }
-
-    /// Waits until nobody reads what has been unlinked so far.
-    pub(super) fn grace(&mut self) {
-        self.steps.push(Step::Grace);
-        self.epoch += 1;
-    }
-}
+use super::writer::Writer;
 
 /// The indices of one table.
 #[derive(Debug, Clone)]
@@ -218,6 +193,7 @@ impl Extents {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tables::Step;
 
     #[test]
     fn an_index_rests_before_it_is_used_again() {

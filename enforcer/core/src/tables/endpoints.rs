@@ -8,12 +8,14 @@ use enforcer_ebpf::count::Direction;
 use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
 use enforcer_ebpf::table::Address6;
 
-use super::alloc::{Pool, Writer};
+use super::alloc::Pool;
+use super::desired::{Inherited, Interface, Owner};
 use super::pieces6::halves;
 use super::rows::{RowKey, Rows};
 use super::shortage::{Full, Table};
 use super::slots::Slots;
-use super::{Inherited, Interface, Owner, Step};
+use super::step::Step;
+use super::writer::Writer;
 
 /// How many more elements the tables must have than there are interfaces: ids index the counters
 /// and begin at 1, and one is kept back, so that each endpoint can be replaced by another pod's.
@@ -151,7 +153,7 @@ impl Endpoints {
 
     /// Waits until no packet is judged by a row that its endpoint has left. Only then may an
     /// address get an id that means something else there.
-    pub(super) fn rest(&self, writer: &mut Writer) {
+    pub(super) fn wait_for_readers(&self, writer: &mut Writer) {
         if self.left.is_some_and(|left| left >= writer.epoch) {
             writer.grace();
         }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_ebpf::count::Direction;
 
+use super::desired::{Desired, Interface, Owner};
 use super::endpoints::Endpoints;
-use super::{Desired, Interface, Owner};
 use crate::model::PodId;
 use crate::policy::RowId;
 

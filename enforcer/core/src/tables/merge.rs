@@ -7,13 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_ebpf::entry::Entry;
 
-use super::State;
-use super::alloc::Writer;
 use super::classes::Pairs;
 use super::columns::Columns;
-use super::regions::{Family, Regions};
+use super::regions::Family;
 use super::shortage::Full;
-use super::transition::write_maps;
+use super::state::State;
+use super::writer::Writer;
 
 /// Ids with at most this weight are always made one with others that say the same.
 const CHEAP_MERGE: u64 = 256;
@@ -81,16 +80,14 @@ fn duplicates(state: &State, pairs: &Pairs, ids: &[u32], columns: &Columns) -> B
 
 /// Makes ids that say the same in every row one.
 fn merge(state: &mut State, merged: &BTreeMap<u32, u32>, writer: &mut Writer) -> Result<(), Full> {
-    let maps = [0, 1].map(|family: usize| {
-        let mut map = Regions::uniform(Entry::UNKNOWN.0);
-        for (first, _, entry) in state.maps[family].ranges() {
+    let maps = state.maps.each_ref().map(|map| {
+        map.map(|entry| {
             let id = Entry(entry).index();
             let id = merged.get(&id).copied().unwrap_or(id);
-            map.push(first, Entry::class(id, Entry(entry).flags()).0);
-        }
-        map
+            Entry::class(id, Entry(entry).flags()).0
+        })
     });
-    write_maps(state, maps, writer)?;
+    state.write_maps(maps, writer)?;
     for &id in merged.keys() {
         state.ids.give(id, writer);
     }

@@ -21,6 +21,7 @@ mod matching;
 mod merge;
 pub mod oracle;
 mod pieces6;
+mod plan;
 mod ports;
 mod regions;
 mod rows;
@@ -33,10 +34,12 @@ mod step;
 mod transition;
 mod trie4;
 mod trie6;
+mod writer;
 
 pub use desired::{Desired, Inherited, Interface, Owner};
+pub use plan::{Plan, Unrepresented};
 pub use shortage::{Shortage, Table};
-pub use state::{Plan, State, Unrepresented};
+pub use state::State;
 pub use step::Step;
 
 #[cfg(test)]

@@ -12,9 +12,11 @@ use std::sync::Arc;
 use enforcer_ebpf::entry::Cell;
 use enforcer_ebpf::table::PORT_SET_WORDS;
 
-use super::alloc::{Pool, Writer};
+use super::alloc::Pool;
 use super::shortage::{Full, Table};
-use super::{Step, sizes};
+use super::sizes;
+use super::step::Step;
+use super::writer::Writer;
 use crate::model::Protocol;
 use crate::policy::PortSet;
 

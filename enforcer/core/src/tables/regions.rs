@@ -29,6 +29,9 @@ impl Family {
     }
 }
 
+/// One function for each family, by [`Family`].
+pub(super) type Maps<V> = [Regions<V>; 2];
+
 /// A function of the address: each point's value holds up to the next point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Regions<V> {
@@ -55,6 +58,15 @@ impl<V: Copy + PartialEq> Regions<V> {
         } else if self.points.last().is_none_or(|last| last.1 != value) {
             self.points.push((first, value));
         }
+    }
+
+    /// The function with values `f(value)`.
+    pub(super) fn map<W: Copy + PartialEq>(&self, mut f: impl FnMut(V) -> W) -> Regions<W> {
+        let mut mapped = Regions { points: Vec::with_capacity(self.points.len()) };
+        for &(first, value) in &self.points {
+            mapped.push(first, f(value));
+        }
+        mapped
     }
 
     /// The ranges and their values, in order.

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use enforcer_ebpf::entry::Cell;
 
-use super::alloc::{Extents, Writer};
+use super::alloc::Extents;
 use super::shortage::Full;
-use super::{Step, sizes};
+use super::sizes;
+use super::step::Step;
+use super::writer::Writer;
 
 /// A live row, whatever its place.
 pub(super) type RowKey = u32;
@@ -123,7 +125,7 @@ impl Rows {
     }
 
     /// Waits until no packet reads a place that was taken back, not even beyond its end.
-    pub(super) fn rest(&self, writer: &mut Writer) {
+    pub(super) fn wait_for_readers(&self, writer: &mut Writer) {
         if self.extents.unrested(writer) {
             writer.grace();
         }

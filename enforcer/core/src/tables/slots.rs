@@ -6,8 +6,8 @@ use std::sync::Arc;
 use enforcer_ebpf::endpoint::{Slot, slots_of};
 use enforcer_ebpf::table::{INTERFACE_SLOTS, InterfaceTable};
 
-use super::Step;
-use super::alloc::Writer;
+use super::step::Step;
+use super::writer::Writer;
 
 /// What the kernel's interface table holds.
 #[derive(Debug, Clone)]

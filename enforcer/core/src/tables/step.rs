@@ -4,7 +4,7 @@ use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, Slot};
 use enforcer_ebpf::entry::{Cell, Entry};
 use enforcer_ebpf::table::{Leaf6, Node6};
 
-use super::Owner;
+use super::desired::Owner;
 
 /// One write. Words (`Entry`, `Cell`, port classes, slots) are written atomically; whole nodes,
 /// leaves, records and fresh blocks are only written where no packet can reach them yet.

@@ -22,32 +22,29 @@ use std::sync::Arc;
 use enforcer_ebpf::count::Direction;
 use enforcer_ebpf::entry::{Cell, Entry};
 
-use super::State;
-use super::alloc::Writer;
-use super::change::{Change, changes};
+use super::change::Change;
 use super::classes::{Assignment, LiveRows, Pair, Pairs, Target, assign};
 use super::columns::{Columns, port_sets};
 use super::endpoints::{Both, Judged};
 use super::goal::{Goal, Wish};
 use super::matching::{Matching, match_rows};
 use super::merge::merge_ids;
-use super::regions::{Family, Regions, Wanted, flatten};
+use super::regions::{Family, Maps, Regions, Wanted, flatten};
 use super::rows::RowKey;
 use super::shortage::{Full, Table};
+use super::state::State;
+use super::writer::Writer;
 use crate::policy::RowId;
 
-/// Both families' address maps.
-pub(super) type Maps<V> = [Regions<V>; 2];
-
 /// The interfaces that a table has no room for.
-pub(super) type Homeless = Vec<(u32, Table)>;
+pub(super) type Unplaced = Vec<(u32, Table)>;
 
 /// Leads `state` to the goal. On an error the state is worthless.
 pub(super) fn advance(
     state: &mut State,
     goal: &Goal<'_>,
     writer: &mut Writer,
-) -> Result<Homeless, Full> {
+) -> Result<Unplaced, Full> {
     let wishes = begin(state, goal, writer)?;
     let rows: BTreeSet<RowId> = wishes
         .values()
@@ -89,9 +86,9 @@ pub(super) fn advance(
     write_fresh(state, &matching, &assignment, &fresh, &columns, writer);
     let keys = write_new_rows(state, &matching, &pairs, &ids, &columns, writer)?;
     flip_addresses(state, &wanted, &mut pairs, &ids, writer)?;
-    let homeless = flip_endpoints(state, goal, &wishes, &keys, writer)?;
+    let unplaced = flip_endpoints(state, goal, &wishes, &keys, writer)?;
     clean_up(state, &pairs, &ids, &columns, writer);
-    Ok(homeless)
+    Ok(unplaced)
 }
 
 /// Step 1. Gives what the admitted interfaces wish for.
@@ -129,13 +126,8 @@ fn begin(
 /// What each address shall be, in our columns.
 fn wanted(goal: &Goal<'_>, columns: &Columns) -> Maps<Wanted> {
     Family::ALL.map(|family| {
-        let mut ours = Regions::uniform(Wanted { column: 0, flags: 0 });
-        for (first, _, Wanted { column, flags }) in flatten(&goal.desired.compiled, family).ranges()
-        {
-            let column = columns.of(column) as usize;
-            ours.push(first, Wanted { column, flags });
-        }
-        ours
+        flatten(&goal.desired.compiled, family)
+            .map(|Wanted { column, flags }| Wanted { column: columns.of(column) as usize, flags })
     })
 }
 
@@ -262,23 +254,7 @@ fn flip_addresses(
         });
         map
     });
-    write_maps(state, maps, writer)
-}
-
-/// Writes the differences to these maps.
-pub(super) fn write_maps(
-    state: &mut State,
-    maps: Maps<u32>,
-    writer: &mut Writer,
-) -> Result<(), Full> {
-    let changes = [0, 1].map(|family: usize| changes(&state.maps[family], &maps[family]));
-    if changes.iter().any(|changes| !changes.is_empty()) {
-        state.endpoints.rest(writer);
-    }
-    state.trie4.apply(&changes[0], writer)?;
-    state.trie6.apply(&changes[1], writer)?;
-    state.maps = maps.map(Arc::new);
-    Ok(())
+    state.write_maps(maps, writer)
 }
 
 /// Step 5.
@@ -288,11 +264,11 @@ fn flip_endpoints(
     wishes: &BTreeMap<u32, [Wish; 2]>,
     keys: &BTreeMap<RowId, RowKey>,
     writer: &mut Writer,
-) -> Result<Homeless, Full> {
-    let mut homeless = Homeless::new();
+) -> Result<Unplaced, Full> {
+    let mut unplaced = Unplaced::new();
     for (&ifindex, interface) in &goal.desired.interfaces {
         let Some(wishes) = wishes.get(&ifindex) else {
-            homeless.push((ifindex, Table::Endpoints));
+            unplaced.push((ifindex, Table::Endpoints));
             continue;
         };
         let judged: Both = wishes.map(|wish| match wish {
@@ -301,10 +277,10 @@ fn flip_endpoints(
             Wish::Row(row) => keys.get(&row).map_or(Judged::Closed, |&key| Judged::Row(key)),
         });
         if !state.endpoints.put(ifindex, interface, judged, &state.rows, writer)? {
-            homeless.push((ifindex, Table::Interfaces));
+            unplaced.push((ifindex, Table::Interfaces));
         }
     }
-    Ok(homeless)
+    Ok(unplaced)
 }
 
 /// Step 6.
@@ -312,8 +288,8 @@ fn clean_up(state: &mut State, pairs: &Pairs, ids: &[u32], columns: &Columns, wr
     drop_unused_rows(state, writer);
     state.endpoints.end_inheritance(writer);
     // Now, when nothing waits for it, so that the next change can be quick.
-    state.endpoints.rest(writer);
-    state.rows.rest(writer);
+    state.endpoints.wait_for_readers(writer);
+    state.rows.wait_for_readers(writer);
     state.ports.keep(&columns.sets(), writer);
     let used: BTreeSet<u32> = ids.iter().copied().collect();
     for id in pairs.live().into_iter().filter(|id| !used.contains(id)) {
@@ -338,12 +314,12 @@ pub(super) fn empty(
     state: &mut State,
     goal: &Goal<'_>,
     writer: &mut Writer,
-) -> Result<Homeless, Full> {
+) -> Result<Unplaced, Full> {
     let wishes = begin(state, goal, writer)?;
-    let homeless = flip_endpoints(state, goal, &wishes, &BTreeMap::new(), writer)?;
+    let unplaced = flip_endpoints(state, goal, &wishes, &BTreeMap::new(), writer)?;
     drop_unused_rows(state, writer);
     state.endpoints.end_inheritance(writer);
-    state.endpoints.rest(writer);
+    state.endpoints.wait_for_readers(writer);
     let mut ids: BTreeSet<u32> = BTreeSet::new();
     for map in &state.maps {
         ids.extend(map.ranges().map(|(_, _, entry)| Entry(entry).index()));
@@ -357,5 +333,5 @@ pub(super) fn empty(
         state.ids.give(id, writer);
     }
     state.ports.keep(&BTreeSet::new(), writer);
-    Ok(homeless)
+    Ok(unplaced)
 }

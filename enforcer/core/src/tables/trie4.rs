@@ -9,10 +9,11 @@ use std::sync::Arc;
 use enforcer_ebpf::entry::Entry;
 use enforcer_ebpf::table::{Block, ROOTS4, SLOTS};
 
-use super::Step;
-use super::alloc::{Pool, Writer};
+use super::alloc::Pool;
 use super::change::{Change, covering, touched};
 use super::shortage::{Full, Table};
+use super::step::Step;
+use super::writer::Writer;
 
 /// How far a left-aligned address is shifted for the root's index.
 const ROOT_SHIFT: u32 = 112;

@@ -13,14 +13,15 @@ use std::sync::Arc;
 use enforcer_ebpf::entry::Entry;
 use enforcer_ebpf::table::{Leaf6, Node6, ROOT6, SLOTS};
 
-use super::Step;
-use super::alloc::{Pool, Writer};
+use super::alloc::Pool;
 use super::change::{Change, clip, covering, touched};
 use super::pieces6::{
     Content, Form, Piece, Pieces, branch, form, halves, leaf, masked_range, overlay, prefix_mask,
     region_last,
 };
 use super::shortage::{Full, Table};
+use super::step::Step;
+use super::writer::Writer;
 
 /// What the kernel's IPv6 trie holds.
 #[derive(Debug, Clone)]

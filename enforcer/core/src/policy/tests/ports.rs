@@ -32,7 +32,7 @@ fn r1_a_rule_with_all_ports_never_means_a_protocol_without_ports() {
             assert!(world.takes("10.0.0.9", Traffic::Port(protocol, port)));
         }
     }
-    let all = Protocol::ALL.map(|it| (it, PortRange { first: 0, last: u16::MAX }));
+    let all = Protocol::ALL.map(|it| (it, PortRange::ALL));
     let compiled = world.compile();
     assert_eq!(compiled.rows[0].verdicts, [Verdict::ports(PortSet::new(all))]);
 }

@@ -1,30 +1,68 @@
-//! What may be written when: only what no packet can be reading.
+//! The rule for writes: a step may write only what no packet can be reading.
 //!
 //! A packet reads its endpoint, then its address, then a cell, then a port's class and the bits of
-//! a set, and it may take its time: it can be reading whatever was reachable at some moment since
-//! the last grace period.
+//! a set. It may be delayed between reads: it can be reading anything that was reachable at some
+//! moment since the last grace period.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
 use enforcer_ebpf::classify::{Tables, cell};
-use enforcer_ebpf::endpoint::{Slot, flags};
+use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::endpoint::Slot;
 use enforcer_ebpf::entry::{Cell, Entry};
-use enforcer_ebpf::table::{ROOT6, ROOTS4};
+use enforcer_ebpf::table::{Limits, ROOT6, ROOTS4};
 
-use super::Image;
-use crate::tables::{Step, sizes};
+use super::image::{Image, ImageError, Judgement};
+use crate::tables::sizes;
+use crate::tables::step::Step;
 
-/// What has been reachable since the last grace period, and the present state of the two roots
-/// that are too large to be read at each step.
+/// An [`Image`] that rejects steps that write what a packet may be reading: blocks, nodes, leaves,
+/// records, cells and bits that are reachable or were so since the last [`Step::Grace`].
 #[derive(Debug, Clone)]
-pub(super) struct Discipline {
-    /// How often each word occurs in the IPv4 trie's root.
+pub struct CheckedImage {
+    image: Image,
+    discipline: Discipline,
+}
+
+impl CheckedImage {
+    /// Zeroed tables.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { image: Image::new(limits), discipline: Discipline::default() }
+    }
+
+    /// Takes a step.
+    ///
+    /// # Errors
+    /// The step writes what a packet may be reading, or past the end of its table.
+    pub fn apply(&mut self, step: &Step) -> Result<(), ImageError> {
+        if self.discipline.forbids(&self.image, step) {
+            return Err(ImageError::InUse(format!("{step:?}")));
+        }
+        self.image.apply(step)
+    }
+}
+
+impl Deref for CheckedImage {
+    type Target = Image;
+
+    fn deref(&self) -> &Image {
+        &self.image
+    }
+}
+
+/// What has been reachable since the last grace period, and the current state of the two roots
+/// that are too large to read at each step.
+#[derive(Debug, Clone)]
+struct Discipline {
+    /// The number of occurrences of each word in the IPv4 trie's root.
     roots: BTreeMap<u32, u32>,
-    /// How many ports each port class has.
+    /// The number of ports of each port class.
     port_classes: BTreeMap<u16, u32>,
     /// Whether what is reachable may have changed since it was noted.
     changed: bool,
-    /// The number of the note.
+    /// The number of times that the reachable items were noted.
     note: u64,
     blocks: BTreeSet<u32>,
     nodes: BTreeSet<u32>,
@@ -60,13 +98,13 @@ impl Default for Discipline {
 }
 
 impl Discipline {
-    /// Whether the step may be taken now, by an image that is about to take it.
-    pub(super) fn check(&mut self, image: &Image, step: &Step) -> Result<(), String> {
+    /// Whether the step, which the image is about to take, writes what a packet may be reading.
+    fn forbids(&mut self, image: &Image, step: &Step) -> bool {
         if self.changed {
             self.note_reachable(image);
             self.changed = false;
         }
-        let problem = match step {
+        match step {
             Step::Block4 { block, .. } => *block < ROOTS4 || self.blocks.contains(block),
             Step::Node6 { node, .. } => *node == ROOT6 || self.nodes.contains(node),
             Step::Leaf6 { leaf, .. } => self.leaves.contains(leaf),
@@ -97,8 +135,7 @@ impl Discipline {
                 false
             }
             Step::AddExtraAddress(_) | Step::RemoveExtraAddress(_) | Step::Owner { .. } => false,
-        };
-        if problem { Err(format!("{step:?}")) } else { Ok(()) }
+        }
     }
 
     /// Whether a packet can be reading the cell: an endpoint has had the row, and an address has
@@ -161,13 +198,12 @@ impl Discipline {
             self.records.insert(record);
             let Some(endpoint) = image.endpoint(record) else { continue };
             self.ids.insert(endpoint.id);
-            let judged = |isolated, closed| endpoint.flags & (isolated | closed) == isolated;
-            if judged(flags::INGRESS_ISOLATED, flags::INGRESS_CLOSED) {
-                rows.insert(endpoint.ingress_row);
-            }
-            if judged(flags::EGRESS_ISOLATED, flags::EGRESS_CLOSED) {
-                rows.insert(endpoint.egress_row);
-            }
+            rows.extend(Direction::ALL.into_iter().filter_map(|direction| {
+                match Judgement::of(endpoint, direction) {
+                    Judgement::Row(row) => Some(row),
+                    Judgement::Open | Judgement::Closed => None,
+                }
+            }));
         }
         rows
     }
@@ -179,7 +215,7 @@ impl Discipline {
             return;
         }
         self.blocks.insert(entry.index());
-        for &word in image.trie4(entry.index()).into_iter().flatten() {
+        for word in runs(image.trie4(entry.index()).into_iter().flatten()) {
             self.walk4(image, word, classes);
         }
     }
@@ -199,7 +235,7 @@ impl Discipline {
                 if node.byte > bytes {
                     classes.insert(Entry(node.outside).index());
                 }
-                for &word in &node.slots {
+                for word in runs(&node.slots) {
                     self.walk6(image, word, node.byte + 1, classes);
                 }
             }
@@ -209,7 +245,13 @@ impl Discipline {
     }
 }
 
-/// One `old` less, one `new` more; whether one of them is the first or was the last of its kind.
+/// The words, each run of equal ones as one.
+fn runs<'a>(words: impl IntoIterator<Item = &'a u32>) -> impl Iterator<Item = u32> {
+    let mut last = None;
+    words.into_iter().copied().filter(move |&word| last.replace(word) != Some(word))
+}
+
+/// Counts one `old` less and one `new` more. Returns whether a value appeared or disappeared.
 fn recount<K: Ord + Copy>(counts: &mut BTreeMap<K, u32>, old: K, new: K) -> bool {
     let mut changed = false;
     if let Some(count) = counts.get_mut(&old) {

@@ -5,7 +5,7 @@ use enforcer_ebpf::entry::{Cell, Entry};
 
 use super::harness::SMALL;
 use crate::tables::Step;
-use crate::tables::oracle::{Image, ImageError};
+use crate::tables::oracle::{CheckedImage, Image, ImageError};
 
 fn block(entry: Entry) -> Step {
     Step::Block4 { block: 300, entries: Box::new([entry; 256]) }
@@ -31,7 +31,7 @@ fn cell(index: u32, cell: Cell) -> Step {
 
 /// All but the last are taken, the last is refused.
 fn refused(steps: &[Step]) -> bool {
-    let mut image = Image::checked(SMALL);
+    let mut image = CheckedImage::new(SMALL);
     let (last, first) = steps.split_last().unwrap();
     for step in first {
         image.apply(step).unwrap();

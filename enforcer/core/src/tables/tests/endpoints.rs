@@ -7,8 +7,8 @@ use enforcer_ebpf::table::{INTERFACE_SLOTS, Limits};
 
 use super::harness::{Harness, SMALL};
 use crate::model::PodId;
-use crate::tables::alloc::Writer;
 use crate::tables::slots::Slots;
+use crate::tables::writer::Writer;
 use crate::tables::{Desired, Inherited, Interface, Owner, State, Step, Table, sizes};
 
 fn interface(pod: &str, addresses: &[&str]) -> Interface {

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use enforcer_ebpf::table::Limits;
 use proptest::prelude::ProptestConfig;
 
-use super::probes::{Answers, Meaning, Probes, Stale};
+use super::expected::Meaning;
+use super::probes::{Directions, Probes, Stale};
 use crate::model::PodId;
-use crate::tables::oracle::Image;
+use crate::tables::oracle::CheckedImage;
 use crate::tables::{Desired, Plan, State, Step, Table};
 
 /// Small tables that are large enough for the generated states.
@@ -34,7 +35,7 @@ pub(super) fn config(cases: u32) -> ProptestConfig {
 
 pub(super) struct Harness {
     pub(super) state: State,
-    pub(super) image: Image,
+    pub(super) image: CheckedImage,
     pub(super) meaning: Meaning,
     /// Whether the last plan had to forget the node's addresses.
     lost: bool,
@@ -44,7 +45,7 @@ impl Harness {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             state: State::new(limits),
-            image: Image::checked(limits),
+            image: CheckedImage::new(limits),
             meaning: Meaning::default(),
             lost: false,
         }
@@ -61,7 +62,7 @@ impl Harness {
         let lost = plan.addresses_lost.is_some() || plan.addresses_lost_meanwhile || self.lost;
         self.lost = plan.addresses_lost.is_some();
         let strict = (!lost && plan.closed_meanwhile.is_empty(), !self.lost);
-        probes.compare(&self.image, &expected.0, &expected.0, &Answers::new())?;
+        probes.compare(&self.image, &expected.0, &expected.0, &Directions::new())?;
         let meanwhile = probes.meanwhile(&plan, &[&before, &after]);
         let mut stale = Stale::new();
         for (at, step) in plan.steps.iter().enumerate() {
@@ -84,7 +85,7 @@ impl Harness {
         }
         let finally = |problem| format!("after all {} steps: {problem}", plan.steps.len());
         probes
-            .compare(&self.image, &expected.1, &expected.1, &Answers::new())
+            .compare(&self.image, &expected.1, &expected.1, &Directions::new())
             .and_then(|()| probes.compare_addresses(&self.image, &after, &after, strict.1))
             .and_then(|()| probes.judge_all(&self.image, &expected.1))
             .map_err(finally)?;
@@ -103,7 +104,7 @@ impl Harness {
         Meaning {
             desired: desired.clone(),
             closed: closed.map(|item| (item.pod.clone(), item.direction)).collect(),
-            homeless: desired
+            unplaced: desired
                 .interfaces
                 .iter()
                 .filter(|(ifindex, interface)| {

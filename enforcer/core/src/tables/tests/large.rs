@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use enforcer_ebpf::count::Direction;
 use enforcer_ebpf::table::Limits;
 
-use super::oracle;
+use super::expected;
 use crate::model::{PodId, PortRange, Protocol};
 use crate::policy::{Compiled, PodPolicy, PortSet, Row, Verdict};
 use crate::tables::oracle::Image;
@@ -63,14 +63,14 @@ fn cluster() -> Desired {
 fn sample(image: &Image, desired: &Desired) {
     for at in (0..120_000).step_by(1_237) {
         let peer = IpAddr::from(address(at));
-        let column = oracle::column(desired, peer);
+        let column = desired.compiled.column(peer);
         for ifindex in (2..102).step_by(9) {
             for direction in Direction::ALL {
-                let verdict = oracle::verdict(desired, ifindex, direction, column);
+                let verdict = expected::verdict(desired, ifindex, direction, column);
                 for port in (0..3_010).step_by(301) {
                     assert_eq!(
                         image.judge(ifindex, direction, peer, 6, port),
-                        Some(oracle::allows(verdict, (6, port)))
+                        Some(expected::allows(verdict, (6, port)))
                     );
                 }
             }

@@ -3,10 +3,10 @@
 mod chains;
 mod discipline;
 mod endpoints;
+mod expected;
 mod generate;
 mod harness;
 mod large;
 mod limits;
-mod oracle;
 mod probes;
 mod tries;

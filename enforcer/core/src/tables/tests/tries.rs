@@ -10,15 +10,15 @@ use proptest::prelude::*;
 
 use super::generate::prefix;
 use super::harness::{SMALL, config};
-use super::probes::{edges, entry};
+use super::probes::edges;
 use crate::policy::Compiled;
 use crate::tables::Step;
-use crate::tables::alloc::Writer;
 use crate::tables::change::changes;
-use crate::tables::oracle::Image;
+use crate::tables::oracle::CheckedImage;
 use crate::tables::regions::{Family, Regions, flatten};
 use crate::tables::trie4::Trie4;
 use crate::tables::trie6::Trie6;
+use crate::tables::writer::Writer;
 
 type Map = BTreeMap<IpNet, usize>;
 
@@ -27,7 +27,7 @@ struct Tries {
     trie4: Trie4,
     trie6: Trie6,
     maps: [Regions<u32>; 2],
-    image: Image,
+    image: CheckedImage,
     epoch: u64,
 }
 
@@ -37,7 +37,7 @@ impl Tries {
             trie4: Trie4::new(limits.trie4_blocks),
             trie6: Trie6::new(limits.trie6_nodes, limits.trie6_leaves),
             maps: [Regions::uniform(0), Regions::uniform(0)],
-            image: Image::checked(limits),
+            image: CheckedImage::new(limits),
             epoch: 0,
         }
     }
@@ -47,11 +47,7 @@ impl Tries {
         let mut writer = Writer::new(self.epoch);
         let compiled = Compiled { addresses: map.clone(), ..Compiled::default() };
         let maps = Family::ALL.map(|family| {
-            let mut classes = Regions::uniform(0);
-            for (first, _, wanted) in flatten(&compiled, family).ranges() {
-                classes.push(first, u32::try_from(wanted.column).unwrap());
-            }
-            classes
+            flatten(&compiled, family).map(|wanted| u32::try_from(wanted.column).unwrap())
         });
         self.trie4.apply(&changes(&self.maps[0], &maps[0]), &mut writer).unwrap();
         self.trie6.apply(&changes(&self.maps[1], &maps[1]), &mut writer).unwrap();
@@ -70,7 +66,7 @@ impl Tries {
                 .filter(|(net, _)| net.contains(&address))
                 .max_by_key(|(net, _)| net.prefix_len())
                 .map_or(0, |(_, column)| *column);
-            let found = entry(&self.image, address);
+            let found = self.image.entry(address).unwrap();
             prop_assert!(!found.is_link() && !found.is_leaf());
             prop_assert_eq!(found.index() as usize, longest, "{}", address);
         }
