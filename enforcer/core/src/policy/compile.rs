@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ipnet::IpNet;
 
+use super::compiled::{Column, Compiled, PodPolicy, Row, RowId};
 use super::grants::{GrantId, Grants};
 use super::subjects::Subjects;
 use super::verdicts::VerdictId;
-use super::{Column, Compiled, PodPolicy, Row, RowId, peers, regions, subjects, terms};
+use super::{peers, regions, subjects, terms};
 use crate::model::{Cluster, PodId, Service};
 
-/// Compiles the policies that concern the pods `local` (this node's; those that are no subjects
-/// by semantics S1 are left out of the result).
+/// Compiles the policies for the pods `local`, which are this node's. The result leaves out those
+/// that are not subjects (semantics S1).
 #[must_use]
 pub fn compile(cluster: &Cluster, local: &BTreeSet<PodId>) -> Compiled {
     let subjects = subjects::select(cluster, local);
@@ -34,7 +35,8 @@ fn assemble(
     grants: &Grants,
     addresses: BTreeMap<IpNet, GrantId>,
 ) -> Compiled {
-    // Column 0 is what every address is granted; the others in the order of their addresses.
+    // Column 0 is for addresses without a grant of their own; the others are in the order of their
+    // addresses.
     let mut columns = vec![GrantId::NONE];
     let mut numbers: HashMap<GrantId, Column> = HashMap::from([(GrantId::NONE, 0)]);
     let addresses = addresses
@@ -59,7 +61,7 @@ fn assemble(
     Compiled { rows, columns: columns.len(), addresses, pods, ..Compiled::default() }
 }
 
-/// The distinct rows over these columns, and which of them each draft is.
+/// The distinct rows over these columns, and the row of each draft.
 fn merge_rows(grants: &Grants, columns: &[GrantId], drafts: usize) -> (Vec<Row>, Vec<RowId>) {
     let mut contents: Vec<Vec<VerdictId>> = vec![Vec::with_capacity(columns.len()); drafts];
     for grant in columns {

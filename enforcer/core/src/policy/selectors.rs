@@ -1,4 +1,4 @@
-//! Many selectors against many label sets, without asking each of each.
+//! Matches many selectors against many label sets without testing every pair.
 
 use std::collections::HashMap;
 
@@ -14,14 +14,15 @@ pub(super) struct SelectorTable<'a> {
     ids: HashMap<&'a Selector, SelectorId>,
 }
 
-/// What selectors can tell of labels: for each key that some selector names, which of the named
-/// values it has. Labels of one class match the same selectors.
+/// The part of labels that selectors distinguish: for each key that some selector names, the
+/// number of its value if some selector names that, too. Labels of one class match the same
+/// selectors.
 pub(super) type LabelClass = Vec<(usize, Option<usize>)>;
 
 #[derive(Debug, Default)]
 struct Key<'a> {
     number: usize,
-    /// The values that selectors name, with the selectors that are filed under them.
+    /// The values that selectors name, with their numbers and the selectors filed under them.
     values: HashMap<&'a str, (usize, Vec<SelectorId>)>,
 }
 
@@ -30,7 +31,7 @@ struct Key<'a> {
 pub(super) struct SelectorIndex<'a> {
     selectors: Vec<&'a Selector>,
     keys: HashMap<&'a str, Key<'a>>,
-    /// Selectors that name no value which labels must have.
+    /// Selectors that do not require any value.
     unfiled: Vec<SelectorId>,
 }
 
@@ -55,7 +56,7 @@ impl<'a> SelectorTable<'a> {
 }
 
 impl<'a> SelectorIndex<'a> {
-    /// Notes what the selector tells apart, and files it under the values of one `In`.
+    /// Adds the keys and values of the selector, and files it under the values of one `In`.
     fn add(&mut self, id: SelectorId) {
         let selector = self.selectors[id];
         let mut filed = false;
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_that_no_selector_tells_apart_are_one_class() {
+    fn labels_that_no_selector_distinguishes_are_one_class() {
         let selectors = selectors();
         let mut table = SelectorTable::default();
         for selector in &selectors {

@@ -1,58 +1,58 @@
-//! Which peers the rows' rules name, and with which ports.
+//! The peers that the rows' rules name, and the ports granted to them.
 
 use std::collections::{BTreeMap, HashMap};
 
 use enforcer_ebpf::count::Direction;
 use ipnet::IpNet;
 
+use super::compiled::{PortSet, Verdict};
 use super::grants::{DraftRow, GrantId, Grants};
 use super::ports::{NamedPort, named_port};
 use super::selectors::{SelectorId, SelectorIndex, SelectorTable};
 use super::subjects::{Draft, Subjects};
 use super::verdicts::{VerdictId, Verdicts};
-use super::{PortSet, Verdict};
 use crate::model::{
     Block, ContainerPort, Peer, PortRange, PortRule, PortSpec, Protocol, Rule, Selector,
 };
 
-/// In which namespaces a peer entry looks for pods (semantics R2).
+/// The namespaces whose pods a peer entry can match (semantics R2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Scope<'a> {
     /// The policy's own.
     Own(&'a str),
-    /// Those that the selector matches.
+    /// The namespaces that the selector matches.
     Matching(SelectorId),
 }
 
-/// What some rules of one row grant the pods of one peer entry.
+/// The grant of a rule of one row to the pods of one peer entry.
 #[derive(Debug, Clone)]
 pub(super) struct Term<'a> {
     pub(super) row: DraftRow,
-    /// Whatever pod it is.
+    /// For every pod.
     pub(super) always: VerdictId,
-    /// On top, where the pod has such a port.
+    /// In addition, for pods with such a port.
     pub(super) named: Vec<NamedPort<'a>>,
 }
 
-/// Index of a distinct peer entry for pods: scope and pod selector.
+/// Index of a matcher: a distinct pair of scope and pod selector.
 pub(super) type MatcherId = usize;
 
-/// All that the rows' rules say of peers.
+/// All grants of the rows' rules, by peer.
 #[derive(Debug)]
 pub(super) struct Terms<'a> {
     pub(super) namespace_selectors: SelectorIndex<'a>,
     pub(super) pod_selectors: SelectorIndex<'a>,
     /// The matchers of each scope, with their pod selectors, sorted.
     pub(super) scopes: HashMap<Scope<'a>, Vec<(SelectorId, MatcherId)>>,
-    /// What the pods of each matcher are granted.
+    /// The grants to the pods of each matcher.
     pub(super) matchers: Vec<Vec<Term<'a>>>,
-    /// What every pod is granted for its named ports alone: rules without peers.
+    /// The grants to every pod for its named ports: of rules without peers.
     pub(super) every_pod: Vec<Term<'a>>,
-    /// What the addresses of each distinct block are granted.
+    /// The grant to the addresses of each distinct block.
     pub(super) blocks: Vec<(&'a Block, GrantId)>,
 }
 
-/// What a rule's ports allow: at once, and by names that the peer resolves.
+/// A rule's ports: those that are numbers, and names that the peer defines.
 struct Ports<'a> {
     always: VerdictId,
     named: Vec<NamedPort<'a>>,
@@ -69,7 +69,7 @@ struct Collector<'a> {
     base: Vec<VerdictId>,
 }
 
-/// Reads the rows' rules.
+/// Collects the grants of the rows' rules.
 pub(super) fn collect<'a>(subjects: &Subjects<'a>) -> (Terms<'a>, Grants) {
     let mut verdicts = Verdicts::new();
     let mut collector =
@@ -93,7 +93,7 @@ impl<'a> Collector<'a> {
         verdicts: &mut Verdicts,
     ) {
         if rule.peers.is_empty() {
-            // Every address (semantics R1); those of pods by their named ports as well.
+            // Every address (semantics R1); pods' addresses in addition by named ports.
             self.base[row] = verdicts.union(self.base[row], ports.always);
             if !ports.named.is_empty() {
                 let named = ports.named.clone();
@@ -102,7 +102,7 @@ impl<'a> Collector<'a> {
         }
         for peer in &rule.peers {
             match peer {
-                // By address alone, so that names resolve nowhere (semantics R6, R7).
+                // By address alone, so no name has a number (semantics R6, R7).
                 Peer::Block(block) => {
                     self.blocks.entry(block).or_default().push((row, ports.always));
                 }
@@ -161,7 +161,7 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// What the rule's ports allow (semantics R1, R7, R8).
+/// The ports that the rule allows (semantics R1, R7, R8).
 fn ports<'a>(rule: &'a Rule, draft: &Draft<'a>, verdicts: &mut Verdicts) -> Ports<'a> {
     if rule.ports.is_empty() {
         return Ports { always: VerdictId::ALLOW, named: Vec::new() };
@@ -176,14 +176,14 @@ fn ports<'a>(rule: &'a Rule, draft: &Draft<'a>, verdicts: &mut Verdicts) -> Port
         }
     }
     if draft.direction == Direction::Ingress {
-        // The receiving pod is the subject: its numbers are known.
+        // The subject receives, and its ports are known.
         ranges.extend(resolve(&named, &draft.ports));
         named.clear();
     }
     Ports { always: verdicts.intern(Verdict::ports(PortSet::new(ranges))), named }
 }
 
-/// The numbers of the named ports on a pod that has these (semantics R7).
+/// The numbers of the named ports on a pod with these ports (semantics R7).
 fn resolve(
     named: &[NamedPort<'_>],
     ports: &[&ContainerPort],
@@ -194,8 +194,8 @@ fn resolve(
         .map(|it| (it.protocol, PortRange::single(it.port)))
 }
 
-/// The block's prefix and its exceptions, with host bits masked, the exceptions disjoint and
-/// within the prefix; `None`: they leave nothing of it (semantics R5).
+/// The block's prefix and its exceptions: host bits are masked, the exceptions are disjoint and
+/// within the prefix. `None`: the exceptions cover the whole prefix (semantics R5).
 pub(super) fn extent(block: &Block) -> Option<(IpNet, Vec<IpNet>)> {
     let cidr = block.cidr.trunc();
     let except: Vec<IpNet> = block.except.iter().copied().collect();

@@ -1,8 +1,8 @@
-//! Verdicts as small numbers, so that the compiler compares and unites them cheaply.
+//! Verdicts as small numbers, so that the compiler can compare and unite them cheaply.
 
 use std::collections::HashMap;
 
-use super::Verdict;
+use super::compiled::Verdict;
 
 /// A verdict in [`Verdicts`]; equal ids are equal verdicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,7 +13,7 @@ impl VerdictId {
     pub(super) const ALLOW: Self = Self(1);
 }
 
-/// All verdicts that a compilation has met, each once.
+/// All verdicts of a compilation, each once.
 #[derive(Debug)]
 pub(super) struct Verdicts {
     known: Vec<Verdict>,
@@ -44,7 +44,7 @@ impl Verdicts {
         &self.known[id.0]
     }
 
-    /// What either allows.
+    /// The verdict that allows what either allows.
     pub(super) fn union(&mut self, one: VerdictId, two: VerdictId) -> VerdictId {
         if one == two || two == VerdictId::DENY {
             return one;
