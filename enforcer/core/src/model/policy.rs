@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::id::PolicyId;
 use super::selector::Selector;
 
-/// A protocol with ports (semantics R8).
+/// A protocol with ports (semantics R8), in the order of the port table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// TCP, the default.
@@ -20,7 +20,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// All protocols, in the order of the port table.
+    /// All protocols.
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
     /// The IP protocol number.

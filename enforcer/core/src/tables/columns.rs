@@ -1,4 +1,4 @@
-//! The desired verdicts as cells, with columns that no live row tells apart made one.
+//! The desired verdicts as cells. Columns that no live row distinguishes are merged.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,18 +10,18 @@ use crate::policy::{Column, Compiled, PortSet, RowId, Verdict};
 /// The desired verdicts as cells.
 #[derive(Debug)]
 pub(super) struct Columns {
-    /// The compiler's column → ours.
+    /// The compiler's column → the merged column.
     of: Vec<u32>,
-    /// Ours → a cell for each live row.
+    /// Merged column → a cell for each live row.
     cells: Vec<Vec<u32>>,
     /// The live rows, in the order of the cells.
     pub(super) rows: Vec<RowId>,
 }
 
 impl Columns {
-    /// The columns of these rows. Every port set of theirs must be live in `ports`.
+    /// The columns of these rows. Each of their port sets must be live in `ports`.
     pub(super) fn new(compiled: &Compiled, rows: Vec<RowId>, ports: &Ports) -> Self {
-        // An address in a column that no row has is denied; the compiler makes none.
+        // An address in a column that no row has is denied; the compiler produces none.
         let named = compiled.addresses.values().max().map_or(0, |column| column + 1);
         let count = compiled.columns.max(named).max(1);
         let mut all = vec![Vec::with_capacity(rows.len()); count];
@@ -56,22 +56,22 @@ impl Columns {
         Self { of, cells: distinct, rows }
     }
 
-    /// Our column of the compiler's.
+    /// The merged column of the compiler's column.
     pub(super) fn of(&self, column: Column) -> u32 {
         self.of.get(column).or(self.of.first()).copied().unwrap_or(0)
     }
 
-    /// What the live row at `position` says of one of our columns.
+    /// The cell of a merged column in the live row at `position`.
     pub(super) fn cell(&self, column: u32, position: usize) -> u32 {
         self.cells[column as usize][position]
     }
 
-    /// How many columns there are.
+    /// The number of merged columns.
     pub(super) fn len(&self) -> usize {
         self.cells.len()
     }
 
-    /// The port sets that any cell names.
+    /// The port sets in any cell.
     pub(super) fn sets(&self) -> BTreeSet<u32> {
         self.cells.iter().flatten().copied().filter(|&cell| cell >= Cell::FIRST_SET).collect()
     }

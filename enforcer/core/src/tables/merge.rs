@@ -1,7 +1,7 @@
-//! Class ids that say the same in every row, made one: the second pass of a plan.
+//! The merge of class ids with the same cells in every row: the second pass of a plan.
 //!
-//! When endpoints have left the rows that were retired, ids that had to differ for those rows'
-//! sake need not any more. Flipping an address from one to the other changes no verdict at all.
+//! Some ids only differ because of rows that were retired. After endpoints have left these rows,
+//! a flip of an address from one such id to the other changes no verdict.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,10 +14,10 @@ use super::shortage::Full;
 use super::state::State;
 use super::writer::Writer;
 
-/// Ids with at most this weight are always made one with others that say the same.
+/// Ids of at most this weight are always merged with others that have the same cells.
 const CHEAP_MERGE: u64 = 256;
 
-/// Makes ids one where it pays. `ids`: by the number of the pair.
+/// Merges ids where it is cheap or necessary. `ids`: by the number of the pair.
 pub(super) fn merge_ids(
     state: &mut State,
     pairs: &Pairs,
@@ -29,7 +29,7 @@ pub(super) fn merge_ids(
     if merged.is_empty() {
         return;
     }
-    // Merging only saves room: without room for it, all stays as it is.
+    // A merge only saves room. If there is no room for it, nothing changes.
     let (steps, epoch) = (writer.steps.len(), writer.epoch);
     let mut trial = state.clone();
     match merge(&mut trial, &merged, writer) {
@@ -41,8 +41,8 @@ pub(super) fn merge_ids(
     }
 }
 
-/// Ids that stand for the same column as another, and that other; where flipping them is cheap or
-/// they have become many.
+/// Ids with the same column as another id, and that other id, if they are cheap to flip or if there
+/// are too many ids.
 fn duplicates(state: &State, pairs: &Pairs, ids: &[u32], columns: &Columns) -> BTreeMap<u32, u32> {
     let column_of: BTreeMap<u32, u32> =
         ids.iter().zip(&pairs.list).map(|(&id, pair)| (id, pair.column)).collect();
@@ -58,7 +58,7 @@ fn duplicates(state: &State, pairs: &Pairs, ids: &[u32], columns: &Columns) -> B
     }
     let weight = |id: u32| weights.get(&id).copied().unwrap_or(0);
     let many = column_of.len() > 2 * columns.len() + 64;
-    // By column: the id that stays, the heaviest.
+    // By column: the id that stays, which is the heaviest.
     let mut stays: BTreeMap<u32, u32> = BTreeMap::new();
     for (&id, &column) in &column_of {
         let best = stays.entry(column).or_insert(id);
@@ -78,7 +78,7 @@ fn duplicates(state: &State, pairs: &Pairs, ids: &[u32], columns: &Columns) -> B
     merged
 }
 
-/// Makes ids that say the same in every row one.
+/// Replaces the ids that are keys of `merged`.
 fn merge(state: &mut State, merged: &BTreeMap<u32, u32>, writer: &mut Writer) -> Result<(), Full> {
     let maps = state.maps.each_ref().map(|map| {
         map.map(|entry| {
@@ -89,7 +89,7 @@ fn merge(state: &mut State, merged: &BTreeMap<u32, u32>, writer: &mut Writer) ->
     });
     state.write_maps(maps, writer)?;
     for &id in merged.keys() {
-        state.ids.give(id, writer);
+        state.ids.free(id, writer);
     }
     Ok(())
 }

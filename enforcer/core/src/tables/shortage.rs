@@ -4,7 +4,7 @@ use std::fmt;
 
 use enforcer_ebpf::table;
 
-/// A table, or a kind of number, that can run out.
+/// A table, or a range of numbers, that can become full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Table {
     /// Blocks of the IPv4 trie.
@@ -26,7 +26,7 @@ pub enum Table {
 }
 
 impl Table {
-    /// All of them.
+    /// All tables.
     pub const ALL: [Self; 8] = [
         Self::Trie4Blocks,
         Self::Trie6Nodes,
@@ -53,7 +53,7 @@ impl Table {
         }
     }
 
-    /// The field of [`table::Limits`] that makes it larger; `None`: its size is fixed.
+    /// The field of [`table::Limits`] with the table's size; `None`: the size is fixed.
     #[must_use]
     pub const fn limit_name(self) -> Option<&'static str> {
         match self {
@@ -68,21 +68,21 @@ impl Table {
     }
 }
 
-/// A table ran out while a plan was made.
+/// The error of a plan for which a table is too small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{} is full", table.name())]
 pub(super) struct Full {
     pub(super) table: Table,
 }
 
-/// Which table is too small, and by how much.
+/// A table that is too small, and its required size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shortage {
     /// The table.
     pub table: Table,
-    /// How many elements it holds.
+    /// The number of its elements.
     pub limit: u32,
-    /// How many it would have to hold for everything to be represented, as far as is known.
+    /// The number of elements that would represent everything, as far as known.
     pub needed: u32,
 }
 

@@ -1,20 +1,21 @@
 //! One stage of a plan: from what the kernel holds to a [`Goal`], make before break.
 //!
-//! The order, and why each write leaves every (interface, direction, address, protocol, port)
-//! with its verdict of before or of after (semantics C1):
+//! The order of writes, and why each write leaves every (interface, direction, address, protocol,
+//! port) with its verdict of before or of after (semantics C1):
 //!
-//! 1. *Interfaces that go*, and directions that are closed (semantics R9), are in their final
-//!    state at once, whatever the addresses are.
+//! 1. *Removed interfaces* and closed directions (semantics R9) reach their final state in one
+//!    write, independent of addresses.
 //! 2. *Port sets and classes*: see [`super::ports`].
-//! 3. *Cells* of new rows, and of new class ids in the rows that live: nothing leads to them yet.
+//! 3. *Cells* of new rows, and of new class ids in live rows: nothing leads to them yet.
 //! 4. *Addresses* are flipped to their new ids: see [`super::classes`].
 //! 5. *Endpoints* are flipped to new records. From here on every verdict is that of after.
-//! 6. What nothing leads to any more is given back, and ids that say the same are made one.
+//! 6. Everything to which nothing leads any more is freed, and ids with equal cells are merged.
 //!
-//! A packet reads its endpoint first and the address after it: having seen an endpoint's new row
-//! it sees only new ids. Having seen an old one it may still see ids that come long after; so
-//! whatever an old row does not foresee waits for a grace period after endpoints have left it. (The two reads don't depend on each other, so a weakly ordered processor
-//! may swap them; new rows therefore say for the ids that go what most of their addresses become.)
+//! A packet reads its endpoint before its address. After a new row of the endpoint it only sees new
+//! ids. After an old row it may still see ids that are introduced much later, so an id with another
+//! meaning in an old row waits for a grace period after endpoints have left the row. (The two reads
+//! don't depend on each other, so a weakly ordered processor may swap them. Therefore new rows have
+//! cells for the ids that are removed, too: what most of their addresses become.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,10 +37,10 @@ use super::state::State;
 use super::writer::Writer;
 use crate::policy::RowId;
 
-/// The interfaces that a table has no room for.
+/// The interfaces that do not fit into a table.
 pub(super) type Unplaced = Vec<(u32, Table)>;
 
-/// Leads `state` to the goal. On an error the state is worthless.
+/// Takes `state` to the goal. After an error the state is undefined.
 pub(super) fn advance(
     state: &mut State,
     goal: &Goal<'_>,
@@ -91,7 +92,7 @@ pub(super) fn advance(
     Ok(unplaced)
 }
 
-/// Step 1. Gives what the admitted interfaces wish for.
+/// Step 1. Returns how the admitted interfaces are to be judged.
 fn begin(
     state: &mut State,
     goal: &Goal<'_>,
@@ -123,7 +124,7 @@ fn begin(
     Ok(wishes)
 }
 
-/// What each address shall be, in our columns.
+/// The desired entry of each address, in merged columns.
 fn wanted(goal: &Goal<'_>, columns: &Columns) -> Maps<Wanted> {
     Family::ALL.map(|family| {
         flatten(&goal.desired.compiled, family)
@@ -131,7 +132,7 @@ fn wanted(goal: &Goal<'_>, columns: &Columns) -> Maps<Wanted> {
     })
 }
 
-/// The pairs of the ids that addresses have and the columns that they shall have.
+/// The pairs of current ids and desired columns of addresses.
 fn pair_up(state: &State, wanted: &Maps<Wanted>) -> Pairs {
     let mut pairs = Pairs::default();
     for (family, (now, wanted)) in Family::ALL.into_iter().zip(state.maps.iter().zip(wanted)) {
@@ -143,26 +144,26 @@ fn pair_up(state: &State, wanted: &Maps<Wanted>) -> Pairs {
     pairs
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "these are our own columns, which are u32")]
+#[expect(clippy::cast_possible_truncation, reason = "merged columns are u32")]
 fn column(wanted: Wanted) -> u32 {
     wanted.column as u32
 }
 
-/// Takes the ids that the assignment asks for.
+/// Allocates the ids that the assignment needs.
 fn take_ids(
     state: &mut State,
     pairs: &Pairs,
     count: usize,
     writer: &mut Writer,
 ) -> Result<Vec<u32>, Full> {
-    // Small numbers keep rows short: rather wait for an old id than let all rows grow.
+    // Small numbers keep rows short: a wait for an old id is better than longer rows.
     let live = u32::try_from(pairs.live().len() + count).unwrap_or(u32::MAX);
     let fair = live.saturating_mul(2).saturating_add(64);
     let soft = state.rows.capacity().map_or(fair, |capacity| capacity.min(fair));
     (0..count).map(|_| state.ids.take_below(soft, writer)).collect()
 }
 
-/// Moves the rows that are too short for the new ids. Nothing changes for any packet.
+/// Moves the rows that are too short for the new ids. No verdict changes.
 fn make_room(state: &mut State, fresh: &[u32], writer: &mut Writer) -> Result<(), Full> {
     let Some(largest) = fresh.iter().max() else { return Ok(()) };
     let mut places = Vec::new();
@@ -184,7 +185,7 @@ fn make_room(state: &mut State, fresh: &[u32], writer: &mut Writer) -> Result<()
     Ok(())
 }
 
-/// Step 3 for the rows that live: the cells of ids that no address has yet.
+/// Step 3 for live rows: the cells of ids that no address has yet.
 fn write_fresh(
     state: &mut State,
     matching: &Matching,
@@ -207,7 +208,7 @@ fn write_fresh(
     }
 }
 
-/// Step 3 for new rows. Gives the place of every live row.
+/// Step 3 for new rows. Returns the key of every desired row.
 fn write_new_rows(
     state: &mut State,
     matching: &Matching,
@@ -226,7 +227,7 @@ fn write_new_rows(
             continue;
         }
         let mut cells = vec![Cell::DENY.0; length];
-        // Ids that go: for processors that read the address before the endpoint after all.
+        // Removed ids: for processors that read the address before the endpoint.
         for pair in &light_first {
             cells[pair.old as usize] = columns.cell(pair.column, at);
         }
@@ -287,18 +288,18 @@ fn flip_endpoints(
 fn clean_up(state: &mut State, pairs: &Pairs, ids: &[u32], columns: &Columns, writer: &mut Writer) {
     drop_unused_rows(state, writer);
     state.endpoints.end_inheritance(writer);
-    // Now, when nothing waits for it, so that the next change can be quick.
+    // Grace periods now, when nothing waits for them, so that the next change is fast.
     state.endpoints.wait_for_readers(writer);
     state.rows.wait_for_readers(writer);
     state.ports.keep(&columns.sets(), writer);
     let used: BTreeSet<u32> = ids.iter().copied().collect();
     for id in pairs.live().into_iter().filter(|id| !used.contains(id)) {
-        state.ids.give(id, writer);
+        state.ids.free(id, writer);
     }
     merge_ids(state, pairs, ids, columns, writer);
 }
 
-/// Takes back the rows that no endpoint has.
+/// Removes the rows that no endpoint has.
 fn drop_unused_rows(state: &mut State, writer: &Writer) {
     let users: BTreeMap<RowKey, Vec<(u32, Direction)>> = state.endpoints.users();
     for key in state.rows.keys() {
@@ -308,8 +309,8 @@ fn drop_unused_rows(state: &mut State, writer: &Writer) {
     }
 }
 
-/// The stage that always fits: nothing is told apart, and every isolated direction is closed.
-/// `goal` closes all rows.
+/// The stage that always fits: all addresses have one entry, and every isolated direction is
+/// closed. `goal` must close all rows.
 pub(super) fn empty(
     state: &mut State,
     goal: &Goal<'_>,
@@ -330,7 +331,7 @@ pub(super) fn empty(
     state.trie6.apply(&[everywhere], writer)?;
     state.maps = [0, 1].map(|_| Arc::new(Regions::uniform(everywhere.entry)));
     for id in ids {
-        state.ids.give(id, writer);
+        state.ids.free(id, writer);
     }
     state.ports.keep(&BTreeSet::new(), writer);
     Ok(unplaced)

@@ -1,13 +1,13 @@
-//! The steps of a plan, in the order of their writing.
+//! The list of steps that a plan under construction has so far.
 
 use super::step::Step;
 
-/// The steps of a plan in the making.
+/// The steps of a plan under construction.
 #[derive(Debug)]
 pub(super) struct Writer {
     /// The steps so far.
     pub(super) steps: Vec<Step>,
-    /// How many grace periods there have been since the tables were made.
+    /// The number of grace periods since the tables were created.
     pub(super) epoch: u64,
 }
 
@@ -20,7 +20,7 @@ impl Writer {
         self.steps.push(step);
     }
 
-    /// Waits until nobody reads what has been unlinked so far.
+    /// Waits until no packet reads what has been unlinked so far.
     pub(super) fn grace(&mut self) {
         self.steps.push(Step::Grace);
         self.epoch += 1;
