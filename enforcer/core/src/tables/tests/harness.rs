@@ -1,4 +1,4 @@
-//! Carries out plans step by step and checks C1 after each of them.
+//! Carries out plans step by step and checks C1 after each step.
 
 use std::collections::BTreeSet;
 
@@ -23,8 +23,8 @@ pub(super) const SMALL: Limits = Limits {
     opening_flows: 0,
 };
 
-/// So many cases, or as many as `PROPTEST_CASES` says. Failures become tests of their own, not
-/// files beside the source.
+/// `cases` cases unless `PROPTEST_CASES` is set. Failures are turned into tests by hand, so no file
+/// beside the source keeps them.
 pub(super) fn config(cases: u32) -> ProptestConfig {
     let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_some() {
@@ -37,7 +37,7 @@ pub(super) struct Harness {
     pub(super) state: State,
     pub(super) image: CheckedImage,
     pub(super) meaning: Meaning,
-    /// Whether the last plan had to forget the node's addresses.
+    /// Whether the last plan left the tries empty.
     lost: bool,
 }
 
@@ -51,14 +51,14 @@ impl Harness {
         }
     }
 
-    /// Plans, carries out, checks each step. Gives the plan.
+    /// Plans, carries out the plan, and checks each step. Returns the plan.
     pub(super) fn go(&mut self, desired: &Desired) -> Result<Plan, String> {
         let plan = self.state.plan(desired);
         let after = self.meaning_of(desired, &plan);
         let before = std::mem::replace(&mut self.meaning, after.clone());
         let probes = Probes::new(&[&before.desired, desired]);
         let expected = (probes.expected(&before), probes.expected(&after));
-        // Where nothing is left to be closed, even the node's addresses may be forgotten.
+        // If closed rows are not enough, even the node's addresses may be missing.
         let lost = plan.addresses_lost.is_some() || plan.addresses_lost_meanwhile || self.lost;
         self.lost = plan.addresses_lost.is_some();
         let strict = (!lost && plan.closed_meanwhile.is_empty(), !self.lost);

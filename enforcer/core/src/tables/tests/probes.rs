@@ -300,7 +300,6 @@ pub(super) fn edges(net: &IpNet) -> Vec<IpAddr> {
     }
 }
 
-/// A cell that allows nothing, as a check of the harness itself.
 #[test]
 fn the_harness_notices_a_third_verdict() {
     assert!(is_one_of(Some(0b01), Some(0b00), Some(0b11)));

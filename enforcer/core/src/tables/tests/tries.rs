@@ -22,7 +22,7 @@ use crate::tables::writer::Writer;
 
 type Map = BTreeMap<IpNet, usize>;
 
-/// Both tries and a model of the kernel.
+/// Both tries, and an image of the kernel.
 struct Tries {
     trie4: Trie4,
     trie6: Trie6,
@@ -42,7 +42,7 @@ impl Tries {
         }
     }
 
-    /// Gives the addresses the columns as classes; gives the steps.
+    /// Sets the class of each address to its column. Returns the steps.
     fn set(&mut self, map: &Map) -> Vec<Step> {
         let mut writer = Writer::new(self.epoch);
         let compiled = Compiled { addresses: map.clone(), ..Compiled::default() };
@@ -124,7 +124,7 @@ fn map(entries: &[(&str, usize)]) -> Map {
 }
 
 #[test]
-fn a_pod_that_comes_or_goes_is_one_store() {
+fn a_pod_that_is_added_or_removed_is_one_store() {
     let mut tries = Tries::new(SMALL);
     let all = |last: u8| -> Map {
         let v4 = (1..=last).map(|pod| (format!("10.1.2.{pod}/32").parse().unwrap(), 1));
@@ -159,7 +159,7 @@ fn a_single_prefix_of_any_length_is_a_leaf() {
 }
 
 #[test]
-fn emptied_tries_give_everything_back() {
+fn emptied_tries_free_everything() {
     let mut tries =
         Tries::new(Limits { trie4_blocks: 260, trie6_nodes: 12, trie6_leaves: 6, ..SMALL });
     let full = map(&[
@@ -179,10 +179,11 @@ fn emptied_tries_give_everything_back() {
     }
 }
 
-/// Blocks below one word of the root: two go, in either way, and others come. Those that go are
-/// reachable until the last store, however long ago there was a grace period.
+/// Below one word of the root, two blocks are removed, in both possible ways, and others are added.
+/// The removed ones are reachable until the last store, so the added ones can't reuse them even if
+/// there was a grace period before.
 #[test]
-fn what_goes_is_not_yet_there_for_what_comes_with_it() {
+fn removed_blocks_are_not_reused_by_the_same_change() {
     let mut tries = Tries::new(Limits { trie4_blocks: 262, ..SMALL });
     let before = map(&[("10.1.2.0/25", 1), ("10.1.2.128/25", 2), ("10.1.3.1/32", 1)]);
     let after = map(&[("10.1.2.0/24", 3), ("10.1.4.1/32", 1), ("10.1.5.1/32", 2)]);
