@@ -1,7 +1,7 @@
 //! From policies to verdicts.
 //!
-//! [`compile`] turns the cluster's state into [`Compiled`]: classes of addresses (columns), and for
-//! each isolated direction of a local pod a verdict for each class (a row). [`reference`] answers
+//! [`compile()`] turns the cluster's state into [`Compiled`]: classes of addresses (columns), and for
+//! each isolated direction of a local pod a verdict for each class (a row). [`mod@reference`] answers
 //! single questions slowly, straight from the Kubernetes documentation. The two share nothing but
 //! the model, and tests compare their answers.
 //!
