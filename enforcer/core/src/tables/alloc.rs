@@ -27,11 +27,6 @@ impl Pool {
         Self { table, first, fresh: first, limit, freed: VecDeque::new() }
     }
 
-    /// A pool of the indices `first..limit`, of which those before `fresh` are in use.
-    pub(super) fn starting(table: Table, first: u32, fresh: u32, limit: u32) -> Self {
-        Self { fresh, ..Self::new(table, first, limit) }
-    }
-
     /// The same pool, in which the indices of `first..fresh` are in use if `used` returns true, and
     /// free otherwise.
     pub(super) fn resumed(self, fresh: u32, used: impl Fn(u32) -> bool) -> Self {

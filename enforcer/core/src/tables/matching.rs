@@ -45,8 +45,8 @@ pub(super) fn match_rows(
         columns.rows.iter().enumerate().map(|(at, &row)| (row, at)).collect();
     // By desired row: the cheapest candidate.
     let mut best: BTreeMap<RowId, (u64, RowKey)> = BTreeMap::new();
-    let goes = destinations(endpoints, wishes);
-    for (&key, destinations) in &goes {
+    let all = destinations(endpoints, wishes);
+    for (&key, destinations) in &all {
         let Some(row) = rows.get(key) else { continue };
         let only = destinations.len() == 1;
         for destination in destinations {
@@ -62,7 +62,7 @@ pub(super) fn match_rows(
     }
     let kept: BTreeMap<RowId, RowKey> = best.into_iter().map(|(id, (_, key))| (id, key)).collect();
     let staying: BTreeSet<RowKey> = kept.values().copied().collect();
-    let retired = goes.into_keys().filter(|key| !staying.contains(key)).collect();
+    let retired = all.into_keys().filter(|key| !staying.contains(key)).collect();
     Matching { kept, retired }
 }
 
@@ -71,16 +71,16 @@ fn destinations(
     endpoints: &Endpoints,
     wishes: &BTreeMap<u32, [Wish; 2]>,
 ) -> BTreeMap<RowKey, BTreeSet<Wish>> {
-    let mut goes: BTreeMap<RowKey, BTreeSet<Wish>> = BTreeMap::new();
+    let mut destinations: BTreeMap<RowKey, BTreeSet<Wish>> = BTreeMap::new();
     for (ifindex, wishes) in wishes {
         let Some(held) = endpoints.get(*ifindex) else { continue };
         for direction in Direction::ALL {
             if let Judged::Row(key) = held.judged[direction as usize] {
-                goes.entry(key).or_default().insert(wishes[direction as usize]);
+                destinations.entry(key).or_default().insert(wishes[direction as usize]);
             }
         }
     }
-    goes
+    destinations
 }
 
 /// Roughly the number of words to flip if the row is kept.

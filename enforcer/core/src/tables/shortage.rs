@@ -38,33 +38,30 @@ impl Table {
         Self::Interfaces,
     ];
 
+    /// The table's name in the kernel, and its field of [`table::Limits`].
+    const fn names(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Trie4Blocks => (table::TRIE4, Some("trie4_blocks")),
+            Self::Trie6Nodes => (table::TRIE6_NODES, Some("trie6_nodes")),
+            Self::Trie6Leaves => (table::TRIE6_LEAVES, Some("trie6_leaves")),
+            Self::PortSets => (table::PORT_SETS, Some("port_sets")),
+            Self::PortClasses => (table::PORTS, None),
+            Self::Verdicts => (table::VERDICTS, Some("verdict_blocks")),
+            Self::Endpoints => (table::ENDPOINTS, Some("endpoints")),
+            Self::Interfaces => (table::INTERFACES, None),
+        }
+    }
+
     /// The table's name in the kernel.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Trie4Blocks => table::TRIE4,
-            Self::Trie6Nodes => table::TRIE6_NODES,
-            Self::Trie6Leaves => table::TRIE6_LEAVES,
-            Self::PortSets => table::PORT_SETS,
-            Self::PortClasses => table::PORTS,
-            Self::Verdicts => table::VERDICTS,
-            Self::Endpoints => table::ENDPOINTS,
-            Self::Interfaces => table::INTERFACES,
-        }
+        self.names().0
     }
 
     /// The field of [`table::Limits`] with the table's size; `None`: the size is fixed.
     #[must_use]
     pub const fn limit_name(self) -> Option<&'static str> {
-        match self {
-            Self::Trie4Blocks => Some("trie4_blocks"),
-            Self::Trie6Nodes => Some("trie6_nodes"),
-            Self::Trie6Leaves => Some("trie6_leaves"),
-            Self::PortSets => Some("port_sets"),
-            Self::PortClasses | Self::Interfaces => None,
-            Self::Verdicts => Some("verdict_blocks"),
-            Self::Endpoints => Some("endpoints"),
-        }
+        self.names().1
     }
 }
 

@@ -48,7 +48,7 @@ impl Outcome {
 pub(super) fn fitting_stage(state: &State, desired: &Desired) -> Option<Stage> {
     let mut closed = Closed::new();
     loop {
-        let full = match attempt(state, desired, &closed) {
+        let full = match carry_out(state, desired, &closed, advance) {
             Ok(stage) => return Some(stage),
             Err(full) => full,
         };
@@ -68,17 +68,13 @@ pub(super) fn fitting_stage(state: &State, desired: &Desired) -> Option<Stage> {
         let (mut low, mut high) = (1, ranking.len());
         while low < high {
             let middle = low.midpoint(high);
-            match attempt(state, desired, &with(middle)) {
+            match carry_out(state, desired, &with(middle), advance) {
                 Err(again) if again.table == full.table => low = middle + 1,
                 _ => high = middle,
             }
         }
         closed = with(low);
     }
-}
-
-fn attempt(state: &State, desired: &Desired, closed: &Closed) -> Result<Stage, Full> {
-    carry_out(state, desired, closed, advance)
 }
 
 fn carry_out(

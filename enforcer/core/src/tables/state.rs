@@ -80,7 +80,7 @@ impl State {
             ports: Ports::new(limits.port_sets, unlimited),
             rows: Rows::new(limits.verdict_blocks),
             // Class 0 is in use from the beginning: all addresses have it.
-            ids: Pool::starting(Table::Verdicts, 0, 1, Entry::INDEX),
+            ids: Pool::new(Table::Verdicts, 1, Entry::INDEX),
             endpoints: Endpoints::new(limits.endpoints),
         }
     }

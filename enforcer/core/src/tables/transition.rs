@@ -59,21 +59,8 @@ pub(super) fn advance(
     let wanted = wanted(goal, &columns);
     let mut pairs = pair_up(state, &wanted);
     let matching = match_rows(&state.endpoints, &state.rows, &wishes, &pairs, &columns);
-    let (assignment, places) = {
-        let live = LiveRows {
-            kept: columns
-                .rows
-                .iter()
-                .enumerate()
-                .filter_map(|(at, id)| Some((state.rows.get(*matching.kept.get(id)?)?, at)))
-                .collect(),
-            retired: matching.retired.iter().filter_map(|&key| state.rows.get(key)).collect(),
-        };
-        let assignment = assign(&pairs, &live, &columns);
-        let places = assignment.fresh.len();
-        (assignment, places)
-    };
-    let fresh = take_ids(state, &pairs, places, writer)?;
+    let assignment = assign(&pairs, &live_rows(state, &matching, &columns), &columns);
+    let fresh = take_ids(state, &pairs, assignment.fresh.len(), writer)?;
     make_room(state, &fresh, writer)?;
     let ids: Vec<u32> = assignment
         .targets
@@ -142,6 +129,16 @@ fn pair_up(state: &State, wanted: &Maps<Wanted>) -> Pairs {
         });
     }
     pairs
+}
+
+/// The rows that endpoints have until step 5.
+fn live_rows<'a>(state: &'a State, matching: &Matching, columns: &Columns) -> LiveRows<'a> {
+    let row = |key: RowKey| state.rows.get(key);
+    let kept = columns.rows.iter().enumerate();
+    LiveRows {
+        kept: kept.filter_map(|(at, id)| Some((row(*matching.kept.get(id)?)?, at))).collect(),
+        retired: matching.retired.iter().filter_map(|&key| row(key)).collect(),
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "merged columns are u32")]

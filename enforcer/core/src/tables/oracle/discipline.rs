@@ -64,6 +64,12 @@ struct Discipline {
     changed: bool,
     /// The number of times that the reachable items were noted.
     note: u64,
+    noted: Noted,
+}
+
+/// Everything that has been reachable.
+#[derive(Debug, Clone, Default)]
+struct Noted {
     blocks: BTreeSet<u32>,
     nodes: BTreeSet<u32>,
     leaves: BTreeSet<u32>,
@@ -84,15 +90,7 @@ impl Default for Discipline {
             port_classes: BTreeMap::from([(0, sizes::PORTS)]),
             changed: true,
             note: 0,
-            blocks: BTreeSet::new(),
-            nodes: BTreeSet::new(),
-            leaves: BTreeSet::new(),
-            records: BTreeSet::new(),
-            ids: BTreeSet::new(),
-            sets: BTreeSet::new(),
-            ports: BTreeSet::new(),
-            rows: BTreeMap::new(),
-            classes: BTreeMap::new(),
+            noted: Noted::default(),
         }
     }
 }
@@ -105,11 +103,11 @@ impl Discipline {
             self.changed = false;
         }
         match step {
-            Step::Block4 { block, .. } => *block < ROOTS4 || self.blocks.contains(block),
-            Step::Node6 { node, .. } => *node == ROOT6 || self.nodes.contains(node),
-            Step::Leaf6 { leaf, .. } => self.leaves.contains(leaf),
-            Step::Endpoint { record, .. } => self.records.contains(record),
-            Step::ForgetEndpoint { id } => self.ids.contains(id),
+            Step::Block4 { block, .. } => *block < ROOTS4 || self.noted.blocks.contains(block),
+            Step::Node6 { node, .. } => *node == ROOT6 || self.noted.nodes.contains(node),
+            Step::Leaf6 { leaf, .. } => self.noted.leaves.contains(leaf),
+            Step::Endpoint { record, .. } => self.noted.records.contains(record),
+            Step::ForgetEndpoint { id } => self.noted.ids.contains(id),
             Step::Verdict { index, .. } => self.reads_cell(*index),
             Step::Verdicts { index, cells } => {
                 (*index..).zip(cells).any(|(index, _)| self.reads_cell(index))
@@ -141,8 +139,8 @@ impl Discipline {
     /// Whether a packet can be reading the cell: an endpoint has had the row, and an address has
     /// had the class at the same time or later.
     fn reads_cell(&self, index: u32) -> bool {
-        self.rows.range(..=index).any(|(base, (since, _))| {
-            self.classes.get(&(index - base)).is_some_and(|last| last >= since)
+        self.noted.rows.range(..=index).any(|(base, (since, _))| {
+            self.noted.classes.get(&(index - base)).is_some_and(|last| last >= since)
         })
     }
 
@@ -150,22 +148,23 @@ impl Discipline {
         let old = image.port_set(set).map_or(0, |words| words[word as usize]);
         let class = |bit: u32| u16::try_from(word * 64 + bit).unwrap_or(u16::MAX);
         let differs = |bit: u32| (old ^ bits) >> bit & 1 == 1;
-        self.sets.contains(&set)
-            && (0..64).any(|bit| differs(bit) && self.ports.contains(&class(bit)))
+        self.noted.sets.contains(&set)
+            && (0..64).any(|bit| differs(bit) && self.noted.ports.contains(&class(bit)))
     }
 
     /// After a grace period, packets read only what is reachable now.
     fn forget(&mut self) {
-        let rows = std::mem::take(&mut self.rows);
-        let Self { roots, port_classes, note, .. } = std::mem::take(self);
-        *self = Self { roots, port_classes, note, ..Self::default() };
-        // A row that is reachable still is so since then.
-        self.rows = rows.into_iter().filter(|(_, (_, last))| *last == note).collect();
+        let mut rows = std::mem::take(&mut self.noted).rows;
+        // Of a row that is still reachable, it matters since when.
+        rows.retain(|_, (_, last)| *last == self.note);
+        self.noted.rows = rows;
+        self.changed = true;
     }
 
+    /// Notes everything that a packet could read now.
     fn note_reachable(&mut self, image: &Image) {
         self.note += 1;
-        self.ports.extend(self.port_classes.keys());
+        self.noted.ports.extend(self.port_classes.keys());
         let words: Vec<u32> = self.roots.keys().copied().collect();
         let mut classes = BTreeSet::new();
         for word in words {
@@ -177,27 +176,27 @@ impl Discipline {
             for &class in &classes {
                 let set = cell(image, row, class).unwrap_or(Cell::DENY).0;
                 if set >= Cell::FIRST_SET {
-                    self.sets.insert(set);
+                    self.noted.sets.insert(set);
                 }
             }
         }
         for class in classes {
-            self.classes.insert(class, self.note);
+            self.noted.classes.insert(class, self.note);
         }
         for row in rows {
-            self.rows.entry(row).or_insert((self.note, 0)).1 = self.note;
+            self.noted.rows.entry(row).or_insert((self.note, 0)).1 = self.note;
         }
     }
 
-    /// Notes records and ids; gives the first cells of the rows.
+    /// Notes the records and ids of endpoints. Returns the first cells of their rows.
     fn note_endpoints(&mut self, image: &Image) -> BTreeSet<u32> {
         let mut rows = BTreeSet::new();
         let interfaces = image.interfaces().into_iter().flatten();
         for &slot in interfaces.chain(image.senders()).filter(|&&slot| slot != 0) {
             let record = Slot(slot).record();
-            self.records.insert(record);
+            self.noted.records.insert(record);
             let Some(endpoint) = image.endpoint(record) else { continue };
-            self.ids.insert(endpoint.id);
+            self.noted.ids.insert(endpoint.id);
             rows.extend(Direction::ALL.into_iter().filter_map(|direction| {
                 match Judgement::of(endpoint, direction) {
                     Judgement::Row(row) => Some(row),
@@ -214,23 +213,23 @@ impl Discipline {
             classes.insert(entry.index());
             return;
         }
-        self.blocks.insert(entry.index());
+        self.noted.blocks.insert(entry.index());
         for word in runs(image.trie4(entry.index()).into_iter().flatten()) {
             self.walk4(image, word, classes);
         }
     }
 
-    /// Notes what is below a word whose addresses have their first `bytes` bytes in common.
+    /// Notes everything below a word of addresses with `bytes` common leading bytes.
     fn walk6(&mut self, image: &Image, word: u32, bytes: u32, classes: &mut BTreeSet<u32>) {
         let entry = Entry(word);
         if entry.is_leaf() {
-            self.leaves.insert(entry.index());
+            self.noted.leaves.insert(entry.index());
             if let Some(leaf) = image.leaf6(entry.index()) {
                 classes.insert(Entry(leaf.inside).index());
                 classes.insert(Entry(leaf.outside).index());
             }
         } else if entry.is_link() {
-            self.nodes.insert(entry.index());
+            self.noted.nodes.insert(entry.index());
             if let Some(node) = image.node6(entry.index()) {
                 if node.byte > bytes {
                     classes.insert(Entry(node.outside).index());

@@ -57,12 +57,12 @@ impl Harness {
         let after = self.meaning_of(desired, &plan);
         let before = std::mem::replace(&mut self.meaning, after.clone());
         let probes = Probes::new(&[&before.desired, desired]);
-        let expected = (probes.expected(&before), probes.expected(&after));
+        let (old, new) = (&probes.expected(&before), &probes.expected(&after));
         // If closed rows are not enough, even the node's addresses may be missing.
         let lost = plan.addresses_lost.is_some() || plan.addresses_lost_meanwhile || self.lost;
         self.lost = plan.addresses_lost.is_some();
         let strict = (!lost && plan.closed_meanwhile.is_empty(), !self.lost);
-        probes.compare(&self.image, &expected.0, &expected.0, &Directions::new())?;
+        probes.compare(&self.image, &Stale::new(), (old, old), &Directions::new())?;
         let meanwhile = probes.meanwhile(&plan, &[&before, &after]);
         let mut stale = Stale::new();
         for (at, step) in plan.steps.iter().enumerate() {
@@ -75,19 +75,16 @@ impl Harness {
             }
             if probes.concerned(step) {
                 probes
-                    .compare_stale(&self.image, &stale, (&expected.0, &expected.1), &meanwhile)
-                    .map_err(error)?;
-                probes
-                    .compare(&self.image, &expected.0, &expected.1, &meanwhile)
+                    .compare(&self.image, &stale, (old, new), &meanwhile)
                     .and_then(|()| probes.compare_addresses(&self.image, &before, &after, strict.0))
                     .map_err(error)?;
             }
         }
         let finally = |problem| format!("after all {} steps: {problem}", plan.steps.len());
         probes
-            .compare(&self.image, &expected.1, &expected.1, &Directions::new())
+            .compare(&self.image, &Stale::new(), (new, new), &Directions::new())
             .and_then(|()| probes.compare_addresses(&self.image, &after, &after, strict.1))
-            .and_then(|()| probes.judge_all(&self.image, &expected.1))
+            .and_then(|()| probes.judge_all(&self.image, new))
             .map_err(finally)?;
         Ok(plan)
     }

@@ -121,27 +121,37 @@ impl Probes {
         }
     }
 
-    /// Each answer is one of two, or one of them where the other is that there is no endpoint.
+    /// Checks the answers to packets that read the tables now, and to those that have read their
+    /// endpoint earlier and read their address now. Each answer is one of the two expected ones, or
+    /// the other one if one of these is that there is no endpoint.
     pub(super) fn compare(
         &self,
         image: &Image,
-        before: &Answers,
-        after: &Answers,
+        earlier: &Stale,
+        (before, after): (&Answers, &Answers),
         meanwhile: &Directions,
     ) -> Result<(), String> {
         let classes = self.classes(image);
         let mut masks = Masks::new();
         for (key, before) in before {
             let after = &after[key];
-            let judgement = image.judgement(key.0, key.1);
-            for (at, &class) in classes.iter().enumerate() {
-                let answer = self.answer(image, judgement, class, &mut masks);
-                let closed = meanwhile.contains(key) && answer == Some(0);
-                if !closed && !is_one_of(answer, before[at], after[at]) {
-                    return Err(format!(
-                        "interface and direction {key:?}, address {}: {answer:x?}, not {:x?} or {:x?}",
-                        self.addresses[at], before[at], after[at]
-                    ));
+            let now = image.judgement(key.0, key.1);
+            let earlier = earlier.get(key).into_iter().flatten().filter(|&&it| it != now);
+            for &judgement in earlier.chain([&now]) {
+                for (at, &class) in classes.iter().enumerate() {
+                    let (before, after) = (before[at], after[at]);
+                    // An interface that is created or deleted has no packets in flight.
+                    if judgement != now && (before.is_none() || after.is_none()) {
+                        continue;
+                    }
+                    let answer = self.answer(image, judgement, class, &mut masks);
+                    let closed = meanwhile.contains(key) && answer == Some(0);
+                    if !closed && !is_one_of(answer, before, after) {
+                        return Err(format!(
+                            "interface and direction {key:?}, address {}: {answer:x?} by {judgement:?}, not {before:x?} or {after:x?}",
+                            self.addresses[at]
+                        ));
+                    }
                 }
             }
         }
@@ -172,6 +182,7 @@ impl Probes {
         })
     }
 
+    /// Notes how the endpoints are judged now.
     pub(super) fn note_endpoints(&self, image: &Image, stale: &mut Stale) {
         for &ifindex in &self.interfaces {
             for direction in Direction::ALL {
@@ -179,38 +190,6 @@ impl Probes {
                 stale.entry((ifindex, direction)).or_default().insert(judgement);
             }
         }
-    }
-
-    /// Checks the answers to packets that have read their endpoint earlier and read their address
-    /// now.
-    pub(super) fn compare_stale(
-        &self,
-        image: &Image,
-        stale: &Stale,
-        (before, after): (&Answers, &Answers),
-        meanwhile: &Directions,
-    ) -> Result<(), String> {
-        let classes = self.classes(image);
-        let mut masks = Masks::new();
-        for (key, judgements) in stale {
-            let (before, after) = (&before[key], &after[key]);
-            for (&judgement, (at, &class)) in judgements
-                .iter()
-                .flat_map(|judgement| classes.iter().enumerate().map(move |it| (judgement, it)))
-            {
-                let answer = self.answer(image, judgement, class, &mut masks);
-                let closed = meanwhile.contains(key) && answer == Some(0);
-                // An interface that is created or deleted has no packets in flight.
-                let stays = before[at].is_some() && after[at].is_some();
-                if stays && !closed && !is_one_of(answer, before[at], after[at]) {
-                    return Err(format!(
-                        "interface and direction {key:?}, address {}: {answer:x?} by an endpoint read earlier ({judgement:?}), not {:x?} or {:x?}",
-                        self.addresses[at], before[at], after[at]
-                    ));
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Checks the addresses' flags and the source check of the interfaces.
