@@ -9,9 +9,9 @@ use std::ops::Deref;
 
 use enforcer_ebpf::classify::{Tables, cell};
 use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::endpoint::Slot;
+use enforcer_ebpf::endpoint::{MAX_ID, Slot};
 use enforcer_ebpf::entry::{Cell, Entry};
-use enforcer_ebpf::table::{Limits, ROOT6, ROOTS4};
+use enforcer_ebpf::table::{Block, Limits, ROOT6, ROOTS4, SLOTS};
 
 use super::image::{Image, ImageError, Judgement};
 use crate::tables::sizes;
@@ -52,12 +52,14 @@ impl Deref for CheckedImage {
     }
 }
 
-/// What has been reachable since the last grace period, and the current state of the two roots
-/// that are too large to read at each step.
+/// What has been reachable since the last grace period, and the current contents of the tables that
+/// are too large to read at each step.
 #[derive(Debug, Clone)]
 struct Discipline {
     /// The number of occurrences of each word in the IPv4 trie's root.
     roots: BTreeMap<u32, u32>,
+    /// The number of occurrences of each slot among interfaces and senders.
+    slots: BTreeMap<u64, u32>,
     /// The number of ports of each port class.
     port_classes: BTreeMap<u16, u32>,
     /// Whether what is reachable may have changed since it was noted.
@@ -87,6 +89,7 @@ impl Default for Discipline {
     fn default() -> Self {
         Self {
             roots: BTreeMap::from([(0, ROOTS4 * 256)]),
+            slots: BTreeMap::from([(0, sizes::INTERFACE_SLOTS + MAX_ID + 1)]),
             port_classes: BTreeMap::from([(0, sizes::PORTS)]),
             changed: true,
             note: 0,
@@ -124,7 +127,18 @@ impl Discipline {
                 self.changed |= recount(&mut self.port_classes, old, *class);
                 false
             }
-            Step::Trie6 { .. } | Step::Interface { .. } | Step::Sender { .. } => {
+            Step::Interface { slot, value } => {
+                let slots = image.interfaces();
+                let old = slots.and_then(|slots| slots.get(*slot as usize)).map_or(0, |slot| *slot);
+                self.changed |= recount(&mut self.slots, old, value.0);
+                false
+            }
+            Step::Sender { id, value } => {
+                let old = image.sender(*id).map_or(0, |slot| slot.0);
+                self.changed |= recount(&mut self.slots, old, value.0);
+                false
+            }
+            Step::Trie6 { .. } => {
                 self.changed = true;
                 false
             }
@@ -191,8 +205,7 @@ impl Discipline {
     /// Notes the records and ids of endpoints. Returns the first cells of their rows.
     fn note_endpoints(&mut self, image: &Image) -> BTreeSet<u32> {
         let mut rows = BTreeSet::new();
-        let interfaces = image.interfaces().into_iter().flatten();
-        for &slot in interfaces.chain(image.senders()).filter(|&&slot| slot != 0) {
+        for &slot in self.slots.keys().filter(|&&slot| slot != 0) {
             let record = Slot(slot).record();
             self.noted.records.insert(record);
             let Some(endpoint) = image.endpoint(record) else { continue };
@@ -214,7 +227,7 @@ impl Discipline {
             return;
         }
         self.noted.blocks.insert(entry.index());
-        for word in runs(image.trie4(entry.index()).into_iter().flatten()) {
+        for word in image.trie4(entry.index()).map(runs).into_iter().flatten() {
             self.walk4(image, word, classes);
         }
     }
@@ -244,10 +257,17 @@ impl Discipline {
     }
 }
 
-/// The words, each run of equal ones as one.
-fn runs<'a>(words: impl IntoIterator<Item = &'a u32>) -> impl Iterator<Item = u32> {
-    let mut last = None;
-    words.into_iter().copied().filter(move |&word| last.replace(word) != Some(word))
+/// The words, each run of equal ones as one. Tests spend most of their time here, hence the loop.
+fn runs(words: &Block) -> Vec<u32> {
+    let mut runs = vec![words[0]];
+    let mut at = 1;
+    while at < SLOTS {
+        if words[at] != words[at - 1] {
+            runs.push(words[at]);
+        }
+        at += 1;
+    }
+    runs
 }
 
 /// Counts one `old` less and one `new` more. Returns whether a value appeared or disappeared.

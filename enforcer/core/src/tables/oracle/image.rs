@@ -220,11 +220,6 @@ impl Image {
         classify::sender(self, id)
     }
 
-    /// The words of the table of senders, by id.
-    pub(super) fn senders(&self) -> &[u64] {
-        &self.senders
-    }
-
     fn extra(&self, endpoint: &Endpoint, address: Address6) -> bool {
         self.extra.contains(&ExtraAddress { address, id: endpoint.id, padding: 0 })
     }
