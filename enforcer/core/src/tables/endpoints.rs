@@ -1,10 +1,9 @@
 //! Endpoint records, ids and further addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use enforcer_ebpf::count::Direction;
 use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
 use enforcer_ebpf::table::Address6;
 
@@ -140,13 +139,13 @@ impl Endpoints {
         self.held.keys().copied().collect()
     }
 
-    /// The interfaces and directions that each row judges.
-    pub(super) fn users(&self) -> BTreeMap<RowKey, Vec<(u32, Direction)>> {
-        let mut users: BTreeMap<RowKey, Vec<(u32, Direction)>> = BTreeMap::new();
+    /// The interfaces that each row judges.
+    pub(super) fn users(&self) -> BTreeMap<RowKey, BTreeSet<u32>> {
+        let mut users: BTreeMap<RowKey, BTreeSet<u32>> = BTreeMap::new();
         for (&ifindex, held) in &self.held {
-            for (direction, judged) in Direction::ALL.into_iter().zip(held.judged) {
+            for judged in held.judged {
                 if let Judged::Row(key) = judged {
-                    users.entry(key).or_default().push((ifindex, direction));
+                    users.entry(key).or_default().insert(ifindex);
                 }
             }
         }
@@ -327,30 +326,18 @@ fn record(
     judged: Both,
     rows: &Rows,
 ) -> (Endpoint, BTreeSet<Address6>) {
-    let v4 = interface.addresses.iter().find_map(|address| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    });
-    let v6 = interface.addresses.iter().find_map(|address| match address {
-        IpAddr::V6(address) => Some(*address),
-        IpAddr::V4(_) => None,
-    });
-    let extra: BTreeSet<Address6> = interface
-        .addresses
-        .iter()
-        .filter(|&&address| {
-            Some(address) != v4.map(IpAddr::V4) && Some(address) != v6.map(IpAddr::V6)
-        })
-        .map(|&address| numbers(address))
-        .collect();
+    let all = || interface.addresses.iter().copied();
+    let (v4, v6) = (all().find(IpAddr::is_ipv4), all().find(IpAddr::is_ipv6));
+    let extra: BTreeSet<Address6> =
+        all().filter(|&it| Some(it) != v4 && Some(it) != v6).map(numbers).collect();
     let base = |judged: Judged| match judged {
         Judged::Row(key) => rows.get(key).map_or(0, |row| row.base),
         Judged::Open | Judged::Closed => 0,
     };
     let [ingress, egress] = judged;
     let value = Endpoint {
-        address6: v6.map_or([0; 2], |address| halves(address.into())),
-        address4: v4.map_or(0, Ipv4Addr::into),
+        address6: v6.map_or([0; 2], numbers),
+        address4: if let Some(IpAddr::V4(address)) = v4 { address.into() } else { 0 },
         id,
         ingress_row: base(ingress),
         egress_row: base(egress),

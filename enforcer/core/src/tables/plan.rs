@@ -19,7 +19,7 @@ use super::writer::Writer;
 use crate::model::PodId;
 use crate::policy::RowId;
 
-/// The most stages of one plan; each but the first closes fewer rows than the one before.
+/// The most stages of one plan. Each but the first represents more than the one before.
 const STAGES: usize = 4;
 
 /// A direction of a pod that is not represented because a table is too small (semantics R9).

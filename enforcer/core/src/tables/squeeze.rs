@@ -44,7 +44,8 @@ impl Outcome {
     }
 }
 
-/// The stage to `desired` that closes no more rows than it must; `None`: no stage fits.
+/// The stage to `desired` that fits, with as few rows of the ranking closed as possible. `None`: no
+/// stage fits.
 pub(super) fn fitting_stage(state: &State, desired: &Desired) -> Option<Stage> {
     let mut closed = Closed::new();
     loop {
@@ -64,7 +65,7 @@ pub(super) fn fitting_stage(state: &State, desired: &Desired) -> Option<Stage> {
             more.extend(ranking.iter().take(count).map(|&row| (row, full.table)));
             more
         };
-        // The fewest rows after which at least this table suffices.
+        // By bisection: the fewest rows for which this table is large enough.
         let (mut low, mut high) = (1, ranking.len());
         while low < high {
             let middle = low.midpoint(high);

@@ -20,7 +20,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use enforcer_ebpf::count::Direction;
 use enforcer_ebpf::entry::{Cell, Entry};
 
 use super::change::Change;
@@ -169,7 +168,7 @@ fn make_room(state: &mut State, fresh: &[u32], writer: &mut Writer) -> Result<()
     for key in state.rows.keys() {
         if let Some(place) = state.rows.grow(key, largest + 1, writer)? {
             places.push(place);
-            movers.extend(users.get(&key).into_iter().flatten().map(|(ifindex, _)| ifindex));
+            movers.extend(users.get(&key).into_iter().flatten());
         }
     }
     for ifindex in movers {
@@ -298,7 +297,7 @@ fn clean_up(state: &mut State, pairs: &Pairs, ids: &[u32], columns: &Columns, wr
 
 /// Removes the rows that no endpoint has.
 fn drop_unused_rows(state: &mut State, writer: &Writer) {
-    let users: BTreeMap<RowKey, Vec<(u32, Direction)>> = state.endpoints.users();
+    let users = state.endpoints.users();
     for key in state.rows.keys() {
         if !users.contains_key(&key) {
             state.rows.remove(key, writer);
