@@ -67,6 +67,7 @@
 //! # }
 //! ```
 
+mod interner;
 pub mod model;
 pub mod policy;
 pub mod tables;

@@ -1,14 +1,15 @@
 //! From the cluster's state to [`Compiled`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-use super::compiled::{Column, Compiled, PodPolicy, Row, RowId};
+use super::compiled::{Compiled, PodPolicy, Row, RowId};
 use super::grants::{GrantId, Grants};
 use super::subjects::Subjects;
 use super::verdicts::VerdictId;
 use super::{peers, regions, subjects, terms};
+use crate::interner::Interner;
 use crate::model::{Cluster, PodId, Service};
 
 /// Compiles the policies for the pods `local`, which are this node's. The result leaves out those
@@ -37,19 +38,11 @@ fn assemble(
 ) -> Compiled {
     // Column 0 is for addresses without a grant of their own; the others are in the order of their
     // addresses.
-    let mut columns = vec![GrantId::NONE];
-    let mut numbers: HashMap<GrantId, Column> = HashMap::from([(GrantId::NONE, 0)]);
-    let addresses = addresses
-        .into_iter()
-        .map(|(prefix, grant)| {
-            let column = *numbers.entry(grant).or_insert(columns.len());
-            if column == columns.len() {
-                columns.push(grant);
-            }
-            (prefix, column)
-        })
-        .collect();
-    let (rows, merged) = merge_rows(grants, &columns, subjects.rows.len());
+    let mut columns: Interner<GrantId> = Interner::default();
+    columns.intern(GrantId::NONE);
+    let addresses =
+        addresses.into_iter().map(|(prefix, grant)| (prefix, columns.intern(grant))).collect();
+    let (rows, merged) = merge_rows(grants, columns.values(), subjects.rows.len());
     let pods = subjects
         .pods
         .into_iter()
@@ -58,7 +51,7 @@ fn assemble(
             (id, PodPolicy { ingress, egress })
         })
         .collect();
-    Compiled { rows, columns: columns.len(), addresses, pods, ..Compiled::default() }
+    Compiled { rows, columns: columns.values().len(), addresses, pods, ..Compiled::default() }
 }
 
 /// The distinct rows over these columns, and the row of each draft.
@@ -69,18 +62,10 @@ fn merge_rows(grants: &Grants, columns: &[GrantId], drafts: usize) -> (Vec<Row>,
             row.push(verdict);
         }
     }
-    let mut rows: Vec<Row> = Vec::new();
-    let mut ids: HashMap<Vec<VerdictId>, RowId> = HashMap::new();
-    let mut merged = Vec::with_capacity(drafts);
-    for verdicts in contents {
-        if let Some(row) = ids.get(&verdicts) {
-            merged.push(*row);
-            continue;
-        }
-        merged.push(rows.len());
-        let row = verdicts.iter().map(|verdict| grants.verdicts.get(*verdict).clone()).collect();
-        ids.insert(verdicts, rows.len());
-        rows.push(Row { verdicts: row });
-    }
-    (rows, merged)
+    let mut distinct: Interner<Vec<VerdictId>> = Interner::default();
+    let merged = contents.into_iter().map(|verdicts| distinct.intern(verdicts)).collect();
+    let row = |verdicts: &Vec<VerdictId>| Row {
+        verdicts: verdicts.iter().map(|verdict| grants.verdicts.get(*verdict).clone()).collect(),
+    };
+    (distinct.values().iter().map(row).collect(), merged)
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::verdicts::{VerdictId, Verdicts};
+use crate::interner::Interner;
 
 /// A row before equal rows are merged.
 pub(super) type DraftRow = usize;
@@ -29,21 +30,17 @@ pub(super) struct Grants {
     pub(super) verdicts: Verdicts,
     /// The verdict for every address, by row.
     base: Vec<VerdictId>,
-    known: Vec<Grant>,
-    ids: HashMap<Grant, GrantId>,
+    known: Interner<Grant>,
     unions: HashMap<(GrantId, GrantId), GrantId>,
 }
 
 impl Grants {
     pub(super) fn new(verdicts: Verdicts, base: Vec<VerdictId>) -> Self {
+        let mut known = Interner::default();
         let nothing: Grant = Rc::new([]);
-        Self {
-            verdicts,
-            base,
-            known: vec![Rc::clone(&nothing)],
-            ids: HashMap::from([(nothing, GrantId::NONE)]),
-            unions: HashMap::new(),
-        }
+        let none = GrantId(known.intern(nothing));
+        debug_assert_eq!(none, GrantId::NONE);
+        Self { verdicts, base, known, unions: HashMap::new() }
     }
 
     /// The grant of these verdicts. Several verdicts for one row add up (semantics S4).
@@ -58,14 +55,7 @@ impl Grants {
         }
         // One normal form: the row's verdict for every address is left out.
         grant.retain(|(row, verdict)| *verdict != self.base[*row]);
-        if let Some(id) = self.ids.get(grant.as_slice()) {
-            return *id;
-        }
-        let id = GrantId(self.known.len());
-        let grant: Grant = grant.into();
-        self.known.push(Rc::clone(&grant));
-        self.ids.insert(grant, id);
-        id
+        GrantId(self.known.intern(grant.into()))
     }
 
     /// The grant that includes all of these.

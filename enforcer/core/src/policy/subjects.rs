@@ -7,6 +7,7 @@ use enforcer_ebpf::count::Direction;
 use super::grants::DraftRow;
 use super::ports::{NamedPort, named_port};
 use super::selectors::{SelectorId, SelectorIndex, SelectorTable};
+use crate::interner::Interner;
 use crate::model::{Cluster, ContainerPort, Pod, PodId, Policy, PolicyId, PortSpec, Rule};
 
 /// One direction of all subjects that the same policies isolate: a row in the making.
@@ -39,7 +40,7 @@ fn is_subject(pod: &Pod) -> bool {
 /// The subjects among the pods `local`, and their rows.
 pub(super) fn select<'a>(cluster: &'a Cluster, local: &BTreeSet<PodId>) -> Subjects<'a> {
     let mut namespaces: HashMap<&str, NamespacePolicies<'a>> = HashMap::new();
-    let mut rows: HashMap<Draft<'a>, DraftRow> = HashMap::new();
+    let mut rows: Interner<Draft<'a>> = Interner::default();
     let mut subjects = Subjects::default();
     let pods = local.iter().filter_map(|id| cluster.pods.get(id)).filter(|pod| is_subject(pod));
     for pod in pods {
@@ -48,9 +49,8 @@ pub(super) fn select<'a>(cluster: &'a Cluster, local: &BTreeSet<PodId>) -> Subje
             .or_insert_with(|| NamespacePolicies::new(cluster, &pod.id.namespace));
         let row = Direction::ALL.map(|direction| {
             let (draft, rules) = policies.draft(pod, direction)?;
-            let next = subjects.rows.len();
-            let row = *rows.entry(draft.clone()).or_insert(next);
-            if row == next {
+            let row = rows.intern(draft.clone());
+            if row == subjects.rows.len() {
                 subjects.rows.push((draft, rules));
             }
             Some(row)
@@ -81,7 +81,7 @@ impl<'a> NamespacePolicies<'a> {
         for (position, policy) in policies.iter().enumerate() {
             by_selector.entry(table.intern(&policy.subjects)).or_default().push(position);
         }
-        Self { policies, selectors: table.finish(), by_selector }
+        Self { policies, selectors: SelectorIndex::new(table), by_selector }
     }
 
     /// The pod's row in this direction, with its rules; `None`: not isolated (semantics S4).

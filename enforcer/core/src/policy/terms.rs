@@ -11,6 +11,7 @@ use super::ports::{NamedPort, named_port};
 use super::selectors::{SelectorId, SelectorIndex, SelectorTable};
 use super::subjects::{Draft, Subjects};
 use super::verdicts::{VerdictId, Verdicts};
+use crate::interner::Interner;
 use crate::model::{
     Block, ContainerPort, Peer, PortRange, PortRule, PortSpec, Protocol, Rule, Selector,
 };
@@ -62,7 +63,7 @@ struct Ports<'a> {
 struct Collector<'a> {
     namespace_selectors: SelectorTable<'a>,
     pod_selectors: SelectorTable<'a>,
-    matcher_ids: HashMap<(Scope<'a>, SelectorId), MatcherId>,
+    matcher_ids: Interner<(Scope<'a>, SelectorId)>,
     matchers: Vec<Vec<Term<'a>>>,
     every_pod: Vec<Term<'a>>,
     blocks: BTreeMap<&'a Block, Vec<(DraftRow, VerdictId)>>,
@@ -125,10 +126,8 @@ impl<'a> Collector<'a> {
             None => Scope::Own(namespace),
             Some(selector) => Scope::Matching(self.namespace_selectors.intern(selector)),
         };
-        let next = self.matchers.len();
-        let key = (scope, self.pod_selectors.intern(pods));
-        let matcher = *self.matcher_ids.entry(key).or_insert(next);
-        if matcher == next {
+        let matcher = self.matcher_ids.intern((scope, self.pod_selectors.intern(pods)));
+        if matcher == self.matchers.len() {
             self.matchers.push(Vec::new());
         }
         matcher
@@ -143,15 +142,15 @@ impl<'a> Collector<'a> {
             .filter(|(_, grant)| *grant != GrantId::NONE)
             .collect();
         let mut scopes: HashMap<Scope<'a>, Vec<(SelectorId, MatcherId)>> = HashMap::new();
-        for ((scope, selector), matcher) in self.matcher_ids {
+        for (matcher, (scope, selector)) in self.matcher_ids.into_values().into_iter().enumerate() {
             scopes.entry(scope).or_default().push((selector, matcher));
         }
         for matchers in scopes.values_mut() {
             matchers.sort_unstable();
         }
         let terms = Terms {
-            namespace_selectors: self.namespace_selectors.finish(),
-            pod_selectors: self.pod_selectors.finish(),
+            namespace_selectors: SelectorIndex::new(self.namespace_selectors),
+            pod_selectors: SelectorIndex::new(self.pod_selectors),
             scopes,
             matchers: self.matchers,
             every_pod: self.every_pod,

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 
 use super::columns::Columns;
 use super::rows::Row;
+use crate::interner::Interner;
 
 /// The addresses that have one class id now and belong to one column afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +112,7 @@ pub(super) fn assign(pairs: &Pairs, rows: &LiveRows<'_>, columns: &Columns) -> A
 
     let signatures = signatures(pairs, rows);
     let mut targets: Vec<Option<Target>> = vec![None; list.len()];
-    let mut named: HashMap<(u32, u32), Target> = HashMap::new();
+    let mut named: HashMap<(u32, usize), Target> = HashMap::new();
     let mut meaning: HashMap<u32, u32> = HashMap::new();
     for &at in &order {
         let Pair { old, column, .. } = list[at];
@@ -141,15 +142,10 @@ pub(super) fn assign(pairs: &Pairs, rows: &LiveRows<'_>, columns: &Columns) -> A
 }
 
 /// A number for each id's cells in the retired rows: equal cells have equal numbers.
-fn signatures(pairs: &Pairs, rows: &LiveRows<'_>) -> HashMap<u32, u32> {
-    let mut names: HashMap<Vec<u32>, u32> = HashMap::new();
-    let mut signatures = HashMap::new();
-    for class in pairs.live() {
-        let next = u32::try_from(names.len()).unwrap_or(u32::MAX);
-        let name = *names.entry(rows.retired_cells(class)).or_insert(next);
-        signatures.insert(class, name);
-    }
-    signatures
+fn signatures(pairs: &Pairs, rows: &LiveRows<'_>) -> HashMap<u32, usize> {
+    let mut distinct: Interner<Vec<u32>> = Interner::default();
+    let signature = |class| (class, distinct.intern(rows.retired_cells(class)));
+    pairs.live().into_iter().map(signature).collect()
 }
 
 /// The ids in use that none of their own pairs keeps, by their cells.
@@ -157,9 +153,9 @@ fn spare(
     pairs: &Pairs,
     rows: &LiveRows<'_>,
     meaning: &HashMap<u32, u32>,
-    signatures: &HashMap<u32, u32>,
-) -> HashMap<(Vec<u32>, u32), Vec<u32>> {
-    let mut spare: HashMap<(Vec<u32>, u32), Vec<u32>> = HashMap::new();
+    signatures: &HashMap<u32, usize>,
+) -> HashMap<(Vec<u32>, usize), Vec<u32>> {
+    let mut spare: HashMap<(Vec<u32>, usize), Vec<u32>> = HashMap::new();
     for class in pairs.live().into_iter().rev().filter(|class| !meaning.contains_key(class)) {
         let cells = rows.kept.iter().map(|(row, _)| row.cell(class)).collect();
         spare.entry((cells, signatures[&class])).or_default().push(class);

@@ -1,10 +1,11 @@
 //! The desired verdicts as cells. Columns that no live row distinguishes are merged.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use enforcer_ebpf::entry::Cell;
 
 use super::ports::Ports;
+use crate::interner::Interner;
 use crate::policy::{Column, Compiled, PortSet, RowId, Verdict};
 
 /// The desired verdicts as cells.
@@ -38,22 +39,10 @@ impl Columns {
                 });
             }
         }
-        let mut names: BTreeMap<Vec<u32>, u32> = BTreeMap::new();
-        let mut distinct: Vec<Vec<u32>> = Vec::new();
-        let mut of = Vec::with_capacity(count);
-        for cells in all {
-            let name = match names.get(&cells) {
-                Some(&name) => name,
-                None => {
-                    let name = u32::try_from(distinct.len()).unwrap_or(u32::MAX);
-                    distinct.push(cells.clone());
-                    names.insert(cells, name);
-                    name
-                }
-            };
-            of.push(name);
-        }
-        Self { of, cells: distinct, rows }
+        let mut distinct: Interner<Vec<u32>> = Interner::default();
+        let number = |cells| u32::try_from(distinct.intern(cells)).unwrap_or(u32::MAX);
+        let of = all.into_iter().map(number).collect();
+        Self { of, cells: distinct.into_values(), rows }
     }
 
     /// The merged column of the compiler's column.
@@ -80,7 +69,7 @@ impl Columns {
 /// The port sets of these rows.
 pub(super) fn port_sets<'a>(compiled: &'a Compiled, rows: &[RowId]) -> BTreeSet<&'a PortSet> {
     let rows = rows.iter().filter_map(|&row| compiled.rows.get(row));
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let sets = rows.flat_map(|row| &row.verdicts).filter_map(|verdict| match verdict {
         Verdict::Ports(set) => Some(set.as_ref()),
         _ => None,
