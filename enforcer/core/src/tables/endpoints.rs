@@ -32,7 +32,7 @@ pub(super) enum Judged {
     Row(RowKey),
 }
 
-/// Both directions, by [`Direction`].
+/// Both directions, ingress first.
 pub(super) type Both = [Judged; 2];
 
 /// An endpoint in the kernel.
