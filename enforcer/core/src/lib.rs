@@ -20,8 +20,8 @@
 //! use enforcer_core::policy::{Verdict, compile};
 //! use enforcer_core::tables::oracle::Image;
 //! use enforcer_core::tables::{Desired, Interface, Owner, State};
-//! use enforcer_ebpf::count::Direction::{Egress, Ingress};
-//! use enforcer_ebpf::table::Limits;
+//! use enforcer_ebpf::contract::verdict::Direction::{Egress, Ingress};
+//! use enforcer_ebpf::contract::table::Limits;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let id = PodId::new("shop", "web");

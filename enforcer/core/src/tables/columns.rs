@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use enforcer_ebpf::entry::Cell;
+use enforcer_ebpf::contract::entry::Cell;
 
 use super::ports::Ports;
 use crate::interner::Interner;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
-use enforcer_ebpf::table::Address6;
+use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
+use enforcer_ebpf::packet::Address6;
 
 use super::alloc::Pool;
 use super::desired::{Inherited, Interface, Owner};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 
 use super::desired::{Desired, Interface, Owner};
 use super::endpoints::Endpoints;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 
 use super::desired::Desired;
 use super::endpoints::SPARE;

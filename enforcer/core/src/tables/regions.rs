@@ -4,7 +4,7 @@
 //! difference of two such functions is a list of disjoint ranges, independent of the prefixes that
 //! they came from. The tries need nothing else.
 
-use enforcer_ebpf::entry::Entry;
+use enforcer_ebpf::contract::entry::Entry;
 use ipnet::IpNet;
 
 use crate::policy::{Column, Compiled};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use enforcer_ebpf::table;
+use enforcer_ebpf::contract::table;
 
 /// A table, or a range of numbers, that can become full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

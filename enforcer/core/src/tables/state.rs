@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use enforcer_ebpf::endpoint::Endpoint;
-use enforcer_ebpf::entry::Entry;
-use enforcer_ebpf::table::Limits;
+use enforcer_ebpf::contract::endpoint::Endpoint;
+use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::table::Limits;
 
 use super::alloc::Pool;
 use super::change::changes;

@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use enforcer_ebpf::entry::{Cell, Entry};
+use enforcer_ebpf::contract::entry::{Cell, Entry};
 
 use super::change::Change;
 use super::classes::{Assignment, LiveRows, Pair, Pairs, Target, assign};

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
-use enforcer_ebpf::classify::{Tables, cell};
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::endpoint::{MAX_ID, Slot};
-use enforcer_ebpf::entry::{Cell, Entry};
-use enforcer_ebpf::table::{Block, Limits, ROOT6, ROOTS4, SLOTS};
+use enforcer_ebpf::contract::endpoint::{MAX_ID, Slot};
+use enforcer_ebpf::contract::entry::{Cell, Entry};
+use enforcer_ebpf::contract::lookup::{Tables, cell};
+use enforcer_ebpf::contract::table::{Block, Limits, ROOT6, ROOTS4, SLOTS};
+use enforcer_ebpf::contract::verdict::Direction;
 
 use super::image::{Image, ImageError, Judgement};
 use crate::tables::sizes;

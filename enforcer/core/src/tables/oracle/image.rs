@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use enforcer_ebpf::classify::{self, Tables};
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
-use enforcer_ebpf::entry::Entry;
-use enforcer_ebpf::table::{
-    Address6, Block, INTERFACE_SLOTS, InterfaceTable, Leaf6, Limits, Node6, PORT_PROTOCOLS,
-    PORT_SET_WORDS, PortSetBits, PortTable, ROOTS4, SLOTS,
+use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
+use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::lookup::{self, Tables};
+use enforcer_ebpf::contract::table::{
+    Block, INTERFACE_SLOTS, InterfaceTable, Leaf6, Limits, Node6, PORT_PROTOCOLS, PORT_SET_WORDS,
+    PortSetBits, PortTable, ROOTS4, SLOTS,
 };
+use enforcer_ebpf::contract::verdict::Direction;
+use enforcer_ebpf::packet::Address6;
 
 use crate::tables::pieces6::halves;
 use crate::tables::step::Step;
@@ -170,15 +171,15 @@ impl Image {
         };
         let allowed = self
             .entry(peer)
-            .and_then(|entry| classify::cell(self, row, entry.index()))
-            .is_some_and(|cell| classify::cell_allows(self, cell, protocol, port));
+            .and_then(|entry| lookup::cell(self, row, entry.index()))
+            .is_some_and(|cell| lookup::cell_allows(self, cell, protocol, port));
         Some(allowed)
     }
 
     /// How packets of one direction of an interface are judged. `None`: the interface has no
     /// endpoint.
     pub(crate) fn judgement(&self, ifindex: u32, direction: Direction) -> Option<Judgement> {
-        Some(Judgement::of(classify::endpoint(self, ifindex)?, direction))
+        Some(Judgement::of(lookup::endpoint(self, ifindex)?, direction))
     }
 
     /// The flags of the address's entry, some of [`Entry::FLAGS`].
@@ -191,7 +192,7 @@ impl Image {
     /// `None`: the interface has no endpoint.
     #[must_use]
     pub fn may_use(&self, ifindex: u32, address: IpAddr) -> Option<bool> {
-        let endpoint = classify::endpoint(self, ifindex)?;
+        let endpoint = lookup::endpoint(self, ifindex)?;
         if endpoint.flags & flags::CHECK_SOURCE == 0 {
             return Some(true);
         }
@@ -211,13 +212,13 @@ impl Image {
     /// The record of the endpoint behind an interface.
     #[must_use]
     pub fn endpoint_of(&self, ifindex: u32) -> Option<&Endpoint> {
-        classify::endpoint(self, ifindex)
+        lookup::endpoint(self, ifindex)
     }
 
     /// The record of the endpoint with this id.
     #[must_use]
     pub fn sender_of(&self, id: u32) -> Option<&Endpoint> {
-        classify::sender(self, id)
+        lookup::sender(self, id)
     }
 
     fn extra(&self, endpoint: &Endpoint, address: Address6) -> bool {
@@ -227,8 +228,8 @@ impl Image {
     /// The address's entry in the tries.
     pub(crate) fn entry(&self, address: IpAddr) -> Option<Entry> {
         match address {
-            IpAddr::V4(address) => classify::address4(self, address.into()),
-            IpAddr::V6(address) => classify::address6(self, &halves(address.into())),
+            IpAddr::V4(address) => lookup::address4(self, address.into()),
+            IpAddr::V6(address) => lookup::address6(self, &halves(address.into())),
         }
     }
 }

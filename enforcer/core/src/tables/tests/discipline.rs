@@ -1,7 +1,7 @@
 //! The checked image rejects the steps that a plan must never have.
 
-use enforcer_ebpf::endpoint::{Endpoint, Slot, flags};
-use enforcer_ebpf::entry::{Cell, Entry};
+use enforcer_ebpf::contract::endpoint::{Endpoint, Slot, flags};
+use enforcer_ebpf::contract::entry::{Cell, Entry};
 
 use super::harness::SMALL;
 use crate::tables::Step;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::entry::Entry;
+use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::verdict::Direction;
 use ipnet::IpNet;
 
 use crate::model::{PodId, Protocol};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use enforcer_ebpf::table::Limits;
+use enforcer_ebpf::contract::table::Limits;
 
 use super::harness::SMALL;
 use crate::model::{PodId, PortRange, Protocol};

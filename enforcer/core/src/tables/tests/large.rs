@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::table::Limits;
+use enforcer_ebpf::contract::table::Limits;
+use enforcer_ebpf::contract::verdict::Direction;
 
 use super::expected;
 use super::fixtures::{self, pod, tcp};

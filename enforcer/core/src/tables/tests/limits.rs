@@ -1,8 +1,8 @@
 //! Tables that are too small (semantics R9): what can't be represented is closed and reported;
 //! everything else is exact at every step (semantics C1).
 
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::table::Limits;
+use enforcer_ebpf::contract::table::Limits;
+use enforcer_ebpf::contract::verdict::Direction;
 use proptest::prelude::*;
 
 use super::fixtures::{pod, single_ports, state, wide};

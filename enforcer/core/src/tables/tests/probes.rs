@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use enforcer_ebpf::classify::{self, port_protocol};
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::entry::Cell;
+use enforcer_ebpf::contract::entry::Cell;
+use enforcer_ebpf::contract::lookup::{self, port_protocol};
+use enforcer_ebpf::contract::verdict::Direction;
 use ipnet::IpNet;
 
 use super::expected::{self, Meaning, Port};
@@ -174,9 +174,9 @@ impl Probes {
             Judgement::Open => self.mask(|_| true),
             Judgement::Closed => 0,
             Judgement::Row(row) => {
-                let cell = classify::cell(image, row, class).unwrap();
+                let cell = lookup::cell(image, row, class).unwrap();
                 *masks.entry(cell.0).or_insert_with(|| {
-                    self.mask(|(protocol, port)| classify::cell_allows(image, cell, protocol, port))
+                    self.mask(|(protocol, port)| lookup::cell_allows(image, cell, protocol, port))
                 })
             }
         })
