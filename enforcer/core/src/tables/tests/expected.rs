@@ -1,26 +1,34 @@
-//! The meaning of [`Desired`], by the plainest reading of its documentation.
+//! The meaning of a [`Desired`], by the plainest reading of its documentation.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::verdict::Direction;
 use ipnet::IpNet;
 
-use crate::model::Protocol;
-use crate::policy::{Column, PortSet, Verdict};
-use crate::tables::{Desired, Owner};
+use crate::model::{PodId, Protocol};
+use crate::policy::{Column, Verdict};
+use crate::tables::{Desired, Interface, Owner};
 
 /// An IP protocol number and a port.
 pub(super) type Port = (u8, u16);
 
-pub(super) fn column(desired: &Desired, address: IpAddr) -> Column {
-    let compiled = &desired.compiled;
-    compiled
-        .addresses
-        .iter()
-        .filter(|(net, _)| net.contains(&address))
-        .max_by_key(|(net, _)| net.prefix_len())
-        .map_or(0, |(_, &column)| column)
+/// A desired state, and the parts of it that the tables have no room for.
+#[derive(Clone, Default)]
+pub(super) struct Meaning {
+    pub(super) desired: Desired,
+    pub(super) closed: BTreeSet<(PodId, Direction)>,
+    /// Interfaces without an endpoint.
+    pub(super) unplaced: BTreeSet<u32>,
+}
+
+impl Meaning {
+    /// The interface, if it must have an endpoint.
+    pub(super) fn interface(&self, ifindex: u32) -> Option<&Interface> {
+        let placed = !self.unplaced.contains(&ifindex);
+        self.desired.interfaces.get(&ifindex).filter(|_| placed)
+    }
 }
 
 pub(super) fn flags(desired: &Desired, address: IpAddr) -> u32 {
@@ -42,26 +50,17 @@ pub(super) fn verdict(
         Owner::Unknown { closed: false } => return None,
         Owner::Unknown { closed: true } | Owner::Gone(_) => return Some(&Verdict::Deny),
     };
-    let policy = desired.compiled.pods.get(pod).copied().unwrap_or_default();
-    let row = match direction {
-        Direction::Ingress => policy.ingress,
-        Direction::Egress => policy.egress,
-    };
-    row.map(|row| &desired.compiled.rows[row].verdicts[column])
+    let row = desired.compiled.pods.get(pod)?.row(direction)?;
+    Some(&desired.compiled.rows[row].verdicts[column])
 }
 
 pub(super) fn allows(verdict: Option<&Verdict>, (protocol, port): Port) -> bool {
     match verdict {
         None | Some(Verdict::Allow) => true,
         Some(Verdict::Deny) => false,
-        Some(Verdict::Ports(set)) => has(set, protocol, port),
+        Some(Verdict::Ports(set)) => Protocol::ALL
+            .into_iter()
+            .find(|known| known.number() == protocol)
+            .is_some_and(|protocol| set.contains(protocol, port)),
     }
-}
-
-fn has(set: &PortSet, protocol: u8, port: u16) -> bool {
-    let Some(protocol) = Protocol::ALL.into_iter().find(|known| known.number() == protocol) else {
-        return false;
-    };
-    let ranges = set.ranges.get(&protocol).map_or(&[][..], Vec::as_slice);
-    ranges.iter().any(|range| range.first <= port && port <= range.last)
 }
