@@ -8,10 +8,12 @@
 //! What is pure is in the crate [`enforcer_core`]; only [`kernel`] speaks to BPF.
 
 pub mod agent;
-pub mod announce;
+
 pub mod cli;
 pub mod kernel;
+pub mod kube_events;
 pub mod node;
 pub mod nri;
 pub mod observe;
 pub mod source;
+pub mod taint;

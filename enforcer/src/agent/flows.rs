@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::SharedEngine;
+use super::SharedReconciler;
 use crate::kernel::FlowUse;
 use crate::observe::FlowReport;
 
@@ -16,12 +16,12 @@ use crate::observe::FlowReport;
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Clears dead flows away now and then, and notes how full the tables are.
-pub(super) async fn keep(shared: &SharedEngine) -> anyhow::Result<()> {
+pub(super) async fn keep(shared: &SharedReconciler) -> anyhow::Result<()> {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        // Not with the engine locked: a change of policy must not wait for it.
+        // Not with the reconciler locked: a change of policy must not wait for it.
         let (tables, now) = {
             let kernel = &mut shared.lock().kernel;
             (kernel.flows(), kernel.now())

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::SharedEngine;
+use super::SharedReconciler;
 use crate::observe::{Paths, serve};
 
 /// Where the agent is observed.
@@ -23,7 +23,7 @@ impl Listeners {
     /// Serves until `stop`.
     pub(super) async fn start(
         self,
-        shared: &Arc<SharedEngine>,
+        shared: &Arc<SharedReconciler>,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let Self { metrics, status } = self;
@@ -43,7 +43,7 @@ async fn listen(
     option: &'static str,
     address: SocketAddr,
     paths: Paths,
-    shared: &Arc<SharedEngine>,
+    shared: &Arc<SharedReconciler>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await;

@@ -1,27 +1,26 @@
 //! The running agent: sources and the node's interfaces in, tables and programs out.
 //!
 //! One loop takes small changes, applies them to the cluster's state, and once all sources have
-//! shown everything (semantics C4) lets the [`Engine`] carry them to the kernel. Pods that the
+//! shown everything (semantics C4) lets the [`Reconciler`] carry them to the kernel. Pods that the
 //! container runtime is about to start wait for that ([`crate::nri`]).
 
-mod accounts;
-mod announcer;
-mod engine;
+mod claims;
 mod flows;
-mod heart;
-mod homes;
+mod kube_writer;
 mod listen;
-mod observed;
-mod owners;
+mod pod_starts;
 mod problems;
+mod reconciler;
+mod retired_counters;
 mod run;
 mod sandboxes;
+mod snapshot;
 mod source;
-mod starts;
+mod watchdog;
 
-pub use engine::{Engine, EngineError, Reconciled};
+pub use claims::UnknownPod;
 pub use listen::Listeners;
-pub use observed::SharedEngine;
-pub use owners::UnknownPod;
+pub use reconciler::{ReconcileError, Reconciled, Reconciler};
 pub use run::{Attach, Options, run};
-pub use source::{AnnounceOptions, Observable, SourceOptions};
+pub use snapshot::SharedReconciler;
+pub use source::{KubeWriteOptions, Observable, SourceOptions};

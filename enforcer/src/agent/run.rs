@@ -1,4 +1,4 @@
-//! The loop that drives the engine.
+//! The loop that drives the reconciler.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::announcer::Announcer;
+use super::kube_writer::KubeWriter;
+use super::pod_starts::PodStarts;
 use super::problems::Problems;
 use super::source::{Observable, Source, SourceOptions};
-use super::starts::Starts;
-use super::{Engine, Listeners, Reconciled, SharedEngine, UnknownPod, flows, heart};
+use super::{Listeners, Reconciled, Reconciler, SharedReconciler, UnknownPod, flows, watchdog};
 use crate::kernel::{DropReader, Pins, PinsError, ProgramLog, Settings};
 use crate::node::{self, Seen};
 use crate::nri;
@@ -77,16 +77,21 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
         Some(folder) => keep(folder).await?,
         None => None,
     };
-    let (source, announcer) = Source::new(&options.source, &options.node_name).await?;
+    let (source, kube_writer) = Source::new(&options.source, &options.node_name).await?;
     let observable = Observable {
         watches: source.watches(),
-        events: announcer.as_ref().and_then(Announcer::counts),
+        events: kube_writer.as_ref().and_then(KubeWriter::counts),
     };
-    let mut engine = Engine::new(&options, pins).context("cannot start the datapath")?;
-    let drops = engine.take_drops()?;
-    let log = options.settings.log.then(|| engine.take_program_log()).transpose()?;
-    let shared =
-        SharedEngine::new(engine, observable, options.pod_metrics, logger, options.nri.mode);
+    let mut reconciler = Reconciler::new(&options, pins).context("cannot start the datapath")?;
+    let drops = reconciler.take_drops()?;
+    let log = options.settings.log.then(|| reconciler.take_program_log()).transpose()?;
+    let shared = SharedReconciler::new(
+        reconciler,
+        observable,
+        options.pod_metrics,
+        logger,
+        options.nri.mode,
+    );
     let stop = CancellationToken::new();
     options.listeners.start(&shared, &stop).await?;
     let (updates, changes) = mpsc::channel(64);
@@ -101,7 +106,7 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     // Whoever is told of it is not ended by it.
     let _hangup = signal(SignalKind::hangup())?;
     let result = tokio::select! {
-        result = drive(&shared, changes, Node { interfaces, looks }, runtime, announcer) => result,
+        result = drive(&shared, changes, Node { interfaces, looks }, runtime, kube_writer) => result,
         result = watch_drops(&shared, drops, log) => result,
         result = flows::keep(&shared) => result,
         ended = &mut source => Err(ended?.err().unwrap_or_else(
@@ -119,7 +124,7 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
 fn start_plugin(
     options: &nri::Options,
     told: mpsc::UnboundedSender<nri::Event>,
-    shared: &Arc<SharedEngine>,
+    shared: &Arc<SharedReconciler>,
 ) {
     if options.mode != nri::Mode::Off {
         let (options, observer) = (options.clone(), Arc::clone(shared));
@@ -170,16 +175,16 @@ impl Node {
 
 /// Carries every change to the kernel, once everything was seen (semantics C4).
 async fn drive(
-    shared: &SharedEngine,
+    shared: &SharedReconciler,
     mut changes: mpsc::Receiver<Update>,
     mut node: Node,
     mut runtime: mpsc::UnboundedReceiver<nri::Event>,
-    mut announcer: Option<Announcer>,
+    mut kube_writer: Option<KubeWriter>,
 ) -> anyhow::Result<()> {
     let mut inputs = Inputs::default();
-    let mut starts = Starts::default();
+    let mut starts = PodStarts::default();
     let mut again: Option<Instant> = None;
-    let mut pulse = tokio::time::interval(heart::PULSE);
+    let mut pulse = tokio::time::interval(watchdog::PULSE);
     loop {
         let began;
         shared.beat();
@@ -216,7 +221,7 @@ async fn drive(
                 inputs.news = true;
             }
             _ = pulse.tick() => {
-                // Who holds the engine for ever stops the loop here, though nothing changes.
+                // Who holds the reconciler for ever stops the loop here, though nothing changes.
                 drop(shared.lock());
                 continue;
             }
@@ -224,8 +229,8 @@ async fn drive(
         if inputs.are_to_be_carried_out() {
             again = reconcile(shared, began)?.map(|wait| Instant::now() + wait);
             starts.settle(&shared.lock());
-            if let Some(announcer) = &mut announcer {
-                announcer.enforced(&shared.lock(), &inputs.problems);
+            if let Some(kube_writer) = &mut kube_writer {
+                kube_writer.enforced(&shared.lock(), &inputs.problems);
             }
         }
     }
@@ -245,7 +250,7 @@ struct Inputs {
 
 impl Inputs {
     /// Takes an update. Since when the source has known of it.
-    fn take(&mut self, shared: &SharedEngine, update: Update) -> Instant {
+    fn take(&mut self, shared: &SharedReconciler, update: Update) -> Instant {
         let since = update.heard.unwrap_or_else(Instant::now);
         // What is complete for the first time is carried out though it may be nothing.
         self.news |= update.complete && !self.source;
@@ -261,7 +266,7 @@ impl Inputs {
     }
 
     /// Takes what is seen of the node. Since when there was news of it.
-    fn see(&mut self, shared: &SharedEngine, node: &mut Node) -> Instant {
+    fn see(&mut self, shared: &SharedReconciler, node: &mut Node) -> Instant {
         let Seen { snapshot, heard } = node.interfaces.borrow_and_update().clone();
         shared.lock().see(snapshot);
         self.node = true;
@@ -275,15 +280,15 @@ impl Inputs {
 }
 
 /// Says when to do it again though nothing happens, if at all.
-fn reconcile(shared: &SharedEngine, began: Instant) -> anyhow::Result<Option<Duration>> {
-    let mut engine = shared.lock();
+fn reconcile(shared: &SharedReconciler, began: Instant) -> anyhow::Result<Option<Duration>> {
+    let mut reconciler = shared.lock();
     let Reconciled { writes, waited, again } =
-        engine.reconcile().context("cannot program the kernel's tables")?;
-    for problem in &engine.unrepresented {
+        reconciler.reconcile().context("cannot program the kernel's tables")?;
+    for problem in &reconciler.unrepresented {
         tracing::error!(pod = %problem.pod, "fails closed: {}", problem.reason);
     }
-    let pods = engine.assignment.pods.len();
-    drop(engine);
+    let pods = reconciler.assignment.pods.len();
+    drop(reconciler);
     shared.set_ready();
     for (pod, unknown) in waited {
         shared.metrics().was_unknown(unknown);
@@ -299,7 +304,7 @@ fn reconcile(shared: &SharedEngine, began: Instant) -> anyhow::Result<Option<Dur
 
 /// Logs what was dropped, and what the programs say.
 async fn watch_drops(
-    shared: &SharedEngine,
+    shared: &SharedReconciler,
     mut drops: DropReader,
     mut log: Option<ProgramLog>,
 ) -> anyhow::Result<()> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::announcer::Announcer;
-use crate::announce::EventCounts;
+use super::kube_writer::KubeWriter;
+use crate::kube_events::EventCounts;
 use crate::source::Update;
 use crate::source::kubernetes::{ClientOptions, Connection, Kubernetes, Watches};
 use crate::source::manifests::Manifests;
@@ -21,13 +21,13 @@ pub enum SourceOptions {
         /// Which one, and as whom.
         client: ClientOptions,
         /// What it is told.
-        announce: AnnounceOptions,
+        announce: KubeWriteOptions,
     },
 }
 
 /// What the API server is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AnnounceOptions {
+pub struct KubeWriteOptions {
     /// Whether Events are made on policies that have a mistake or don't fit.
     pub events: bool,
     /// The key of the taint that this node loses when it is ready.
@@ -45,7 +45,7 @@ impl Source {
     pub(super) async fn new(
         options: &SourceOptions,
         node_name: &str,
-    ) -> anyhow::Result<(Self, Option<Announcer>)> {
+    ) -> anyhow::Result<(Self, Option<KubeWriter>)> {
         let (client, announce) = match options {
             SourceOptions::Manifests(folders) => {
                 let manifests = Manifests::new(folders.clone())?;
@@ -55,9 +55,9 @@ impl Source {
         };
         let connection = Connection::find(client).await?;
         tracing::info!(server = %connection.server(), "watching the Kubernetes API");
-        let announcer = Announcer::new(&connection, announce, node_name)?;
+        let kube_writer = KubeWriter::new(&connection, announce, node_name)?;
         let kubernetes = Kubernetes::new(connection, node_name.to_owned());
-        Ok((Self::Kubernetes(Box::new(kubernetes)), Some(announcer)))
+        Ok((Self::Kubernetes(Box::new(kubernetes)), Some(kube_writer)))
     }
 
     /// How the watches are doing, if there are any.

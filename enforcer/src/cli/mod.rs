@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use enforcer_ebpf::contract::table::Limits;
 
-use crate::agent::{AnnounceOptions, Attach, Listeners, Options, SourceOptions, UnknownPod};
+use crate::agent::{Attach, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod};
 use crate::kernel::{Lifetimes, Settings};
 use crate::nri;
 use crate::observe::{LogFormat, PodMetrics};
@@ -220,7 +220,7 @@ impl RunArgs {
             source: if self.manifests.is_empty() {
                 SourceOptions::Kubernetes {
                     client: ClientOptions { kubeconfig: self.kubeconfig, context: self.context },
-                    announce: AnnounceOptions {
+                    announce: KubeWriteOptions {
                         events: self.events,
                         remove_taint: self.remove_taint,
                     },

@@ -19,7 +19,7 @@ pub enum UnknownPod {
 
 /// The memory of interfaces.
 #[derive(Debug, Default)]
-pub(super) struct Owners {
+pub(in crate::agent) struct LastPods {
     owned: BTreeMap<u32, Owned>,
     /// Interfaces that nobody has ever claimed, since when.
     waiting: BTreeMap<u32, Instant>,
@@ -34,19 +34,19 @@ struct Owned {
 }
 
 /// The interfaces that lead to a pod, but to none that is known.
-pub(super) fn podless(snapshot: &Snapshot, assignment: &Assignment) -> BTreeSet<u32> {
+pub(in crate::agent) fn podless(snapshot: &Snapshot, assignment: &Assignment) -> BTreeSet<u32> {
     let claimed = assignment.unknown.iter().chain(assignment.ambiguous.keys());
     claimed.chain(snapshot.unaddressed.keys()).copied().collect()
 }
 
-impl Owners {
+impl LastPods {
     /// The last pod that the interface was known to be of.
-    pub(super) fn last(&self, ifindex: u32) -> Option<&PodId> {
+    pub(in crate::agent) fn last(&self, ifindex: u32) -> Option<&PodId> {
         self.owned.get(&ifindex).map(|owned| &owned.pod)
     }
 
     /// Goes on from what an earlier agent has noted.
-    pub(super) fn resume(&mut self, inherited: &[Inherited]) {
+    pub(in crate::agent) fn resume(&mut self, inherited: &[Inherited]) {
         for it in inherited {
             if let Some(pod) = it.owner.as_ref().and_then(|owner| owner.pod()) {
                 self.owned.insert(it.ifindex, Owned { pod: pod.clone(), place: None });
@@ -56,7 +56,7 @@ impl Owners {
 
     /// Takes note of who has what now. Gives the pods that nobody knew before, and for how long
     /// their interfaces have been there.
-    pub(super) fn remember(
+    pub(in crate::agent) fn remember(
         &mut self,
         snapshot: &Snapshot,
         assignment: &Assignment,
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn c6_a_wait_ends_when_the_pod_is_known() {
-        let mut owners = Owners::default();
+        let mut owners = LastPods::default();
         let (start, seen) = (Instant::now(), snapshot(&[(5, 1)]));
         let later = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(owners.remember(&seen, &unknown(5), start), []);
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn c3_the_next_agent_knows_whose_an_interface_was() {
-        let mut owners = Owners::default();
+        let mut owners = LastPods::default();
         let now = Instant::now();
         let noted = |id, ifindex, owner| {
             let (owner, uid) = (Some(owner), String::new());
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn c5_an_interface_is_its_last_pods_until_it_leads_elsewhere() {
-        let mut owners = Owners::default();
+        let mut owners = LastPods::default();
         let now = Instant::now();
         let seen = snapshot(&[(5, 1)]);
         owners.remember(&seen, &known(5, "a"), now);

@@ -20,7 +20,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
-use super::concern::{Concern, Reason};
+use super::finding::{Finding, Reason};
 
 /// How many Events wait at most for being sent; more are tried again later.
 const WAITING: usize = 64;
@@ -49,8 +49,8 @@ pub struct EventCounts {
 /// Says things once.
 #[derive(Debug)]
 pub struct Events {
-    queue: mpsc::Sender<Concern>,
-    said: BTreeMap<Concern, Instant>,
+    queue: mpsc::Sender<Finding>,
+    said: BTreeMap<Finding, Instant>,
     counts: Arc<EventCounts>,
 }
 
@@ -64,14 +64,14 @@ impl Events {
     }
 
     /// Says what holds at present, unless that was said a short while ago.
-    pub fn say(&mut self, concerns: BTreeSet<Concern>, now: Instant) {
+    pub fn say(&mut self, findings: BTreeSet<Finding>, now: Instant) {
         self.said.retain(|_, since| now.saturating_duration_since(*since) < KEPT);
-        for concern in concerns {
-            if self.said.contains_key(&concern) {
+        for finding in findings {
+            if self.said.contains_key(&finding) {
                 continue;
             }
-            if self.queue.try_send(concern.clone()).is_ok() {
-                self.said.insert(concern, now);
+            if self.queue.try_send(finding.clone()).is_ok() {
+                self.said.insert(finding, now);
             } else {
                 self.counts.put_off.fetch_add(1, Ordering::Relaxed);
             }
@@ -82,15 +82,15 @@ impl Events {
 async fn post_all(
     client: Client,
     node_name: String,
-    mut waiting: mpsc::Receiver<Concern>,
+    mut waiting: mpsc::Receiver<Finding>,
     counts: Arc<EventCounts>,
 ) {
-    while let Some(concern) = waiting.recv().await {
-        let count = match post(&client, &node_name, &concern).await {
+    while let Some(finding) = waiting.recv().await {
+        let count = match post(&client, &node_name, &finding).await {
             Ok(true) => &counts.posted,
             Ok(false) => &counts.existing,
             Err(error) => {
-                tracing::debug!(policy = %concern.policy, "cannot make an Event: {error}");
+                tracing::debug!(policy = %finding.policy, "cannot make an Event: {error}");
                 &counts.failed
             }
         };
@@ -100,12 +100,12 @@ async fn post_all(
 }
 
 /// Makes an Event; whether there was none yet.
-async fn post(client: &Client, node_name: &str, concern: &Concern) -> kube::Result<bool> {
-    let namespace = &concern.policy.namespace;
+async fn post(client: &Client, node_name: &str, finding: &Finding) -> kube::Result<bool> {
+    let namespace = &finding.policy.namespace;
     let policies: Api<NetworkPolicy> = Api::namespaced(client.clone(), namespace);
-    let policy = policies.get_metadata(&concern.policy.name).await?.metadata;
+    let policy = policies.get_metadata(&finding.policy.name).await?.metadata;
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let event = event(concern, &policy, node_name, Timestamp::now());
+    let event = event(finding, &policy, node_name, Timestamp::now());
     match events.create(&PostParams::default(), &event).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
@@ -113,25 +113,25 @@ async fn post(client: &Client, node_name: &str, concern: &Concern) -> kube::Resu
     }
 }
 
-fn event(concern: &Concern, policy: &ObjectMeta, node_name: &str, now: Timestamp) -> Event {
+fn event(finding: &Finding, policy: &ObjectMeta, node_name: &str, now: Timestamp) -> Event {
     Event {
         metadata: ObjectMeta {
-            name: Some(name(concern, policy.uid.as_deref().unwrap_or_default())),
-            namespace: Some(concern.policy.namespace.clone()),
+            name: Some(name(finding, policy.uid.as_deref().unwrap_or_default())),
+            namespace: Some(finding.policy.namespace.clone()),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(now)),
         reporting_controller: Some("enforcer".to_owned()),
         reporting_instance: Some(node_name.to_owned()),
         action: Some("Enforce".to_owned()),
-        reason: Some(concern.reason.name().to_owned()),
-        note: Some(cut(&concern.note, LONGEST).to_owned()),
+        reason: Some(finding.reason.name().to_owned()),
+        note: Some(cut(&finding.note, LONGEST).to_owned()),
         type_: Some("Warning".to_owned()),
         regarding: Some(ObjectReference {
             api_version: Some("networking.k8s.io/v1".to_owned()),
             kind: Some("NetworkPolicy".to_owned()),
-            namespace: Some(concern.policy.namespace.clone()),
-            name: Some(concern.policy.name.clone()),
+            namespace: Some(finding.policy.namespace.clone()),
+            name: Some(finding.policy.name.clone()),
             uid: policy.uid.clone(),
             resource_version: policy.resource_version.clone(),
             ..ObjectReference::default()
@@ -142,14 +142,14 @@ fn event(concern: &Concern, policy: &ObjectMeta, node_name: &str, now: Timestamp
 
 /// The same on each node: a mistake reads the same everywhere, and that a policy does not fit need
 /// not be said of each node.
-fn name(concern: &Concern, uid: &str) -> String {
+fn name(finding: &Finding, uid: &str) -> String {
     let mut hasher = DefaultHasher::new();
-    (uid, concern.reason).hash(&mut hasher);
-    if concern.reason == Reason::Mistake {
-        concern.note.hash(&mut hasher);
+    (uid, finding.reason).hash(&mut hasher);
+    if finding.reason == Reason::Mistake {
+        finding.note.hash(&mut hasher);
     }
     let digest = format!(".{:016x}", hasher.finish());
-    let policy = cut(&concern.policy.name, LONGEST_NAME - digest.len());
+    let policy = cut(&finding.policy.name, LONGEST_NAME - digest.len());
     format!("{}{digest}", policy.trim_end_matches(['.', '-']))
 }
 
@@ -171,18 +171,18 @@ mod tests {
     use super::*;
     use enforcer_core::model::PolicyId;
 
-    fn concern(reason: Reason, note: &str) -> Concern {
-        Concern { policy: PolicyId::new("a", "web"), reason, note: note.to_owned() }
+    fn finding(reason: Reason, note: &str) -> Finding {
+        Finding { policy: PolicyId::new("a", "web"), reason, note: note.to_owned() }
     }
 
     #[test]
     fn names_are_the_same_on_each_node() {
-        let mistake = concern(Reason::Mistake, "x");
+        let mistake = finding(Reason::Mistake, "x");
         assert_eq!(name(&mistake, "u"), name(&mistake.clone(), "u"));
         assert!(name(&mistake, "u").starts_with("web."));
         assert_ne!(name(&mistake, "u"), name(&mistake, "v"), "another policy of that name");
-        assert_ne!(name(&mistake, "u"), name(&concern(Reason::Mistake, "y"), "u"));
-        let misfit = |note| name(&concern(Reason::DoesNotFit, note), "u");
+        assert_ne!(name(&mistake, "u"), name(&finding(Reason::Mistake, "y"), "u"));
+        let misfit = |note| name(&finding(Reason::DoesNotFit, note), "u");
         assert_eq!(misfit("here"), misfit("there"));
         assert_ne!(misfit("x"), name(&mistake, "u"));
     }
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn long_names_and_notes_fit() {
         let policy = PolicyId::new("a", "p.".repeat(126));
-        let long = Concern { policy, reason: Reason::Mistake, note: "ü".repeat(1000) };
+        let long = Finding { policy, reason: Reason::Mistake, note: "ü".repeat(1000) };
         let event = event(&long, &ObjectMeta::default(), "n", Timestamp::UNIX_EPOCH);
         let name = event.metadata.name.unwrap();
         assert!(name.len() <= 253 && !name.contains(".."), "{name}");
@@ -228,8 +228,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_first_node_makes_the_event_and_others_find_it() {
         let (client, counts) = (server(), Arc::new(EventCounts::default()));
-        let gone = Concern { policy: PolicyId::new("a", "gone"), ..concern(Reason::Mistake, "x") };
-        let both = BTreeSet::from([concern(Reason::Mistake, "x"), gone]);
+        let gone = Finding { policy: PolicyId::new("a", "gone"), ..finding(Reason::Mistake, "x") };
+        let both = BTreeSet::from([finding(Reason::Mistake, "x"), gone]);
         for node in ["one", "two", "three"] {
             let (client, counts) = (client.clone(), Arc::clone(&counts));
             Events::new(client, node.to_owned(), counts).say(both.clone(), Instant::now());
@@ -244,7 +244,7 @@ mod tests {
         let (queue, mut waiting) = mpsc::channel(1);
         let counts = Arc::new(EventCounts::default());
         let mut events = Events { queue, said: BTreeMap::new(), counts: Arc::clone(&counts) };
-        let (one, two) = (concern(Reason::Mistake, "1"), concern(Reason::Mistake, "2"));
+        let (one, two) = (finding(Reason::Mistake, "1"), finding(Reason::Mistake, "2"));
         let now = Instant::now();
         let both = || BTreeSet::from([one.clone(), two.clone()]);
         events.say(both(), now);

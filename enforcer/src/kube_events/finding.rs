@@ -29,7 +29,7 @@ impl Reason {
 
 /// Something to say about a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Concern {
+pub struct Finding {
     /// The policy.
     pub policy: PolicyId,
     /// Why.
@@ -40,17 +40,17 @@ pub struct Concern {
 
 /// What there is to say about policies that select a pod of this node: those of other nodes are
 /// other agents' concern. `mistakes` has the remarks on each policy.
-pub fn concerns<'a>(
+pub fn findings<'a>(
     cluster: &Cluster,
     local: &BTreeSet<&PodId>,
     mistakes: impl Iterator<Item = (&'a PolicyId, String)>,
     unrepresented: &[Unrepresented],
-) -> BTreeSet<Concern> {
+) -> BTreeSet<Finding> {
     let of_this_node = mistakes.filter(|(id, _)| {
         let policy = cluster.policies.get(id);
         policy.is_some_and(|policy| local.iter().any(|pod| selects(cluster, policy, pod)))
     });
-    let mistakes = of_this_node.map(|(policy, note)| Concern {
+    let mistakes = of_this_node.map(|(policy, note)| Finding {
         policy: policy.clone(),
         reason: Reason::Mistake,
         note,
@@ -59,7 +59,7 @@ pub fn concerns<'a>(
         let policies = cluster.policies.values();
         let concerned = policies
             .filter(|policy| isolates(policy, it.direction) && selects(cluster, policy, &it.pod));
-        concerned.map(|policy| Concern {
+        concerned.map(|policy| Finding {
             policy: policy.id.clone(),
             reason: Reason::DoesNotFit,
             note: format!("{} of {} is closed: {}", it.direction.name(), it.pod, it.reason),
@@ -128,8 +128,8 @@ mod tests {
         let ids: Vec<PolicyId> = mistakes.iter().map(|name| PolicyId::new("a", *name)).collect();
         let mistakes = ids.iter().map(|id| (id, "wrong".to_owned()));
         let local = local.iter().collect();
-        let found = concerns(&cluster(), &local, mistakes, unrepresented);
-        let name = |it: &Concern| format!("{} {}", it.policy.name, it.reason.name());
+        let found = findings(&cluster(), &local, mistakes, unrepresented);
+        let name = |it: &Finding| format!("{} {}", it.policy.name, it.reason.name());
         found.iter().map(name).collect()
     }
 

@@ -1,4 +1,4 @@
-//! The engine, as metrics and status see it.
+//! The reconciler, as metrics and status see it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,10 +9,10 @@ use enforcer_ebpf::contract::counters::Counters;
 use enforcer_ebpf::contract::endpoint::{Endpoint as Record, flags};
 use enforcer_ebpf::contract::verdict::Direction;
 
-use super::heart::Heart;
-use super::{Engine, Observable};
-use crate::announce::EventCounts;
+use super::watchdog::Watchdog;
+use super::{Observable, Reconciler};
 use crate::kernel::Kernel;
+use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
     DropRecord, Endpoint, EventReport, FlowReport, Interface, Isolation, LogFilter, Metrics,
@@ -22,12 +22,12 @@ use crate::source::kubernetes::{Kind, WatchState};
 use enforcer_core::model::PodId;
 use enforcer_core::tables::{Owner, Table};
 
-/// The engine, shared between the loop that drives it and those who watch.
-pub struct SharedEngine {
-    engine: Mutex<Engine>,
+/// The reconciler, shared between the loop that drives it and those who watch.
+pub struct SharedReconciler {
+    reconciler: Mutex<Reconciler>,
     metrics: Metrics,
     log: LogFilter,
-    heart: Heart,
+    watchdog: Watchdog,
     drops: Mutex<RecentDrops>,
     ready: AtomicBool,
     source_errors: Mutex<Vec<String>>,
@@ -37,11 +37,11 @@ pub struct SharedEngine {
     nri: Mutex<nri::State>,
 }
 
-impl SharedEngine {
-    /// Shares an engine that has not enforced anything yet.
+impl SharedReconciler {
+    /// Shares a reconciler that has not enforced anything yet.
     #[must_use]
     pub fn new(
-        engine: Engine,
+        reconciler: Reconciler,
         source: Observable,
         pod_metrics: PodMetrics,
         log: LogFilter,
@@ -52,10 +52,10 @@ impl SharedEngine {
             _ => nri::State::Absent { why: "not tried yet".to_owned() },
         };
         Arc::new(Self {
-            engine: Mutex::new(engine),
+            reconciler: Mutex::new(reconciler),
             metrics: Metrics::new(pod_metrics),
             log,
-            heart: Heart::new(Instant::now()),
+            watchdog: Watchdog::new(Instant::now()),
             drops: Mutex::new(RecentDrops::default()),
             ready: AtomicBool::new(false),
             source_errors: Mutex::new(Vec::new()),
@@ -66,10 +66,10 @@ impl SharedEngine {
         })
     }
 
-    /// The engine. A panic elsewhere does not make it unusable: its parts are consistent between
+    /// The reconciler. A panic elsewhere does not make it unusable: its parts are consistent between
     /// any two writes.
-    pub fn lock(&self) -> MutexGuard<'_, Engine> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn lock(&self) -> MutexGuard<'_, Reconciler> {
+        self.reconciler.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that the first complete state is enforced (semantics C4).
@@ -84,7 +84,7 @@ impl SharedEngine {
 
     /// Notes that the loop that carries changes to the kernel has come round.
     pub(super) fn beat(&self) {
-        self.heart.beat(Instant::now());
+        self.watchdog.beat(Instant::now());
     }
 
     /// Remembers a drop for a while.
@@ -104,7 +104,7 @@ impl SharedEngine {
     }
 }
 
-impl Observed for SharedEngine {
+impl Observed for SharedReconciler {
     fn report(&self) -> Report {
         let mut report = self.lock().report();
         report.manifest_errors =
@@ -118,7 +118,7 @@ impl Observed for SharedEngine {
             report.node_problem = watches.node_problem();
         }
         report.process = ProcessUse::read();
-        report.heartbeat_age = self.heart.age(Instant::now());
+        report.heartbeat_age = self.watchdog.age(Instant::now());
         let drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
         report.drops = drops.list(Instant::now());
         drop(drops);
@@ -134,9 +134,9 @@ impl Observed for SharedEngine {
         &self.log
     }
 
-    /// The engine is not asked: whoever holds it for too long keeps the loop from coming round.
+    /// The reconciler is not asked: whoever holds it for too long keeps the loop from coming round.
     fn healthy(&self) -> Result<(), String> {
-        self.heart.check(Instant::now())
+        self.watchdog.check(Instant::now())
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -157,7 +157,7 @@ impl Observed for SharedEngine {
     }
 }
 
-impl nri::Observer for SharedEngine {
+impl nri::Observer for SharedReconciler {
     fn state(&self, state: nri::State) {
         *self.nri.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
@@ -198,7 +198,7 @@ fn watch(kind: Kind, state: &WatchState, now: Instant) -> WatchReport {
     }
 }
 
-impl Engine {
+impl Reconciler {
     /// The present state; counters are read from the kernel.
     fn report(&self) -> Report {
         let interface = |ifindex: u32| {
@@ -210,7 +210,7 @@ impl Engine {
             }
         };
         let ambiguous = self.assignment.ambiguous.iter();
-        let ids = self.accounts.ids().chain(self.state.endpoints().map(|(_, it)| it.id));
+        let ids = self.retired.ids().chain(self.state.endpoints().map(|(_, it)| it.id));
         let counted = ids.map(|id| (id, counters(&self.kernel, id))).collect();
         Report {
             endpoints: self
@@ -224,7 +224,7 @@ impl Engine {
                 })
                 .collect(),
             podless: self.podless_counters(&counted),
-            namespaces_total: self.accounts.sums(&counted),
+            namespaces_total: self.retired.sums(&counted),
             unknown: self.assignment.unknown.iter().map(|it| interface(*it)).collect(),
             ambiguous: ambiguous.map(|(it, pods)| (interface(*it), pods.clone())).collect(),
             unrepresented: self

@@ -4,46 +4,46 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::Engine;
+use super::Reconciler;
 use crate::kernel::Place;
 use crate::nri::Event;
 use enforcer_core::model::{Change, PodId, Sandbox};
 
 /// Those that wait to be programmed: the sandbox's id, and whom to tell.
 #[derive(Debug, Default)]
-pub(super) struct Starts(Vec<(String, oneshot::Sender<()>)>);
+pub(super) struct PodStarts(Vec<(String, oneshot::Sender<()>)>);
 
-impl Starts {
-    /// Takes note of what the runtime tells; [`Engine::reconcile`] carries it out.
-    pub(super) fn take(&mut self, engine: &mut Engine, event: Event) {
+impl PodStarts {
+    /// Takes note of what the runtime tells; [`Reconciler::reconcile`] carries it out.
+    pub(super) fn take(&mut self, reconciler: &mut Reconciler, event: Event) {
         match event {
             Event::Started(sandbox, waiting) => {
                 tracing::debug!(pod = %sandbox.pod, id = sandbox.id, "a pod is about to start");
                 self.0.push((sandbox.id.clone(), waiting));
-                engine.sandbox_started(sandbox);
+                reconciler.sandbox_started(sandbox);
             }
             Event::Ended(sandbox) => {
                 tracing::debug!(id = sandbox, "a pod's sandbox has ended");
-                let change = engine.sandboxes.ended(&sandbox);
-                engine.put(change);
+                let change = reconciler.sandboxes.ended(&sandbox);
+                reconciler.put(change);
             }
             Event::All(sandboxes) => {
-                let changes = engine.sandboxes.all(sandboxes, &engine.cluster);
-                engine.put(changes);
-                engine.look_for_sandboxes();
+                let changes = reconciler.sandboxes.all(sandboxes, &reconciler.cluster);
+                reconciler.put(changes);
+                reconciler.look_for_sandboxes();
             }
             Event::Lost => {
-                let changes = engine.sandboxes.lost();
-                engine.put(changes);
+                let changes = reconciler.sandboxes.lost();
+                reconciler.put(changes);
             }
         }
     }
 
     /// Lets those go on that are programmed, and those that nobody waits for any more.
-    pub(super) fn settle(&mut self, engine: &Engine) {
+    pub(super) fn settle(&mut self, reconciler: &Reconciler) {
         for (sandbox, waiting) in std::mem::take(&mut self.0) {
-            match engine.sandboxes.pod_of(&sandbox) {
-                Some(pod) if engine.guards(pod) => {
+            match reconciler.sandboxes.pod_of(&sandbox) {
+                Some(pod) if reconciler.guards(pod) => {
                     // The runtime may have lost patience.
                     let _ = waiting.send(());
                 }
@@ -54,7 +54,7 @@ impl Starts {
     }
 }
 
-impl Engine {
+impl Reconciler {
     fn sandbox_started(&mut self, sandbox: Sandbox) {
         let (id, uid) = (sandbox.pod.clone(), sandbox.uid.clone());
         let is_known = self.cluster.pods.get(&id).is_some_and(|pod| pod.uid == uid);
@@ -62,9 +62,9 @@ impl Engine {
             // These are news of the pod: its claim to an interface does not rest on an address
             // alone (semantics C5).
             if is_known {
-                self.homes.heard_of(&id, Instant::now());
+                self.claims.heard_of(&id, Instant::now());
             } else {
-                self.homes.forget(&id);
+                self.claims.forget(&id);
             }
             self.put([change]);
             self.look_for_sandboxes();

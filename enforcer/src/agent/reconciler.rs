@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use enforcer_ebpf::contract::counters::Counters;
 
-use super::accounts::{Accounts, Settlement};
-use super::homes::Homes;
-use super::owners::{Owners, UnknownPod, podless};
+use super::claims::PodClaims;
+use super::claims::{LastPods, UnknownPod, podless};
+use super::retired_counters::{RetiredCounters, Settlement};
 use super::sandboxes::Sandboxes;
 use super::{Attach, Options};
 use crate::kernel::{
@@ -20,15 +20,15 @@ use enforcer_core::model::{Change, Cluster, PodId};
 use enforcer_core::policy::compile;
 use enforcer_core::tables::{Desired, Inherited, Interface, Owner, State, Step, Unrepresented};
 
-/// What stops the engine.
+/// What stops the reconciler.
 #[derive(Debug, thiserror::Error)]
-pub enum EngineError {
+pub enum ReconcileError {
     /// The kernel's side failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
 }
 
-/// What [`Engine::reconcile`] did.
+/// What [`Reconciler::reconcile`] did.
 #[derive(Debug)]
 pub struct Reconciled {
     /// How many writes it took.
@@ -40,13 +40,13 @@ pub struct Reconciled {
 }
 
 /// The cluster's state, and what the kernel was told of it.
-pub struct Engine {
+pub struct Reconciler {
     node_name: String,
     check_source: bool,
     unknown_pod: UnknownPod,
     uplinks: BTreeSet<String>,
-    owners: Owners,
-    pub(super) homes: Homes,
+    last_pods: LastPods,
+    pub(super) claims: PodClaims,
     pub(super) sandboxes: Sandboxes,
     pub(super) cluster: Cluster,
     pub(super) snapshot: Snapshot,
@@ -60,18 +60,18 @@ pub struct Engine {
     /// What an earlier agent has left, until the first state is enforced.
     inheritance: Option<Vec<Inherited>>,
     pub(super) taken_over: Option<TakenOver>,
-    pub(super) accounts: Accounts,
+    pub(super) retired: RetiredCounters,
     /// Where settlements are kept; `None`: they end with the agent.
     settled: Option<SettledTable>,
 }
 
-impl Engine {
+impl Reconciler {
     /// Loads the programs. What an earlier agent has left goes on as it is until the first
     /// [`Self::reconcile`].
     ///
     /// # Errors
     /// The kernel refuses the programs.
-    pub fn new(options: &Options, pins: Option<Pins>) -> Result<Self, EngineError> {
+    pub fn new(options: &Options, pins: Option<Pins>) -> Result<Self, ReconcileError> {
         let Options { node_name, check_source, unknown_pod, uplinks, attach, settings, .. } =
             options;
         let kernel = match &pins {
@@ -99,8 +99,8 @@ impl Engine {
             check_source: *check_source,
             unknown_pod: *unknown_pod,
             uplinks: uplinks.clone(),
-            owners: Owners::default(),
-            homes: Homes::default(),
+            last_pods: LastPods::default(),
+            claims: PodClaims::default(),
             sandboxes: Sandboxes::new(node_name),
             cluster: Cluster::default(),
             snapshot: Snapshot::default(),
@@ -111,7 +111,7 @@ impl Engine {
             hooks: if *attach == Attach::Clsact { hooks.without_tcx() } else { hooks },
             pins,
             taken_over: kernel_left.then_some(TakenOver { endpoints }),
-            accounts: Accounts::resuming(&inherited, before.unwrap_or_default()),
+            retired: RetiredCounters::resuming(&inherited, before.unwrap_or_default()),
             settled,
             inheritance: Some(inherited),
         })
@@ -126,14 +126,14 @@ impl Engine {
                 _ => None,
             };
             if let Change::PodGone(pod) = &change {
-                self.homes.forget(pod);
+                self.claims.forget(pod);
             }
             let change = self.sandboxes.said(change, &self.cluster);
             if self.cluster.apply(change) {
                 changed = true;
                 // To be listed once more as it was is no news.
                 if let Some(pod) = heard {
-                    self.homes.heard_of(&pod, now);
+                    self.claims.heard_of(&pod, now);
                 }
             }
         }
@@ -151,7 +151,7 @@ impl Engine {
     ///
     /// # Errors
     /// It was taken before.
-    pub fn take_drops(&mut self) -> Result<DropReader, EngineError> {
+    pub fn take_drops(&mut self) -> Result<DropReader, ReconcileError> {
         Ok(self.kernel.take_drops()?)
     }
 
@@ -159,7 +159,7 @@ impl Engine {
     ///
     /// # Errors
     /// It was taken before.
-    pub fn take_program_log(&mut self) -> Result<ProgramLog, EngineError> {
+    pub fn take_program_log(&mut self) -> Result<ProgramLog, ReconcileError> {
         Ok(self.kernel.take_log()?)
     }
 
@@ -167,31 +167,32 @@ impl Engine {
     ///
     /// # Errors
     /// A table can't be written: what the kernel holds is then not known.
-    pub fn reconcile(&mut self) -> Result<Reconciled, EngineError> {
+    pub fn reconcile(&mut self) -> Result<Reconciled, ReconcileError> {
         let now = Instant::now();
         let inheritance = self.inheritance.take();
         if let Some(inherited) = &inheritance {
-            self.owners.resume(inherited);
-            self.homes.resume(inherited, &self.cluster, &self.snapshot, now);
+            self.last_pods.resume(inherited);
+            self.claims.resume(inherited, &self.cluster, &self.snapshot, now);
         }
         self.assignment = assign(&self.snapshot, &self.cluster, &self.node_name);
         let pods = &self.cluster.pods;
         let is_terminating = |pod: &PodId| pods.get(pod).is_some_and(|it| it.terminating);
-        let again = self.homes.hold_back(&self.snapshot, &mut self.assignment, is_terminating, now);
-        let waited = self.owners.remember(&self.snapshot, &self.assignment, now);
+        let again =
+            self.claims.hold_back(&self.snapshot, &mut self.assignment, is_terminating, now);
+        let waited = self.last_pods.remember(&self.snapshot, &self.assignment, now);
         let desired = self.desired();
         let plan = self.state.plan(&desired);
         for step in &plan.steps {
             if let Step::Owner { id, owner, .. } = step {
                 let kernel = &self.kernel;
-                let counted = || super::observed::counters(kernel, *id);
-                let settled = self.accounts.hand_over(*id, owner.as_ref(), counted);
+                let counted = || super::snapshot::counters(kernel, *id);
+                let settled = self.retired.hand_over(*id, owner.as_ref(), counted);
                 self.keep(settled);
             }
             self.kernel.apply(step)?;
         }
         let namespaces = &self.cluster.namespaces;
-        let settled = self.accounts.close(|name| namespaces.contains_key(name));
+        let settled = self.retired.close(|name| namespaces.contains_key(name));
         self.keep(settled);
         self.unrepresented = plan.unrepresented;
         match inheritance {
@@ -220,7 +221,7 @@ impl Engine {
             (*ifindex, Interface { owner, uid, addresses, check_source })
         });
         let others = podless(&self.snapshot, &self.assignment).into_iter().map(|ifindex| {
-            let last = self.owners.last(ifindex).or_else(|| self.homes.held(ifindex));
+            let last = self.last_pods.last(ifindex).or_else(|| self.claims.held(ifindex));
             let owner = match last {
                 Some(pod) => Owner::Gone(pod.clone()),
                 None => Owner::Unknown { closed: self.unknown_pod == UnknownPod::Deny },
@@ -237,7 +238,7 @@ impl Engine {
 
     /// Replaces the programs of an earlier agent, now that the tables are complete: each packet is
     /// judged by the old ones or by the new.
-    fn take_over(&mut self) -> Result<(), EngineError> {
+    fn take_over(&mut self) -> Result<(), ReconcileError> {
         self.attach();
         while self.kernel.next_stage()? {
             self.hooks.let_go();

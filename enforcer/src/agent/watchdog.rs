@@ -10,9 +10,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// When the loop last came round.
 #[derive(Debug)]
-pub(super) struct Heart(Mutex<Instant>);
+pub(super) struct Watchdog(Mutex<Instant>);
 
-impl Heart {
+impl Watchdog {
     pub(super) fn new(now: Instant) -> Self {
         Self(Mutex::new(now))
     }
@@ -52,13 +52,13 @@ mod tests {
     #[test]
     fn a_loop_that_stays_away_is_missed() {
         let start = Instant::now();
-        let heart = Heart::new(start);
+        let watchdog = Watchdog::new(start);
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(heart.check(after(60)), Ok(()));
-        let why = heart.check(after(61)).unwrap_err();
+        assert_eq!(watchdog.check(after(60)), Ok(()));
+        let why = watchdog.check(after(61)).unwrap_err();
         assert!(why.contains("for 61 seconds"), "{why}");
-        heart.beat(after(61));
-        assert_eq!(heart.check(after(121)), Ok(()));
-        assert!(heart.check(after(122)).is_err());
+        watchdog.beat(after(61));
+        assert_eq!(watchdog.check(after(121)), Ok(()));
+        assert!(watchdog.check(after(122)).is_err());
     }
 }

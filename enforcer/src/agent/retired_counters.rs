@@ -17,14 +17,14 @@ pub(super) type Settlement = (String, Option<Counters>);
 
 /// The accounts of this node's endpoints.
 #[derive(Debug, Default)]
-pub(super) struct Accounts {
+pub(super) struct RetiredCounters {
     /// Which account each id's counters belong to.
     holders: BTreeMap<u32, String>,
     /// Wraps around below zero, for an id may come with more than has ever gone.
     settled: BTreeMap<String, Counters>,
 }
 
-impl Accounts {
+impl RetiredCounters {
     /// Goes on from what earlier agents have left.
     pub(super) fn resuming(inherited: &[Inherited], settled: BTreeMap<String, Counters>) -> Self {
         let held = inherited.iter().filter_map(|it| Some((it.id, account(it.owner.as_ref()?))));
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_ended_endpoints_counted_stays_in_the_sum() {
-        let mut accounts = Accounts::default();
+        let mut accounts = RetiredCounters::default();
         accounts.hand_over(1, Some(&pod("a")), Counters::default);
         accounts.hand_over(2, Some(&pod("a")), Counters::default);
         let counted = BTreeMap::from([(1, counters(5)), (2, counters(7))]);
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn who_becomes_known_takes_nothing_from_the_unknown() {
-        let mut accounts = Accounts::default();
+        let mut accounts = RetiredCounters::default();
         accounts.hand_over(1, Some(&UNKNOWN), Counters::default);
         accounts.hand_over(1, Some(&pod("a")), || counters(4));
         let sums = accounts.sums(&BTreeMap::from([(1, counters(10))]));
@@ -168,14 +168,14 @@ mod tests {
         let inherited = |id, owner| Inherited { id, ifindex: 3, owner, uid: String::new() };
         let inherited = [inherited(1, Some(pod("a"))), inherited(2, None)];
         let settled = BTreeMap::from([("a".to_owned(), counters(100))]);
-        let accounts = Accounts::resuming(&inherited, settled);
+        let accounts = RetiredCounters::resuming(&inherited, settled);
         let sums = accounts.sums(&BTreeMap::from([(1, counters(3)), (2, counters(50))]));
         assert_eq!(packets(&sums, "a"), 103);
     }
 
     #[test]
     fn accounts_of_former_namespaces_are_closed_into_one() {
-        let mut accounts = Accounts::default();
+        let mut accounts = RetiredCounters::default();
         for (id, name) in [(1, "a"), (2, "b"), (3, "c")] {
             accounts.hand_over(id, Some(&pod(name)), Counters::default);
         }
@@ -194,7 +194,7 @@ mod tests {
     fn what_can_not_be_is_zero() {
         let lost = combine(&Counters::default(), &counters(3), u64::wrapping_sub);
         let settled = BTreeMap::from([("a".to_owned(), lost)]);
-        let sums = Accounts::resuming(&[], settled).sums(&BTreeMap::new());
+        let sums = RetiredCounters::resuming(&[], settled).sums(&BTreeMap::new());
         assert_eq!(packets(&sums, "a"), 0);
     }
 
@@ -203,7 +203,7 @@ mod tests {
         #[test]
         fn sums_never_fall(events in prop::collection::vec((0_u32..4, 0_usize..6, 0_u64..9), 0..60)) {
             let owners = [None, Some(UNKNOWN), Some(pod("a")), Some(pod("b")), Some(pod("c"))];
-            let mut accounts = Accounts::default();
+            let mut accounts = RetiredCounters::default();
             let mut kernel: BTreeMap<u32, Counters> = BTreeMap::new();
             let (mut before, mut all) = (BTreeMap::<String, Counters>::new(), 0);
             for (id, what, more) in events {

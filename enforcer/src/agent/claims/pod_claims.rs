@@ -42,7 +42,7 @@ enum Claim {
 
 /// The homes of this node's pods.
 #[derive(Debug, Default)]
-pub(super) struct Homes {
+pub(in crate::agent) struct PodClaims {
     homes: BTreeMap<PodId, Home>,
     /// The interfaces that are held back, and who claims them.
     held: BTreeMap<u32, PodId>,
@@ -50,10 +50,10 @@ pub(super) struct Homes {
     had: BTreeMap<u32, (PodId, Behind)>,
 }
 
-impl Homes {
+impl PodClaims {
     /// Goes on from what an earlier agent has noted. A pod whose interface is gone has lost its
     /// home meanwhile: that the API still gives it its address is no news of it.
-    pub(super) fn resume(
+    pub(in crate::agent) fn resume(
         &mut self,
         inherited: &[Inherited],
         cluster: &Cluster,
@@ -77,24 +77,24 @@ impl Homes {
     }
 
     /// There is news of the pod.
-    pub(super) fn heard_of(&mut self, pod: &PodId, now: Instant) {
+    pub(in crate::agent) fn heard_of(&mut self, pod: &PodId, now: Instant) {
         if let Some(home) = self.homes.get_mut(pod) {
             home.heard = Some(now);
         }
     }
 
     /// The pod is gone.
-    pub(super) fn forget(&mut self, pod: &PodId) {
+    pub(in crate::agent) fn forget(&mut self, pod: &PodId) {
         self.homes.remove(pod);
     }
 
     /// The pod whose claim to the interface is held back.
-    pub(super) fn held(&self, ifindex: u32) -> Option<&PodId> {
+    pub(in crate::agent) fn held(&self, ifindex: u32) -> Option<&PodId> {
         self.held.get(&ifindex)
     }
 
     /// Takes claims that are held back out of the assignment; says when to ask again, if any are.
-    pub(super) fn hold_back(
+    pub(in crate::agent) fn hold_back(
         &mut self,
         snapshot: &Snapshot,
         assignment: &mut Assignment,
@@ -205,7 +205,12 @@ mod tests {
     }
 
     /// Who gets what of these claims.
-    fn given(homes: &mut Homes, seen: &Snapshot, claims: &[(u32, &str)], now: Instant) -> Vec<u32> {
+    fn given(
+        homes: &mut PodClaims,
+        seen: &Snapshot,
+        claims: &[(u32, &str)],
+        now: Instant,
+    ) -> Vec<u32> {
         let mut assignment = claimed(claims);
         homes.hold_back(seen, &mut assignment, |_| false, now);
         for (ifindex, name) in claims {
@@ -217,8 +222,8 @@ mod tests {
     }
 
     /// A pod at interface 5, namespace 1, heard of long before `now`.
-    fn at_home() -> (Homes, Instant) {
-        let mut homes = Homes::default();
+    fn at_home() -> (PodClaims, Instant) {
+        let mut homes = PodClaims::default();
         let start = Instant::now();
         assert_eq!(given(&mut homes, &snapshot(&[(5, 1)]), &[(5, "old")], start), [5]);
         homes.heard_of(&pod("old"), start);
@@ -261,7 +266,7 @@ mod tests {
         let noted = [Inherited { id: 1, ifindex: 5, owner, uid: "first".to_owned() }];
         let seen = snapshot(&[(6, 2)]);
         let resumed = |uid: &str, seen: &Snapshot| {
-            let mut homes = Homes::default();
+            let mut homes = PodClaims::default();
             homes.resume(&noted, &known(uid), seen, now);
             homes
         };
@@ -327,7 +332,7 @@ mod tests {
     /// Its address was a former pod's, whose interface was still seen when the news came.
     #[test]
     fn c5_news_from_before_the_first_interface_count_too() {
-        let mut homes = Homes::default();
+        let mut homes = PodClaims::default();
         let now = Instant::now();
         homes.heard_of(&pod("new"), now);
         assert_eq!(given(&mut homes, &snapshot(&[(5, 1)]), &[(5, "new")], now), [5]);

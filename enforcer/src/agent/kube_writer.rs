@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use kube::Client;
 
-use super::Engine;
+use super::Reconciler;
 use super::problems::Problems;
-use super::source::AnnounceOptions;
-use crate::announce::{EventCounts, Events, concerns, remove_taint};
+use super::source::KubeWriteOptions;
+use crate::kube_events::{EventCounts, Events, findings};
 use crate::source::kubernetes::{ClientError, Connection};
+use crate::taint::remove_taint;
 
 /// Tells the API server what it is to be told. Nothing here waits.
-pub(super) struct Announcer {
+pub(super) struct KubeWriter {
     client: Client,
     node_name: String,
     events: Option<(Events, Arc<EventCounts>)>,
@@ -21,10 +22,10 @@ pub(super) struct Announcer {
     taint: Option<String>,
 }
 
-impl Announcer {
+impl KubeWriter {
     pub(super) fn new(
         connection: &Connection,
-        options: &AnnounceOptions,
+        options: &KubeWriteOptions,
         node_name: &str,
     ) -> Result<Self, ClientError> {
         let client = connection.client()?;
@@ -41,16 +42,17 @@ impl Announcer {
         self.events.as_ref().map(|(_, counts)| Arc::clone(counts))
     }
 
-    /// The node's policies are enforced now, as the engine has them.
-    pub(super) fn enforced(&mut self, engine: &Engine, problems: &Problems) {
+    /// The node's policies are enforced now, as the reconciler has them.
+    pub(super) fn enforced(&mut self, reconciler: &Reconciler, problems: &Problems) {
         if let Some(taint) = self.taint.take() {
             let (client, node_name) = (self.client.clone(), self.node_name.clone());
             tokio::spawn(remove_taint(client, node_name, taint));
         }
         if let Some((events, _)) = &mut self.events {
-            let local: BTreeSet<_> = engine.assignment.pods.values().collect();
-            let unrepresented = &engine.unrepresented;
-            let found = concerns(&engine.cluster, &local, problems.of_policies(), unrepresented);
+            let local: BTreeSet<_> = reconciler.assignment.pods.values().collect();
+            let unrepresented = &reconciler.unrepresented;
+            let found =
+                findings(&reconciler.cluster, &local, problems.of_policies(), unrepresented);
             events.say(found, Instant::now());
         }
     }
