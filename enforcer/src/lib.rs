@@ -5,10 +5,11 @@
 //!                                                  ▲                            ▲
 //!                                         node (netlink) ───────────────────────┘
 //! ```
-//! What is pure is in the crate [`enforcer_core`]; only [`kernel`] speaks to BPF.
+//! [`agent`] connects these parts; [`nri`] delays new pods until they are programmed, [`observe`] serves
+//! metrics and status, [`kube_events`] and [`taint`] write to the API server, [`cli`] is the command
+//! line. Code without I/O belongs in the crate [`enforcer_core`]; only [`kernel`] calls BPF.
 
 pub mod agent;
-
 pub mod cli;
 pub mod kernel;
 pub mod kube_events;

@@ -8,7 +8,7 @@ use kube::runtime::watcher::DefaultBackoff;
 use kube::{Api, Client};
 use serde_json::json;
 
-/// Removes the taints of this key from a node; tries until there are none.
+/// Removes the taints with this key from a node; retries until there are none.
 pub async fn remove_taint(client: Client, node_name: String, key: String) {
     let nodes: Api<Node> = Api::all(client);
     let mut backoff = DefaultBackoff::default();
@@ -31,7 +31,7 @@ pub async fn remove_taint(client: Client, node_name: String, key: String) {
     }
 }
 
-/// Whether there was one.
+/// Makes one attempt. Returns whether there was such a taint.
 async fn attempt(nodes: &Api<Node>, name: &str, key: &str) -> kube::Result<bool> {
     let node = nodes.get(name).await?;
     let taints = node.spec.and_then(|it| it.taints).unwrap_or_default();
@@ -42,7 +42,8 @@ async fn attempt(nodes: &Api<Node>, name: &str, key: &str) -> kube::Result<bool>
     Ok(true)
 }
 
-/// Replaces the list, but only as long as the node is as it was seen: others change taints, too.
+/// A patch that replaces the list of taints. It fails if the node has changed meanwhile: other clients
+/// change taints, too. `None`: there is no taint with this key.
 fn patch(taints: &[Taint], version: Option<&str>, key: &str) -> Option<serde_json::Value> {
     let others: Vec<&Taint> = taints.iter().filter(|taint| taint.key != key).collect();
     (others.len() < taints.len())
@@ -59,8 +60,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_tried_until_the_taint_is_gone() {
-        // Refused, then changed by somebody else meanwhile, then done.
+    async fn the_removal_is_retried_until_the_taint_is_gone() {
+        // Forbidden, then a conflict with another change, then done.
         let codes = Arc::new(Mutex::new(vec![200, 409, 403]));
         let left = Arc::clone(&codes);
         let answer = move |request: Request<Body>| {

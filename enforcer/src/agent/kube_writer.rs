@@ -1,4 +1,4 @@
-//! Tells the API server what it is to be told, when it is time.
+//! The agent's writes to the API server: Events, and the removal of a taint.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::time::Instant;
 
 use kube::Client;
 
-use super::Reconciler;
+use super::options::KubeWriteOptions;
 use super::problems::Problems;
-use super::source::KubeWriteOptions;
+use super::reconciler::Reconciler;
 use crate::kube_events::{EventCounts, Events, findings};
 use crate::source::kubernetes::{ClientError, Connection};
 use crate::taint::remove_taint;
 
-/// Tells the API server what it is to be told. Nothing here waits.
+/// Writes to the API server in the background. Nothing here waits.
 pub(super) struct KubeWriter {
     client: Client,
     node_name: String,
     events: Option<(Events, Arc<EventCounts>)>,
-    /// Until it is being removed.
+    /// The key of the taint whose removal has not started yet.
     taint: Option<String>,
 }
 
@@ -37,12 +37,12 @@ impl KubeWriter {
         Ok(Self { client, node_name, events, taint: options.remove_taint.clone() })
     }
 
-    /// What became of the Events, if any are to be made.
+    /// The results of the Events, if the agent creates any.
     pub(super) fn counts(&self) -> Option<Arc<EventCounts>> {
         self.events.as_ref().map(|(_, counts)| Arc::clone(counts))
     }
 
-    /// The node's policies are enforced now, as the reconciler has them.
+    /// Notes that the reconciler's state is enforced.
     pub(super) fn enforced(&mut self, reconciler: &Reconciler, problems: &Problems) {
         if let Some(taint) = self.taint.take() {
             let (client, node_name) = (self.client.clone(), self.node_name.clone());
@@ -53,7 +53,7 @@ impl KubeWriter {
             let unrepresented = &reconciler.unrepresented;
             let found =
                 findings(&reconciler.cluster, &local, problems.of_policies(), unrepresented);
-            events.say(found, Instant::now());
+            events.report(found, Instant::now());
         }
     }
 }

@@ -4,17 +4,17 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::Reconciler;
+use super::reconciler::Reconciler;
 use crate::kernel::Place;
 use crate::nri::Event;
-use enforcer_core::model::{Change, PodId, Sandbox};
+use enforcer_core::model::{PodId, Sandbox};
 
-/// Those that wait to be programmed: the sandbox's id, and whom to tell.
+/// The pods that wait to be programmed: the id of the sandbox, and the channel for the answer.
 #[derive(Debug, Default)]
 pub(super) struct PodStarts(Vec<(String, oneshot::Sender<()>)>);
 
 impl PodStarts {
-    /// Takes note of what the runtime tells; [`Reconciler::reconcile`] carries it out.
+    /// Notes an event of the runtime; [`Reconciler::reconcile`] enforces it.
     pub(super) fn take(&mut self, reconciler: &mut Reconciler, event: Event) {
         match event {
             Event::Started(sandbox, waiting) => {
@@ -30,7 +30,7 @@ impl PodStarts {
             Event::All(sandboxes) => {
                 let changes = reconciler.sandboxes.all(sandboxes, &reconciler.cluster);
                 reconciler.put(changes);
-                reconciler.look_for_sandboxes();
+                reconciler.locate_sandboxes();
             }
             Event::Lost => {
                 let changes = reconciler.sandboxes.lost();
@@ -39,12 +39,12 @@ impl PodStarts {
         }
     }
 
-    /// Lets those go on that are programmed, and those that nobody waits for any more.
+    /// Releases the pods that are programmed, and forgets those that the runtime no longer waits for.
     pub(super) fn settle(&mut self, reconciler: &Reconciler) {
         for (sandbox, waiting) in std::mem::take(&mut self.0) {
             match reconciler.sandboxes.pod_of(&sandbox) {
                 Some(pod) if reconciler.guards(pod) => {
-                    // The runtime may have lost patience.
+                    // The runtime may have timed out.
                     let _ = waiting.send(());
                 }
                 Some(_) if !waiting.is_closed() => self.0.push((sandbox, waiting)),
@@ -59,27 +59,15 @@ impl Reconciler {
         let (id, uid) = (sandbox.pod.clone(), sandbox.uid.clone());
         let is_known = self.cluster.pods.get(&id).is_some_and(|pod| pod.uid == uid);
         if let Some(change) = self.sandboxes.started(sandbox, &self.cluster) {
-            // These are news of the pod: its claim to an interface does not rest on an address
-            // alone (semantics C5).
+            // A new sandbox is a change to the pod: its claim to an interface does not rest on an
+            // address alone (semantics C5).
             if is_known {
-                self.claims.heard_of(&id, Instant::now());
+                self.claims.changed(&id, Instant::now());
             } else {
                 self.claims.forget(&id);
             }
             self.put([change]);
-            self.look_for_sandboxes();
-        }
-    }
-
-    /// Finds the addresses of sandboxes by what is seen of the node.
-    pub(super) fn look_for_sandboxes(&mut self) {
-        let changes = self.sandboxes.seen(&self.snapshot);
-        self.put(changes);
-    }
-
-    fn put(&mut self, changes: impl IntoIterator<Item = Change>) {
-        for change in changes {
-            self.cluster.apply(change);
+            self.locate_sandboxes();
         }
     }
 

@@ -1,4 +1,4 @@
-//! From the cluster's state to what the kernel does.
+//! The reconciler: brings the kernel to the cluster's state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use enforcer_ebpf::contract::counters::Counters;
 
-use super::claims::PodClaims;
-use super::claims::{LastPods, UnknownPod, podless};
+use super::claims::{LastPods, PodClaims, podless};
+use super::options::{Attach, Options, UnknownPod};
 use super::retired_counters::{RetiredCounters, Settlement};
 use super::sandboxes::Sandboxes;
-use super::{Attach, Options};
 use crate::kernel::{
     DropReader, Hooks, Kernel, KernelError, Pins, Place, ProgramLog, SettledTable,
 };
@@ -20,26 +19,26 @@ use enforcer_core::model::{Change, Cluster, PodId};
 use enforcer_core::policy::compile;
 use enforcer_core::tables::{Desired, Inherited, Interface, Owner, State, Step, Unrepresented};
 
-/// What stops the reconciler.
+/// An error that stops the reconciler.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// The kernel's side failed.
+    /// The kernel rejected an operation.
     #[error(transparent)]
     Kernel(#[from] KernelError),
 }
 
-/// What [`Reconciler::reconcile`] did.
+/// The result of [`Reconciler::reconcile`].
 #[derive(Debug)]
 pub struct Reconciled {
-    /// How many writes it took.
+    /// The number of writes to the tables.
     pub writes: usize,
-    /// Pods that were not known before, and for how long their interfaces have been there.
+    /// Pods that are new behind their interfaces, and for how long these have waited.
     pub waited: Vec<(PodId, Duration)>,
-    /// When time alone will change something, if it will.
+    /// The time until the next reconciliation, if one is needed although nothing changes.
     pub again: Option<Duration>,
 }
 
-/// The cluster's state, and what the kernel was told of it.
+/// The cluster's state, and the part of it that the kernel has.
 pub struct Reconciler {
     node_name: String,
     check_source: bool,
@@ -55,22 +54,22 @@ pub struct Reconciler {
     pub(super) unrepresented: Vec<Unrepresented>,
     pub(super) kernel: Kernel,
     pub(super) hooks: Hooks,
-    /// What outlives the agent; `None`: nothing does.
+    /// The state that outlives the agent; `None`: nothing does.
     pub(super) pins: Option<Pins>,
-    /// What an earlier agent has left, until the first state is enforced.
+    /// The records of an earlier agent, until the first state is enforced.
     inheritance: Option<Vec<Inherited>>,
     pub(super) taken_over: Option<TakenOver>,
     pub(super) retired: RetiredCounters,
-    /// Where settlements are kept; `None`: they end with the agent.
+    /// The store of settlements; `None`: they end with the agent.
     settled: Option<SettledTable>,
 }
 
 impl Reconciler {
-    /// Loads the programs. What an earlier agent has left goes on as it is until the first
+    /// Loads the programs. The programs of an earlier agent stay active until the first
     /// [`Self::reconcile`].
     ///
     /// # Errors
-    /// The kernel refuses the programs.
+    /// The kernel rejects the programs.
     pub fn new(options: &Options, pins: Option<Pins>) -> Result<Self, ReconcileError> {
         let Options { node_name, check_source, unknown_pod, uplinks, attach, settings, .. } =
             options;
@@ -79,18 +78,16 @@ impl Reconciler {
             None => Kernel::load(settings)?,
         };
         let inherited = kernel.inherited()?;
-        let kernel_left = kernel.is_resumed();
+        let is_resumed = kernel.is_resumed();
         let endpoints = inherited.iter().filter(|it| it.owner.is_some()).count() as u64;
-        if kernel_left {
+        if is_resumed {
             tracing::info!(endpoints, "taking over from an earlier agent");
         }
         let hooks = pins.as_ref().map(Hooks::pinned).unwrap_or_default();
         let (settled, before) = match pins.as_ref().map(open_settled).transpose() {
             Ok(opened) => opened.unzip(),
             Err(error) => {
-                tracing::warn!(
-                    "sums over ended pods begin at zero, and end with the agent: {error}"
-                );
+                tracing::warn!("counters of ended pods start at zero and are not kept: {error}");
                 (None, None)
             }
         };
@@ -110,41 +107,54 @@ impl Reconciler {
             kernel,
             hooks: if *attach == Attach::Clsact { hooks.without_tcx() } else { hooks },
             pins,
-            taken_over: kernel_left.then_some(TakenOver { endpoints }),
+            taken_over: is_resumed.then_some(TakenOver { endpoints }),
             retired: RetiredCounters::resuming(&inherited, before.unwrap_or_default()),
             settled,
             inheritance: Some(inherited),
         })
     }
 
-    /// Notes changes; [`Self::reconcile`] carries them out. Whether anything is different now.
+    /// Notes changes; [`Self::reconcile`] enforces them. Returns whether the state has changed.
     pub fn apply(&mut self, changes: Vec<Change>) -> bool {
         let (mut changed, now) = (false, Instant::now());
         for change in changes {
-            let heard = match &change {
+            let reported = match &change {
                 Change::Pod(pod) => Some(pod.id.clone()),
                 _ => None,
             };
             if let Change::PodGone(pod) = &change {
                 self.claims.forget(pod);
             }
-            let change = self.sandboxes.said(change, &self.cluster);
+            let change = self.sandboxes.merge(change, &self.cluster);
             if self.cluster.apply(change) {
                 changed = true;
-                // To be listed once more as it was is no news.
-                if let Some(pod) = heard {
-                    self.claims.heard_of(&pod, now);
+                // A list that shows the pod as before is no change to it.
+                if let Some(pod) = reported {
+                    self.claims.changed(&pod, now);
                 }
             }
         }
         changed
     }
 
-    /// Notes the node's interfaces and addresses; [`Self::reconcile`] carries it out.
+    /// Notes the node's interfaces and addresses; [`Self::reconcile`] enforces them.
     pub fn see(&mut self, snapshot: Snapshot) {
         self.cluster.node_addresses.clone_from(&snapshot.node_addresses);
         self.snapshot = snapshot;
-        self.look_for_sandboxes();
+        self.locate_sandboxes();
+    }
+
+    /// Finds the addresses of sandboxes in the node's snapshot.
+    pub(super) fn locate_sandboxes(&mut self) {
+        let changes = self.sandboxes.seen(&self.snapshot);
+        self.put(changes);
+    }
+
+    /// Applies changes that were merged with the sandboxes.
+    pub(super) fn put(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            self.cluster.apply(change);
+        }
     }
 
     /// Takes the drop events' ring buffer.
@@ -155,7 +165,7 @@ impl Reconciler {
         Ok(self.kernel.take_drops()?)
     }
 
-    /// Takes the programs' log, if they were told to keep one.
+    /// Takes the programs' log, if logging is on in their settings.
     ///
     /// # Errors
     /// It was taken before.
@@ -163,10 +173,10 @@ impl Reconciler {
         Ok(self.kernel.take_log()?)
     }
 
-    /// Brings the kernel to what the cluster's state asks for.
+    /// Brings the kernel to the cluster's state.
     ///
     /// # Errors
-    /// A table can't be written: what the kernel holds is then not known.
+    /// A table can't be written: the kernel's state is then not known.
     pub fn reconcile(&mut self) -> Result<Reconciled, ReconcileError> {
         let now = Instant::now();
         let inheritance = self.inheritance.take();
@@ -179,21 +189,21 @@ impl Reconciler {
         let is_terminating = |pod: &PodId| pods.get(pod).is_some_and(|it| it.terminating);
         let again =
             self.claims.hold_back(&self.snapshot, &mut self.assignment, is_terminating, now);
-        let waited = self.last_pods.remember(&self.snapshot, &self.assignment, now);
+        let waited = self.last_pods.record(&self.snapshot, &self.assignment, now);
         let desired = self.desired();
         let plan = self.state.plan(&desired);
         for step in &plan.steps {
             if let Step::Owner { id, owner, .. } = step {
                 let kernel = &self.kernel;
-                let counted = || super::snapshot::counters(kernel, *id);
-                let settled = self.retired.hand_over(*id, owner.as_ref(), counted);
-                self.keep(settled);
+                let counted = || counters(kernel, *id);
+                let settlements = self.retired.hand_over(*id, owner.as_ref(), counted);
+                self.store(settlements);
             }
             self.kernel.apply(step)?;
         }
         let namespaces = &self.cluster.namespaces;
-        let settled = self.retired.close(|name| namespaces.contains_key(name));
-        self.keep(settled);
+        let settlements = self.retired.retire_namespaces(|name| namespaces.contains_key(name));
+        self.store(settlements);
         self.unrepresented = plan.unrepresented;
         match inheritance {
             Some(_) => self.take_over()?,
@@ -202,11 +212,11 @@ impl Reconciler {
         Ok(Reconciled { writes: plan.steps.len(), waited, again })
     }
 
-    fn keep(&mut self, settlements: Vec<Settlement>) {
+    fn store(&mut self, settlements: Vec<Settlement>) {
         let Some(table) = &mut self.settled else { return };
         for (namespace, counters) in settlements {
             if let Err(error) = table.write(&namespace, counters.as_ref()) {
-                tracing::warn!(%namespace, "the next agent will count on from less: {error}");
+                tracing::warn!(%namespace, "cannot store the counters of ended pods: {error}");
             }
         }
     }
@@ -221,7 +231,7 @@ impl Reconciler {
             (*ifindex, Interface { owner, uid, addresses, check_source })
         });
         let others = podless(&self.snapshot, &self.assignment).into_iter().map(|ifindex| {
-            let last = self.last_pods.last(ifindex).or_else(|| self.claims.held(ifindex));
+            let last = self.last_pods.of(ifindex).or_else(|| self.claims.held(ifindex));
             let owner = match last {
                 Some(pod) => Owner::Gone(pod.clone()),
                 None => Owner::Unknown { closed: self.unknown_pod == UnknownPod::Deny },
@@ -237,7 +247,7 @@ impl Reconciler {
     }
 
     /// Replaces the programs of an earlier agent, now that the tables are complete: each packet is
-    /// judged by the old ones or by the new.
+    /// checked by the old programs or by the new ones.
     fn take_over(&mut self) -> Result<(), ReconcileError> {
         self.attach();
         while self.kernel.next_stage()? {
@@ -251,9 +261,9 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Every interface that leads to a pod has the programs, known or not: once it is known, its
-    /// next packet is judged. So have those that lead off the node, and these first: what a pod's
-    /// programs leave open is judged there.
+    /// Attaches the programs to every interface that leads to a pod, known or not: once the pod is
+    /// known, its next packet is checked. Uplinks come first: they check what a pod's programs leave
+    /// open.
     fn attach(&mut self) {
         let wanted = self.hook_places();
         let stale: Vec<u32> = self
@@ -274,13 +284,13 @@ impl Reconciler {
         for (ifindex, name, place) in missing {
             match self.hooks.attach(&mut self.kernel, ifindex, &name, place) {
                 Ok(()) => tracing::debug!(interface = %name, ?place, "guarded"),
-                // Most likely gone again; if not, the next look at the node tries again.
+                // The interface is probably gone; if not, the next snapshot of the node tries again.
                 Err(error) => tracing::warn!(interface = %name, ?place, "{error}"),
             }
         }
     }
 
-    /// The interfaces that shall have programs.
+    /// The interfaces that need programs.
     fn hook_places(&self) -> BTreeMap<u32, (String, Place)> {
         let Snapshot { interfaces, unaddressed, uplinks, .. } = &self.snapshot;
         let known =
@@ -293,7 +303,7 @@ impl Reconciler {
         known.chain(nameless).chain(uplinks).collect()
     }
 
-    /// Pods by address, and this node's pods by endpoint id, to name the ends of a packet.
+    /// Pods by address, and this node's pods by endpoint id, to name the ends of a dropped packet.
     #[must_use]
     pub fn names(&self) -> (BTreeMap<IpAddr, PodId>, BTreeMap<u32, PodId>) {
         let peers = self.cluster.pods.values().filter(|pod| pod.is_peer());
@@ -308,9 +318,17 @@ impl Reconciler {
 
 type Settled = (SettledTable, BTreeMap<String, Counters>);
 
-/// The table of what is settled, and what earlier agents have left in it.
+/// The store of settlements, and the records of earlier agents in it.
 fn open_settled(pins: &Pins) -> Result<Settled, KernelError> {
     let table = SettledTable::open(pins)?;
     let before = table.read()?;
     Ok((table, before))
+}
+
+/// The counters of an endpoint id; zero if they can't be read.
+pub(super) fn counters(kernel: &Kernel, id: u32) -> Counters {
+    kernel.counters(id).unwrap_or_else(|error| {
+        tracing::warn!(endpoint = id, "{error}");
+        Counters::default()
+    })
 }

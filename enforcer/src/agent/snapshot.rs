@@ -1,4 +1,4 @@
-//! The reconciler, as metrics and status see it.
+//! The snapshot of the reconciler that metrics and status read.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,9 +9,9 @@ use enforcer_ebpf::contract::counters::Counters;
 use enforcer_ebpf::contract::endpoint::{Endpoint as Record, flags};
 use enforcer_ebpf::contract::verdict::Direction;
 
+use super::reconciler::{Reconciler, counters};
+use super::source::Observable;
 use super::watchdog::Watchdog;
-use super::{Observable, Reconciler};
-use crate::kernel::Kernel;
 use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
@@ -22,7 +22,7 @@ use crate::source::kubernetes::{Kind, WatchState};
 use enforcer_core::model::PodId;
 use enforcer_core::tables::{Owner, Table};
 
-/// The reconciler, shared between the loop that drives it and those who watch.
+/// The reconciler, shared between the main loop and the observers.
 pub struct SharedReconciler {
     reconciler: Mutex<Reconciler>,
     metrics: Metrics,
@@ -66,10 +66,9 @@ impl SharedReconciler {
         })
     }
 
-    /// The reconciler. A panic elsewhere does not make it unusable: its parts are consistent between
-    /// any two writes.
+    /// The reconciler.
     pub fn lock(&self) -> MutexGuard<'_, Reconciler> {
-        self.reconciler.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.reconciler)
     }
 
     /// Notes that the first complete state is enforced (semantics C4).
@@ -77,39 +76,37 @@ impl SharedReconciler {
         self.ready.store(true, Ordering::Release);
     }
 
-    /// Notes what is wrong with the source's files or objects at present.
+    /// Notes the present errors of the source's files or objects.
     pub fn set_source_errors(&self, errors: Vec<String>) {
-        *self.source_errors.lock().unwrap_or_else(PoisonError::into_inner) = errors;
+        *lock(&self.source_errors) = errors;
     }
 
-    /// Notes that the loop that carries changes to the kernel has come round.
-    pub(super) fn beat(&self) {
-        self.watchdog.beat(Instant::now());
+    /// Notes that the main loop runs.
+    pub(super) fn reset_watchdog(&self) {
+        self.watchdog.reset(Instant::now());
     }
 
-    /// Remembers a drop for a while.
+    /// Remembers a recent drop.
     pub(super) fn dropped(&self, drop: DropRecord) {
-        let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
-        drops.push(Instant::now(), drop);
+        lock(&self.drops).push(Instant::now(), drop);
     }
 
-    /// How the connection to the container runtime is.
+    /// The state of the connection to the container runtime.
     fn nri(&self) -> nri::State {
-        self.nri.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.nri).clone()
     }
 
     /// Notes how full the flow tables are.
     pub(super) fn set_flows(&self, flows: Vec<FlowReport>) {
-        *self.flows.lock().unwrap_or_else(PoisonError::into_inner) = flows;
+        *lock(&self.flows) = flows;
     }
 }
 
 impl Observed for SharedReconciler {
     fn report(&self) -> Report {
         let mut report = self.lock().report();
-        report.manifest_errors =
-            self.source_errors.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        report.flows.clone_from(&self.flows.lock().unwrap_or_else(PoisonError::into_inner));
+        report.manifest_errors = lock(&self.source_errors).clone();
+        report.flows.clone_from(&lock(&self.flows));
         report.nri.note(&self.nri());
         if let Some(watches) = &self.source.watches {
             let now = Instant::now();
@@ -119,9 +116,7 @@ impl Observed for SharedReconciler {
         }
         report.process = ProcessUse::read();
         report.heartbeat_age = self.watchdog.age(Instant::now());
-        let drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
-        report.drops = drops.list(Instant::now());
-        drop(drops);
+        report.drops = lock(&self.drops).list(Instant::now());
         report.events = self.source.events.as_ref().map(|it| events(it));
         report
     }
@@ -134,7 +129,7 @@ impl Observed for SharedReconciler {
         &self.log
     }
 
-    /// The reconciler is not asked: whoever holds it for too long keeps the loop from coming round.
+    /// Does not lock the reconciler: a task that holds it for too long stops the main loop.
     fn healthy(&self) -> Result<(), String> {
         self.watchdog.check(Instant::now())
     }
@@ -143,7 +138,7 @@ impl Observed for SharedReconciler {
         if !self.ready.load(Ordering::Acquire) {
             let missing = self.source.watches.as_ref().and_then(|it| it.missing());
             return Err(missing.unwrap_or_else(|| {
-                "not every source has shown its first complete state yet".to_owned()
+                "the first complete state of a source is still missing".to_owned()
             }));
         }
         match self.nri() {
@@ -159,7 +154,7 @@ impl Observed for SharedReconciler {
 
 impl nri::Observer for SharedReconciler {
     fn state(&self, state: nri::State) {
-        *self.nri.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        *lock(&self.nri) = state;
     }
 
     fn started(&self, pod: &PodId, outcome: nri::Outcome, took: Duration) {
@@ -172,6 +167,12 @@ impl nri::Observer for SharedReconciler {
             _ => tracing::info!(%pod, ?took, "the pod may start: {name}"),
         }
     }
+}
+
+/// Locks a mutex. A panic elsewhere does not make its data unusable: they are consistent between any
+/// two writes.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn events(counts: &EventCounts) -> EventReport {
@@ -237,21 +238,14 @@ impl Reconciler {
             policies: self.cluster.policies.len() as u64,
             pods: self.cluster.pods.len() as u64,
             namespaces: self.cluster.namespaces.len() as u64,
-            manifest_errors: Vec::new(),
-            flows: Vec::new(),
             nri: NriReport { sandboxes: self.sandboxes.count() as u64, ..NriReport::default() },
-            watches: Vec::new(),
-            node_problem: None,
-            events: None,
             outlives_agent: self.pins.is_some(),
             taken_over: self.taken_over,
-            process: None,
-            heartbeat_age: Duration::ZERO,
-            drops: Vec::new(),
+            ..Report::default()
         }
     }
 
-    /// What interfaces without a known pod have counted, all together.
+    /// The sum over the interfaces without a known pod.
     fn podless_counters(&self, counted: &Counted) -> Counters {
         let podless = self.state.endpoints().filter(|(it, _)| !matches!(it, Owner::Pod(_)));
         let counted = podless.filter_map(|(_, record)| counted.get(&record.id));
@@ -266,14 +260,6 @@ impl Reconciler {
 
 /// Counters by endpoint id.
 type Counted = BTreeMap<u32, Counters>;
-
-/// What an endpoint id has counted; if that can't be read, nothing.
-pub(super) fn counters(kernel: &Kernel, id: u32) -> Counters {
-    kernel.counters(id).unwrap_or_else(|error| {
-        tracing::warn!(endpoint = id, "{error}");
-        Counters::default()
-    })
-}
 
 fn endpoint(pod: &PodId, record: &Record, interface: Interface, counted: &Counted) -> Endpoint {
     Endpoint {

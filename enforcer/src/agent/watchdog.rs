@@ -1,14 +1,14 @@
-//! Whether the loop that carries changes to the kernel still comes round.
+//! The watchdog of the main loop.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often the loop comes round though nothing happens.
-pub(super) const PULSE: Duration = Duration::from_secs(1);
-/// For how long it may be away: compiling for the largest clusters takes seconds.
+/// The longest time between two runs of the loop when nothing happens.
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
+/// The longest time that a run may take: compiling for the largest clusters takes seconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// When the loop last came round.
+/// The time of the main loop's last run.
 #[derive(Debug)]
 pub(super) struct Watchdog(Mutex<Instant>);
 
@@ -17,30 +17,30 @@ impl Watchdog {
         Self(Mutex::new(now))
     }
 
-    /// The loop has come round.
-    pub(super) fn beat(&self, now: Instant) {
+    /// Notes that the loop runs.
+    pub(super) fn reset(&self, now: Instant) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
-    /// For how long the loop has been away.
+    /// The time since the loop last ran.
     pub(super) fn age(&self, now: Instant) -> Duration {
         let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         now.saturating_duration_since(last)
     }
 
-    /// Whether the loop comes round.
+    /// Checks that the loop runs.
     ///
     /// # Errors
-    /// It does not: for how long.
+    /// The loop is stuck; the text has its age.
     pub(super) fn check(&self, now: Instant) -> Result<(), String> {
-        let away = self.age(now);
-        if away <= LIMIT {
+        let age = self.age(now);
+        if age <= LIMIT {
             return Ok(());
         }
         Err(format!(
-            "the loop that carries changes to the kernel has not come round for {} seconds: what it \
-             enforced stays in force, but changes have no effect; the agent should be restarted",
-            away.as_secs()
+            "the main loop has not run for {} seconds: the last enforced state stays active, but \
+             changes have no effect; restart the agent",
+            age.as_secs()
         ))
     }
 }
@@ -50,14 +50,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loop_that_stays_away_is_missed() {
+    fn a_stuck_loop_is_reported() {
         let start = Instant::now();
         let watchdog = Watchdog::new(start);
         let after = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(watchdog.check(after(60)), Ok(()));
-        let why = watchdog.check(after(61)).unwrap_err();
-        assert!(why.contains("for 61 seconds"), "{why}");
-        watchdog.beat(after(61));
+        let error = watchdog.check(after(61)).unwrap_err();
+        assert!(error.contains("for 61 seconds"), "{error}");
+        watchdog.reset(after(61));
         assert_eq!(watchdog.check(after(121)), Ok(()));
         assert!(watchdog.check(after(122)).is_err());
     }

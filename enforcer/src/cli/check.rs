@@ -1,4 +1,4 @@
-//! `enforcer check`: what is wrong with manifests.
+//! `enforcer check`: the mistakes in manifests.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -9,17 +9,17 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 
 use crate::source::manifests::{Manifests, Report, Severity};
 
-/// How to print.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
-    /// For people: with excerpts of the files on a terminal, else a line each.
+    /// Excerpts of the files on a terminal, else one line per finding.
     #[default]
     Text,
-    /// A JSON object per line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Prints everything that is to be said about manifests; returns whether they have no errors.
+/// Prints all findings on manifests. Returns whether there are no errors.
 ///
 /// # Errors
 /// If a folder is missing, or if writing fails.
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_good_from_bad() {
+    fn errors_are_told_from_notices() {
         assert_eq!(checked("# nothing\n", Format::Json), (true, String::new()));
         let (good, out) = checked("kind: Secret\napiVersion: v1\n", Format::Json);
         assert!(good && out.contains("left alone: Secret"), "{out}");

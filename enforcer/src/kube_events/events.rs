@@ -1,8 +1,8 @@
-//! Kubernetes Events on policies.
+//! Creation of Kubernetes Events.
 //!
-//! Every node that runs a pod which a policy selects has the same to say about it. So an Event's
-//! name follows from the policy and what is said: the first node to say it makes the Event, and the
-//! others find it there. The API server forgets Events after an hour; what still holds then is said
+//! All nodes with a pod that a policy selects have the same finding on it. So the name of an Event
+//! follows from the policy and the finding: the first node creates the Event, and the others find that it
+//! exists. The API server deletes Events after an hour; a finding that still holds then is reported
 //! again with the next change.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,56 +22,56 @@ use tokio::sync::mpsc;
 
 use super::finding::{Finding, Reason};
 
-/// How many Events wait at most for being sent; more are tried again later.
+/// The number of Events that may wait; more are tried again later.
 const WAITING: usize = 64;
-/// The time between two.
+/// The time between two Events.
 const PACE: Duration = Duration::from_secs(1);
-/// For how long the API server keeps an Event, unless told otherwise.
+/// The time that the API server keeps an Event by default.
 const KEPT: Duration = Duration::from_secs(3600);
-/// Bytes that an Event's note may have.
+/// The longest note of an Event, in bytes.
 const LONGEST: usize = 1024;
-/// Bytes that an object's name may have.
+/// The longest name of an object, in bytes.
 const LONGEST_NAME: usize = 253;
 
-/// What became of the Events.
+/// The results of the Events.
 #[derive(Debug, Default)]
 pub struct EventCounts {
-    /// Made.
+    /// Created.
     pub posted: AtomicU64,
-    /// Another node had made the same.
+    /// Another node had created the same Event.
     pub existing: AtomicU64,
-    /// Not made: the server can't be reached, or does not allow it.
+    /// Not created: the server can't be reached, or does not allow it.
     pub failed: AtomicU64,
-    /// Put off, because too many waited.
+    /// Put off because too many waited.
     pub put_off: AtomicU64,
 }
 
-/// Says things once.
+/// Reports each finding once an hour.
 #[derive(Debug)]
 pub struct Events {
     queue: mpsc::Sender<Finding>,
-    said: BTreeMap<Finding, Instant>,
+    reported: BTreeMap<Finding, Instant>,
     counts: Arc<EventCounts>,
 }
 
 impl Events {
-    /// Events of this node's agent; they are sent by a task of their own.
+    /// Starts a task that creates the Events of this node.
     #[must_use]
     pub fn new(client: Client, node_name: String, counts: Arc<EventCounts>) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
         tokio::spawn(post_all(client, node_name, waiting, Arc::clone(&counts)));
-        Self { queue, said: BTreeMap::new(), counts }
+        Self { queue, reported: BTreeMap::new(), counts }
     }
 
-    /// Says what holds at present, unless that was said a short while ago.
-    pub fn say(&mut self, findings: BTreeSet<Finding>, now: Instant) {
-        self.said.retain(|_, since| now.saturating_duration_since(*since) < KEPT);
+    /// Reports the present findings, except those that were reported within the last hour.
+    pub fn report(&mut self, findings: BTreeSet<Finding>, now: Instant) {
+        self.reported.retain(|_, since| now.saturating_duration_since(*since) < KEPT);
         for finding in findings {
-            if self.said.contains_key(&finding) {
+            if self.reported.contains_key(&finding) {
                 continue;
             }
             if self.queue.try_send(finding.clone()).is_ok() {
-                self.said.insert(finding, now);
+                self.reported.insert(finding, now);
             } else {
                 self.counts.put_off.fetch_add(1, Ordering::Relaxed);
             }
@@ -90,7 +90,7 @@ async fn post_all(
             Ok(true) => &counts.posted,
             Ok(false) => &counts.existing,
             Err(error) => {
-                tracing::debug!(policy = %finding.policy, "cannot make an Event: {error}");
+                tracing::debug!(policy = %finding.policy, "cannot create an Event: {error}");
                 &counts.failed
             }
         };
@@ -99,7 +99,7 @@ async fn post_all(
     }
 }
 
-/// Makes an Event; whether there was none yet.
+/// Creates an Event. Returns false if it exists.
 async fn post(client: &Client, node_name: &str, finding: &Finding) -> kube::Result<bool> {
     let namespace = &finding.policy.namespace;
     let policies: Api<NetworkPolicy> = Api::namespaced(client.clone(), namespace);
@@ -140,8 +140,8 @@ fn event(finding: &Finding, policy: &ObjectMeta, node_name: &str, now: Timestamp
     }
 }
 
-/// The same on each node: a mistake reads the same everywhere, and that a policy does not fit need
-/// not be said of each node.
+/// The name of an Event, the same on each node. Mistakes have the same note everywhere; a policy that
+/// does not fit is reported once, not once for each node.
 fn name(finding: &Finding, uid: &str) -> String {
     let mut hasher = DefaultHasher::new();
     (uid, finding.reason).hash(&mut hasher);
@@ -153,7 +153,7 @@ fn name(finding: &Finding, uid: &str) -> String {
     format!("{}{digest}", policy.trim_end_matches(['.', '-']))
 }
 
-/// As much of a text as fits.
+/// The longest prefix of a text that fits.
 fn cut(text: &str, bytes: usize) -> &str {
     let fits = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text.get(..fits.unwrap_or_default()).unwrap_or_default()
@@ -197,11 +197,11 @@ mod tests {
         assert_eq!(event.note.unwrap(), "ü".repeat(512));
     }
 
-    /// A server with the policy a/web where Events can be made in that namespace.
+    /// A server with the policy a/web that accepts Events in that namespace.
     fn server() -> Client {
-        let made = Arc::new(Mutex::new(BTreeSet::new()));
+        let created = Arc::new(Mutex::new(BTreeSet::new()));
         let answer = move |request: Request<Body>| {
-            let made = Arc::clone(&made);
+            let created = Arc::clone(&created);
             async move {
                 let (head, body) = request.into_parts();
                 let is_policy = head.uri.path().ends_with("/namespaces/a/networkpolicies/web");
@@ -209,7 +209,7 @@ mod tests {
                 let event: Value = serde_json::from_slice(&bytes).unwrap_or_default();
                 let new = || {
                     let name = event["metadata"]["name"].as_str().unwrap_or_default();
-                    made.lock().unwrap().insert(name.to_owned())
+                    created.lock().unwrap().insert(name.to_owned())
                 };
                 let (code, answer) = match head.method {
                     Method::GET if is_policy => (200, json!({"metadata": {"uid": "u"}})),
@@ -226,13 +226,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_node_makes_the_event_and_others_find_it() {
+    async fn the_first_node_creates_the_event_and_others_find_it() {
         let (client, counts) = (server(), Arc::new(EventCounts::default()));
         let gone = Finding { policy: PolicyId::new("a", "gone"), ..finding(Reason::Mistake, "x") };
         let both = BTreeSet::from([finding(Reason::Mistake, "x"), gone]);
         for node in ["one", "two", "three"] {
             let (client, counts) = (client.clone(), Arc::clone(&counts));
-            Events::new(client, node.to_owned(), counts).say(both.clone(), Instant::now());
+            Events::new(client, node.to_owned(), counts).report(both.clone(), Instant::now());
         }
         tokio::time::sleep(Duration::from_secs(60)).await;
         let counts = [&counts.posted, &counts.existing, &counts.failed, &counts.put_off];
@@ -240,21 +240,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_holds_is_said_once_an_hour() {
+    async fn a_finding_is_reported_once_an_hour() {
         let (queue, mut waiting) = mpsc::channel(1);
         let counts = Arc::new(EventCounts::default());
-        let mut events = Events { queue, said: BTreeMap::new(), counts: Arc::clone(&counts) };
+        let mut events = Events { queue, reported: BTreeMap::new(), counts: Arc::clone(&counts) };
         let (one, two) = (finding(Reason::Mistake, "1"), finding(Reason::Mistake, "2"));
         let now = Instant::now();
         let both = || BTreeSet::from([one.clone(), two.clone()]);
-        events.say(both(), now);
+        events.report(both(), now);
         assert_eq!(waiting.try_recv().ok(), Some(one.clone()));
         assert_eq!(counts.put_off.load(Ordering::Relaxed), 1);
-        events.say(both(), now);
+        events.report(both(), now);
         assert_eq!(waiting.try_recv().ok(), Some(two.clone()));
-        events.say(both(), now + KEPT / 2);
+        events.report(both(), now + KEPT / 2);
         assert!(waiting.try_recv().is_err());
-        events.say(BTreeSet::from([one.clone()]), now + KEPT);
+        events.report(BTreeSet::from([one.clone()]), now + KEPT);
         assert_eq!(waiting.try_recv().ok(), Some(one));
     }
 }

@@ -1,4 +1,4 @@
-//! Which policies there is something to say about to whoever wrote them. Pure.
+//! Findings on policies, for their authors. Pure.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,12 @@ use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_core::model::{Cluster, PodId, Policy, PolicyId};
 use enforcer_core::tables::Unrepresented;
 
-/// Why there is something to say.
+/// The reason of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// Something in it is wrong, or has no effect.
+    /// A part of the policy is wrong, or has no effect.
     Mistake,
-    /// It does not fit into a node's tables: pods fail closed (semantics R9).
+    /// The policy does not fit into a node's tables: pods fail closed (semantics R9).
     DoesNotFit,
 }
 
@@ -27,19 +27,19 @@ impl Reason {
     }
 }
 
-/// Something to say about a policy.
+/// A finding on a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Finding {
     /// The policy.
     pub policy: PolicyId,
-    /// Why.
+    /// The kind of finding.
     pub reason: Reason,
-    /// What; the same on each node if the reason is a mistake.
+    /// The text of the Event; the same on each node if the reason is a mistake.
     pub note: String,
 }
 
-/// What there is to say about policies that select a pod of this node: those of other nodes are
-/// other agents' concern. `mistakes` has the remarks on each policy.
+/// The findings on policies that select a pod of this node: the agents of other nodes report the
+/// others. `mistakes` has the remarks on each policy.
 pub fn findings<'a>(
     cluster: &Cluster,
     local: &BTreeSet<&PodId>,
@@ -57,9 +57,9 @@ pub fn findings<'a>(
     });
     let misfits = unrepresented.iter().flat_map(|it| {
         let policies = cluster.policies.values();
-        let concerned = policies
+        let affected = policies
             .filter(|policy| isolates(policy, it.direction) && selects(cluster, policy, &it.pod));
-        concerned.map(|policy| Finding {
+        affected.map(|policy| Finding {
             policy: policy.id.clone(),
             reason: Reason::DoesNotFit,
             note: format!("{} of {} is closed: {}", it.direction.name(), it.pod, it.reason),
@@ -124,36 +124,36 @@ mod tests {
         }
     }
 
-    fn said(local: &[PodId], mistakes: &[&str], unrepresented: &[Unrepresented]) -> Vec<String> {
+    fn found(local: &[PodId], mistakes: &[&str], unrepresented: &[Unrepresented]) -> Vec<String> {
         let ids: Vec<PolicyId> = mistakes.iter().map(|name| PolicyId::new("a", *name)).collect();
         let mistakes = ids.iter().map(|id| (id, "wrong".to_owned()));
         let local = local.iter().collect();
-        let found = findings(&cluster(), &local, mistakes, unrepresented);
+        let findings = findings(&cluster(), &local, mistakes, unrepresented);
         let name = |it: &Finding| format!("{} {}", it.policy.name, it.reason.name());
-        found.iter().map(name).collect()
+        findings.iter().map(name).collect()
     }
 
     #[test]
-    fn mistakes_concern_only_nodes_with_a_pod_that_the_policy_selects() {
+    fn mistakes_are_reported_by_nodes_with_a_pod_that_the_policy_selects() {
         let (web, db, other) =
             (PodId::new("a", "web"), PodId::new("a", "db"), PodId::new("b", "web"));
         assert_eq!(
-            said(std::slice::from_ref(&web), &["web", "db", "gone"], &[]),
+            found(std::slice::from_ref(&web), &["web", "db", "gone"], &[]),
             ["web PolicyMistake"]
         );
-        assert_eq!(said(&[db], &["web"], &[]), [""; 0]);
-        assert_eq!(said(&[other], &["web"], &[]), [""; 0], "another namespace");
+        assert_eq!(found(&[db], &["web"], &[]), [""; 0]);
+        assert_eq!(found(&[other], &["web"], &[]), [""; 0], "another namespace");
     }
 
     #[test]
-    fn r9_what_does_not_fit_concerns_the_policies_of_that_direction() {
+    fn r9_a_pod_that_does_not_fit_is_reported_on_the_policies_of_that_direction() {
         let unrepresented = |direction| Unrepresented {
             pod: PodId::new("a", "web"),
             direction,
             shortage: Shortage { table: Table::Verdicts, limit: 1, needed: 2 },
             reason: "too much".to_owned(),
         };
-        let of = |direction| said(&[], &[], &[unrepresented(direction)]);
+        let of = |direction| found(&[], &[], &[unrepresented(direction)]);
         assert_eq!(of(Direction::Egress), ["both PolicyDoesNotFit"]);
         assert_eq!(of(Direction::Ingress), ["both PolicyDoesNotFit", "web PolicyDoesNotFit"]);
     }

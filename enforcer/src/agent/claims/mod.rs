@@ -1,8 +1,17 @@
-//! Which pod an interface belongs to, beyond what one look at the node shows (semantics C5, C6).
+//! Which pod an interface belongs to, beyond what one look at the node shows.
+//!
+//! [`crate::node::assign`] matches pods and interfaces by address. This folder remembers earlier
+//! matches: it holds back a pod's claim to a new interface ([`PodClaims`], semantics C5), and keeps the
+//! last pod of each interface ([`LastPods`], semantics C5 and C6). The match itself, and the tables
+//! that follow from it, do not belong here.
 
 mod last_pods;
 mod pod_claims;
+mod veth_peer;
 
-pub use last_pods::UnknownPod;
 pub(super) use last_pods::{LastPods, podless};
 pub(super) use pod_claims::PodClaims;
+
+/// Data that the tests of both files share.
+#[cfg(test)]
+mod fixture;
