@@ -1,4 +1,4 @@
-//! A report with something of everything.
+//! A report with a value in every field.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(super) fn drop() -> DropRecord {
     }
 }
 
-/// By namespace: one more packet of each kind than the endpoints have, for those that ended.
+/// The sums by namespace: one packet of each kind more than the endpoints have, for ended ones.
 fn namespaces_total() -> BTreeMap<String, Counters> {
     use Direction::{Egress, Ingress};
     let hello = counters(&[

@@ -97,7 +97,7 @@ async fn status_is_json() {
 }
 
 #[tokio::test]
-async fn readiness_says_what_is_missing() {
+async fn readiness_shows_the_missing_condition() {
     with_server(Ok(()), async |address| {
         let (head, body) = request(address, "/readyz").await;
         assert!(head.starts_with("http/1.1 200"), "{head}");
@@ -125,7 +125,7 @@ async fn other_paths_are_not_found() {
 }
 
 #[tokio::test]
-async fn health_says_what_is_stuck() {
+async fn health_shows_a_stuck_loop() {
     let stuck = Agent { healthy: Err("the loop is stuck".to_owned()), ..agent() };
     with(stuck, Paths::Metrics, async |address| {
         let (head, body) = request(address, "/healthz").await;
@@ -137,7 +137,7 @@ async fn health_says_what_is_stuck() {
 }
 
 #[tokio::test]
-async fn what_names_pods_and_policies_is_not_beside_the_metrics() {
+async fn status_and_log_are_not_served_with_the_metrics() {
     let codes = async |paths, expected: [&str; 5]| {
         with(agent(), paths, async |address| {
             for (path, code) in
@@ -168,7 +168,7 @@ async fn the_log_filter_can_be_changed() {
         assert_eq!(body, "enforcer::drops=off,debug\n");
         let (head, body) = send(address, "PUT", "/log", "loud").await;
         assert!(
-            head.starts_with("http/1.1 400") && body.contains("\"loud\" is no level"),
+            head.starts_with("http/1.1 400") && body.contains("\"loud\" is not a level"),
             "{body}"
         );
         let (head, _) = send(address, "PUT", "/log", &"a=info,".repeat(1_000)).await;
