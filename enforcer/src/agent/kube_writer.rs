@@ -17,7 +17,7 @@ use crate::taint::remove_taint;
 pub(super) struct KubeWriter {
     client: Client,
     node_name: String,
-    events: Option<(Events, Arc<EventCounts>)>,
+    events: Option<Events>,
     /// The key of the taint whose removal has not started yet.
     taint: Option<String>,
 }
@@ -30,16 +30,13 @@ impl KubeWriter {
     ) -> Result<Self, ClientError> {
         let client = connection.client()?;
         let node_name = node_name.to_owned();
-        let events = options.events.then(|| {
-            let counts = Arc::new(EventCounts::default());
-            (Events::new(client.clone(), node_name.clone(), Arc::clone(&counts)), counts)
-        });
+        let events = options.events.then(|| Events::new(client.clone(), node_name.clone()));
         Ok(Self { client, node_name, events, taint: options.remove_taint.clone() })
     }
 
     /// The results of the Events, if the agent creates any.
     pub(super) fn counts(&self) -> Option<Arc<EventCounts>> {
-        self.events.as_ref().map(|(_, counts)| Arc::clone(counts))
+        self.events.as_ref().map(Events::counts)
     }
 
     /// Notes that the reconciler's state is enforced.
@@ -48,7 +45,7 @@ impl KubeWriter {
             let (client, node_name) = (self.client.clone(), self.node_name.clone());
             tokio::spawn(remove_taint(client, node_name, taint));
         }
-        if let Some((events, _)) = &mut self.events {
+        if let Some(events) = &mut self.events {
             let local: BTreeSet<_> = reconciler.assignment.pods.values().collect();
             let unrepresented = &reconciler.unrepresented;
             let found =

@@ -15,7 +15,7 @@ use super::pod_starts::PodStarts;
 use super::problems::Problems;
 use super::reconciler::{Reconciled, Reconciler};
 use super::snapshot::SharedReconciler;
-use super::source::{Observable, Source};
+use super::source::Source;
 use super::{flows, listen, watchdog};
 use crate::kernel::{DropReader, Pins, PinsError, ProgramLog};
 use crate::node::{self, Seen};
@@ -41,11 +41,9 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
         Some(folder) => open_pins(folder).await?,
         None => None,
     };
-    let (source, kube_writer) = Source::new(&options.source, &options.node_name).await?;
-    let observable = Observable {
-        watches: source.watches(),
-        events: kube_writer.as_ref().and_then(KubeWriter::counts),
-    };
+    let (updates, changes) = mpsc::channel(64);
+    let source = Source::open(&options.source, &options.node_name, updates).await?;
+    let Source { watch: source, observable, writer } = source;
     let mut reconciler = Reconciler::new(&options, pins).context("cannot start the datapath")?;
     let drops = reconciler.take_drops()?;
     let log = options.settings.log.then(|| reconciler.take_program_log()).transpose()?;
@@ -58,11 +56,10 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     );
     let stop = CancellationToken::new();
     listen::start(options.listeners, &shared, &stop).await?;
-    let (updates, changes) = mpsc::channel(64);
     let (snapshots, interfaces) = watch::channel(Seen::default());
     let (events, runtime) = mpsc::unbounded_channel();
     start_plugin(&options.nri, events, &shared);
-    let mut source = tokio::spawn(source.watch(updates));
+    let mut source = tokio::spawn(source);
     let (requests, requested) = mpsc::channel(1);
     let mut node = tokio::spawn(node::watch(snapshots, requested));
     let mut terminate = signal(SignalKind::terminate())?;
@@ -70,7 +67,7 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     // Installing a handler keeps SIGHUP from terminating the agent.
     let _hangup = signal(SignalKind::hangup())?;
     let result = tokio::select! {
-        result = drive(&shared, changes, Node { interfaces, requests }, runtime, kube_writer) => result,
+        result = drive(&shared, changes, Node { interfaces, requests }, runtime, writer) => result,
         result = watch_drops(&shared, drops, log) => result,
         result = flows::keep(&shared) => result,
         ended = &mut source => Err(ended?.err().unwrap_or_else(
@@ -143,7 +140,7 @@ async fn drive(
     mut changes: mpsc::Receiver<Update>,
     mut node: Node,
     mut runtime: mpsc::UnboundedReceiver<nri::Event>,
-    mut kube_writer: Option<KubeWriter>,
+    mut writer: Option<KubeWriter>,
 ) -> anyhow::Result<()> {
     let mut inputs = Inputs::default();
     let mut starts = PodStarts::default();
@@ -193,8 +190,8 @@ async fn drive(
         if inputs.take_pending() {
             again = reconcile(shared, started_at)?.map(|wait| Instant::now() + wait);
             starts.settle(&shared.lock());
-            if let Some(kube_writer) = &mut kube_writer {
-                kube_writer.enforced(&shared.lock(), &inputs.problems);
+            if let Some(writer) = &mut writer {
+                writer.enforced(&shared.lock(), &inputs.problems);
             }
         }
     }

@@ -268,17 +268,9 @@ impl Sandboxes {
         let node = Some(self.node_name.clone());
         let Some(pod) = reported.filter(|pod| same(&pod.uid, &living.sandbox.uid)) else {
             let Sandbox { pod, uid, labels, .. } = &living.sandbox;
-            return Some(Pod {
-                id: pod.clone(),
-                uid: uid.clone(),
-                labels: labels.clone(),
-                node,
-                addresses: addresses.clone(),
-                host_network: false,
-                finished: false,
-                terminating: false,
-                ports: BTreeSet::new(),
-            });
+            let (uid, labels) = (uid.clone(), labels.clone());
+            let addresses = addresses.clone();
+            return Some(Pod { uid, labels, node, addresses, ..Pod::new(pod.clone()) });
         };
         let is_here = pod.node.as_ref().is_none_or(|it| *it == self.node_name);
         // A replaced sandbox has other addresses than the source shows, for a while.

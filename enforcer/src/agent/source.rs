@@ -1,5 +1,6 @@
 //! The source that the options select.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -12,46 +13,12 @@ use crate::source::kubernetes::{Connection, Kubernetes, Watches};
 use crate::source::manifests::Manifests;
 
 /// A source that is not read yet.
-pub(super) enum Source {
-    Manifests(Box<Manifests>),
-    Kubernetes(Box<Kubernetes>),
-}
-
-impl Source {
-    /// The source, and the writer to the API server if there is one.
-    pub(super) async fn new(
-        options: &SourceOptions,
-        node_name: &str,
-    ) -> anyhow::Result<(Self, Option<KubeWriter>)> {
-        let (client, writes) = match options {
-            SourceOptions::Manifests(folders) => {
-                let manifests = Manifests::new(folders.clone())?;
-                return Ok((Self::Manifests(Box::new(manifests)), None));
-            }
-            SourceOptions::Kubernetes { client, writes } => (client, writes),
-        };
-        let connection = Connection::find(client).await?;
-        tracing::info!(server = %connection.server(), "watching the Kubernetes API");
-        let writer = KubeWriter::new(&connection, writes, node_name)?;
-        let kubernetes = Kubernetes::new(connection, node_name.to_owned());
-        Ok((Self::Kubernetes(Box::new(kubernetes)), Some(writer)))
-    }
-
-    /// The state of the watches, if there are any.
-    pub(super) fn watches(&self) -> Option<Arc<Watches>> {
-        match self {
-            Self::Manifests(_) => None,
-            Self::Kubernetes(kubernetes) => Some(kubernetes.watches()),
-        }
-    }
-
+pub(super) struct Source {
     /// Sends updates until the receiver is closed.
-    pub(super) async fn watch(self, updates: mpsc::Sender<Update>) -> anyhow::Result<()> {
-        match self {
-            Self::Manifests(manifests) => Ok(manifests.watch(updates).await?),
-            Self::Kubernetes(kubernetes) => Ok(kubernetes.watch(updates).await?),
-        }
-    }
+    pub(super) watch: Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>,
+    pub(super) observable: Observable,
+    /// The writer to the API server, if there is one.
+    pub(super) writer: Option<KubeWriter>,
 }
 
 /// The observable state of a source.
@@ -61,4 +28,30 @@ pub struct Observable {
     pub watches: Option<Arc<Watches>>,
     /// The results of the Events, if the agent creates any.
     pub events: Option<Arc<EventCounts>>,
+}
+
+impl Source {
+    /// Opens the source that the options select.
+    pub(super) async fn open(
+        options: &SourceOptions,
+        node_name: &str,
+        updates: mpsc::Sender<Update>,
+    ) -> anyhow::Result<Self> {
+        let (client, writes) = match options {
+            SourceOptions::Manifests(folders) => {
+                let manifests = Manifests::new(folders.clone())?;
+                let watch = Box::pin(async { Ok(manifests.watch(updates).await?) });
+                return Ok(Self { watch, observable: Observable::default(), writer: None });
+            }
+            SourceOptions::Kubernetes { client, writes } => (client, writes),
+        };
+        let connection = Connection::find(client).await?;
+        tracing::info!(server = %connection.server(), "watching the Kubernetes API");
+        let writer = KubeWriter::new(&connection, writes, node_name)?;
+        let kubernetes = Kubernetes::new(connection, node_name.to_owned());
+        let observable =
+            Observable { watches: Some(kubernetes.watches()), events: writer.counts() };
+        let watch = Box::pin(async { Ok(kubernetes.watch(updates).await?) });
+        Ok(Self { watch, observable, writer: Some(writer) })
+    }
 }

@@ -4,20 +4,10 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::ValueEnum;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
+use super::format::Format;
 use crate::source::manifests::{Manifests, Report, Severity};
-
-/// The output format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
-    /// Excerpts of the files on a terminal, else one line per finding.
-    #[default]
-    Text,
-    /// One JSON object per line.
-    Json,
-}
 
 /// Prints all findings on manifests. Returns whether there are no errors.
 ///

@@ -4,20 +4,10 @@ use std::io;
 use std::path::Path;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use serde::Serialize;
 
+use super::format::Format;
 use crate::kernel::{Removed, Trace, cleanup};
-
-/// The output format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
-    /// One line per item.
-    #[default]
-    Text,
-    /// One JSON document.
-    Json,
-}
 
 /// A removed item.
 #[derive(Debug, PartialEq, Eq, Serialize)]

@@ -7,12 +7,15 @@
 pub mod ask;
 pub mod check;
 pub mod cleanup;
+mod format;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use enforcer_ebpf::contract::table::Limits;
+
+pub use format::Format;
 
 use crate::agent::{Attach, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod};
 use crate::kernel::{Lifetimes, Settings};
@@ -189,9 +192,9 @@ pub struct CleanupArgs {
     /// Directory of pins, as in `run`.
     #[arg(long, default_value = DEFAULT_PINS, value_name = "DIR")]
     pub pins: PathBuf,
-    /// Output format.
-    #[arg(long, value_enum, default_value = "text")]
-    pub output: cleanup::Format,
+    /// Output format; json is one document.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Format,
 }
 
 /// The arguments of `check`.
@@ -200,9 +203,9 @@ pub struct CheckArgs {
     /// Directories of Kubernetes manifests.
     #[arg(required = true, value_name = "DIR")]
     pub manifests: Vec<PathBuf>,
-    /// Output format.
-    #[arg(long, value_enum, default_value = "text")]
-    pub output: check::Format,
+    /// Output format; text has excerpts of the files on a terminal, json one object per line.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Format,
 }
 
 impl RunArgs {

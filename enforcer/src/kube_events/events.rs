@@ -57,10 +57,17 @@ pub struct Events {
 impl Events {
     /// Starts a task that creates the Events of this node.
     #[must_use]
-    pub fn new(client: Client, node_name: String, counts: Arc<EventCounts>) -> Self {
+    pub fn new(client: Client, node_name: String) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
+        let counts = Arc::new(EventCounts::default());
         tokio::spawn(post_all(client, node_name, waiting, Arc::clone(&counts)));
         Self { queue, reported: BTreeMap::new(), counts }
+    }
+
+    /// The results of the Events.
+    #[must_use]
+    pub fn counts(&self) -> Arc<EventCounts> {
+        Arc::clone(&self.counts)
     }
 
     /// Reports the present findings, except those that were reported within the last hour.
@@ -227,29 +234,33 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_node_creates_the_event_and_others_find_it() {
-        let (client, counts) = (server(), Arc::new(EventCounts::default()));
+        let client = server();
         let gone = Finding { policy: PolicyId::new("a", "gone"), ..finding(Reason::Mistake, "x") };
         let both = BTreeSet::from([finding(Reason::Mistake, "x"), gone]);
-        for node in ["one", "two", "three"] {
-            let (client, counts) = (client.clone(), Arc::clone(&counts));
-            Events::new(client, node.to_owned(), counts).report(both.clone(), Instant::now());
-        }
+        let counts = ["one", "two", "three"].map(|node| {
+            let mut events = Events::new(client.clone(), node.to_owned());
+            events.report(both.clone(), Instant::now());
+            events.counts()
+        });
         tokio::time::sleep(Duration::from_secs(60)).await;
-        let counts = [&counts.posted, &counts.existing, &counts.failed, &counts.put_off];
-        assert_eq!(counts.map(|it| it.load(Ordering::Relaxed)), [1, 2, 3, 0]);
+        let sum = |of: fn(&EventCounts) -> &AtomicU64| {
+            counts.iter().map(|it| of(it).load(Ordering::Relaxed)).sum::<u64>()
+        };
+        let sums = [sum(|it| &it.posted), sum(|it| &it.existing), sum(|it| &it.failed)];
+        assert_eq!((sums, sum(|it| &it.put_off)), ([1, 2, 3], 0));
     }
 
     #[tokio::test]
     async fn a_finding_is_reported_once_an_hour() {
         let (queue, mut waiting) = mpsc::channel(1);
-        let counts = Arc::new(EventCounts::default());
-        let mut events = Events { queue, reported: BTreeMap::new(), counts: Arc::clone(&counts) };
+        let counts = Arc::default();
+        let mut events = Events { queue, reported: BTreeMap::new(), counts };
         let (one, two) = (finding(Reason::Mistake, "1"), finding(Reason::Mistake, "2"));
         let now = Instant::now();
         let both = || BTreeSet::from([one.clone(), two.clone()]);
         events.report(both(), now);
         assert_eq!(waiting.try_recv().ok(), Some(one.clone()));
-        assert_eq!(counts.put_off.load(Ordering::Relaxed), 1);
+        assert_eq!(events.counts.put_off.load(Ordering::Relaxed), 1);
         events.report(both(), now);
         assert_eq!(waiting.try_recv().ok(), Some(two.clone()));
         events.report(both(), now + KEPT / 2);

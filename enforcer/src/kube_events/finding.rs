@@ -92,18 +92,8 @@ mod tests {
     fn cluster() -> Cluster {
         let pod = |namespace: &str, name: &str| {
             let id = PodId::new(namespace, name);
-            let pod = Pod {
-                id: id.clone(),
-                uid: String::new(),
-                labels: BTreeMap::from([("app".to_owned(), name.to_owned())]),
-                node: None,
-                addresses: BTreeSet::new(),
-                host_network: false,
-                finished: false,
-                terminating: false,
-                ports: BTreeSet::new(),
-            };
-            (id, pod)
+            let labels = BTreeMap::from([("app".to_owned(), name.to_owned())]);
+            (id.clone(), Pod { labels, ..Pod::new(id) })
         };
         let policy = |name: &str, app: &str, egress: bool| {
             let id = PolicyId::new("a", name);

@@ -213,15 +213,15 @@ impl Endpoint {
             Direction::Egress => self.egress,
         }
     }
+}
 
-    /// The counters of every direction and reason, zeros included.
-    pub fn counts(&self) -> impl Iterator<Item = (Direction, Reason, Count)> {
-        let of_direction = |(direction, counts): (_, [Count; _])| {
-            Reason::ALL
-                .into_iter()
-                .zip(counts)
-                .map(move |(reason, count)| (direction, reason, count))
-        };
-        Direction::ALL.into_iter().zip(self.counters.counts).flat_map(of_direction)
-    }
+/// The counters by direction and reason, without zeros: most combinations never occur.
+pub(super) fn nonzero(
+    counters: &Counters,
+) -> impl Iterator<Item = (Direction, Reason, Count)> + use<> {
+    let by_direction = Direction::ALL.into_iter().zip(counters.counts);
+    let all = by_direction.flat_map(|(direction, counts)| {
+        Reason::ALL.into_iter().zip(counts).map(move |(reason, count)| (direction, reason, count))
+    });
+    all.filter(|(_, _, count)| count.packets > 0)
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::report::nonzero;
 use super::{
     Endpoint, FlowReport, Interface, Isolation, NriReport, RecentDrop, Report, TableUse, TakenOver,
     WatchReport,
@@ -103,14 +104,14 @@ impl Status {
 
 impl EndpointStatus {
     fn new(endpoint: &Endpoint) -> Self {
-        let counts = endpoint.counts().filter(|(_, _, count)| count.packets > 0);
-        let counters = counts.map(|(direction, reason, count)| CounterStatus {
-            direction: direction.name().to_owned(),
-            reason: reason.name().to_owned(),
-            dropped: reason.is_drop(),
-            packets: count.packets,
-            bytes: count.bytes,
-        });
+        let counters =
+            nonzero(&endpoint.counters).map(|(direction, reason, count)| CounterStatus {
+                direction: direction.name().to_owned(),
+                reason: reason.name().to_owned(),
+                dropped: reason.is_drop(),
+                packets: count.packets,
+                bytes: count.bytes,
+            });
         Self {
             pod: endpoint.pod.to_string(),
             interface: endpoint.interface.clone(),

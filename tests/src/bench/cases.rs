@@ -64,15 +64,9 @@ fn selector(value: &str) -> Selector {
 
 fn pod(name: String, label: &str, addresses: [IpAddr; 2]) -> Pod {
     Pod {
-        id: PodId::new("bench", name),
-        uid: String::new(),
         labels: Labels::from([("app".to_owned(), label.to_owned())]),
-        node: None,
         addresses: addresses.into(),
-        host_network: false,
-        finished: false,
-        terminating: false,
-        ports: BTreeSet::new(),
+        ..Pod::new(PodId::new("bench", name))
     }
 }
 

@@ -181,8 +181,6 @@ impl PodClaims {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::super::fixture::{pod, snapshot};
     use super::*;
     use enforcer_core::model::Pod;
@@ -241,19 +239,8 @@ mod tests {
         let now = Instant::now();
         let known = |uid: &str| {
             let mut cluster = Cluster::default();
-            let (id, uid) = (pod("old"), uid.to_owned());
-            let pod = Pod {
-                id: id.clone(),
-                uid,
-                labels: BTreeMap::new(),
-                node: None,
-                addresses: BTreeSet::new(),
-                host_network: false,
-                finished: false,
-                terminating: false,
-                ports: BTreeSet::new(),
-            };
-            cluster.pods.insert(id, pod);
+            let pod = Pod { uid: uid.to_owned(), ..Pod::new(pod("old")) };
+            cluster.pods.insert(pod.id.clone(), pod);
             cluster
         };
         let owner = Some(Owner::Pod(pod("old")));

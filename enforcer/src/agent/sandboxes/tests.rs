@@ -18,15 +18,11 @@ fn id(name: &str) -> PodId {
 /// A pod as the source reports it; its label shows that.
 fn pod(name: &str, uid: &str, list: &[&str]) -> Pod {
     Pod {
-        id: id(name),
         uid: uid.to_owned(),
         labels: labels("of the source"),
         node: Some(HERE.to_owned()),
         addresses: addresses(list),
-        host_network: false,
-        finished: false,
-        terminating: false,
-        ports: BTreeSet::new(),
+        ..Pod::new(id(name))
     }
 }
 
@@ -79,6 +75,11 @@ impl World {
 
     fn all(&mut self, sandboxes: Vec<Sandbox>) {
         let changes = self.sandboxes.all(sandboxes, &self.cluster);
+        self.apply(changes);
+    }
+
+    fn seen(&mut self, interfaces: &[PodInterface]) {
+        let changes = self.sandboxes.seen(&snapshot(interfaces));
         self.apply(changes);
     }
 
@@ -287,19 +288,16 @@ fn c5_a_listed_sandbox_ends_with_its_interface() {
     let both = [interface(7, 3, &["10.0.0.1"]), interface(8, 4, &["10.0.0.2"])];
     // An interface that was never seen has not ended.
     for seen in [&[][..], &both[1..], &both] {
-        let changes = world.sandboxes.seen(&snapshot(seen));
-        world.apply(changes);
+        world.seen(seen);
         assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.1"]));
     }
-    let changes = world.sandboxes.seen(&snapshot(&both[1..]));
-    world.apply(changes);
+    world.seen(&both[1..]);
     assert_eq!(world.has("a"), None);
     assert_eq!(world.sandboxes.count(), 1);
     // The end of an announced sandbox is reported.
     world.started(sandbox("3", "c", "u3", &["10.0.0.3"]));
     for seen in [&[interface(9, 5, &["10.0.0.3"])][..], &[]] {
-        let changes = world.sandboxes.seen(&snapshot(seen));
-        world.apply(changes);
+        world.seen(seen);
     }
     assert_eq!(world.has("c").unwrap().1, addresses(&["10.0.0.3"]));
 }
@@ -309,16 +307,14 @@ fn addresses_are_found_by_namespace_if_the_runtime_has_none() {
     let mut world = World::new();
     world.started(Sandbox { namespace: Some(4), ..sandbox("1", "a", "u1", &[]) });
     assert_eq!(world.has("a"), None);
-    let seen = snapshot(&[interface(7, 3, &["10.0.0.3"]), interface(8, 4, &["10.0.0.4"])]);
-    let changes = world.sandboxes.seen(&seen);
-    world.apply(changes);
+    let seen = [interface(7, 3, &["10.0.0.3"]), interface(8, 4, &["10.0.0.4"])];
+    world.seen(&seen);
     assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.4"]));
-    assert_eq!(world.sandboxes.seen(&seen), []);
+    assert_eq!(world.sandboxes.seen(&snapshot(&seen)), []);
     // A list that has it again leaves no gap.
     world.all(vec![Sandbox { namespace: Some(4), ..sandbox("1", "a", "u1", &[]) }]);
     assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.4"]));
-    let changes = world.sandboxes.seen(&snapshot(&[]));
-    world.apply(changes);
+    world.seen(&[]);
     assert_eq!(world.has("a"), None);
 }
 

@@ -8,15 +8,9 @@ fn addresses(list: &[&str]) -> BTreeSet<IpAddr> {
 
 fn pod(name: &str, node: Option<&str>, list: &[&str]) -> Pod {
     Pod {
-        id: PodId::new("hello", name),
-        uid: String::new(),
-        labels: BTreeMap::new(),
         node: node.map(str::to_owned),
         addresses: addresses(list),
-        host_network: false,
-        finished: false,
-        terminating: false,
-        ports: BTreeSet::new(),
+        ..Pod::new(PodId::new("hello", name))
     }
 }
 

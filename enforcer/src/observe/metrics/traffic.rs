@@ -7,6 +7,7 @@ use enforcer_ebpf::contract::counters::{Count, Counters};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use prometheus_client::encoding::DescriptorEncoder;
 
+use super::super::report::nonzero;
 use super::super::{FORMER_NAMESPACES, Isolation, Report};
 use super::encode::{Label, counters};
 use enforcer_core::model::PodId;
@@ -44,15 +45,10 @@ type Key<'a> = (PodLabels<'a>, Direction, Reason);
 type Traffic<'a> = BTreeMap<Key<'a>, Count>;
 
 fn add<'a>(traffic: &mut Traffic<'a>, pod: PodLabels<'a>, counters: &Counters) {
-    for (direction, counts) in Direction::ALL.into_iter().zip(counters.counts) {
-        for (reason, count) in Reason::ALL.into_iter().zip(counts) {
-            // Most of the combinations never occur.
-            if count.packets > 0 {
-                let total = traffic.entry((pod, direction, reason)).or_default();
-                total.packets += count.packets;
-                total.bytes += count.bytes;
-            }
-        }
+    for (direction, reason, count) in nonzero(counters) {
+        let total = traffic.entry((pod, direction, reason)).or_default();
+        total.packets += count.packets;
+        total.bytes += count.bytes;
     }
 }
 

@@ -8,15 +8,11 @@ use super::*;
 fn pod(name: &str, node: &str, host: u8, port: u16) -> Pod {
     let http = ContainerPort { name: "http".into(), protocol: Protocol::Tcp, port };
     Pod {
-        id: PodId::new("shop", name),
-        uid: String::new(),
         labels: [("app".to_owned(), "web".to_owned())].into(),
         node: Some(node.to_owned()),
         addresses: [address(&format!("10.244.1.{host}")), address(&format!("fd00::{host}"))].into(),
-        host_network: false,
-        finished: false,
-        terminating: false,
         ports: [http].into(),
+        ..Pod::new(PodId::new("shop", name))
     }
 }
 
