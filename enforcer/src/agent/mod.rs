@@ -24,7 +24,7 @@ mod source;
 mod watchdog;
 
 pub use options::{Attach, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod};
-pub use reconciler::{ReconcileError, Reconciled, Reconciler};
+pub use reconciler::{Reconciled, Reconciler};
 pub use run::run;
 pub use snapshot::SharedReconciler;
 pub use source::Observable;

@@ -47,12 +47,12 @@ pub enum SourceOptions {
     Kubernetes {
         /// The server and the credentials.
         client: ClientOptions,
-        /// What the agent writes to the API server.
+        /// The agent's writes to the API server.
         writes: KubeWriteOptions,
     },
 }
 
-/// What the agent writes to the API server.
+/// The agent's writes to the API server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KubeWriteOptions {
     /// Whether to create Events on policies that have a mistake or do not fit into the tables.

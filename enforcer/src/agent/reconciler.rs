@@ -19,14 +19,6 @@ use enforcer_core::model::{Change, Cluster, PodId};
 use enforcer_core::policy::compile;
 use enforcer_core::tables::{Desired, Inherited, Interface, Owner, State, Step, Unrepresented};
 
-/// An error that stops the reconciler.
-#[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
-    /// The kernel rejected an operation.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-}
-
 /// The result of [`Reconciler::reconcile`].
 #[derive(Debug)]
 pub struct Reconciled {
@@ -70,7 +62,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// The kernel rejects the programs.
-    pub fn new(options: &Options, pins: Option<Pins>) -> Result<Self, ReconcileError> {
+    pub fn new(options: &Options, pins: Option<Pins>) -> Result<Self, KernelError> {
         let Options { node_name, check_source, unknown_pod, uplinks, attach, settings, .. } =
             options;
         let kernel = match &pins {
@@ -161,23 +153,23 @@ impl Reconciler {
     ///
     /// # Errors
     /// It was taken before.
-    pub fn take_drops(&mut self) -> Result<DropReader, ReconcileError> {
-        Ok(self.kernel.take_drops()?)
+    pub fn take_drops(&mut self) -> Result<DropReader, KernelError> {
+        self.kernel.take_drops()
     }
 
     /// Takes the programs' log, if logging is on in their settings.
     ///
     /// # Errors
     /// It was taken before.
-    pub fn take_program_log(&mut self) -> Result<ProgramLog, ReconcileError> {
-        Ok(self.kernel.take_log()?)
+    pub fn take_program_log(&mut self) -> Result<ProgramLog, KernelError> {
+        self.kernel.take_log()
     }
 
     /// Brings the kernel to the cluster's state.
     ///
     /// # Errors
     /// A table can't be written: the kernel's state is then not known.
-    pub fn reconcile(&mut self) -> Result<Reconciled, ReconcileError> {
+    pub fn reconcile(&mut self) -> Result<Reconciled, KernelError> {
         let now = Instant::now();
         let inheritance = self.inheritance.take();
         if let Some(inherited) = &inheritance {
@@ -248,7 +240,7 @@ impl Reconciler {
 
     /// Replaces the programs of an earlier agent, now that the tables are complete: each packet is
     /// checked by the old programs or by the new ones.
-    fn take_over(&mut self) -> Result<(), ReconcileError> {
+    fn take_over(&mut self) -> Result<(), KernelError> {
         self.attach();
         while self.kernel.next_stage()? {
             self.hooks.let_go();
@@ -262,8 +254,8 @@ impl Reconciler {
     }
 
     /// Attaches the programs to every interface that leads to a pod, known or not: once the pod is
-    /// known, its next packet is checked. Uplinks come first: they check what a pod's programs leave
-    /// open.
+    /// known, its next packet is checked. Uplinks come first: they check the packets that a pod's
+    /// programs leave open.
     fn attach(&mut self) {
         let wanted = self.hook_places();
         let stale: Vec<u32> = self
@@ -283,7 +275,7 @@ impl Reconciler {
         missing.sort_by_key(|(ifindex, _, place)| (*place == Place::Pod, *ifindex));
         for (ifindex, name, place) in missing {
             match self.hooks.attach(&mut self.kernel, ifindex, &name, place) {
-                Ok(()) => tracing::debug!(interface = %name, ?place, "guarded"),
+                Ok(()) => tracing::debug!(interface = %name, ?place, "programs attached"),
                 // The interface is probably gone; if not, the next snapshot of the node tries again.
                 Err(error) => tracing::warn!(interface = %name, ?place, "{error}"),
             }
@@ -293,14 +285,12 @@ impl Reconciler {
     /// The interfaces that need programs.
     fn hook_places(&self) -> BTreeMap<u32, (String, Place)> {
         let Snapshot { interfaces, unaddressed, uplinks, .. } = &self.snapshot;
-        let known =
-            interfaces.iter().map(|(ifindex, it)| (*ifindex, (it.name.clone(), Place::Pod)));
-        let nameless =
-            unaddressed.iter().map(|(ifindex, name)| (*ifindex, (name.clone(), Place::Pod)));
+        let pods = interfaces.iter().map(|(ifindex, it)| (ifindex, &it.name)).chain(unaddressed);
+        let pods = pods.map(|(ifindex, name)| (*ifindex, (name.clone(), Place::Pod)));
         let chosen = |name: &String| self.uplinks.is_empty() || self.uplinks.contains(name);
         let uplinks = uplinks.iter().filter(|(_, name)| chosen(name));
         let uplinks = uplinks.map(|(ifindex, name)| (*ifindex, (name.clone(), Place::Uplink)));
-        known.chain(nameless).chain(uplinks).collect()
+        pods.chain(uplinks).collect()
     }
 
     /// Pods by address, and this node's pods by endpoint id, to name the ends of a dropped packet.

@@ -2,8 +2,8 @@
 //! become known after their first packets.
 //!
 //! The kernel counts by endpoint id, and starts at zero when an id is reused. The sum of a namespace is
-//! what its present ids have counted, plus its settled part: what former ids had counted when they
-//! left the namespace, minus what ids had already counted when they joined it.
+//! the counters of its present ids plus a settled part: the counters of ids that left the namespace,
+//! minus the earlier counters of ids that joined it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use enforcer_core::tables::{Inherited, Owner};
 /// The settled part of a namespace, to be stored: `None`, if its record is to be removed.
 pub(super) type Settlement = (String, Option<Counters>);
 
-/// The counters of this node's namespaces. The empty name has what unknown pods have counted.
+/// The counters of this node's namespaces. The empty name counts for unknown pods.
 #[derive(Debug, Default)]
 pub(super) struct RetiredCounters {
     /// The namespace that counts each id.
@@ -25,13 +25,13 @@ pub(super) struct RetiredCounters {
 }
 
 impl RetiredCounters {
-    /// Continues with what earlier agents have left.
+    /// Continues with the records of earlier agents.
     pub(super) fn resuming(inherited: &[Inherited], settled: BTreeMap<String, Counters>) -> Self {
         let owned = inherited.iter().filter_map(|it| Some((it.id, namespace(it.owner.as_ref()?))));
         Self { namespaces: owned.collect(), settled }
     }
 
-    /// Notes that an id is about to get another owner. Returns what is to be stored.
+    /// Notes that an id is about to get another owner. Returns the records to store.
     pub(super) fn hand_over(
         &mut self,
         id: u32,
@@ -64,7 +64,7 @@ impl RetiredCounters {
     }
 
     /// Moves the counters of deleted namespaces without ids to [`FORMER_NAMESPACES`], so that there
-    /// are never more records than namespaces. Returns what is to be stored.
+    /// are never more records than namespaces. Returns the records to store.
     pub(super) fn retire_namespaces(&mut self, exists: impl Fn(&str) -> bool) -> Vec<Settlement> {
         let counting: BTreeSet<&String> = self.namespaces.values().collect();
         let stays = |name: &String| {
@@ -141,7 +141,7 @@ mod tests {
     const UNKNOWN: Owner = Owner::Unknown { closed: false };
 
     #[test]
-    fn the_sum_keeps_what_ended_endpoints_counted() {
+    fn the_sum_keeps_the_counters_of_ended_endpoints() {
         let mut retired = RetiredCounters::default();
         retired.hand_over(1, Some(&pod("a")), Counters::default);
         retired.hand_over(2, Some(&pod("a")), Counters::default);

@@ -2,9 +2,9 @@
 //!
 //! The runtime knows a pod's addresses before its containers run; the API server learns them from the
 //! kubelet, later. The source is authoritative for labels, ports and namespaces. So a pod of this node
-//! is what the source reports, with the addresses of its sandbox until the source has them too. A pod
-//! that the source has not reported yet is what its sandbox shows; it has no named ports then, and no
-//! rule can refer to them.
+//! is the source's pod, with the addresses of its sandbox until the source has them too. A pod that the
+//! source has not reported yet is made from its sandbox alone; it has no named ports then, and no rule
+//! can refer to them.
 //!
 //! A name may be reused by another pod, so the two views are matched by `metadata.uid` (semantics
 //! C5). A pod that a source has reported as gone stays gone. A sandbox that ends removes its addresses

@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_told_from_notices() {
+    fn only_errors_make_the_check_fail() {
         assert_eq!(checked("# nothing\n", Format::Json), (true, String::new()));
         let (good, out) = checked("kind: Secret\napiVersion: v1\n", Format::Json);
         assert!(good && out.contains("left alone: Secret"), "{out}");

@@ -1,4 +1,4 @@
-//! The command line: options, and the subcommands that are no agent.
+//! The command line: options and subcommands.
 //!
 //! Belongs here: parsing of arguments, and output to the terminal. Does not belong here: the work of
 //! the subcommands `run` ([`crate::agent`]), `check` ([`crate::source`]) and `cleanup`

@@ -233,7 +233,7 @@ fn known(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     gauge(encoder, "manifest_errors", help, number(report.manifest_errors.len()))
 }
 
-/// The watchdog's age, and what the agent takes over and leaves behind.
+/// The watchdog's age, and the state that outlives an agent.
 fn lifetime(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     let help =
         "Seconds since the main loop last ran; it runs every second, and /healthz fails after 60.";

@@ -1,4 +1,4 @@
-//! Which pod an interface belongs to, beyond what one look at the node shows.
+//! The pods of interfaces, over time.
 //!
 //! [`crate::node::assign`] matches pods and interfaces by address. This folder remembers earlier
 //! matches: it holds back a pod's claim to a new interface ([`PodClaims`], semantics C5), and keeps the

@@ -87,7 +87,7 @@ async fn answers_have_the_data_and_its_content_type() {
 }
 
 #[tokio::test]
-async fn probes_show_what_is_wrong() {
+async fn probes_show_the_problem() {
     let stuck = || Err("the loop is stuck".to_owned());
     let missing = || Err("no lists yet".to_owned());
     for (healthy, ready, healthz, readyz) in [
