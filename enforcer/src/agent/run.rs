@@ -143,20 +143,18 @@ async fn drive(
     mut writer: Option<KubeWriter>,
 ) -> anyhow::Result<()> {
     let mut inputs = Inputs::default();
-    let mut starts = PodStarts::default();
     let mut again: Option<Instant> = None;
     let mut ticks = tokio::time::interval(watchdog::INTERVAL);
     loop {
-        let started_at;
+        let mut started_at;
         shared.reset_watchdog();
         tokio::select! {
             update = changes.recv() => {
                 let Some(update) = update else { return std::future::pending().await };
-                let mut first = inputs.take(shared, update);
+                started_at = inputs.take(shared, update);
                 while let Ok(update) = changes.try_recv() {
-                    first = first.min(inputs.take(shared, update));
+                    started_at = started_at.min(inputs.take(shared, update));
                 }
-                started_at = first;
             }
             changed = node.interfaces.changed() => {
                 if changed.is_err() {
@@ -166,15 +164,7 @@ async fn drive(
             }
             Some(event) = runtime.recv() => {
                 started_at = Instant::now();
-                if let nri::Event::Started(..) = event {
-                    node.refresh().await;
-                    // Before the first snapshot the node is unknown, not empty (semantics C4).
-                    if node.interfaces.has_changed().unwrap_or(false) {
-                        inputs.see(shared, &mut node);
-                    }
-                }
-                starts.take(&mut shared.lock(), event);
-                inputs.pending = true;
+                inputs.take_event(shared, &mut node, event).await;
             }
             () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now).into()),
                 if again.is_some() => {
@@ -189,7 +179,7 @@ async fn drive(
         }
         if inputs.take_pending() {
             again = reconcile(shared, started_at)?.map(|wait| Instant::now() + wait);
-            starts.settle(&shared.lock());
+            inputs.starts.settle(&shared.lock());
             if let Some(writer) = &mut writer {
                 writer.enforced(&shared.lock(), &inputs.problems);
             }
@@ -207,6 +197,7 @@ struct Inputs {
     /// Whether anything has changed since the last reconciliation.
     pending: bool,
     problems: Problems,
+    starts: PodStarts,
 }
 
 impl Inputs {
@@ -233,6 +224,19 @@ impl Inputs {
         self.node = true;
         self.pending = true;
         heard.unwrap_or_else(Instant::now)
+    }
+
+    /// Takes an event of the container runtime.
+    async fn take_event(&mut self, shared: &SharedReconciler, node: &mut Node, event: nri::Event) {
+        if let nri::Event::Started(..) = event {
+            node.refresh().await;
+            // Before the first snapshot the node is unknown, not empty (semantics C4).
+            if node.interfaces.has_changed().unwrap_or(false) {
+                self.see(shared, node);
+            }
+        }
+        self.starts.take(&mut shared.lock(), event);
+        self.pending = true;
     }
 
     /// Whether there is something to enforce; resets it.

@@ -17,29 +17,19 @@ pub enum LogFormat {
     Json,
 }
 
-/// An invalid filter.
+/// A filter that is not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// A part of it is neither a level nor has a target.
+    /// The filter is invalid.
     #[error(
-        "log filter {filter}: {part} is not a level: expected error, warn, info, debug, trace or off, \
+        "log filter {filter}: {problem}: expected error, warn, info, debug, trace or off, \
          or TARGET=LEVEL as in enforcer::drops=off, separated by commas"
     )]
-    Level {
+    Invalid {
         /// The filter.
         filter: String,
-        /// The part.
-        part: String,
-    },
-    /// It can't be parsed.
-    #[error(
-        "log filter {filter}: {source}: expected a level, or TARGET=LEVEL as in enforcer::drops=off, separated by commas"
-    )]
-    Parse {
-        /// The filter.
-        filter: String,
-        /// The cause.
-        source: tracing_subscriber::filter::ParseError,
+        /// The problem.
+        problem: String,
     },
     /// The logger does not run any more.
     #[error("cannot change the log filter: {0}")]
@@ -132,13 +122,13 @@ fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     // A single word would be taken for the name of a module, and silence all other modules.
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
     let vague = |part: &&str| !part.contains(['=', '[', ':']) && !is_level(part);
+    let invalid = |problem| LogError::Invalid { filter: filter.to_owned(), problem };
     if let Some(part) = filter.split(',').map(str::trim).find(vague) {
-        return Err(LogError::Level { filter: filter.to_owned(), part: format!("{part:?}") });
+        return Err(invalid(format!("{part:?} is not a level")));
     }
     // The errors of the Kubernetes client are logged once and in context, where it is used.
     let quiet = format!("kube_client=off,kube_runtime=off,{filter}");
-    EnvFilter::try_new(quiet)
-        .map_err(|source| LogError::Parse { filter: filter.to_owned(), source })
+    EnvFilter::try_new(quiet).map_err(|error| invalid(error.to_string()))
 }
 
 #[cfg(test)]
