@@ -156,7 +156,7 @@ pub struct RunArgs {
     /// agent; "off": enforcement ends with the agent.
     #[arg(long, default_value = DEFAULT_PINS, value_name = "DIR")]
     pub pins: PathBuf,
-    /// Hooks of the programs: TCX requires Linux 6.6.
+    /// Hooks of the programs: TCX requires Linux 6.6 or newer.
     #[arg(long, value_enum, default_value_t = Attach::Auto)]
     pub attach: Attach,
     /// The 15 adjacent bits of the packet mark that identify the sender.
