@@ -2,7 +2,6 @@ mod diagnostics;
 mod editors;
 mod persistence;
 mod recordings;
-mod roundtrip;
 mod scene;
 mod states;
 mod watching;

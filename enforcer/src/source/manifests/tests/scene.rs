@@ -70,11 +70,6 @@ impl Scene {
     }
 }
 
-/// What there is to say about a text as a file's contents.
-pub(super) fn say(text: impl AsRef<[u8]>) -> String {
-    Scene::new().save("f.yaml", text)
-}
-
 /// A policy's manifest with that `spec`, which is indented by two blanks.
 pub(super) fn policy(name: &str, spec: &str) -> String {
     let head = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n";

@@ -14,7 +14,7 @@ use enforcer_core::model::{
 ///
 /// What no manifest can say is left out: the node's addresses (they become a comment), a policy
 /// of neither type (it reads back as `Ingress`), and what a service's selector has beyond
-/// key-is-value requirements. [`super::convert`] never makes the latter two.
+/// key-is-value requirements. `enforcer::source::convert` never makes the latter two.
 #[must_use]
 pub fn manifests(cluster: &Cluster) -> String {
     let namespaces = cluster.namespaces.values().map(namespace);

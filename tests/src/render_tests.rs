@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::source::convert::{self, Converted};
+use enforcer::source::convert::{self, Converted};
 use enforcer_core::model::{
     Change, ContainerPort, Distribution, Labels, PodId, PolicyId, PortRange, Protocol, ServiceId,
 };
