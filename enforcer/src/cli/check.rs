@@ -7,7 +7,8 @@ use anyhow::Context;
 use clap::ValueEnum;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
-use crate::source::manifests::{Manifests, Report, Severity};
+use crate::source::Severity;
+use crate::source::manifests::{Manifests, Report};
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

@@ -68,7 +68,7 @@ fn no_network(text: &str, path: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::convert::Severity;
+    use crate::source::remark::Severity;
 
     fn convert(cidr: &str, except: &[&str]) -> (Option<Block>, Vec<Problem>) {
         let except = Some(except.iter().map(ToString::to_string).collect());

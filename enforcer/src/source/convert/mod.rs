@@ -18,10 +18,12 @@ mod workload;
 pub use namespace::namespace;
 pub use pod::pod;
 pub use policy::{closed_policy, policy};
-pub use problem::{Problem, Severity};
+pub use problem::Problem;
 pub use selector::selector;
 pub use service::service;
 pub use workload::pod_template;
+
+use super::remark::Severity;
 
 /// What became of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]

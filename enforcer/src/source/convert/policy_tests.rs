@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::source::convert::Severity;
+use crate::source::remark::Severity;
 
 fn convert(spec: Value) -> Converted<model::Policy> {
     let object = json!({"metadata": {"name": "p"}, "spec": spec});

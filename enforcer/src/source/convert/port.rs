@@ -119,7 +119,7 @@ mod tests {
     fn bad(port: Value) -> String {
         let (_, problems) = convert(port);
         assert_eq!(problems.len(), 1, "{problems:?}");
-        assert_eq!(problems[0].severity, super::super::Severity::Error);
+        assert_eq!(problems[0].severity, crate::source::remark::Severity::Error);
         problems[0].to_string()
     }
 

@@ -2,14 +2,7 @@
 
 use std::fmt;
 
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Severity {
-    /// The object takes effect, but probably not as meant.
-    Warning,
-    /// The object can't take effect.
-    Error,
-}
+use crate::source::remark::Severity;
 
 /// What is wrong with a field of an object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -143,7 +143,7 @@ impl Connection {
         let listen = MapResponseLayer::new(move |response: Response<_>| {
             if response.status().is_success() {
                 watches.change(kind, |state| {
-                    state.heard = Some(Instant::now());
+                    state.received_at = Some(Instant::now());
                     if state.phase == Phase::Reconnecting {
                         state.phase = Phase::Synced;
                         state.failing = None;
@@ -154,7 +154,7 @@ impl Connection {
             let watches = Arc::clone(&watches);
             response.map(|body: Box<DynBody>| {
                 body.map_frame(move |frame| {
-                    watches.change(kind, |state| state.heard = Some(Instant::now()));
+                    watches.change(kind, |state| state.received_at = Some(Instant::now()));
                     frame
                 })
             })

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::de::DeserializeOwned;
 
-use super::Key;
+use super::key::Key;
 use super::prune::Keep;
 use crate::source::convert::{self, Converted};
 use enforcer_core::model::{Change, PodId, PolicyId, ServiceId};

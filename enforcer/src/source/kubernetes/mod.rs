@@ -11,6 +11,7 @@
 
 mod client;
 mod failure;
+mod key;
 mod kind;
 mod node;
 mod object;
@@ -23,7 +24,6 @@ mod watch;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
@@ -35,28 +35,12 @@ pub use client::{ClientError, ClientOptions, Connection};
 pub use kind::Kind;
 pub use state::{Phase, WatchState, Watches};
 
-use super::Update;
+use super::update::Update;
 use tracker::Tracker;
 use watch::Said;
 
 /// How many events wait at most for being carried on.
 const WAITING: usize = 512;
-
-/// An object's namespace, if its kind has one, and name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    namespace: String,
-    name: String,
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.namespace.as_str() {
-            "" => f.write_str(&self.name),
-            namespace => write!(f, "{namespace}/{}", self.name),
-        }
-    }
-}
 
 /// The objects of an API server.
 #[derive(Debug)]
@@ -158,8 +142,9 @@ impl Trackers {
     /// Takes events; the update does not say yet whether it is complete.
     fn take(&mut self, events: impl Iterator<Item = Said>, watches: &Watches) -> Update {
         let mut update = Update::default();
-        for (kind, event, heard) in events {
-            update.heard = Some(update.heard.map_or(heard, |it| it.min(heard)));
+        for (kind, event, received_at) in events {
+            let first = update.received_at.map_or(received_at, |it| it.min(received_at));
+            update.received_at = Some(first);
             let tracker = self.0.entry(kind).or_insert_with(|| Tracker::new(kind));
             let then = tracker.take(event);
             update.changes.extend(then.changes);

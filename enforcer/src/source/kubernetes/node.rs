@@ -7,7 +7,7 @@ use kube::api::{ListParams, PartialObjectMeta};
 use kube::{Api, Client};
 use tokio::task::JoinHandle;
 
-use super::Key;
+use super::key::Key;
 use super::state::Watches;
 use super::tracker::Tracker;
 

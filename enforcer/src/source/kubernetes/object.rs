@@ -10,12 +10,10 @@ use serde::de::DeserializeSeed as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::Key;
+use super::key::Key;
 use super::kind::Watch;
-use crate::source::convert::{Problem, Severity as Grade};
-use crate::source::manifests::Severity;
+use crate::source::remark::{Remark, Severity};
 use crate::source::typed;
-use crate::source::update::Remark;
 use enforcer_core::model::Change;
 
 /// What is known of an object: its name, and what it means to the model.
@@ -80,15 +78,9 @@ fn outcome<K: Watch>(value: &Value) -> (Outcome, Vec<Remark>) {
     };
     let converted = object.convert();
     let outcome = converted.value.map_or_else(|| Outcome::Bad(object.in_doubt()), Outcome::Good);
-    (outcome, converted.problems.iter().map(remark).collect())
-}
-
-fn remark(problem: &Problem) -> Remark {
-    let severity = match problem.severity {
-        Grade::Warning => Severity::Warning,
-        Grade::Error => Severity::Error,
-    };
-    Remark { severity, text: problem.to_string() }
+    let remarks = converted.problems.iter();
+    let remarks = remarks.map(|it| Remark { severity: it.severity, text: it.to_string() });
+    (outcome, remarks.collect())
 }
 
 impl<'de, K: Watch> Deserialize<'de> for Watched<K> {

@@ -40,8 +40,8 @@ pub struct WatchState {
     pub phase: Phase,
     /// Whether a list was complete at least once.
     pub complete: bool,
-    /// When something was last heard; `None`: never.
-    pub heard: Option<Instant>,
+    /// When the server last sent something; `None` if it never did.
+    pub received_at: Option<Instant>,
     /// Objects known.
     pub objects: usize,
     /// Objects with an error at present.

@@ -6,11 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use super::Key;
+use super::key::Key;
 use super::kind::Kind;
 use super::object::{Outcome, Seen};
-use crate::source::manifests::Severity;
-use crate::source::update::{Remark, Remarks};
+use crate::source::remark::{Remark, Remarks, Severity};
 use enforcer_core::model::{Change, PolicyId};
 
 /// Something that happened to a kind's objects.

@@ -8,11 +8,12 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::report::{Report, Severity};
+use super::report::Report;
 use super::text::{Place, Text};
 use super::tree::{Kind, Node};
 use super::{fields, kinds, workload};
 use crate::source::convert::{self, Converted};
+use crate::source::remark::Severity;
 use crate::source::typed;
 use enforcer_core::model;
 
@@ -248,11 +249,7 @@ impl Reader<'_> {
         converted: Converted<M>,
     ) -> Option<M> {
         for it in converted.problems {
-            let severity = match it.severity {
-                convert::Severity::Error => Severity::Error,
-                convert::Severity::Warning => Severity::Warning,
-            };
-            self.report(document, severity, &it.path, &it.message, it.help);
+            self.report(document, it.severity, &it.path, &it.message, it.help);
         }
         converted.value
     }

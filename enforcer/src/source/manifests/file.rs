@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::document::{self, Object, Parsed};
-use super::report::{Report, Severity};
+use super::report::Report;
 use super::text::{Place, Text};
 use super::yaml;
+use crate::source::remark::Severity;
 
 /// Bytes a file may have.
 const MOST_BYTES: usize = 16 << 20;

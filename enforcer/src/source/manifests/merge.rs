@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use super::document::{Item, Object, Status};
 use super::file::File;
-use super::report::{Report, Severity};
+use super::report::Report;
 use super::text::Text;
+use crate::source::remark::Severity;
 use enforcer_core::model::{Change, Cluster, Labels, Namespace};
 
 /// One cluster of all files, in the order of their paths; and what is declared twice.

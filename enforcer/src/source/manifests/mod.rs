@@ -19,6 +19,7 @@ mod report;
 mod scalar;
 mod text;
 mod tree;
+mod update;
 mod watch;
 mod workload;
 mod yaml;
@@ -26,11 +27,12 @@ mod yaml;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-pub use report::{Report, Severity};
+pub use report::Report;
+pub use update::Update;
 
-use enforcer_core::model::{Change, Cluster};
+use crate::source::remark::Severity;
+use enforcer_core::model::Cluster;
 use file::File;
 
 /// Why manifests can't be used at all.
@@ -50,25 +52,6 @@ pub enum ManifestError {
     /// Reading stopped unexpectedly.
     #[error("reading the manifests stopped: {0}")]
     Stopped(#[from] tokio::task::JoinError),
-}
-
-/// What is different since the last time.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Update {
-    /// To the cluster; apply them in this order.
-    pub changes: Vec<Change>,
-    /// New remarks on the files.
-    pub reports: Vec<Report>,
-    /// When the first of the events came that led to it, if any did.
-    pub heard: Option<Instant>,
-}
-
-impl Update {
-    /// Whether nothing is different.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.reports.is_empty()
-    }
 }
 
 /// Folders of manifests, and what they said last.
@@ -135,7 +118,7 @@ impl Manifests {
         let changes = merge::changes(&self.cluster, &cluster);
         self.cluster = cluster;
         let reports = heard.iter().flat_map(|it| self.remarks(it)).collect();
-        Update { changes, reports, heard: None }
+        Update { changes, reports, received_at: None }
     }
 
     /// Forgets the files that are gone. Returns those, and the folders that were lost or are back.

@@ -4,7 +4,6 @@ mod persistence;
 mod recordings;
 mod scene;
 mod states;
-mod watching;
 
 use std::fs;
 use std::path::Path;

@@ -9,7 +9,8 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 use super::list::{self, Identity};
-use super::{ManifestError, Manifests, Update};
+use super::update::Update;
+use super::{ManifestError, Manifests};
 
 /// How long to wait for more changes: a checkout or an editor's save touches several files.
 const GATHER: Duration = Duration::from_millis(3);
@@ -39,11 +40,11 @@ impl Manifests {
         let mut patrol = tokio::time::interval(PATROL);
         let mut paths: BTreeSet<_> = self.roots.iter().cloned().collect();
         let mut first = true;
-        let mut heard = Instant::now();
+        let mut received_at = Instant::now();
         loop {
             let (manifests, mut update) = scan(self, std::mem::take(&mut paths)).await?;
             self = manifests;
-            update.heard = Some(heard);
+            update.received_at = Some(received_at);
             if (first || !update.is_empty()) && updates.send(update.into()).await.is_err() {
                 return Ok(());
             }
@@ -58,7 +59,7 @@ impl Manifests {
                     _ = patrol.tick() => paths.extend(folders.renew()),
                 }
             }
-            heard = Instant::now();
+            received_at = Instant::now();
             tokio::time::sleep(GATHER).await;
             while let Ok(event) = changed.try_recv() {
                 self.note(event, &mut folders, &mut paths);

@@ -56,9 +56,9 @@ async fn a_bookmark_is_where_to_go_on_and_a_sign_of_life() {
     let server = with_pod([Answer::Pieces(pieces.collect()), Answer::Refused, Answer::watch([])]);
     let mut scene = Scene::start(server);
     scene.seconds(1).await;
-    let before = scene.state(Kind::Pod).heard.unwrap();
+    let before = scene.state(Kind::Pod).received_at.unwrap();
     scene.seconds(60).await;
-    assert!(scene.state(Kind::Pod).heard.unwrap() > before);
+    assert!(scene.state(Kind::Pod).received_at.unwrap() > before);
     scene.seconds(10).await;
     assert!(scene.asked("pods")[2..].iter().all(|it| it.contains("resourceVersion=50")));
     // That the watch goes on is seen though it has no event.

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::super::key::Key;
 use super::super::object::{Outcome, Seen, Watched};
 use super::super::tracker::Event;
 use super::*;
@@ -114,8 +115,8 @@ impl History {
         steps
     }
 
-    /// What a client hears whose watch breaks off as told.
-    fn heard(&self, faults: &[(Index, Index, Option<Index>)]) -> Vec<Step> {
+    /// The events that a client receives whose watch breaks off at these times.
+    fn received(&self, faults: &[(Index, Index, Option<Index>)]) -> Vec<Step> {
         let mut steps = self.list(0, 0, None);
         let end = self.events.len();
         let mut time = 0;
@@ -208,18 +209,18 @@ proptest! {
         order in proptest::collection::vec(any::<Index>(), 400),
     ) {
         let histories = WATCHES.map(|(kind, _)| History::read(kind));
-        let mut heard: Vec<_> = histories
+        let mut received: Vec<_> = histories
             .iter()
             .zip(&faults)
-            .map(|(history, faults)| history.heard(faults).into_iter())
+            .map(|(history, faults)| history.received(faults).into_iter())
             .collect();
         let (mut trackers, watches) = (Trackers::new(), Watches::new());
         let mut cluster = Cluster::default();
         // In that order, and what is left over at the end kind by kind.
-        let picks = order.iter().map(|it| it.index(heard.len()));
+        let picks = order.iter().map(|it| it.index(received.len()));
         let rest = (0..histories.len()).flat_map(|it| std::iter::repeat_n(it, 1000));
         for pick in picks.collect::<Vec<_>>().into_iter().chain(rest) {
-            let Some((event, expected)) = heard[pick].next() else { continue };
+            let Some((event, expected)) = received[pick].next() else { continue };
             let history = &histories[pick];
             let is_complete = trackers.of(history.kind).unwrap().is_complete();
             let update = trackers.take([(history.kind, event, std::time::Instant::now())].into_iter(), &watches);

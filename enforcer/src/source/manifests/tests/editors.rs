@@ -184,23 +184,21 @@ async fn links_count_as_soon_as_they_are_made() {
 #[tokio::test]
 async fn a_mounted_config_map_is_swapped() {
     let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
     let version = |number: u32, name: &str| {
-        let version = directory.path().join(format!("..{number}"));
+        let version = path.join(format!("..{number}"));
         fs::create_dir(&version).unwrap();
         fs::write(version.join("a.yaml"), simple(name)).unwrap();
-        let link = directory.path().join("..data_tmp");
+        let link = path.join("..data_tmp");
         std::os::unix::fs::symlink(format!("..{number}"), &link).unwrap();
-        fs::rename(link, directory.path().join("..data")).unwrap();
+        fs::rename(link, path.join("..data")).unwrap();
     };
     version(1, "one");
-    std::os::unix::fs::symlink("..data/a.yaml", directory.path().join("a.yaml")).unwrap();
-    let path = directory.path().to_owned();
-    let manifests = Manifests::new(vec![path.clone()]).unwrap();
-    let (sender, updates) = mpsc::channel(16);
-    let task = tokio::spawn(manifests.watch(sender));
+    std::os::unix::fs::symlink("..data/a.yaml", path.join("a.yaml")).unwrap();
+    let mut watched = Watched::start(directory, "").await;
+    assert_eq!(watched.policies(), ["one"]);
     version(2, "two");
     fs::remove_dir_all(path.join("..1")).unwrap();
-    let mut watched = Watched { directory, cluster: Cluster::default(), updates, task };
     watched.until(&["two"]).await;
 }
 
