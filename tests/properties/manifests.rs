@@ -1,4 +1,6 @@
-//! Whatever is in a file, nothing panics; whatever is in the model, it can be written and read.
+//! No file makes the reader panic, and every model can be written and read back.
+
+#![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
 use enforcer::source::manifests::{Manifests, Update};
 use enforcer_core::model::{
@@ -11,7 +13,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
 fn word() -> impl Strategy<Value = String> {
-    // Words that YAML takes for something else are what matters.
+    // Words that YAML takes for other types matter most.
     prop_oneof![
         "[a-z]([a-z0-9-]{0,6}[a-z0-9])?",
         Just("true".to_owned()),
@@ -85,7 +87,7 @@ fn rules() -> impl Strategy<Value = Option<Vec<Rule>>> {
 
 fn a_policy() -> impl Strategy<Value = Policy> {
     ("[a-z]{1,8}", "[a-z]{1,8}", selector(), rules(), rules())
-        .prop_filter("a policy of neither type can't be written", |(_, _, _, ingress, egress)| {
+        .prop_filter("a policy without a type can't be written", |(_, _, _, ingress, egress)| {
             ingress.is_some() || egress.is_some()
         })
         .prop_map(|(namespace, name, subjects, ingress, egress)| Policy {
@@ -156,7 +158,7 @@ proptest! {
     #[test]
     fn what_is_written_is_read(cluster in cluster()) {
         let (update, lines) = read(&render::manifests(&cluster));
-        // An exception may well be the whole block, which is worth a warning.
+        // An exception may be the whole block, which causes a warning.
         let expected = |line: &String| line.contains("this peer matches nothing");
         prop_assert!(lines.iter().all(expected), "{:?}", lines);
         let mut again = Cluster::default();

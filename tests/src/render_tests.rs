@@ -11,7 +11,7 @@ fn value<T>(converted: Converted<T>) -> T {
     converted.value.unwrap()
 }
 
-/// Reads what was rendered through the Kubernetes types, as any other reader would.
+/// Reads rendered manifests through the Kubernetes types, as any other reader would.
 fn read(text: &str) -> Cluster {
     let mut cluster = Cluster::default();
     for document in text.split("---\n").skip(1) {
@@ -171,7 +171,7 @@ fn reads_back_as_it_was() {
 }
 
 #[test]
-fn nothing_is_nothing() {
+fn an_empty_cluster_is_empty() {
     assert_eq!(manifests(&Cluster::default()), "");
 }
 
@@ -184,6 +184,6 @@ fn node_addresses_are_a_comment() {
 }
 
 #[test]
-fn selectors_of_all_are_empty_objects() {
+fn selectors_of_everything_are_empty_objects() {
     assert_eq!(selector(&Selector::default()), json!({}));
 }

@@ -67,7 +67,7 @@ mod tests {
     fn tells_good_from_bad() {
         assert_eq!(checked("# nothing\n", Format::Json), (true, String::new()));
         let (good, out) = checked("kind: Secret\napiVersion: v1\n", Format::Json);
-        assert!(good && out.contains("left alone: Secret"), "{out}");
+        assert!(good && out.contains("ignored: Secret"), "{out}");
         let (good, out) = checked("a: [", Format::Json);
         assert!(!good);
         for line in out.lines() {

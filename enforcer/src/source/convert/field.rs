@@ -33,11 +33,11 @@ pub(super) fn address(
         Ok(address) => {
             into.insert(address);
         }
-        Err(_) => problems.push(Problem::error(path, format!("`{text}` is no IP address"))),
+        Err(_) => problems.push(Problem::error(path, format!("`{text}` is not an IP address"))),
     }
 }
 
-/// A problem with a word that is none of the allowed ones; suggests the nearest if one is near.
+/// An error about a word that is not allowed; suggests an allowed one that is near.
 pub(super) fn unknown_word(path: &str, word: &str, what: &str, allowed: &[&str]) -> Problem {
     let message = format!("unknown {what} `{word}`; expected one of {}", allowed.join(", "));
     let problem = Problem::error(path, message);

@@ -1,7 +1,7 @@
 //! Kubernetes objects → model, with every problem named by its field path.
 //!
 //! Pure and total: every object yields either a value or at least one error, and all problems of
-//! an object are found at once.
+//! an object are reported at once. Reading objects from files or a server does not belong here.
 
 mod block;
 mod field;
@@ -25,12 +25,12 @@ pub use workload::pod_template;
 
 use super::remark::Severity;
 
-/// What became of an object.
+/// The result of a conversion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Converted<T> {
-    /// The object as the model sees it; `None` exactly if some problem is an error.
+    /// The object in the model; `None` exactly if some problem is an error.
     pub value: Option<T>,
-    /// Everything found wrong, in the order of the fields' checks.
+    /// All problems, in the order in which the fields are checked.
     pub problems: Vec<Problem>,
 }
 
@@ -41,13 +41,13 @@ impl<T> Converted<T> {
         Self { value: (!failed).then_some(value), problems }
     }
 
-    /// Makes something else of the value.
+    /// Maps the value.
     #[must_use]
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Converted<U> {
         Converted { value: self.value.map(make), problems: self.problems }
     }
 
-    /// Puts `prefix.` before every problem's path: for objects embedded in others.
+    /// Puts `prefix.` before the path of every problem, for objects within others.
     #[must_use]
     pub fn under(mut self, prefix: &str) -> Self {
         for problem in &mut self.problems {

@@ -1,17 +1,14 @@
-//! Names of fields, for suggestions.
+//! Field names, for suggestions.
 
-/// The field that was probably meant by the last of a path.
+/// The field that the last name of a path probably means.
 pub(super) fn nearest(kind: &str, path: &str) -> Option<&'static str> {
     let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
     let parent = parent.rsplit('.').next().unwrap_or_default();
     let parent = parent.split('[').next().unwrap_or_default();
-    let lower = name.to_lowercase();
-    let distance = |it: &str| strsim::damerau_levenshtein(&lower, &it.to_lowercase());
-    let best = siblings(kind, parent).iter().copied().min_by_key(|it| distance(it))?;
-    (distance(best) <= (best.len() / 3).max(1)).then_some(best)
+    crate::source::nearest::nearest(name, siblings(kind, parent))
 }
 
-/// The fields of what stands under a field.
+/// The fields of an object, by the field that contains it.
 fn siblings(kind: &str, parent: &str) -> &'static [&'static str] {
     match (kind, parent) {
         (_, "") => &["apiVersion", "kind", "metadata", "spec", "status", "items"],
