@@ -2,14 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use enforcer::source::manifests::{Manifests, Update};
 use enforcer_core::model::{
-    Block, Cluster, ContainerPort, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId,
-    PortRange, PortRule, PortSpec, Protocol, Requirement, Rule, Selector,
+    Block, Cluster, ContainerPort, Distribution, Labels, Namespace, Peer, Pod, PodId, Policy,
+    PolicyId, PortRange, PortRule, PortSpec, Protocol, Requirement, Rule, Selector, Service,
+    ServiceId, ServicePort, TargetPort, TrafficPolicy,
 };
 use enforcer_tests::render;
 use ipnet::IpNet;
-use proptest::collection::{btree_set, vec};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
 use proptest::prelude::*;
 
 fn word() -> impl Strategy<Value = String> {
@@ -41,13 +46,12 @@ fn selector() -> impl Strategy<Value = Selector> {
 }
 
 fn network(bits: u8) -> impl Strategy<Value = IpNet> {
-    let v4 = (any::<[u8; 4]>(), bits..=32).prop_map(|(address, prefix)| {
-        IpNet::new(std::net::IpAddr::from(address), prefix).unwrap().trunc()
-    });
+    let v4 = (any::<[u8; 4]>(), bits..=32)
+        .prop_map(|(address, prefix)| IpNet::new(IpAddr::from(address), prefix).unwrap().trunc());
     let v6 = (any::<[u8; 16]>(), bits..=128).prop_map(|(mut address, prefix)| {
         // Out of ::ffff:0:0/96, which means IPv4.
         address[0] |= 0x20;
-        IpNet::new(std::net::IpAddr::from(address), prefix).unwrap().trunc()
+        IpNet::new(IpAddr::from(address), prefix).unwrap().trunc()
     });
     prop_oneof![v4, v6]
 }
@@ -63,7 +67,7 @@ fn block() -> impl Strategy<Value = Block> {
 
 fn peer() -> impl Strategy<Value = Peer> {
     prop_oneof![
-        (proptest::option::of(selector()), selector())
+        (option::of(selector()), selector())
             .prop_map(|(namespaces, pods)| Peer::Pods { namespaces, pods }),
         block().prop_map(Peer::Block),
     ]
@@ -82,7 +86,7 @@ fn port_rule() -> impl Strategy<Value = PortRule> {
 
 fn rules() -> impl Strategy<Value = Option<Vec<Rule>>> {
     let rule = (vec(peer(), 0..4), vec(port_rule(), 0..4));
-    proptest::option::of(vec(rule.prop_map(|(peers, ports)| Rule { peers, ports }), 0..4))
+    option::of(vec(rule.prop_map(|(peers, ports)| Rule { peers, ports }), 0..4))
 }
 
 fn a_policy() -> impl Strategy<Value = Policy> {
@@ -99,44 +103,88 @@ fn a_policy() -> impl Strategy<Value = Policy> {
 }
 
 fn labels() -> impl Strategy<Value = Labels> {
-    proptest::collection::btree_map(word(), word(), 0..4)
+    btree_map(word(), word(), 0..4)
+}
+
+fn addresses() -> impl Strategy<Value = BTreeSet<IpAddr>> {
+    btree_set(network(32).prop_map(|it| it.addr()), 0..3)
 }
 
 fn a_pod() -> impl Strategy<Value = Pod> {
-    let ports = btree_set(("[a-z]{1,15}", protocol(), 1..=u16::MAX), 0..3);
-    let addresses = btree_set(network(32), 0..3);
-    (("[a-z]{1,8}", "[a-z]{1,8}"), labels(), addresses, any::<[bool; 3]>(), ports).prop_map(
-        |((namespace, name), labels, addresses, [host_network, finished, terminating], ports)| {
-            Pod {
-                id: PodId { namespace, name },
-                uid: "u".to_owned(),
-                labels,
-                node: host_network.then(|| "node".to_owned()),
-                addresses: addresses.iter().map(IpNet::addr).collect(),
-                host_network,
-                finished,
-                terminating,
-                ports: ports
-                    .into_iter()
-                    .map(|(name, protocol, port)| ContainerPort { name, protocol, port })
-                    .collect(),
-            }
+    let id = ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| PodId { namespace, name });
+    let port = ("[a-z]{0,15}", protocol(), 1..=u16::MAX)
+        .prop_map(|(name, protocol, port)| ContainerPort { name, protocol, port });
+    let fields = (labels(), option::of("[a-z]{1,8}"), addresses(), btree_set(port, 0..3));
+    (id, "[a-z]{0,2}", fields, any::<[bool; 3]>()).prop_map(
+        |(id, uid, (labels, node, addresses, ports), [host_network, finished, terminating])| Pod {
+            id,
+            uid,
+            labels,
+            node,
+            addresses,
+            host_network,
+            finished,
+            terminating,
+            ports,
         },
     )
 }
 
+fn service_port() -> impl Strategy<Value = ServicePort> {
+    let target = prop_oneof![
+        (1..=u16::MAX).prop_map(TargetPort::Number),
+        "[a-z]{1,15}".prop_map(TargetPort::Named),
+    ];
+    let number = 1..=u16::MAX;
+    ("[a-z]{0,8}", protocol(), number.clone(), target, option::of(number)).prop_map(
+        |(name, protocol, port, target, node_port)| ServicePort {
+            name,
+            protocol,
+            port,
+            target,
+            node_port,
+        },
+    )
+}
+
+fn a_service() -> impl Strategy<Value = Service> {
+    let one = |(key, value)| Requirement::In(key, [value].into());
+    let selector = btree_map(word(), word(), 1..3)
+        .prop_map(move |labels| Selector { requirements: labels.into_iter().map(one).collect() });
+    let traffic = || prop_oneof![Just(TrafficPolicy::Cluster), Just(TrafficPolicy::Local)];
+    let distribution = (traffic(), traffic(), option::of(1..=86_400_u32));
+    let id =
+        ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| ServiceId { namespace, name });
+    (id, option::of(selector), addresses(), addresses(), vec(service_port(), 0..3), distribution)
+        .prop_map(|(id, selector, cluster, external, ports, distribution)| Service {
+            id,
+            selector,
+            cluster_addresses: cluster,
+            external_addresses: external,
+            ports,
+            distribution: Distribution {
+                external: distribution.0,
+                internal: distribution.1,
+                affinity: distribution.2,
+            },
+        })
+}
+
 fn cluster() -> impl Strategy<Value = Cluster> {
-    (vec(a_policy(), 0..4), vec(a_pod(), 0..4), vec(("[a-z]{1,8}", labels()), 0..3)).prop_map(
-        |(policies, pods, namespaces)| {
+    let namespaces = vec(("[a-z]{1,8}", labels()), 0..3);
+    (vec(a_policy(), 0..4), vec(a_pod(), 0..4), vec(a_service(), 0..3), namespaces).prop_map(
+        |(policies, pods, services, namespaces)| {
             let mut cluster = Cluster::default();
             let used = policies.iter().map(|it| it.id.namespace.clone());
             let used = used.chain(pods.iter().map(|it| it.id.namespace.clone()));
+            let used = used.chain(services.iter().map(|it| it.id.namespace.clone()));
             let implied = used.map(|name| (name, Labels::new()));
             for (name, labels) in implied.chain(namespaces) {
                 cluster.namespaces.insert(name.clone(), Namespace::new(name, labels));
             }
             cluster.policies.extend(policies.into_iter().map(|it| (it.id.clone(), it)));
             cluster.pods.extend(pods.into_iter().map(|it| (it.id.clone(), it)));
+            cluster.services.extend(services.into_iter().map(|it| (it.id.clone(), it)));
             cluster
         },
     )

@@ -206,5 +206,25 @@ fn service_port(it: &ServicePort) -> Value {
 }
 
 #[cfg(test)]
-#[path = "render_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    /// `tests/properties/manifests.rs` reads generated clusters back.
+    #[test]
+    fn an_empty_cluster_is_empty() {
+        assert_eq!(manifests(&Cluster::default()), "");
+    }
+
+    #[test]
+    fn node_addresses_are_a_comment() {
+        let node_addresses = ["192.0.2.9".parse().unwrap()].into();
+        let mut cluster = Cluster { node_addresses, ..Cluster::default() };
+        cluster.namespaces.insert("a".into(), Namespace::new("a", [].into()));
+        assert!(manifests(&cluster).starts_with("# node address 192.0.2.9\n---\n{"));
+    }
+
+    #[test]
+    fn selectors_of_everything_are_empty_objects() {
+        assert_eq!(selector(&Selector::default()), json!({}));
+    }
+}

@@ -57,7 +57,7 @@ pub(super) fn ports(spec: &PodSpec, problems: &mut Vec<Problem>) -> BTreeSet<Con
         container(it, &format!("spec.containers[{index}]"), &mut found, problems);
     }
     for (index, it) in spec.init_containers.iter().flatten().enumerate() {
-        // A sidecar is an init container that keeps running; others have ended before the pod serves.
+        // A sidecar is an init container that keeps running; others end before the pod serves.
         if it.restart_policy.as_deref() == Some("Always") {
             container(it, &format!("spec.initContainers[{index}]"), &mut found, problems);
         }
@@ -75,7 +75,7 @@ fn container(
         let path = format!("{path}.ports[{index}]");
         let protocol = port::protocol(it.protocol.as_deref(), &path, problems);
         let number = port::number(it.container_port, &format!("{path}.containerPort"), problems);
-        // Ports without a name are kept, although no policy can name them: they show what is served.
+        // Ports without a name are kept, although no policy can name them: the pod serves them.
         let name = it.name.clone().unwrap_or_default();
         into.extend(number.map(|port| ContainerPort { name, protocol, port }));
     }

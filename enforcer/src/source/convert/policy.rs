@@ -36,9 +36,9 @@ pub fn policy(object: &NetworkPolicy) -> Converted<model::Policy> {
     Converted::new(value, problems)
 }
 
-/// The stand-in for a policy that always had errors: it isolates the selected pods in the policy's
-/// directions and allows nothing (semantics R9). If the selector has an error, these are all pods
-/// of the namespace.
+/// The stand-in for a policy that never was without errors: it isolates the selected pods in the
+/// policy's directions and allows nothing (semantics R9). If the selector has an error, these are
+/// all pods of the namespace.
 #[must_use]
 pub fn closed_policy(object: &NetworkPolicy) -> model::Policy {
     let mut ignored = Vec::new();

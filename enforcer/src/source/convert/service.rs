@@ -27,7 +27,7 @@ pub fn service(object: &Service) -> Converted<model::Service> {
     Converted::new(value, problems)
 }
 
-/// An empty selector selects nothing: the endpoints are managed manually. `ExternalName` ignores it.
+/// An empty selector selects nothing: the endpoints are manual. `ExternalName` ignores it.
 fn selected(spec: &ServiceSpec, problems: &mut Vec<Problem>) -> Option<model::Selector> {
     if spec.type_.as_deref() == Some("ExternalName") {
         return None;

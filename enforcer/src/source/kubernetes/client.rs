@@ -78,8 +78,8 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Finds the API server by the given kubeconfig, or `KUBECONFIG`, or as a pod of the cluster, or
-    /// by `~/.kube/config`.
+    /// Finds the API server by the given kubeconfig, `KUBECONFIG`, the pod's service account, or
+    /// `~/.kube/config`, in this order.
     ///
     /// # Errors
     /// None of them exists, or the first that exists can't be used.

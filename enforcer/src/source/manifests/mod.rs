@@ -87,8 +87,8 @@ impl Manifests {
         })
     }
 
-    /// Reads the files and returns the differences to the last scan. Only files with new content are
-    /// parsed. Files below a folder that has become unreadable stay in effect (semantics C4).
+    /// Reads the files and returns the differences to the last scan. Only files with new content
+    /// are parsed. Files below a folder that has become unreadable stay in effect (semantics C4).
     pub fn rescan(&mut self) -> Update {
         let all = self.roots.iter().cloned().collect();
         self.rescan_below(&all)

@@ -78,7 +78,7 @@ impl Reader<'_> {
     /// objects: they may have fields newer than this program.
     fn unknown_field(&mut self, document: &Document<'_>, kind: &str, path: &str) {
         let severity = if kind == "NetworkPolicy" { Severity::Error } else { Severity::Warning };
-        let help = fields::nearest(kind, path).map(|it| format!("did you mean `{it}`?"));
+        let help = fields::suggestion(kind, path).map(|it| format!("did you mean `{it}`?"));
         let place = document.root.place(self.text, document.node.locate_key(path));
         self.add(document, place, severity, path, "unknown field", help);
     }

@@ -251,52 +251,12 @@ fn reports_as_json_and_with_an_excerpt() {
     ");
 }
 
-/// Text that comes nearer to manifests than random bytes.
+/// Text that is more like manifests than random bytes.
 fn yamlish() -> impl Strategy<Value = String> {
-    let word = prop::sample::select(vec![
-        "a",
-        ": ",
-        "- ",
-        "\n",
-        "  ",
-        "[",
-        "]",
-        "{",
-        "}",
-        ",",
-        "&a ",
-        "*a",
-        "<<: ",
-        "---\n",
-        "...\n",
-        "'",
-        "\"",
-        "|\n",
-        ">-\n",
-        "? ",
-        "!!str ",
-        "!",
-        "%YAML 1.2\n",
-        "#",
-        "\t",
-        "\r",
-        "\u{85}",
-        "ä",
-        "\u{2028}",
-        "kind: Pod\n",
-        "apiVersion: v1\n",
-        "kind: List\n",
-        "items:\n",
-        "spec:\n",
-        "metadata: {name: a}\n",
-        "80",
-        "null",
-        "~",
-        "\\u",
-        "0x",
-        "@",
-        "`",
-    ]);
+    let words = "a·: ·- ·\n·  ·[·]·{·}·,·&a ·*a·<<: ·---\n·...\n·'·\"·|\n·>-\n·? ·!!str ·!·%YAML 1.2\n·#·\t·\r·\
+                 \u{85}·ä·\u{2028}·kind: Pod\n·apiVersion: v1\n·kind: List\n·items:\n·spec:\n·\
+                 metadata: {name: a}\n·80·null·~·\\u·0x·@·`";
+    let word = prop::sample::select(words.split('·').collect::<Vec<_>>());
     prop::collection::vec(word, 0..60).prop_map(|it| it.concat())
 }
 
