@@ -56,3 +56,17 @@ impl<T> Converted<T> {
         self
     }
 }
+
+#[cfg(test)]
+impl<T> Converted<T> {
+    /// The value, which has no problems.
+    fn good(self) -> T {
+        assert_eq!(self.problems, []);
+        self.value.unwrap()
+    }
+
+    /// The paths of the problems.
+    fn paths(&self) -> Vec<&str> {
+        self.problems.iter().map(|it| it.path.as_str()).collect()
+    }
+}

@@ -96,9 +96,7 @@ mod tests {
     }
 
     fn good(spec: Value, status: Value) -> model::Pod {
-        let converted = convert(spec, status);
-        assert_eq!(converted.problems, []);
-        converted.value.unwrap()
+        convert(spec, status).good()
     }
 
     #[test]
@@ -181,9 +179,8 @@ mod tests {
             json!({"podIP": "x", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.256"}]}),
         );
         assert_eq!(converted.value, None);
-        let paths: Vec<_> = converted.problems.iter().map(|it| it.path.as_str()).collect();
         assert_eq!(
-            paths,
+            converted.paths(),
             [
                 "status.podIPs[1].ip",
                 "status.podIP",

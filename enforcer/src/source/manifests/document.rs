@@ -140,7 +140,7 @@ impl Documents<'_> {
                 self.single::<NetworkPolicy, _>(document, kind, json, convert::policy, Item::Policy)
             }
             "Service" => self.single(document, kind, json, convert::service, Item::Service),
-            _ => workload::pods(&mut self.reader, document, kind, json),
+            _ => workload::pods(&mut self.reader, document, kind, json).unwrap_or_default(),
         }
     }
 

@@ -13,18 +13,8 @@ use crate::source::convert;
 /// Pods that one workload may have; more is most likely a mistake.
 const MOST_PODS: i64 = 5000;
 
-/// The pods of a workload.
+/// The pods of a workload; `None` after an error.
 pub(super) fn pods(
-    reader: &mut Reader<'_>,
-    document: &Document<'_>,
-    kind: &str,
-    json: &Value,
-) -> Vec<Item> {
-    read(reader, document, kind, json).unwrap_or_default()
-}
-
-/// `None` after an error.
-fn read(
     reader: &mut Reader<'_>,
     document: &Document<'_>,
     kind: &str,

@@ -51,20 +51,13 @@ fn unknown_fields() {
 
 #[test]
 fn wrong_values() {
-    let text = policy("podSelector:\n  matchLabels:\n    tier: 1\n");
-    assert_snapshot!(reports(&text), @r#"a.yaml:7:13: error: spec.podSelector.matchLabels.tier: expected a string, found the number `1` (write it as "1")"#);
-    let text = policy("podSelector:\n  matchLabels:\n    example.org/on: yes\n");
-    assert_snapshot!(reports(&text), @r#"a.yaml:7:23: error: spec.podSelector.matchLabels.example.org/on: expected a string, found the boolean `true` (write it as "yes")"#);
-    let text = policy("podSelector: {}\ningress:\n- ports:\n  - port: 1\n    endPort: '2'\n");
-    assert_snapshot!(reports(&text), @"a.yaml:9:16: error: spec.ingress[0].ports[0].endPort: expected a whole number, found the string `2` (write it without quotes: 2)");
-    let text = policy("podSelector: {}\ningress:\n  from: []\n");
-    assert_snapshot!(reports(&text), @"a.yaml:6:3: error: spec.ingress: expected a list, found a mapping (start each entry with `- `)");
-    let text = policy("- podSelector: {}\n");
-    assert_snapshot!(reports(&text), @"a.yaml:4:1: error: spec: expected a mapping, found a list (remove the `- `)");
-    let text = policy("podSelector: {}\ningress:\n- ports:\n  - port: 1.5\n");
-    assert_snapshot!(reports(&text), @"a.yaml:8:13: error: spec.ingress[0].ports[0].port: expected a whole number or a string, found the number `1.5`");
-    let text = policy("podSelector: {}\negress:\n- to:\n  - ipBlock: {except: [::/64]}\n");
-    assert_snapshot!(reports(&text), @"a.yaml:8:7: error: spec.egress[0].to[0].ipBlock.cidr: `` is not an address block (an address and a prefix length, such as 10.0.0.0/8 or fd00::/8)");
+    assert_snapshot!(reports(&policy("podSelector:\n  matchLabels:\n    tier: 1\n")), @r#"a.yaml:7:13: error: spec.podSelector.matchLabels.tier: expected a string, found the number `1` (write it as "1")"#);
+    assert_snapshot!(reports(&policy("podSelector:\n  matchLabels:\n    example.org/on: yes\n")), @r#"a.yaml:7:23: error: spec.podSelector.matchLabels.example.org/on: expected a string, found the boolean `true` (write it as "yes")"#);
+    assert_snapshot!(reports(&policy("podSelector: {}\ningress:\n- ports:\n  - port: 1\n    endPort: '2'\n")), @"a.yaml:9:16: error: spec.ingress[0].ports[0].endPort: expected a whole number, found the string `2` (write it without quotes: 2)");
+    assert_snapshot!(reports(&policy("podSelector: {}\ningress:\n  from: []\n")), @"a.yaml:6:3: error: spec.ingress: expected a list, found a mapping (start each entry with `- `)");
+    assert_snapshot!(reports(&policy("- podSelector: {}\n")), @"a.yaml:4:1: error: spec: expected a mapping, found a list (remove the `- `)");
+    assert_snapshot!(reports(&policy("podSelector: {}\ningress:\n- ports:\n  - port: 1.5\n")), @"a.yaml:8:13: error: spec.ingress[0].ports[0].port: expected a whole number or a string, found the number `1.5`");
+    assert_snapshot!(reports(&policy("podSelector: {}\negress:\n- to:\n  - ipBlock: {except: [::/64]}\n")), @"a.yaml:8:7: error: spec.egress[0].to[0].ipBlock.cidr: `` is not an address block (an address and a prefix length, such as 10.0.0.0/8 or fd00::/8)");
 }
 
 #[test]
