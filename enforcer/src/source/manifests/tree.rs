@@ -9,6 +9,11 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{Location, Spanned};
 
+/// The words that are booleans.
+const BOOLEANS: [&str; 18] = [
+    "true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "false", "False", "FALSE", "no",
+    "No", "NO", "off", "Off", "OFF",
+];
 /// The key that takes over the entries of other mappings.
 const MERGE: &str = "<<";
 
@@ -196,8 +201,8 @@ fn written<'s>(location: &Location, source: &'s str) -> &'s str {
 /// The value of a scalar as `kubectl` reads it, where the YAML library differs.
 fn as_kubectl_reads(value: &Value, written: &str) -> Value {
     match value {
-        // `y` and `n` are strings.
-        Value::Bool(_) if written.len() == 1 => written.into(),
+        // `y`, `n` and `tRue` are strings.
+        Value::Bool(_) if !BOOLEANS.contains(&written) => written.into(),
         // `08` is no octal number, but still an integer.
         Value::Number(it) if it.is_f64() => {
             written.parse::<i64>().map_or_else(|_| value.clone(), Value::from)

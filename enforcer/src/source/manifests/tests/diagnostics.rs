@@ -202,7 +202,7 @@ fn scalars_are_what_kubectl_reads() {
         ("", "nothing"),
         ("~", "nothing"),
         ("yes", "the boolean `true`"),
-        ("off", "the boolean `false`"),
+        ("OFF", "the boolean `false`"),
         ("80", "the number `80`"),
         ("-1", "the number `-1`"),
         ("0x10", "the number `16`"),
@@ -215,9 +215,10 @@ fn scalars_are_what_kubectl_reads() {
     ] {
         assert_eq!(read(scalar).as_deref(), Some(found), "{scalar}");
     }
-    for scalar in
-        ["10.0.0.1", "inf", "0x", "1e400", "y", "n", "1_000", "!!str 80", "'80'", "\"yes\""]
-    {
+    for scalar in [
+        "10.0.0.1", "inf", "0x", "1e400", "y", "N", "tRue", "nUll", "1_000", "!!str 80", "'80'",
+        "\"yes\"",
+    ] {
         assert_eq!(read(scalar), None, "{scalar}");
     }
 }
