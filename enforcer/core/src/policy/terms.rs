@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 use ipnet::IpNet;
 
 use super::grants::{DraftRow, GrantId, Grants};

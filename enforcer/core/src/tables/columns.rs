@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use enforcer_ebpf::entry::Cell;
+use enforcer_ebpf::contract::entry::Cell;
 
 use super::ports::Ports;
 use crate::policy::{Column, Compiled, PortSet, RowId, Verdict};

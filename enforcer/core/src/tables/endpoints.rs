@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
-use enforcer_ebpf::table::Address6;
+use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
+use enforcer_ebpf::contract::verdict::Direction;
+use enforcer_ebpf::packet::Address6;
 
 use super::alloc::{Pool, Writer};
 use super::pieces6::halves;

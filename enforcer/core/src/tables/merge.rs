@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use enforcer_ebpf::entry::Entry;
+use enforcer_ebpf::contract::entry::Entry;
 
 use super::State;
 use super::alloc::Writer;

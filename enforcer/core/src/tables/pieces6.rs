@@ -1,7 +1,8 @@
 //! Regions of the IPv6 trie as lists of pieces, and what can stand for such a list.
 
-use enforcer_ebpf::entry::Entry;
-use enforcer_ebpf::table::{Address6, Leaf6};
+use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::table::Leaf6;
+use enforcer_ebpf::packet::Address6;
 
 use super::change::Change;
 

@@ -9,8 +9,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use enforcer_ebpf::entry::Cell;
-use enforcer_ebpf::table::PORT_SET_WORDS;
+use enforcer_ebpf::contract::entry::Cell;
+use enforcer_ebpf::contract::table::PORT_SET_WORDS;
 
 use super::alloc::{Pool, Writer};
 use super::shortage::{Full, Table};

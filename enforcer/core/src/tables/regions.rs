@@ -4,7 +4,7 @@
 //! difference of two such functions is a list of disjoint ranges, whatever prefixes they came
 //! from, and that is all that the tries need.
 
-use enforcer_ebpf::entry::Entry;
+use enforcer_ebpf::contract::entry::Entry;
 use ipnet::IpNet;
 
 use crate::policy::{Column, Compiled};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use enforcer_ebpf::entry::Cell;
+use enforcer_ebpf::contract::entry::Cell;
 
 use super::alloc::{Extents, Writer};
 use super::shortage::Full;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use enforcer_ebpf::table;
+use enforcer_ebpf::contract::table;
 
 /// A table, or a kind of number, that can run out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

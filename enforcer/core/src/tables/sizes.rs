@@ -1,6 +1,6 @@
 //! The contract's fixed sizes as the tables' own kind of number.
 
-use enforcer_ebpf::table;
+use enforcer_ebpf::contract::table;
 
 /// Cells of a block of verdicts.
 pub(super) const SLOTS: u32 = number(table::SLOTS);

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use enforcer_ebpf::endpoint::{Slot, slots_of};
-use enforcer_ebpf::table::{INTERFACE_SLOTS, InterfaceTable};
+use enforcer_ebpf::contract::endpoint::{Slot, slots_of};
+use enforcer_ebpf::contract::table::{INTERFACE_SLOTS, InterfaceTable};
 
 use super::Step;
 use super::alloc::Writer;

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::endpoint::Endpoint;
-use enforcer_ebpf::entry::Entry;
-use enforcer_ebpf::table::Limits;
+use enforcer_ebpf::contract::endpoint::Endpoint;
+use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::table::Limits;
+use enforcer_ebpf::contract::verdict::Direction;
 
 use super::alloc::{Pool, Writer};
 use super::endpoints::{Endpoints, SPARE};

@@ -1,8 +1,8 @@
 //! The single writes that a plan consists of.
 
-use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, Slot};
-use enforcer_ebpf::entry::{Cell, Entry};
-use enforcer_ebpf::table::{Leaf6, Node6};
+use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, Slot};
+use enforcer_ebpf::contract::entry::{Cell, Entry};
+use enforcer_ebpf::contract::table::{Leaf6, Node6};
 
 use super::Owner;
 
@@ -51,7 +51,7 @@ pub enum Step {
     },
     /// The class of a port.
     PortClass {
-        /// Protocol index, see [`enforcer_ebpf::classify::port_protocol`].
+        /// Protocol index, see [`enforcer_ebpf::contract::lookup::port_protocol`].
         protocol: u8,
         /// The port.
         port: u16,

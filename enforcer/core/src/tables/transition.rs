@@ -19,8 +19,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::entry::{Cell, Entry};
+use enforcer_ebpf::contract::entry::{Cell, Entry};
+use enforcer_ebpf::contract::verdict::Direction;
 
 use super::State;
 use super::alloc::Writer;

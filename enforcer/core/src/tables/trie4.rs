@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use enforcer_ebpf::entry::Entry;
-use enforcer_ebpf::table::{Block, ROOTS4, SLOTS};
+use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::table::{Block, ROOTS4, SLOTS};
 
 use super::Step;
 use super::alloc::{Pool, Writer};

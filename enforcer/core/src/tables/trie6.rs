@@ -10,8 +10,8 @@
 
 use std::sync::Arc;
 
-use enforcer_ebpf::entry::Entry;
-use enforcer_ebpf::table::{Leaf6, Node6, ROOT6, SLOTS};
+use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::table::{Leaf6, Node6, ROOT6, SLOTS};
 
 use super::Step;
 use super::alloc::{Pool, Writer};

@@ -10,7 +10,7 @@ mod shape;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use enforcer_ebpf::count::Direction::{self, Egress, Ingress};
+use enforcer_ebpf::contract::verdict::Direction::{self, Egress, Ingress};
 
 use super::{Compiled, compile, reference as naive};
 use crate::model::{

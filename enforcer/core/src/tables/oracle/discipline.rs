@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use enforcer_ebpf::classify::{Tables, cell};
-use enforcer_ebpf::endpoint::{Slot, flags};
-use enforcer_ebpf::entry::{Cell, Entry};
-use enforcer_ebpf::table::{ROOT6, ROOTS4};
+use enforcer_ebpf::contract::endpoint::{Slot, flags};
+use enforcer_ebpf::contract::entry::{Cell, Entry};
+use enforcer_ebpf::contract::lookup::{Tables, cell};
+use enforcer_ebpf::contract::table::{ROOT6, ROOTS4};
 
 use super::Image;
 use crate::tables::{Step, sizes};

@@ -2,14 +2,15 @@
 
 use std::net::IpAddr;
 
-use enforcer_ebpf::classify::{self, Tables};
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
-use enforcer_ebpf::entry::Entry;
-use enforcer_ebpf::table::{
-    Address6, Block, INTERFACE_SLOTS, InterfaceTable, Leaf6, Limits, Node6, PORT_PROTOCOLS,
-    PORT_SET_WORDS, PortSetBits, PortTable, SLOTS,
+use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
+use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::lookup::{self, Tables};
+use enforcer_ebpf::contract::table::{
+    Block, INTERFACE_SLOTS, InterfaceTable, Leaf6, Limits, Node6, PORT_PROTOCOLS, PORT_SET_WORDS,
+    PortSetBits, PortTable, SLOTS,
 };
+use enforcer_ebpf::contract::verdict::Direction;
+use enforcer_ebpf::packet::Address6;
 
 use super::discipline::Discipline;
 use crate::tables::Step;
@@ -48,7 +49,10 @@ impl Image {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
-            trie4: vec![[0; SLOTS]; limits.trie4_blocks.max(enforcer_ebpf::table::ROOTS4) as usize],
+            trie4: vec![
+                [0; SLOTS];
+                limits.trie4_blocks.max(enforcer_ebpf::contract::table::ROOTS4) as usize
+            ],
             nodes: vec![bytemuck::Zeroable::zeroed(); limits.trie6_nodes.max(1) as usize],
             leaves: vec![bytemuck::Zeroable::zeroed(); limits.trie6_leaves as usize],
             ports: vec![0; PORT_PROTOCOLS << 16],
@@ -148,7 +152,7 @@ impl Image {
         protocol: u8,
         port: u16,
     ) -> Option<bool> {
-        let endpoint = classify::endpoint(self, ifindex)?;
+        let endpoint = lookup::endpoint(self, ifindex)?;
         let (isolated, closed, row) = match direction {
             Direction::Ingress => {
                 (flags::INGRESS_ISOLATED, flags::INGRESS_CLOSED, endpoint.ingress_row)
@@ -165,8 +169,8 @@ impl Image {
         }
         let allowed = self
             .entry(peer)
-            .and_then(|entry| classify::cell(self, row, entry.index()))
-            .is_some_and(|cell| classify::cell_allows(self, cell, protocol, port));
+            .and_then(|entry| lookup::cell(self, row, entry.index()))
+            .is_some_and(|cell| lookup::cell_allows(self, cell, protocol, port));
         Some(allowed)
     }
 
@@ -180,7 +184,7 @@ impl Image {
     /// `None`: the interface has no endpoint.
     #[must_use]
     pub fn may_use(&self, ifindex: u32, address: IpAddr) -> Option<bool> {
-        let endpoint = classify::endpoint(self, ifindex)?;
+        let endpoint = lookup::endpoint(self, ifindex)?;
         if endpoint.flags & flags::CHECK_SOURCE == 0 {
             return Some(true);
         }
@@ -200,13 +204,13 @@ impl Image {
     /// The record of the endpoint behind an interface.
     #[must_use]
     pub fn endpoint_of(&self, ifindex: u32) -> Option<&Endpoint> {
-        classify::endpoint(self, ifindex)
+        lookup::endpoint(self, ifindex)
     }
 
     /// The record of the endpoint with this id.
     #[must_use]
     pub fn sender_of(&self, id: u32) -> Option<&Endpoint> {
-        classify::sender(self, id)
+        lookup::sender(self, id)
     }
 
     /// The words of the table of senders, by id.
@@ -220,8 +224,8 @@ impl Image {
 
     fn entry(&self, address: IpAddr) -> Option<Entry> {
         match address {
-            IpAddr::V4(address) => classify::address4(self, address.into()),
-            IpAddr::V6(address) => classify::address6(self, &halves(address.into())),
+            IpAddr::V4(address) => lookup::address4(self, address.into()),
+            IpAddr::V6(address) => lookup::address6(self, &halves(address.into())),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The checked image refuses what the planner must never do.
 
-use enforcer_ebpf::endpoint::{Endpoint, Slot, flags};
-use enforcer_ebpf::entry::{Cell, Entry};
+use enforcer_ebpf::contract::endpoint::{Endpoint, Slot, flags};
+use enforcer_ebpf::contract::entry::{Cell, Entry};
 
 use super::harness::SMALL;
 use crate::tables::Step;

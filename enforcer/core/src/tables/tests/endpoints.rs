@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use enforcer_ebpf::endpoint::{MAX_ID, Slot, slots_of};
-use enforcer_ebpf::table::{INTERFACE_SLOTS, Limits};
+use enforcer_ebpf::contract::endpoint::{MAX_ID, Slot, slots_of};
+use enforcer_ebpf::contract::table::{INTERFACE_SLOTS, Limits};
 
 use super::harness::{Harness, SMALL};
 use crate::model::PodId;

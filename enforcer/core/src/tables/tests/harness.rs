@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use enforcer_ebpf::table::Limits;
+use enforcer_ebpf::contract::table::Limits;
 use proptest::prelude::ProptestConfig;
 
 use super::probes::{Answers, Meaning, Probes, Stale};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::table::Limits;
+use enforcer_ebpf::contract::table::Limits;
+use enforcer_ebpf::contract::verdict::Direction;
 
 use super::oracle;
 use crate::model::{PodId, PortRange, Protocol};

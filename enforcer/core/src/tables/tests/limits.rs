@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::table::Limits;
+use enforcer_ebpf::contract::table::Limits;
+use enforcer_ebpf::contract::verdict::Direction;
 use proptest::prelude::*;
 
 use super::generate::chain;

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::entry::Entry;
+use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::verdict::Direction;
 use ipnet::IpNet;
 
 use crate::model::Protocol;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use enforcer_ebpf::classify::{self, port_protocol};
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::endpoint::flags;
-use enforcer_ebpf::entry::{Cell, Entry};
+use enforcer_ebpf::contract::endpoint::flags;
+use enforcer_ebpf::contract::entry::{Cell, Entry};
+use enforcer_ebpf::contract::lookup::{self, port_protocol};
+use enforcer_ebpf::contract::verdict::Direction;
 use ipnet::IpNet;
 
 use super::oracle::{self, Port};
@@ -167,9 +167,9 @@ impl Probes {
             Err(true) => self.mask(|_| true),
             Err(false) => 0,
             Ok(row) => {
-                let cell = classify::cell(image, row, class).unwrap();
+                let cell = lookup::cell(image, row, class).unwrap();
                 *masks.entry(cell.0).or_insert_with(|| {
-                    self.mask(|(protocol, port)| classify::cell_allows(image, cell, protocol, port))
+                    self.mask(|(protocol, port)| lookup::cell_allows(image, cell, protocol, port))
                 })
             }
         })
@@ -308,8 +308,8 @@ fn row_of(image: &Image, ifindex: u32, direction: u32) -> Judged {
 
 pub(super) fn entry(image: &Image, address: IpAddr) -> Entry {
     match address {
-        IpAddr::V4(address) => classify::address4(image, address.into()).unwrap(),
-        IpAddr::V6(address) => classify::address6(image, &halves(address.into())).unwrap(),
+        IpAddr::V4(address) => lookup::address4(image, address.into()).unwrap(),
+        IpAddr::V6(address) => lookup::address6(image, &halves(address.into())).unwrap(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use enforcer_ebpf::table::Limits;
+use enforcer_ebpf::contract::table::Limits;
 use ipnet::{IpNet, Ipv6Net};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
