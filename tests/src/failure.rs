@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use enforcer::source::render::manifests;
 use enforcer_core::model::{Cluster, Pod};
 
 use crate::generate::NODE;
+use crate::render::manifests;
 
 /// Where failures are kept: a folder's path.
 pub const FOLDER: &str = "ENFORCER_FAILURES";

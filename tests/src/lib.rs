@@ -9,6 +9,7 @@ pub mod generate;
 pub mod lab;
 pub mod matrix;
 pub mod probe;
+pub mod render;
 pub mod rig;
 pub mod runtime;
 pub mod session;

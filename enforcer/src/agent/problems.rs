@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::source::Remarks;
-use crate::source::manifests::Severity;
+use crate::source::{Remarks, Severity};
 use enforcer_core::model::PolicyId;
 
 /// What is wrong with the source's files or objects at present.

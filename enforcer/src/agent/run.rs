@@ -246,7 +246,7 @@ struct Inputs {
 impl Inputs {
     /// Takes an update. Since when the source has known of it.
     fn take(&mut self, shared: &SharedEngine, update: Update) -> Instant {
-        let since = update.heard.unwrap_or_else(Instant::now);
+        let since = update.received_at.unwrap_or_else(Instant::now);
         // What is complete for the first time is carried out though it may be nothing.
         self.news |= update.complete && !self.source;
         self.source |= update.complete;

@@ -7,7 +7,8 @@ use anyhow::Context;
 use clap::ValueEnum;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
-use crate::source::manifests::{Manifests, Report, Severity};
+use crate::source::Severity;
+use crate::source::manifests::{Manifests, Report};
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -66,7 +67,7 @@ mod tests {
     fn tells_good_from_bad() {
         assert_eq!(checked("# nothing\n", Format::Json), (true, String::new()));
         let (good, out) = checked("kind: Secret\napiVersion: v1\n", Format::Json);
-        assert!(good && out.contains("left alone: Secret"), "{out}");
+        assert!(good && out.contains("ignored: Secret"), "{out}");
         let (good, out) = checked("a: [", Format::Json);
         assert!(!good);
         for line in out.lines() {
