@@ -10,8 +10,8 @@ use enforcer_ebpf::contract::counters::Counters;
 use enforcer_ebpf::contract::endpoint::Endpoint;
 use enforcer_ebpf::contract::table::{self, Leaf6, Node6, PORT_SET_WORDS, SLOTS};
 
-use super::inherit::owner_record;
-use super::mapped::Mapped;
+use super::mapped_array::Mapped;
+use super::takeover::owner_record;
 use super::{Kernel, KernelError};
 use enforcer_core::tables::Step;
 

@@ -7,8 +7,8 @@ use aya::programs::tc::{TcError, qdisc_detach_program};
 use nix::net::if_::if_nameindex;
 
 use super::KernelError;
-use super::attach::Place;
-use super::hold::{self, Trace};
+use super::attachment::{self, Trace};
+use super::hooks::Place;
 use super::pins::{Pins, PinsError};
 
 /// What [`cleanup`] has removed.
@@ -31,7 +31,7 @@ pub fn cleanup(root: &Path) -> Result<Removed, KernelError> {
     let mut removed = Removed::default();
     match Pins::open(root) {
         Ok(pins) => {
-            removed.traces = hold::remove_left(&pins.links(), |_| true)?;
+            removed.traces = attachment::remove_left(&pins.links(), |_| true)?;
             let was_there = pins.has_tables()? || !removed.traces.is_empty();
             removed.folder = was_there.then(|| root.to_owned());
             pins.remove()?;

@@ -16,8 +16,8 @@ use enforcer_ebpf::contract::table::{self, Leaf6, Limits, Node6, PortSetBits, SL
 use super::KernelError;
 use super::clock::{Clock, Lifetimes};
 use super::flows::FlowTables;
-use super::kept::Kept;
-use super::mapped::Mapped;
+use super::mapped_array::Mapped;
+use super::pinned_tables::Kept;
 use super::pins::Pins;
 
 /// The programs, compiled by `cargo xtask build-ebpf` and embedded by the build script.

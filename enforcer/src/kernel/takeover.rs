@@ -8,7 +8,7 @@ use enforcer_ebpf::contract::owner::{OwnerRecord, kind};
 use enforcer_ebpf::contract::table::{self, Limits};
 
 use super::pins::{self, Pins};
-use super::{Kernel, KernelError, shape};
+use super::{Kernel, KernelError, table_shape};
 use enforcer_core::model::PodId;
 use enforcer_core::tables::{Inherited, Owner, Step};
 
@@ -26,7 +26,7 @@ impl Kernel {
     /// Takes over what ids mean and have counted in tables of other layouts.
     pub(super) fn take_over_owners(&mut self, limits: &Limits) -> Result<(), KernelError> {
         let Some(kept) = &self.kept else { return Ok(()) };
-        let [owners, .., counters, _] = shape::kept(limits);
+        let [owners, .., counters, _] = table_shape::kept(limits);
         for folder in kept.others() {
             if !owners.is_the_same_in(folder, &kept.folder) {
                 let theirs: HashMap<MapData, u32, OwnerRecord> = open(folder, table::OWNERS)?;

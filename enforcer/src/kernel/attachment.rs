@@ -9,8 +9,8 @@ use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use nix::net::if_::if_indextoname;
 
-use super::attach::refused;
 use super::clsact::{self, Clsact, already_there};
+use super::hooks::refused;
 use super::{KernelError, pins, sys};
 
 /// Priority of our filters on a clsact qdisc: before those that take the kernel's default, so

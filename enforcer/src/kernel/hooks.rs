@@ -7,8 +7,8 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use aya::sys::SyscallError;
 
+use super::attachment::{self, Hold};
 use super::clsact::Clsact;
-use super::hold::{self, Hold};
 use super::pins::Pins;
 use super::{Kernel, KernelError};
 
@@ -102,7 +102,7 @@ impl Hooks {
                     if attached.clsact.is_none() {
                         attached.clsact = self.clsact(name, ifindex)?;
                     }
-                    hold::by_filter(program, ifindex, name, hook, self.links.as_deref())?
+                    attachment::by_filter(program, ifindex, name, hook, self.links.as_deref())?
                 }
             };
             attached.holds.push(hold);
@@ -135,7 +135,7 @@ impl Hooks {
     /// What it has left can't be listed.
     pub fn prune(&self, wanted: &BTreeSet<u32>) -> Result<(), KernelError> {
         let Some(links) = &self.links else { return Ok(()) };
-        hold::remove_left(links, |ifindex| !wanted.contains(&ifindex)).map(|_| ())
+        attachment::remove_left(links, |ifindex| !wanted.contains(&ifindex)).map(|_| ())
     }
 
     /// Attaches by TCX; `None` if this kernel has none.
@@ -149,19 +149,19 @@ impl Hooks {
         if self.without_tcx {
             return Ok(None);
         }
-        let pin = self.links.as_ref().map(|links| links.join(hold::name(ifindex, hook)));
+        let pin = self.links.as_ref().map(|links| links.join(attachment::name(ifindex, hook)));
         if pin.as_ref().is_some_and(|pin| pin.is_dir()) {
             // An earlier agent's filter of a clsact qdisc: it is replaced in place.
             return Ok(None);
         }
         if let Some(pin) = &pin
-            && let Some(hold) = hold::take_over(program, pin, ifindex)?
+            && let Some(hold) = attachment::take_over(program, pin, ifindex)?
         {
             return Ok(Some(hold));
         }
         let Some(link) = self.by_tcx(program, interface, hook)? else { return Ok(None) };
         match pin {
-            Some(pin) => hold::pin(link, pin).map(Some),
+            Some(pin) => attachment::pin(link, pin).map(Some),
             None => Ok(Some(Hold::Own(link))),
         }
     }

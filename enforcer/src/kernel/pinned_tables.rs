@@ -16,7 +16,7 @@ use enforcer_ebpf::contract::table::{self, Limits};
 
 use super::load::Pin;
 use super::pins::{self, Pins};
-use super::{KernelError, shape};
+use super::{KernelError, table_shape};
 
 /// The tables that flows are moved between, as [`table::OTHER`] has their counterparts.
 const MOVED: [&str; 4] = [table::FLOWS4, table::FLOWS6, table::OPENING4, table::OPENING6];
@@ -55,17 +55,17 @@ impl Kept {
     /// used as they are.
     pub(super) fn prepare(pins: &Pins, limits: &Limits) -> Result<Self, KernelError> {
         let folder = pins.tables(limits);
-        if folder.exists() && !shape::fit(&folder, limits)? {
+        if folder.exists() && !table_shape::fit(&folder, limits)? {
             put_aside(&folder)?;
         }
         let is_resumed = folder.exists();
         pins::make(&folder)?;
         let mut others = pins.other_tables(&folder)?;
-        let [owners, ..] = shape::kept(limits);
+        let [owners, ..] = table_shape::kept(limits);
         // Without its ids, nothing that another layout holds means anything.
         others.retain(|other| owners.is_held_in(other));
         for other in &others {
-            for shape in shape::kept(limits) {
+            for shape in table_shape::kept(limits) {
                 let pin = folder.join(shape.name);
                 if !pin.exists() && shape.fits_in(other) {
                     share(shape.name, &other.join(shape.name), pin)?;
@@ -78,7 +78,7 @@ impl Kept {
 
     /// Where the tables of the last set are.
     pub(super) fn pins(&self, limits: &Limits) -> Vec<Pin> {
-        let kept = shape::kept(limits);
+        let kept = table_shape::kept(limits);
         let kept = kept.iter().map(|shape| (shape.name, self.folder.join(shape.name)));
         let shared = self.staging.iter().flat_map(|folder| SHARED.map(|it| (it, folder.join(it))));
         kept.chain(shared).collect()
@@ -94,7 +94,7 @@ impl Kept {
         // More than one means that agents of two other layouts were killed on the way: which of them
         // the programs use is not known, and what is in the others is copied all the same.
         if let Some(other) = self.others.first().cloned() {
-            let moved = shape::kept(limits).into_iter().filter(|it| MOVED.contains(&it.name));
+            let moved = table_shape::kept(limits).into_iter().filter(|it| MOVED.contains(&it.name));
             let same = moved.clone().all(|it| it.is_the_same_in(&other, &self.folder));
             if !same && moved.clone().all(|it| it.is_held_in(&other)) {
                 let pins = self.pins(limits);
