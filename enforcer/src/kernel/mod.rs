@@ -1,6 +1,9 @@
-//! The kernel's side: loading, attaching, writing tables, reading counters and events.
+//! The kernel's side of enforcement: everything that needs bpf(2).
 //!
-//! The only place of the agent that speaks BPF, and the only one with `unsafe`.
+//! Belongs here: loading and attaching the programs, writing the tables, reading counters, flows and
+//! drop events, and the pins that let enforcement outlive the agent. This is the only folder of the
+//! agent with `unsafe` code. Does not belong here: what the tables mean (`enforcer_core::tables`),
+//! when they are written (`agent`), and the node's interfaces and addresses (`node`).
 
 mod apply;
 mod attachment;

@@ -1,78 +1,77 @@
-//! What ended endpoints have counted, by namespace: kept beside the tables that outlive the agent,
-//! so that sums go on where an earlier agent left off (semantics C3). No program reads it.
+//! The counters of ended endpoints, summed by namespace.
+//!
+//! The table is pinned beside those that outlive the agent, so that the sums continue where an
+//! earlier agent stopped (semantics C3). No program reads it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
 
-use aya::maps::{HashMap, Map, MapData, MapError, MapInfo};
+use aya::maps::{HashMap, Map, MapData, MapInfo};
 use enforcer_ebpf::contract::counters::Counters;
 
-use super::{KernelError, Pins, sys};
+use super::error::ignoring;
+use super::{KernelError, Pins};
 
-/// The table's name, and its pin's.
+/// The table's name.
 const NAME: &str = "settled";
-/// The longest name of a namespace that is kept, in bytes; Kubernetes' have 63 at most (RFC 1123).
+/// The longest name of a namespace, in bytes; Kubernetes' have 63 at most (RFC 1123).
 const LENGTH: usize = 64;
-/// How many namespaces there is room for; what they count takes memory only if they are there.
+/// The most namespaces.
 const NAMESPACES: u32 = 4_096;
+/// Entries take memory only while they exist.
+const BPF_F_NO_PREALLOC: u32 = 1;
 
-/// A namespace's name, with zeros behind it.
+/// A namespace's name, padded with zeros.
 type Key = [u8; LENGTH];
 
-/// What ended endpoints have counted, by namespace.
+/// The counters of ended endpoints, by namespace.
 pub struct SettledTable(HashMap<MapData, Key, Counters>);
 
 impl SettledTable {
-    /// Finds or makes the table.
+    /// Opens the table, or makes it.
     ///
     /// # Errors
-    /// It can't be made, or not be pinned.
+    /// It can't be made or pinned.
     pub fn open(pins: &Pins) -> Result<Self, KernelError> {
-        let pin = pins.settled();
-        if let Ok(info) = MapInfo::from_pin(&pin) {
-            let shape = (info.key_size() as usize, info.value_size() as usize);
-            if shape == (LENGTH, size_of::<Counters>()) {
-                return Self::of(MapData::from_pin(&pin).map_err(failed)?);
-            }
-            remove(&pin)?;
+        let failed = KernelError::table(NAME);
+        let pin = pins.retired_counters();
+        if let Ok(info) = MapInfo::from_pin(&pin)
+            && (info.key_size() as usize, info.value_size() as usize)
+                != (size_of::<Key>(), size_of::<Counters>())
+        {
+            std::fs::remove_file(&pin).map_err(KernelError::read_pin(&pin))?;
         }
-        let table = sys::hash_table::<Key, Counters>(NAMESPACES);
-        let table = table.map_err(|source| KernelError::ReadPin { path: pin.clone(), source })?;
-        let data = MapData::from_fd(table).map_err(failed)?;
-        data.pin(&pin).map_err(|source| KernelError::Pin { path: pin, source })?;
-        Self::of(data)
-    }
-
-    fn of(data: MapData) -> Result<Self, KernelError> {
-        let map = Map::from_map_data(data).map_err(failed)?;
+        if !pin.exists() {
+            let table = HashMap::<_, Key, Counters>::create(NAMESPACES, BPF_F_NO_PREALLOC);
+            let pinned = table.map_err(failed)?.pin(&pin);
+            pinned.map_err(|source| KernelError::Pin { path: pin.clone(), source })?;
+        }
+        let map = Map::from_map_data(MapData::from_pin(&pin).map_err(failed)?).map_err(failed)?;
         HashMap::try_from(map).map(Self).map_err(failed)
     }
 
-    /// What earlier agents have kept.
+    /// The sums of earlier agents.
     ///
     /// # Errors
     /// The table can't be read.
     pub fn read(&self) -> Result<BTreeMap<String, Counters>, KernelError> {
         let entries = self.0.iter().map(|entry| {
-            let (key, counters) = entry.map_err(failed)?;
+            let (key, counters) = entry.map_err(KernelError::table(NAME))?;
             let name = key.split(|byte| *byte == 0).next().unwrap_or_default();
             Ok((String::from_utf8_lossy(name).into_owned(), counters))
         });
         entries.collect()
     }
 
-    /// Keeps what a namespace's ended endpoints have counted; `None`: there is no such any more.
+    /// Sets a namespace's sum; `None` removes it.
     ///
     /// # Errors
-    /// There is no room.
+    /// The table is full.
     pub fn write(&mut self, name: &str, counters: Option<&Counters>) -> Result<(), KernelError> {
         let Some(key) = key(name) else { return Ok(()) };
         match counters {
-            Some(counters) => self.0.insert(key, counters, 0).map_err(failed),
-            None => match self.0.remove(&key) {
-                Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-                Err(source) => Err(failed(source)),
-            },
+            Some(counters) => self.0.insert(key, counters, 0).map_err(KernelError::table(NAME)),
+            None => ignoring(io::ErrorKind::NotFound, NAME, self.0.remove(&key)),
         }
     }
 }
@@ -81,13 +80,4 @@ fn key(name: &str) -> Option<Key> {
     let mut key = [0; LENGTH];
     key.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
     Some(key)
-}
-
-fn remove(pin: &PathBuf) -> Result<(), KernelError> {
-    let failed = |source| KernelError::ReadPin { path: pin.clone(), source };
-    std::fs::remove_file(pin).map_err(failed)
-}
-
-fn failed(source: MapError) -> KernelError {
-    KernelError::Table { name: NAME, source }
 }
