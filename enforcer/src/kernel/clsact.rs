@@ -27,7 +27,7 @@ pub(super) struct Clsact {
 }
 
 impl Clsact {
-    /// Adds a clsact qdisc to the interface; `None` if it has one already, which is somebody else's.
+    /// Adds a clsact qdisc to the interface; `None` if it has one already, which is not ours.
     pub(super) fn add(interface: &str, ifindex: u32) -> Result<Option<Self>, KernelError> {
         match qdisc_add_clsact(interface) {
             Ok(()) => Ok(Some(Self { ifindex, is_pinned: false })),

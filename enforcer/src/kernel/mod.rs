@@ -2,8 +2,9 @@
 //!
 //! Belongs here: loading and attaching the programs, writing the tables, reading counters, flows and
 //! drop events, and the pins that let enforcement outlive the agent. This is the only folder of the
-//! agent with `unsafe` code. Does not belong here: what the tables mean (`enforcer_core::tables`),
-//! when they are written (`agent`), and the node's interfaces and addresses (`node`).
+//! agent with `unsafe` code. Does not belong here: the meaning of the tables
+//! (`enforcer_core::tables`), the decision when to write them (`agent`), and the node's interfaces
+//! and addresses (`node`).
 
 mod apply;
 mod attachment;

@@ -1,4 +1,4 @@
-//! The folder of pins in the BPF file system: what outlives the agent (semantics C3).
+//! The folder of pins in the BPF file system: the objects that outlive the agent (semantics C3).
 //!
 //! ```text
 //! DIR/net-4026531840/              one network namespace, by its inode

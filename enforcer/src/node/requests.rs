@@ -26,14 +26,10 @@ pub(super) struct Requests {
 impl Requests {
     /// Opens a socket in the network namespace of the calling thread.
     pub(super) fn open() -> Result<Self, NodeError> {
-        let open = || -> io::Result<Socket> {
-            let socket = netlink::open()?;
-            // Otherwise the kernel ignores the namespace id in requests for addresses.
-            socket.set_netlink_get_strict_chk(true)?;
-            Ok(socket)
-        };
-        let socket =
-            open().map_err(|source| NodeError::Socket { what: "open a netlink socket", source })?;
+        let failed = |source| NodeError::Socket { what: "open a netlink socket", source };
+        let socket = netlink::open().map_err(failed)?;
+        // Otherwise the kernel ignores the namespace id in requests for addresses.
+        socket.set_netlink_get_strict_chk(true).map_err(failed)?;
         Ok(Self { socket, sequence: 0 })
     }
 
@@ -58,19 +54,19 @@ impl Requests {
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut request = RouteMessage::default();
             request.header.address_family = family;
-            let parse = |payload: &[u8]| message::default_route(payload).map(Some);
-            let routes = self.list("routes", &RouteNetlinkMessage::GetRoute(request), parse)?;
-            interfaces.extend(routes.into_iter().flatten());
+            let request = RouteNetlinkMessage::GetRoute(request);
+            interfaces.extend(self.list("routes", &request, message::default_route)?);
         }
         Ok(interfaces)
     }
 
-    fn list<T>(
+    /// Requests a list. `parse` returns the items in a message.
+    fn list<I: IntoIterator>(
         &mut self,
         what: &'static str,
         request: &RouteNetlinkMessage,
-        parse: impl Fn(&[u8]) -> Result<Option<T>, DecodeError>,
-    ) -> Result<Vec<T>, NodeError> {
+        parse: impl Fn(&[u8]) -> Result<I, DecodeError>,
+    ) -> Result<Vec<I::Item>, NodeError> {
         for _ in 0..ATTEMPTS {
             self.send(request).map_err(|source| NodeError::Request { what, source })?;
             if let Some(items) = self.receive(what, &parse)? {
@@ -86,11 +82,11 @@ impl Requests {
     }
 
     /// Reads a list to its end; `None` if it changed meanwhile.
-    fn receive<T>(
+    fn receive<I: IntoIterator>(
         &self,
         what: &'static str,
-        parse: impl Fn(&[u8]) -> Result<Option<T>, DecodeError>,
-    ) -> Result<Option<Vec<T>>, NodeError> {
+        parse: impl Fn(&[u8]) -> Result<I, DecodeError>,
+    ) -> Result<Option<Vec<I::Item>>, NodeError> {
         let failed = |source| NodeError::Request { what, source };
         let malformed = |source| NodeError::Malformed { what, source };
         let mut items = Vec::new();
