@@ -1,8 +1,8 @@
 //! Copies the object with the eBPF programs to the place where the agent's sources embed it.
 //!
 //! `cargo xtask build-ebpf` makes the object, because it needs another compiler than this crate.
-//! Without the object the agent still builds, for editors and for tests that need no kernel. It then
-//! embeds nothing, and loading the programs is an error.
+//! Without the object the agent still builds, for editors and for tests that need no kernel. It
+//! then embeds nothing, and loading the programs is an error.
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -23,8 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let folder = target()?.join("bpf");
-    // The folder is watched, not the file: cargo treats a missing file as changed, and would rebuild
-    // the agent on every call.
+    // The folder is watched, not the file: cargo treats a missing file as changed, and would
+    // rebuild the agent on every call.
     fs::create_dir_all(&folder)?;
     println!("cargo::rerun-if-changed={}", folder.display());
     match fs::read(folder.join("enforcer-ebpf.o")) {

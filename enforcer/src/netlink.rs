@@ -1,7 +1,7 @@
 //! rtnetlink: opening a socket, sending a request, splitting the answer into messages.
 //!
-//! Belongs here: what `node` (lists and events) and `kernel` (the clsact qdisc) both need. Reading the
-//! content of a message is the caller's part.
+//! Belongs here: the parts that `node` (lists and events) and `kernel` (the clsact qdisc) share. Does
+//! not belong here: reading the content of a message.
 
 use std::io;
 

@@ -13,8 +13,8 @@ use nix::net::if_::if_indextoname;
 use super::clsact::{self, Clsact, already_exists};
 use super::{KernelError, pins, sys};
 
-/// The priority of our filters on a clsact qdisc: before filters with the kernel's default priority,
-/// so that packets are checked before these accept them.
+/// The priority of our filters on a clsact qdisc: before filters with the kernel's default
+/// priority, so that packets are checked before these accept them.
 const PRIORITY: u16 = 1;
 
 /// The endings of the names of pins and markers.
@@ -113,8 +113,8 @@ pub(super) fn take_over(
     Ok(Some(Attachment::Pinned(pin.to_owned())))
 }
 
-/// Attaches by a filter of the interface's clsact qdisc, or replaces the filter of an earlier agent.
-/// `links`: the folder for its marker, if it is to outlive the agent.
+/// Attaches by a filter of the interface's clsact qdisc, or replaces the filter of an earlier
+/// agent. `links`: the folder for its marker, if it is to outlive the agent.
 pub(super) fn by_filter(
     program: &mut SchedClassifier,
     ifindex: u32,
@@ -171,8 +171,8 @@ pub enum Trace {
     },
 }
 
-/// Removes the programs and qdiscs with a pin or marker in `links`, on the interfaces that `is_stale`
-/// selects.
+/// Removes the programs and qdiscs with a pin or marker in `links`, on the interfaces that
+/// `is_stale` selects.
 pub(super) fn remove_stale(
     links: &Path,
     is_stale: impl Fn(u32) -> bool,

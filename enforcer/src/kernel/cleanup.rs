@@ -22,8 +22,8 @@ pub struct Removed {
     pub folder: Option<PathBuf>,
 }
 
-/// Removes everything that agents left in this network namespace, so that nothing is enforced here any
-/// more. A second call finds nothing.
+/// Removes everything that agents left in this network namespace, so that nothing is enforced here
+/// any more. A second call finds nothing.
 ///
 /// # Errors
 /// An agent is running, or an object can't be removed.
@@ -44,8 +44,8 @@ pub fn cleanup(root: &Path) -> Result<Removed, KernelError> {
     Ok(removed)
 }
 
-/// Removes the filters of our programs that have no marker, for example because the folder of pins was
-/// removed. Returns the names of their interfaces.
+/// Removes the filters of our programs that have no marker, for example because the folder of pins
+/// was removed. Returns the names of their interfaces.
 fn remove_unmarked_filters() -> Result<Vec<String>, KernelError> {
     let interfaces = if_nameindex().map_err(|errno| PinsError::Io {
         path: PathBuf::from("the list of interfaces"),

@@ -13,8 +13,8 @@ use nix::time::{ClockId, clock_getres};
 pub struct Lifetimes([Duration; Stage::ALL.len()]);
 
 impl Lifetimes {
-    /// Conntrack's timeouts (`net/netfilter/nf_conntrack_proto_*.c`), in the order of [`Stage::ALL`].
-    /// SCTP always has that of established associations.
+    /// Conntrack's timeouts (`net/netfilter/nf_conntrack_proto_*.c`), in the order of
+    /// [`Stage::ALL`]. SCTP always has that of established associations.
     pub const DEFAULT: Self = {
         const SECONDS: [u64; Stage::ALL.len()] =
             [120, 60, 300, 432_000, 120, 120, 10, 30, 120, 30, 210, 600];

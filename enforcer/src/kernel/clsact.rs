@@ -36,7 +36,7 @@ impl Clsact {
         }
     }
 
-    /// The same for a qdisc that outlives the agent: a marker folder in `links` shows that it is ours.
+    /// The same for a qdisc that outlives the agent; a marker folder in `links` identifies it.
     pub(super) fn add_pinned(
         interface: &str,
         ifindex: u32,
@@ -64,7 +64,7 @@ impl Clsact {
         let marker = links.join(marker(self.ifindex));
         drop(self);
         if let Err(error) = fs::remove_dir(&marker) {
-            tracing::debug!(marker = %marker.display(), %error, "cannot remove the marker of a qdisc");
+            tracing::debug!(marker = %marker.display(), %error, "cannot remove a marker");
         }
     }
 

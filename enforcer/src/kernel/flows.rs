@@ -36,10 +36,9 @@ pub struct FlowUse {
     pub established: Room,
     /// Other flows: opening, unanswered, closed.
     pub opening: Room,
-    /// The number of flows that became established while the table was full, since the programs were
-    /// loaded.
+    /// Flows that became established while the table was full, since the programs were loaded.
     pub refused: u64,
-    /// The number of entries that the table of opening flows evicted, since the programs were loaded.
+    /// Entries that the table of opening flows evicted, since the programs were loaded.
     pub evicted: u64,
 }
 
@@ -119,9 +118,8 @@ impl FlowTables {
     /// # Errors
     /// A table can't be read or written.
     pub fn sweep(&self, now: u32) -> Result<[FlowUse; 2], KernelError> {
-        let counts = [0, 1].map(|family| self.counts(family));
-        let [v4, v6] = counts;
-        Ok([self.v4.sweep(now, &self.clock, v4?)?, self.v6.sweep(now, &self.clock, v6?)?])
+        let (v4, v6) = (self.counts(0)?, self.counts(1)?);
+        Ok([self.v4.sweep(now, &self.clock, v4)?, self.v6.sweep(now, &self.clock, v6)?])
     }
 
     /// Removes all flows of an endpoint that sends nothing any more (semantics C5).
@@ -130,7 +128,7 @@ impl FlowTables {
         self.v6.forget(endpoint)
     }
 
-    /// Copies the flows of the tables that are pinned in `folder`. Flows that exist here stay as they are.
+    /// Copies the flows of the tables pinned in `folder`. Existing flows stay as they are.
     pub(super) fn take_over(&self, folder: &Path) -> Result<TakenOver, KernelError> {
         let mut taken = self.v4.take_over(folder)?;
         taken += self.v6.take_over(folder)?;
@@ -176,8 +174,8 @@ impl<K: Key> Family<K> {
             self.removed.fetch_add(earlier, Ordering::Relaxed);
         }
         let removed = self.removed.fetch_add(opening.removed, Ordering::Relaxed) + opening.removed;
-        // Entries that were added, and neither exist nor were removed, were evicted. Entries that were
-        // added since the counters were read hide as many evictions until the next sweep.
+        // Entries that were added, and neither exist nor were removed, were evicted. Entries that
+        // were added since the counters were read hide as many evictions until the next sweep.
         let evicted = counts.entered.saturating_sub(removed + opening.kept);
         let evicted = self.evicted.fetch_max(evicted, Ordering::Relaxed).max(evicted);
         Ok(FlowUse {
@@ -275,8 +273,8 @@ impl<K: Key> Table<K> {
                     all.living += u64::from(state.flags & flags::MOVED == 0);
                     continue;
                 }
-                // Read again, because the flow may have restarted since the batch was read. The time
-                // until its removal is too short for a packet and its reply.
+                // Read again, because the flow may have restarted since the batch was read. The
+                // time until its removal is too short for a packet and its reply.
                 match self.look_up(key)? {
                     Some(state) if keep(key, state) => all.kept += 1,
                     Some(_) => all.removed += u64::from(self.remove(key)?),
@@ -313,7 +311,7 @@ impl<K: Key> Table<K> {
         let value = value.map_or(0, |it| (&raw mut *it) as u64);
         let key = (&raw const *key) as u64;
         let attributes = Element { map: self.fd(), padding: 0, key, value, flags };
-        // SAFETY: key and value have the sizes that the table was checked for, and outlive the call.
+        // SAFETY: key and value have the sizes that the table was checked for and outlive the call.
         unsafe { bpf(command, &attributes) }.map(|_| ())
     }
 

@@ -62,7 +62,7 @@ impl Hooks {
         Self { without_tcx: true, ..self }
     }
 
-    /// Whether programs are attached by TCX. Only the first attachment shows whether the kernel has it.
+    /// Whether programs are attached by TCX, as far as known: the first attachment shows it.
     #[must_use]
     pub fn uses_tcx(&self) -> bool {
         !self.without_tcx
@@ -79,8 +79,8 @@ impl Hooks {
         self.attached.iter().map(|(ifindex, attached)| (*ifindex, attached.place))
     }
 
-    /// Attaches both programs before all others on the interface's hooks (semantics P5), or replaces
-    /// those of an earlier agent.
+    /// Attaches both programs before all others on the interface's hooks (semantics P5), or
+    /// replaces those of an earlier agent.
     ///
     /// # Errors
     /// The kernel rejects a program, or the interface is gone. An earlier agent's programs stay.
@@ -149,7 +149,7 @@ impl Hooks {
         }
         let pin = self.links.as_ref().map(|links| links.join(attachment::name(ifindex, hook)));
         if pin.as_ref().is_some_and(|pin| pin.is_dir()) {
-            // The marker of an earlier agent's filter on a clsact qdisc, which is replaced in place.
+            // The marker of an earlier agent's clsact filter, which is replaced in place.
             return Ok(None);
         }
         if let Some(pin) = &pin

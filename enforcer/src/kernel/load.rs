@@ -34,7 +34,7 @@ pub struct Settings {
     /// Whether the programs log packets that they could not read. Other packets cost nothing more.
     pub log: bool,
     /// Whether the programs are only for [`Kernel::run`], on a kernel where test runs can't set
-    /// `ingress_ifindex` (Linux 5.10). Never for real packets: their senders could forge the origin.
+    /// `ingress_ifindex` (Linux 5.10). Never for real packets: their senders could forge it.
     pub test_origin: bool,
 }
 
@@ -95,9 +95,9 @@ impl Kernel {
         Self::with_tables(ebpf, clock, settings.test_origin, None)
     }
 
-    /// Loads the programs beside those of an earlier agent, if there was one. The tables with policy
-    /// are new; no packet uses them before the attached programs are replaced. Flows, counters and
-    /// owners are the earlier agent's (semantics C3).
+    /// Loads the programs beside those of an earlier agent, if there was one. The tables with
+    /// policy are new; no packet uses them before the attached programs are replaced. Flows,
+    /// counters and owners are the earlier agent's (semantics C3).
     ///
     /// # Errors
     /// As [`Self::load`], or the tables can't be pinned.
@@ -159,8 +159,8 @@ impl Kernel {
         program_of(stage.unwrap_or(&mut self.ebpf), name)
     }
 
-    /// The number of instructions that the verifier processed for each program; `None` if the kernel
-    /// does not report it.
+    /// The number of instructions that the verifier processed for each program; `None` if the
+    /// kernel does not report it.
     pub fn verified_instructions(&self) -> Vec<(&'static str, Option<u32>)> {
         let verified = PROGRAMS.map(|name| {
             let program = self.ebpf.program(name).and_then(|it| it.info().ok());
@@ -170,8 +170,8 @@ impl Kernel {
     }
 }
 
-/// Loads the programs; pinned tables are reused. `is_moving`: flows are being migrated from tables of
-/// another layout.
+/// Loads the programs; pinned tables are reused. `is_moving`: flows are being migrated from tables
+/// of another layout.
 fn load_programs(
     settings: &Settings,
     clock: Clock,

@@ -67,8 +67,8 @@ impl MappedArray {
 
 impl Drop for MappedArray {
     fn drop(&mut self) {
-        // SAFETY: `new` mapped this length; no reference outlives `self`. After a failure, the mapping
-        // stays until the process ends.
+        // SAFETY: `new` mapped this length; no reference outlives `self`. After a failure, the
+        // mapping stays until the process ends.
         let _ = unsafe { munmap(self.start.cast(), (self.words * 8).next_multiple_of(4096)) };
     }
 }

@@ -1,8 +1,8 @@
 //! The kernel's side of enforcement: everything that needs bpf(2).
 //!
-//! Belongs here: loading and attaching the programs, writing the tables, reading counters, flows and
-//! drop events, and the pins that let enforcement outlive the agent. This is the only folder of the
-//! agent with `unsafe` code. Does not belong here: the meaning of the tables
+//! Belongs here: loading and attaching the programs, writing the tables, reading counters, flows
+//! and drop events, and the pins that let enforcement outlive the agent. This is the only folder of
+//! the agent with `unsafe` code. Does not belong here: the meaning of the tables
 //! (`enforcer_core::tables`), the decision when to write them (`agent`), and the node's interfaces
 //! and addresses (`node`).
 

@@ -1,11 +1,11 @@
 //! The tables that outlive the agent, and the migration of flows from tables of another layout.
 //!
 //! Programs on two hooks can't be replaced at the same time. For a while old and new programs run
-//! together, and each must find the flows that the other has written. If the flow tables differ, two
-//! more sets of programs run in between, which read the old tables and the new ones. The first set
-//! writes to the old tables, because the old programs read only these. The second set replaces the
-//! first once no old program is left, and writes to the new tables. Then the agent copies the rest of
-//! the old tables, and attaches the last set, which reads only the new ones.
+//! together, and each must find the flows that the other has written. If the flow tables differ,
+//! two more sets of programs run in between, which read the old tables and the new ones. The first
+//! set writes to the old tables, because the old programs read only these. The second set replaces
+//! the first once no old program is left, and writes to the new tables. Then the agent copies the
+//! rest of the old tables, and attaches the last set, which reads only the new ones.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use enforcer_ebpf::contract::table::{self, Limits};
 use super::pins::{self, Pins, TablePin};
 use super::{KernelError, table_shape};
 
-/// The tables with flows. [`table::OTHER`] has their counterparts of the other layout, in this order.
+/// The tables with flows. [`table::OTHER`] has those of the other layout, in this order.
 const MOVED: [&str; 4] = [table::FLOWS4, table::FLOWS6, table::OPENING4, table::OPENING6];
 
 /// The tables that do not outlive the agent and that all sets of programs share.
@@ -133,8 +133,8 @@ impl PinnedTables {
     }
 }
 
-/// Renames a folder that has this layout's name but tables of other shapes, from another build. Their
-/// content is taken over like that of any other layout.
+/// Renames a folder that has this layout's name but tables of other shapes, from another build.
+/// Their content is taken over like that of any other layout.
 fn rename_stale(folder: &Path) -> Result<(), KernelError> {
     let stale = folder.with_file_name(pins::name(folder).to_owned() + "-other");
     if stale.exists() {

@@ -82,7 +82,7 @@ struct LinkInfo {
     attach_type: u32,
 }
 
-/// The interface of a pinned TCX link; `None` if the interface is gone or the link is of another kind.
+/// The interface of a pinned TCX link; `None` if it is gone or the link is of another kind.
 ///
 /// # Errors
 /// There is no such pin, or the kernel rejects the request.
@@ -129,7 +129,7 @@ pub(super) unsafe fn bpf<T: Pod>(
     command: libc::c_int,
     attributes: *const T,
 ) -> io::Result<libc::c_int> {
-    // SAFETY: the kernel reads `size_of::<T>()` bytes; the caller vouches for the addresses in them.
+    // SAFETY: the kernel reads `size_of::<T>()` bytes; the caller vouches for addresses in them.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     if result < 0 {
         return Err(io::Error::last_os_error());

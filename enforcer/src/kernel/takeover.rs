@@ -53,8 +53,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// Switches to the next set of programs, which [`super::Hooks::attach`] then attaches; `false` if
-    /// there is none. Flows are taken over before the last set.
+    /// Switches to the next set of programs, which [`super::Hooks::attach`] then attaches; `false`
+    /// if there is none. Flows are taken over before the last set.
     ///
     /// # Errors
     /// Flows of tables of another layout can't be read or written.

@@ -66,7 +66,7 @@ pub struct Run {
     pub duration: Duration,
 }
 
-/// The beginning of `struct __sk_buff`. The kernel rejects values in fields that test runs can't set.
+/// The beginning of `struct __sk_buff`. The kernel rejects values in unsupported fields.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
 struct Context {

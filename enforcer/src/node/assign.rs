@@ -21,10 +21,10 @@ pub struct Assignment {
 
 /// Assigns the pods of the node `node_name` to its interfaces.
 ///
-/// A pod claims an interface if they share an address. Pods of other nodes, host-network and finished
-/// pods claim none (semantics S1). A pod that is being deleted can't claim by an address that another
-/// pod has, which is not being deleted. Pods that are known to be on this node precede pods whose node
-/// is unknown; among these, the pod that shares the most addresses precedes.
+/// A pod claims an interface if they share an address. Pods of other nodes, host-network and
+/// finished pods claim none (semantics S1). A pod that is being deleted can't claim by an address
+/// that another pod has, which is not being deleted. Pods that are known to be on this node precede
+/// pods whose node is unknown; among these, the pod that shares the most addresses precedes.
 #[must_use]
 pub fn assign(snapshot: &Snapshot, cluster: &Cluster, node_name: &str) -> Assignment {
     let owners = owners(cluster, node_name);

@@ -17,8 +17,8 @@ use crate::netlink;
 /// The size of the queue of events, in bytes. If it overflows, everything is listed again.
 const QUEUE: usize = 1 << 20;
 
-/// The remembered state that may have changed. This namespace's own interfaces and addresses are not
-/// remembered: they are always listed.
+/// The remembered state that may have changed. This namespace's own interfaces and addresses are
+/// not remembered: they are always listed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Stale {
     /// Whether everything is stale.
@@ -33,8 +33,8 @@ impl Stale {
         Self { all: true, namespaces: BTreeSet::new() }
     }
 
-    /// Marks the state that a datagram of events changes. `namespace`: the id of the namespace that it
-    /// comes from, `None` for this one.
+    /// Marks the state that a datagram of events changes. `namespace`: the id of the namespace that
+    /// it comes from, `None` for this one.
     fn note(&mut self, namespace: Option<i32>, datagram: &[u8]) {
         self.namespaces.extend(namespace);
         let Ok(messages) = netlink::messages(datagram) else {
@@ -71,7 +71,7 @@ impl Events {
             .map_err(failed("subscribe to the events of other namespaces (CAP_NET_BROADCAST)"))?;
         #[expect(
             deprecated,
-            reason = "its successor is unsafe, and only requires that the descriptor stays open and \
+            reason = "its successor is unsafe, and only requires a descriptor that stays open and \
                       does not change: netlink_sys::Socket guarantees that"
         )]
         let socket = AsyncFd::new(socket).map_err(failed("wait for netlink events"))?;

@@ -5,8 +5,8 @@
 //!                                         ▼
 //!          requests (dumps) ─► message ─► view ─► Snapshot ─► assign (+ Cluster) ─► Assignment
 //! ```
-//! Belongs here: reading the state of the network namespaces. Does not belong here: changing it, and
-//! the history of interfaces and pods (`agent`).
+//! Belongs here: reading the state of the network namespaces. Does not belong here: changing it,
+//! and the history of interfaces and pods (`agent`).
 //!
 //! A host-side veth has its peer's index and namespace id. The addresses inside that namespace are
 //! listed without entering it. This depends on no names, bridges, routes or pod ranges, so it works
@@ -36,8 +36,8 @@ pub use namespace::namespace_id;
 pub use view::snapshot;
 pub use watch::{Request, watch};
 
-/// The host side of a veth pair whose other end is in another network namespace and has at least one
-/// address of global scope.
+/// The host side of a veth pair whose other end is in another network namespace and has at least
+/// one address of global scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodInterface {
     /// Index of the host-side interface.
@@ -57,8 +57,8 @@ pub struct PodInterface {
 pub struct Snapshot {
     /// Pod interfaces by the index of their host side.
     pub interfaces: BTreeMap<u32, PodInterface>,
-    /// Names of the interfaces that lead to another namespace but have no global-scope address there
-    /// yet, by index: pods that are being set up (semantics C6).
+    /// Names of the interfaces that lead to another namespace but have no global-scope address
+    /// there yet, by index: pods that are being set up (semantics C6).
     pub unaddressed: BTreeMap<u32, String>,
     /// Names of the interfaces that lead out of the node, by index: all except those that lead to a
     /// pod or to the node itself, and bridges (their ports count instead).

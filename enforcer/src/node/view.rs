@@ -1,4 +1,4 @@
-//! The node's interfaces and addresses. Events decide which of the pods' namespaces are listed again.
+//! The node's interfaces and addresses. Events decide which namespaces are listed again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ impl View {
         Ok(Self { requests: Requests::open()?, namespaces: BTreeMap::new() })
     }
 
-    /// Lists this namespace, and the others that are new or stale. After an error everything is stale.
+    /// Lists this namespace, and others that are new or stale. After an error, all are stale.
     pub(super) fn refresh(&mut self, stale: &Stale) -> Result<Snapshot, NodeError> {
         if stale.all {
             self.namespaces.clear();
@@ -51,7 +51,7 @@ impl View {
         Ok(snapshot)
     }
 
-    /// Lists the namespaces that `links` lead to, unless they are remembered, and forgets all others.
+    /// Lists the namespaces that `links` lead to, unless remembered, and forgets all others.
     fn list_namespaces(&mut self, links: &[Link]) -> Result<(), NodeError> {
         let peers = links.iter().filter_map(|link| link.peer);
         // A namespace without an id is being destroyed.

@@ -72,8 +72,7 @@ pub async fn watch(
     }
 }
 
-/// Refreshes the view on another thread than the runtime's own, because listing waits for locks in the
-/// kernel.
+/// Refreshes the view on a thread of its own, because listing waits for locks in the kernel.
 async fn refresh(
     mut view: View,
     stale: Stale,

@@ -8,10 +8,10 @@
 //! Belongs here: the protocol and the connection. Does not belong here: merging the runtime's pods
 //! with the source's (`agent`).
 //!
-//! containerd and CRI-O call NRI plugins (Node Resource Interface) when a pod's network is ready and
-//! none of its containers exists, and wait for the answer. The plugin answers when the pod is
-//! programmed, at the latest after three quarters of the runtime's time limit for plugins: 1.5 of
-//! 2 seconds by default. A pod never fails because of this: `--unknown-pod` decides how it is treated
+//! containerd and CRI-O call NRI plugins (Node Resource Interface) when a pod's network is ready
+//! and none of its containers exists, and wait for the answer. The plugin answers when the pod is
+//! programmed, at the latest after three quarters of the runtime's time limit for plugins: 1.5 of 2
+//! seconds by default. A pod never fails because of this: `--unknown-pod` decides how it is treated
 //! until it is programmed. The runtime calls for one pod at a time.
 //!
 //! The protocol is ttrpc, by the crate of that name, within a framing of NRI's ([`multiplex`]).

@@ -1,8 +1,8 @@
 //! Two connections over one socket.
 //!
-//! A plugin and the runtime call each other over a single socket. Each piece of a connection follows
-//! a header of eight bytes: the connection's number and the length of the piece, both 32 bits,
-//! big-endian (nri, `pkg/net/multiplex`).
+//! A plugin and the runtime call each other over a single socket. Each piece of a connection
+//! follows a header of eight bytes: the connection's number and the length of the piece, both 32
+//! bits, big-endian (nri, `pkg/net/multiplex`).
 
 use std::future::Future;
 use std::io;
@@ -16,15 +16,15 @@ pub(super) const PLUGIN: u32 = 1;
 /// The number of the connection on which the plugin calls the runtime.
 pub(super) const RUNTIME: u32 = 2;
 
-/// The largest piece that is sent, in bytes. The runtime reads into a buffer of this size and closes
-/// the connection if a piece does not fit.
+/// The largest piece that is sent, in bytes. The runtime reads into a buffer of this size and
+/// closes the connection if a piece does not fit.
 const PIECE: usize = 4096;
 
-/// The largest piece that is accepted, in bytes: a whole ttrpc message and its header (nri, `maxPayloadSize`).
+/// The largest accepted piece, in bytes: a ttrpc message with its header (nri, `maxPayloadSize`).
 const LARGEST: usize = (4 << 20) + 10;
 
-/// Splits `trunk` into the plugin's and the runtime's connection. The future transfers the bytes. It
-/// ends when the other side closes, or with an error.
+/// Splits `trunk` into the plugin's and the runtime's connection. The future transfers the bytes.
+/// It ends when the other side closes, or with an error.
 pub(super) fn multiplex<S>(
     trunk: S,
 ) -> ([DuplexStream; 2], impl Future<Output = io::Result<()>> + Send)
@@ -46,7 +46,7 @@ where
     ([plugin.0, runtime.0], carry)
 }
 
-/// Forwards each piece to its connection. Pieces of other connections are ignored, as in the runtime.
+/// Forwards each piece to its connection. Unknown connections are ignored, as in the runtime.
 async fn deliver(
     mut trunk: impl AsyncRead + Unpin,
     mut plugin: impl AsyncWrite + Unpin,

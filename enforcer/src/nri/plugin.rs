@@ -20,8 +20,8 @@ use super::{Event, Observer, Options, State};
 
 /// The plugin's name.
 const NAME: &str = "enforcer";
-/// Plugins are called in ascending order of their index. This one is late, so that other plugins have
-/// completed their changes to the pod's network.
+/// Plugins are called in ascending order of their index. This one is late, so that other plugins
+/// have completed their changes to the pod's network.
 const INDEX: &str = "90";
 
 /// The time limit of the registration, longer than the runtime's own (nri,
@@ -94,8 +94,8 @@ pub async fn run(
     }
 }
 
-/// Connects, registers, and answers requests until the connection ends. Returns success if the runtime
-/// had accepted the plugin by then.
+/// Connects, registers, and answers requests until the connection ends. Returns success if the
+/// runtime had accepted the plugin by then.
 async fn serve(
     socket: &Path,
     events: &mpsc::UnboundedSender<Event>,

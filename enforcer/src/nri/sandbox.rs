@@ -12,8 +12,8 @@ const KUBELET_LABELS: [&str; 3] =
 /// The prefix of the labels that the runtime adds.
 const RUNTIME_LABEL_PREFIX: &str = "io.cri-containerd.";
 
-/// The annotation with the kubelet's source of the pod, and its value for pods of the API server. The
-/// API server shows other pods as mirror pods, which have another `metadata.uid`.
+/// The annotation with the kubelet's source of the pod, and its value for pods of the API server.
+/// The API server shows other pods as mirror pods, which have another `metadata.uid`.
 const SOURCE: (&str, &str) = ("kubernetes.io/config.source", "api");
 
 /// A pod's sandbox as the runtime announced it.
@@ -24,8 +24,8 @@ pub(super) struct Announced {
     pub(super) host_network: bool,
     /// Whether the sandbox has a process. Stopped sandboxes are listed without.
     pub(super) is_alive: bool,
-    /// The path of its network namespace, if the runtime reports one. The process id is of no use: it
-    /// differs in the agent's container.
+    /// The path of its network namespace, if the runtime reports one. The process id is of no use:
+    /// it differs in the agent's container.
     network: Option<PathBuf>,
 }
 
@@ -161,7 +161,7 @@ mod tests {
         assert!(announced.host_network);
         announced.locate(|_| Some(3));
         assert_eq!(announced.sandbox.namespace, None);
-        // Without any namespaces, the message does not show whether the pod uses the node's network.
+        // Without any namespaces, the message does not show this.
         assert!(!Announced::read(message(&[], 7, &[])).host_network);
     }
 

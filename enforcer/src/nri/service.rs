@@ -23,8 +23,8 @@ use enforcer_core::model::Sandbox;
 /// The runtime's time limit for an answer if it reports none (nri, `DefaultPluginRequestTimeout`).
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The calls that the plugin answers. The answer to all others is "unimplemented", as from any plugin
-/// that has not subscribed to them.
+/// The calls that the plugin answers. The answer to all others is "unimplemented", as from any
+/// plugin that has not subscribed to them.
 const METHODS: [Method; 7] = [
     Method::Configure,
     Method::Synchronize,
