@@ -88,7 +88,7 @@ impl FromStr for Lifetimes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Clock {
     pub(super) shift: u32,
-    /// The timeouts in buckets, by the low byte of a flow's marks.
+    /// The timeouts in buckets, by the low byte of a flow's flags.
     pub(super) lifetimes: [u32; LIFETIMES],
 }
 
@@ -111,15 +111,15 @@ impl Clock {
             u32::try_from((ticks >> shift) + 1).unwrap_or(u32::MAX).min(u32::MAX / 2)
         };
         let mut all = [0; LIFETIMES];
-        for (it, marks) in all.iter_mut().zip(0..) {
-            *it = buckets(lifetimes.of(Stage::of(marks)));
+        for (it, flags) in all.iter_mut().zip(0..) {
+            *it = buckets(lifetimes.of(Stage::of(flags)));
         }
         Self { shift, lifetimes: all }
     }
 
-    /// The timeout of a flow with these marks, in buckets.
-    pub(super) fn lifetime(&self, marks: u16) -> u32 {
-        self.lifetimes.get(usize::from(marks) % LIFETIMES).copied().unwrap_or_default()
+    /// The timeout of a flow with these flags, in buckets.
+    pub(super) fn lifetime(&self, flags: u16) -> u32 {
+        self.lifetimes.get(usize::from(flags) % LIFETIMES).copied().unwrap_or_default()
     }
 }
 
@@ -137,14 +137,14 @@ mod tests {
             let clock = Clock::with_frequency(hz, &lifetimes);
             let bucket = (1u64 << clock.shift) as f64 / hz as f64;
             assert!((1.0..2.0).contains(&bucket), "{hz}: {bucket}");
-            for (marks, stage) in [
+            for (flags, stage) in [
                 (udp, Stage::Udp),
                 (udp | flags::ANSWERED, Stage::UdpStream),
                 (flags::ESTABLISHED, Stage::TcpEstablished),
                 (flags::RESET, Stage::TcpClose),
             ] {
                 let seconds = lifetimes.of(stage).as_secs_f64();
-                let lives = f64::from(clock.lifetime(marks)) * bucket;
+                let lives = f64::from(clock.lifetime(flags)) * bucket;
                 assert!((seconds..seconds + 2.0 * bucket).contains(&lives), "{stage:?}: {lives}");
             }
             let forever = lifetimes.with(Stage::TcpEstablished, Duration::MAX);

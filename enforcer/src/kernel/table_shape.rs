@@ -5,8 +5,7 @@ use std::path::Path;
 
 use aya::maps::{MapInfo, MapType};
 use enforcer_ebpf::contract::client::Clients;
-use enforcer_ebpf::contract::counters::Counters;
-use enforcer_ebpf::contract::counters::FlowCounts;
+use enforcer_ebpf::contract::counters::{Counters, FlowCounts};
 use enforcer_ebpf::contract::flow::{Flow4, Flow6, FlowState};
 use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState};
 use enforcer_ebpf::contract::owner::OwnerRecord;
