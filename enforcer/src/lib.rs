@@ -11,6 +11,7 @@ pub mod agent;
 pub mod announce;
 pub mod cli;
 pub mod kernel;
+mod netlink;
 pub mod node;
 pub mod nri;
 pub mod observe;

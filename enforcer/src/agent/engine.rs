@@ -240,7 +240,7 @@ impl Engine {
     fn take_over(&mut self) -> Result<(), EngineError> {
         self.attach();
         while self.kernel.next_stage()? {
-            self.hooks.let_go();
+            self.hooks.release_pins();
             self.attach();
         }
         self.hooks.prune(&self.hook_places().into_keys().collect())?;

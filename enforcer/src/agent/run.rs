@@ -262,11 +262,11 @@ impl Inputs {
 
     /// Takes what is seen of the node. Since when there was news of it.
     fn see(&mut self, shared: &SharedEngine, node: &mut Node) -> Instant {
-        let Seen { snapshot, heard } = node.interfaces.borrow_and_update().clone();
+        let Seen { snapshot, received_at } = node.interfaces.borrow_and_update().clone();
         shared.lock().see(snapshot);
         self.node = true;
         self.news = true;
-        heard.unwrap_or_else(Instant::now)
+        received_at.unwrap_or_else(Instant::now)
     }
 
     fn are_to_be_carried_out(&mut self) -> bool {
