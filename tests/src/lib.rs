@@ -6,6 +6,7 @@ pub mod command;
 pub mod failure;
 pub mod frame;
 pub mod generate;
+mod host;
 pub mod lab;
 pub mod matrix;
 pub mod probe;

@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 
 use super::kinds::Kind;
-use super::object::{labels, text};
-use super::read::metadata_only;
+use super::object::{labels, metadata_only, text};
 
-/// A column: name, type, and whether only `-o wide` shows it; then what stands in it.
+/// A column: its name, whether only `-o wide` shows it, and its content.
 struct Column {
     name: &'static str,
     is_wide: bool,
@@ -95,7 +94,7 @@ fn columns(kind: &Kind) -> &'static [Column] {
     }
 }
 
-/// Objects as a table; `list`: the metadata of the list that they are.
+/// Objects as a table; `list`: the metadata of their list.
 pub(crate) fn table<'a>(
     kind: &Kind,
     objects: impl Iterator<Item = &'a Value>,
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_show_whom_they_select() {
+    fn policies_show_their_selector() {
         let selector = json!({
             "matchLabels": { "app": "web" },
             "matchExpressions": [{ "key": "tier", "operator": "NotIn", "values": ["a", "b"] }],
@@ -263,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn services_show_their_doors() {
+    fn services_show_their_addresses_and_ports() {
         let service = json!({
             "metadata": { "name": "s" },
             "spec": { "type": "LoadBalancer", "clusterIP": "10.0.0.1", "ports": [{ "port": 80, "nodePort": 30080, "protocol": "TCP" }] },
@@ -272,9 +271,8 @@ mod tests {
         assert_eq!(shown[1..5], ["LoadBalancer", "10.0.0.1", "<pending>", "80:30080/TCP"]);
     }
 
-    /// Whatever an object holds, a table can be made of it.
     #[test]
-    fn every_kind_has_a_row_for_an_empty_object() {
+    fn every_kind_has_a_row_for_empty_and_malformed_objects() {
         for kind in kinds::KINDS {
             assert!(!row(kind, &json!({ "metadata": {} })).is_empty(), "{kind}");
             assert!(

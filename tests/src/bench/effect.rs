@@ -5,19 +5,19 @@
 //! first packet that does not arrive any more, an allowance with the first one that does; both
 //! are told by the time at which that packet was sent, so that no receiver's delay counts.
 
-use std::fs;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use nix::sys::prctl::set_timerslack;
 use serde::Serialize;
 
+use super::lab::{in_sandbox, options};
 use crate::api::ApiServer;
-use crate::lab::{Family, LAB_DIR, Party, Sandbox, Topology};
+use crate::host::replace_file;
+use crate::lab::{Family, Party, Sandbox, Topology};
 use crate::session::{Session, SessionOptions};
 
 /// Between two packets.
@@ -55,7 +55,7 @@ const ALLOW: &str = "  ingress: [{from: [{podSelector: {}}]}]\n";
 
 /// How long changes took to have an effect, in milliseconds.
 #[derive(Debug, Clone, Serialize)]
-pub struct Effect {
+pub(super) struct Effect {
     /// How the agent learns of the policies.
     pub through: Through,
     /// How pods are attached.
@@ -69,7 +69,7 @@ pub struct Effect {
 /// How an agent learns of policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Through {
+pub(super) enum Through {
     /// By files in a directory.
     Files,
     /// By watching an API server; its own time is part of what is measured.
@@ -78,7 +78,7 @@ pub enum Through {
 
 /// One kind of change.
 #[derive(Debug, Clone, Serialize)]
-pub struct Times {
+pub(super) struct Times {
     /// What was saved.
     pub change: &'static str,
     /// How often.
@@ -96,35 +96,24 @@ pub struct Times {
 /// # Errors
 /// The lab or the agent fails, or a change has no effect.
 pub(super) fn measure(saves: usize, through: Through) -> anyhow::Result<Effect> {
-    let inside = || {
-        // Before the runtime starts its threads: they inherit what this one has.
-        let sandbox = Sandbox::enter().context("the lab needs root")?;
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(1).enable_all().build()?;
-        runtime.block_on(in_lab(&sandbox, saves, through))
-    };
-    let done = std::thread::scope(|scope| scope.spawn(inside).join());
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    in_sandbox(async |sandbox| in_lab(sandbox, saves, through).await)
 }
 
 async fn in_lab(sandbox: &Sandbox, saves: usize, through: Through) -> anyhow::Result<Effect> {
     let topology = Topology::AzureCni;
-    let directory = Path::new(LAB_DIR).join("manifests");
-    fs::create_dir_all(&directory)?;
-    let program = std::env::current_exe().context("this program's path")?;
-    let [lab, agent] = ["enforcer-lab", "enforcer"].map(|name| program.with_file_name(name));
+    let (directory, options) = options()?;
     let options = SessionOptions {
-        // Drops are what is being made here.
+        // Every denied packet would be logged as a drop.
         arguments: vec!["--log".into(), "info,enforcer::drops=off".into()],
         settle: PATIENCE,
         api: (through == Through::Api).then(ApiServer::new).transpose()?,
-        ..SessionOptions::new(directory.clone(), lab, Some(agent))
+        ..options
     };
     let mut session = Session::start(sandbox, topology, options).await?;
     let server = session.api().cloned();
     let save = |name: &str, text: &str| match &server {
         Some(server) => Ok(server.store().apply(text)?),
-        None => save(&directory, name, text),
+        None => Ok(replace_file(&directory.join(name), text)?),
     };
     save("pods.yaml", PODS)?;
     save("policy.yaml", &policy(true))?;
@@ -154,14 +143,6 @@ async fn in_lab(sandbox: &Sandbox, saves: usize, through: Through) -> anyhow::Re
 fn policy(allow: bool) -> String {
     let rule = if allow { ALLOW } else { "" };
     format!("{DENY}{rule}")
-}
-
-/// Writes a file, all of it or nothing, as editors and `kubectl`-like tools do.
-fn save(directory: &Path, name: &str, text: &str) -> anyhow::Result<()> {
-    let path: PathBuf = directory.join(name);
-    let draft = directory.join(format!(".{name}.draft"));
-    fs::write(&draft, text)?;
-    fs::rename(&draft, &path).with_context(|| format!("save {}", path.display()))
 }
 
 /// Saves one policy, and returns how long that took to show.

@@ -2,15 +2,15 @@
 //! server with as many pods. They run elsewhere, but policies here name them.
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::lab::{in_sandbox, options};
 use crate::api::{ApiServer, kinds};
-use crate::lab::{LAB_DIR, Sandbox, Topology};
+use crate::lab::{Sandbox, Topology};
 use crate::session::{Session, SessionOptions};
 
 /// Pods in each namespace; one policy for each namespace.
@@ -23,7 +23,7 @@ const CHANGES_A_SECOND: u32 = 20;
 
 /// What an agent takes beside a cluster of some size.
 #[derive(Debug, Clone, Serialize)]
-pub struct Watched {
+pub(super) struct Watched {
     /// Pods in the cluster.
     pub pods: usize,
     /// All memory of the process that is in RAM, MiB: the program itself and the kernel's tables
@@ -46,21 +46,10 @@ pub struct Watched {
 /// # Errors
 /// The lab or the agent fails.
 pub(super) fn measure(pods: usize) -> anyhow::Result<Watched> {
-    let inside = || {
-        let sandbox = Sandbox::enter().context("the lab needs root")?;
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(1).enable_all().build()?;
-        runtime.block_on(in_lab(&sandbox, pods))
-    };
-    let done = std::thread::scope(|scope| scope.spawn(inside).join());
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    in_sandbox(async |sandbox| in_lab(sandbox, pods).await)
 }
 
 async fn in_lab(sandbox: &Sandbox, pods: usize) -> anyhow::Result<Watched> {
-    let directory = Path::new(LAB_DIR).join("manifests");
-    fs::create_dir_all(&directory)?;
-    let program = std::env::current_exe().context("this program's path")?;
-    let [lab, agent] = ["enforcer-lab", "enforcer"].map(|name| program.with_file_name(name));
     let server = ApiServer::new()?;
     let store = server.store();
     for namespace in 0..pods.div_ceil(PODS_OF_A_NAMESPACE) {
@@ -70,10 +59,8 @@ async fn in_lab(sandbox: &Sandbox, pods: usize) -> anyhow::Result<Watched> {
     for number in 0..pods {
         store.put(&kinds::PODS, pod(number, "first"))?;
     }
-    let options = SessionOptions {
-        api: Some(server.clone()),
-        ..SessionOptions::new(directory, lab, Some(agent))
-    };
+    let (_, options) = options()?;
+    let options = SessionOptions { api: Some(server.clone()), ..options };
     let session = Session::start(sandbox, Topology::AzureCni, options).await?;
     let process = session.agent().and_then(crate::lab::Agent::pid).context("no agent runs")?;
     let start_seconds = cpu_seconds(process)?;

@@ -8,8 +8,8 @@ use proptest::prop_oneof;
 use proptest::sample::select;
 use proptest::strategy::Strategy;
 
-use super::pod::NAMESPACES;
-
+/// The namespaces of pods and policies, declared or not.
+pub(super) const NAMESPACES: [&str; 3] = ["blue", "green", "red"];
 const KEYS: [&str; 3] = ["app", "role", "zone"];
 const VALUES: [&str; 3] = ["a", "b", "c"];
 /// What selectors name though nothing has it.

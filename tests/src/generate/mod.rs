@@ -22,6 +22,7 @@ mod label;
 mod pod;
 mod policy;
 mod probe;
+mod size;
 mod smaller;
 
 use std::collections::BTreeSet;
@@ -30,33 +31,10 @@ use enforcer_core::model::{Cluster, PodId};
 use proptest::collection::{btree_set, vec};
 use proptest::strategy::Strategy;
 
+pub use pod::NODE;
 pub use probe::{addresses, traffic};
+pub use size::Size;
 pub use smaller::smaller;
-
-/// The name of the node whose pods are local.
-pub const NODE: &str = "node-here";
-
-/// How large the clusters are; each number is the most of its kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Pods of all nodes.
-    pub pods: usize,
-    /// Policies.
-    pub policies: usize,
-    /// Rules of a policy in one direction.
-    pub rules: usize,
-    /// Peers of a rule, and ports of a rule.
-    pub entries: usize,
-}
-
-impl Size {
-    /// What one can read: for failures that shall be understood at once.
-    pub const TINY: Self = Self { pods: 4, policies: 2, rules: 1, entries: 2 };
-    /// Enough for every rule to meet every other.
-    pub const SMALL: Self = Self { pods: 12, policies: 8, rules: 2, entries: 3 };
-    /// Many columns, rows and port sets.
-    pub const LARGE: Self = Self { pods: 60, policies: 30, rules: 3, entries: 4 };
-}
 
 /// Clusters of the usual size.
 pub fn cluster() -> impl Strategy<Value = Cluster> {

@@ -9,12 +9,12 @@ use proptest::prop_oneof;
 use proptest::sample::{select, subsequence};
 use proptest::strategy::{Just, Strategy};
 
-use super::NODE;
 use super::address::{v4, v6};
-use super::label::labels;
+use super::label::{NAMESPACES, labels};
 
-/// The namespaces that pods and policies are in, whether or not they are declared.
-pub(super) const NAMESPACES: [&str; 3] = ["blue", "green", "red"];
+/// The name of the node of the local pods.
+pub const NODE: &str = "node-here";
+
 /// The names that ports have or are asked by.
 pub(super) const PORT_NAMES: [&str; 2] = ["dns", "http"];
 /// Ports near each other and near the edges, so that ranges touch.

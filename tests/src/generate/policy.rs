@@ -9,10 +9,10 @@ use proptest::prop_oneof;
 use proptest::sample::select;
 use proptest::strategy::{Just, Strategy};
 
-use super::Size;
 use super::address::block;
 use super::label::{namespace_selector, selector};
 use super::pod::{PORT_NAMES, PORTS, namespace, protocol};
+use super::size::Size;
 
 fn peer() -> impl Strategy<Value = Peer> {
     let pods = (option::of(namespace_selector()), selector())

@@ -47,24 +47,19 @@ pub use confine::agent_capabilities;
 pub use error::LabError;
 pub use further::Distant;
 pub use kube_proxy::Proxy;
-pub use namespace::Namespace;
+pub use namespace::{Namespace, namespace_name};
 pub use node::{LabNode, Layout};
 pub use party::{Door, Frontend, Party};
 pub use pod::{HostPod, PodNet, PodSpec};
 pub use proxy::forward;
 pub use sandbox::{LAB_DIR, Sandbox};
 pub use server::Ports;
-pub(crate) use server::{hello, read_hello};
-pub use site::{MAX_NODES, NODE_NAME, NODE_NAMESPACE, Site};
-pub use topology::{Fabric, Family, OUTSIDE_CLIENTS, OutsideClient, Topology};
+pub(crate) use server::{SERVICE_TCP, hello, read_hello};
+pub use site::{NODE_NAME, NODE_NAMESPACE, Site};
+pub use topology::{Fabric, Family, MAX_NODES, OUTSIDE_CLIENTS, OutsideClient, Topology};
 
+use links::Place;
 use server::Servers;
-use wiring::Place;
-
-/// The ports that outside clients and nodes serve.
-pub const SERVICE_TCP: u16 = 80;
-/// See [`SERVICE_TCP`].
-pub const SERVICE_UDP: u16 = 53;
 
 /// A running lab: nodes, an outside host, and pods that come and go.
 #[derive(Debug)]
@@ -285,10 +280,4 @@ impl Lab {
         };
         found.ok_or_else(|| LabError::Unknown(party.clone()))
     }
-}
-
-/// The name of a pod's namespace for `ip netns exec` inside the lab.
-#[must_use]
-pub fn namespace_name(id: &PodId) -> String {
-    format!("{}.{}", id.namespace, id.name)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use enforcer_core::model::PodId;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use tokio::sync::oneshot;
@@ -25,6 +26,11 @@ pub struct Namespace {
     file: File,
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// The name of a pod's namespace for `ip netns exec` inside the lab.
+pub fn namespace_name(id: &PodId) -> String {
+    format!("{}.{}", id.namespace, id.name)
 }
 
 impl Namespace {

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::kube_proxy::{KubeProxy, Proxy, ProxyNode};
-use super::links::Links;
+use super::links::{Links, Place};
 use super::sandbox::{LAB_DIR, mount_bpf};
 use super::server::Servers;
 use super::site::{NODE_NAMESPACE, Site};
 use super::topology::{Fabric, Hosts, Topology};
-use super::wiring::{self, Place};
+use super::wiring;
 use super::{LabError, Namespace, Party, Ports};
 
 /// The shape of a lab.

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::links::Links;
+use super::links::{Links, Place};
 use super::server::Servers;
-use super::wiring::{Interfaces, Place};
+use super::wiring::Interfaces;
 use super::{Namespace, Ports};
 
 /// What a pod is to be.

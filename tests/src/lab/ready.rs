@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::wiring::Place;
+use super::links::Place;
 use super::{LabError, Namespace};
 
 /// Ample: it takes milliseconds on a quiet machine.

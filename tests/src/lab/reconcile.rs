@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use enforcer_core::model::PodId;
 
+use super::links::Place;
 use super::pod::{HostPod, PodNet, PodSpec};
 use super::server::Servers;
-use super::wiring::{self, Place};
+use super::wiring;
 use super::{Lab, LabError, Party, Ports, namespace_name, status};
 
 impl Lab {

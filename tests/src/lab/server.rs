@@ -9,7 +9,12 @@ use axum::extract::ConnectInfo;
 use axum::routing::get;
 use tokio::task::JoinSet;
 
-use super::{LabError, Namespace, SERVICE_TCP, SERVICE_UDP};
+use super::{LabError, Namespace};
+
+/// The TCP port of outside clients and nodes.
+pub(crate) const SERVICE_TCP: u16 = 80;
+/// The UDP port of outside clients and nodes.
+const SERVICE_UDP: u16 = 53;
 
 /// The ports that a party serves.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,20 +1,20 @@
 //! One node's place in the lab, as addresses and names. Nothing here does I/O.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::links::Mac;
-use super::topology::{Fabric, Topology};
+use super::topology::{Fabric, Topology, net4, net6};
+
+/// A hardware address.
+pub(crate) type Mac = [u8; 6];
 
 /// The first node's name, in `spec.nodeName` and for its agent.
 pub const NODE_NAME: &str = "lab-node";
 
 /// The first node's namespace, as `ip netns` sees it.
 pub const NODE_NAMESPACE: &str = "node";
-
-/// So many nodes a lab may have.
-pub const MAX_NODES: u8 = 4;
 
 /// The nodes' default gateway, the outside host.
 pub(crate) const OUTSIDE_UPLINK: [IpNet; 2] = [
@@ -86,7 +86,7 @@ impl Site {
     }
 
     /// Both subnets.
-    pub(crate) fn pods(self) -> [IpNet; 2] {
+    pub fn pods(self) -> [IpNet; 2] {
         [self.pods_v4().into(), self.pods_v6().into()]
     }
 
@@ -158,11 +158,9 @@ impl Site {
     /// on a real node, and may be the same on another node.
     #[must_use]
     pub fn interface(self, number: u8) -> String {
-        // FNV-1a over topology and number: short, stable, and says nothing.
-        let bytes = [self.topology as u8, number];
-        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let mut hasher = DefaultHasher::new();
+        (self.topology, number).hash(&mut hasher);
+        let hash = hasher.finish();
         match self.topology {
             Topology::Kubenet => format!("veth{:08x}", hash & 0xffff_ffff),
             Topology::AzureCni => format!("azv{:011x}", hash & 0xfff_ffff_ffff),
@@ -170,18 +168,11 @@ impl Site {
     }
 }
 
-pub(crate) const fn net4(address: Ipv4Addr, prefix: u8) -> Ipv4Net {
-    Ipv4Net::new_assert(address, prefix)
-}
-
-pub(crate) const fn net6(address: Ipv6Addr, prefix: u8) -> Ipv6Net {
-    Ipv6Net::new_assert(address, prefix)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::topology::MAX_NODES;
     use super::*;
 
     #[test]
@@ -196,7 +187,7 @@ mod tests {
 
     #[test]
     fn hosts_are_of_the_pods_subnet() {
-        let [v4, v6] = Topology::Kubenet.host(1);
+        let [v4, v6] = Site::new(Topology::Kubenet, 0).host(1);
         assert_eq!(
             (v4.to_string(), v6.to_string()),
             ("10.244.1.1/24".to_owned(), "fd00:10:244:1::1/64".to_owned())

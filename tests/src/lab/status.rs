@@ -8,6 +8,7 @@ use enforcer_core::model::PodId;
 use serde_json::json;
 
 use super::{LabError, namespace_name};
+use crate::host::replace_file;
 
 /// Empties and makes the directory for status documents.
 pub(crate) fn fresh_directory(parent: &Path) -> Result<PathBuf, LabError> {
@@ -31,10 +32,8 @@ pub(crate) fn write(directory: &Path, id: &PodId, addresses: &[IpAddr]) -> Resul
         "status": { "phase": "Running", "podIP": addresses.first(), "podIPs": ips },
     });
     let path = path_of(directory, id);
-    let draft = path.with_extension("draft");
     // JSON is YAML.
-    fs::write(&draft, format!("{document:#}\n"))
-        .and_then(|()| fs::rename(&draft, &path))
+    replace_file(&path, &format!("{document:#}\n"))
         .map_err(|e| LabError::io(format!("write {}", path.display()), e))
 }
 

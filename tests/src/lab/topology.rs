@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
 
-use super::site::{Site, net4, net6};
+/// The most nodes of a lab.
+pub const MAX_NODES: u8 = 4;
 
 /// How pods are attached to their node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, clap::ValueEnum)]
@@ -31,35 +32,6 @@ impl Topology {
             Self::Kubenet => "kubenet",
             Self::AzureCni => "azure-cni",
         }
-    }
-
-    /// The first node's site: all there is in a lab of one node.
-    const fn first(self) -> Site {
-        Site::new(self, 0)
-    }
-
-    /// The pods' IPv4 subnet on the first node.
-    #[must_use]
-    pub const fn pods_v4(self) -> Ipv4Net {
-        self.first().pods_v4()
-    }
-
-    /// The pods' IPv6 subnet on the first node.
-    #[must_use]
-    pub const fn pods_v6(self) -> Ipv6Net {
-        self.first().pods_v6()
-    }
-
-    /// Both addresses of host `number` of the first node's subnet, with its prefix lengths.
-    #[must_use]
-    pub fn host(self, number: u8) -> [IpNet; 2] {
-        self.first().host(number)
-    }
-
-    /// All addresses of the only node (semantics A2), link-local ones aside.
-    #[must_use]
-    pub fn node_addresses(self) -> Vec<IpAddr> {
-        self.first().addresses(Fabric::Routed)
     }
 
     /// The ranges that the pods' subnets of all nodes are taken from.
@@ -182,6 +154,14 @@ impl Hosts {
     pub(crate) fn give_back(&mut self, number: u8) {
         self.taken.remove(&number);
     }
+}
+
+pub(crate) const fn net4(address: Ipv4Addr, prefix: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(address, prefix)
+}
+
+pub(crate) const fn net6(address: Ipv6Addr, prefix: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(address, prefix)
 }
 
 #[cfg(test)]

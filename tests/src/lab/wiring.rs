@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::links::{End, Links, index_of};
+use super::links::{End, Links, Place, index_of};
 use super::site::{AZURE_MAC, Site};
 use super::topology::Topology;
 use super::{LabError, Namespace, ready};
@@ -12,13 +12,6 @@ pub(crate) const BRIDGE: &str = "cbr0";
 const POD_INTERFACE: &str = "eth0";
 /// The index of every namespace's loopback.
 pub(crate) const LOOPBACK: u32 = 1;
-
-/// A namespace and the means to change it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
-    pub namespace: &'a Namespace,
-    pub links: &'a Links,
-}
 
 /// What every namespace gets before its first interface: addresses that are usable at once, no
 /// router discovery, and no rate limit on the ICMP errors that tell *refused* from *dropped*.

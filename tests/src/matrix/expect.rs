@@ -15,8 +15,8 @@ use crate::probe::Probe;
 /// A2, A5).
 #[derive(Debug)]
 pub struct Judge<'a> {
-    pub(super) lab: &'a Lab,
-    pub(super) cluster: &'a Cluster,
+    lab: &'a Lab,
+    cluster: &'a Cluster,
     views: Vec<Cluster>,
 }
 
@@ -72,7 +72,9 @@ impl<'a> Judge<'a> {
         probe: &Probe,
         frontend: &Frontend,
     ) -> Result<Vec<(PodId, bool)>, LabError> {
-        let Some(path) = through::path(self, probe, frontend)? else { return Ok(Vec::new()) };
+        let Some(path) = through::path(self.lab, self.cluster, probe, frontend)? else {
+            return Ok(Vec::new());
+        };
         let sender = self.lab.node_of(&probe.from);
         let mut all = Vec::new();
         for backend in path.backends.iter().filter(|it| self.is_served(it, path.protocol)) {

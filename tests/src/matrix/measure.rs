@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Cell, Expectation, Judge, Matrix, service};
 use crate::lab::{
-    Door, Family, Frontend, Lab, LabError, OUTSIDE_CLIENTS, Party, Ports, SERVICE_TCP, SERVICE_UDP,
+    Door, Family, Frontend, Lab, LabError, OUTSIDE_CLIENTS, Party, Ports, SERVICE_TCP,
 };
 use crate::probe::Probe;
 
@@ -40,7 +40,7 @@ impl Scope {
 #[must_use]
 pub fn probes(lab: &Lab, scope: Scope) -> Vec<Probe> {
     let pods = lab.pods().iter().map(|(id, pod)| (Party::Pod(id.clone()), pod.ports().clone()));
-    let own = Ports { tcp: vec![SERVICE_TCP], udp: vec![SERVICE_UDP] };
+    let own = Ports::of_hosts();
     let others = (0..lab.nodes().len()).map(Party::node);
     let others = others.chain(OUTSIDE_CLIENTS.iter().map(|client| Party::outside(client.name)));
     let everybody: Vec<(Party, Ports)> =

@@ -6,7 +6,7 @@ use std::time::Duration;
 use enforcer_core::model::{PodId, Protocol, Traffic};
 use futures::future::try_join_all;
 
-use crate::lab::{Lab, LabError, Party};
+use crate::lab::{Lab, LabError};
 use crate::probe::{Outcome, Page, Probe, fetch};
 
 /// So many connections where there is a choice.
@@ -29,10 +29,7 @@ pub(super) async fn measure(
     };
     let at = SocketAddr::new(lab.address(&probe.to, probe.family)?, port);
     let namespace = lab.namespace(&probe.from)?;
-    let from = match &probe.from {
-        Party::Node | Party::OtherNode(_) => None,
-        other => Some(lab.address(other, probe.family)?),
-    };
+    let from = probe.source(lab)?;
     let all = (0..tries).map(|_| fetch(namespace, at, from, patience));
     Ok(verdict(&try_join_all(all).await?, backends))
 }

@@ -3,11 +3,10 @@
 
 use std::net::IpAddr;
 
-use enforcer_core::model::{Protocol, Traffic, TrafficPolicy};
+use enforcer_core::model::{Cluster, Protocol, Traffic, TrafficPolicy};
 
-use super::expect::Judge;
 use crate::lab::kube_proxy::{Backend, Plan, PortPlan};
-use crate::lab::{Door, Frontend, LabError, Party};
+use crate::lab::{Door, Frontend, Lab, LabError, Party};
 use crate::probe::Probe;
 
 /// How a connection through a Service goes.
@@ -37,13 +36,12 @@ impl Path {
 
 /// `None`: the Service is not offered there.
 pub(super) fn path(
-    judge: &Judge<'_>,
+    lab: &Lab,
+    cluster: &Cluster,
     probe: &Probe,
     frontend: &Frontend,
 ) -> Result<Option<Path>, LabError> {
-    let (lab, Traffic::Port(protocol, number)) = (judge.lab, probe.traffic) else {
-        return Ok(None);
-    };
+    let Traffic::Port(protocol, number) = probe.traffic else { return Ok(None) };
     let at = lab.address(&probe.to, probe.family)?;
     let home = lab.node_of(&probe.from);
     let entry = match frontend.door {
@@ -53,7 +51,7 @@ pub(super) fn path(
         Door::External => home.or_else(|| lab.balanced_to(at)),
     };
     let Some(entry) = entry else { return Ok(None) };
-    let plan = Plan::new(judge.cluster, &lab.node_at(entry)?.as_proxy_node(), probe.family);
+    let plan = Plan::new(cluster, &lab.node_at(entry)?.as_proxy_node(), probe.family);
     let offers = |port: &&PortPlan| {
         let offered = match frontend.door {
             Door::Node(_) => port.node_port,
@@ -62,7 +60,7 @@ pub(super) fn path(
         port.service == frontend.service && port.protocol == protocol && offered == Some(number)
     };
     let Some(port) = plan.ports.iter().find(offers) else { return Ok(None) };
-    let client = Client::of(judge, &probe.from, entry);
+    let client = Client::of(lab, &probe.from, entry);
     let elsewhere = home.is_some_and(|home| home != entry);
     Ok(Some(Path {
         protocol,
@@ -86,10 +84,10 @@ enum Client {
 }
 
 impl Client {
-    fn of(judge: &Judge<'_>, from: &Party, entry: usize) -> Self {
+    fn of(lab: &Lab, from: &Party, entry: usize) -> Self {
         match from {
-            Party::Pod(id) if judge.lab.pods().contains_key(id) => Self::Pod,
-            other if judge.lab.node_of(other) == Some(entry) => Self::Itself,
+            Party::Pod(id) if lab.pods().contains_key(id) => Self::Pod,
+            other if lab.node_of(other) == Some(entry) => Self::Itself,
             _ => Self::Outside,
         }
     }

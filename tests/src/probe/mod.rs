@@ -77,7 +77,7 @@ impl Probe {
     }
 
     /// The address to send from. The node chooses by itself: it has one address per interface.
-    fn source(&self, lab: &Lab) -> Result<Option<IpAddr>, LabError> {
+    pub(crate) fn source(&self, lab: &Lab) -> Result<Option<IpAddr>, LabError> {
         match self.from {
             Party::Node | Party::OtherNode(_) => Ok(None),
             _ => lab.address(&self.from, self.family).map(Some),

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use enforcer::kernel::{Hooks, Kernel, Place, Settings};
 
-use super::mark;
+use super::console::mark;
 use crate::rig::with_interfaces;
 
 /// Says all of it on the console.

@@ -1,7 +1,8 @@
 //! What a machine needs before anything can run, and how it ends.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -26,7 +27,7 @@ pub(super) fn prepare() -> anyhow::Result<String> {
     for (kind, place) in MOUNTS {
         mount_one(kind, place)?;
     }
-    for path in super::programs(Path::new(MODULES))? {
+    for path in files(Path::new(MODULES))? {
         load(&path)?;
     }
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("no release")?;
@@ -56,4 +57,13 @@ pub(super) fn switch_off() -> anyhow::Result<()> {
         Ok(never) => match never {},
         Err(error) => Err(error).context("can't switch the machine off"),
     }
+}
+
+/// All files in a folder, by name.
+pub(super) fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("can't read {}", folder.display()))?;
+    let mut paths = entries.map(|it| Ok(it?.path())).collect::<io::Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{Plan, ProxyNode, iptables, nftables};
+use crate::host::find_program;
 use crate::lab::{Family, LabError, Namespace};
 use enforcer_core::model::Cluster;
 
@@ -46,12 +47,12 @@ impl Proxy {
     }
 
     fn is_installed(self) -> bool {
-        Family::ALL.into_iter().all(|family| find(self.program_name(family)).is_some())
+        Family::ALL.into_iter().all(|family| find_program(self.program_name(family)).is_some())
     }
 
     fn program(self, family: Family) -> Result<PathBuf, LabError> {
         let name = self.program_name(family);
-        find(name).ok_or_else(|| LabError::NoProxy(missing(self, name)))
+        find_program(name).ok_or_else(|| LabError::NoProxy(missing(self, name)))
     }
 
     const fn program_name(self, family: Family) -> &'static str {
@@ -95,14 +96,6 @@ fn missing(proxy: Proxy, program: &str) -> String {
         "there is no {program} on this machine, it is in the package {proxy} (apt-get install \
          {proxy}){alternative}"
     )
-}
-
-/// Administrators' programs are not on everybody's path.
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let own = std::env::split_paths(&path);
-    let all = own.chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    all.map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// The kube-proxy of one node.

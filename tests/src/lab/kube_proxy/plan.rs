@@ -1,5 +1,6 @@
 //! What one node's kube-proxy has to do, free of any rule language and of I/O.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use enforcer_core::model::{
@@ -198,12 +199,9 @@ fn backend(pod: &Pod, port: &ServicePort, family: Family, service: &str) -> Opti
 
 /// Sixteen characters that are the same on every node and after every restart.
 fn short_id(parts: &[&str]) -> String {
-    // FNV-1a; the separator keeps ("a", "bc") and ("ab", "c") apart.
-    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0xff]));
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016X}")
+    let mut hasher = DefaultHasher::new();
+    parts.hash(&mut hasher);
+    format!("{:016X}", hasher.finish())
 }
 
 #[cfg(test)]
