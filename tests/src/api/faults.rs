@@ -76,26 +76,22 @@ pub enum Fault {
 
 impl Fault {
     /// A refusal with this code, without a retry time.
-    #[must_use]
     pub fn refuse(code: u16) -> Self {
         Self::Refuse { code, retry_after: None }
     }
 
     /// A line that is not JSON.
-    #[must_use]
     pub fn garbage(after: usize) -> Self {
         Self::Insert { after, bytes: b"\x00\xff{]garbage\n".to_vec() }
     }
 
     /// An event of an unknown type.
-    #[must_use]
     pub fn unknown_event(after: usize) -> Self {
         let line = "{\"type\":\"RENAMED\",\"object\":{\"metadata\":{\"name\":\"x\"}}}\n";
         Self::Insert { after, bytes: line.into() }
     }
 
     /// The event that reports a watch's version as too old and ends the watch.
-    #[must_use]
     pub fn expired(after: usize) -> Self {
         let status = Refusal::of_code(410, None).status();
         let line = format!("{}\n", serde_json::json!({ "type": "ERROR", "object": status }));
@@ -113,25 +109,21 @@ pub struct Rule {
 
 impl Rule {
     /// All requests about objects.
-    #[must_use]
     pub fn any() -> Self {
         Self::default()
     }
 
     /// Restricts the rule to a verb.
-    #[must_use]
     pub fn verb(self, verb: Verb) -> Self {
         Self { verb: Some(verb), ..self }
     }
 
     /// Restricts the rule to a kind.
-    #[must_use]
     pub fn kind(self, kind: &'static Kind) -> Self {
         Self { kind: Some(kind), ..self }
     }
 
     /// Limits how often the fault happens.
-    #[must_use]
     pub fn times(self, times: u32) -> Self {
         Self { times: Some(times), ..self }
     }
@@ -147,7 +139,6 @@ pub struct Hits(Arc<AtomicU32>);
 
 impl Hits {
     /// The count.
-    #[must_use]
     pub fn count(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }

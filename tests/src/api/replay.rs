@@ -86,7 +86,6 @@ impl Replay {
     }
 
     /// The number of remaining events.
-    #[must_use]
     pub fn left(&self) -> usize {
         self.tracks.iter().map(|it| it.events.len()).sum()
     }

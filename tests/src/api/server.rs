@@ -62,7 +62,6 @@ impl Drop for Listening {
 
 impl Listening {
     /// The address.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -87,31 +86,26 @@ impl ApiServer {
 
     /// Makes the deletion of pods with a node graceful: they are only marked, until
     /// [`Store::remove`] removes them for their node.
-    #[must_use]
     pub fn graceful(self) -> Self {
         Self { graceful: true, ..self }
     }
 
     /// Supports commands in pods.
-    #[must_use]
     pub fn with_executor(self, executor: Executor) -> Self {
         Self { executor: Some(executor), ..self }
     }
 
     /// The objects.
-    #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
     }
 
     /// The faults.
-    #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
     /// The record of requests.
-    #[must_use]
     pub fn journal(&self) -> &Journal {
         &self.journal
     }

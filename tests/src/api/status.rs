@@ -22,7 +22,6 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal without details.
-    #[must_use]
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self { code, reason, message: message.into(), details: Value::Null, retry_after: None }
     }
@@ -33,7 +32,6 @@ impl Refusal {
     }
 
     /// The usual refusal of an HTTP status.
-    #[must_use]
     pub fn of_code(code: u16, retry_after: Option<u32>) -> Self {
         let (reason, message) = match code {
             400 => ("BadRequest", "the request is not understood"),
@@ -56,21 +54,18 @@ impl Refusal {
     }
 
     /// The object does not exist.
-    #[must_use]
     pub fn not_found(kind: &Kind, name: &str) -> Self {
         let message = format!("{} \"{name}\" not found", kind.qualified());
         Self::about(kind, name, 404, "NotFound", message)
     }
 
     /// The object exists already.
-    #[must_use]
     pub fn already_exists(kind: &Kind, name: &str) -> Self {
         let message = format!("{} \"{name}\" already exists", kind.qualified());
         Self::about(kind, name, 409, "AlreadyExists", message)
     }
 
     /// The object has changed since the client read it.
-    #[must_use]
     pub fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
         let message =
             format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.qualified());
@@ -78,14 +73,12 @@ impl Refusal {
     }
 
     /// The operation is forbidden.
-    #[must_use]
     pub fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
         let message = format!("{} \"{name}\" is forbidden: {why}", kind.qualified());
         Self::about(kind, name, 403, "Forbidden", message)
     }
 
     /// The object is invalid; each mistake is a field and a message.
-    #[must_use]
     pub fn invalid(kind: &Kind, name: &str, mistakes: &[(String, String)]) -> Self {
         let texts: Vec<String> =
             mistakes.iter().map(|(field, why)| format!("{field}: {why}")).collect();
@@ -106,13 +99,11 @@ impl Refusal {
     }
 
     /// The requested version is no longer in the history.
-    #[must_use]
     pub fn expired(asked: u64, oldest: u64) -> Self {
         Self::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
     }
 
     /// The `Status` object.
-    #[must_use]
     pub fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",

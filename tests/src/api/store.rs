@@ -97,25 +97,21 @@ impl Store {
     }
 
     /// The version of the newest object.
-    #[must_use]
     pub fn version(&self) -> u64 {
         self.lock().version
     }
 
     /// Follows [`Self::version`].
-    #[must_use]
     pub fn follow(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
 
     /// An object.
-    #[must_use]
     pub fn get(&self, kind: &Kind, key: &Key) -> Option<Arc<Value>> {
         self.lock().get(kind, key)
     }
 
     /// All objects of a kind as they are.
-    #[must_use]
     pub fn all(&self, kind: &Kind) -> Vec<Arc<Value>> {
         let contents = self.lock();
         let shelf = contents.shelves.get(kind.shelf);

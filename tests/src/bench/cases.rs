@@ -1,4 +1,4 @@
-//! The clusters and packets that are measured.
+//! The measured clusters and packets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,7 +18,7 @@ const PACKETS: u32 = 1_000;
 /// Runs of each packet in a row.
 const REPEAT: u32 = 200;
 
-/// How large the cluster is.
+/// The size of a cluster.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     pub(super) policies: usize,
@@ -34,7 +34,7 @@ impl Shape {
     ];
 }
 
-/// What is measured.
+/// A measured kind of packet.
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) family: u8,
@@ -44,7 +44,7 @@ pub(super) struct Case {
     pub(super) mark: u32,
     pub(super) repeat: u32,
     frames: Vec<Vec<u8>>,
-    /// Gives each round packets that no round had before.
+    /// Makes new packets for each round.
     fresh: Option<Box<dyn FnMut() -> Vec<Vec<u8>> + Send>>,
 }
 
@@ -76,7 +76,7 @@ fn pod(name: String, label: &str, addresses: [IpAddr; 2]) -> Pod {
     }
 }
 
-/// The addresses of the pod `number`: dense, as a cluster's are.
+/// The addresses of the pod `number`: dense, like in a real cluster.
 fn address(number: u32, v4: bool) -> IpAddr {
     if v4 {
         Ipv4Addr::from(0x0a00_0000 + number).into()
@@ -128,7 +128,8 @@ fn cluster(shape: Shape) -> Cluster {
     }
 }
 
-/// Peers on port 80 and on a port of the policy's own; a block on 80, outwards anything of it.
+/// A policy that allows peers on port 80 and on a port unique to the policy, a block on port 80, and
+/// all egress to the block.
 fn policy(number: usize) -> Policy {
     let tcp = |port: u16| PortRule {
         protocol: Protocol::Tcp,
@@ -167,7 +168,7 @@ pub(super) fn prepare(
     for v4 in [true, false] {
         cases.extend(family(rig, shape, v4)?);
     }
-    // They overwrite what is remembered of clients outside.
+    // Last, since they overwrite the remembered outside clients.
     cases.sort_by_key(|case| case.program == RunProgram::FromWire);
     Ok(cases)
 }
@@ -176,7 +177,7 @@ fn family(rig: &mut Rig, shape: Shape, v4: bool) -> anyhow::Result<Vec<Case>> {
     let subject = rig.interfaces.get(&PodId::new("bench", "subject")).copied().unwrap_or(0);
     let free = rig.interfaces.get(&PodId::new("bench", "free")).copied().unwrap_or(0);
     let peers = u32::try_from(shape.peers).unwrap_or(u32::MAX);
-    // Peers spread over all that there are.
+    // Spread over all peers.
     let peer = move |it: u32| address(FIRST_PEER + (it * 7_919) % peers, v4);
     let make = |name, ifindex, passes, frame: &dyn Fn(u32) -> Frame| Case {
         name,
@@ -234,7 +235,7 @@ fn family(rig: &mut Rig, shape: Shape, v4: bool) -> anyhow::Result<Vec<Case>> {
         frames,
         fresh,
     };
-    // The same without the writing: packets that come once find nothing in the caches.
+    // The same without writing a flow: packets that come only once are not in the caches.
     let again = (0..PACKETS).map(|it| opening(it, client(it))).collect();
     cases.push(once("opening packet of a known flow", again, None));
     cases.push(once("first packet, writes a flow", Vec::new(), Some(Box::new(fresh))));
@@ -242,8 +243,8 @@ fn family(rig: &mut Rig, shape: Shape, v4: bool) -> anyhow::Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// What address translation needs: both hooks of a pod's packet to a Service, a client outside
-/// that was masqueraded, and the uplinks.
+/// The cases of address translation: both hooks of a pod's packet to a Service, a masqueraded outside
+/// client, and the uplinks.
 fn translated(rig: &mut Rig, (subject, free): (u32, u32), v4: bool) -> anyhow::Result<Vec<Case>> {
     let ack = |source: IpAddr, it: u32, destination: IpAddr, port: u16| {
         Frame::new(source, destination, Transport::Tcp(client(it), port, Tcp::Ack)).build().bytes
@@ -308,7 +309,7 @@ fn translated(rig: &mut Rig, (subject, free): (u32, u32), v4: bool) -> anyhow::R
     ])
 }
 
-/// A handshake: replies of established flows are what there is most of.
+/// Performs a handshake: most packets are replies of established flows.
 fn establish(rig: &mut Rig, [own, server]: [IpAddr; 2], port: u16) -> anyhow::Result<()> {
     let subject = PodId::new("bench", "subject");
     for (direction, kind) in [
@@ -321,7 +322,7 @@ fn establish(rig: &mut Rig, [own, server]: [IpAddr; 2], port: u16) -> anyhow::Re
             Direction::Ingress => Frame::new(server, own, Transport::Tcp(443, port, kind)),
         };
         let judged = rig.judge(&subject, direction, &frame.build().bytes)?;
-        anyhow::ensure!(judged.passes, "the connections to be answered were refused");
+        anyhow::ensure!(judged.passes, "a packet of the handshake was denied");
     }
     Ok(())
 }

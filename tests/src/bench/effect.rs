@@ -1,9 +1,9 @@
-//! From saving a policy to its effect on packets: real packets, the real agent.
+//! The time from saving a policy to its effect on packets: real packets, the real agent.
 //!
-//! A pod sends numbered moments to another, 20,000 a second, each the time of its sending. A
-//! policy that denies them is saved and removed again and again. A denial takes effect with the
-//! first packet that does not arrive any more, an allowance with the first one that does; both
-//! are told by the time at which that packet was sent, so that no receiver's delay counts.
+//! A pod sends 20,000 packets per second to another, each containing its sending time. A policy that
+//! denies or allows them is saved in turns. A denial takes effect with the first packet that does not
+//! arrive, an allowance with the first one that does. Both times are sending times, so that delays of
+//! the receiver do not count.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::host::replace_file;
 use crate::lab::{Family, Party, Sandbox, Topology};
 use crate::session::{Session, SessionOptions};
 
-/// Between two packets.
+/// The interval of packets.
 const PERIOD: Duration = Duration::from_micros(50);
-/// So much silence means that packets are denied, rather than late.
+/// The silence after which packets count as denied rather than late.
 const SILENCE: Duration = Duration::from_millis(60);
-/// So much patience for an effect.
+/// The longest time to wait for an effect.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Where the packets go.
+/// The packets' destination port.
 const PORT: u16 = 7000;
 
 const PODS: &str = "apiVersion: v1
@@ -44,7 +44,7 @@ metadata: {namespace: bench, name: receiver, labels: {app: receiver}}
 spec: {containers: [{name: main, image: example.org/main}]}
 ";
 
-/// With nothing more: a denial; with an ingress rule: an allowance.
+/// A denial; with [`ALLOW`] appended, an allowance.
 const DENY: &str = "apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {namespace: bench, name: effect}
@@ -53,48 +53,45 @@ spec:
 ";
 const ALLOW: &str = "  ingress: [{from: [{podSelector: {}}]}]\n";
 
-/// How long changes took to have an effect, in milliseconds.
+/// The times from changes to their effects, in milliseconds.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Effect {
-    /// How the agent learns of the policies.
+    /// The source of the policies.
     pub through: Through,
     /// How pods are attached.
     pub topology: Topology,
-    /// Packets a second, as they were in fact sent.
+    /// The actual rate of packets.
     pub packets_per_second: f64,
     /// By kind of change.
     pub rows: Vec<Times>,
 }
 
-/// How an agent learns of policies.
+/// The source of the policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Through {
-    /// By files in a directory.
+    /// Files in a directory.
     Files,
-    /// By watching an API server; its own time is part of what is measured.
+    /// An API server; its own time is part of the measurement.
     Api,
 }
 
 /// One kind of change.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Times {
-    /// What was saved.
+    /// The kind of change.
     pub change: &'static str,
-    /// How often.
+    /// The number of changes.
     pub saves: usize,
-    /// Half of them were not slower.
+    /// The median.
     pub median_ms: f64,
-    /// 99 of 100 were not slower.
+    /// The 99th percentile.
     pub p99_ms: f64,
-    /// The slowest.
+    /// The maximum.
     pub max_ms: f64,
 }
 
-/// Measures that many saves, denials and allowances in turns.
-///
-/// # Errors
-/// The lab or the agent fails, or a change has no effect.
+/// Measures this number of saves, denials and allowances in turns.
 pub(super) fn measure(saves: usize, through: Through) -> anyhow::Result<Effect> {
     in_sandbox(async |sandbox| in_lab(sandbox, saves, through).await)
 }
@@ -118,11 +115,11 @@ async fn in_lab(sandbox: &Sandbox, saves: usize, through: Through) -> anyhow::Re
     save("pods.yaml", PODS)?;
     save("policy.yaml", &policy(true))?;
     if !session.apply().await?.matrix.all_good() {
-        bail!("the lab is not as the policies say: times would mean nothing");
+        bail!("connections contradict the policies: the times would be meaningless");
     }
     let stream = Stream::start(&session).await?;
     let mut times = [Vec::new(), Vec::new()];
-    // The stream itself is to be in the tables and caches.
+    // The stream's flow must be in the tables and caches.
     stream.until_flowing()?;
     for number in 0..saves {
         let allow = number % 2 == 1;
@@ -145,7 +142,7 @@ fn policy(allow: bool) -> String {
     format!("{DENY}{rule}")
 }
 
-/// Saves one policy, and returns how long that took to show.
+/// Saves a policy, and returns the time to its effect.
 fn change(
     stream: &Stream,
     allow: bool,
@@ -155,13 +152,13 @@ fn change(
     let saved = stream.now();
     save(&policy(allow))?;
     let effect = if allow { stream.until_flowing()? } else { stream.until_silent()? };
-    // A save whose effect came "before" it: the packet was sent in the same period.
+    // Saturating: the first affected packet may have been sent in the same period.
     Ok(Duration::from_nanos(effect.saturating_sub(saved)))
 }
 
 fn summary(change: &'static str, mut times: Vec<f64>) -> Times {
     times.sort_by(f64::total_cmp);
-    // The smallest value that so many of a hundred are not above (nearest rank).
+    // The nearest-rank percentile.
     let rank = |percent: usize| {
         let rank = (times.len() * percent).div_ceil(100).max(1) - 1;
         times.get(rank).copied().unwrap_or(f64::NAN)
@@ -169,12 +166,12 @@ fn summary(change: &'static str, mut times: Vec<f64>) -> Times {
     Times { change, saves: times.len(), median_ms: rank(50), p99_ms: rank(99), max_ms: rank(100) }
 }
 
-/// The packets under way. Dropping it ends them.
+/// A stream of packets. Dropping it stops the stream.
 struct Stream {
-    began: Instant,
-    /// The sending time of the newest packet that arrived, in nanoseconds from the beginning.
+    started_at: Instant,
+    /// The sending time of the last packet that arrived, in nanoseconds since the start.
     last: Arc<AtomicU64>,
-    /// That of the first one since somebody has put zero here.
+    /// The sending time of the first packet that arrived since this was set to zero.
     first: Arc<AtomicU64>,
     sent: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
@@ -192,16 +189,16 @@ impl Stream {
         let sender = lab.namespace(&from)?.io("bind", move || UdpSocket::bind(own)).await?;
         sender.connect(at)?;
         let mut stream = Self {
-            began: Instant::now(),
+            started_at: Instant::now(),
             last: Arc::default(),
             first: Arc::default(),
             sent: Arc::default(),
             stop: Arc::default(),
             threads: Vec::new(),
         };
-        let (began, stop) = (stream.began, Arc::clone(&stream.stop));
+        let (started_at, stop) = (stream.started_at, Arc::clone(&stream.stop));
         let sent = Arc::clone(&stream.sent);
-        stream.threads.push(std::thread::spawn(move || send(&sender, began, &sent, &stop)));
+        stream.threads.push(std::thread::spawn(move || send(&sender, started_at, &sent, &stop)));
         let (last, first) = (Arc::clone(&stream.last), Arc::clone(&stream.first));
         let stop = Arc::clone(&stream.stop);
         stream.threads.push(std::thread::spawn(move || receive(&receiver, &last, &first, &stop)));
@@ -209,19 +206,19 @@ impl Stream {
     }
 
     fn now(&self) -> u64 {
-        nanoseconds(self.began)
+        nanoseconds(self.started_at)
     }
 
     fn rate(&self) -> f64 {
-        self.sent.load(Ordering::SeqCst) as f64 / self.began.elapsed().as_secs_f64()
+        self.sent.load(Ordering::SeqCst) as f64 / self.started_at.elapsed().as_secs_f64()
     }
 
-    /// Waits for a packet to arrive; when the first one was sent.
+    /// Waits until a packet arrives; returns the sending time of the first one.
     fn until_flowing(&self) -> anyhow::Result<u64> {
         self.wait(|| Some(self.first.load(Ordering::SeqCst)).filter(|it| *it > 0))
     }
 
-    /// Waits for packets to stay away; when the first of those was sent.
+    /// Waits until no packet arrives; returns the sending time of the first lost one.
     fn until_silent(&self) -> anyhow::Result<u64> {
         self.wait(|| {
             let last = self.last.load(Ordering::SeqCst);
@@ -238,7 +235,7 @@ impl Stream {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        bail!("a policy that was saved had no effect within {PATIENCE:?}");
+        bail!("a saved policy had no effect within {PATIENCE:?}");
     }
 }
 
@@ -251,22 +248,22 @@ impl Drop for Stream {
     }
 }
 
-fn nanoseconds(began: Instant) -> u64 {
-    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+fn nanoseconds(started_at: Instant) -> u64 {
+    u64::try_from(started_at.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn send(socket: &UdpSocket, began: Instant, sent: &AtomicU64, stop: &AtomicBool) {
-    // A sleep may otherwise be as late again as it is long.
+fn send(socket: &UdpSocket, started_at: Instant, sent: &AtomicU64, stop: &AtomicBool) {
+    // The default slack is as long as the period.
     let _ = set_timerslack(1);
     let mut due = Instant::now();
     while !stop.load(Ordering::Relaxed) {
-        if socket.send(&nanoseconds(began).to_be_bytes()).is_ok() {
+        if socket.send(&nanoseconds(started_at).to_be_bytes()).is_ok() {
             sent.fetch_add(1, Ordering::Relaxed);
         }
         due += PERIOD;
         match due.checked_duration_since(Instant::now()) {
             Some(early) => std::thread::sleep(early),
-            // What was missed is not made up for: a burst would fill the receiver's buffer.
+            // Missed packets are not sent later: a burst would fill the receiver's buffer.
             None => due = Instant::now(),
         }
     }

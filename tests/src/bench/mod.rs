@@ -18,31 +18,31 @@ use packets::Figures;
 use print::progress;
 use watched::Watched;
 
-/// Measures what a packet costs, beside the empty and the parse-only program; how long a policy that
-/// was saved takes to act on packets; and what memory and CPU time watching a cluster takes.
+/// Measures the cost of a packet compared with the empty and the parse-only program, the time from
+/// saving a policy to its effect, and the memory and CPU time for watching a cluster.
 #[derive(Debug, Parser)]
 pub struct Options {
-    /// How to write the figures.
+    /// Output format
     #[arg(long, value_enum, default_value = "table")]
     pub output: Output,
-    /// Rounds; the median counts.
+    /// Number of rounds; figures are medians
     #[arg(long, default_value_t = 11)]
     pub rounds: usize,
-    /// Only from saving a policy to its effect.
+    /// Measure only the time from saving a policy to its effect
     #[arg(long, conflicts_with_all = ["packets", "watched"])]
     pub effect: bool,
-    /// Only what a packet costs.
+    /// Measure only the cost of packets
     #[arg(long, conflicts_with = "watched")]
     pub packets: bool,
-    /// Only what watching a cluster takes.
+    /// Measure only the cost of watching a cluster
     #[arg(long)]
     pub watched: bool,
-    /// How many policies to save.
+    /// Number of saved policies
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub saves: usize,
 }
 
-/// How to write the figures.
+/// The format of the figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// For people.
@@ -51,13 +51,10 @@ pub enum Output {
     Json,
 }
 
-/// Pods of the clusters that are watched.
+/// The numbers of pods of the watched clusters.
 const CLUSTERS: [usize; 3] = [10, 1_000, 10_000];
 
-/// Measures and prints.
-///
-/// # Errors
-/// The programs can't be loaded or run.
+/// Runs the measurements and prints the figures.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let measure_packets =
         || with_interfaces(2, |found| packets::measure(options.rounds, &found, progress));
@@ -90,7 +87,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
 }
 
-/// The JSON document: what was not asked for is left out.
+/// The JSON document, without the measurements that were not requested.
 #[derive(Debug, Serialize)]
 struct Everything {
     #[serde(flatten)]

@@ -1,7 +1,7 @@
-//! Generated clusters, small and adversarial, and the questions worth asking about them.
+//! Generators of small, adversarial clusters, and of the addresses and traffic to test them with.
 //!
-//! Few labels, few subnets and few ports, so that selectors hit, blocks overlap pods and ranges
-//! touch far more often than chance in a real cluster would have it.
+//! They use few labels, subnets and ports, so that selectors match, blocks overlap pods and ranges
+//! touch far more often than in a real cluster. Frames belong to [`frame`](crate::frame).
 //!
 //! ```
 //! use enforcer_tests::generate;
@@ -36,7 +36,7 @@ pub use probe::{addresses, traffic};
 pub use size::Size;
 pub use smaller::smaller;
 
-/// Clusters of the usual size.
+/// Clusters of the default size.
 pub fn cluster() -> impl Strategy<Value = Cluster> {
     size(Size::SMALL)
 }
@@ -58,8 +58,7 @@ pub fn size(size: Size) -> impl Strategy<Value = Cluster> {
     )
 }
 
-/// The pods of [`NODE`], subjects or not.
-#[must_use]
+/// The pods of [`NODE`], whether or not policies apply to them.
 pub fn local(cluster: &Cluster) -> BTreeSet<PodId> {
     let here = cluster.pods.values().filter(|pod| pod.node.as_deref() == Some(NODE));
     here.map(|pod| pod.id.clone()).collect()

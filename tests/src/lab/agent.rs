@@ -88,7 +88,6 @@ impl Agent {
     }
 
     /// The agent's process id.
-    #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }

@@ -35,13 +35,11 @@ const fn addresses(host: u8) -> [IpNet; 2] {
 
 impl Distant {
     /// Its network namespace.
-    #[must_use]
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
     }
 
     /// Its address of a family.
-    #[must_use]
     pub fn address(family: Family) -> IpAddr {
         match family {
             Family::V4 => DISTANT[0].addr(),
@@ -64,7 +62,7 @@ impl Lab {
         let unknown = || LabError::Unknown(Party::Pod(id.clone()));
         let pod = self.pods.remove(id).ok_or_else(unknown)?;
         self.node_at(pod.node())?.links.delete(pod.interfaces.host).await?;
-        self.give_back(pod.node(), pod.number);
+        self.free_host(pod.node(), pod.number);
         Ok(())
     }
 

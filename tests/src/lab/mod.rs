@@ -1,4 +1,7 @@
-//! Nodes and their pods on one machine, with no cluster.
+//! Nodes and their pods on one machine, without a cluster.
+//!
+//! Here belong network namespaces, links, routes, servers and processes. What the pods are and which
+//! connections are tried is decided elsewhere: [`session`](crate::session), [`matrix`](crate::matrix).
 //!
 //! ```text
 //!                 namespace "node"                      namespaces of the pods
@@ -10,8 +13,8 @@
 //!                   node ═════╬ namespace "switch"
 //!                   node2 ════╝
 //! ```
-//! Everything is made inside a [`Sandbox`] and inside namespaces of the lab's own; the host's
-//! interfaces, routes and sysctls are not touched, and nothing survives the process.
+//! Everything is created inside a [`Sandbox`] and in namespaces of the lab's own. The host's
+//! interfaces, routes and sysctls stay unchanged, and nothing survives the process.
 
 mod agent;
 mod confine;
@@ -68,7 +71,7 @@ pub struct Lab {
     pods: BTreeMap<PodId, PodNet>,
     host_pods: BTreeMap<PodId, HostPod>,
     services: BTreeMap<ServiceId, Service>,
-    /// Which node the load balancer gives each external address to.
+    /// The node that the load balancer sends each external address to.
     balanced: BTreeMap<IpAddr, usize>,
     state: PathBuf,
     nodes: Vec<LabNode>,
@@ -80,11 +83,11 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Makes a node without pods, and an outside host. The pods' status documents go to
+    /// Creates a node without pods, and an outside host. The pods' status documents are written to
     /// `<directory>/state`, which is emptied first.
     ///
     /// # Errors
-    /// When the kernel refuses something, mostly for want of privilege.
+    /// The kernel reports an error, mostly for lack of privileges.
     pub async fn new(
         sandbox: &Sandbox,
         topology: Topology,
@@ -93,10 +96,7 @@ impl Lab {
         Self::with_layout(sandbox, Layout::one_node(topology), directory).await
     }
 
-    /// The same with several nodes.
-    ///
-    /// # Errors
-    /// As [`Self::new`], and for a number of nodes that no lab has.
+    /// The same with any layout.
     pub async fn with_layout(
         sandbox: &Sandbox,
         layout: Layout,
@@ -154,57 +154,48 @@ impl Lab {
     }
 
     /// How pods are attached.
-    #[must_use]
     pub fn topology(&self) -> Topology {
         self.layout.topology
     }
 
-    /// The lab's shape.
-    #[must_use]
+    /// The lab's layout.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
     /// The pods with a network of their own.
-    #[must_use]
     pub fn pods(&self) -> &BTreeMap<PodId, PodNet> {
         &self.pods
     }
 
-    /// The pods that use their node's network.
-    #[must_use]
-    pub fn host_pods(&self) -> &BTreeMap<PodId, HostPod> {
-        &self.host_pods
+    /// The running pods, those in their node's network included: addresses, and the node's index.
+    pub fn running(&self) -> impl Iterator<Item = (&PodId, &[IpAddr], usize)> {
+        let pods = self.pods.iter().map(|(id, pod)| (id, pod.addresses(), pod.node()));
+        let host_pods = self.host_pods.iter();
+        pods.chain(host_pods.map(|(id, pod)| (id, pod.addresses(), pod.node())))
     }
 
     /// The directory of the pods' status documents, for the agent's second `--manifests`.
-    #[must_use]
     pub fn state_directory(&self) -> &Path {
         &self.state
     }
 
     /// The nodes, at least one.
-    #[must_use]
     pub fn nodes(&self) -> &[LabNode] {
         &self.nodes
     }
 
     /// The node with this index.
-    ///
-    /// # Errors
-    /// When there are fewer.
     pub fn node_at(&self, index: usize) -> Result<&LabNode, LabError> {
         self.nodes.get(index).ok_or_else(|| LabError::Unknown(Party::node(index)))
     }
 
     /// The index of the node with this name.
-    #[must_use]
     pub fn node_named(&self, name: &str) -> Option<usize> {
         self.nodes.iter().position(|node| node.site.name() == name)
     }
 
-    /// Where a party is: the index of its node, `None` for outside clients and Services.
-    #[must_use]
+    /// The index of a party's node; `None` for outside clients and Services.
     pub fn node_of(&self, party: &Party) -> Option<usize> {
         match party {
             Party::Pod(id) => {
@@ -224,16 +215,12 @@ impl Lab {
         &self.nodes[0].namespace
     }
 
-    /// All addresses of the first node (semantics A2), link-local ones aside.
-    #[must_use]
+    /// All addresses of the first node (semantics A2) except link-local ones.
     pub fn node_addresses(&self) -> Vec<IpAddr> {
         self.nodes.first().map(|node| node.addresses.clone()).unwrap_or_default()
     }
 
-    /// What a node sends from towards other nodes' pods, and masquerades others to.
-    ///
-    /// # Errors
-    /// When there is no such node.
+    /// A node's source address towards other nodes' pods, also for masquerading.
     pub fn outward_address(&self, node: usize, family: Family) -> Result<IpAddr, LabError> {
         let [v4, v6] = self.node_at(node)?.outward(self.layout.fabric);
         Ok(match family {
@@ -242,10 +229,10 @@ impl Lab {
         })
     }
 
-    /// Where a party's processes run.
+    /// A party's network namespace.
     ///
     /// # Errors
-    /// When the lab has no such party, or it is a Service.
+    /// The party does not exist, or is a Service.
     pub fn namespace(&self, party: &Party) -> Result<&Namespace, LabError> {
         let unknown = || LabError::Unknown(party.clone());
         match party {
@@ -260,10 +247,7 @@ impl Lab {
         }
     }
 
-    /// A party's address of one family: what it sends from and is reached at.
-    ///
-    /// # Errors
-    /// When the lab has no such party.
+    /// A party's address of one family, as a sender and as a receiver.
     pub fn address(&self, party: &Party, family: Family) -> Result<IpAddr, LabError> {
         let of = |addresses: &[IpAddr]| {
             addresses.iter().copied().find(|address| Family::of(*address) == family)

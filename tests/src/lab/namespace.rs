@@ -17,8 +17,8 @@ use super::sandbox::{NETNS_DIR, is_inside};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A named network namespace. A namespace belongs to a thread, so one thread stays inside and
-/// does what has to happen there: it opens sockets, which then work from anywhere, writes
+/// A named network namespace. Namespaces belong to threads, so one thread stays inside and runs
+/// everything that has to happen there: it opens sockets, which then work from anywhere, writes
 /// sysctls, and starts processes.
 #[derive(Debug)]
 pub struct Namespace {
@@ -34,10 +34,10 @@ pub fn namespace_name(id: &PodId) -> String {
 }
 
 impl Namespace {
-    /// Makes a namespace that `ip netns exec <name>` finds inside the sandbox.
+    /// Creates a namespace that `ip netns exec <name>` finds inside the sandbox.
     ///
     /// # Errors
-    /// Outside of the sandbox, where the name is taken, or without CAP_SYS_ADMIN.
+    /// Outside of the sandbox, if the name is taken, or without CAP_SYS_ADMIN.
     pub fn new(name: &str) -> Result<Self, LabError> {
         if !is_inside() {
             return Err(LabError::NoSandbox);
@@ -53,26 +53,24 @@ impl Namespace {
         let file = made
             .recv()
             .map_err(|_| LabError::Gone(name.to_owned()))?
-            .map_err(|e| LabError::io(format!("make network namespace {name}"), e))?;
+            .map_err(|e| LabError::io(format!("create network namespace {name}"), e))?;
         Ok(Self { name: name.to_owned(), file, jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// The name.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The file that names the namespace inside the sandbox.
-    #[must_use]
     pub fn path(&self) -> PathBuf {
         Path::new(NETNS_DIR).join(&self.name)
     }
 
-    /// Runs a short function on the thread inside the namespace and hands back what it returns.
+    /// Runs a short function on the thread inside the namespace and returns its result.
     ///
     /// # Errors
-    /// When that thread has ended, which only a panic in an earlier function causes.
+    /// The thread has ended, which only a panic in an earlier function causes.
     pub async fn run<T, F>(&self, job: F) -> Result<T, LabError>
     where
         T: Send + 'static,
@@ -88,9 +86,6 @@ impl Namespace {
     }
 
     /// Like [`Self::run`] for functions that do I/O; `what` becomes the error's context.
-    ///
-    /// # Errors
-    /// The function's own, and as [`Self::run`].
     pub async fn io<T, F>(&self, what: &str, job: F) -> Result<T, LabError>
     where
         T: Send + 'static,
@@ -100,10 +95,8 @@ impl Namespace {
         self.run(job).await?.map_err(|e| LabError::io(context(), e))
     }
 
-    /// Sets sysctls below `/proc/sys/net`, which shows the writing thread's own namespace.
-    ///
-    /// # Errors
-    /// When the kernel refuses a value; a setting that this kernel does not have is passed over.
+    /// Sets sysctls below `/proc/sys/net`, which shows the writing thread's own namespace. Settings
+    /// that this kernel lacks are ignored.
     pub async fn sysctl(&self, settings: Vec<(String, &'static str)>) -> Result<(), LabError> {
         self.io("set a sysctl", move || {
             for (key, value) in settings {
@@ -119,8 +112,7 @@ impl Namespace {
         .await
     }
 
-    /// The descriptor's number, for netlink messages that name a namespace by it.
-    #[must_use]
+    /// The descriptor's number, for netlink messages.
     pub fn raw_fd(&self) -> RawFd {
         self.file.as_raw_fd()
     }
@@ -141,7 +133,7 @@ impl Drop for Namespace {
     }
 }
 
-/// The thread's whole life: into a new namespace, serve, take the name away again.
+/// The thread's main function: enters a new namespace, runs jobs, and finally removes the name.
 fn live(path: &Path, ready: &mpsc::SyncSender<io::Result<File>>, queue: &mpsc::Receiver<Job>) {
     let made = make(path);
     let failed = made.is_err();

@@ -1,4 +1,4 @@
-//! A port of the host's loopback that leads to a port of the node's loopback.
+//! Forwards a port of the host's loopback to a port of the node's loopback.
 
 use std::net::SocketAddr;
 
@@ -8,11 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{LabError, Namespace};
 use crate::probe::socket::tcp_socket;
 
-/// Accepts on `listener` for ever and connects each client with `inside` as seen from the node's
-/// namespace. Clients that come while nothing listens there are closed.
-///
-/// # Errors
-/// When the node's namespace is gone or accepting fails.
+/// Connects each client of `listener` with `inside`, an address in the node's namespace. While
+/// nothing listens there, clients are disconnected. Returns only on failure.
 pub async fn forward(
     node: &Namespace,
     listener: &TcpListener,

@@ -1,4 +1,4 @@
-//! What a pod offers: a hello page on its TCP ports, an echo on its UDP ports.
+//! The servers of the lab's parties: a hello page on TCP ports, an echo on UDP ports.
 
 use std::future::IntoFuture;
 use std::io;
@@ -26,12 +26,12 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// What the node and the outside clients serve.
+    /// The ports of nodes and outside clients.
     pub(crate) fn of_hosts() -> Self {
         Self { tcp: vec![SERVICE_TCP], udp: vec![SERVICE_UDP] }
     }
 
-    /// Those that `others` does not serve.
+    /// The ports without those of `others`.
     pub(crate) fn without(&self, others: &Self) -> Self {
         let rest = |ports: &[u16], others: &[u16]| {
             ports.iter().copied().filter(|port| !others.contains(port)).collect()
@@ -51,7 +51,7 @@ pub(crate) fn hello(name: &str) -> String {
     format!("Hello from {name}")
 }
 
-/// Who greets in a hello page, and the client that it was served to.
+/// The server and the client that a hello page names.
 pub(crate) fn read_hello(page: &str) -> Option<(String, IpAddr)> {
     let by = page.lines().find_map(|line| line.strip_prefix("Hello from "))?;
     let words = page.lines().find_map(|line| line.strip_prefix("You are "))?;
@@ -60,8 +60,8 @@ pub(crate) fn read_hello(page: &str) -> Option<(String, IpAddr)> {
 }
 
 impl Servers {
-    /// Serves `ports` on each of `addresses`, which belong to `namespace`. Sockets are bound to
-    /// the single address, never to all: a reply must come from the address that was asked.
+    /// Serves `ports` on each of `addresses`, which belong to `namespace`. Each socket is bound to a
+    /// single address, so that replies come from the requested address.
     pub(crate) async fn start(
         namespace: &Namespace,
         name: &str,
@@ -115,7 +115,8 @@ async fn pages(listener: tokio::net::TcpListener, name: String, at: SocketAddr) 
 async fn echo(socket: tokio::net::UdpSocket) {
     let mut buffer = vec![0; 2048];
     loop {
-        // An ICMP error about an earlier reply surfaces here; the next request is unharmed.
+        // An ICMP error about an earlier reply is reported here; it does not concern the next
+        // request.
         if let Ok((length, client)) = socket.recv_from(&mut buffer).await {
             let reply = buffer.get(..length).unwrap_or_default();
             let _ = socket.send_to(reply, client).await;

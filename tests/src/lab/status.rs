@@ -1,4 +1,4 @@
-//! The pods' addresses as the kubelet would report them: one status document per pod.
+//! The pods' status documents: their addresses as the kubelet would report them.
 
 use std::fs;
 use std::net::IpAddr;
@@ -10,10 +10,10 @@ use serde_json::json;
 use super::{LabError, namespace_name};
 use crate::host::replace_file;
 
-/// Empties and makes the directory for status documents.
+/// Creates an empty directory for status documents.
 pub(crate) fn fresh_directory(parent: &Path) -> Result<PathBuf, LabError> {
     let path = parent.join("state");
-    let context = |e| LabError::io(format!("make {}", path.display()), e);
+    let context = |e| LabError::io(format!("create {}", path.display()), e);
     match fs::remove_dir_all(&path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(context(e)),
         _ => {}
@@ -22,7 +22,7 @@ pub(crate) fn fresh_directory(parent: &Path) -> Result<PathBuf, LabError> {
     Ok(path)
 }
 
-/// Writes a pod's status document. Readers see all of it or nothing.
+/// Writes a pod's status document.
 pub(crate) fn write(directory: &Path, id: &PodId, addresses: &[IpAddr]) -> Result<(), LabError> {
     let ips: Vec<_> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
     let document = json!({
@@ -44,6 +44,6 @@ pub(crate) fn remove(directory: &Path, id: &PodId) -> Result<(), LabError> {
 }
 
 fn path_of(directory: &Path, id: &PodId) -> PathBuf {
-    // Not `set_extension`: names may hold dots.
+    // Not `set_extension`: names may contain dots.
     directory.join(format!("{}.yaml", namespace_name(id)))
 }

@@ -16,8 +16,8 @@ pub const MAX_NODES: u8 = 4;
 pub enum Topology {
     /// Pods are ports of the bridge `cbr0` and share one subnet with it.
     Kubenet,
-    /// No bridge: the node routes to each pod by a host route to its `azv…` interface, and the
-    /// pod sends everything to a gateway address that only exists as a static neighbour.
+    /// No bridge: the node has a host route to each pod's `azv…` interface. The pod's gateway exists
+    /// only as a static neighbour entry.
     AzureCni,
 }
 
@@ -25,8 +25,7 @@ impl Topology {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Kubenet, Self::AzureCni];
 
-    /// The name as the command line writes it.
-    #[must_use]
+    /// The name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kubenet => "kubenet",
@@ -34,8 +33,7 @@ impl Topology {
         }
     }
 
-    /// The ranges that the pods' subnets of all nodes are taken from.
-    #[must_use]
+    /// The ranges of all nodes' pod subnets.
     pub fn pod_ranges(self) -> [IpNet; 2] {
         let (v4, v6) = match self {
             Self::Kubenet => (244, 0x244),
@@ -54,7 +52,7 @@ impl Topology {
 pub enum Fabric {
     /// The network between the nodes knows the pods' subnets, as on AKS.
     Routed,
-    /// The nodes wrap them up in VXLAN, as overlay networks that one brings along do.
+    /// The nodes encapsulate packets in VXLAN, as overlay networks do.
     Vxlan,
 }
 
@@ -80,7 +78,6 @@ impl Family {
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 
     /// The name.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
@@ -89,7 +86,6 @@ impl Family {
     }
 
     /// The family of an address.
-    #[must_use]
     pub const fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::V4,
@@ -107,7 +103,7 @@ impl fmt::Display for Family {
 /// A client outside of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutsideClient {
-    /// What the lab calls it.
+    /// Its name.
     pub name: &'static str,
     /// Its IPv4 address.
     pub v4: Ipv4Addr,
@@ -135,8 +131,8 @@ pub const OUTSIDE_CLIENTS: [OutsideClient; 3] = [
     },
 ];
 
-/// Hands out host numbers of the pods' subnet, the lowest free one first: an address goes from
-/// one pod to the next as soon as it can, which is the hard case (semantics C5).
+/// Allocates host numbers of the pods' subnet, the lowest free one first: addresses are reused as
+/// soon as possible, which is the hard case (semantics C5).
 #[derive(Debug, Default)]
 pub(crate) struct Hosts {
     taken: BTreeSet<u8>,
@@ -151,7 +147,7 @@ impl Hosts {
         Some(free)
     }
 
-    pub(crate) fn give_back(&mut self, number: u8) {
+    pub(crate) fn free(&mut self, number: u8) {
         self.taken.remove(&number);
     }
 }
@@ -172,12 +168,12 @@ mod tests {
     fn the_lowest_free_host_comes_first() {
         let mut hosts = Hosts::default();
         assert_eq!((hosts.take(), hosts.take(), hosts.take()), (Some(2), Some(3), Some(4)));
-        hosts.give_back(3);
+        hosts.free(3);
         assert_eq!((hosts.take(), hosts.take()), (Some(3), Some(5)));
     }
 
     #[test]
-    fn a_full_subnet_says_so() {
+    fn a_full_subnet_is_reported() {
         let mut hosts = Hosts::default();
         assert_eq!(std::iter::from_fn(|| hosts.take()).count(), 253);
         assert_eq!(hosts.take(), None);

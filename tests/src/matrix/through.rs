@@ -1,5 +1,5 @@
-//! The way of a connection through a Service: where it is translated, to what, and what the
-//! backend's node can still see of the client.
+//! The path of a connection through a Service: the node that translates it, the backends, and the
+//! client's address at the backend's node.
 
 use std::net::IpAddr;
 
@@ -9,32 +9,32 @@ use crate::lab::kube_proxy::{Backend, Plan, PortPlan};
 use crate::lab::{Door, Frontend, Lab, LabError, Party};
 use crate::probe::Probe;
 
-/// How a connection through a Service goes.
+/// The path of a connection through a Service.
 #[derive(Debug)]
 pub(super) struct Path {
     pub protocol: Protocol,
-    /// Where it may end.
+    /// The possible backends.
     pub backends: Vec<Backend>,
-    /// What the sender's node sees, where another one translates.
+    /// The destination that the sender's node sees, if another node translates.
     pub untranslated: Option<(IpAddr, Traffic)>,
     /// The node that translates.
     entry: usize,
-    /// Whether that node masquerades every client like this one.
+    /// Whether that node masquerades this kind of client.
     masqueraded: bool,
-    /// To which address.
+    /// The source address after masquerading.
     masquerade: IpAddr,
 }
 
 impl Path {
-    /// What the client `own` looks like to a backend on the node `home` (semantics N3). Who gets
-    /// itself as its backend is always masqueraded.
+    /// The address of the client `own` at a backend on the node `home` (semantics N3). A client that
+    /// is its own backend is always masqueraded.
     pub(super) fn client(&self, own: IpAddr, backend: &Backend, home: Option<usize>) -> IpAddr {
         let masqueraded = self.masqueraded || own == backend.at.ip();
         if masqueraded && home != Some(self.entry) { self.masquerade } else { own }
     }
 }
 
-/// `None`: the Service is not offered there.
+/// The path of a probe; `None`: the Service is not reachable that way.
 pub(super) fn path(
     lab: &Lab,
     cluster: &Cluster,
@@ -46,7 +46,7 @@ pub(super) fn path(
     let home = lab.node_of(&probe.from);
     let entry = match frontend.door {
         Door::Node(index) => Some(usize::from(index)),
-        // Every node translates what its own pods send.
+        // Every node translates its own pods' packets.
         Door::Cluster => home,
         Door::External => home.or_else(|| lab.balanced_to(at)),
     };
@@ -72,14 +72,14 @@ pub(super) fn path(
     }))
 }
 
-/// What kube-proxy makes of clients.
+/// The kinds of clients that kube-proxy distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Client {
-    /// Of the pods' range.
+    /// In the pods' range.
     Pod,
     /// The node that translates.
     Itself,
-    /// Anybody else.
+    /// Any other client.
     Outside,
 }
 

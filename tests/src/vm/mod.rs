@@ -1,8 +1,8 @@
-//! The first process of a virtual machine: it runs the tests that lie in `/tests`, says on the
-//! console how each ended, and switches the machine off.
+//! The init process of a virtual machine: it runs the tests in `/tests`, reports their results on the
+//! console, and powers the machine off.
 //!
-//! `cargo xtask vm-test` makes the machine and reads the console. Lines of this module's own begin
-//! with `@@vm`; everything between `begin` and `end` is a test program's.
+//! `cargo xtask vm-test` starts the machine and reads the console. The lines of this module start with
+//! `@@vm`; everything between `begin` and `end` is a test program's output.
 
 mod console;
 mod facts;
@@ -17,19 +17,19 @@ use anyhow::Context;
 use console::mark;
 use machine::files;
 
-/// Where the test programs are.
+/// The folder of the test programs.
 const TESTS: &str = "/tests";
 
-/// Runs everything, then switches off. The arguments are handed to each test program: the kernel
-/// passes on what follows `--` on its command line, and puts variables into the environment.
+/// Runs all tests, then powers off. The arguments are passed to each test program: the kernel passes
+/// everything after `--` on its command line, and puts variables into the environment.
 ///
 /// # Errors
-/// The machine can't be switched off. All else is said on the console.
+/// The machine can't be powered off. All other errors are reported on the console.
 pub fn main(arguments: &[String]) -> anyhow::Result<()> {
     match machine::prepare() {
         Ok(release) => {
             mark("kernel", &release);
-            facts::tell();
+            facts::report();
             if let Err(error) = run_all(arguments) {
                 mark("error", &format!("{error:#}"));
             }
@@ -37,7 +37,7 @@ pub fn main(arguments: &[String]) -> anyhow::Result<()> {
         Err(error) => mark("error", &format!("{error:#}")),
     }
     mark("over", "");
-    machine::switch_off()
+    machine::power_off()
 }
 
 fn run_all(arguments: &[String]) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! Puts rules in force in a node's namespace.
+//! Applies rules in a node's namespace.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -10,12 +10,12 @@ use crate::host::find_program;
 use crate::lab::{Family, LabError, Namespace};
 use enforcer_core::model::Cluster;
 
-/// By which kind of rules Services work.
+/// The kind of rules that implement Services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Proxy {
-    /// As kube-proxy's mode iptables.
+    /// Those of kube-proxy's iptables mode.
     Iptables,
-    /// As kube-proxy's mode nftables.
+    /// Those of kube-proxy's nftables mode.
     Nftables,
 }
 
@@ -23,8 +23,7 @@ impl Proxy {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Iptables, Self::Nftables];
 
-    /// The name as the command line writes it; it is that of the Debian package, too.
-    #[must_use]
+    /// The name on the command line and of the Debian package.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Iptables => "iptables",
@@ -32,16 +31,15 @@ impl Proxy {
         }
     }
 
-    /// The kind to use unless one is asked for: iptables, as on AKS, or else what is installed.
-    #[must_use]
+    /// The default kind: iptables, as on AKS, or else the installed one.
     pub fn default_here() -> Self {
         Self::ALL.into_iter().find(|it| it.is_installed()).unwrap_or(Self::Iptables)
     }
 
-    /// Whether the programs are there.
+    /// Checks that the programs are installed.
     ///
     /// # Errors
-    /// Names what is missing and how to install it.
+    /// Names the missing program and how to install it.
     pub fn check(self) -> Result<(), LabError> {
         Family::ALL.into_iter().try_for_each(|family| self.program(family).map(drop))
     }
@@ -65,7 +63,7 @@ impl Proxy {
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            // Wait for the lock that the older variant takes.
+            // Wait for the lock of the older variant.
             Self::Iptables => &["-w"],
             Self::Nftables => &["-f", "-"],
         }
@@ -91,11 +89,8 @@ fn missing(proxy: Proxy, program: &str) -> String {
         Proxy::Nftables => Proxy::Iptables,
     };
     let alternative =
-        if other.is_installed() { format!("; or choose --proxy {other}") } else { String::new() };
-    format!(
-        "there is no {program} on this machine, it is in the package {proxy} (apt-get install \
-         {proxy}){alternative}"
-    )
+        if other.is_installed() { format!("; or use --proxy {other}") } else { String::new() };
+    format!("{program} is not installed; install it with: apt-get install {proxy}{alternative}")
 }
 
 /// The kube-proxy of one node.
@@ -103,40 +98,32 @@ fn missing(proxy: Proxy, program: &str) -> String {
 pub struct KubeProxy {
     proxy: Proxy,
     node: ProxyNode,
-    /// The rules in force, by family.
+    /// The current rules, by family.
     texts: [String; 2],
 }
 
 impl KubeProxy {
-    /// Nothing is in force yet.
-    #[must_use]
+    /// A kube-proxy without rules.
     pub fn new(proxy: Proxy, node: ProxyNode) -> Self {
         Self { proxy, node, texts: Default::default() }
     }
 
     /// The kind of rules.
-    #[must_use]
     pub fn proxy(&self) -> Proxy {
         self.proxy
     }
 
-    /// The node.
-    #[must_use]
-    pub fn node(&self) -> &ProxyNode {
-        &self.node
-    }
-
-    /// Makes the rules in force those of `cluster`; nothing happens where they are already.
+    /// Updates the rules for `cluster`, if they differ.
     ///
     /// # Errors
-    /// When the program is missing or refuses the rules.
+    /// The program is missing or rejects the rules.
     pub async fn sync(&mut self, namespace: &Namespace, cluster: &Cluster) -> Result<(), LabError> {
-        for (family, in_force) in Family::ALL.into_iter().zip(&mut self.texts) {
+        for (family, current) in Family::ALL.into_iter().zip(&mut self.texts) {
             let plan = Plan::new(cluster, &self.node, family);
             let text = self.proxy.render(&plan);
-            if text != *in_force {
-                feed(namespace, self.proxy, family, text.clone()).await?;
-                *in_force = text;
+            if text != *current {
+                load(namespace, self.proxy, family, text.clone()).await?;
+                *current = text;
             }
         }
         Ok(())
@@ -144,7 +131,7 @@ impl KubeProxy {
 }
 
 /// Runs the program on the namespace's own thread: it reads a few kilobytes and ends.
-async fn feed(
+async fn load(
     namespace: &Namespace,
     proxy: Proxy,
     family: Family,
@@ -167,6 +154,6 @@ fn run(program: &Path, arguments: &[&str], text: &str) -> io::Result<()> {
     if output.status.success() {
         return written;
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("{}: {}", output.status, said.trim())))
+    let message = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{}: {}", output.status, message.trim())))
 }
