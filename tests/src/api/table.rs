@@ -62,14 +62,6 @@ static SERVICES: [Column; 7] = [
 static POLICIES: [Column; 3] =
     [NAME, column("Pod-Selector", |it| selector(&it["spec"]["podSelector"])), AGE];
 
-static SLICES: [Column; 5] = [
-    NAME,
-    column("AddressType", |it| text(it, "/addressType").to_owned()),
-    column("Ports", |it| or_unset(&joined(it, "/ports", "port"))),
-    column("Endpoints", slice_addresses),
-    AGE,
-];
-
 static EVENTS: [Column; 5] = [
     column("Last Seen", last_seen),
     column("Type", |it| text(it, "/type").to_owned()),
@@ -88,7 +80,6 @@ fn columns(kind: &Kind) -> &'static [Column] {
         "nodes" => &NODES,
         "services" => &SERVICES,
         "networkpolicies" => &POLICIES,
-        "endpointslices" => &SLICES,
         "events" => &EVENTS,
         _ => &PLAIN,
     }
@@ -123,10 +114,6 @@ pub(crate) fn table<'a>(
 
 fn or_none(text: &str) -> String {
     if text.is_empty() { "<none>".to_owned() } else { text.to_owned() }
-}
-
-fn or_unset(text: &str) -> String {
-    if text.is_empty() { "<unset>".to_owned() } else { text.to_owned() }
 }
 
 fn list<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
@@ -191,11 +178,6 @@ fn service_ports(service: &Value) -> String {
         None => format!("{}/{}", it["port"], text(it, "/protocol")),
     };
     or_none(&list(service, "/spec/ports").map(port).collect::<Vec<_>>().join(","))
-}
-
-fn slice_addresses(slice: &Value) -> String {
-    let addresses = list(slice, "/endpoints").flat_map(|it| list(it, "/addresses"));
-    or_unset(&addresses.map(plain).collect::<Vec<_>>().join(","))
 }
 
 fn selector(selector: &Value) -> String {

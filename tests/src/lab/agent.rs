@@ -14,6 +14,7 @@ use tokio::process::Child;
 use tokio::runtime::Handle;
 
 use super::confine::confine;
+use super::error::Context as _;
 use super::sandbox::use_bpf;
 use super::{Lab, LabError, Namespace};
 
@@ -78,7 +79,7 @@ impl Agent {
         command.args(&options.arguments).stdin(Stdio::null());
         if let Some(path) = &options.log {
             let log = open_log(path)?;
-            let copy = log.try_clone().map_err(|e| LabError::io("the agent's log", e))?;
+            let copy = log.try_clone().context("the agent's log")?;
             command.stdout(log).stderr(copy);
         } else {
             // The lab's standard output may be a JSON document.
@@ -94,19 +95,19 @@ impl Agent {
 
     /// The agent's exit status, if it has ended.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, LabError> {
-        self.child.try_wait().map_err(|e| LabError::io("check the agent", e))
+        self.child.try_wait().context("check the agent")
     }
 
     /// Sends the agent a signal; an error if it has ended.
     pub fn signal(&self, signal: Signal) -> Result<(), LabError> {
         let pid = self.pid().and_then(|pid| i32::try_from(pid).ok());
         let pid = pid.ok_or_else(|| LabError::Agent("the agent has ended".to_owned()))?;
-        kill(Pid::from_raw(pid), signal).map_err(|e| LabError::io("signal the agent", e))
+        kill(Pid::from_raw(pid), signal).context("signal the agent")
     }
 
     /// Kills the agent by SIGKILL, and waits for its end.
     pub async fn kill(mut self) -> Result<(), LabError> {
-        self.child.kill().await.map_err(|e| LabError::io("kill the agent", e))
+        self.child.kill().await.context("kill the agent")
     }
 
     /// Ends the agent by SIGTERM and waits for it.
@@ -120,7 +121,7 @@ impl Agent {
         self.signal(Signal::SIGTERM)?;
         let started = Instant::now();
         match tokio::time::timeout(patience, self.child.wait()).await {
-            Ok(status) => status.map(Some).map_err(|e| LabError::io("wait for the agent", e)),
+            Ok(status) => status.map(Some).context("wait for the agent"),
             Err(_) => {
                 let _ = self.child.kill().await;
                 let waited = started.elapsed();
@@ -160,7 +161,7 @@ pub async fn command_in(
     let mut command = guarded(spawner, program.as_ref(), None, false);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = spawn(namespace, command).await?;
-    child.wait_with_output().await.map_err(|e| LabError::io(format!("run {program}"), e))
+    child.wait_with_output().await.context(format!("run {program}"))
 }
 
 /// Starts a process on the namespace's own thread, so that it is inside. Its parent-death signal
@@ -176,8 +177,7 @@ async fn spawn(namespace: &Namespace, command: Command) -> Result<Child, LabErro
 }
 
 fn open_log(path: &Path) -> Result<File, LabError> {
-    let opened = File::options().create(true).append(true).open(path);
-    opened.map_err(|e| LabError::io(format!("open {}", path.display()), e))
+    File::options().create(true).append(true).open(path).context(format!("open {}", path.display()))
 }
 
 /// Replaces the calling process, started by the lab `lab`, by another command that is killed when
@@ -188,7 +188,7 @@ pub fn become_command(
     confined: bool,
     command: &[OsString],
 ) -> Result<std::convert::Infallible, LabError> {
-    set_pdeathsig(Signal::SIGKILL).map_err(|e| LabError::io("bind to the lab's life", e))?;
+    set_pdeathsig(Signal::SIGKILL).context("bind to the lab's life")?;
     // The lab may have ended before the line above.
     if u32::try_from(getppid().as_raw()) != Ok(lab) {
         return Err(LabError::Agent("the lab has ended".to_owned()));
@@ -203,5 +203,5 @@ pub fn become_command(
         return Err(LabError::Agent("no command given".to_owned()));
     };
     let error = Command::new(program).args(arguments).exec();
-    Err(LabError::io(format!("run {}", program.display()), error))
+    Err(error).context(format!("run {}", program.display()))
 }

@@ -10,6 +10,7 @@ use nix::sys::prctl::set_no_new_privs;
 use nix::sys::resource::{Resource, setrlimit};
 
 use super::LabError;
+use super::error::Context as _;
 use super::sandbox::own_mounts;
 
 /// The manifest for clusters.
@@ -23,15 +24,14 @@ const MEMLOCK: u64 = 64 << 10;
 pub(super) fn confine() -> Result<(), LabError> {
     let kept = agent_capabilities()?;
     read_only_root()?;
-    setrlimit(Resource::RLIMIT_MEMLOCK, MEMLOCK, MEMLOCK)
-        .map_err(|e| LabError::io("limit locked memory", e))?;
+    setrlimit(Resource::RLIMIT_MEMLOCK, MEMLOCK, MEMLOCK).context("limit locked memory")?;
     for capability in caps::all() {
         if !kept.contains(&capability) && is_known(capability) {
             let dropped = caps::drop(None, CapSet::Bounding, capability);
             dropped.map_err(|e| LabError::Agent(format!("drop {capability}: {e}")))?;
         }
     }
-    set_no_new_privs().map_err(|e| LabError::io("refuse new privileges", e))
+    set_no_new_privs().context("refuse new privileges")
 }
 
 /// Whether this kernel has the capability: it has all up to a number.
@@ -68,5 +68,5 @@ fn read_only_root() -> Result<(), LabError> {
     own_mounts(MsFlags::MS_SLAVE)?;
     let none: Option<&str> = None;
     let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-    mount(none, "/", none, read_only, none).map_err(|e| LabError::io("make the root read-only", e))
+    mount(none, "/", none, read_only, none).context("make the root read-only")
 }

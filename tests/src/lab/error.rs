@@ -48,14 +48,27 @@ pub enum LabError {
     Agent(String),
 }
 
-impl LabError {
-    /// An I/O error with its context.
-    pub fn io(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self::Io { what: what.into(), source: source.into() }
-    }
+/// Adds a context to errors.
+pub(crate) trait Context<T> {
+    /// The same result, with the attempted action in the error.
+    fn context(self, what: impl Into<String>) -> Result<T, LabError>;
+}
 
-    /// A netlink error with its context.
-    pub(crate) fn netlink(what: impl Into<String>, source: rtnetlink::Error) -> Self {
-        Self::Netlink { what: what.into(), source: Box::new(source) }
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, what: impl Into<String>) -> Result<T, LabError> {
+        self.map_err(|source| LabError::Io { what: what.into(), source })
+    }
+}
+
+impl<T> Context<T> for nix::Result<T> {
+    fn context(self, what: impl Into<String>) -> Result<T, LabError> {
+        self.map_err(io::Error::from).context(what)
+    }
+}
+
+impl<T> Context<T> for Result<T, rtnetlink::Error> {
+    fn context(self, what: impl Into<String>) -> Result<T, LabError> {
+        let wrap = |source| LabError::Netlink { what: what.into(), source: Box::new(source) };
+        self.map_err(wrap)
     }
 }

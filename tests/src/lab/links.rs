@@ -13,6 +13,7 @@ use rtnetlink::{
 };
 use tokio::runtime::Handle as Runtime;
 
+use super::error::Context as _;
 use super::site::Mac;
 use super::{LabError, Namespace};
 
@@ -78,14 +79,21 @@ impl Links {
         if let Some(mac) = here.mac {
             veth = veth.address(mac.to_vec());
         }
-        let done = self.handle.link().add(veth.build()).execute().await;
-        done.map_err(|e| LabError::netlink(format!("create veth {}", here.name), e))
+        self.create(veth.build(), format!("create veth {}", here.name)).await
+    }
+
+    async fn create(&self, link: LinkMessage, what: String) -> Result<(), LabError> {
+        self.handle.link().add(link).execute().await.context(what)
+    }
+
+    async fn change(&self, link: LinkMessage, what: &str) -> Result<(), LabError> {
+        self.handle.link().set(link).execute().await.context(what)
     }
 
     /// Whether the kernel has noticed that the interface is up and connected.
     pub(crate) async fn is_up(&self, index: u32) -> Result<bool, LabError> {
         let mut found = self.handle.link().get().match_index(index).execute();
-        let link = found.try_next().await.map_err(|e| LabError::netlink("read a link", e))?;
+        let link = found.try_next().await.context("read a link")?;
         let up = LinkAttribute::OperState(State::Up);
         Ok(link.is_some_and(|link| link.attributes.contains(&up)))
     }
@@ -93,8 +101,7 @@ impl Links {
     /// Creates a bridge.
     pub(crate) async fn bridge(&self, name: &str, mac: Mac) -> Result<(), LabError> {
         let bridge = LinkBridge::new(name).address(mac.to_vec()).build();
-        let done = self.handle.link().add(bridge).execute().await;
-        done.map_err(|e| LabError::netlink(format!("create bridge {name}"), e))
+        self.create(bridge, format!("create bridge {name}")).await
     }
 
     /// Creates a VXLAN device that sends from `local` through the interface `uplink`.
@@ -114,8 +121,8 @@ impl Links {
             IpAddr::V4(local) => device.local(local),
             IpAddr::V6(local) => device.local6(local),
         };
-        let done = self.handle.link().add(device.address(mac.to_vec()).build()).execute().await;
-        done.map_err(|e| LabError::netlink(format!("create VXLAN device {name}"), e))
+        let device = device.address(mac.to_vec()).build();
+        self.create(device, format!("create VXLAN device {name}")).await
     }
 
     /// Adds the node of the hardware address `mac` to a VXLAN device's table.
@@ -123,7 +130,7 @@ impl Links {
         // Without the flag, the entry would belong to the device's bridge.
         let add = self.handle.neighbours().add_bridge(index, &mac).destination(node);
         let add = add.flags(NeighbourFlags::Own);
-        add.execute().await.map_err(|e| LabError::netlink(format!("add the entry of {node}"), e))
+        add.execute().await.context(format!("add the entry of {node}"))
     }
 
     /// Makes `port` a port of `bridge`. With `hairpin` the bridge may send frames back to their port:
@@ -135,23 +142,19 @@ impl Links {
         hairpin: bool,
     ) -> Result<(), LabError> {
         let join = LinkUnspec::new_with_index(port).controller(bridge).build();
-        let joined = self.handle.link().set(join).execute().await;
-        joined.map_err(|e| LabError::netlink("join the bridge", e))?;
+        self.change(join, "join the bridge").await?;
         let hairpin = LinkBridgePort::new(port).hairpin(hairpin).build();
-        let done = self.handle.link().set_port(hairpin).execute().await;
-        done.map_err(|e| LabError::netlink("set hairpin mode", e))
+        self.handle.link().set_port(hairpin).execute().await.context("set hairpin mode")
     }
 
     /// Brings an interface up.
     pub(crate) async fn up(&self, index: u32) -> Result<(), LabError> {
-        let done = self.handle.link().set(LinkUnspec::new_with_index(index).up().build());
-        done.execute().await.map_err(|e| LabError::netlink("bring an interface up", e))
+        self.change(LinkUnspec::new_with_index(index).up().build(), "bring an interface up").await
     }
 
     /// Removes an interface, and with it the other end of a veth pair.
     pub(crate) async fn delete(&self, index: u32) -> Result<(), LabError> {
-        let done = self.handle.link().del(index).execute().await;
-        done.map_err(|e| LabError::netlink("remove an interface", e))
+        self.handle.link().del(index).execute().await.context("remove an interface")
     }
 
     /// Adds an address, usable at once (no duplicate-address detection).
@@ -160,16 +163,16 @@ impl Links {
         if address.addr().is_ipv6() {
             add.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
-        add.execute().await.map_err(|e| LabError::netlink(format!("add address {address}"), e))
+        add.execute().await.context(format!("add address {address}"))
     }
 
     /// Removes an address, if the interface has it.
     pub(crate) async fn remove_address(&self, index: u32, address: IpAddr) -> Result<(), LabError> {
-        let failed = |e| LabError::netlink(format!("remove address {address}"), e);
+        let what = || format!("remove address {address}");
         let known = self.handle.address().get().set_link_index_filter(index);
         let mut known = known.set_address_filter(address).execute();
-        while let Some(message) = known.try_next().await.map_err(failed)? {
-            self.handle.address().del(message).execute().await.map_err(failed)?;
+        while let Some(message) = known.try_next().await.context(what())? {
+            self.handle.address().del(message).execute().await.context(what())?;
         }
         Ok(())
     }
@@ -183,8 +186,8 @@ impl Links {
         index: u32,
     ) -> Result<(), LabError> {
         let route = Self::route_message(to, via, index)?;
-        let done = self.handle.route().add(route).replace().execute().await;
-        done.map_err(|e| LabError::netlink(format!("add a route to {to}"), e))
+        let request = self.handle.route().add(route).replace();
+        request.execute().await.context(format!("add a route to {to}"))
     }
 
     /// Removes a route added by [`Self::route`].
@@ -195,8 +198,7 @@ impl Links {
         index: u32,
     ) -> Result<(), LabError> {
         let route = Self::route_message(to, via, index)?;
-        let done = self.handle.route().del(route).execute().await;
-        done.map_err(|e| LabError::netlink(format!("remove the route to {to}"), e))
+        self.handle.route().del(route).execute().await.context(format!("remove the route to {to}"))
     }
 
     fn route_message(to: IpNet, via: Option<IpAddr>, index: u32) -> Result<RouteMessage, LabError> {
@@ -221,20 +223,20 @@ impl Links {
         mac: Mac,
     ) -> Result<(), LabError> {
         let add = self.handle.neighbours().add(index, address).link_layer_address(&mac);
-        add.execute().await.map_err(|e| LabError::netlink(format!("add neighbour {address}"), e))
+        add.execute().await.context(format!("add neighbour {address}"))
     }
 
     /// Sets the MTU of an interface.
     pub(crate) async fn mtu(&self, index: u32, mtu: u32) -> Result<(), LabError> {
-        let done = self.handle.link().set(LinkUnspec::new_with_index(index).mtu(mtu).build());
-        done.execute().await.map_err(|e| LabError::netlink("set an interface's MTU", e))
+        let link = LinkUnspec::new_with_index(index).mtu(mtu).build();
+        self.change(link, "set an interface's MTU").await
     }
 
     /// Removes all neighbours except the permanent ones.
     pub(crate) async fn forget_neighbours(&self) -> Result<(), LabError> {
-        let context = |e| LabError::netlink("remove neighbours", e);
+        let what = "remove neighbours";
         let known = self.handle.neighbours().get().execute();
-        let known: Vec<NeighbourMessage> = known.try_collect().await.map_err(context)?;
+        let known: Vec<NeighbourMessage> = known.try_collect().await.context(what)?;
         for neighbour in known {
             let lasting = [NeighbourState::Permanent, NeighbourState::Noarp, NeighbourState::None];
             if lasting.contains(&neighbour.header.state) {
@@ -244,7 +246,7 @@ impl Links {
                 // It has expired meanwhile.
                 Err(rtnetlink::Error::NetlinkError(e))
                     if e.to_io().kind() == std::io::ErrorKind::NotFound => {}
-                other => other.map_err(context)?,
+                other => other.context(what)?,
             }
         }
         Ok(())

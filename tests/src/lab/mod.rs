@@ -47,6 +47,7 @@ use enforcer_core::model::{PodId, Service, ServiceId};
 
 pub use agent::{Agent, AgentOptions, AgentSource, SPAWN_COMMAND, become_command, command_in};
 pub use confine::agent_capabilities;
+pub(crate) use error::Context;
 pub use error::LabError;
 pub use further::Distant;
 pub use kube_proxy::Proxy;

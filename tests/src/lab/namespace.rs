@@ -13,6 +13,7 @@ use nix::sched::{CloneFlags, unshare};
 use tokio::sync::oneshot;
 
 use super::LabError;
+use super::error::Context as _;
 use super::sandbox::{NETNS_DIR, is_inside};
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -49,11 +50,11 @@ impl Namespace {
             .name(name.chars().take(15).collect())
             .stack_size(512 * 1024)
             .spawn(move || live(&path, &ready, &queue))
-            .map_err(|e| LabError::io("start a thread", e))?;
+            .context("start a thread")?;
         let file = made
             .recv()
             .map_err(|_| LabError::Gone(name.to_owned()))?
-            .map_err(|e| LabError::io(format!("create network namespace {name}"), e))?;
+            .context(format!("create network namespace {name}"))?;
         Ok(Self { name: name.to_owned(), file, jobs: Some(jobs), thread: Some(thread) })
     }
 
@@ -92,7 +93,7 @@ impl Namespace {
         F: FnOnce() -> io::Result<T> + Send + 'static,
     {
         let context = || format!("{} in {}", what, self.name);
-        self.run(job).await?.map_err(|e| LabError::io(context(), e))
+        self.run(job).await?.context(context())
     }
 
     /// Sets sysctls below `/proc/sys/net`, which shows the writing thread's own namespace. Settings

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::error::Context as _;
 use super::{LabError, Namespace};
 use crate::probe::socket::tcp_socket;
 
@@ -17,7 +18,7 @@ pub async fn forward(
 ) -> Result<(), LabError> {
     loop {
         let accepted = listener.accept().await;
-        let (client, _) = accepted.map_err(|e| LabError::io("accept a client", e))?;
+        let (client, _) = accepted.context("accept a client")?;
         let socket = tcp_socket(node, inside, None).await?;
         tokio::spawn(async move {
             if let Ok(server) = socket.connect(inside).await {

@@ -35,7 +35,7 @@ async fn wait_until(
     while !ready().await? {
         if Instant::now() > deadline {
             let what = format!("wait for interface {index} of {}", place.namespace.name());
-            return Err(LabError::io(what, io::Error::from(io::ErrorKind::TimedOut)));
+            return Err(LabError::Io { what, source: io::ErrorKind::TimedOut.into() });
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

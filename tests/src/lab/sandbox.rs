@@ -12,6 +12,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use super::LabError;
+use super::error::Context as _;
 
 /// The directory in which `ip netns` looks for named namespaces.
 pub(crate) const NETNS_DIR: &str = "/run/netns";
@@ -57,7 +58,7 @@ pub(crate) fn own_mounts(propagation: MsFlags) -> Result<(), LabError> {
     let none: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS)
         .and_then(|()| mount(none, "/", none, MsFlags::MS_REC | propagation, none))
-        .map_err(|e| LabError::io("enter a new mount namespace", e))
+        .context("enter a new mount namespace")
 }
 
 fn fresh_bpffs(path: &Path) -> Result<(), LabError> {
@@ -66,7 +67,7 @@ fn fresh_bpffs(path: &Path) -> Result<(), LabError> {
     let _ = umount2(path, MntFlags::MNT_DETACH);
     let none: Option<&str> = None;
     mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), none)
-        .map_err(|e| LabError::io(format!("mount a BPF file system on {}", path.display()), e))
+        .context(format!("mount a BPF file system on {}", path.display()))
 }
 
 /// Creates a directory with an empty BPF file system, in the sandbox's memory.
@@ -74,7 +75,7 @@ pub(crate) fn mount_bpf(path: &Path) -> Result<(), LabError> {
     if !is_inside() {
         return Err(LabError::NoSandbox);
     }
-    fs::create_dir_all(path).map_err(|e| LabError::io(path.display().to_string(), e))?;
+    fs::create_dir_all(path).context(path.display().to_string())?;
     fresh_bpffs(path)
 }
 
@@ -86,7 +87,7 @@ pub(crate) fn use_bpf(path: &Path) -> Result<(), LabError> {
     own_mounts(MsFlags::MS_SLAVE)?;
     let none: Option<&str> = None;
     mount(Some(path), BPFFS, none, MsFlags::MS_BIND, none)
-        .map_err(|e| LabError::io(format!("mount {} on {BPFFS}", path.display()), e))
+        .context(format!("mount {} on {BPFFS}", path.display()))
 }
 
 /// Whether the calling thread sees the sandbox's `/run`.
@@ -99,22 +100,22 @@ pub(crate) fn is_inside() -> bool {
 fn private_run() -> Result<(), LabError> {
     let none: Option<&str> = None;
     mount(Some("tmpfs"), STAGING, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
-        .map_err(|e| LabError::io("mount a private /run", e))?;
-    let entries = fs::read_dir("/run").map_err(|e| LabError::io("read /run", e))?;
+        .context("mount a private /run")?;
+    let entries = fs::read_dir("/run").context("read /run")?;
     for entry in entries.flatten() {
-        show(&entry).map_err(|e| LabError::io(format!("show {}", entry.path().display()), e))?;
+        show(&entry).context(format!("show {}", entry.path().display()))?;
     }
     mount(Some(STAGING), "/run", none, MsFlags::MS_MOVE, none)
-        .map_err(|e| LabError::io("move the private /run into place", e))?;
+        .context("move the private /run into place")?;
     for directory in [NETNS_DIR, LAB_DIR] {
-        fs::create_dir_all(directory).map_err(|e| LabError::io(directory, e))?;
+        fs::create_dir_all(directory).context(directory)?;
     }
     // Shared, so that an agent sees namespaces created after its start, as on a real node through
     // mount propagation.
     mount(Some("tmpfs"), NETNS_DIR, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
         .and_then(|()| mount(none, NETNS_DIR, none, MsFlags::MS_SHARED, none))
-        .map_err(|e| LabError::io(NETNS_DIR, e))?;
-    fs::write(Path::new(LAB_DIR).join("sandbox"), "").map_err(|e| LabError::io(LAB_DIR, e))
+        .context(NETNS_DIR)?;
+    fs::write(Path::new(LAB_DIR).join("sandbox"), "").context(LAB_DIR)
 }
 
 /// Makes one entry of the host's `/run` visible in the copy. Entries that vanish meanwhile are

@@ -9,6 +9,7 @@ use axum::extract::ConnectInfo;
 use axum::routing::get;
 use tokio::task::JoinSet;
 
+use super::error::Context as _;
 use super::{LabError, Namespace};
 
 /// The TCP port of outside clients and nodes.
@@ -75,8 +76,7 @@ impl Servers {
                 let listener = namespace
                     .io(&format!("listen on TCP {at}"), move || nonblocking_listener(at))
                     .await?;
-                let listener = tokio::net::TcpListener::from_std(listener)
-                    .map_err(|e| LabError::io("listen", e))?;
+                let listener = tokio::net::TcpListener::from_std(listener).context("listen")?;
                 servers.tasks.spawn(pages(listener, name.to_owned(), at));
             }
             for &port in &ports.udp {
@@ -88,8 +88,7 @@ impl Servers {
                         Ok(socket)
                     })
                     .await?;
-                let socket =
-                    tokio::net::UdpSocket::from_std(socket).map_err(|e| LabError::io("bind", e))?;
+                let socket = tokio::net::UdpSocket::from_std(socket).context("bind")?;
                 servers.tasks.spawn(echo(socket));
             }
         }

@@ -25,14 +25,6 @@ impl Topology {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Kubenet, Self::AzureCni];
 
-    /// The name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kubenet => "kubenet",
-            Self::AzureCni => "azure-cni",
-        }
-    }
-
     /// The ranges of all nodes' pod subnets.
     pub fn pod_ranges(self) -> [IpNet; 2] {
         let (v4, v6) = match self {
@@ -58,7 +50,10 @@ pub enum Fabric {
 
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(match self {
+            Self::Kubenet => "kubenet",
+            Self::AzureCni => "azure-cni",
+        })
     }
 }
 
@@ -77,14 +72,6 @@ impl Family {
     /// Both.
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 
-    /// The name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        }
-    }
-
     /// The family of an address.
     pub const fn of(address: IpAddr) -> Self {
         match address {
@@ -96,7 +83,10 @@ impl Family {
 
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
     }
 }
 

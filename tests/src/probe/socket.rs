@@ -9,7 +9,7 @@ use nix::sys::socket::{
 };
 use tokio::net::TcpSocket;
 
-use crate::lab::{LabError, Namespace};
+use crate::lab::{Context as _, LabError, Namespace};
 
 /// An unconnected TCP socket for `to`, sending from `from` where that is given.
 pub(crate) async fn tcp_socket(
@@ -55,7 +55,7 @@ async fn connected(
         Ok(socket)
     };
     let socket = namespace.io("open a datagram socket", open).await?;
-    tokio::net::UdpSocket::from_std(socket).map_err(|e| LabError::io("use a datagram socket", e))
+    tokio::net::UdpSocket::from_std(socket).context("use a datagram socket")
 }
 
 fn open(

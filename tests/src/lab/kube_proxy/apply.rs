@@ -23,14 +23,6 @@ impl Proxy {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Iptables, Self::Nftables];
 
-    /// The name on the command line and of the Debian package.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Iptables => "iptables",
-            Self::Nftables => "nftables",
-        }
-    }
-
     /// The default kind: iptables, as on AKS, or else the installed one.
     pub fn default_here() -> Self {
         Self::ALL.into_iter().find(|it| it.is_installed()).unwrap_or(Self::Iptables)
@@ -79,7 +71,10 @@ impl Proxy {
 
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(match self {
+            Self::Iptables => "iptables",
+            Self::Nftables => "nftables",
+        })
     }
 }
 

@@ -112,7 +112,7 @@ impl PortPlan {
             name = format!("{name}:{}", port.name);
         }
         let protocol = port.protocol;
-        let id = short_id(&[&name, protocol.name(), &port.port.to_string(), family.name()]);
+        let id = short_id(&[&name, protocol.name(), &port.port.to_string(), &family.to_string()]);
         let cluster_addresses = of_family(&service.cluster_addresses);
         // A Service, with its node ports, has the families of its cluster addresses.
         let node_port = port.node_port.filter(|_| !cluster_addresses.is_empty());
