@@ -1,7 +1,7 @@
 //! The lab (network namespaces as nodes and pods), and the tools shared by the tests.
 //!
-//! - `lab`, `probe`, `matrix`, `session`, `command`: the lab, connections in it, their table, the lab
-//!   with its agents, and the program `enforcer-lab`;
+//! - `lab`, `probe`, `matrix`, `session`, `command`: the lab, connections in it, their table, the
+//!   lab with its agents, and the program `enforcer-lab`;
 //! - `api`, `runtime`: stand-ins for the Kubernetes API server and the container runtime;
 //! - `generate`, `frame`, `rig`, `failure`: generated clusters and packets, the loaded programs;
 //! - `bench`, `vm`: benchmarks, and the tests in virtual machines.

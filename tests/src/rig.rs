@@ -141,8 +141,8 @@ impl Rig {
         self.run(program, RunInput { frame, ifindex, ingress_ifindex: ingress, mark, repeat: 1 })
     }
 
-    /// Sends a packet from a pod, which the node changes to `translated`, to another pod's interface
-    /// or to the uplink (`None`).
+    /// Sends a packet from a pod, which the node changes to `translated`, to another pod's
+    /// interface or to the uplink (`None`).
     pub fn forwarded(
         &mut self,
         sender: &PodId,

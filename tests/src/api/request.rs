@@ -1,7 +1,5 @@
 //! Parsed requests.
 
-use std::fmt;
-
 use axum::http::{HeaderMap, Method, Uri, header};
 
 use super::key::Key;
@@ -27,21 +25,6 @@ pub enum Verb {
     Delete,
     /// Deletes many objects.
     DeleteCollection,
-}
-
-impl fmt::Display for Verb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Get => "get",
-            Self::List => "list",
-            Self::Watch => "watch",
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Patch => "patch",
-            Self::Delete => "delete",
-            Self::DeleteCollection => "deletecollection",
-        })
-    }
 }
 
 /// A request about objects.

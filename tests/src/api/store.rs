@@ -12,7 +12,7 @@ use super::kinds::Kind;
 use super::object;
 use super::status::Refusal;
 
-/// The default number of changes remembered of each kind.
+/// The number of changes remembered of each kind.
 const HISTORY: usize = 5_000;
 
 /// The type of a change.
@@ -53,7 +53,6 @@ struct Shelf {
 pub(crate) struct Contents {
     version: u64,
     made: u64,
-    history: usize,
     shelves: BTreeMap<&'static str, Shelf>,
     /// The last configuration of each manager, for server-side apply.
     pub(crate) applied: BTreeMap<(&'static str, Key, String), Value>,
@@ -72,7 +71,6 @@ impl Default for Store {
             // Not 0: versions must not be mistaken for counts.
             version: 100,
             made: 0,
-            history: HISTORY,
             shelves: BTreeMap::new(),
             applied: BTreeMap::new(),
         };
@@ -169,11 +167,6 @@ impl Store {
                 shelf.forgotten = version;
             }
         });
-    }
-
-    /// Sets the number of changes remembered of each kind.
-    pub fn remember(&self, changes: usize) {
-        self.with(|contents| contents.history = changes);
     }
 
     /// Sends a bookmark to the watches of a kind that request bookmarks.
@@ -308,11 +301,11 @@ impl Contents {
     }
 
     fn record(&mut self, kind: &Kind, what: What, object: Arc<Value>, before: Option<Arc<Value>>) {
-        let (version, limit) = (self.version, self.history);
+        let version = self.version;
         let shelf = self.shelves.entry(kind.shelf).or_default();
         let at = Instant::now();
         shelf.history.push_back(Arc::new(Change { version, at, what, object, before }));
-        while shelf.history.len() > limit {
+        while shelf.history.len() > HISTORY {
             if let Some(old) = shelf.history.pop_front() {
                 shelf.forgotten = old.version;
                 shelf.lost = old.version;

@@ -140,8 +140,8 @@ fn cluster(shape: Shape) -> Cluster {
     }
 }
 
-/// A policy that allows peers on port 80 and on a port unique to the policy, a block on port 80, and
-/// all egress to the block.
+/// A policy that allows peers on port 80 and on a port unique to the policy, a block on port 80,
+/// and all egress to the block.
 fn policy(number: usize) -> Policy {
     let tcp = |port: u16| PortRule {
         protocol: Protocol::Tcp,
@@ -230,8 +230,8 @@ fn family(rig: &mut Rig, shape: Shape, v4: bool) -> anyhow::Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The cases of address translation: both hooks of a pod's packet to a Service, a masqueraded outside
-/// client, and the uplinks.
+/// The cases of address translation: both hooks of a pod's packet to a Service, a masqueraded
+/// outside client, and the uplinks.
 fn translated(rig: &mut Rig, (subject, free): (u32, u32), v4: bool) -> anyhow::Result<Vec<Case>> {
     let ack = |source: IpAddr, it: u32, destination: IpAddr, port: u16| {
         tcp(source, client(it), destination, port, Tcp::Ack)

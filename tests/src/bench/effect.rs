@@ -1,9 +1,9 @@
 //! The time from saving a policy to its effect on packets: real packets, the real agent.
 //!
-//! A pod sends 20,000 packets per second to another, each containing its sending time. A policy that
-//! denies or allows them is saved in turns. A denial takes effect with the first packet that does not
-//! arrive, an allowance with the first one that does. Both times are sending times, so that delays of
-//! the receiver do not count.
+//! A pod sends 20,000 packets per second to another, each containing its sending time. A policy
+//! that denies or allows them is saved in turns. A denial takes effect with the first packet that
+//! does not arrive, an allowance with the first one that does. Both times are sending times, so
+//! that delays of the receiver do not count.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The cost of watching a cluster: memory and CPU time of the real agent, with an API server with many
-//! pods. The pods run on other nodes, but policies select them as peers.
+//! The cost of watching a cluster: memory and CPU time of the real agent, with an API server with
+//! many pods. The pods run on other nodes, but policies select them as peers.
 
 use std::fs;
 use std::time::{Duration, Instant};

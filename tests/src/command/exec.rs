@@ -1,7 +1,7 @@
 //! `enforcer-lab exec`: a command in a pod of a running lab.
 //!
-//! A lab listens on a socket in Linux's abstract namespace. The socket has no file, so nothing stays
-//! when the lab ends, and a successful connection proves that the lab is running.
+//! A lab listens on a socket in Linux's abstract namespace. The socket has no file, so nothing
+//! stays when the lab ends, and a successful connection proves that the lab is running.
 
 use std::convert::Infallible;
 use std::ffi::OsString;

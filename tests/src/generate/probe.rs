@@ -20,8 +20,8 @@ fn rules(cluster: &Cluster) -> impl Iterator<Item = &Rule> {
     policies.flat_map(|policy| policy.ingress.iter().chain(&policy.egress)).flatten()
 }
 
-/// The addresses to test, without duplicates: those of pods and the node, the first and last of every
-/// block and exception with their neighbours, and unknown ones.
+/// The addresses to test, without duplicates: those of pods and the node, the first and last of
+/// every block and exception with their neighbours, and unknown ones.
 pub fn addresses(cluster: &Cluster) -> Vec<IpAddr> {
     let pods = cluster.pods.values().flat_map(|pod| pod.addresses.iter().copied());
     let blocks = rules(cluster).flat_map(|rule| &rule.peers).filter_map(|peer| match peer {
@@ -57,8 +57,8 @@ fn after(address: IpAddr) -> Option<IpAddr> {
     })
 }
 
-/// The traffic to test, without duplicates: protocols without ports, the first and last port of every
-/// range with their neighbours, the numbers of named ports, and a few ports of each protocol.
+/// The traffic to test, without duplicates: protocols without ports, the first and last port of
+/// every range with their neighbours, the numbers of named ports, and a few ports of each protocol.
 pub fn traffic(cluster: &Cluster) -> Vec<Traffic> {
     let ranges = rules(cluster).flat_map(|rule| &rule.ports).flat_map(range_edges);
     let named = cluster

@@ -2,8 +2,8 @@
 
 use enforcer_core::model::{Cluster, Peer, Policy, Rule};
 
-/// Removes policies, pods, rules, peers, ports, exceptions and node addresses, one after another, as
-/// long as the cluster still `fails`. The result fails if `cluster` does.
+/// Removes policies, pods, rules, peers, ports, exceptions and node addresses, one after another,
+/// as long as the cluster still `fails`. The result fails if `cluster` does.
 #[must_use]
 pub fn smaller(cluster: &Cluster, mut fails: impl FnMut(&Cluster) -> bool) -> Cluster {
     let mut smallest = cluster.clone();

@@ -62,8 +62,8 @@ pub fn agent_capabilities() -> Result<Vec<Capability>, LabError> {
     named.collect::<Result<_, _>>().map_err(|e| wrong(&e.to_string()))
 }
 
-/// Makes the root file system read-only for this process. File systems mounted in it, such as bpffs,
-/// are unchanged.
+/// Makes the root file system read-only for this process. File systems mounted in it, such as
+/// bpffs, are unchanged.
 fn read_only_root() -> Result<(), LabError> {
     own_mounts(MsFlags::MS_SLAVE)?;
     let none: Option<&str> = None;

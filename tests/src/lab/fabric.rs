@@ -1,7 +1,8 @@
 //! The network between the nodes and the outside host.
 //!
-//! A single node and the outside host are the two ends of a veth pair. Several nodes are connected to
-//! a switch (a namespace with a bridge) and reach each other's pods by routes or through tunnels.
+//! A single node and the outside host are the two ends of a veth pair. Several nodes are connected
+//! to a switch (a namespace with a bridge) and reach each other's pods by routes or through
+//! tunnels.
 
 use std::net::IpAddr;
 

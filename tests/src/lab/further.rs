@@ -1,4 +1,5 @@
-//! Operations for particular tests: unreported pods, single-family pods, a host behind a narrow link.
+//! Operations for particular tests: unreported pods, single-family pods, a host behind a narrow
+//! link.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -66,8 +67,8 @@ impl Lab {
         Ok(())
     }
 
-    /// Removes a pod's addresses of the other family, as in a cluster of only one family. Its servers
-    /// at the removed addresses still run, but are unreachable.
+    /// Removes a pod's addresses of the other family, as in a cluster of only one family. Its
+    /// servers at the removed addresses still run, but are unreachable.
     pub async fn leave_only(&mut self, id: &PodId, family: Family) -> Result<(), LabError> {
         let unknown = || LabError::Unknown(Party::Pod(id.clone()));
         let pod = self.pods.get_mut(id).ok_or_else(unknown)?;

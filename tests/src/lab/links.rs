@@ -133,8 +133,8 @@ impl Links {
         add.execute().await.context(format!("add the entry of {node}"))
     }
 
-    /// Makes `port` a port of `bridge`. With `hairpin` the bridge may send frames back to their port:
-    /// a pod that calls its own Service needs it (semantics A1).
+    /// Makes `port` a port of `bridge`. With `hairpin` the bridge may send frames back to their
+    /// port: a pod that calls its own Service needs it (semantics A1).
     pub(crate) async fn enslave(
         &self,
         port: u32,
@@ -177,8 +177,8 @@ impl Links {
         Ok(())
     }
 
-    /// Adds or replaces a route through `index`, to hosts on that link (`via` is `None`) or behind a
-    /// gateway on that link.
+    /// Adds or replaces a route through `index`, to hosts on that link (`via` is `None`) or behind
+    /// a gateway on that link.
     pub(crate) async fn route(
         &self,
         to: IpNet,

@@ -1,7 +1,8 @@
 //! Nodes and their pods on one machine, without a cluster.
 //!
-//! Here belong network namespaces, links, routes, servers and processes. What the pods are and which
-//! connections are tried is decided elsewhere: [`session`](crate::session), [`matrix`](crate::matrix).
+//! Here belong network namespaces, links, routes, servers and processes. What the pods are and
+//! which connections are tried is decided elsewhere: [`session`](crate::session),
+//! [`matrix`](crate::matrix).
 //!
 //! ```text
 //!                 namespace "node"                      namespaces of the pods
@@ -58,7 +59,7 @@ pub use pod::{HostPod, PodNet, PodSpec};
 pub use proxy::forward;
 pub use sandbox::{LAB_DIR, Sandbox};
 pub use server::Ports;
-pub(crate) use server::{SERVICE_TCP, hello, read_hello};
+pub(crate) use server::{SERVICE_TCP, read_hello};
 pub use site::{NODE_NAME, NODE_NAMESPACE, Site};
 pub use topology::{Fabric, Family, MAX_NODES, OUTSIDE_CLIENTS, OutsideClient, Topology};
 

@@ -57,8 +57,8 @@ async fn has_ipv6(namespace: &Namespace, index: u32) -> Result<bool, LabError> {
     namespace.io("look at IPv6 addresses", look).await
 }
 
-/// Whether the interface has a link-local address, and each of its addresses has a local route, which
-/// the kernel adds last.
+/// Whether the interface has a link-local address, and each of its addresses has a local route,
+/// which the kernel adds last.
 fn in_use(index: u32, addresses: &str, routes: &str) -> bool {
     const LINK_SCOPE: &str = "20";
     const RTF_LOCAL: u32 = 0x8000_0000;

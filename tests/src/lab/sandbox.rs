@@ -24,8 +24,8 @@ pub const LAB_DIR: &str = "/run/enforcer-lab";
 const STAGING: &str = "/tmp";
 const BPFFS: &str = "/sys/fs/bpf";
 
-/// Proof that the entering thread, and all threads and processes started by it since, have their own
-/// `/run` and BPF file system.
+/// Proof that the entering thread, and all threads and processes started by it since, have their
+/// own `/run` and BPF file system.
 #[derive(Debug, Clone)]
 pub struct Sandbox {
     _private: (),
@@ -45,8 +45,8 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// Replaces the private BPF file system by an empty one, which removes all pins. Does nothing on
-    /// a host without `/sys/fs/bpf`.
+    /// Replaces the private BPF file system by an empty one, which removes all pins. Does nothing
+    /// on a host without `/sys/fs/bpf`.
     pub fn fresh_bpffs(&self) -> Result<(), LabError> {
         if Path::new(BPFFS).is_dir() { fresh_bpffs(Path::new(BPFFS)) } else { Ok(()) }
     }
@@ -95,8 +95,8 @@ pub(crate) fn is_inside() -> bool {
     Path::new(LAB_DIR).join("sandbox").exists()
 }
 
-/// Covers `/run` by a copy in memory with all of the host's entries except `netns`. Directories that
-/// the host lacks are so created without leaving them there.
+/// Covers `/run` by a copy in memory with all of the host's entries except `netns`. Directories
+/// that the host lacks are so created without leaving them there.
 fn private_run() -> Result<(), LabError> {
     let none: Option<&str> = None;
     mount(Some("tmpfs"), STAGING, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))

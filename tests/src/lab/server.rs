@@ -47,11 +47,6 @@ pub(crate) struct Servers {
     tasks: JoinSet<()>,
 }
 
-/// The first line of a party's hello page.
-pub(crate) fn hello(name: &str) -> String {
-    format!("Hello from {name}")
-}
-
 /// The server and the client that a hello page names.
 pub(crate) fn read_hello(page: &str) -> Option<(String, IpAddr)> {
     let by = page.lines().find_map(|line| line.strip_prefix("Hello from "))?;
@@ -61,8 +56,8 @@ pub(crate) fn read_hello(page: &str) -> Option<(String, IpAddr)> {
 }
 
 impl Servers {
-    /// Serves `ports` on each of `addresses`, which belong to `namespace`. Each socket is bound to a
-    /// single address, so that replies come from the requested address.
+    /// Serves `ports` on each of `addresses`, which belong to `namespace`. Each socket is bound to
+    /// a single address, so that replies come from the requested address.
     pub(crate) async fn start(
         namespace: &Namespace,
         name: &str,
@@ -104,7 +99,7 @@ fn nonblocking_listener(at: SocketAddr) -> io::Result<TcpListener> {
 
 async fn pages(listener: tokio::net::TcpListener, name: String, at: SocketAddr) {
     let page = move |ConnectInfo(client): ConnectInfo<SocketAddr>| async move {
-        format!("{}\nYou are {} and asked {at}.\n", hello(&name), client.ip())
+        format!("Hello from {name}\nYou are {} and asked {at}.\n", client.ip())
     };
     let router = Router::new().fallback(get(page));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();

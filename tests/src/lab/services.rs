@@ -16,8 +16,8 @@ impl Lab {
         &self.services
     }
 
-    /// Updates every node's rules for the cluster's Services and pods, and routes external addresses
-    /// to a node. A lab that never had a Service needs no programs.
+    /// Updates every node's rules for the cluster's Services and pods, and routes external
+    /// addresses to a node. A lab that never had a Service needs no programs.
     ///
     /// # Errors
     /// A program or a kernel module is missing, or fails.

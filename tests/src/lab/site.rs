@@ -143,8 +143,8 @@ impl Site {
         [0x0a, 0x58, a, b, c, number]
     }
 
-    /// The name of a pod's interface on the node. As on a real node, it is unrelated to the pod, and
-    /// may be the same on another node.
+    /// The name of a pod's interface on the node. As on a real node, it is unrelated to the pod,
+    /// and may be the same on another node.
     pub fn interface(self, number: u8) -> String {
         let mut hasher = DefaultHasher::new();
         (self.topology, number).hash(&mut hasher);

@@ -16,8 +16,8 @@ pub const MAX_NODES: u8 = 4;
 pub enum Topology {
     /// Pods are ports of the bridge `cbr0` and share one subnet with it.
     Kubenet,
-    /// No bridge: the node has a host route to each pod's `azv…` interface. The pod's gateway exists
-    /// only as a static neighbour entry.
+    /// No bridge: the node has a host route to each pod's `azv…` interface. The pod's gateway
+    /// exists only as a static neighbour entry.
     AzureCni,
 }
 

@@ -13,8 +13,8 @@ const POD_INTERFACE: &str = "eth0";
 /// The index of every namespace's loopback.
 pub(crate) const LOOPBACK: u32 = 1;
 
-/// The sysctls of every namespace, set before its first interface: addresses that are usable at once,
-/// no router discovery, and no rate limit on the ICMP errors that distinguish *refused* from
+/// The sysctls of every namespace, set before its first interface: addresses that are usable at
+/// once, no router discovery, and no rate limit on the ICMP errors that distinguish *refused* from
 /// *dropped*.
 fn base_sysctls(forwarding: bool) -> Vec<(String, &'static str)> {
     let mut all = vec![

@@ -1,7 +1,7 @@
 //! The matrix of connections: measured results beside the policies' expected ones.
 //!
-//! Here belong the choice of connections, the expectation by the reference evaluator, and the table.
-//! Making a connection belongs to [`probe`](crate::probe).
+//! Here belong the choice of connections, the expectation by the reference evaluator, and the
+//! table. Making a connection belongs to [`probe`](crate::probe).
 
 mod essence;
 mod expect;

@@ -26,8 +26,8 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// The address of the client `own` at a backend on the node `home` (semantics N3). A client that
-    /// is its own backend is always masqueraded.
+    /// The address of the client `own` at a backend on the node `home` (semantics N3). A client
+    /// that is its own backend is always masqueraded.
     pub(super) fn client(&self, own: IpAddr, backend: &Backend, home: Option<usize>) -> IpAddr {
         let masqueraded = self.masqueraded || own == backend.at.ip();
         if masqueraded && home != Some(self.entry) { self.masquerade } else { own }

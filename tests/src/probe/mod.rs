@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::timeout;
 
-use crate::lab::{Family, Lab, LabError, Namespace, Party, hello, read_hello};
+use crate::lab::{Family, Lab, LabError, Namespace, Party, read_hello};
 
 /// The time after which a packet counts as dropped. It is shorter than the second after which a TCP
 /// SYN is sent again, so a drop and a loss look the same.
@@ -59,7 +59,11 @@ impl Probe {
             match self.traffic {
                 Traffic::Port(Protocol::Tcp, port) => {
                     let at = SocketAddr::new(to, port);
-                    page(namespace, at, from, &hello(&self.to.to_string())).await
+                    Ok(match page(namespace, at, from).await? {
+                        Ok(page) if page.by == self.to.to_string() => Outcome::Open,
+                        Ok(page) => Outcome::Error(format!("{} answered", page.by)),
+                        Err(outcome) => outcome,
+                    })
                 }
                 Traffic::Port(Protocol::Udp, port) => {
                     let at = SocketAddr::new(to, port);
@@ -84,21 +88,6 @@ impl Probe {
     }
 }
 
-/// Fetches the page at `to` and looks for its greeting.
-async fn page(
-    namespace: &Namespace,
-    to: SocketAddr,
-    from: Option<IpAddr>,
-    greeting: &str,
-) -> Result<Outcome, LabError> {
-    let socket = socket::tcp_socket(namespace, to, from).await?;
-    Ok(match get(socket, to, "/").await {
-        Ok(reply) if reply.lines().any(|line| line == greeting) => Outcome::Open,
-        Ok(reply) => Outcome::Error(format!("expected {greeting:?}, got {reply:?}")),
-        Err(error) => outcome_of(&error),
-    })
-}
-
 /// The content of a hello page.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Page {
@@ -118,11 +107,20 @@ pub async fn fetch(
     from: Option<IpAddr>,
     patience: Duration,
 ) -> Result<Result<Page, Outcome>, LabError> {
+    let answer = timeout(patience, page(namespace, to, from)).await;
+    answer.unwrap_or(Ok(Err(Outcome::TimedOut)))
+}
+
+/// The same without a time limit.
+async fn page(
+    namespace: &Namespace,
+    to: SocketAddr,
+    from: Option<IpAddr>,
+) -> Result<Result<Page, Outcome>, LabError> {
     let socket = socket::tcp_socket(namespace, to, from).await?;
-    Ok(match timeout(patience, get(socket, to, "/")).await {
-        Err(_) => Err(Outcome::TimedOut),
-        Ok(Err(error)) => Err(outcome_of(&error)),
-        Ok(Ok(reply)) => read_hello(&reply)
+    Ok(match get(socket, to, "/").await {
+        Err(error) => Err(outcome_of(&error)),
+        Ok(reply) => read_hello(&reply)
             .map(|(by, client)| Page { by, client })
             .ok_or_else(|| Outcome::Error(format!("an unexpected reply: {reply:?}"))),
     })

@@ -1,7 +1,8 @@
 //! A stand-in for the container runtime: containerd's side of NRI.
 //!
 //! Like containerd's `nri` it uses two ttrpc connections over one Unix socket: registration,
-//! configuration, a list of the running pods, then a call for each event, which waits for the reply.
+//! configuration, a list of the running pods, then a call for each event, which waits for the
+//! reply.
 //!
 //! Nothing here uses the agent's code: errors common to both sides would stay unnoticed.
 
@@ -84,8 +85,8 @@ impl Runtime {
         }
     }
 
-    /// Accepts the next plugin. It is configured with `patience` as the time limit for each event, and
-    /// gets the running pods, one per message.
+    /// Accepts the next plugin. It is configured with `patience` as the time limit for each event,
+    /// and gets the running pods, one per message.
     ///
     /// # Errors
     /// The plugin violates the protocol or disconnects.

@@ -268,9 +268,9 @@ impl Session {
         Ok(declared)
     }
 
-    /// Reads the declared cluster, starts and stops pods, and measures until every cell is as expected
-    /// or time is up. The last round counts: wrong results are tolerated only while the agent still
-    /// processes the change.
+    /// Reads the declared cluster, starts and stops pods, and measures until every cell is as
+    /// expected or time is up. The last round counts: wrong results are tolerated only while the
+    /// agent still processes the change.
     ///
     /// # Errors
     /// The lab fails or an agent has ended; never a measured result.

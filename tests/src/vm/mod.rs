@@ -1,8 +1,8 @@
-//! The init process of a virtual machine: it runs the tests in `/tests`, reports their results on the
-//! console, and powers the machine off.
+//! The init process of a virtual machine: it runs the tests in `/tests`, reports their results on
+//! the console, and powers the machine off.
 //!
-//! `cargo xtask vm-test` starts the machine and reads the console. The lines of this module start with
-//! `@@vm`; everything between `begin` and `end` is a test program's output.
+//! `cargo xtask vm-test` starts the machine and reads the console. The lines of this module start
+//! with `@@vm`; everything between `begin` and `end` is a test program's output.
 
 mod console;
 mod facts;
@@ -20,8 +20,8 @@ use machine::files;
 /// The folder of the test programs.
 const TESTS: &str = "/tests";
 
-/// Runs all tests, then powers off. The arguments are passed to each test program: the kernel passes
-/// everything after `--` on its command line, and puts variables into the environment.
+/// Runs all tests, then powers off. The arguments are passed to each test program: the kernel
+/// passes everything after `--` on its command line, and puts variables into the environment.
 ///
 /// # Errors
 /// The machine can't be powered off. All other errors are reported on the console.

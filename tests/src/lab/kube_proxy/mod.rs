@@ -1,9 +1,9 @@
 //! A stand-in for kube-proxy: implements Services on the lab's nodes with the same kinds of rules.
 //!
 //! kube-proxy replaces a packet's destination before routing and, for some packets, the source when
-//! they leave; policy has to cope with that. Here a pure [`Plan`] is computed from Services and pods,
-//! [`iptables`] and [`nftables`] render it in the layout of kube-proxy's two modes, and [`KubeProxy`]
-//! applies it, replacing each family's tables atomically.
+//! they leave; policy has to cope with that. Here a pure [`Plan`] is computed from Services and
+//! pods, [`iptables`] and [`nftables`] render it in the layout of kube-proxy's two modes, and
+//! [`KubeProxy`] applies it, replacing each family's tables atomically.
 //!
 //! Not supported: health-check ports, topology hints, terminating endpoints, source ranges of load
 //! balancers. Connections known to conntrack keep their backend, even after it has ended.

@@ -107,8 +107,8 @@ impl<'a> Table<'a> {
         self.frontends(port);
     }
 
-    /// Map elements from the Service's addresses to its chains. Those without a backend here are left
-    /// to the filter.
+    /// Map elements from the Service's addresses to its chains. Those without a backend here are
+    /// left to the filter.
     fn frontends(&mut self, port: &PortPlan) {
         let kind = match port.distribution.internal {
             TrafficPolicy::Cluster => "service",

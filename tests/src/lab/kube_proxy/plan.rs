@@ -162,8 +162,8 @@ impl PortPlan {
         }
     }
 
-    /// The verdict for packets without a backend among `backends`: `none` if the port has no backend
-    /// at all, `none_here` if it has one on another node.
+    /// The verdict for packets without a backend among `backends`: `none` if the port has no
+    /// backend at all, `none_here` if it has one on another node.
     pub(super) fn without_backend(
         &self,
         backends: &[Backend],
