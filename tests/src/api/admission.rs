@@ -6,7 +6,6 @@ use enforcer::source::convert::{self, Converted, Severity};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::assign;
 use super::key::Key;
 use super::kinds::{Kind, NAMESPACES};
 use super::names::{self, Mistake};
@@ -182,39 +181,26 @@ fn check_ports(object: &Value, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-/// Checks a new object against others: its namespace must exist; a Service gets addresses.
-pub(crate) fn admit(
+/// Checks that the namespace of a new object exists and is not being deleted.
+pub(crate) fn check_namespace(
     contents: &Contents,
-    kind: &'static Kind,
-    object: &mut Value,
+    kind: &Kind,
+    object: &Value,
 ) -> Result<(), Refusal> {
     let key = object::key(object);
-    if kind.namespaced {
-        let Some(namespace) = contents.get(&NAMESPACES, &Key::new("", key.namespace.as_str()))
-        else {
-            return Err(Refusal::not_found(&NAMESPACES, &key.namespace));
-        };
-        if !namespace["metadata"]["deletionTimestamp"].is_null() {
-            let why = format!(
-                "unable to create new content in namespace {} because it is being terminated",
-                key.namespace
-            );
-            return Err(Refusal::forbidden(kind, &key.name, &why));
-        }
+    if !kind.namespaced {
+        return Ok(());
     }
-    admit_change(contents, kind, object)
-}
-
-/// The same for a change of an existing object.
-pub(crate) fn admit_change(
-    contents: &Contents,
-    kind: &'static Kind,
-    object: &mut Value,
-) -> Result<(), Refusal> {
-    if kind.plural == "services" {
-        assign::addresses(contents, object)?;
+    let namespace = contents.get(&NAMESPACES, &Key::new("", key.namespace.as_str()));
+    let namespace = namespace.ok_or_else(|| Refusal::not_found(&NAMESPACES, &key.namespace))?;
+    if namespace["metadata"]["deletionTimestamp"].is_null() {
+        return Ok(());
     }
-    Ok(())
+    let why = format!(
+        "unable to create new content in namespace {} because it is being terminated",
+        key.namespace
+    );
+    Err(Refusal::forbidden(kind, &key.name, &why))
 }
 
 /// Refuses changes of immutable fields.

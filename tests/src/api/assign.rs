@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
 
-use super::kinds::SERVICES;
+use super::kinds::{Kind, SERVICES};
 use super::object;
 use super::status::Refusal;
 use super::store::Contents;
@@ -23,8 +23,15 @@ fn pair(number: u16) -> [IpAddr; 2] {
 /// Kubernetes' default range of node ports.
 const NODE_PORTS: std::ops::RangeInclusive<u64> = 30_000..=32_767;
 
-/// Completes a Service's cluster addresses, families and node ports.
-pub(crate) fn addresses(contents: &Contents, service: &mut Value) -> Result<(), Refusal> {
+/// Completes an object that is a Service: cluster addresses, families and node ports.
+pub(crate) fn addresses(
+    contents: &Contents,
+    kind: &Kind,
+    service: &mut Value,
+) -> Result<(), Refusal> {
+    if kind != &SERVICES {
+        return Ok(());
+    }
     let own = object::key(service);
     let others = || contents.values(&SERVICES).filter(|it| object::key(it) != own);
     let spec = &mut service["spec"];

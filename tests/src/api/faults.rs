@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use futures::stream::{self, StreamExt};
@@ -144,28 +144,11 @@ impl Hits {
     }
 }
 
-/// A delay of a kind's events.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Hold {
-    delay: Duration,
-    is_closed: bool,
-}
-
-impl Hold {
-    pub(crate) fn is_due(self, at: Instant) -> bool {
-        !self.is_closed && at + self.delay <= Instant::now()
-    }
-
-    /// The time of delivery, if it is known.
-    pub(crate) fn due(self, at: Instant) -> Option<Instant> {
-        (!self.is_closed).then(|| at + self.delay)
-    }
-}
-
 #[derive(Debug)]
 struct Settings {
     rules: Vec<(Rule, Fault, Hits)>,
-    holds: BTreeMap<&'static str, Hold>,
+    /// The delay of each kind's events; `None`: they are held back.
+    delays: BTreeMap<&'static str, Option<Duration>>,
     bookmarks: Duration,
     streams_lists: bool,
 }
@@ -174,18 +157,19 @@ struct Settings {
 #[derive(Debug, Clone)]
 pub struct Faults {
     settings: Arc<Mutex<Settings>>,
-    holds: watch::Sender<u64>,
+    /// Notifies watches of changed delays.
+    changes: watch::Sender<u64>,
 }
 
 impl Default for Faults {
     fn default() -> Self {
         let settings = Settings {
             rules: Vec::new(),
-            holds: BTreeMap::new(),
+            delays: BTreeMap::new(),
             bookmarks: BOOKMARKS,
             streams_lists: false,
         };
-        Self { settings: Arc::new(Mutex::new(settings)), holds: watch::Sender::new(0) }
+        Self { settings: Arc::new(Mutex::new(settings)), changes: watch::Sender::new(0) }
     }
 }
 
@@ -205,29 +189,29 @@ impl Faults {
     pub fn clear(&self) {
         let mut settings = self.lock();
         settings.rules.clear();
-        settings.holds.clear();
+        settings.delays.clear();
         drop(settings);
-        self.holds.send_modify(|it| *it += 1);
+        self.changes.send_modify(|it| *it += 1);
     }
 
     /// Delays a kind's events.
     pub fn delay(&self, kind: &'static Kind, by: Duration) {
-        self.hold_back(kind, Hold { delay: by, is_closed: false });
+        self.set_delay(kind, Some(by));
     }
 
     /// Holds a kind's events back until [`Self::release`]: other kinds' events overtake them.
     pub fn hold(&self, kind: &'static Kind) {
-        self.hold_back(kind, Hold { delay: Duration::ZERO, is_closed: true });
+        self.set_delay(kind, None);
     }
 
     /// Delivers the held events of a kind, and further ones without delay.
     pub fn release(&self, kind: &'static Kind) {
-        self.hold_back(kind, Hold::default());
+        self.set_delay(kind, Some(Duration::ZERO));
     }
 
-    fn hold_back(&self, kind: &'static Kind, hold: Hold) {
-        self.lock().holds.insert(kind.shelf, hold);
-        self.holds.send_modify(|it| *it += 1);
+    fn set_delay(&self, kind: &'static Kind, delay: Option<Duration>) {
+        self.lock().delays.insert(kind.shelf, delay);
+        self.changes.send_modify(|it| *it += 1);
     }
 
     /// Sets the interval of bookmarks.
@@ -249,15 +233,15 @@ impl Faults {
         self.lock().streams_lists
     }
 
-    pub(crate) fn hold_of(&self, kind: &Kind) -> Hold {
-        self.lock().holds.get(kind.shelf).copied().unwrap_or_default()
+    /// The delay of a kind's events; `None`: they are held back.
+    pub(crate) fn delay_of(&self, kind: &Kind) -> Option<Duration> {
+        self.lock().delays.get(kind.shelf).copied().unwrap_or(Some(Duration::ZERO))
     }
 
-    pub(crate) fn follow_holds(&self) -> watch::Receiver<u64> {
-        self.holds.subscribe()
+    pub(crate) fn follow_delays(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
-    /// The fault of a request.
     pub(crate) fn strike(&self, verb: Verb, kind: &Kind) -> Option<Fault> {
         let settings = self.lock();
         let is_left = |rule: &Rule, hits: &Hits| rule.times.is_none_or(|it| hits.count() < it);

@@ -13,7 +13,6 @@ const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower ca
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters \
     or '-', and must start and end with an alphanumeric character";
 
-/// Checks an object's name.
 pub(crate) fn check(kind: &Kind, object: &Value, mistakes: &mut Vec<Mistake>) {
     let name = object::text(object, "/metadata/name");
     let why = if name.is_empty() {

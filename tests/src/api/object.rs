@@ -11,7 +11,6 @@ pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The object's key.
 pub(crate) fn key(object: &Value) -> Key {
     Key::new(text(object, "/metadata/namespace"), text(object, "/metadata/name"))
 }
@@ -50,7 +49,6 @@ pub(crate) fn object_at<'a>(
     entry.as_object_mut()
 }
 
-/// The items of a list.
 pub(crate) fn items_mut<'a>(
     object: &'a mut Value,
     pointer: &str,
@@ -68,7 +66,6 @@ pub(crate) fn show(kind: &Kind, mut object: Value) -> Value {
     object
 }
 
-/// An object's metadata alone.
 pub(crate) fn metadata_only(object: &Value) -> Value {
     json!({
         "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",

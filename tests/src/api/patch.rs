@@ -21,7 +21,6 @@ pub(crate) enum Patch {
 }
 
 impl Patch {
-    /// Parses a request's body.
     pub(crate) fn read(content_type: &str, body: &[u8]) -> Result<Self, Refusal> {
         let wrong = |error: &dyn std::fmt::Display| {
             Refusal::bad_request(format!("error decoding patch: {error}"))

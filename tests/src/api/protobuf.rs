@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 /// The first bytes of a body in this encoding.
 const MAGIC: &[u8] = b"k8s\0";
 
-/// The content type.
 pub(crate) const CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
 /// `k8s.io.apimachinery.pkg.runtime.Unknown`

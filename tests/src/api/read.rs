@@ -25,7 +25,6 @@ pub(crate) fn selection(request: &Request) -> Result<Selection, Refusal> {
     Selection::new(request.kind, &request.namespace, labels, &by_name)
 }
 
-/// One object in the requested shape.
 pub(crate) fn get(store: &Store, request: &Request) -> Result<Value, Refusal> {
     let found = store.get(request.kind, &request.key());
     let found = found.ok_or_else(|| Refusal::not_found(request.kind, &request.name))?;

@@ -96,7 +96,6 @@ impl Query {
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
-    /// All values of a parameter.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -117,7 +116,6 @@ impl Query {
     }
 }
 
-/// The parts of a path.
 struct Place<'a> {
     kind: &'static Kind,
     namespace: &'a str,
@@ -149,7 +147,6 @@ impl Request {
         }))
     }
 
-    /// The key of the object.
     pub(crate) fn key(&self) -> Key {
         Key::new(self.namespace.as_str(), self.name.as_str())
     }

@@ -17,7 +17,6 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// Parses the selectors of a request.
     pub(crate) fn new(
         kind: &Kind,
         namespace: &str,

@@ -33,7 +33,6 @@ use super::write::{Deletion, Manner, Written};
 /// The largest accepted body in bytes.
 const LARGEST: usize = 3 << 20;
 
-/// The namespaces of every cluster.
 pub(super) const FIRST_NAMESPACES: [&str; 4] =
     ["default", "kube-node-lease", "kube-public", "kube-system"];
 

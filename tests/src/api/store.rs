@@ -235,7 +235,6 @@ impl Contents {
         keys.filter(|key| key.namespace == namespace).cloned().collect()
     }
 
-    /// All objects of a kind.
     pub(crate) fn values(&self, kind: &Kind) -> impl Iterator<Item = &Arc<Value>> {
         self.shelves.get(kind.shelf).into_iter().flat_map(|it| it.objects.values())
     }

@@ -31,7 +31,6 @@ pub(super) fn name_of(item: &Value) -> Option<String> {
     keys.iter().find_map(|key| item.get(key).map(|it| format!("{key}={it}")))
 }
 
-/// Merges a patch into a value.
 pub(super) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();

@@ -22,12 +22,11 @@ use super::table;
 /// The default duration of a watch.
 const LONGEST: Duration = Duration::from_secs(1800);
 
-/// A running watch.
 struct Watching {
     store: Store,
     faults: Faults,
     versions: watch::Receiver<u64>,
-    holds: watch::Receiver<u64>,
+    delays: watch::Receiver<u64>,
     request: Request,
     selection: Selection,
     /// The version up to which changes have been sent.
@@ -53,7 +52,7 @@ pub(crate) fn watch(store: &Store, faults: &Faults, request: Request) -> Result<
     let now = Instant::now();
     let mut watching = Watching {
         versions: store.follow(),
-        holds: faults.follow_holds(),
+        delays: faults.follow_delays(),
         store: store.clone(),
         faults: faults.clone(),
         selection,
@@ -117,7 +116,7 @@ impl Watching {
                 return None;
             }
             self.versions.mark_unchanged();
-            self.holds.mark_unchanged();
+            self.delays.mark_unchanged();
             let due = self.send_changes();
             if !self.waiting.is_empty() {
                 continue;
@@ -144,7 +143,7 @@ impl Watching {
         }
         tokio::select! {
             changed = self.versions.changed() => self.is_over |= changed.is_err(),
-            changed = self.holds.changed() => self.is_over |= changed.is_err(),
+            changed = self.delays.changed() => self.is_over |= changed.is_err(),
             () = tokio::time::sleep_until(until.into()) => {}
         }
     }
@@ -160,10 +159,11 @@ impl Watching {
                 }
             };
         self.is_live = true;
-        let hold = self.faults.hold_of(self.request.kind);
+        let delay = self.faults.delay_of(self.request.kind);
         for change in changes {
-            if !hold.is_due(change.at) {
-                return hold.due(change.at);
+            let due = change.at + delay?;
+            if due > Instant::now() {
+                return Some(due);
             }
             self.version = change.version;
             self.send_change(&change);

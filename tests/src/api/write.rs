@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::admission;
+use super::assign;
 use super::key::Key;
 use super::kinds::{KINDS, Kind, NAMESPACES, PODS};
 use super::object;
@@ -83,7 +84,8 @@ impl Store {
             }
             admission::fill_in(kind, &mut object);
             admission::check(kind, &object)?;
-            admission::admit(contents, kind, &mut object)?;
+            admission::check_namespace(contents, kind, &object)?;
+            assign::addresses(contents, kind, &mut object)?;
             let key = object::key(&object);
             if contents.get(kind, &key).is_some() {
                 return Err(Refusal::already_exists(kind, &key.name));
@@ -326,7 +328,7 @@ fn replace(
         admission::fill_in(kind, &mut object);
         admission::check(kind, &object)?;
         admission::check_change(kind, before, &object)?;
-        admission::admit_change(contents, kind, &mut object)?;
+        assign::addresses(contents, kind, &mut object)?;
         let generation = before["metadata"]["generation"].as_u64();
         if let Some(generation) = generation.filter(|_| object["spec"] != before["spec"]) {
             object["metadata"]["generation"] = (generation + 1).into();

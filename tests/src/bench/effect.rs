@@ -26,7 +26,6 @@ const PERIOD: Duration = Duration::from_micros(50);
 const SILENCE: Duration = Duration::from_millis(60);
 /// The longest time to wait for an effect.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The packets' destination port.
 const PORT: u16 = 7000;
 
 const PODS: &str = "apiVersion: v1

@@ -32,7 +32,6 @@ fn print<const N: usize>(
     Ok(())
 }
 
-/// Prints the costs of packets.
 pub(super) fn packets(figures: &Figures) -> anyhow::Result<()> {
     let title =
         format!("ns per packet, medians of {} rounds, kernel {}", figures.rounds, figures.kernel);
@@ -59,7 +58,6 @@ pub(super) fn packets(figures: &Figures) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints the delays of policies.
 pub(super) fn effect(effect: &Effect) -> anyhow::Result<()> {
     let (topology, rate) = (effect.topology, effect.packets_per_second);
     let through = match effect.through {
@@ -76,7 +74,6 @@ pub(super) fn effect(effect: &Effect) -> anyhow::Result<()> {
     print(&title, ["saved", "times", "median", "p99", "max"], rows, &[0])
 }
 
-/// Prints the costs of watching clusters.
 pub(super) fn watched(rows: &[Watched]) -> anyhow::Result<()> {
     let changes = rows.first().map_or(0, |row| row.changes_per_second);
     let title = format!("the agent with a cluster; changes: {changes} pods' labels per second");
@@ -94,7 +91,6 @@ pub(super) fn watched(rows: &[Watched]) -> anyhow::Result<()> {
     print(&title, header, rows, &[])
 }
 
-/// Prints a JSON document.
 pub(super) fn json(figures: &impl serde::Serialize) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, figures)?;

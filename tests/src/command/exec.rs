@@ -22,7 +22,6 @@ use enforcer_core::model::PodId;
 
 const PREFIX: &str = "enforcer-lab-";
 
-/// The arguments.
 #[derive(Debug, Args)]
 pub(crate) struct ExecOptions {
     /// The pod: "namespace/name", or "name" in namespace default; also "node", "node2", "outside"

@@ -17,7 +17,6 @@ const CALM: Duration = Duration::from_millis(50);
 /// The interval of checks that the agent still runs.
 const CHECK: Duration = Duration::from_secs(1);
 
-/// The file in the scratch directory.
 pub(crate) const KUBECONFIG: &str = "kubeconfig";
 
 impl Run<'_> {
@@ -59,7 +58,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Applies a step's manifests.
     pub(crate) fn apply_step(
         &self,
         session: &Session,
@@ -120,7 +118,6 @@ impl Run<'_> {
         }
     }
 
-    /// Prints how to use kubectl.
     pub(crate) fn explain_kubectl(&self, scratch: &Scratch) {
         let file = scratch.path().join(KUBECONFIG);
         let file = file.display();

@@ -18,7 +18,6 @@ pub(crate) enum Output {
     Json,
 }
 
-/// The arguments.
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
     /// How pods are attached to the node [default: both, one after the other]

@@ -5,12 +5,10 @@ use serde::Serialize;
 use crate::lab::Topology;
 use crate::matrix::Matrix;
 
-/// The report.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     /// Whether every cell of every step was as expected, without problems.
     pub ok: bool,
-    /// The number of measured cells.
     pub cells: usize,
     /// The number of cells as expected.
     pub as_expected: usize,
@@ -25,7 +23,6 @@ pub(crate) struct Report {
 pub(crate) struct StepReport {
     /// How pods were attached.
     pub topology: Topology,
-    /// The scenario.
     pub scenario: String,
     /// The file added by the step.
     pub step: String,

@@ -16,7 +16,6 @@ use super::screen::{Screen, document};
 use crate::lab::Sandbox;
 use crate::session::Session;
 
-/// The subcommand.
 pub(crate) fn main(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let programs = programs(options)?;
     let own = options.manifests.as_ref().map(fs::canonicalize).transpose();
@@ -80,7 +79,6 @@ pub(crate) async fn interrupted() {
     }
 }
 
-/// The state of a run.
 pub(crate) struct Run<'a> {
     pub options: &'a RunOptions,
     pub programs: Programs,

@@ -54,7 +54,6 @@ impl Scratch {
             .with_context(|| format!("write {}", path.display()))
     }
 
-    /// Removes all files.
     pub(crate) fn clear(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             fs::remove_file(entry?.path())?;

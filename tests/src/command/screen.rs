@@ -30,7 +30,6 @@ impl Screen {
         Style { color: self.color }
     }
 
-    /// Prints a heading.
     pub(crate) fn heading(self, text: &str) {
         self.show(&format!("\n{}", self.paint(text, Paint::new().bold())));
     }
@@ -46,7 +45,6 @@ impl Screen {
         self.show(&self.paint(text, paint));
     }
 
-    /// Prints plain text.
     pub(crate) fn show(self, text: &str) {
         // A closed pipe (`| head`) does not stop the run: the exit code matters.
         let _ = match self.output {
@@ -60,7 +58,6 @@ impl Screen {
     }
 }
 
-/// Prints the JSON document.
 pub(crate) fn document(value: &impl serde::Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value)?;
     writeln!(stdout(), "{text}")?;

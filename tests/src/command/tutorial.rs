@@ -3,11 +3,8 @@
 /// One file of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// The scenario's directory.
     pub scenario: &'static str,
-    /// The file's name.
     pub file: &'static str,
-    /// The file's contents.
     pub text: &'static str,
 }
 

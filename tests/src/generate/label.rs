@@ -19,7 +19,6 @@ fn one_of(names: &[&'static str]) -> impl Strategy<Value = String> + use<> {
     select(names.to_vec()).prop_map(str::to_owned)
 }
 
-/// Labels with some of the keys.
 pub(super) fn labels() -> impl Strategy<Value = Labels> {
     btree_map(one_of(&KEYS), one_of(&VALUES), 0..=KEYS.len())
 }

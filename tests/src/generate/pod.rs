@@ -15,7 +15,6 @@ use super::label::{NAMESPACES, labels};
 /// The name of the node of the local pods.
 pub const NODE: &str = "node-here";
 
-/// The names of ports.
 pub(super) const PORT_NAMES: [&str; 2] = ["dns", "http"];
 /// Ports near each other and near the edges, so that ranges touch.
 pub(super) const PORTS: [u16; 10] = [1, 2, 53, 79, 80, 81, 443, 8_080, 65_534, 65_535];
@@ -46,7 +45,6 @@ fn addresses() -> impl Strategy<Value = BTreeSet<IpAddr>> {
     ]
 }
 
-/// A protocol.
 pub(super) fn protocol() -> impl Strategy<Value = Protocol> {
     prop_oneof![
         3 => Just(Protocol::Tcp),

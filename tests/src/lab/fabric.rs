@@ -4,8 +4,6 @@
 //! to a switch (a namespace with a bridge) and reach each other's pods by routes or through
 //! tunnels.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use super::links::{End, Place, index_of};
@@ -86,8 +84,9 @@ async fn plug_in(ends: &[(u32, Place<'_>, [IpNet; 2])], switch: Place<'_>) -> Re
 
 async fn outside_side(nodes: &[NodeAt<'_>], outside: Place<'_>) -> Result<(), LabError> {
     for client in OUTSIDE_CLIENTS {
-        outside.links.address(LOOPBACK, IpNet::from(IpAddr::from(client.v4))).await?;
-        outside.links.address(LOOPBACK, IpNet::from(IpAddr::from(client.v6))).await?;
+        for address in client.addresses() {
+            outside.links.address(LOOPBACK, IpNet::from(address)).await?;
+        }
     }
     for (site, _) in nodes {
         for (subnet, node) in site.pods().into_iter().zip(site.uplink()) {

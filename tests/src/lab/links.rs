@@ -42,7 +42,6 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Opens a socket in `namespace`.
     pub(crate) async fn open(namespace: &Namespace) -> Result<Self, LabError> {
         let runtime = Runtime::current();
         let handle = namespace
@@ -98,7 +97,6 @@ impl Links {
         Ok(link.is_some_and(|link| link.attributes.contains(&up)))
     }
 
-    /// Creates a bridge.
     pub(crate) async fn bridge(&self, name: &str, mac: Mac) -> Result<(), LabError> {
         let bridge = LinkBridge::new(name).address(mac.to_vec()).build();
         self.create(bridge, format!("create bridge {name}")).await
@@ -147,7 +145,6 @@ impl Links {
         self.handle.link().set_port(hairpin).execute().await.context("set hairpin mode")
     }
 
-    /// Brings an interface up.
     pub(crate) async fn up(&self, index: u32) -> Result<(), LabError> {
         self.change(LinkUnspec::new_with_index(index).up().build(), "bring an interface up").await
     }
@@ -215,7 +212,6 @@ impl Links {
         Ok(route.build())
     }
 
-    /// Adds a permanent neighbour.
     pub(crate) async fn neighbour(
         &self,
         index: u32,
@@ -226,7 +222,6 @@ impl Links {
         add.execute().await.context(format!("add neighbour {address}"))
     }
 
-    /// Sets the MTU of an interface.
     pub(crate) async fn mtu(&self, index: u32, mtu: u32) -> Result<(), LabError> {
         let link = LinkUnspec::new_with_index(index).mtu(mtu).build();
         self.change(link, "set an interface's MTU").await

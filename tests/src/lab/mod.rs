@@ -22,7 +22,7 @@ mod confine;
 mod error;
 mod fabric;
 mod further;
-pub mod kube_proxy;
+pub(crate) mod kube_proxy;
 mod links;
 mod namespace;
 mod node;
@@ -79,7 +79,6 @@ pub struct Lab {
     nodes: Vec<LabNode>,
     outside_links: links::Links,
     outside: Namespace,
-    outside_addresses: BTreeMap<String, Vec<IpAddr>>,
     _servers: Vec<Servers>,
     _switch: Option<Namespace>,
 }
@@ -133,7 +132,6 @@ impl Lab {
             nodes,
             outside_links,
             outside,
-            outside_addresses: BTreeMap::new(),
             _servers: Vec::new(),
             _switch: switch.map(|(namespace, _)| namespace),
         };
@@ -147,10 +145,9 @@ impl Lab {
             node.serve(&Party::node(index), &ports).await?;
         }
         for client in OUTSIDE_CLIENTS {
-            let addresses = vec![client.v4.into(), client.v6.into()];
+            let addresses = client.addresses();
             let name = Party::outside(client.name).to_string();
             self._servers.push(Servers::start(&self.outside, &name, &addresses, &ports).await?);
-            self.outside_addresses.insert(client.name.to_owned(), addresses);
         }
         Ok(())
     }
@@ -244,7 +241,7 @@ impl Lab {
             }
             Party::Node => Ok(self.node()),
             Party::OtherNode(index) => Ok(&self.node_at(usize::from(*index))?.namespace),
-            Party::Outside(name) if self.outside_addresses.contains_key(name) => Ok(&self.outside),
+            Party::Outside(name) if OutsideClient::named(name).is_some() => Ok(&self.outside),
             Party::Outside(_) | Party::Service(_) => Err(unknown()),
         }
     }
@@ -261,7 +258,7 @@ impl Lab {
             }
             Party::Node => of(&self.node_addresses()),
             Party::OtherNode(index) => of(self.node_at(usize::from(*index))?.addresses()),
-            Party::Outside(name) => self.outside_addresses.get(name).and_then(|all| of(all)),
+            Party::Outside(name) => OutsideClient::named(name).and_then(|it| of(&it.addresses())),
             Party::Service(frontend) => self.frontend_address(frontend, family),
         };
         found.ok_or_else(|| LabError::Unknown(party.clone()))

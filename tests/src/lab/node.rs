@@ -60,7 +60,6 @@ impl LabNode {
         })
     }
 
-    /// Starts the node's servers.
     pub(super) async fn serve(&mut self, party: &Party, ports: &Ports) -> Result<(), LabError> {
         let name = party.to_string();
         self._servers = Servers::start(&self.namespace, &name, &self.addresses, ports).await?;
@@ -101,7 +100,7 @@ impl LabNode {
     }
 
     /// The node from its kube-proxy's point of view.
-    pub fn as_proxy_node(&self) -> ProxyNode {
+    pub(crate) fn as_proxy_node(&self) -> ProxyNode {
         ProxyNode {
             name: self.site.name(),
             addresses: self.site.uplink().map(|net| net.addr()).to_vec(),

@@ -80,7 +80,6 @@ impl Lab {
         self.balanced.get(&address).copied()
     }
 
-    /// The address of a frontend.
     pub(super) fn frontend_address(&self, frontend: &Frontend, family: Family) -> Option<IpAddr> {
         let service = self.services.get(&frontend.service)?;
         let is_of_family = |it: &IpAddr| Family::of(*it) == family;

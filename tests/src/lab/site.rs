@@ -7,7 +7,6 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::topology::{Fabric, Topology, net4, net6};
 
-/// A hardware address.
 pub(crate) type Mac = [u8; 6];
 
 /// The first node's name, in `spec.nodeName` and for its agent.

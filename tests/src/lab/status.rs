@@ -24,7 +24,6 @@ pub(crate) fn fresh_directory(parent: &Path) -> Result<PathBuf, LabError> {
     Ok(path)
 }
 
-/// Writes a pod's status document.
 pub(crate) fn write(directory: &Path, id: &PodId, addresses: &[IpAddr]) -> Result<(), LabError> {
     let ips: Vec<_> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
     let document = json!({
@@ -38,7 +37,6 @@ pub(crate) fn write(directory: &Path, id: &PodId, addresses: &[IpAddr]) -> Resul
     replace_file(&path, &format!("{document:#}\n")).context(format!("write {}", path.display()))
 }
 
-/// Removes a pod's status document.
 pub(crate) fn remove(directory: &Path, id: &PodId) -> Result<(), LabError> {
     let path = path_of(directory, id);
     fs::remove_file(&path).context(format!("remove {}", path.display()))

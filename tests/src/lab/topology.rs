@@ -101,6 +101,16 @@ pub struct OutsideClient {
     pub v6: Ipv6Addr,
 }
 
+impl OutsideClient {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        OUTSIDE_CLIENTS.into_iter().find(|it| it.name == name)
+    }
+
+    pub(crate) fn addresses(self) -> [IpAddr; 2] {
+        [self.v4.into(), self.v6.into()]
+    }
+}
+
 /// The outside clients: two hosts of one network, one of another (documentation ranges, RFC 5737
 /// and RFC 3849).
 pub const OUTSIDE_CLIENTS: [OutsideClient; 3] = [

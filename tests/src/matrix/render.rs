@@ -15,7 +15,6 @@ pub struct Style {
     pub color: bool,
 }
 
-/// A column: receiver and traffic.
 type Column = (Party, Traffic);
 
 /// Renders a matrix. Results that differ from those in `before` are shown with the earlier one.
@@ -45,7 +44,6 @@ pub fn render(matrix: &Matrix, before: Option<&Matrix>, style: Style) -> String 
     format!("{table}\n{}", legend(matrix, before))
 }
 
-/// Rows and columns.
 struct Axes {
     rows: Vec<Party>,
     columns: Vec<Column>,

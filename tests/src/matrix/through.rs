@@ -104,7 +104,7 @@ impl Client {
     fn backends(self, door: Door, port: &PortPlan) -> &[Backend] {
         match (self, door) {
             (_, Door::Cluster) => port.internal(),
-            (Self::Outside, _) => port.from_outside(),
+            (Self::Outside, _) => port.outside(),
             _ => &port.all,
         }
     }

@@ -40,7 +40,6 @@ impl Api {
         Ok(api)
     }
 
-    /// Listens on each node's loopback.
     pub(crate) async fn listen(&mut self, lab: &Lab) -> anyhow::Result<()> {
         for node in lab.nodes() {
             let opened = node
@@ -58,7 +57,6 @@ impl Api {
         }
     }
 
-    /// The agents' kubeconfig file.
     pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }

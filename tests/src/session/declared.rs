@@ -39,7 +39,6 @@ impl Source {
         Ok(Self::Manifests(Box::new(manifests), Cluster::default()))
     }
 
-    /// The API server, if it is one.
     pub(crate) fn api(&mut self) -> Option<&mut Api> {
         match self {
             Self::Api(api) => Some(api),
@@ -47,7 +46,6 @@ impl Source {
         }
     }
 
-    /// Reads the source again.
     pub(crate) fn rescan(&mut self, lab: &Lab) -> Declared {
         let mut declared = Declared::default();
         match self {

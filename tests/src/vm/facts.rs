@@ -6,7 +6,6 @@ use enforcer::kernel::{Hooks, Kernel, Place, Settings};
 use super::console::mark;
 use crate::rig::with_interfaces;
 
-/// Reports the facts on the console.
 pub(super) fn report() {
     // A panic of the init process would stop the machine before the tests.
     let facts = std::panic::catch_unwind(|| with_interfaces(1, |found| report_on(&found)));

@@ -17,7 +17,6 @@ use anyhow::Context;
 use console::mark;
 use machine::files;
 
-/// The folder of the test programs.
 const TESTS: &str = "/tests";
 
 /// Runs all tests, then powers off. The arguments are passed to each test program: the kernel

@@ -90,7 +90,7 @@ fn missing(proxy: Proxy, program: &str) -> String {
 
 /// The kube-proxy of one node.
 #[derive(Debug)]
-pub struct KubeProxy {
+pub(crate) struct KubeProxy {
     proxy: Proxy,
     node: ProxyNode,
     /// The current rules, by family.
@@ -99,12 +99,11 @@ pub struct KubeProxy {
 
 impl KubeProxy {
     /// A kube-proxy without rules.
-    pub fn new(proxy: Proxy, node: ProxyNode) -> Self {
+    pub(crate) fn new(proxy: Proxy, node: ProxyNode) -> Self {
         Self { proxy, node, texts: Default::default() }
     }
 
-    /// The kind of rules.
-    pub fn proxy(&self) -> Proxy {
+    pub(crate) fn proxy(&self) -> Proxy {
         self.proxy
     }
 
@@ -112,7 +111,11 @@ impl KubeProxy {
     ///
     /// # Errors
     /// The program is missing or rejects the rules.
-    pub async fn sync(&mut self, namespace: &Namespace, cluster: &Cluster) -> Result<(), LabError> {
+    pub(crate) async fn sync(
+        &mut self,
+        namespace: &Namespace,
+        cluster: &Cluster,
+    ) -> Result<(), LabError> {
         for (family, current) in Family::ALL.into_iter().zip(&mut self.texts) {
             let plan = Plan::new(cluster, &self.node, family);
             let text = self.proxy.render(&plan);

@@ -97,7 +97,7 @@ fn without_backends(table: &mut Table, port: &PortPlan) {
             table.rule("KUBE-SERVICES", &format!("{} -j {verdict}", to(*address, port, port.port)));
         }
     }
-    if let Some(verdict) = verdict(port.from_outside()) {
+    if let Some(verdict) = verdict(port.outside()) {
         const CHAIN: &str = "KUBE-EXTERNAL-SERVICES";
         for address in &port.external {
             table.rule(CHAIN, &format!("{} -j {verdict}", to(*address, port, port.port)));

@@ -13,8 +13,9 @@ mod iptables;
 mod nftables;
 mod plan;
 
-pub use apply::{KubeProxy, Proxy};
-pub use plan::{Backend, Plan, PortPlan, ProxyNode};
+pub(crate) use apply::KubeProxy;
+pub use apply::Proxy;
+pub(crate) use plan::{Backend, Plan, PortPlan, ProxyNode};
 
 /// The bit of the packet mark that requests masquerading (`--iptables-masquerade-bit 14`).
 const MASQUERADE_MARK: u32 = 0x4000;

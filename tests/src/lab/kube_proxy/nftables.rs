@@ -41,7 +41,6 @@ const fn words(family: Family) -> (&'static str, &'static str) {
     }
 }
 
-/// A table under construction.
 struct Table<'a> {
     plan: &'a Plan,
     ip: &'static str,
@@ -139,7 +138,7 @@ impl<'a> Table<'a> {
         }
         // Under the policy Local, pods and the node itself still get a backend elsewhere: their
         // packets are translated before the filter.
-        if let Some(verdict) = verdict(port.from_outside()) {
+        if let Some(verdict) = verdict(port.outside()) {
             let all = port.external.iter().map(|it| element(it, verdict));
             self.no_endpoint_services.extend(all);
             if let Some(number) = port.node_port {

@@ -13,7 +13,7 @@ use crate::lab::Family;
 
 /// A node's properties that its kube-proxy needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProxyNode {
+pub(crate) struct ProxyNode {
     /// `spec.nodeName` of its pods.
     pub name: String,
     /// The addresses of its node ports.
@@ -25,37 +25,31 @@ pub struct ProxyNode {
 
 /// The Services of one address family on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The family of all addresses here.
     pub family: Family,
     /// The addresses of the node ports.
     pub node_addresses: Vec<IpAddr>,
-    /// The range of the cluster's pods.
     pub pod_range: Option<IpNet>,
-    /// All Services' ports.
     pub ports: Vec<PortPlan>,
 }
 
 /// One port of one Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortPlan {
-    /// The Service.
+pub(crate) struct PortPlan {
     pub service: ServiceId,
     /// `namespace/name`, with `:port` where the port has a name: for comments.
     pub name: String,
     /// Identifies its chains.
     pub id: String,
-    /// The protocol.
     pub protocol: Protocol,
     /// The port at the Service's addresses.
     pub port: u16,
     /// The port at the node's addresses.
     pub node_port: Option<u16>,
-    /// Cluster addresses.
     pub cluster: Vec<IpAddr>,
     /// External addresses and the load balancer's.
     pub external: Vec<IpAddr>,
-    /// All backends.
     pub all: Vec<Backend>,
     /// The backends on this node.
     pub local: Vec<Backend>,
@@ -65,8 +59,7 @@ pub struct PortPlan {
 
 /// A backend of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backend {
-    /// The pod.
+pub(crate) struct Backend {
     pub pod: PodId,
     /// Its address and port.
     pub at: SocketAddr,
@@ -76,7 +69,7 @@ pub struct Backend {
 
 impl Plan {
     /// The plan of `node` for one family.
-    pub fn new(cluster: &Cluster, node: &ProxyNode, family: Family) -> Self {
+    pub(crate) fn new(cluster: &Cluster, node: &ProxyNode, family: Family) -> Self {
         let of_family = |all: &[IpAddr]| -> Vec<IpAddr> {
             all.iter().copied().filter(|it| Family::of(*it) == family).collect()
         };
@@ -146,12 +139,12 @@ impl PortPlan {
     }
 
     /// The backends of the cluster addresses.
-    pub fn internal(&self) -> &[Backend] {
+    pub(crate) fn internal(&self) -> &[Backend] {
         self.under(self.distribution.internal)
     }
 
     /// The backends of external addresses and node ports, for outside clients.
-    pub fn from_outside(&self) -> &[Backend] {
+    pub(crate) fn outside(&self) -> &[Backend] {
         self.under(self.distribution.external)
     }
 
@@ -179,7 +172,7 @@ impl PortPlan {
 
     /// Whether it is reachable from outside of the cluster.
     #[must_use]
-    pub fn is_external(&self) -> bool {
+    pub(crate) fn is_external(&self) -> bool {
         !self.external.is_empty() || self.node_port.is_some()
     }
 }

@@ -108,7 +108,7 @@ fn internal_and_external_policy_are_independent() {
     let local = TrafficPolicy::Local;
     let spread = |distribution| {
         let plan = Plan::new(&cluster(&two_pods(), distribution), &here(), Family::V4);
-        (plan.ports[0].internal().len(), plan.ports[0].from_outside().len())
+        (plan.ports[0].internal().len(), plan.ports[0].outside().len())
     };
     assert_eq!(spread(Distribution::default()), (2, 2));
     assert_eq!(spread(Distribution { external: local, ..Distribution::default() }), (2, 1));
