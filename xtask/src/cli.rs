@@ -58,34 +58,34 @@ pub(crate) enum Task {
     },
 }
 
-/// How the lab's pods are attached to their node.
+/// How the lab's pods are attached to its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Topology {
-    /// Through a bridge, in one subnet
+    /// On a bridge, one subnet for all
     Kubenet,
-    /// Routed, with a /32 per pod
+    /// Routed, a /32 for each
     AzureCni,
 }
 
-/// The kind of rules that implement Services in the lab.
+/// By which kind of rules Services work in the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Proxy {
-    /// Those of kube-proxy's iptables mode
+    /// As kube-proxy's mode iptables
     Iptables,
-    /// Those of kube-proxy's nftables mode
+    /// As kube-proxy's mode nftables
     Nftables,
 }
 
 /// How the lab's nodes reach each other's pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Fabric {
-    /// Through routes, as on AKS
+    /// By routes, as on AKS
     Routed,
     /// Through VXLAN tunnels
     Vxlan,
 }
 
-/// The output format.
+/// What is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// For people
@@ -97,45 +97,45 @@ pub(crate) enum Output {
 /// `run`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Run {
-    /// End after the walk-through; exit code 0 only if every result was as expected
+    /// End after the walk-through: 0 only if every connection went as expected
     #[arg(long)]
     pub(crate) once: bool,
-    /// How pods are attached to their node [default: both, one after the other]
+    /// How pods are attached to the node; both, one after the other, unless given
     #[arg(long, value_enum)]
     pub(crate) topology: Option<Topology>,
-    /// Number of nodes; pods run on the first, or on the one in their spec.nodeName (lab-node-2, …)
-    /// [default: 1]
+    /// How many nodes there are; pods are on the first unless their spec.nodeName says lab-node-2
+    /// and so on [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) nodes: Option<u8>,
     /// How nodes reach each other's pods [default: routed]
     #[arg(long, value_enum)]
     pub(crate) fabric: Option<Fabric>,
-    /// Rules that implement Services [default: iptables if installed, else nftables]
+    /// By which kind of rules Services work [default: iptables if installed, else nftables]
     #[arg(long, value_enum)]
     pub(crate) proxy: Option<Proxy>,
     /// Use these manifests instead of the tutorial's
     #[arg(long, value_name = "DIR")]
     pub(crate) manifests: Option<PathBuf>,
-    /// Start as an empty Kubernetes API server that the agent watches and kubectl drives. With
-    /// --once: run the walk-through through the API server
+    /// Be a Kubernetes API server: the agent watches it, and kubectl drives the lab. The
+    /// walk-through is left out, unless --once asks for nothing else
     #[arg(long, conflicts_with = "manifests")]
     pub(crate) api: bool,
-    /// Output format [default: table]
+    /// What to print [default: table]
     #[arg(long, value_enum)]
     pub(crate) output: Option<Output>,
-    /// Address for the agent's metrics on this host
+    /// Where to offer the agent's metrics on this host
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
     /// Show the agent's log
     #[arg(long)]
     pub(crate) agent_log: bool,
-    /// Disable colours
+    /// Never use colours
     #[arg(long)]
     pub(crate) no_color: bool,
     /// Build and run the optimised agent
     #[arg(long)]
     pub(crate) release: bool,
-    /// Further arguments for the agent
+    /// Arguments for the agent itself
     #[arg(last = true, value_name = "AGENT ARGUMENTS")]
     pub(crate) agent_arguments: Vec<OsString>,
 }
@@ -143,10 +143,10 @@ pub(crate) struct Run {
 /// `exec`.
 #[derive(Debug, Args)]
 pub(crate) struct Exec {
-    /// The pod: "namespace/name", or "name" in namespace default; also "node", "node2", "outside"
+    /// The pod as "namespace/name" or, in namespace default, "name"; or "node" or "outside"
     #[arg(value_name = "POD")]
     pub(crate) place: String,
-    /// The lab's process id, if several labs are running
+    /// The lab's process id, where several run
     #[arg(long, value_name = "PID")]
     pub(crate) lab: Option<u32>,
     /// The command
@@ -262,15 +262,15 @@ Examples:
   cargo xtask run                          # the tutorial, then stay up until Ctrl-C
   cargo xtask run --once                   # the tutorial only
   cargo xtask run --topology kubenet
-  cargo xtask run --proxy nftables         # Services as in kube-proxy's nftables mode
+  cargo xtask run --proxy nftables         # Services by the other kind of rules
   cargo xtask run --nodes 2 --manifests my-policies
-  cargo xtask run --manifests my-policies  # your own manifests; edit them meanwhile
+  cargo xtask run --manifests my-policies  # watch your own; edit them while it runs
   cargo xtask run --api                    # an empty cluster for kubectl: apply, label, exec
   cargo xtask run --once --output json
   cargo xtask run -- --help                # arguments after -- go to the agent
 
-Builds as the current user; only the lab itself runs as root, through sudo. The lab changes only its
-own network namespaces, and nothing of it remains afterwards.";
+Builds as you and asks for sudo only to enter the lab. Nothing outside the lab's own network
+namespaces is touched, and nothing is left behind.";
 
 const EXEC: &str = "\
 Examples:
