@@ -1,6 +1,6 @@
 //! Benchmarks: the cost of a packet, the delay of a policy, the cost of watching a cluster.
 //!
-//! Figures only: nothing here decides whether a test passes.
+//! Here belong measurements and their output. Nothing here decides whether a test passes.
 
 mod cases;
 mod effect;

@@ -1,7 +1,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's tools may fail loudly")]
 //! Builds frames byte by byte, as input of the programs.
 //!
-//! Written from the RFCs, independently of the programs' parser.
+//! Written from the RFCs, independently of the programs' parser. The choice of packets belongs to
+//! the tests and to [`generate`](crate::generate).
 
 mod transport;
 

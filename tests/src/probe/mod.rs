@@ -1,4 +1,5 @@
-//! Attempts real connections between the lab's parties.
+//! Attempts real connections between the lab's parties. The choice of connections and their
+//! expected outcome belong to [`matrix`](crate::matrix).
 
 pub(crate) mod socket;
 
