@@ -68,7 +68,7 @@ impl Store {
     pub fn clear(&self) {
         let names = self.all(&NAMESPACES).into_iter().map(|it| object::key(&it).name);
         for name in names.filter(|it| !FIRST_NAMESPACES.contains(&it.as_str())) {
-            self.with(|contents| super::write::empty(contents, &name));
+            self.with(|contents| super::delete::empty(contents, &name));
             self.remove(&NAMESPACES, &Key::new("", name));
         }
     }

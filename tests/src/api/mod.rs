@@ -9,13 +9,14 @@
 //! with the objects belongs to [`session`](crate::session).
 //!
 //! ```text
-//!   client ── HTTP ──► server ──► request ──► read, watching, write ──► store
-//!                        ▲                                                │
-//!                        └── reply, spoilt by faults ◄────────────────────┘
+//!   client ── HTTP ──► server ──► request ──► read, watching, write, delete ──► store
+//!                        ▲                                                        │
+//!                        └── reply, changed by faults ◄───────────────────────────┘
 //! ```
 
 mod admission;
 mod assign;
+mod delete;
 mod discovery;
 mod exec;
 mod faults;

@@ -13,6 +13,7 @@ use hyper_util::server::conn::auto::Builder;
 use serde_json::Value;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::delete::Deletion;
 use super::discovery;
 use super::exec::{self, Executor};
 use super::faults::{Fault, Faults, spoil};
@@ -28,7 +29,7 @@ use super::status::Refusal;
 use super::store::Store;
 use super::typed::Unknown;
 use super::watching;
-use super::write::{Deletion, Manner, Written};
+use super::write::{Manner, Written};
 
 /// The largest accepted body in bytes.
 const LARGEST: usize = 3 << 20;

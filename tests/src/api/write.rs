@@ -1,4 +1,4 @@
-//! Create, update, patch and delete, with the real server's rules.
+//! Create, update and patch, with the real server's rules.
 
 use std::sync::Arc;
 
@@ -7,11 +7,10 @@ use serde_json::Value;
 use super::admission;
 use super::assign;
 use super::key::Key;
-use super::kinds::{KINDS, Kind, NAMESPACES, PODS};
+use super::kinds::{Kind, PODS};
 use super::object;
 use super::patch::Patch;
-use super::selector::Selection;
-use super::status::{Refusal, success};
+use super::status::Refusal;
 use super::store::{Contents, Store};
 use super::typed::{self, Unknown};
 
@@ -36,15 +35,6 @@ pub(crate) struct Written {
     pub object: Value,
     pub was_created: bool,
     pub warnings: Vec<String>,
-}
-
-/// Conditions of a deletion.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Deletion {
-    pub dry_run: bool,
-    pub grace_seconds: Option<i64>,
-    pub uid: Option<String>,
-    pub version: Option<String>,
 }
 
 impl Store {
@@ -148,53 +138,6 @@ impl Store {
             self.with(|contents| contents.applied.insert(applied_by, wanted.clone()));
         }
         Ok(written)
-    }
-
-    /// Deletes an object; returns the object if it still exists, or else a `Status`.
-    pub(crate) fn delete(
-        &self,
-        kind: &'static Kind,
-        key: &Key,
-        deletion: &Deletion,
-        manner: &Manner,
-    ) -> Result<Value, Refusal> {
-        self.with(|contents| {
-            let before = contents.get(kind, key);
-            let before = before.ok_or_else(|| Refusal::not_found(kind, &key.name))?;
-            let meta = &before["metadata"];
-            let is_other = |wanted: &Option<String>, field: &str| {
-                wanted.as_ref().is_some_and(|it| meta[field] != it.as_str())
-            };
-            if is_other(&deletion.uid, "uid") || is_other(&deletion.version, "resourceVersion") {
-                let why = "the preconditions in the options do not match the object";
-                return Err(Refusal::conflict(kind, &key.name, why));
-            }
-            let status = success(kind, &key.name, &meta["uid"]);
-            if manner.dry_run {
-                return Ok(status);
-            }
-            Ok(delete(contents, kind, key, &before, deletion.grace_seconds, manner)
-                .unwrap_or(status))
-        })
-    }
-
-    /// Deletes all selected objects, and returns them.
-    pub(crate) fn delete_all(
-        &self,
-        kind: &'static Kind,
-        selection: &Selection,
-        deletion: &Deletion,
-        manner: &Manner,
-    ) -> Vec<Value> {
-        self.with(|contents| {
-            let selected: Vec<_> =
-                contents.values(kind).filter(|it| selection.matches(it)).cloned().collect();
-            for before in selected.iter().filter(|_| !manner.dry_run) {
-                let key = object::key(before);
-                delete(contents, kind, &key, before, deletion.grace_seconds, manner);
-            }
-            selected.iter().map(|it| object::show(kind, Value::clone(it))).collect()
-        })
     }
 }
 
@@ -335,8 +278,8 @@ fn replace(
         }
     }
     let is_last_finalizer = !before["metadata"]["deletionTimestamp"].is_null()
-        && !has_finalizers(&object)
-        && has_finalizers(before);
+        && !object::has_finalizers(&object)
+        && object::has_finalizers(before);
     if is_last_finalizer && !manner.dry_run {
         contents.take(kind, key);
         return Ok(object::show(kind, object));
@@ -354,57 +297,5 @@ fn keep(object: &mut Value, before: &Value, field: &str) {
     match before.get(field) {
         Some(value) => drop(map.insert(field.to_owned(), value.clone())),
         None => drop(map.remove(field)),
-    }
-}
-
-fn has_finalizers(object: &Value) -> bool {
-    object["metadata"]["finalizers"].as_array().is_some_and(|it| !it.is_empty())
-}
-
-/// Removes an object, or only marks it if its node or a finalizer has to act first; then the marked
-/// object is returned.
-fn delete(
-    contents: &mut Contents,
-    kind: &'static Kind,
-    key: &Key,
-    before: &Value,
-    grace_seconds: Option<i64>,
-    manner: &Manner,
-) -> Option<Value> {
-    let is_pod_with_node =
-        kind.plural == "pods" && !object::text(before, "/spec/nodeName").is_empty();
-    let own = before["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
-    let grace = grace_seconds.unwrap_or(own);
-    let waits = manner.graceful && is_pod_with_node && grace != 0;
-    if !waits && !has_finalizers(before) {
-        if kind == &NAMESPACES {
-            empty(contents, &key.name);
-        }
-        contents.take(kind, key);
-        return None;
-    }
-    if !before["metadata"]["deletionTimestamp"].is_null() {
-        return Some(object::show(kind, before.clone()));
-    }
-    let mut object = before.clone();
-    object["metadata"]["deletionTimestamp"] = object::now().into();
-    object["metadata"]["deletionGracePeriodSeconds"] = if waits { grace } else { 0 }.into();
-    let object = contents.set(kind, key.clone(), object);
-    Some(object::show(kind, Arc::unwrap_or_clone(object)))
-}
-
-/// Marks a namespace as terminating and deletes everything in it.
-pub(crate) fn empty(contents: &mut Contents, namespace: &str) {
-    let key = Key::new("", namespace);
-    if let Some(before) = contents.get(&NAMESPACES, &key) {
-        let mut object = Value::clone(&before);
-        object["metadata"]["deletionTimestamp"] = object::now().into();
-        object["status"]["phase"] = "Terminating".into();
-        contents.set(&NAMESPACES, key, object);
-    }
-    for kind in KINDS.into_iter().filter(|kind| kind.namespaced) {
-        for key in contents.keys_in(kind, namespace) {
-            contents.take(kind, &key);
-        }
     }
 }
