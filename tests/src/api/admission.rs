@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use enforcer::source::convert::{self, Converted, Severity};
+use enforcer::source::convert::{self, Converted};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -125,7 +125,7 @@ pub(crate) fn check(kind: &Kind, object: &Value) -> Result<(), Refusal> {
     Err(Refusal::invalid(kind, object::text(object, "/metadata/name"), &mistakes))
 }
 
-/// Reports the errors that the agent's own conversion finds: labels, addresses, ports, blocks.
+/// Reports the problems of an object that the agent can't convert: labels, addresses, ports, blocks.
 fn check_content<T: DeserializeOwned, M>(
     object: &Value,
     convert: impl Fn(&T) -> Converted<M>,
@@ -133,11 +133,10 @@ fn check_content<T: DeserializeOwned, M>(
 ) {
     // Wrong types are reported before: see `typed::check`.
     let Ok(typed) = T::deserialize(object) else { return };
-    let errors = convert(&typed).problems.into_iter().filter(|it| {
-        // The name has been checked with the server's own words.
-        it.severity == Severity::Error && it.path != "metadata.name"
-    });
-    mistakes.extend(errors.map(|it| (it.path, format!("Invalid value: {}", it.message))));
+    let Converted { value: None, problems } = convert(&typed) else { return };
+    // The name has been checked with the server's own messages.
+    let problems = problems.into_iter().filter(|it| it.path != "metadata.name");
+    mistakes.extend(problems.map(|it| (it.path, format!("Invalid value: {}", it.message))));
 }
 
 /// The objects of a list, each with its path.
