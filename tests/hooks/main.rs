@@ -18,7 +18,7 @@ use enforcer_core::model::{
     Cluster, Labels, Namespace as KubeNamespace, Pod, PodId, Policy, PolicyId, PortRange, PortRule,
     PortSpec, Protocol, Rule, Selector,
 };
-use enforcer_ebpf::count::{Direction, Reason};
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_tests::rig::Rig;
 use support::{Namespace, pod};
 

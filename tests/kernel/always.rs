@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use enforcer_core::model::Cluster;
-use enforcer_ebpf::count::{Direction, Reason};
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_tests::frame::{Frame, Tcp, Transport};
 use enforcer_tests::rig::{ELSEWHERE, Rig, with_interfaces};
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 
 use enforcer::kernel::RunProgram;
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Frame, Tcp, Transport};
 use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig};
 
@@ -45,7 +45,7 @@ fn n3_a_client_that_was_forgotten_is_nobody() {
         let masqueraded = tcp(it.node, 6000, it.subject, 80, Tcp::Syn);
         let frame = syn(it.friend, it.node, 30_080);
         let mark = rig.wire(RunProgram::FromWire, &frame, 0).unwrap().mark;
-        for _ in 0..enforcer_ebpf::client::CLIENTS {
+        for _ in 0..enforcer_ebpf::contract::client::CLIENTS {
             rig.wire(RunProgram::FromWire, &syn(it.stranger, it.node, 30_080), 0).unwrap();
         }
         assert!(!rig.judge_from(&subject(), IN, &masqueraded, ELSEWHERE, mark).unwrap().passes);

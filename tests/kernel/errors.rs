@@ -1,7 +1,7 @@
 //! ICMP errors about living flows (semantics A3), path-MTU discovery above all (RFC 1191, RFC
 //! 8201): whoever can't quote a packet of the flow is refused.
 
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
 use enforcer_tests::rig::Rig;
 

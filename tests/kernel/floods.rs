@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 
 use enforcer::kernel::{FlowUse, Lifetimes, Pins, Settings};
 use enforcer_core::tables::Step;
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::flow::Stage;
-use enforcer_ebpf::table::Limits;
+use enforcer_ebpf::contract::stage::Stage;
+use enforcer_ebpf::contract::table::Limits;
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Tcp, Transport};
 use enforcer_tests::rig::Rig;
 

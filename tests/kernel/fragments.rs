@@ -1,6 +1,6 @@
 //! Pieces of packets (semantics P2); generated.rs has those of forward packets.
 
-use enforcer_ebpf::count::{Direction, Reason};
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_tests::frame::{Fragment, Frame, Transport};
 use enforcer_tests::rig::Rig;
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use enforcer_core::model::{Cluster, PodId, Protocol};
 use enforcer_core::policy::reference::{self, Traffic};
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::failure;
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
 use enforcer_tests::generate::{self, Size};

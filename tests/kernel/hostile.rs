@@ -1,6 +1,6 @@
 //! Packets made to be misread (semantics P1): whoever is isolated never gets them.
 
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
 use enforcer_tests::rig::Rig;
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use enforcer::kernel::RunProgram;
 use enforcer_core::model::{Cluster, PodId, Protocol, Service, ServiceId};
 use enforcer_core::policy::reference::Traffic;
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Frame, Tcp, Transport};
 use enforcer_tests::generate;
 use enforcer_tests::rig::{

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use enforcer::kernel::{Lifetimes, Settings};
-use enforcer_ebpf::count::Direction;
-use enforcer_ebpf::flow::Stage;
+use enforcer_ebpf::contract::stage::Stage;
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Tcp, Transport};
 use enforcer_tests::rig::Rig;
 

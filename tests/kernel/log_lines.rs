@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use enforcer::kernel::Settings;
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::rig::Rig;
 
 use crate::support::{subject, with_rig_of};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use enforcer_core::model::{
     Cluster, Policy, PolicyId, PortRange, PortRule, PortSpec, Protocol, Rule, Selector,
 };
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Frame, Transport};
 use enforcer_tests::rig::{Rig, with_interfaces};
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use enforcer::kernel::RunProgram;
 use enforcer_core::model::{Cluster, Protocol, Service, ServiceId, ServicePort, TargetPort};
-use enforcer_ebpf::count::{Direction, Reason};
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
 use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig, stay_on_one_cpu, with_interfaces};
 

@@ -10,7 +10,7 @@ use enforcer_core::model::{
     Block, Cluster, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId, PortRange, PortRule,
     PortSpec, Protocol, Requirement, Rule, Selector,
 };
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Frame, Tcp, Transport};
 use enforcer_tests::rig::{Rig, with_interfaces};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};

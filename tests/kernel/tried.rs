@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use enforcer_core::model::{Cluster, PodId};
 use enforcer_core::policy::reference::Traffic;
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Frame, Transport};
 use proptest::prelude::RngExt as _;
 use proptest::test_runner::TestRng;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use enforcer_core::model::{Cluster, PodId, Traffic};
 use enforcer_core::policy::reference::{egress_allows, ingress_allows, is_isolated};
 use enforcer_core::policy::{Compiled, PortSet, Verdict, compile};
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::failure;
 use enforcer_tests::generate::{self, Size};
 use proptest::prelude::{ProptestConfig, TestCaseError, prop_assert, prop_assert_eq, proptest};

@@ -10,7 +10,8 @@ use enforcer::kernel::{Kernel, KernelError, Pins, RunInput, RunProgram, Settings
 use enforcer_core::model::{Cluster, PodId};
 use enforcer_core::policy::compile;
 use enforcer_core::tables::{Desired, Interface, Owner, State, Step};
-use enforcer_ebpf::count::{Count, Direction, Reason};
+use enforcer_ebpf::contract::counters::Count;
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use futures::TryStreamExt as _;
 use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::unistd::Pid;

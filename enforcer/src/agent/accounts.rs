@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use enforcer_ebpf::count::{Count, Counters};
+use enforcer_ebpf::contract::counters::{Count, Counters};
 
 use crate::observe::FORMER_NAMESPACES;
 use enforcer_core::tables::{Inherited, Owner};

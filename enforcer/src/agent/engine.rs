@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use enforcer_ebpf::count::Counters;
+use enforcer_ebpf::contract::counters::Counters;
 
 use super::accounts::{Accounts, Settlement};
 use super::homes::Homes;

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use enforcer_ebpf::count::{Counters, Direction};
-use enforcer_ebpf::endpoint::{Endpoint as Record, flags};
+use enforcer_ebpf::contract::counters::Counters;
+use enforcer_ebpf::contract::endpoint::{Endpoint as Record, flags};
+use enforcer_ebpf::contract::verdict::Direction;
 
 use super::heart::Heart;
 use super::{Engine, Observable};

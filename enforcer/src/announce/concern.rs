@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 
 use enforcer_core::model::{Cluster, PodId, Policy, PolicyId};
 use enforcer_core::tables::Unrepresented;

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use enforcer_ebpf::table::Limits;
+use enforcer_ebpf::contract::table::Limits;
 
 use crate::agent::{AnnounceOptions, Attach, Listeners, Options, SourceOptions, UnknownPod};
 use crate::kernel::{Lifetimes, Settings};

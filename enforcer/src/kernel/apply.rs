@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuValues};
 use bytemuck::Pod;
-use enforcer_ebpf::count::Counters;
-use enforcer_ebpf::endpoint::Endpoint;
-use enforcer_ebpf::table::{self, Leaf6, Node6, PORT_SET_WORDS, SLOTS};
+use enforcer_ebpf::contract::counters::Counters;
+use enforcer_ebpf::contract::endpoint::Endpoint;
+use enforcer_ebpf::contract::table::{self, Leaf6, Node6, PORT_SET_WORDS, SLOTS};
 
 use super::inherit::owner_record;
 use super::mapped::Mapped;

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use enforcer_ebpf::flow::{LIFETIMES, Stage};
+use enforcer_ebpf::contract::flow::LIFETIMES;
+use enforcer_ebpf::contract::stage::Stage;
 use nix::time::{ClockId, clock_getres};
 
 /// For how long a flow is remembered of which no packet is seen, by its stage.
@@ -125,12 +126,12 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use enforcer_ebpf::count::Direction;
-    use enforcer_ebpf::flow::{FlowState, marks};
+    use enforcer_ebpf::contract::flow::{FlowState, flags};
+    use enforcer_ebpf::contract::verdict::Direction;
 
     #[test]
     fn buckets_are_one_to_two_seconds_and_lifetimes_are_not_cut_short() {
-        let udp = FlowState::new(0, Direction::Egress, 17).marks;
+        let udp = FlowState::new(0, Direction::Egress, 17).flags;
         for hz in [100, 250, 300, 1000] {
             let lifetimes = Lifetimes::DEFAULT;
             let clock = Clock::with_frequency(hz, &lifetimes);
@@ -138,9 +139,9 @@ mod tests {
             assert!((1.0..2.0).contains(&bucket), "{hz}: {bucket}");
             for (marks, stage) in [
                 (udp, Stage::Udp),
-                (udp | marks::ANSWERED, Stage::UdpStream),
-                (marks::ESTABLISHED, Stage::TcpEstablished),
-                (marks::RESET, Stage::TcpClose),
+                (udp | flags::ANSWERED, Stage::UdpStream),
+                (flags::ESTABLISHED, Stage::TcpEstablished),
+                (flags::RESET, Stage::TcpClose),
             ] {
                 let seconds = lifetimes.of(stage).as_secs_f64();
                 let lives = f64::from(clock.lifetime(marks)) * bucket;
@@ -148,7 +149,7 @@ mod tests {
             }
             let forever = lifetimes.with(Stage::TcpEstablished, Duration::MAX);
             let clock = Clock::with_frequency(hz, &forever);
-            assert_eq!(clock.lifetime(marks::ESTABLISHED), u32::MAX / 2);
+            assert_eq!(clock.lifetime(flags::ESTABLISHED), u32::MAX / 2);
         }
     }
 

@@ -13,8 +13,9 @@ use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use aya::sys::SyscallError;
 use bytemuck::Pod;
-use enforcer_ebpf::flow::{Flow4, Flow6, FlowCounts, FlowState, FlowTail, elapsed, marks};
-use enforcer_ebpf::table;
+use enforcer_ebpf::contract::counters::FlowCounts;
+use enforcer_ebpf::contract::flow::{Flow4, Flow6, FlowState, FlowTail, elapsed, flags};
+use enforcer_ebpf::contract::table;
 
 use super::KernelError;
 use super::clock::Clock;
@@ -162,7 +163,7 @@ impl<K: Key> Family<K> {
         // A bucket more than the programs allow: theirs may be the next one by now.
         let is_dead = |state: FlowState| {
             let limit =
-                if state.marks & marks::MOVED == 0 { clock.lifetime(state.marks) } else { 1 };
+                if state.flags & flags::MOVED == 0 { clock.lifetime(state.flags) } else { 1 };
             elapsed(state.seen, now) > limit.saturating_add(1)
         };
         let used = self.established.retain(|_, state| !is_dead(state))?.kept;
@@ -282,7 +283,7 @@ impl<K: Key> Table<K> {
             for (key, state) in walk.entries() {
                 if keep(key, *state) {
                     all.kept += 1;
-                    all.living += u64::from(state.marks & marks::MOVED == 0);
+                    all.living += u64::from(state.flags & flags::MOVED == 0);
                     continue;
                 }
                 // Looked at again, because its flow may have begun anew since the batch was read.

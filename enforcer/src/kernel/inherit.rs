@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
-use enforcer_ebpf::count::Counters;
-use enforcer_ebpf::owner::{OwnerRecord, kind};
-use enforcer_ebpf::table::{self, Limits};
+use enforcer_ebpf::contract::counters::Counters;
+use enforcer_ebpf::contract::owner::{OwnerRecord, kind};
+use enforcer_ebpf::contract::table::{self, Limits};
 
 use super::pins::{self, Pins};
 use super::{Kernel, KernelError, shape};

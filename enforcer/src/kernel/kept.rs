@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::maps::MapData;
-use enforcer_ebpf::table::{self, Limits};
+use enforcer_ebpf::contract::table::{self, Limits};
 
 use super::load::Pin;
 use super::pins::{self, Pins};

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
-use enforcer_ebpf::count::Counters;
-use enforcer_ebpf::endpoint::{Endpoint, ExtraAddress};
-use enforcer_ebpf::event::Budget;
-use enforcer_ebpf::fragment::{Fragment4, Fragment6, FragmentState};
-use enforcer_ebpf::owner::OwnerRecord;
-use enforcer_ebpf::table::{self, Leaf6, Limits, Node6, PortSetBits, SLOTS};
+use enforcer_ebpf::contract::counters::Counters;
+use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress};
+use enforcer_ebpf::contract::event::Budget;
+use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState};
+use enforcer_ebpf::contract::owner::OwnerRecord;
+use enforcer_ebpf::contract::table::{self, Leaf6, Limits, Node6, PortSetBits, SLOTS};
 
 use super::KernelError;
 use super::clock::{Clock, Lifetimes};

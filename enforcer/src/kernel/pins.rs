@@ -16,8 +16,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use enforcer_ebpf::ABI_VERSION;
-use enforcer_ebpf::table::Limits;
+use enforcer_ebpf::contract::ABI_VERSION;
+use enforcer_ebpf::contract::table::Limits;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
-use enforcer_ebpf::count::Counters;
-use enforcer_ebpf::event::Event;
-use enforcer_ebpf::table;
+use enforcer_ebpf::contract::counters::Counters;
+use enforcer_ebpf::contract::event::Event;
+use enforcer_ebpf::contract::table;
 
 use super::{FlowTables, Kernel, KernelError};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use aya::maps::{HashMap, Map, MapData, MapError, MapInfo};
-use enforcer_ebpf::count::Counters;
+use enforcer_ebpf::contract::counters::Counters;
 
 use super::{KernelError, Pins, sys};
 

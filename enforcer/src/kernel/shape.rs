@@ -4,12 +4,13 @@
 use std::path::Path;
 
 use aya::maps::{MapInfo, MapType};
-use enforcer_ebpf::client::Clients;
-use enforcer_ebpf::count::Counters;
-use enforcer_ebpf::flow::{Flow4, Flow6, FlowCounts, FlowState};
-use enforcer_ebpf::fragment::{Fragment4, Fragment6, FragmentState};
-use enforcer_ebpf::owner::OwnerRecord;
-use enforcer_ebpf::table::{self, FRAGMENTS, Limits};
+use enforcer_ebpf::contract::client::Clients;
+use enforcer_ebpf::contract::counters::Counters;
+use enforcer_ebpf::contract::counters::FlowCounts;
+use enforcer_ebpf::contract::flow::{Flow4, Flow6, FlowState};
+use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState};
+use enforcer_ebpf::contract::owner::OwnerRecord;
+use enforcer_ebpf::contract::table::{self, FRAGMENTS, Limits};
 
 use super::KernelError;
 

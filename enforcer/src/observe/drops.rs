@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use enforcer_ebpf::classify::port_protocol;
-use enforcer_ebpf::count::{Direction, Reason};
-use enforcer_ebpf::event::Event;
-use enforcer_ebpf::table::Address6;
+use enforcer_ebpf::contract::event::Event;
+use enforcer_ebpf::contract::lookup::port_protocol;
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
+use enforcer_ebpf::packet::Address6;
 use serde::{Deserialize, Serialize};
 
 use enforcer_core::model::PodId;

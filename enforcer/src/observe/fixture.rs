@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
+use enforcer_ebpf::contract::counters::{Count, Counters};
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
 use super::{
     DropRecord, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface, Isolation,

@@ -6,7 +6,7 @@ mod traffic;
 use std::fmt;
 use std::time::Duration;
 
-use enforcer_ebpf::ABI_VERSION;
+use enforcer_ebpf::contract::ABI_VERSION;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabel, MetricEncoder, NoLabelSet};

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
+use enforcer_ebpf::contract::counters::{Count, Counters};
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use serde::{Deserialize, Serialize};
 
 use super::{ProcessUse, RecentDrop};
@@ -56,7 +57,7 @@ pub struct Interface {
 /// How full a table is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableUse {
-    /// The table, see [`enforcer_ebpf::table`].
+    /// The table, see [`enforcer_ebpf::contract::table`].
     pub table: String,
     /// Elements in use.
     pub used: u64,

@@ -66,7 +66,7 @@ pub struct EndpointStatus {
 pub struct CounterStatus {
     /// `ingress` or `egress`, from the pod's point of view.
     pub direction: String,
-    /// A name of [`enforcer_ebpf::count::Reason`].
+    /// A name of [`enforcer_ebpf::contract::verdict::Reason`].
     pub reason: String,
     /// Whether these packets were dropped.
     pub dropped: bool,

@@ -6,7 +6,7 @@ use std::path::Path;
 use enforcer::kernel::{Hooks, Kernel, Pins, PinsError, Place, Settings, cleanup};
 use enforcer_core::model::PodId;
 use enforcer_core::tables::{Inherited, Owner, Step};
-use enforcer_ebpf::table::Limits;
+use enforcer_ebpf::contract::table::Limits;
 
 use crate::support::with_bpffs;
 

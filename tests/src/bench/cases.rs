@@ -8,7 +8,7 @@ use enforcer_core::model::{
     Block, Cluster, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId, PortRange, PortRule,
     PortSpec, Protocol, Requirement, Rule, Selector, Service, ServiceId,
 };
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 
 use crate::frame::{Frame, Tcp, Transport};
 use crate::rig::Rig;

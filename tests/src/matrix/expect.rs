@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use enforcer_core::model::{Cluster, PodId, Protocol, Traffic};
 use enforcer_core::policy::reference::connection;
-use enforcer_ebpf::count::Direction;
+use enforcer_ebpf::contract::verdict::Direction;
 
 use super::through;
 use crate::lab::kube_proxy::Backend;

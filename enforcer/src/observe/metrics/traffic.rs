@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use enforcer_ebpf::count::{Count, Counters, Direction, Reason};
+use enforcer_ebpf::contract::counters::{Count, Counters};
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
