@@ -13,6 +13,7 @@ pub mod agent;
 pub mod cli;
 pub mod kernel;
 pub mod kube_events;
+mod netlink;
 pub mod node;
 pub mod nri;
 pub mod observe;

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::source::Remarks;
-use crate::source::manifests::Severity;
+use crate::source::{Remarks, Severity};
 use enforcer_core::model::PolicyId;
 
 /// The present problems of the source's files or objects.

@@ -243,7 +243,7 @@ impl Reconciler {
     fn take_over(&mut self) -> Result<(), KernelError> {
         self.attach();
         while self.kernel.next_stage()? {
-            self.hooks.let_go();
+            self.hooks.release_pins();
             self.attach();
         }
         self.hooks.prune(&self.hook_places().into_keys().collect())?;

@@ -203,7 +203,7 @@ struct Inputs {
 impl Inputs {
     /// Takes an update. Returns when the source received it.
     fn take(&mut self, shared: &SharedReconciler, update: Update) -> Instant {
-        let received_at = update.heard.unwrap_or_else(Instant::now);
+        let received_at = update.received_at.unwrap_or_else(Instant::now);
         // The first complete state is enforced even if it is empty.
         self.pending |= update.complete && !self.source;
         self.source |= update.complete;
@@ -219,11 +219,11 @@ impl Inputs {
 
     /// Takes a snapshot of the node. Returns when its change was noticed.
     fn see(&mut self, shared: &SharedReconciler, node: &mut Node) -> Instant {
-        let Seen { snapshot, heard } = node.interfaces.borrow_and_update().clone();
+        let Seen { snapshot, received_at } = node.interfaces.borrow_and_update().clone();
         shared.lock().see(snapshot);
         self.node = true;
         self.pending = true;
-        heard.unwrap_or_else(Instant::now)
+        received_at.unwrap_or_else(Instant::now)
     }
 
     /// Takes an event of the container runtime.

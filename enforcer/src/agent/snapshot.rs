@@ -190,7 +190,7 @@ fn watch(kind: Kind, state: &WatchState, now: Instant) -> WatchReport {
     WatchReport {
         kind: kind.resource().to_owned(),
         state: state.phase.name().to_owned(),
-        silent_seconds: state.heard.map(|heard| now.saturating_duration_since(heard).as_secs()),
+        silent_seconds: state.received_at.map(|it| now.saturating_duration_since(it).as_secs()),
         objects: number(state.objects),
         bad_objects: number(state.bad),
         lists: state.lists,

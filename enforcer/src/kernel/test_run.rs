@@ -1,5 +1,5 @@
-//! Running the loaded programs on packets of one's own (`BPF_PROG_TEST_RUN`): for the kernel
-//! tests and the benchmark.
+//! Running the loaded programs on given packets (`BPF_PROG_TEST_RUN`), for the kernel tests and the
+//! benchmark. The agent itself only reads the programs' clock this way.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{Kernel, KernelError};
 
-/// Which program.
+/// A program to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RunProgram {
-    /// Packets from a pod.
+    /// The program for packets from a pod.
     FromPod,
-    /// Packets to a pod.
+    /// The program for packets to a pod.
     ToPod,
-    /// Packets that come in from outside.
+    /// The program for packets that enter the node.
     FromWire,
-    /// Packets that leave the node.
+    /// The program for packets that leave the node.
     ToWire,
-    /// Does nothing.
+    /// A program that does nothing.
     Empty,
-    /// Only reads the packet.
+    /// A program that only parses the packet.
     ParseOnly,
 }
 
 impl RunProgram {
-    /// Its name in the object.
+    /// The program's name in the object.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,34 +40,33 @@ impl RunProgram {
     }
 }
 
-/// A packet, and where it is seen.
+/// A packet, and the place where a program sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct RunInput<'a> {
-    /// The frame from its link-layer header on, at least 14 bytes.
+    /// The frame with its link-layer header, at least 14 bytes.
     pub frame: &'a [u8],
-    /// The interface that the program believes to be attached to; it must exist in the calling
-    /// thread's network namespace.
+    /// The interface of the hook, which must exist in the calling thread's network namespace.
     pub ifindex: u32,
-    /// The interface that it came in by; 0: the node itself sent it.
+    /// The interface that the packet entered by; 0: the node itself sent it.
     pub ingress_ifindex: u32,
     /// `skb->mark`
     pub mark: u32,
-    /// How often to run it.
+    /// The number of runs.
     pub repeat: u32,
 }
 
-/// What came of it.
+/// The result of running a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
-    /// Whether the packet may go on.
+    /// Whether the packet may proceed.
     pub passes: bool,
     /// `skb->mark` afterwards.
     pub mark: u32,
-    /// The mean of one run.
+    /// The mean duration of one run.
     pub duration: Duration,
 }
 
-/// The beginning of `struct __sk_buff`; the kernel refuses values in fields that it doesn't take.
+/// The beginning of `struct __sk_buff`. The kernel rejects values in unsupported fields.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
 struct Context {
@@ -86,18 +85,18 @@ struct Context {
     cb: [u32; 5],
 }
 
-/// What the programs return for a packet that goes on (TC_ACT_UNSPEC).
+/// The return value for a packet that may proceed (TC_ACT_UNSPEC).
 const NEXT: u32 = u32::MAX;
 
 impl Kernel {
     /// The present bucket of the programs' coarse clock.
     ///
     /// # Errors
-    /// The kernel refuses to run the program.
+    /// The kernel can't run the program.
     pub fn now(&mut self) -> Result<u32, KernelError> {
         let name = "clock";
         let mut options = TestRunOptions::new();
-        // As long as the shortest frame that kernels take.
+        // The length of the shortest frame that kernels accept.
         options.data_in = Some(&[0; 60]);
         let run = self.program(name)?.test_run(options);
         Ok(run.map_err(|source| KernelError::Program { name, source })?.return_value)
@@ -106,7 +105,7 @@ impl Kernel {
     /// Runs a program on a packet.
     ///
     /// # Errors
-    /// The kernel refuses the packet (shorter than a link-layer header) or the interface.
+    /// The kernel rejects the packet (shorter than a link-layer header) or the interface.
     pub fn run(&mut self, program: RunProgram, input: &RunInput<'_>) -> Result<Run, KernelError> {
         let name = program.name();
         let context = Context {
@@ -116,7 +115,7 @@ impl Kernel {
             cb: [0, u32::from(self.test_origin && input.ingress_ifindex != 0), 0, 0, 0],
             ..Context::default()
         };
-        // The kernel writes all of its context, which grows with its versions.
+        // The kernel writes its complete context, which is larger in newer versions.
         let mut after = [0; 512];
         let mut options = TestRunOptions::new();
         options.data_in = Some(input.frame);

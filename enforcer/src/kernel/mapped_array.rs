@@ -1,4 +1,4 @@
-//! Array tables in the agent's memory: a write is one aligned store.
+//! Array tables mapped into the agent's memory: a write is one aligned store.
 #![expect(unsafe_code, reason = "mmap of a BPF array")]
 
 use std::io;
@@ -12,31 +12,29 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::KernelError;
 
-/// A table that is mapped into memory for as long as this lives.
+/// An array table, mapped into memory until this is dropped.
 #[derive(Debug)]
-pub(super) struct Mapped {
+pub(super) struct MappedArray {
     pub(super) name: &'static str,
     start: NonNull<u64>,
     words: usize,
-    /// Keeps the map itself alive.
+    /// Keeps the table open.
     _map: MapData,
 }
 
-// SAFETY: the memory is shared with the kernel and only ever accessed atomically.
-unsafe impl Send for Mapped {}
+// SAFETY: the memory is shared with the kernel and only accessed atomically.
+unsafe impl Send for MappedArray {}
 
-impl Mapped {
+impl MappedArray {
     /// Maps all of `map`, whose elements take `size` bytes (a multiple of 8 in the kernel).
     pub(super) fn new(name: &'static str, map: MapData, size: usize) -> Result<Self, KernelError> {
         let failed = |source| KernelError::Map { name, source };
-        let elements =
-            map.info().map_err(|source| KernelError::Table { name, source })?.max_entries()
-                as usize;
-        let words = elements * size.next_multiple_of(8) / 8;
+        let info = map.info().map_err(KernelError::table(name))?;
+        let words = info.max_entries() as usize * size.next_multiple_of(8) / 8;
         let length = NonZeroUsize::new((words * 8).next_multiple_of(4096))
             .ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a fresh mapping of a file; the kernel checks that the table may be mapped.
+        // SAFETY: a new mapping at an address that the kernel chooses; it overlaps no other memory.
         let start =
             unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, map.fd().as_fd(), 0) }
                 .map_err(|errno| failed(errno.into()))?;
@@ -51,26 +49,26 @@ impl Mapped {
 
     /// The table as 32-bit words.
     pub(super) fn u32s(&self) -> &[AtomicU32] {
-        // SAFETY: as above; two to a 64-bit word.
+        // SAFETY: as above; each 64-bit word has two.
         unsafe { std::slice::from_raw_parts(self.start.cast().as_ptr(), self.words * 2) }
     }
 
     /// The table as 16-bit words.
     pub(super) fn u16s(&self) -> &[AtomicU16] {
-        // SAFETY: as above; four to a 64-bit word.
+        // SAFETY: as above; each 64-bit word has four.
         unsafe { std::slice::from_raw_parts(self.start.cast().as_ptr(), self.words * 4) }
     }
 
-    /// The error for a write at a word that isn't there.
+    /// The error for a write outside of the table.
     pub(super) fn outside(&self, index: usize) -> KernelError {
         KernelError::Outside { name: self.name, index }
     }
 }
 
-impl Drop for Mapped {
+impl Drop for MappedArray {
     fn drop(&mut self) {
-        // SAFETY: mapped in `new` with this length; no reference outlives `self`. A failure
-        // would leave the mapping to the end of the process.
+        // SAFETY: `new` mapped this length; no reference outlives `self`. After a failure, the
+        // mapping stays until the process ends.
         let _ = unsafe { munmap(self.start.cast(), (self.words * 8).next_multiple_of(4096)) };
     }
 }

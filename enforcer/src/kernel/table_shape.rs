@@ -1,12 +1,11 @@
-//! The tables that outlive the agent, and what they must look like to be used again: nobody else
-//! compares that.
+//! The shapes of the tables that outlive the agent. A pinned table is reused only if it has the
+//! expected shape; nothing else compares the two.
 
 use std::path::Path;
 
 use aya::maps::{MapInfo, MapType};
 use enforcer_ebpf::contract::client::Clients;
-use enforcer_ebpf::contract::counters::Counters;
-use enforcer_ebpf::contract::counters::FlowCounts;
+use enforcer_ebpf::contract::counters::{Counters, FlowCounts};
 use enforcer_ebpf::contract::flow::{Flow4, Flow6, FlowState};
 use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState};
 use enforcer_ebpf::contract::owner::OwnerRecord;
@@ -14,7 +13,7 @@ use enforcer_ebpf::contract::table::{self, FRAGMENTS, Limits};
 
 use super::KernelError;
 
-/// A table's shape.
+/// A table's name, kind and sizes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     pub(super) name: &'static str,
@@ -29,37 +28,37 @@ impl Shape {
         Self { name, kind, key: size_of::<K>(), value: size_of::<V>(), entries }
     }
 
-    /// Whether a table looks like this.
+    /// Whether a table has this shape.
     pub(super) fn fits(&self, info: &MapInfo) -> bool {
         info.map_type().is_ok_and(|kind| kind == self.kind)
-            && self.holds_the_same(info)
+            && self.has_same_entries(info)
             && info.max_entries() == self.entries
     }
 
-    /// Whether a table's entries are of this shape, however many there are.
-    pub(super) fn holds_the_same(&self, info: &MapInfo) -> bool {
+    /// Whether a table's entries have this shape, whatever their number.
+    pub(super) fn has_same_entries(&self, info: &MapInfo) -> bool {
         (info.key_size() as usize, info.value_size() as usize) == (self.key, self.value)
     }
 
-    /// Whether two folders have one and the same table.
-    pub(super) fn is_the_same_in(&self, folder: &Path, other: &Path) -> bool {
+    /// Whether the pins in two folders are the same table.
+    pub(super) fn is_same_table(&self, folder: &Path, other: &Path) -> bool {
         let id = |folder: &Path| MapInfo::from_pin(folder.join(self.name)).map(|it| it.id()).ok();
         id(folder).is_some() && id(folder) == id(other)
     }
 
-    /// Whether the table in `folder` can be used as it is.
+    /// Whether the table in `folder` has this shape.
     pub(super) fn fits_in(&self, folder: &Path) -> bool {
         MapInfo::from_pin(folder.join(self.name)).is_ok_and(|info| self.fits(&info))
     }
 
-    /// Whether the table in `folder` holds the same.
-    pub(super) fn is_held_in(&self, folder: &Path) -> bool {
-        MapInfo::from_pin(folder.join(self.name)).is_ok_and(|info| self.holds_the_same(&info))
+    /// Whether the table in `folder` has entries of this shape.
+    pub(super) fn has_entries_in(&self, folder: &Path) -> bool {
+        MapInfo::from_pin(folder.join(self.name)).is_ok_and(|info| self.has_same_entries(&info))
     }
 }
 
 /// The tables that outlive the agent.
-pub(super) fn kept(limits: &Limits) -> [Shape; 10] {
+pub(super) fn pinned(limits: &Limits) -> [Shape; 10] {
     let Limits { flows, opening_flows, endpoints, .. } = *limits;
     [
         Shape::new::<u32, OwnerRecord>(table::OWNERS, MapType::Hash, endpoints),
@@ -75,18 +74,17 @@ pub(super) fn kept(limits: &Limits) -> [Shape; 10] {
     ]
 }
 
-/// Whether all that is pinned in `folder` can be used again.
+/// Whether every table that is pinned in `folder` can be reused.
 ///
 /// # Errors
-/// The kernel refuses to say.
+/// The kernel does not describe a table.
 pub(super) fn fit(folder: &Path, limits: &Limits) -> Result<bool, KernelError> {
-    for shape in kept(limits) {
+    for shape in pinned(limits) {
         let pin = folder.join(shape.name);
         if !pin.exists() {
             continue;
         }
-        let info = MapInfo::from_pin(&pin)
-            .map_err(|source| KernelError::Table { name: shape.name, source })?;
+        let info = MapInfo::from_pin(&pin).map_err(KernelError::table(shape.name))?;
         if !shape.fits(&info) {
             return Ok(false);
         }

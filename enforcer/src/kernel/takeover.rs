@@ -1,5 +1,6 @@
-//! What an earlier agent has left in the kernel, and taking it over (semantics C3).
+//! Taking over the state that an earlier agent left in the kernel (semantics C3).
 
+use std::io;
 use std::path::Path;
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
@@ -7,43 +8,44 @@ use enforcer_ebpf::contract::counters::Counters;
 use enforcer_ebpf::contract::owner::{OwnerRecord, kind};
 use enforcer_ebpf::contract::table::{self, Limits};
 
+use super::error::ignoring;
 use super::pins::{self, Pins};
-use super::{Kernel, KernelError, shape};
+use super::sys::BPF_NOEXIST;
+use super::{Kernel, KernelError, table_shape};
 use enforcer_core::model::PodId;
 use enforcer_core::tables::{Inherited, Owner, Step};
 
 impl Kernel {
-    /// What earlier agents noted of endpoint ids.
+    /// The owners of endpoint ids, as earlier agents recorded them.
     ///
     /// # Errors
     /// The table can't be read.
     pub fn inherited(&self) -> Result<Vec<Inherited>, KernelError> {
-        let failed = |source| KernelError::Table { name: table::OWNERS, source };
-        let entries = self.owners.iter();
-        entries.map(|entry| entry.map(|(id, it)| inherited(id, &it)).map_err(failed)).collect()
+        let entries = self.owners.iter().map(|entry| entry.map(|(id, it)| inherited(id, &it)));
+        entries.collect::<Result<_, _>>().map_err(KernelError::table(table::OWNERS))
     }
 
-    /// Takes over what ids mean and have counted in tables of other layouts.
+    /// Takes over the owners and counters of ids from tables of other layouts.
     pub(super) fn take_over_owners(&mut self, limits: &Limits) -> Result<(), KernelError> {
-        let Some(kept) = &self.kept else { return Ok(()) };
-        let [owners, .., counters, _] = shape::kept(limits);
-        for folder in kept.others() {
-            if !owners.is_the_same_in(folder, &kept.folder) {
+        let Some(pinned) = &self.pinned else { return Ok(()) };
+        let [owners, .., counters, _] = table_shape::pinned(limits);
+        for folder in pinned.others() {
+            if !owners.is_same_table(folder, &pinned.folder) {
                 let theirs: HashMap<MapData, u32, OwnerRecord> = open(folder, table::OWNERS)?;
                 for entry in theirs.iter() {
-                    let failed = |source| KernelError::Table { name: table::OWNERS, source };
-                    let (id, record) = entry.map_err(failed)?;
+                    let (id, record) = entry.map_err(KernelError::table(table::OWNERS))?;
                     if id < limits.endpoints {
-                        enter(table::OWNERS, self.owners.insert(id, record, NO_EXIST))?;
+                        let inserted = self.owners.insert(id, record, BPF_NOEXIST);
+                        ignoring(io::ErrorKind::AlreadyExists, table::OWNERS, inserted)?;
                     }
                 }
             }
-            let counted_elsewhere = !counters.is_the_same_in(folder, &kept.folder);
-            if counted_elsewhere && counters.is_held_in(folder) && !kept.is_resumed {
-                let counted: PerCpuArray<MapData, Counters> = open(folder, table::COUNTERS)?;
-                let failed = |source| KernelError::Table { name: table::COUNTERS, source };
-                for id in 0..counted.len().min(limits.endpoints) {
-                    let values = counted.get(&id, 0).map_err(failed)?;
+            let is_other = !counters.is_same_table(folder, &pinned.folder);
+            if is_other && counters.has_entries_in(folder) && !pinned.is_resumed {
+                let theirs: PerCpuArray<MapData, Counters> = open(folder, table::COUNTERS)?;
+                let failed = KernelError::table(table::COUNTERS);
+                for id in 0..theirs.len().min(limits.endpoints) {
+                    let values = theirs.get(&id, 0).map_err(failed)?;
                     self.counters.set(id, values, 0).map_err(failed)?;
                 }
             }
@@ -51,18 +53,18 @@ impl Kernel {
         Ok(())
     }
 
-    /// Goes on to the next set of programs, which [`super::Hooks::attach`] puts in place of the
-    /// last; `false` if there is none. Between the last two, flows are taken over.
+    /// Switches to the next set of programs, which [`super::Hooks::attach`] then attaches; `false`
+    /// if there is none. Flows are taken over before the last set.
     ///
     /// # Errors
     /// Flows of tables of another layout can't be read or written.
     pub fn next_stage(&mut self) -> Result<bool, KernelError> {
-        let Some(kept) = &mut self.kept else { return Ok(false) };
-        if !kept.end_stage() {
+        let Some(pinned) = &mut self.pinned else { return Ok(false) };
+        if !pinned.end_stage() {
             return Ok(false);
         }
-        if kept.stage().is_none() {
-            // Whoever writes to the old tables has ended; all read both.
+        if pinned.stage().is_none() {
+            // No program writes to the old tables any more, and all attached ones read both.
             self.apply(&Step::Grace)?;
             self.take_over_flows()?;
         }
@@ -70,8 +72,8 @@ impl Kernel {
     }
 
     fn take_over_flows(&self) -> Result<(), KernelError> {
-        let Some(kept) = &self.kept else { return Ok(()) };
-        for folder in kept.others() {
+        let Some(pinned) = &self.pinned else { return Ok(()) };
+        for folder in pinned.others() {
             let taken = self.flows.take_over(folder)?;
             tracing::info!(
                 entries = taken.entries,
@@ -83,32 +85,17 @@ impl Kernel {
         Ok(())
     }
 
-    /// Removes the tables of other layouts, which no program uses any more.
+    /// Removes the tables of other layouts. No program uses them any more.
     ///
     /// # Errors
     /// They can't be removed.
     pub fn drop_other_tables(&mut self, pins: &Pins) -> Result<(), KernelError> {
-        let Some(kept) = &mut self.kept else { return Ok(()) };
-        kept.forget_others();
-        for folder in pins.other_tables(&kept.folder)? {
+        let Some(pinned) = &mut self.pinned else { return Ok(()) };
+        pinned.forget_others();
+        for folder in pins.other_tables(&pinned.folder)? {
             pins::remove_tree(&folder)?;
         }
         Ok(())
-    }
-}
-
-/// `BPF_NOEXIST`: what is there stays.
-const NO_EXIST: u64 = 1;
-
-fn enter(name: &'static str, result: Result<(), MapError>) -> Result<(), KernelError> {
-    match result {
-        Ok(()) => Ok(()),
-        Err(MapError::SyscallError(error))
-            if error.io_error.kind() == std::io::ErrorKind::AlreadyExists =>
-        {
-            Ok(())
-        }
-        Err(source) => Err(KernelError::Table { name, source }),
     }
 }
 
@@ -116,7 +103,7 @@ fn open<T>(folder: &Path, name: &'static str) -> Result<T, KernelError>
 where
     T: TryFrom<aya::maps::Map, Error = MapError>,
 {
-    let failed = |source| KernelError::Table { name, source };
+    let failed = KernelError::table(name);
     let data = MapData::from_pin(folder.join(name)).map_err(failed)?;
     T::try_from(aya::maps::Map::from_map_data(data).map_err(failed)?).map_err(failed)
 }
@@ -128,7 +115,7 @@ fn inherited(id: u32, record: &OwnerRecord) -> Inherited {
     let owner = match (record.kind, pod) {
         (kind::POD, Some(pod)) => Some(Owner::Pod(pod)),
         (kind::GONE, Some(pod)) => Some(Owner::Gone(pod)),
-        // Whether it is closed is the present agent's to say.
+        // The present agent decides whether it is closed.
         (kind::UNKNOWN, _) => Some(Owner::Unknown { closed: false }),
         _ => None,
     };
@@ -139,7 +126,7 @@ fn inherited(id: u32, record: &OwnerRecord) -> Inherited {
 pub(super) fn owner_record(ifindex: u32, owner: Option<&Owner>, uid: &str) -> OwnerRecord {
     let named = |kind, pod: &PodId| {
         OwnerRecord::named(ifindex, kind, [&pod.namespace, &pod.name, uid])
-            // Longer than any name in Kubernetes: whoever reads it finds somebody unknown.
+            // Longer than any name in Kubernetes: the next agent reads an unknown owner.
             .unwrap_or(OwnerRecord::nameless(ifindex, kind::UNKNOWN))
     };
     match owner {
@@ -155,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn owners_come_back_as_they_were() {
+    fn owners_are_read_as_they_were_written() {
         let pod = PodId::new("default", "web-0");
         for owner in [
             None,
@@ -171,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_text_is_nobodys() {
+    fn a_record_without_text_has_no_owner() {
         let mut record = owner_record(7, Some(&Owner::Pod(PodId::new("default", "web-0"))), "");
         record.name[0] = 0xff;
         assert_eq!(inherited(3, &record).owner, None);

@@ -1,4 +1,4 @@
-//! Model → manifests: so that a cluster that a test made up can be written out, read and replayed.
+//! Model → manifests, so that a generated cluster can be written, read and replayed.
 
 use std::fmt::Write as _;
 
@@ -9,12 +9,12 @@ use enforcer_core::model::{
     Service, ServicePort, TargetPort, TrafficPolicy,
 };
 
-/// The cluster as one YAML stream of JSON documents, statuses included; reading them gives the
-/// same objects again.
+/// The cluster as one YAML stream of JSON documents, statuses included, which read back as the same
+/// objects.
 ///
-/// What no manifest can say is left out: the node's addresses (they become a comment), a policy
-/// of neither type (it reads back as `Ingress`), and what a service's selector has beyond
-/// key-is-value requirements. [`super::convert`] never makes the latter two.
+/// Manifests can't express the addresses of the node (they become a comment), a policy without a
+/// type (it reads back as `Ingress`), and requirements of a service's selector other than
+/// key-is-value. `enforcer::source::convert` never produces the latter two.
 #[must_use]
 pub fn manifests(cluster: &Cluster) -> String {
     let namespaces = cluster.namespaces.values().map(namespace);
@@ -57,7 +57,7 @@ fn pod(it: &Pod) -> Value {
         object["metadata"]["uid"] = json!(it.uid);
     }
     if it.terminating {
-        // When it began to end is not part of the model.
+        // The model does not have the time.
         object["metadata"]["deletionTimestamp"] = json!("1970-01-01T00:00:00Z");
     }
     if let Some(node) = &it.node {
@@ -128,7 +128,7 @@ fn port(it: &PortRule) -> Value {
     }
 }
 
-/// All as expressions: `matchLabels` could not hold two requirements on one key.
+/// As expressions: `matchLabels` can't hold two requirements on one key.
 fn selector(it: &Selector) -> Value {
     let expressions: Vec<_> = it.requirements.iter().map(requirement).collect();
     if expressions.is_empty() { json!({}) } else { json!({"matchExpressions": expressions}) }
@@ -206,5 +206,25 @@ fn service_port(it: &ServicePort) -> Value {
 }
 
 #[cfg(test)]
-#[path = "render_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    /// `tests/properties/manifests.rs` reads generated clusters back.
+    #[test]
+    fn an_empty_cluster_is_empty() {
+        assert_eq!(manifests(&Cluster::default()), "");
+    }
+
+    #[test]
+    fn node_addresses_are_a_comment() {
+        let node_addresses = ["192.0.2.9".parse().unwrap()].into();
+        let mut cluster = Cluster { node_addresses, ..Cluster::default() };
+        cluster.namespaces.insert("a".into(), Namespace::new("a", [].into()));
+        assert!(manifests(&cluster).starts_with("# node address 192.0.2.9\n---\n{"));
+    }
+
+    #[test]
+    fn selectors_of_everything_are_empty_objects() {
+        assert_eq!(selector(&Selector::default()), json!({}));
+    }
+}

@@ -7,22 +7,22 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use aya::sys::SyscallError;
 
+use super::attachment::{self, Attachment};
 use super::clsact::Clsact;
-use super::hold::{self, Hold};
 use super::pins::Pins;
 use super::{Kernel, KernelError};
 
-/// What an interface leads to, and so which programs it has.
+/// The destination behind an interface, which decides which programs it gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
     /// A pod.
     Pod,
-    /// Away from the node.
+    /// The network outside of the node.
     Uplink,
 }
 
 impl Place {
-    /// The program for packets that come from there, and the one for packets that go there.
+    /// The program for packets from there, and the one for packets to there.
     pub(super) fn programs(self) -> [(&'static str, TcAttachType); 2] {
         let (from, to) = match self {
             Self::Pod => ("from_pod", "to_pod"),
@@ -32,60 +32,58 @@ impl Place {
     }
 }
 
-/// The interfaces that have our programs. Dropping it detaches them, unless they are pinned.
+/// The interfaces with our programs. Dropping this detaches them, unless they are pinned.
 #[derive(Debug, Default)]
 pub struct Hooks {
     attached: BTreeMap<u32, Attached>,
     without_tcx: bool,
-    /// Where programs are pinned, so that they outlive the agent (semantics C3).
+    /// The folder for pins, so that programs outlive the agent (semantics C3).
     links: Option<PathBuf>,
 }
 
-/// What was put on one interface; dropped in this order.
+/// The programs of one interface, and the qdisc they need. Fields are dropped in this order.
 #[derive(Debug)]
 struct Attached {
     place: Place,
-    holds: Vec<Hold>,
+    programs: Vec<Attachment>,
     clsact: Option<Clsact>,
 }
 
 impl Hooks {
-    /// Programs stay where they are when the agent ends, and those of an earlier agent are
-    /// replaced in place.
+    /// Hooks that outlive the agent, and that replace the programs of an earlier agent in place.
     #[must_use]
     pub fn pinned(pins: &Pins) -> Self {
         Self { links: Some(pins.links()), ..Self::default() }
     }
 
-    /// Attaches by clsact, as on kernels before 6.6, whatever this one can do.
+    /// The same hooks, but attached by clsact even if the kernel has TCX (Linux 6.6).
     #[must_use]
     pub fn without_tcx(self) -> Self {
         Self { without_tcx: true, ..self }
     }
 
-    /// Whether programs are attached by TCX, as far as is known: what the kernel has shows when
-    /// the first interface is attached to.
+    /// Whether programs are attached by TCX, as far as known: the first attachment shows it.
     #[must_use]
     pub fn uses_tcx(&self) -> bool {
         !self.without_tcx
     }
 
-    /// Whose programs the interface has, if any.
+    /// The kind of programs that the interface has, if any.
     #[must_use]
     pub fn place(&self, ifindex: u32) -> Option<Place> {
         self.attached.get(&ifindex).map(|attached| attached.place)
     }
 
-    /// The interfaces that have programs, and whose.
+    /// The interfaces that have programs, and the kind of these.
     pub fn interfaces(&self) -> impl Iterator<Item = (u32, Place)> + '_ {
         self.attached.iter().map(|(ifindex, attached)| (*ifindex, attached.place))
     }
 
-    /// Puts both programs in front of whatever else is on the interface's hooks (semantics P5), or
-    /// in the place of an earlier agent's.
+    /// Attaches both programs before all others on the interface's hooks (semantics P5), or
+    /// replaces those of an earlier agent.
     ///
     /// # Errors
-    /// The kernel refuses; the interface may be gone. What an earlier agent put there stays.
+    /// The kernel rejects a program, or the interface is gone. An earlier agent's programs stay.
     pub fn attach(
         &mut self,
         kernel: &mut Kernel,
@@ -93,76 +91,76 @@ impl Hooks {
         name: &str,
         place: Place,
     ) -> Result<(), KernelError> {
-        let mut attached = Attached { place, holds: Vec::new(), clsact: None };
+        let mut attached = Attached { place, programs: Vec::new(), clsact: None };
         for (program, hook) in place.programs() {
             let program = kernel.program(program)?;
-            let hold = match self.by_link(program, ifindex, name, hook)? {
-                Some(hold) => hold,
+            let attachment = match self.by_link(program, ifindex, name, hook)? {
+                Some(attachment) => attachment,
                 None => {
                     if attached.clsact.is_none() {
                         attached.clsact = self.clsact(name, ifindex)?;
                     }
-                    hold::by_filter(program, ifindex, name, hook, self.links.as_deref())?
+                    attachment::by_filter(program, ifindex, name, hook, self.links.as_deref())?
                 }
             };
-            attached.holds.push(hold);
+            attached.programs.push(attachment);
         }
         self.attached.insert(ifindex, attached);
         Ok(())
     }
 
-    /// Lets go of all that is pinned, so that it can be replaced once more.
-    pub fn let_go(&mut self) {
+    /// Forgets the pinned programs, which stay attached, so that they can be replaced again.
+    pub fn release_pins(&mut self) {
         if self.links.is_some() {
             self.attached.clear();
         }
     }
 
-    /// Takes our programs off an interface, if it still exists.
+    /// Detaches our programs from an interface, if it still exists.
     pub fn detach(&mut self, ifindex: u32) {
-        let Some(Attached { holds, clsact, .. }) = self.attached.remove(&ifindex) else { return };
-        for hold in holds {
-            hold.release();
-        }
+        let Some(Attached { programs, clsact, .. }) = self.attached.remove(&ifindex) else {
+            return;
+        };
+        programs.into_iter().for_each(Attachment::detach);
         if let (Some(clsact), Some(links)) = (clsact, &self.links) {
-            clsact.give_back(links);
+            clsact.remove(links);
         }
     }
 
-    /// Takes the programs that an earlier agent has left off interfaces that are none of `wanted`.
+    /// Detaches the programs of an earlier agent from interfaces that are not in `wanted`.
     ///
     /// # Errors
-    /// What it has left can't be listed.
+    /// The pins can't be listed or removed.
     pub fn prune(&self, wanted: &BTreeSet<u32>) -> Result<(), KernelError> {
         let Some(links) = &self.links else { return Ok(()) };
-        hold::remove_left(links, |ifindex| !wanted.contains(&ifindex)).map(|_| ())
+        attachment::remove_stale(links, |ifindex| !wanted.contains(&ifindex)).map(|_| ())
     }
 
-    /// Attaches by TCX; `None` if this kernel has none.
+    /// Attaches by TCX; `None` if clsact is to be used.
     fn by_link(
         &mut self,
         program: &mut SchedClassifier,
         ifindex: u32,
         interface: &str,
         hook: TcAttachType,
-    ) -> Result<Option<Hold>, KernelError> {
+    ) -> Result<Option<Attachment>, KernelError> {
         if self.without_tcx {
             return Ok(None);
         }
-        let pin = self.links.as_ref().map(|links| links.join(hold::name(ifindex, hook)));
+        let pin = self.links.as_ref().map(|links| links.join(attachment::name(ifindex, hook)));
         if pin.as_ref().is_some_and(|pin| pin.is_dir()) {
-            // An earlier agent's filter of a clsact qdisc: it is replaced in place.
+            // The marker of an earlier agent's clsact filter, which is replaced in place.
             return Ok(None);
         }
         if let Some(pin) = &pin
-            && let Some(hold) = hold::take_over(program, pin, ifindex)?
+            && let Some(attachment) = attachment::take_over(program, pin, ifindex)?
         {
-            return Ok(Some(hold));
+            return Ok(Some(attachment));
         }
         let Some(link) = self.by_tcx(program, interface, hook)? else { return Ok(None) };
         match pin {
-            Some(pin) => hold::pin(link, pin).map(Some),
-            None => Ok(Some(Hold::Own(link))),
+            Some(pin) => attachment::pin(link, pin).map(Some),
+            None => Ok(Some(Attachment::Own(link))),
         }
     }
 
@@ -174,12 +172,12 @@ impl Hooks {
     ) -> Result<Option<SchedClassifierLink>, KernelError> {
         let order = TcAttachOptions::TcxOrder(LinkOrder::first());
         match program.attach_with_options(interface, hook, order) {
-            Ok(link) => program.take_link(link).map(Some).map_err(|it| refused(interface, it)),
+            Ok(link) => program.take_link(link).map(Some).map_err(KernelError::attach(interface)),
             Err(error) if lacks_tcx(&error) => {
                 self.without_tcx = true;
                 Ok(None)
             }
-            Err(error) => Err(refused(interface, error)),
+            Err(error) => Err(KernelError::attach(interface)(error)),
         }
     }
 
@@ -187,16 +185,12 @@ impl Hooks {
     fn clsact(&self, name: &str, ifindex: u32) -> Result<Option<Clsact>, KernelError> {
         match &self.links {
             None => Clsact::add(name, ifindex),
-            Some(links) => Clsact::add_kept(name, ifindex, links),
+            Some(links) => Clsact::add_pinned(name, ifindex, links),
         }
     }
 }
 
-pub(super) fn refused(interface: &str, source: ProgramError) -> KernelError {
-    KernelError::Attach { interface: interface.to_owned(), source }
-}
-
-/// Kernels before 6.6 don't know the attach type.
+/// Whether the kernel does not know the attach type (before Linux 6.6).
 fn lacks_tcx(error: &ProgramError) -> bool {
     matches!(error, ProgramError::SyscallError(SyscallError { io_error, .. })
         if io_error.raw_os_error() == Some(libc::EINVAL))

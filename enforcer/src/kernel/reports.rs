@@ -1,4 +1,4 @@
-//! Reading counters and drop events.
+//! What the programs report: counters, drop events, log messages.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use enforcer_ebpf::contract::table;
 
 use super::{FlowTables, Kernel, KernelError};
 
-/// The ring buffer of drop events. It never wakes its reader: look now and then.
+/// The ring buffer of drop events. It never wakes its reader, which has to poll it.
 pub struct DropReader(RingBuf<MapData>);
 
 impl DropReader {
-    /// The oldest event that was not read yet.
+    /// Removes and returns the oldest event.
     pub fn take(&mut self) -> Option<Event> {
         loop {
             let item = self.0.next()?;
-            // A record of another size can only be another version's: not ours to read.
+            // A record of another size is another version's: it is skipped.
             if let Ok(event) = bytemuck::try_pod_read_unaligned(&item) {
                 return Some(event);
             }
@@ -26,18 +26,18 @@ impl DropReader {
     }
 }
 
-/// What the programs log, passed on to the agent's log.
+/// The programs' log, which goes to the agent's log.
 pub struct ProgramLog(EbpfLogger<&'static dyn log::Log>);
 
 impl ProgramLog {
-    /// Passes on what has come since.
+    /// Forwards the messages since the last call.
     pub fn flush(&mut self) {
         self.0.flush();
     }
 }
 
 impl Kernel {
-    /// Takes the programs' log; once.
+    /// The programs' log; only the first call returns it.
     ///
     /// # Errors
     /// It was taken before, or the object lacks it.
@@ -47,16 +47,13 @@ impl Kernel {
             .map_err(|_| KernelError::NoTable("AYA_LOGS"))
     }
 
-    /// Takes the ring buffer of drop events; once.
+    /// The ring buffer of drop events; only the first call returns it.
     ///
     /// # Errors
     /// It was taken before, or the object lacks it.
     pub fn take_drops(&mut self) -> Result<DropReader, KernelError> {
-        self.ebpf
-            .take_map(table::EVENTS)
-            .and_then(|map| RingBuf::try_from(map).ok())
-            .map(DropReader)
-            .ok_or(KernelError::NoTable(table::EVENTS))
+        let map = self.ebpf.take_map(table::EVENTS).and_then(|map| RingBuf::try_from(map).ok());
+        map.map(DropReader).ok_or(KernelError::NoTable(table::EVENTS))
     }
 
     /// The counters of an endpoint, summed over the CPUs.
@@ -64,10 +61,7 @@ impl Kernel {
     /// # Errors
     /// There is no such endpoint id.
     pub fn counters(&self, id: u32) -> Result<Counters, KernelError> {
-        let values = self
-            .counters
-            .get(&id, 0)
-            .map_err(|source| KernelError::Table { name: table::COUNTERS, source })?;
+        let values = self.counters.get(&id, 0).map_err(KernelError::table(table::COUNTERS))?;
         Ok(values.iter().fold(Counters::default(), Counters::plus))
     }
 
@@ -77,15 +71,12 @@ impl Kernel {
         Arc::clone(&self.flows)
     }
 
-    /// Drop events that were not sent, since the programs were loaded.
+    /// The number of drop events that were not sent since the programs were loaded.
     ///
     /// # Errors
     /// The table can't be read.
     pub fn lost_events(&self) -> Result<u64, KernelError> {
-        let values = self
-            .budget
-            .get(&0, 0)
-            .map_err(|source| KernelError::Table { name: table::BUDGET, source })?;
+        let values = self.budget.get(&0, 0).map_err(KernelError::table(table::BUDGET))?;
         Ok(values.iter().map(|budget| u64::from(budget.lost)).sum())
     }
 }
