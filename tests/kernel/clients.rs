@@ -168,11 +168,18 @@ fn n4_errors_about_translated_flows_pass() {
             Frame::new(ip(it.stranger), ip(it.subject), transport).build().bytes
         };
         let too_big = error(&sent);
-        let judge = |rig: &mut Rig, bytes: &[u8]| rig.judge(&subject(), IN, bytes).unwrap().passes;
+        // It came in by the wire, where the backend's address is still there.
+        let raw = error(&there);
+        let judge = |rig: &mut Rig, bytes: &[u8]| {
+            let mark = rig.wire(RunProgram::FromWire, &raw, 0).unwrap().mark;
+            rig.judge_from(&subject(), IN, bytes, ELSEWHERE, mark).unwrap().passes
+        };
         assert!(!judge(rig, &too_big), "nothing was sent yet");
         rig.forwarded(&subject(), &sent, None, &there).unwrap();
         // The translation has put the Service's address into what the error quotes.
         assert!(judge(rig, &too_big));
         assert!(!judge(rig, &error(&tcp(it.subject, 5001, it.service, 80, Tcp::Syn))));
+        // No router outside has seen a packet to a Service's address (A3).
+        assert!(!rig.judge(&subject(), IN, &too_big).unwrap().passes);
     });
 }

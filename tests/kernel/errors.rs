@@ -157,9 +157,9 @@ fn a3_an_error_goes_to_the_sender_of_what_it_quotes_and_is_short() {
             let friend = if ip(pair.own).is_ipv4() { "10.1.0.7" } else { "fd00::7" };
             let asked = Pair { own: pair.own, other: friend };
             assert!(asked.tcp(rig, IN, 80, 6_000, Tcp::Syn));
-            let body = asked.frame(IN, Transport::Tcp(6_000, 80, Tcp::Syn)).build().bytes[14..].to_vec();
-            let unreachable =
-                Transport::Icmp { v4: 3, v6: 1, code: 4, identifier: 0, body };
+            let body =
+                asked.frame(IN, Transport::Tcp(6_000, 80, Tcp::Syn)).build().bytes[14..].to_vec();
+            let unreachable = Transport::Icmp { v4: 3, v6: 1, code: 4, identifier: 0, body };
             let to = |to: &str| Frame::new(ip(pair.own), ip(to), unreachable.clone()).build().bytes;
             assert!(rig.judge(&subject(), OUT, &to(friend)).unwrap().passes);
             assert!(!rig.judge(&subject(), OUT, &to(router)).unwrap().passes);

@@ -61,10 +61,15 @@ fn a4_a_fragmented_link_message_is_none() {
         // RFC 4861: a neighbour solicitation.
         let solicitation =
             Transport::Icmp { v4: 0, v6: 135, code: 0, identifier: 0, body: vec![0; 16] };
-        let mut whole = Frame::new(ip("fe80::1"), ip("fd00::5"), solicitation);
-        whole.hop_limit = 255;
-        assert!(passes(rig, Direction::Ingress, &whole));
-        let first = Frame { fragment: Fragment::First, ..whole };
-        assert!(!passes(rig, Direction::Ingress, &first));
+        let plain = Frame::new(ip("fe80::1"), ip("fd00::5"), solicitation);
+        let whole = Frame { hop_limit: 255, ..plain };
+        // The frame builder adds 24 bytes, which no such message has.
+        let judge = |rig: &mut Rig, frame: &Frame| {
+            let mut bytes = frame.build().bytes;
+            bytes.truncate(bytes.len() - 24);
+            rig.judge(&subject(), Direction::Ingress, &bytes).unwrap().passes
+        };
+        assert!(judge(rig, &whole));
+        assert!(!judge(rig, &Frame { fragment: Fragment::First, ..whole }));
     });
 }

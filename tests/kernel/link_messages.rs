@@ -117,7 +117,7 @@ fn good() -> Vec<Message> {
     };
     vec![
         solicit("fd00::5", "ff02::1:ff00:1", option(1)),
-        solicit("fd00::5", "fd00::1", vec![]),
+        solicit("fd00::5", "fd00::7", vec![]),
         solicit("fe80::5", "ff02::1:ff00:1", [option(1), option(14)].concat()),
         solicit("::", "ff02::1:ff00:5", option(14)),
         advertise("fd00::5", option(2)),
@@ -190,8 +190,10 @@ fn a4_a_pod_claims_no_address_of_another() {
                     sent += 1;
                 }
             }
-            let (v4, v6) = if pod == free() { ("10.1.0.6", "fd00::6") } else { ("10.1.0.5", "fd00::5") };
-            for (own, to, ports) in [(v4, "255.255.255.255", (67, 68)), (v6, "ff02::1", (547, 546))] {
+            let (v4, v6) =
+                if pod == free() { ("10.1.0.6", "fd00::6") } else { ("10.1.0.5", "fd00::5") };
+            for (own, to, ports) in [(v4, "255.255.255.255", (67, 68)), (v6, "ff02::1", (547, 546))]
+            {
                 let offer = Frame::new(ip(own), ip(to), Transport::Udp(ports.0, ports.1));
                 assert!(!rig.judge(&pod, OUT, &offer.build().bytes).unwrap().passes);
                 sent += 1;

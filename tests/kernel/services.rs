@@ -171,6 +171,8 @@ fn n1_what_cannot_be_read_any_more_is_not_let_through() {
         let cut = &whole[..if ip(it.subject).is_ipv4() { 44 } else { 64 }];
         assert!(!rig.wire(RunProgram::ToWire, cut, mark).unwrap().passes);
         assert!(!rig.judge_from(&free(), IN, cut, ELSEWHERE, mark).unwrap().passes);
+        let own = syn(it.friend, it.free, 443);
+        let cut = &own[..cut.len()];
         assert!(rig.judge_from(&free(), IN, cut, ELSEWHERE, 0).unwrap().passes);
     });
 }

@@ -254,7 +254,7 @@ fn what_is_logged_can_be_changed_while_the_agent_runs() {
         assert_eq!(logged(scene), 0);
         let (code, said) = say(scene, &["log-level", "inof"]).await;
         assert_eq!(code, Some(2));
-        assert!(said.contains("\"inof\" is no level"), "{said}");
+        assert!(said.contains("\"inof\" is not a level"), "{said}");
         assert_eq!(say(scene, &["log-level"]).await.1, format!("{quiet}\n"));
         say(scene, &["log-level", "info"]).await;
         send(scene.lab(), Family::V4, 1).await;

@@ -103,7 +103,7 @@ fn without_its_tools_a_service_is_refused_and_said_how_to_get_them() {
             let output = command.env("PATH", "/usr/bin:/bin").output().unwrap();
             assert_eq!(output.status.code(), Some(1));
             let said = String::from_utf8_lossy(&output.stdout);
-            assert!(said.contains(&format!("there is no {program}")), "{said}");
+            assert!(said.contains(&format!("{program} is not installed")), "{said}");
             assert!(said.contains(&format!("apt-get install {proxy}")), "{said}");
         }
     });
@@ -217,7 +217,7 @@ fn an_edit_is_measured_while_the_lab_stays_up() {
         ]);
         let before = host.facts();
         fs::write(directory.join("policy.yaml"), nothing_in("client")).unwrap();
-        let shown = up.read_until("connections as the policies say");
+        let shown = up.read_until("connections match the policies");
         assert!(shown.contains("The manifests have changed."), "{shown}");
         let cut = |from: &str| {
             let line = shown.lines().find(|line| line.starts_with(&format!("│ {from} "))).unwrap();

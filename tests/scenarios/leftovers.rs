@@ -199,7 +199,7 @@ fn a_lab_that_ends_by_itself_leaves_nothing() {
         let mut command =
             host.lab(&["run", "--once", "--topology", "kubenet", "--settle", "20000"]);
         let mut up = Up::new(command.arg("--agent").arg(agent));
-        up.read_until("connections as the policies say");
+        up.read_until("connections match the policies");
         let trace = trace_of(&up);
         let (status, rest) = up.finish();
         assert_eq!(status.code(), Some(0), "{rest}");

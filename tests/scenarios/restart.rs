@@ -157,7 +157,7 @@ async fn is_cleaned_up(scene: &mut Scene) {
     attempts(scene, "stranger", Outcome::Open).await;
     let again = enforcer(scene, &["cleanup"]).await;
     assert!(again.status.success(), "{again:?}");
-    assert_eq!(String::from_utf8_lossy(&again.stdout), "there was nothing to remove\n");
+    assert_eq!(String::from_utf8_lossy(&again.stdout), "nothing to remove\n");
     let qdiscs = scene.lab().nodes()[0].namespace();
     let listed = command_in(qdiscs, &spawner(), "tc", &["qdisc", "show"]).await.unwrap();
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();

@@ -132,6 +132,18 @@ fn merge_paths<A>(frame: &Frame, packet: &mut Packet<A>) {
         (frame.settle(word) as u32).to_ne_bytes();
 }
 
+/// The same verdict, of which the verifier forgets how it came about.
+#[inline(always)]
+fn settled(frame: &Frame, verdict: Option<Reason>) -> Option<Reason> {
+    const NONE: usize = 0xff;
+    let code = verdict.map_or(NONE, |reason| reason as usize);
+    match frame.settle(code) {
+        NONE => None,
+        code if code == Reason::Link as usize => Some(Reason::Link),
+        _ => Some(Reason::SpoofedLink),
+    }
+}
+
 /// Parses the packet; if that fails, makes more of it readable in place and tries again.
 #[inline(always)]
 fn parse<F: Family>(frame: &mut Frame, start: usize) -> Result<Packet<F::Address>, Malformed> {
@@ -154,7 +166,8 @@ fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usi
         return if deferred { DROP } else { unparsable::<H, F>(frame, endpoint, start) };
     };
     merge_paths(frame, &mut packet);
-    let reason = match link::verdict::<H, F>(frame, endpoint, &packet) {
+    let verdict = link::verdict::<H, F>(frame, endpoint, &packet);
+    let reason = match settled(frame, verdict) {
         Some(reason) => {
             if matches!(H::DIRECTION, Direction::Egress) {
                 judge::defer_link::<F>(frame, endpoint, &packet);

@@ -1,11 +1,14 @@
-//! The state that sources fill and the compiler reads.
+//! The cluster's state, which sources fill and the compiler reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Namespace, Pod, PodId, Policy, PolicyId, Service, ServiceId};
+use super::id::{PodId, PolicyId, ServiceId};
+use super::pod::{Namespace, Pod};
+use super::policy::Policy;
+use super::service::Service;
 
-/// Everything that policy depends on.
+/// Everything on which policy depends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cluster {
     /// Namespaces by name.
@@ -20,29 +23,29 @@ pub struct Cluster {
     pub node_addresses: BTreeSet<IpAddr>,
 }
 
-/// A small change to the cluster's state.
+/// A change of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// A namespace is there, or changed.
+    /// A namespace was added or changed.
     Namespace(Namespace),
-    /// A namespace is gone.
+    /// A namespace was deleted.
     NamespaceGone(String),
-    /// A pod is there, or changed.
+    /// A pod was added or changed.
     Pod(Pod),
-    /// A pod is gone.
+    /// A pod was deleted.
     PodGone(PodId),
-    /// A policy is there, or changed.
+    /// A policy was added or changed.
     Policy(Policy),
-    /// A policy is gone.
+    /// A policy was deleted.
     PolicyGone(PolicyId),
-    /// A service is there, or changed.
+    /// A service was added or changed.
     Service(Service),
-    /// A service is gone.
+    /// A service was deleted.
     ServiceGone(ServiceId),
 }
 
 impl Cluster {
-    /// Applies a change; returns whether anything is different now.
+    /// Applies a change. Returns whether the state is different now.
     pub fn apply(&mut self, change: Change) -> bool {
         match change {
             Change::Namespace(it) => put(&mut self.namespaces, it.name.clone(), it),
@@ -55,12 +58,10 @@ impl Cluster {
             Change::ServiceGone(id) => self.services.remove(&id).is_some(),
         }
     }
-}
 
-impl Cluster {
-    /// Addresses that a pod which is being deleted has, and another one, which is not, has as well:
-    /// they are the latter's. An address is given away only when its former pod's interface is gone
-    /// (semantics C5).
+    /// The addresses that have been reassigned: a pod that is being deleted and another pod that is
+    /// not both have them. They belong to the latter, because an address is reassigned only after
+    /// the interface of its former pod has been removed (semantics C5).
     #[must_use]
     pub fn passed_on(&self) -> BTreeSet<IpAddr> {
         let (ending, staying): (Vec<&Pod>, Vec<&Pod>) =

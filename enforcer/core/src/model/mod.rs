@@ -1,9 +1,14 @@
-//! The cluster as the domain sees it: pods, namespaces, policies, services.
+//! The cluster as plain data: pods, namespaces, policies, services.
 //!
-//! Plain data, free of Kubernetes types, I/O and clocks. Sources (manifests, the API server)
-//! produce it, [`crate::policy`] reads it.
+//! Sources (manifests, the API server, the container runtime) produce it, [`crate::policy`] reads
+//! it.
+//!
+//! What belongs here: objects with their defaults applied, and questions about one object or the
+//! cluster's state that need no policy. What does not: Kubernetes types and parsing (they are in
+//! the agent's `source` module), the evaluation of policies, I/O, clocks.
 
 mod cluster;
+mod id;
 mod pod;
 mod policy;
 mod sandbox;
@@ -12,12 +17,10 @@ mod service;
 mod traffic;
 
 pub use cluster::{Change, Cluster};
-pub use pod::{ContainerPort, Namespace, Pod, PodId};
-pub use policy::{Block, Peer, Policy, PolicyId, PortRange, PortRule, PortSpec, Protocol, Rule};
+pub use id::{PodId, PolicyId, ServiceId};
+pub use pod::{ContainerPort, NAMESPACE_NAME_LABEL, Namespace, Pod};
+pub use policy::{Block, Peer, Policy, PortRange, PortRule, PortSpec, Protocol, Rule};
 pub use sandbox::Sandbox;
 pub use selector::{Labels, Requirement, Selector};
-pub use service::{Distribution, Service, ServiceId, ServicePort, TargetPort, TrafficPolicy};
+pub use service::{Distribution, Service, ServicePort, TargetPort, TrafficPolicy};
 pub use traffic::Traffic;
-
-/// The label that every namespace carries with its own name (semantics R3).
-pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";

@@ -1,37 +1,19 @@
 //! Pods and namespaces.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::IpAddr;
 
-use super::{Labels, Protocol};
+use super::id::PodId;
+use super::policy::Protocol;
+use super::selector::Labels;
 
-/// A pod's namespace and name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PodId {
-    /// `metadata.namespace`
-    pub namespace: String,
-    /// `metadata.name`
-    pub name: String,
-}
+/// The label that every namespace carries with its own name (semantics R3).
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-impl PodId {
-    /// The pod `name` of `namespace`.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-impl fmt::Display for PodId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
-/// A container port; sidecars' ports count, plain init containers' do not (semantics R7).
+/// A container port. Ports of sidecars count, those of plain init containers do not (semantics R7).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContainerPort {
-    /// `ports[].name`; empty if it has none: no policy can name it then.
+    /// `ports[].name`; empty if it has none. Policies can't refer to a port without a name.
     pub name: String,
     /// `ports[].protocol`
     pub protocol: Protocol,
@@ -39,7 +21,7 @@ pub struct ContainerPort {
     pub port: u16,
 }
 
-/// What policy needs to know of a pod.
+/// A pod, as far as policy depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pod {
     /// Namespace and name.
@@ -48,7 +30,7 @@ pub struct Pod {
     pub uid: String,
     /// `metadata.labels`
     pub labels: Labels,
-    /// `spec.nodeName`; `None` where it is not (yet) assigned.
+    /// `spec.nodeName`; `None` while the pod is not assigned to a node.
     pub node: Option<String>,
     /// `status.podIPs`
     pub addresses: BTreeSet<IpAddr>,
@@ -56,8 +38,8 @@ pub struct Pod {
     pub host_network: bool,
     /// `status.phase` is `Succeeded` or `Failed` (semantics S1, R4).
     pub finished: bool,
-    /// Whether it is being deleted (`metadata.deletionTimestamp`). Until it is finished or gone it
-    /// is policed and a peer like any other (semantics S1), but it begins nothing new: it gets no
+    /// Whether the pod is being deleted (`metadata.deletionTimestamp`). Until it is finished or
+    /// deleted it is a subject and a peer like any other (semantics S1), but it is assigned no
     /// further interface (semantics C5).
     pub terminating: bool,
     /// Container ports.
@@ -65,11 +47,27 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// Whether policy applies to the pod as a peer: it has the pod network and is not finished
-    /// (semantics S1, R4).
+    /// Whether the pod can be a peer: it uses the pod network and is not finished (semantics S1,
+    /// R4).
     #[must_use]
     pub fn is_peer(&self) -> bool {
         !self.host_network && !self.finished
+    }
+
+    /// A pod of the pod network that is neither finished nor terminating; all else is empty.
+    #[must_use]
+    pub fn new(id: PodId) -> Self {
+        Self {
+            id,
+            uid: String::new(),
+            labels: Labels::new(),
+            node: None,
+            addresses: BTreeSet::new(),
+            host_network: false,
+            finished: false,
+            terminating: false,
+            ports: BTreeSet::new(),
+        }
     }
 }
 
@@ -78,15 +76,15 @@ impl Pod {
 pub struct Namespace {
     /// `metadata.name`
     pub name: String,
-    /// `metadata.labels`, `kubernetes.io/metadata.name` included (semantics R3).
+    /// `metadata.labels`, including [`NAMESPACE_NAME_LABEL`] (semantics R3).
     pub labels: Labels,
 }
 
 impl Namespace {
-    /// A namespace with these labels and the one that names it.
+    /// The namespace with these labels and [`NAMESPACE_NAME_LABEL`].
     pub fn new(name: impl Into<String>, mut labels: Labels) -> Self {
         let name = name.into();
-        labels.insert(super::NAMESPACE_NAME_LABEL.to_owned(), name.clone());
+        labels.insert(NAMESPACE_NAME_LABEL.to_owned(), name.clone());
         Self { name, labels }
     }
 }

@@ -1,13 +1,14 @@
-//! Network policies as the domain sees them: defaults applied, selectors parsed.
+//! Network policies with defaults applied and selectors parsed.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use ipnet::IpNet;
 
-use super::Selector;
+use super::id::PolicyId;
+use super::selector::Selector;
 
-/// A protocol with ports (semantics R8).
+/// A protocol with ports (semantics R8), in the order of the port table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// TCP, the default.
@@ -19,7 +20,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// All of them, in the order of the port table.
+    /// All protocols.
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
     /// The IP protocol number.
@@ -49,28 +50,6 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// A policy's namespace and name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PolicyId {
-    /// `metadata.namespace`
-    pub namespace: String,
-    /// `metadata.name`
-    pub name: String,
-}
-
-impl PolicyId {
-    /// The policy `name` of `namespace`.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-impl fmt::Display for PolicyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
 /// Ports `first` to `last`, both included (semantics R7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortRange {
@@ -78,6 +57,23 @@ pub struct PortRange {
     pub first: u16,
     /// The highest port; not below `first`.
     pub last: u16,
+}
+
+impl PortRange {
+    /// Every port.
+    pub const ALL: Self = Self { first: 0, last: u16::MAX };
+
+    /// The range of one port.
+    #[must_use]
+    pub const fn single(port: u16) -> Self {
+        Self { first: port, last: port }
+    }
+
+    /// Whether the port is in the range.
+    #[must_use]
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
 }
 
 /// Which ports of a protocol (semantics R7).
@@ -100,7 +96,8 @@ pub struct PortRule {
     pub port: PortSpec,
 }
 
-/// An `ipBlock` (semantics R5, R6): host bits masked, exceptions outside of the block left out.
+/// An `ipBlock` (semantics R5, R6). Host bits are masked; exceptions outside of the block are left
+/// out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Block {
     /// `ipBlock.cidr`
@@ -137,10 +134,10 @@ pub struct Rule {
 pub struct Policy {
     /// Namespace and name.
     pub id: PolicyId,
-    /// Which pods of its namespace it selects (semantics S2).
+    /// Selects the subjects among the pods of its namespace (semantics S2).
     pub subjects: Selector,
-    /// What may come in; `None`: the policy does not isolate for ingress.
+    /// The ingress rules; `None`: the policy does not isolate for ingress.
     pub ingress: Option<Vec<Rule>>,
-    /// What may go out; `None`: the policy does not isolate for egress.
+    /// The egress rules; `None`: the policy does not isolate for egress.
     pub egress: Option<Vec<Rule>>,
 }

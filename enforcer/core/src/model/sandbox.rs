@@ -1,25 +1,26 @@
-//! Pods as the container runtime has them.
+//! Pods as the container runtime reports them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Labels, PodId};
+use super::id::PodId;
+use super::selector::Labels;
 
-/// What a container runtime says of a pod that it runs: there once its network is, before its
-/// containers. The API server learns it later, from the kubelet.
+/// A pod's sandbox in the container runtime. It exists once the pod's network is set up, before its
+/// containers start. The API server learns of it later, from the kubelet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandbox {
-    /// The runtime's name for it. A pod may have several, one after the other.
+    /// The runtime's id of the sandbox. A pod may have several, one after the other.
     pub id: String,
     /// The pod.
     pub pod: PodId,
-    /// The pod's `metadata.uid`; empty where that is not known, as of static pods.
+    /// The pod's `metadata.uid`; empty if unknown, as for static pods.
     pub uid: String,
-    /// The pod's labels when the sandbox was made.
+    /// The pod's labels at the creation of the sandbox.
     pub labels: Labels,
-    /// Its addresses; empty where the runtime does not say.
+    /// The pod's addresses; empty if the runtime does not report them.
     pub addresses: BTreeSet<IpAddr>,
-    /// The id that this node's network namespace gives the pod's, where it was found out. It finds
-    /// the addresses where the runtime does not say.
+    /// The id of the pod's network namespace in the node's namespace, if known. It leads to the
+    /// addresses if the runtime does not report them.
     pub namespace: Option<i32>,
 }

@@ -8,17 +8,17 @@ pub type Labels = BTreeMap<String, String>;
 /// One requirement of a selector. `matchLabels` entries are [`Requirement::In`] with one value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Requirement {
-    /// The key is there and its value is one of these.
+    /// The key is present and its value is one of these.
     In(String, BTreeSet<String>),
     /// The key is absent, or its value is none of these.
     NotIn(String, BTreeSet<String>),
-    /// The key is there.
+    /// The key is present.
     Exists(String),
     /// The key is absent.
     DoesNotExist(String),
 }
 
-/// A label selector: all requirements hold. Without requirements it matches everything.
+/// A label selector. Without requirements it matches everything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Selector {
     /// All must hold.

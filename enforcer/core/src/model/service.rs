@@ -1,25 +1,11 @@
-//! Services, as far as the datapath and the lab need them.
+//! Services, as far as the datapath and the tests' lab need them.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::IpAddr;
 
-use super::{Protocol, Selector};
-
-/// A service's namespace and name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct ServiceId {
-    /// `metadata.namespace`
-    pub namespace: String,
-    /// `metadata.name`
-    pub name: String,
-}
-
-impl fmt::Display for ServiceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
+use super::id::ServiceId;
+use super::policy::Protocol;
+use super::selector::Selector;
 
 /// `targetPort`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +16,7 @@ pub enum TargetPort {
     Named(String),
 }
 
-/// One of a service's ports.
+/// A port of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServicePort {
     /// `name`; empty if unnamed.
@@ -45,24 +31,24 @@ pub struct ServicePort {
     pub node_port: Option<u16>,
 }
 
-/// Which backends a packet may be given to.
+/// Which backends may receive a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TrafficPolicy {
     /// All.
     #[default]
     Cluster,
-    /// Only those of the node that it entered.
+    /// Only those on the node that the packet entered.
     Local,
 }
 
-/// How connections are spread over the backends.
+/// The distribution of connections over backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Distribution {
     /// `spec.externalTrafficPolicy`
     pub external: TrafficPolicy,
     /// `spec.internalTrafficPolicy`
     pub internal: TrafficPolicy,
-    /// With `spec.sessionAffinity: ClientIP`, for how many seconds a client keeps its backend.
+    /// With `spec.sessionAffinity: ClientIP`, the seconds for which a client keeps its backend.
     pub affinity: Option<u32>,
 }
 
@@ -71,7 +57,7 @@ pub struct Distribution {
 pub struct Service {
     /// Namespace and name.
     pub id: ServiceId,
-    /// `spec.selector`; `None`: endpoints are made by hand.
+    /// `spec.selector`; `None`: endpoints are managed by hand.
     pub selector: Option<Selector>,
     /// `spec.clusterIPs` that are addresses.
     pub cluster_addresses: BTreeSet<IpAddr>,
@@ -79,13 +65,13 @@ pub struct Service {
     pub external_addresses: BTreeSet<IpAddr>,
     /// `spec.ports`
     pub ports: Vec<ServicePort>,
-    /// How connections are spread over the backends.
+    /// The distribution of connections over backends.
     pub distribution: Distribution,
 }
 
 impl Service {
-    /// The addresses that kube-proxy translates on every node; those of nodes, by which node ports
-    /// are reached, aside.
+    /// The addresses that kube-proxy translates on every node, except for the nodes' own addresses,
+    /// which it translates for node ports.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.cluster_addresses.iter().chain(&self.external_addresses).copied()
     }

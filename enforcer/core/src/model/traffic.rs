@@ -1,8 +1,8 @@
-//! What policy can tell of a packet beyond its addresses.
+//! The part of a packet beyond its addresses that policy distinguishes.
 
-use super::Protocol;
+use super::policy::Protocol;
 
-/// What a packet carries above IP, as far as policy can tell.
+/// The payload of a packet, as far as policy distinguishes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Traffic {
     /// A protocol with ports, towards this port of the receiver.

@@ -1,17 +1,19 @@
 //! From the cluster's state to [`Compiled`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
+use super::compiled::{Compiled, PodPolicy, Row, RowId};
 use super::grants::{GrantId, Grants};
 use super::subjects::Subjects;
 use super::verdicts::VerdictId;
-use super::{Column, Compiled, PodPolicy, Row, RowId, peers, regions, subjects, terms};
+use super::{peers, regions, subjects, terms};
+use crate::interner::Interner;
 use crate::model::{Cluster, PodId, Service};
 
-/// Compiles the policies that concern the pods `local` (this node's; those that are no subjects
-/// by semantics S1 are left out of the result).
+/// Compiles the policies for the pods `local`, which are this node's. The result leaves out those
+/// that are not subjects (semantics S1).
 #[must_use]
 pub fn compile(cluster: &Cluster, local: &BTreeSet<PodId>) -> Compiled {
     let subjects = subjects::select(cluster, local);
@@ -34,20 +36,13 @@ fn assemble(
     grants: &Grants,
     addresses: BTreeMap<IpNet, GrantId>,
 ) -> Compiled {
-    // Column 0 is what every address is granted; the others in the order of their addresses.
-    let mut columns = vec![GrantId::NONE];
-    let mut numbers: HashMap<GrantId, Column> = HashMap::from([(GrantId::NONE, 0)]);
-    let addresses = addresses
-        .into_iter()
-        .map(|(prefix, grant)| {
-            let column = *numbers.entry(grant).or_insert(columns.len());
-            if column == columns.len() {
-                columns.push(grant);
-            }
-            (prefix, column)
-        })
-        .collect();
-    let (rows, merged) = merge_rows(grants, &columns, subjects.rows.len());
+    // Column 0 is for addresses without a grant of their own; the others are in the order of their
+    // addresses.
+    let mut columns: Interner<GrantId> = Interner::default();
+    columns.intern(GrantId::NONE);
+    let addresses =
+        addresses.into_iter().map(|(prefix, grant)| (prefix, columns.intern(grant))).collect();
+    let (rows, merged) = merge_rows(grants, columns.values(), subjects.rows.len());
     let pods = subjects
         .pods
         .into_iter()
@@ -56,10 +51,10 @@ fn assemble(
             (id, PodPolicy { ingress, egress })
         })
         .collect();
-    Compiled { rows, columns: columns.len(), addresses, pods, ..Compiled::default() }
+    Compiled { rows, columns: columns.values().len(), addresses, pods, ..Compiled::default() }
 }
 
-/// The distinct rows over these columns, and which of them each draft is.
+/// The distinct rows over these columns, and the row of each draft.
 fn merge_rows(grants: &Grants, columns: &[GrantId], drafts: usize) -> (Vec<Row>, Vec<RowId>) {
     let mut contents: Vec<Vec<VerdictId>> = vec![Vec::with_capacity(columns.len()); drafts];
     for grant in columns {
@@ -67,18 +62,10 @@ fn merge_rows(grants: &Grants, columns: &[GrantId], drafts: usize) -> (Vec<Row>,
             row.push(verdict);
         }
     }
-    let mut rows: Vec<Row> = Vec::new();
-    let mut ids: HashMap<Vec<VerdictId>, RowId> = HashMap::new();
-    let mut merged = Vec::with_capacity(drafts);
-    for verdicts in contents {
-        if let Some(row) = ids.get(&verdicts) {
-            merged.push(*row);
-            continue;
-        }
-        merged.push(rows.len());
-        let row = verdicts.iter().map(|verdict| grants.verdicts.get(*verdict).clone()).collect();
-        ids.insert(verdicts, rows.len());
-        rows.push(Row { verdicts: row });
-    }
-    (rows, merged)
+    let mut distinct: Interner<Vec<VerdictId>> = Interner::default();
+    let merged = contents.into_iter().map(|verdicts| distinct.intern(verdicts)).collect();
+    let row = |verdicts: &Vec<VerdictId>| Row {
+        verdicts: verdicts.iter().map(|verdict| grants.verdicts.get(*verdict).clone()).collect(),
+    };
+    (distinct.values().iter().map(row).collect(), merged)
 }

@@ -1,4 +1,4 @@
-//! What the compiler produces: verdicts without any numbering of the kernel's.
+//! The compiler's result: verdicts, independent of the kernel's numbering.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,21 +17,21 @@ pub struct PortSet {
     pub ranges: BTreeMap<Protocol, Vec<PortRange>>,
 }
 
-/// What a subject allows an address in one direction.
+/// What a subject allows for an address in one direction.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
     /// Nothing.
     Deny,
     /// Everything, protocols without ports included (semantics R1).
     Allow,
-    /// These ports of the receiving end; never empty. Shared: a large table repeats few sets.
+    /// These ports of the receiver; never empty. Shared, because a large table repeats few sets.
     Ports(Arc<PortSet>),
 }
 
 /// Index of a row in [`Compiled::rows`].
 pub type RowId = usize;
 
-/// Index of a column of each row: a class of addresses that no row tells apart.
+/// Index of a column of each row: a class of addresses that no row distinguishes.
 pub type Column = usize;
 
 /// One isolated direction of one or more subjects: a verdict for each column.
@@ -41,7 +41,7 @@ pub struct Row {
     pub verdicts: Vec<Verdict>,
 }
 
-/// How a pod is isolated (semantics S4). `None`: not isolated in that direction.
+/// A pod's isolation (semantics S4). `None`: not isolated in that direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct PodPolicy {
     /// The row that judges packets to the pod.
@@ -55,13 +55,13 @@ pub struct PodPolicy {
 pub struct Compiled {
     /// Distinct rows, no two alike.
     pub rows: Vec<Row>,
-    /// How many columns each row has; at least 1. Column 0 is what holds for addresses that
-    /// `addresses` does not cover.
+    /// The number of columns of each row; at least 1. Column 0 holds for addresses that `addresses`
+    /// does not cover.
     pub columns: usize,
     /// The column of each address, by longest prefix: a prefix's column holds for its addresses
-    /// but for those of longer prefixes in the map.
+    /// except for those of longer prefixes in the map.
     pub addresses: BTreeMap<IpNet, Column>,
-    /// This node's own addresses as host prefixes (semantics A2); each is in `addresses`, too.
+    /// This node's own addresses as host prefixes (semantics A2); each is also in `addresses`.
     pub node_addresses: BTreeSet<IpNet>,
     /// The addresses of Services as host prefixes (semantics N1).
     pub service_addresses: BTreeSet<IpNet>,
@@ -81,8 +81,8 @@ impl PodPolicy {
 }
 
 impl Compiled {
-    /// The column of an address, by longest prefix. One look-up for each prefix length: meant
-    /// for tests and explanations.
+    /// The column of an address, by longest prefix. Slow (one look-up for each prefix length): for
+    /// tests and explanations.
     #[must_use]
     pub fn column(&self, address: IpAddr) -> Column {
         let host = IpNet::from(address);
@@ -92,8 +92,8 @@ impl Compiled {
             .unwrap_or(0)
     }
 
-    /// What the pod allows the peer in one direction; `None`: the pod is not isolated in it, or
-    /// is no local subject. Says nothing of semantics A1 to A4.
+    /// The pod's verdict for a peer in one direction; `None`: the pod is not isolated in it, or is
+    /// no local subject. Semantics A1 to A4 are not considered.
     #[must_use]
     pub fn verdict(&self, pod: &PodId, direction: Direction, peer: IpAddr) -> Option<&Verdict> {
         let row = self.pods.get(pod)?.row(direction)?;

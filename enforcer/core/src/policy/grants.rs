@@ -1,6 +1,6 @@
-//! What an address is granted beyond what every address is.
+//! Grants: the verdicts of an address that exceed those of every address.
 //!
-//! A column is mostly the same as column 0: most rows do not name most addresses. So the
+//! Most columns differ little from column 0, because most rows do not name most addresses. So the
 //! compiler keeps only the rows in which an address differs, sorted, and each such list once:
 //! equal ids are equal columns.
 
@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::verdicts::{VerdictId, Verdicts};
+use crate::interner::Interner;
 
 /// A row before equal rows are merged.
 pub(super) type DraftRow = usize;
@@ -17,36 +18,32 @@ pub(super) type DraftRow = usize;
 pub(super) struct GrantId(usize);
 
 impl GrantId {
-    /// Nothing beyond what every address is granted: column 0.
+    /// Nothing beyond the grant of every address: column 0.
     pub(super) const NONE: Self = Self(0);
 }
 
 type Grant = Rc<[(DraftRow, VerdictId)]>;
 
-/// All grants that a compilation has met, each once.
+/// All grants of a compilation, each once.
 #[derive(Debug)]
 pub(super) struct Grants {
     pub(super) verdicts: Verdicts,
-    /// What every address is granted, by row.
+    /// The verdict for every address, by row.
     base: Vec<VerdictId>,
-    known: Vec<Grant>,
-    ids: HashMap<Grant, GrantId>,
+    known: Interner<Grant>,
     unions: HashMap<(GrantId, GrantId), GrantId>,
 }
 
 impl Grants {
     pub(super) fn new(verdicts: Verdicts, base: Vec<VerdictId>) -> Self {
+        let mut known = Interner::default();
         let nothing: Grant = Rc::new([]);
-        Self {
-            verdicts,
-            base,
-            known: vec![Rc::clone(&nothing)],
-            ids: HashMap::from([(nothing, GrantId::NONE)]),
-            unions: HashMap::new(),
-        }
+        let none = GrantId(known.intern(nothing));
+        debug_assert_eq!(none, GrantId::NONE);
+        Self { verdicts, base, known, unions: HashMap::new() }
     }
 
-    /// The grant of these verdicts; several for one row add up.
+    /// The grant of these verdicts. Several verdicts for one row add up (semantics S4).
     pub(super) fn intern(&mut self, mut parts: Vec<(DraftRow, VerdictId)>) -> GrantId {
         parts.sort_unstable();
         let mut grant: Vec<(DraftRow, VerdictId)> = Vec::with_capacity(parts.len());
@@ -56,26 +53,19 @@ impl Grants {
                 _ => grant.push((row, self.verdicts.union(self.base[row], verdict))),
             }
         }
-        // One normal form: a verdict that the row gives every address says nothing.
+        // One normal form: the row's verdict for every address is left out.
         grant.retain(|(row, verdict)| *verdict != self.base[*row]);
-        if let Some(id) = self.ids.get(grant.as_slice()) {
-            return *id;
-        }
-        let id = GrantId(self.known.len());
-        let grant: Grant = grant.into();
-        self.known.push(Rc::clone(&grant));
-        self.ids.insert(grant, id);
-        id
+        GrantId(self.known.intern(grant.into()))
     }
 
-    /// What an address is granted that has all of these.
+    /// The grant that includes all of these.
     pub(super) fn sum(&mut self, grants: impl IntoIterator<Item = GrantId>) -> GrantId {
         let parts =
             grants.into_iter().flat_map(|GrantId(id)| self.known[id].iter().copied()).collect();
         self.intern(parts)
     }
 
-    /// What an address is granted that has both.
+    /// The grant that includes both.
     pub(super) fn union(&mut self, one: GrantId, two: GrantId) -> GrantId {
         if one == two || two == GrantId::NONE {
             return one;
@@ -92,7 +82,7 @@ impl Grants {
         id
     }
 
-    /// The whole column: a verdict for each row.
+    /// The whole column of a grant: a verdict for each row.
     pub(super) fn column(&self, GrantId(id): GrantId) -> Vec<VerdictId> {
         let mut column = self.base.clone();
         for (row, verdict) in self.known[id].iter() {

@@ -1,21 +1,25 @@
-//! From policies to verdicts, purely.
+//! From policies to verdicts.
 //!
-//! [`compile`] turns the cluster's state into [`Compiled`]: which addresses the local subjects'
-//! policies tell apart, and what each subject allows each of them. [`reference`] answers single
-//! questions the slow way, straight from the Kubernetes documentation; the two share nothing but
-//! the model, and the tests hold them against each other.
+//! [`compile()`] turns the cluster's state into [`Compiled`]: classes of addresses (columns), and for
+//! each isolated direction of a local pod a verdict for each class (a row). [`mod@reference`] answers
+//! single questions slowly, straight from the Kubernetes documentation. The two share nothing but
+//! the model, and tests compare their answers.
 //!
-//! How the compiler works, in the order of the data:
+//! The compiler, in the order of the data:
 //!
 //! ```text
-//! subjects   which policies select which local pod       ─► rows: lists of rules
-//! terms      which peers those rules name, and with which ports
-//! peers      pods alike in namespace, labels and ports   ─► what a pod's address is granted
-//! regions    nested blocks                               ─► what each prefix is granted
+//! subjects   local pods and the policies that select them  ─► rows: lists of rules
+//! terms      the peers that those rules name, with ports
+//! peers      pods alike in namespace, labels and ports     ─► grants of pods' addresses
+//! regions    nested blocks                                 ─► grants of prefixes
 //! compile    equal grants are one column, equal rows one row
 //! ```
 //! `selectors` finds the selectors that match labels, `grants` and `verdicts` do the set
 //! algebra on small numbers.
+//!
+//! What belongs here: the semantics of policies (rules S, R and C5 of addresses). What does not:
+//! numbers, sizes and layouts of the kernel's tables ([`crate::tables`]), and everything that holds
+//! for packets regardless of policy (rules A, N, P), which the programs decide.
 
 mod compile;
 mod compiled;

@@ -1,24 +1,25 @@
-//! What the addresses of pods are granted.
+//! The grants of pods' addresses.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use super::compiled::{PortSet, Verdict};
 use super::grants::{GrantId, Grants};
+use super::ports::{NamedPort, named_port};
 use super::selectors::{LabelClass, SelectorId};
-use super::terms::{MatcherId, NamedPort, Scope, Terms};
+use super::terms::{MatcherId, Scope, Terms};
 use super::verdicts::VerdictId;
-use super::{PortSet, Verdict};
 use crate::model::{Cluster, ContainerPort, Labels, NAMESPACE_NAME_LABEL, Pod, PortRange};
 
-/// Pods of one namespace that no rule tells apart.
+/// Pods of one namespace that no rule distinguishes.
 type Group<'a> = (LabelClass, Vec<&'a ContainerPort>);
 
-/// What a group of pods matches, whichever namespace it is in.
+/// The matchers and ports of a group of pods, independent of its namespace.
 type Matched<'a> = (Vec<MatcherId>, Vec<&'a ContainerPort>);
 
-/// What each pod's address is granted by pod and namespace selectors, where that is more than
-/// what every address is (semantics R2–R4). An address that several pods claim is granted what
-/// any of them is; but one that is being deleted has passed it on to one that isn't.
+/// The grant of each pod's address by pod and namespace selectors, if it exceeds that of every
+/// address (semantics R2–R4). An address of several pods has the grants of all of them, except for
+/// a pod that is being deleted and has passed the address on (semantics C5).
 pub(super) fn addresses<'a>(
     cluster: &'a Cluster,
     terms: &Terms<'a>,
@@ -29,7 +30,7 @@ pub(super) fn addresses<'a>(
     let passed_on = cluster.passed_on();
     let mut namespace: Option<(&str, Namespace<'a>)> = None;
     for pod in cluster.pods.values().filter(|pod| pod.is_peer()) {
-        // Pods come in the order of their namespaces.
+        // Pods are in the order of their namespaces.
         let name = pod.id.namespace.as_str();
         let (_, here) = match namespace.take() {
             Some(same) if same.0 == name => namespace.insert(same),
@@ -48,9 +49,9 @@ pub(super) fn addresses<'a>(
     addresses
 }
 
-/// A namespace as the rules see it.
+/// A namespace's matchers, and the grants of its pods.
 struct Namespace<'a> {
-    /// The matchers that look here for pods, with their pod selectors, sorted.
+    /// The matchers with this namespace in their scope, with their pod selectors, sorted.
     matchers: Vec<(SelectorId, MatcherId)>,
     groups: HashMap<Group<'a>, GrantId>,
 }
@@ -59,7 +60,7 @@ impl<'a> Namespace<'a> {
     fn new(cluster: &Cluster, name: &'a str, terms: &Terms<'a>) -> Self {
         let selectors = match cluster.namespaces.get(name) {
             Some(namespace) => terms.namespace_selectors.matching(&namespace.labels),
-            // Not declared: it has the label that every namespace has (semantics R3).
+            // Not declared: it has only the label that every namespace has (semantics R3).
             None => {
                 let label = (NAMESPACE_NAME_LABEL.to_owned(), name.to_owned());
                 terms.namespace_selectors.matching(&Labels::from([label]))
@@ -73,7 +74,7 @@ impl<'a> Namespace<'a> {
         Self { matchers, groups: HashMap::new() }
     }
 
-    /// The matchers for these pod selectors.
+    /// The matchers with these pod selectors.
     fn matched(&self, selectors: &[SelectorId]) -> Vec<MatcherId> {
         let mut matched: Vec<MatcherId> = selectors
             .iter()
@@ -91,9 +92,9 @@ impl<'a> Namespace<'a> {
 struct Peers<'t, 'a> {
     terms: &'t Terms<'a>,
     grants: &'t mut Grants,
-    /// The named ports that peers resolve.
+    /// The port names in rules that peers define.
     names: BTreeSet<NamedPort<'a>>,
-    /// The pod selectors that labels match.
+    /// The pod selectors that match the labels of each class.
     classes: HashMap<LabelClass, Vec<SelectorId>>,
     known: HashMap<Matched<'a>, GrantId>,
 }
@@ -105,12 +106,12 @@ impl<'t, 'a> Peers<'t, 'a> {
         Self { terms, grants, names, classes: HashMap::new(), known: HashMap::new() }
     }
 
-    /// What a pod of this namespace is granted.
+    /// The grant of a pod of this namespace.
     fn grant(&mut self, namespace: &mut Namespace<'a>, pod: &'a Pod) -> GrantId {
         if namespace.matchers.is_empty() && self.terms.every_pod.is_empty() {
             return GrantId::NONE;
         }
-        let ports = pod.ports.iter().filter(|it| self.names.contains(&name(it))).collect();
+        let ports = pod.ports.iter().filter(|it| self.names.contains(&named_port(it))).collect();
         let group = (self.terms.pod_selectors.class(&pod.labels), ports);
         if let Some(grant) = namespace.groups.get(&group) {
             return *grant;
@@ -130,9 +131,11 @@ impl<'t, 'a> Peers<'t, 'a> {
             return *grant;
         }
         let (matchers, ports) = &matched;
-        // The numbers of the pod's named ports, each a verdict (semantics R7).
-        let ports: Vec<(NamedPort<'a>, VerdictId)> =
-            ports.iter().map(|it| (name(it), self.grants.verdicts.intern(number(it)))).collect();
+        // The numbers of the pod's named ports, each as a verdict (semantics R7).
+        let ports: Vec<(NamedPort<'a>, VerdictId)> = ports
+            .iter()
+            .map(|it| (named_port(it), self.grants.verdicts.intern(number(it))))
+            .collect();
         let mut parts = Vec::new();
         let terms = matchers.iter().flat_map(|it| &self.terms.matchers[*it]);
         for term in terms.chain(&self.terms.every_pod) {
@@ -146,13 +149,7 @@ impl<'t, 'a> Peers<'t, 'a> {
     }
 }
 
-/// The name that rules know the port by.
-fn name(port: &ContainerPort) -> NamedPort<'_> {
-    (port.protocol, port.name.as_str())
-}
-
-/// The verdict that allows just this port.
+/// The verdict that allows only this port.
 fn number(port: &ContainerPort) -> Verdict {
-    let range = PortRange { first: port.port, last: port.port };
-    Verdict::ports(PortSet::new([(port.protocol, range)]))
+    Verdict::ports(PortSet::new([(port.protocol, PortRange::single(port.port))]))
 }

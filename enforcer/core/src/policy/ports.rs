@@ -1,12 +1,20 @@
-//! The algebra of port sets.
+//! Ports: their names in rules, sets of them, and verdicts about them.
 
 use std::sync::Arc;
 
-use super::{PortSet, Verdict};
-use crate::model::{PortRange, Protocol, Traffic};
+use super::compiled::{PortSet, Verdict};
+use crate::model::{ContainerPort, PortRange, Protocol, Traffic};
+
+/// The name of a port in a rule. The receiving pod defines its number (semantics R7).
+pub(super) type NamedPort<'a> = (Protocol, &'a str);
+
+/// The name by which rules refer to a pod's port.
+pub(super) fn named_port(port: &ContainerPort) -> NamedPort<'_> {
+    (port.protocol, port.name.as_str())
+}
 
 impl PortSet {
-    /// The set of all ports in these ranges. A range that ends before it begins holds none.
+    /// The set of all ports in these ranges. A range that ends before it begins is empty.
     #[must_use]
     pub fn new(ranges: impl IntoIterator<Item = (Protocol, PortRange)>) -> Self {
         let mut sorted: Vec<_> =
@@ -16,8 +24,8 @@ impl PortSet {
         for (protocol, range) in sorted {
             let known = set.ranges.entry(protocol).or_default();
             match known.last_mut() {
-                // Overlapping or adjacent: `last + 1` cannot overflow past the highest port,
-                // after which nothing new can begin.
+                // Overlapping or adjacent. After the highest port no range begins, so saturation
+                // does no harm.
                 Some(last) if range.first <= last.last.saturating_add(1) => {
                     last.last = last.last.max(range.last);
                 }
@@ -27,7 +35,7 @@ impl PortSet {
         set
     }
 
-    /// The ports that either set holds.
+    /// The ports of both sets.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         Self::new(self.iter().chain(other.iter()))
@@ -38,29 +46,27 @@ impl PortSet {
         self.ranges.iter().flat_map(|(protocol, ranges)| ranges.iter().map(|it| (*protocol, *it)))
     }
 
-    /// Whether the set holds no port.
+    /// Whether the set has no port.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// Whether the set holds this port.
+    /// Whether the set has this port.
     #[must_use]
     pub fn contains(&self, protocol: Protocol, port: u16) -> bool {
-        self.ranges
-            .get(&protocol)
-            .is_some_and(|ranges| ranges.iter().any(|it| it.first <= port && port <= it.last))
+        self.ranges.get(&protocol).is_some_and(|ranges| ranges.iter().any(|it| it.contains(port)))
     }
 }
 
 impl Verdict {
-    /// The verdict that allows these ports, and no protocol without ports (semantics R1).
+    /// The verdict that allows these ports but no protocol without ports (semantics R1).
     #[must_use]
     pub fn ports(set: PortSet) -> Self {
         if set.is_empty() { Self::Deny } else { Self::Ports(Arc::new(set)) }
     }
 
-    /// What either verdict allows (semantics S4: rules add up).
+    /// The verdict that allows what either allows (semantics S4: rules add up).
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         match (self, other) {
@@ -125,8 +131,7 @@ mod tests {
 
     #[test]
     fn all_ports_of_all_protocols_are_still_less_than_everything() {
-        let all =
-            PortSet::new(Protocol::ALL.map(|it| (it, PortRange { first: 0, last: u16::MAX })));
+        let all = PortSet::new(Protocol::ALL.map(|it| (it, PortRange::ALL)));
         let verdict = Verdict::ports(all);
         assert!(Protocol::ALL.iter().all(|it| verdict.allows(Traffic::Port(*it, 0))));
         assert!(!verdict.allows(Traffic::Portless));

@@ -1,11 +1,12 @@
-//! The plainest possible reading of the Kubernetes documentation, to check the compiler against.
+//! The reference evaluator: the plainest possible reading of the Kubernetes documentation.
 //!
-//! Nothing here is fast, and nothing here is shared with the compiler but the model's data: even
-//! labels are matched and prefixes compared in its own words. The numbers are those of the
-//! project's list of semantics.
+//! Tests compare the compiler with it. It is slow, and shares nothing with the compiler but the
+//! model's data: it matches labels and compares prefixes with code of its own. The numbers are
+//! those of the rules in `ARCHITECTURE.md`.
 //!
-//! Where several pods claim one address, it is a peer's address if it is any of theirs (R4), and
-//! as an end of a connection all of them must consent (S5), since nobody can tell which it is.
+//! If several pods have one address, a peer entry matches the address if it matches any of them
+//! (R4), and a connection with the address requires the consent of all of them (S5), because the
+//! address does not identify one of them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,48 +20,48 @@ use crate::model::{
     Requirement, Rule, Selector,
 };
 
-/// Why one end of a connection consents to it, or does not.
+/// The reason why one end of a connection allows or denies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// The pod talks to itself (semantics A1).
+    /// The other end is the pod itself (semantics A1).
     Itself,
     /// The other end is the pod's own node (semantics A2).
     Node,
     /// No policy isolates the pod in this direction (semantics S4).
     NotIsolated,
-    /// Rules of these policies allow it.
+    /// Rules of these policies allow the connection.
     AllowedBy(BTreeSet<PolicyId>),
-    /// These policies isolate the pod, and no rule of theirs allows it.
+    /// These policies isolate the pod, and none of their rules allows the connection.
     Denied(BTreeSet<PolicyId>),
 }
 
 impl Why {
-    /// Whether that is consent.
+    /// Whether the end allows the connection.
     #[must_use]
     pub fn allows(&self) -> bool {
         !matches!(self, Self::Denied(_))
     }
 }
 
-/// What one end of a connection says to it.
+/// The decision of one end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consent {
     /// The pod.
     pub pod: PodId,
     /// [`Direction::Egress`] for the sender, [`Direction::Ingress`] for the receiver.
     pub direction: Direction,
-    /// Its answer.
+    /// The decision.
     pub why: Why,
 }
 
-/// May `peer` open `traffic` towards the pod? Only the pod's ingress side (semantics S4, R1–R8);
-/// says nothing of A1 to A4.
+/// Whether the pod's ingress side allows `peer` to open `traffic` towards the pod (semantics S4,
+/// R1–R8). A1 to A4 are not considered.
 #[must_use]
 pub fn ingress_allows(cluster: &Cluster, pod: &PodId, peer: IpAddr, traffic: Traffic) -> bool {
     why(cluster, pod, Direction::Ingress, peer, traffic).allows()
 }
 
-/// May the pod open `traffic` towards `peer`? Only the pod's egress side.
+/// Whether the pod's egress side allows the pod to open `traffic` towards `peer`.
 #[must_use]
 pub fn egress_allows(cluster: &Cluster, pod: &PodId, peer: IpAddr, traffic: Traffic) -> bool {
     why(cluster, pod, Direction::Egress, peer, traffic).allows()
@@ -72,16 +73,16 @@ pub fn is_isolated(cluster: &Cluster, pod: &PodId, direction: Direction) -> bool
     isolating(cluster, pod, direction).next().is_some()
 }
 
-/// Is the connection from one address to another allowed, by both ends (semantics S5, A1, A2)?
-/// `traffic` names the port at `to`. The cluster is that of one node: where one end is among its
-/// `node_addresses`, a pod at the other end is taken to run on that node.
+/// Whether both ends allow a connection from one address to another (semantics S5, A1, A2).
+/// `traffic` has the port at `to`. The cluster is seen from one node: if one end is among its
+/// `node_addresses`, a pod at the other end is assumed to run on that node.
 #[must_use]
 pub fn connection_allowed(cluster: &Cluster, from: IpAddr, to: IpAddr, traffic: Traffic) -> bool {
     connection(cluster, from, to, traffic).iter().all(|consent| consent.why.allows())
 }
 
-/// What each pod at either end says to the connection, the sender first; an end that is no
-/// subject of policy says nothing. See [`connection_allowed`].
+/// The decisions of the pods at both ends, the sender's first. An end that is no subject of policy
+/// has none. See [`connection_allowed`].
 #[must_use]
 pub fn connection(cluster: &Cluster, from: IpAddr, to: IpAddr, traffic: Traffic) -> Vec<Consent> {
     let mut consents = Vec::new();
@@ -101,8 +102,8 @@ pub fn connection(cluster: &Cluster, from: IpAddr, to: IpAddr, traffic: Traffic)
     consents
 }
 
-/// Why the pod's policies allow or deny in this direction; says nothing of A1 to A4. Never
-/// [`Why::Itself`] or [`Why::Node`].
+/// The reason why the pod's policies allow or deny `traffic` in this direction. A1 to A4 are not
+/// considered: the result is never [`Why::Itself`] or [`Why::Node`].
 #[must_use]
 pub fn why(
     cluster: &Cluster,
@@ -171,23 +172,23 @@ fn rule_allows(
     peer: IpAddr,
     traffic: Traffic,
 ) -> bool {
-    // R7: for ingress the receiving pod is the subject itself, whatever the peer is.
+    // R7: for ingress, the receiving pod is always the subject.
     let subject = cluster.pods.get(pod).into_iter().collect::<Vec<_>>();
     let receivers = |peers| match direction {
         Direction::Ingress => subject.clone(),
         Direction::Egress => peers,
     };
-    // R1: without peers, every peer is meant; those that are pods have port names.
+    // R1: without peers, the rule allows every peer. Peers that are pods have port names.
     if rule.peers.is_empty() {
         return ports_allow(rule, &receivers(owners(cluster, peer).collect()), traffic);
     }
     // R2: peers are alternatives.
     rule.peers.iter().any(|entry| match entry {
-        // R6: by address alone, so that towards it (egress) no port has a name (R7).
+        // R6: by address alone, so for egress no port has a name (R7).
         Peer::Block(block) => {
             in_block(block, peer) && ports_allow(rule, &receivers(Vec::new()), traffic)
         }
-        // R4: is the address that of a pod which the selectors match?
+        // R4: is it the address of a pod that the selectors match?
         Peer::Pods { namespaces, pods } => {
             let matched: Vec<&Pod> = owners(cluster, peer)
                 .filter(|it| in_scope(cluster, policy, namespaces.as_ref(), it))
@@ -198,8 +199,8 @@ fn rule_allows(
     })
 }
 
-/// The pods with this address that selectors can match: not of the host's network and not
-/// finished (semantics R4). If some of them are being deleted and others not, it is the others'
+/// The pods with this address that selectors can match: not on the host's network and not finished
+/// (semantics R4). If some are being deleted and others not, the address belongs to the others
 /// (semantics C5).
 fn owners(cluster: &Cluster, address: IpAddr) -> impl Iterator<Item = &Pod> {
     let claimants = move || {
@@ -213,13 +214,13 @@ fn owners(cluster: &Cluster, address: IpAddr) -> impl Iterator<Item = &Pod> {
     claimants().filter(move |pod| !(passed_on && pod.terminating))
 }
 
-/// Is the pod in one of the namespaces that a peer entry means?
+/// Is the pod in the scope of a peer entry?
 fn in_scope(cluster: &Cluster, policy: &Policy, namespaces: Option<&Selector>, pod: &Pod) -> bool {
     let name = &pod.id.namespace;
     match namespaces {
         // R2: the policy's own.
         None => *name == policy.id.namespace,
-        // R2, R3: those with such labels; a namespace that nobody declared has but its name.
+        // R2, R3: those with such labels. An undeclared namespace has only its name as a label.
         Some(selector) => match cluster.namespaces.get(name) {
             Some(namespace) => matches(selector, &namespace.labels),
             None => matches(selector, &Namespace::new(name.as_str(), Labels::new()).labels),
@@ -242,14 +243,14 @@ fn in_block(block: &Block, address: IpAddr) -> bool {
     within(&block.cidr, address) && !block.except.iter().any(|except| within(except, address))
 }
 
-/// Does the address begin with the prefix's bits? Those behind them do not count (semantics R5).
+/// Does the address begin with the prefix's bits? Host bits do not count (semantics R5).
 fn within(prefix: &IpNet, address: IpAddr) -> bool {
     let length = usize::from(prefix.prefix_len());
     let (one, two) = (bits(prefix.addr()), bits(address));
     one.len() == two.len() && one.iter().zip(&two).take(length).all(|(one, two)| one == two)
 }
 
-/// The address's bits, the first first; their number tells the family.
+/// The address's bits, most significant first. Their number depends on the family.
 fn bits(address: IpAddr) -> Vec<bool> {
     let bytes = match address {
         IpAddr::V4(it) => it.octets().to_vec(),
@@ -258,10 +259,10 @@ fn bits(address: IpAddr) -> Vec<bool> {
     bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect()
 }
 
-/// Do the rule's ports allow the traffic towards one of these pods (none: towards an address
-/// without port names)?
+/// Do the rule's ports allow the traffic towards one of these pods? Without pods: towards an
+/// address without port names.
 fn ports_allow(rule: &Rule, receivers: &[&Pod], traffic: Traffic) -> bool {
-    // R1: without ports, every port of every protocol is meant.
+    // R1: without ports, the rule allows every port of every protocol.
     if rule.ports.is_empty() {
         return true;
     }
@@ -275,7 +276,7 @@ fn ports_allow(rule: &Rule, receivers: &[&Pod], traffic: Traffic) -> bool {
     }
 }
 
-/// Is the port the entry's, which is of its protocol (semantics R7)?
+/// Does the entry match this port of its protocol (semantics R7)?
 fn port_matches(entry: &PortRule, receivers: &[&Pod], port: u16) -> bool {
     match &entry.port {
         PortSpec::All => true,

@@ -1,4 +1,4 @@
-//! Nested blocks: what each prefix is granted, and which prefixes need saying.
+//! Nested blocks: the grants of prefixes, and which prefixes the result needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,31 +8,31 @@ use super::grants::{GrantId, Grants};
 use super::terms::extent;
 use crate::model::Block;
 
-/// What happens at a prefix. Prefixes nest or are disjoint, so that all addresses of one that
-/// are in no longer prefix are alike.
+/// Everything that begins or ends at a prefix. Prefixes nest or are disjoint, so all addresses of
+/// a prefix that are in no longer prefix are alike.
 #[derive(Debug, Default)]
 struct Mark {
-    /// What the blocks grant that begin here.
+    /// The grants of the blocks that are this prefix.
     cidrs: Vec<GrantId>,
-    /// What the blocks grant that except this prefix.
+    /// The grants of the blocks that except this prefix.
     excepts: Vec<GrantId>,
-    /// What pods make of the address.
+    /// The grant of the pods with this address.
     host: Option<GrantId>,
-    /// Whether it is one of the node's own addresses.
+    /// Whether this is one of the node's own addresses.
     node: bool,
 }
 
-/// A prefix on the way from the root to the one at hand.
+/// A prefix that contains the current one.
 struct Region {
     prefix: IpNet,
-    /// How many blocks of each grant hold its addresses.
+    /// The number of blocks of each grant that match its addresses.
     blocks: BTreeMap<GrantId, usize>,
-    /// What they grant together.
+    /// Their grant together.
     grant: GrantId,
 }
 
-/// The prefixes and what they are granted, by longest prefix. Left out are prefixes that say
-/// what the next shorter one says, but for the node's own addresses.
+/// The prefixes and their grants, by longest prefix. Prefixes with the same grant as the next
+/// shorter one are left out, except for the node's own addresses.
 pub(super) fn addresses(
     blocks: &[(&Block, GrantId)],
     hosts: impl IntoIterator<Item = (IpNet, GrantId)>,
@@ -40,9 +40,9 @@ pub(super) fn addresses(
     grants: &mut Grants,
 ) -> BTreeMap<IpNet, GrantId> {
     let mut addresses = BTreeMap::new();
-    // Regions that hold the prefix at hand, longest last.
+    // Regions that contain the current prefix, longest last.
     let mut around: Vec<Region> = Vec::new();
-    // In order: before each prefix come all those that hold it.
+    // In order: each prefix follows all those that contain it.
     for (prefix, mark) in marks(blocks, hosts, node) {
         while around.last().is_some_and(|it| !it.prefix.contains(&prefix)) {
             around.pop();
@@ -55,7 +55,7 @@ pub(super) fn addresses(
             inside = region.grant;
             around.push(region);
         }
-        // A pod's address in a block has what both grant (semantics R6).
+        // A pod's address in a block has both grants (semantics R6).
         let grant = grants.union(inside, mark.host.unwrap_or(GrantId::NONE));
         if grant != outside || mark.node {
             addresses.insert(prefix, grant);
@@ -86,11 +86,11 @@ fn marks(
     marks
 }
 
-/// The blocks that hold the prefix: those around it, without those that except it, and those
-/// that begin here (semantics R5: each exception takes from its own block only).
+/// The blocks that match the prefix: those around it, without those that except it, and those that
+/// are this prefix (semantics R5: an exception subtracts from its own block only).
 fn region(prefix: IpNet, outer: Option<&Region>, mark: &Mark, grants: &mut Grants) -> Region {
     let mut blocks = outer.map(|it| it.blocks.clone()).unwrap_or_default();
-    // A block's exceptions are disjoint and within it: each ends it once, where it holds.
+    // A block's exceptions are disjoint and within the block, so each ends the block once.
     for grant in &mark.excepts {
         if let Some(count) = blocks.get_mut(grant) {
             *count -= 1;

@@ -1,61 +1,48 @@
-//! Many selectors against many label sets, without asking each of each.
+//! Matches many selectors against many label sets without testing every pair.
 
 use std::collections::HashMap;
 
+use crate::interner::Interner;
 use crate::model::{Labels, Requirement, Selector};
 
 /// A selector in a [`SelectorTable`].
 pub(super) type SelectorId = usize;
 
 /// Distinct selectors, each once.
-#[derive(Debug, Default)]
-pub(super) struct SelectorTable<'a> {
-    selectors: Vec<&'a Selector>,
-    ids: HashMap<&'a Selector, SelectorId>,
-}
+pub(super) type SelectorTable<'a> = Interner<&'a Selector>;
 
-/// What selectors can tell of labels: for each key that some selector names, which of the named
-/// values it has. Labels of one class match the same selectors.
+/// The part of labels that selectors distinguish: for each key that some selector names, the
+/// number of its value if some selector names that, too. Labels of one class match the same
+/// selectors.
 pub(super) type LabelClass = Vec<(usize, Option<usize>)>;
 
 #[derive(Debug, Default)]
 struct Key<'a> {
     number: usize,
-    /// The values that selectors name, with the selectors that are filed under them.
+    /// The values that selectors name, with their numbers and the selectors filed under them.
     values: HashMap<&'a str, (usize, Vec<SelectorId>)>,
 }
 
-/// A finished [`SelectorTable`].
+/// The selectors of a [`SelectorTable`], by the values that they require.
 #[derive(Debug)]
 pub(super) struct SelectorIndex<'a> {
     selectors: Vec<&'a Selector>,
     keys: HashMap<&'a str, Key<'a>>,
-    /// Selectors that name no value which labels must have.
+    /// Selectors that do not require any value.
     unfiled: Vec<SelectorId>,
 }
 
-impl<'a> SelectorTable<'a> {
-    pub(super) fn intern(&mut self, selector: &'a Selector) -> SelectorId {
-        let next = self.selectors.len();
-        let id = *self.ids.entry(selector).or_insert(next);
-        if id == next {
-            self.selectors.push(selector);
-        }
-        id
-    }
-
-    pub(super) fn finish(self) -> SelectorIndex<'a> {
-        let mut index =
-            SelectorIndex { selectors: self.selectors, keys: HashMap::new(), unfiled: Vec::new() };
+impl<'a> SelectorIndex<'a> {
+    pub(super) fn new(table: SelectorTable<'a>) -> Self {
+        let selectors = table.into_values();
+        let mut index = Self { selectors, keys: HashMap::new(), unfiled: Vec::new() };
         for id in 0..index.selectors.len() {
             index.add(id);
         }
         index
     }
-}
 
-impl<'a> SelectorIndex<'a> {
-    /// Notes what the selector tells apart, and files it under the values of one `In`.
+    /// Adds the keys and values of the selector, and files it under the values of one `In`.
     fn add(&mut self, id: SelectorId) {
         let selector = self.selectors[id];
         let mut filed = false;
@@ -153,7 +140,7 @@ mod tests {
         let mut table = SelectorTable::default();
         let ids: Vec<_> = selectors.iter().map(|it| table.intern(it)).collect();
         assert_eq!(ids, (0..selectors.len()).collect::<Vec<_>>());
-        let index = table.finish();
+        let index = SelectorIndex::new(table);
         for app in [None, Some("a"), Some("b"), Some("c")] {
             for tier in [None, Some("x"), Some("y"), Some("z")] {
                 let pairs: Vec<_> = app
@@ -171,13 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn labels_that_no_selector_tells_apart_are_one_class() {
+    fn labels_that_no_selector_distinguishes_are_one_class() {
         let selectors = selectors();
         let mut table = SelectorTable::default();
         for selector in &selectors {
             table.intern(selector);
         }
-        let index = table.finish();
+        let index = SelectorIndex::new(table);
         let class = |pairs: &[_]| index.class(&labels(pairs));
         assert_eq!(class(&[("app", "c"), ("pod-name", "1")]), class(&[("app", "d")]));
         assert_ne!(class(&[("app", "c")]), class(&[]));

@@ -1,45 +1,46 @@
-//! Which policies select which local pod: from subjects to rows.
+//! The policies that select each local pod: from subjects to rows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use enforcer_ebpf::contract::verdict::Direction;
 
 use super::grants::DraftRow;
+use super::ports::{NamedPort, named_port};
 use super::selectors::{SelectorId, SelectorIndex, SelectorTable};
-use super::terms::NamedPort;
+use crate::interner::Interner;
 use crate::model::{Cluster, ContainerPort, Pod, PodId, Policy, PolicyId, PortSpec, Rule};
 
-/// One direction of the subjects that the same policies isolate.
+/// One direction of all subjects that the same policies isolate: a row in the making.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Draft<'a> {
     pub(super) direction: Direction,
-    /// The policies of this direction that select the subjects, by their position among those of
-    /// the namespace.
+    /// The policies of this direction that select the subjects, by their position among the
+    /// namespace's policies.
     policies: Vec<usize>,
     /// The namespace of subjects and policies.
     pub(super) namespace: &'a str,
-    /// Ingress: those of the subjects' named ports that the policies name (semantics R7).
+    /// Ingress: the subjects' ports that the policies refer to by name (semantics R7).
     pub(super) ports: Vec<&'a ContainerPort>,
 }
 
 /// The local subjects and the rows that judge them.
 #[derive(Debug, Default)]
 pub(super) struct Subjects<'a> {
-    /// For each row the rules that add up in it (semantics S4).
+    /// For each row its rules, which add up (semantics S4).
     pub(super) rows: Vec<(Draft<'a>, Vec<&'a Rule>)>,
     /// The rows of each subject by direction, ingress first; `None`: not isolated.
     pub(super) pods: BTreeMap<PodId, [Option<DraftRow>; 2]>,
 }
 
-/// Whether policy applies to the pod as a subject (semantics S1).
+/// Whether the pod is a subject of policy (semantics S1).
 fn is_subject(pod: &Pod) -> bool {
     pod.is_peer() && !pod.addresses.is_empty()
 }
 
-/// Finds the rows of the pods `local` that are subjects.
+/// The subjects among the pods `local`, and their rows.
 pub(super) fn select<'a>(cluster: &'a Cluster, local: &BTreeSet<PodId>) -> Subjects<'a> {
     let mut namespaces: HashMap<&str, NamespacePolicies<'a>> = HashMap::new();
-    let mut rows: HashMap<Draft<'a>, DraftRow> = HashMap::new();
+    let mut rows: Interner<Draft<'a>> = Interner::default();
     let mut subjects = Subjects::default();
     let pods = local.iter().filter_map(|id| cluster.pods.get(id)).filter(|pod| is_subject(pod));
     for pod in pods {
@@ -48,9 +49,8 @@ pub(super) fn select<'a>(cluster: &'a Cluster, local: &BTreeSet<PodId>) -> Subje
             .or_insert_with(|| NamespacePolicies::new(cluster, &pod.id.namespace));
         let row = Direction::ALL.map(|direction| {
             let (draft, rules) = policies.draft(pod, direction)?;
-            let next = subjects.rows.len();
-            let row = *rows.entry(draft.clone()).or_insert(next);
-            if row == next {
+            let row = rows.intern(draft.clone());
+            if row == subjects.rows.len() {
                 subjects.rows.push((draft, rules));
             }
             Some(row)
@@ -60,7 +60,7 @@ pub(super) fn select<'a>(cluster: &'a Cluster, local: &BTreeSet<PodId>) -> Subje
     subjects
 }
 
-/// The policies of one namespace, the only ones that select its pods (semantics S2).
+/// The policies of one namespace. No others select its pods (semantics S2).
 struct NamespacePolicies<'a> {
     policies: Vec<&'a Policy>,
     selectors: SelectorIndex<'a>,
@@ -81,10 +81,10 @@ impl<'a> NamespacePolicies<'a> {
         for (position, policy) in policies.iter().enumerate() {
             by_selector.entry(table.intern(&policy.subjects)).or_default().push(position);
         }
-        Self { policies, selectors: table.finish(), by_selector }
+        Self { policies, selectors: SelectorIndex::new(table), by_selector }
     }
 
-    /// What isolates the pod in this direction; `None`: nothing does (semantics S4).
+    /// The pod's row in this direction, with its rules; `None`: not isolated (semantics S4).
     fn draft(&self, pod: &'a Pod, direction: Direction) -> Option<(Draft<'a>, Vec<&'a Rule>)> {
         let mut policies: Vec<usize> = self
             .selectors
@@ -112,7 +112,7 @@ impl<'a> NamespacePolicies<'a> {
     }
 }
 
-/// The policy's rules; `None`: it does not isolate in this direction.
+/// The policy's rules in this direction; `None`: the policy does not isolate in it.
 fn rules(policy: &Policy, direction: Direction) -> Option<&Vec<Rule>> {
     match direction {
         Direction::Ingress => policy.ingress.as_ref(),
@@ -120,7 +120,7 @@ fn rules(policy: &Policy, direction: Direction) -> Option<&Vec<Rule>> {
     }
 }
 
-/// Those of the pod's ports that the rules name, with the right protocol (semantics R7).
+/// The pod's ports that the rules refer to by name and protocol (semantics R7).
 fn named_ports<'a>(rules: &[&Rule], pod: &'a Pod) -> Vec<&'a ContainerPort> {
     let names: BTreeSet<NamedPort<'_>> = rules
         .iter()
@@ -130,5 +130,5 @@ fn named_ports<'a>(rules: &[&Rule], pod: &'a Pod) -> Vec<&'a ContainerPort> {
             PortSpec::All | PortSpec::Range(_) => None,
         })
         .collect();
-    pod.ports.iter().filter(|it| names.contains(&(it.protocol, it.name.as_str()))).collect()
+    pod.ports.iter().filter(|it| names.contains(&named_port(it))).collect()
 }

@@ -1,60 +1,59 @@
-//! Which peers the rows' rules name, and with which ports.
+//! The peers that the rows' rules name, and the ports granted to them.
 
 use std::collections::{BTreeMap, HashMap};
 
 use enforcer_ebpf::contract::verdict::Direction;
 use ipnet::IpNet;
 
+use super::compiled::{PortSet, Verdict};
 use super::grants::{DraftRow, GrantId, Grants};
+use super::ports::{NamedPort, named_port};
 use super::selectors::{SelectorId, SelectorIndex, SelectorTable};
 use super::subjects::{Draft, Subjects};
 use super::verdicts::{VerdictId, Verdicts};
-use super::{PortSet, Verdict};
+use crate::interner::Interner;
 use crate::model::{
     Block, ContainerPort, Peer, PortRange, PortRule, PortSpec, Protocol, Rule, Selector,
 };
 
-/// A named port that only the receiving pod can turn into a number (semantics R7).
-pub(super) type NamedPort<'a> = (Protocol, &'a str);
-
-/// In which namespaces a peer entry looks for pods (semantics R2).
+/// The namespaces whose pods a peer entry can match (semantics R2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Scope<'a> {
     /// The policy's own.
     Own(&'a str),
-    /// Those that the selector matches.
+    /// The namespaces that the selector matches.
     Matching(SelectorId),
 }
 
-/// What some rules of one row grant the pods of one peer entry.
+/// The grant of a rule of one row to the pods of one peer entry.
 #[derive(Debug, Clone)]
 pub(super) struct Term<'a> {
     pub(super) row: DraftRow,
-    /// Whatever pod it is.
+    /// For every pod.
     pub(super) always: VerdictId,
-    /// On top, where the pod has such a port.
+    /// In addition, for pods with such a port.
     pub(super) named: Vec<NamedPort<'a>>,
 }
 
-/// Index of a distinct peer entry for pods: scope and pod selector.
+/// Index of a matcher: a distinct pair of scope and pod selector.
 pub(super) type MatcherId = usize;
 
-/// All that the rows' rules say of peers.
+/// All grants of the rows' rules, by peer.
 #[derive(Debug)]
 pub(super) struct Terms<'a> {
     pub(super) namespace_selectors: SelectorIndex<'a>,
     pub(super) pod_selectors: SelectorIndex<'a>,
     /// The matchers of each scope, with their pod selectors, sorted.
     pub(super) scopes: HashMap<Scope<'a>, Vec<(SelectorId, MatcherId)>>,
-    /// What the pods of each matcher are granted.
+    /// The grants to the pods of each matcher.
     pub(super) matchers: Vec<Vec<Term<'a>>>,
-    /// What every pod is granted for its named ports alone: rules without peers.
+    /// The grants to every pod for its named ports: of rules without peers.
     pub(super) every_pod: Vec<Term<'a>>,
-    /// What the addresses of each distinct block are granted.
+    /// The grant to the addresses of each distinct block.
     pub(super) blocks: Vec<(&'a Block, GrantId)>,
 }
 
-/// What a rule's ports allow: at once, and by names that the peer resolves.
+/// A rule's ports: those that are numbers, and names that the peer defines.
 struct Ports<'a> {
     always: VerdictId,
     named: Vec<NamedPort<'a>>,
@@ -64,14 +63,14 @@ struct Ports<'a> {
 struct Collector<'a> {
     namespace_selectors: SelectorTable<'a>,
     pod_selectors: SelectorTable<'a>,
-    matcher_ids: HashMap<(Scope<'a>, SelectorId), MatcherId>,
+    matcher_ids: Interner<(Scope<'a>, SelectorId)>,
     matchers: Vec<Vec<Term<'a>>>,
     every_pod: Vec<Term<'a>>,
     blocks: BTreeMap<&'a Block, Vec<(DraftRow, VerdictId)>>,
     base: Vec<VerdictId>,
 }
 
-/// Reads the rows' rules.
+/// Collects the grants of the rows' rules.
 pub(super) fn collect<'a>(subjects: &Subjects<'a>) -> (Terms<'a>, Grants) {
     let mut verdicts = Verdicts::new();
     let mut collector =
@@ -95,7 +94,7 @@ impl<'a> Collector<'a> {
         verdicts: &mut Verdicts,
     ) {
         if rule.peers.is_empty() {
-            // Every address (semantics R1); those of pods by their named ports as well.
+            // Every address (semantics R1); pods' addresses in addition by named ports.
             self.base[row] = verdicts.union(self.base[row], ports.always);
             if !ports.named.is_empty() {
                 let named = ports.named.clone();
@@ -104,7 +103,7 @@ impl<'a> Collector<'a> {
         }
         for peer in &rule.peers {
             match peer {
-                // By address alone, so that names resolve nowhere (semantics R6, R7).
+                // By address alone, so no name has a number (semantics R6, R7).
                 Peer::Block(block) => {
                     self.blocks.entry(block).or_default().push((row, ports.always));
                 }
@@ -127,10 +126,8 @@ impl<'a> Collector<'a> {
             None => Scope::Own(namespace),
             Some(selector) => Scope::Matching(self.namespace_selectors.intern(selector)),
         };
-        let next = self.matchers.len();
-        let key = (scope, self.pod_selectors.intern(pods));
-        let matcher = *self.matcher_ids.entry(key).or_insert(next);
-        if matcher == next {
+        let matcher = self.matcher_ids.intern((scope, self.pod_selectors.intern(pods)));
+        if matcher == self.matchers.len() {
             self.matchers.push(Vec::new());
         }
         matcher
@@ -145,15 +142,15 @@ impl<'a> Collector<'a> {
             .filter(|(_, grant)| *grant != GrantId::NONE)
             .collect();
         let mut scopes: HashMap<Scope<'a>, Vec<(SelectorId, MatcherId)>> = HashMap::new();
-        for ((scope, selector), matcher) in self.matcher_ids {
+        for (matcher, (scope, selector)) in self.matcher_ids.into_values().into_iter().enumerate() {
             scopes.entry(scope).or_default().push((selector, matcher));
         }
         for matchers in scopes.values_mut() {
             matchers.sort_unstable();
         }
         let terms = Terms {
-            namespace_selectors: self.namespace_selectors.finish(),
-            pod_selectors: self.pod_selectors.finish(),
+            namespace_selectors: SelectorIndex::new(self.namespace_selectors),
+            pod_selectors: SelectorIndex::new(self.pod_selectors),
             scopes,
             matchers: self.matchers,
             every_pod: self.every_pod,
@@ -163,7 +160,7 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// What the rule's ports allow (semantics R1, R7, R8).
+/// The ports that the rule allows (semantics R1, R7, R8).
 fn ports<'a>(rule: &'a Rule, draft: &Draft<'a>, verdicts: &mut Verdicts) -> Ports<'a> {
     if rule.ports.is_empty() {
         return Ports { always: VerdictId::ALLOW, named: Vec::new() };
@@ -172,32 +169,32 @@ fn ports<'a>(rule: &'a Rule, draft: &Draft<'a>, verdicts: &mut Verdicts) -> Port
     let mut named = Vec::new();
     for PortRule { protocol, port } in &rule.ports {
         match port {
-            PortSpec::All => ranges.push((*protocol, PortRange { first: 0, last: u16::MAX })),
+            PortSpec::All => ranges.push((*protocol, PortRange::ALL)),
             PortSpec::Range(range) => ranges.push((*protocol, *range)),
             PortSpec::Named(name) => named.push((*protocol, name.as_str())),
         }
     }
     if draft.direction == Direction::Ingress {
-        // The receiving pod is the subject: its numbers are known.
+        // The subject receives, and its ports are known.
         ranges.extend(resolve(&named, &draft.ports));
         named.clear();
     }
     Ports { always: verdicts.intern(Verdict::ports(PortSet::new(ranges))), named }
 }
 
-/// The numbers of the named ports on a pod that has these (semantics R7).
+/// The numbers of the named ports on a pod with these ports (semantics R7).
 fn resolve(
     named: &[NamedPort<'_>],
     ports: &[&ContainerPort],
 ) -> impl Iterator<Item = (Protocol, PortRange)> {
     ports
         .iter()
-        .filter(|it| named.contains(&(it.protocol, it.name.as_str())))
-        .map(|it| (it.protocol, PortRange { first: it.port, last: it.port }))
+        .filter(|it| named.contains(&named_port(it)))
+        .map(|it| (it.protocol, PortRange::single(it.port)))
 }
 
-/// The block's prefix and its exceptions, with host bits masked, the exceptions disjoint and
-/// within the prefix; `None`: they leave nothing of it (semantics R5).
+/// The block's prefix and its exceptions: host bits are masked, the exceptions are disjoint and
+/// within the prefix. `None`: the exceptions cover the whole prefix (semantics R5).
 pub(super) fn extent(block: &Block) -> Option<(IpNet, Vec<IpNet>)> {
     let cidr = block.cidr.trunc();
     let except: Vec<IpNet> = block.except.iter().copied().collect();

@@ -1,8 +1,9 @@
-//! Verdicts as small numbers, so that the compiler compares and unites them cheaply.
+//! Verdicts as small numbers, so that the compiler can compare and unite them cheaply.
 
 use std::collections::HashMap;
 
-use super::Verdict;
+use super::compiled::Verdict;
+use crate::interner::Interner;
 
 /// A verdict in [`Verdicts`]; equal ids are equal verdicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,17 +14,16 @@ impl VerdictId {
     pub(super) const ALLOW: Self = Self(1);
 }
 
-/// All verdicts that a compilation has met, each once.
+/// All verdicts of a compilation, each once.
 #[derive(Debug)]
 pub(super) struct Verdicts {
-    known: Vec<Verdict>,
-    ids: HashMap<Verdict, VerdictId>,
+    known: Interner<Verdict>,
     unions: HashMap<(VerdictId, VerdictId), VerdictId>,
 }
 
 impl Verdicts {
     pub(super) fn new() -> Self {
-        let mut verdicts = Self { known: Vec::new(), ids: HashMap::new(), unions: HashMap::new() };
+        let mut verdicts = Self { known: Interner::default(), unions: HashMap::new() };
         let deny = verdicts.intern(Verdict::Deny);
         let allow = verdicts.intern(Verdict::Allow);
         debug_assert_eq!((deny, allow), (VerdictId::DENY, VerdictId::ALLOW));
@@ -31,20 +31,14 @@ impl Verdicts {
     }
 
     pub(super) fn intern(&mut self, verdict: Verdict) -> VerdictId {
-        if let Some(id) = self.ids.get(&verdict) {
-            return *id;
-        }
-        let id = VerdictId(self.known.len());
-        self.known.push(verdict.clone());
-        self.ids.insert(verdict, id);
-        id
+        VerdictId(self.known.intern(verdict))
     }
 
     pub(super) fn get(&self, id: VerdictId) -> &Verdict {
         &self.known[id.0]
     }
 
-    /// What either allows.
+    /// The verdict that allows what either allows.
     pub(super) fn union(&mut self, one: VerdictId, two: VerdictId) -> VerdictId {
         if one == two || two == VerdictId::DENY {
             return one;

@@ -1,39 +1,14 @@
-//! Indices that are handed out and taken back, and the list of steps that this depends on.
+//! Allocation of indices and runs of cells, with grace periods before reuse.
 //!
-//! A packet may still be reading what has just been unlinked. So everything that is given back
-//! remembers the *epoch* (the number of [`Step::Grace`]s so far) in which that happened, and is
-//! handed out again only in a later one. A `Grace` is asked for only when nothing else is left,
-//! so that ordinary changes never wait.
+//! A packet may still be reading what has just been unlinked. So every freed index has the *epoch*
+//! (the number of [`Step::Grace`](super::Step::Grace)s so far) in which it was freed, and is reused
+//! only in a later one. A plan waits for a grace period only if nothing else is free, so ordinary
+//! changes never wait.
 
 use std::collections::VecDeque;
 
-use super::Step;
 use super::shortage::{Full, Table};
-
-/// The steps of a plan in the making.
-#[derive(Debug)]
-pub(super) struct Writer {
-    /// The steps so far.
-    pub(super) steps: Vec<Step>,
-    /// How many grace periods there have been since the tables were made.
-    pub(super) epoch: u64,
-}
-
-impl Writer {
-    pub(super) fn new(epoch: u64) -> Self {
-        Self { steps: Vec::new(), epoch }
-    }
-
-    pub(super) fn push(&mut self, step: Step) {
-        self.steps.push(step);
-    }
-
-    /// Waits until nobody reads what has been unlinked so far.
-    pub(super) fn grace(&mut self) {
-        self.steps.push(Step::Grace);
-        self.epoch += 1;
-    }
-}
+use super::writer::Writer;
 
 /// The indices of one table.
 #[derive(Debug, Clone)]
@@ -42,7 +17,7 @@ pub(super) struct Pool {
     first: u32,
     fresh: u32,
     limit: u32,
-    /// What was given back, oldest first, with the epoch of that moment.
+    /// The freed indices, oldest first, each with its epoch.
     freed: VecDeque<(u64, u32)>,
 }
 
@@ -52,33 +27,29 @@ impl Pool {
         Self { table, first, fresh: first, limit, freed: VecDeque::new() }
     }
 
-    /// A pool of the indices `first..limit`, of which those before `fresh` are in use.
-    pub(super) fn starting(table: Table, first: u32, fresh: u32, limit: u32) -> Self {
-        Self { fresh, ..Self::new(table, first, limit) }
-    }
-
-    /// The same pool where those of `first..fresh` that `used` refuses were given back long ago.
+    /// The same pool, in which the indices of `first..fresh` are in use if `used` returns true, and
+    /// free otherwise.
     pub(super) fn resumed(self, fresh: u32, used: impl Fn(u32) -> bool) -> Self {
         let freed = (self.first..fresh).filter(|index| !used(*index)).map(|index| (0, index));
         Self { fresh: fresh.max(self.first), freed: freed.collect(), ..self }
     }
 
-    /// How many indices are in use.
+    /// The number of indices in use.
     pub(super) fn live(&self) -> usize {
         (self.fresh - self.first) as usize - self.freed.len()
     }
 
-    /// One past the largest index that was ever handed out.
+    /// One past the largest index that was ever in use.
     pub(super) fn high_water(&self) -> u32 {
         self.fresh
     }
 
-    /// An index that no packet can be using.
+    /// Allocates an index that no packet can be using.
     pub(super) fn take(&mut self, writer: &mut Writer) -> Result<u32, Full> {
         self.take_below(self.limit, writer)
     }
 
-    /// The same, but rather wait than take an index of `soft` or more.
+    /// The same, but prefers a grace period to an index of `soft` or more.
     pub(super) fn take_below(&mut self, soft: u32, writer: &mut Writer) -> Result<u32, Full> {
         if let Some(index) = self.reuse(|epoch, index| epoch < writer.epoch && index < soft) {
             return Ok(index);
@@ -96,16 +67,16 @@ impl Pool {
         self.take_oldest(writer)
     }
 
-    /// An index that has rested as long as possible.
-    pub(super) fn take_rested(&mut self, writer: &mut Writer) -> Result<u32, Full> {
+    /// Allocates the index that has been unused for longest.
+    pub(super) fn take_longest_unused(&mut self, writer: &mut Writer) -> Result<u32, Full> {
         if self.fresh < self.limit {
             return Ok(self.next_fresh());
         }
         self.take_oldest(writer)
     }
 
-    /// Takes back an index that no table leads to any more.
-    pub(super) fn give(&mut self, index: u32, writer: &Writer) {
+    /// Frees an index to which no table leads any more.
+    pub(super) fn free(&mut self, index: u32, writer: &Writer) {
         self.freed.push_back((writer.epoch, index));
     }
 
@@ -133,14 +104,14 @@ impl Pool {
 struct Gap {
     base: u32,
     length: u32,
-    /// The epoch in which it was given back; `None`: never used, or rested long enough.
+    /// The epoch in which it was freed; `None`: no packet can be reading it.
     freed: Option<u64>,
 }
 
-/// Runs of verdict cells.
+/// The runs of cells that are not in use.
 #[derive(Debug, Clone)]
 pub(super) struct Extents {
-    /// By base; disjoint.
+    /// Sorted by base; disjoint.
     gaps: Vec<Gap>,
     high_water: u32,
 }
@@ -151,38 +122,38 @@ impl Extents {
         Self { gaps: vec![Gap { base: 0, length: cells, freed: None }], high_water: 0 }
     }
 
-    /// One past the last cell that was ever handed out.
+    /// One past the last cell that was ever in use.
     pub(super) fn high_water(&self) -> u32 {
         self.high_water
     }
 
-    /// A run of `length` cells that no packet can be reading; gives its first cell.
+    /// Allocates `length` cells that no packet can be reading. Returns the first.
     pub(super) fn take(&mut self, length: u32, writer: &mut Writer) -> Result<u32, Full> {
         self.settle(writer.epoch);
         if let Some(base) = self.first_fit(length) {
             return Ok(base);
         }
-        // Would waiting help? Neighbours join then, so look at what the gaps would be.
-        let mut rested = self.clone();
-        rested.settle(writer.epoch + 1);
-        let base = rested.first_fit(length).ok_or(Full { table: Table::Verdicts })?;
+        // A grace period may help, because neighbours are joined after it.
+        let mut later = self.clone();
+        later.settle(writer.epoch + 1);
+        let base = later.first_fit(length).ok_or(Full { table: Table::Verdicts })?;
         writer.grace();
-        *self = rested;
+        *self = later;
         Ok(base)
     }
 
-    /// Takes back a run that no endpoint leads to any more.
-    pub(super) fn give(&mut self, base: u32, length: u32, writer: &Writer) {
+    /// Frees a run to which no endpoint leads any more.
+    pub(super) fn free(&mut self, base: u32, length: u32, writer: &Writer) {
         let at = self.gaps.partition_point(|gap| gap.base < base);
         self.gaps.insert(at, Gap { base, length, freed: Some(writer.epoch) });
     }
 
-    /// Whether a packet may still be reading something that was given back.
-    pub(super) fn unrested(&self, writer: &Writer) -> bool {
+    /// Whether a packet may still be reading a freed run.
+    pub(super) fn may_be_read(&self, writer: &Writer) -> bool {
         self.gaps.iter().any(|gap| gap.freed.is_some_and(|freed| freed >= writer.epoch))
     }
 
-    /// Marks what has rested by `epoch`, and joins such neighbours.
+    /// Marks the gaps that no packet can be reading in `epoch`, and joins neighbours of these.
     fn settle(&mut self, epoch: u64) {
         let mut settled: Vec<Gap> = Vec::with_capacity(self.gaps.len());
         for mut gap in self.gaps.drain(..) {
@@ -218,22 +189,23 @@ impl Extents {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tables::Step;
 
     #[test]
-    fn an_index_rests_before_it_is_used_again() {
+    fn an_index_is_reused_after_a_grace_period_only() {
         let mut writer = Writer::new(0);
         let mut pool = Pool::new(Table::Trie4Blocks, 1, 3);
         assert_eq!(pool.take(&mut writer), Ok(1));
-        pool.give(1, &writer);
-        assert_eq!(pool.take(&mut writer), Ok(2), "a fresh one costs no waiting");
+        pool.free(1, &writer);
+        assert_eq!(pool.take(&mut writer), Ok(2), "a fresh one needs no grace period");
         assert!(writer.steps.is_empty());
         assert_eq!(pool.take(&mut writer), Ok(1));
         assert_eq!(writer.steps, [Step::Grace]);
-        pool.give(2, &writer);
-        pool.give(1, &writer);
+        pool.free(2, &writer);
+        pool.free(1, &writer);
         assert_eq!(pool.take(&mut writer), Ok(2));
         assert_eq!(pool.take(&mut writer), Ok(1));
-        assert_eq!(writer.steps, [Step::Grace, Step::Grace], "one wait serves both");
+        assert_eq!(writer.steps, [Step::Grace, Step::Grace], "one grace period serves both");
         assert!(pool.take(&mut writer).is_err());
         assert_eq!(pool.live(), 2);
     }
@@ -245,35 +217,35 @@ mod tests {
         for expected in 0..3 {
             assert_eq!(pool.take_below(3, &mut writer), Ok(expected));
         }
-        pool.give(1, &writer);
+        pool.free(1, &writer);
         assert_eq!(pool.take_below(3, &mut writer), Ok(1));
         assert_eq!(writer.steps, [Step::Grace]);
         assert_eq!(pool.take_below(3, &mut writer), Ok(3));
     }
 
     #[test]
-    fn rested_indices_come_last_and_oldest_first() {
+    fn the_longest_unused_index_is_fresh_or_the_first_freed() {
         let mut writer = Writer::new(0);
         let mut pool = Pool::new(Table::Endpoints, 1, 4);
-        assert_eq!(pool.take_rested(&mut writer), Ok(1));
-        pool.give(1, &writer);
+        assert_eq!(pool.take_longest_unused(&mut writer), Ok(1));
+        pool.free(1, &writer);
         writer.grace();
-        assert_eq!(pool.take_rested(&mut writer), Ok(2));
-        assert_eq!(pool.take_rested(&mut writer), Ok(3));
-        assert_eq!(pool.take_rested(&mut writer), Ok(1));
+        assert_eq!(pool.take_longest_unused(&mut writer), Ok(2));
+        assert_eq!(pool.take_longest_unused(&mut writer), Ok(3));
+        assert_eq!(pool.take_longest_unused(&mut writer), Ok(1));
         assert_eq!(writer.steps.len(), 1);
     }
 
     #[test]
-    fn extents_join_when_they_have_rested() {
+    fn extents_join_after_a_grace_period() {
         let mut writer = Writer::new(0);
         let mut extents = Extents::new(30);
         let runs: Vec<u32> = (0..3).map(|_| extents.take(10, &mut writer).unwrap()).collect();
         assert_eq!(runs, [0, 10, 20]);
-        extents.give(10, 10, &writer);
-        extents.give(0, 10, &writer);
+        extents.free(10, 10, &writer);
+        extents.free(0, 10, &writer);
         assert!(extents.take(21, &mut writer).is_err());
-        assert!(writer.steps.is_empty(), "no waiting for what waiting can't give");
+        assert!(writer.steps.is_empty(), "no grace period if it does not help");
         assert_eq!(extents.take(20, &mut writer), Ok(0));
         assert_eq!(writer.steps, [Step::Grace]);
     }

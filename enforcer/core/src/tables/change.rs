@@ -1,10 +1,10 @@
-//! Ranges of addresses that change, and which words of a trie they touch.
+//! Ranges of addresses that change, and the words of a trie that they touch.
 
 use std::ops::Range;
 
 use super::regions::Regions;
 
-/// A range of addresses that shall have another entry. Lists of them are sorted and disjoint.
+/// A range of addresses that gets another entry. Lists of changes are sorted and disjoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) first: u128,
@@ -12,7 +12,7 @@ pub(super) struct Change {
     pub(super) entry: u32,
 }
 
-/// Where two functions differ, and what the second one says there.
+/// The ranges in which two functions differ, with the value of `new`.
 pub(super) fn changes(old: &Regions<u32>, new: &Regions<u32>) -> Vec<Change> {
     let mut changes: Vec<Change> = Vec::new();
     old.zip(new, |first, last, before, entry| {
@@ -49,7 +49,7 @@ pub(super) fn covering(changes: &[Change], first: u128, last: u128) -> Option<u3
     }
 }
 
-/// Which aligned slots of `2^shift` addresses between `start` and `end` the changes touch: each
+/// The aligned slots of `2^shift` addresses between `start` and `end` that the changes touch: each
 /// slot's first address and the changes that overlap it. `shift` is below 128.
 pub(super) fn touched(
     changes: &[Change],

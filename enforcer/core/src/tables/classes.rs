@@ -1,30 +1,31 @@
-//! Which class id each address shall have.
+//! The choice of class ids: which id each address gets.
 //!
-//! A class id is a mere index; each row gives it its meaning. Addresses that have the id *o* now
-//! and belong to column *n* in the end form a *pair*, and all of a pair get the same id *c*. For
-//! C1 it must satisfy, at the moment when an address is flipped from *o* to *c*:
+//! A class id is only an index; each row gives it its meaning. Addresses that have the id *o* now
+//! and belong to column *n* afterwards form a *pair*. All addresses of a pair get the same id *c*.
+//! For C1, *c* must satisfy when an address is flipped from *o* to *c*:
 //!
-//! - in rows that are *kept*: the cell of *c* is the desired verdict of *n* (flipping the address
-//!   is what changes the verdict);
+//! - in rows that are *kept*: the cell of *c* is the desired verdict of *n* (the flip of the
+//!   address changes the verdict);
 //! - in rows that are *retired*: the cell of *c* is the cell of *o* (endpoints that are still on
 //!   the row see no change; they change when they are flipped to their new row);
 //! - in *new* rows: the cell of *c* is the desired verdict of *n*. These cells are fresh, so *c*
-//!   need only mean one column.
+//!   only has to mean one column.
 //!
-//! A pair keeps *o* when that satisfies it. Otherwise all pairs of the same *n* and the same
-//! retired cells share an id: one that is in use if one fits, else a new one.
+//! A pair keeps *o* if *o* satisfies these conditions. Otherwise all pairs of the same *n* and the
+//! same retired cells share an id: one that is in use if one fits, else a new one.
 
 use std::collections::HashMap;
 
 use super::columns::Columns;
 use super::rows::Row;
+use crate::interner::Interner;
 
-/// The addresses that have one class id now and belong to one column in the end.
+/// The addresses that have one class id now and belong to one column afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pair {
     pub(super) old: u32,
     pub(super) column: u32,
-    /// About how many words it takes to change them.
+    /// Roughly the number of words to write to change them.
     pub(super) weight: u64,
 }
 
@@ -33,7 +34,7 @@ pub(super) struct Pair {
 pub(super) struct Pairs {
     pub(super) list: Vec<Pair>,
     index: HashMap<(u32, u32), u32>,
-    /// By class id, the pair asked for last: neighbours are mostly alike.
+    /// By class id, the pair of the last query: neighbours are mostly alike.
     recent: Vec<Option<(u32, u32)>>,
 }
 
@@ -67,7 +68,7 @@ impl Pairs {
     }
 }
 
-/// A class id that exists, or one that is still to be taken.
+/// A class id in use, or one still to be allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     Live(u32),
@@ -75,19 +76,19 @@ pub(super) enum Target {
     Fresh(usize),
 }
 
-/// The result.
+/// The id of each pair.
 #[derive(Debug)]
 pub(super) struct Assignment {
     /// By the number of the pair.
     pub(super) targets: Vec<Target>,
-    /// For each id to be taken: a pair that stands for all that get it.
+    /// For each id to be allocated: one of the pairs that get it.
     pub(super) fresh: Vec<Pair>,
 }
 
-/// The rows that matter while addresses are flipped.
+/// The rows that endpoints have while addresses are flipped.
 #[derive(Debug)]
 pub(super) struct LiveRows<'a> {
-    /// Rows that stay, with their positions in the columns' cells.
+    /// Rows that are kept, with their positions in the columns' cells.
     pub(super) kept: Vec<(&'a Row, usize)>,
     /// Rows that endpoints leave afterwards.
     pub(super) retired: Vec<&'a Row>,
@@ -111,7 +112,7 @@ pub(super) fn assign(pairs: &Pairs, rows: &LiveRows<'_>, columns: &Columns) -> A
 
     let signatures = signatures(pairs, rows);
     let mut targets: Vec<Option<Target>> = vec![None; list.len()];
-    let mut named: HashMap<(u32, u32), Target> = HashMap::new();
+    let mut named: HashMap<(u32, usize), Target> = HashMap::new();
     let mut meaning: HashMap<u32, u32> = HashMap::new();
     for &at in &order {
         let Pair { old, column, .. } = list[at];
@@ -140,26 +141,21 @@ pub(super) fn assign(pairs: &Pairs, rows: &LiveRows<'_>, columns: &Columns) -> A
     Assignment { targets: targets.into_iter().flatten().collect(), fresh }
 }
 
-/// A number for each live id's cells in the retired rows: equal cells, equal number.
-fn signatures(pairs: &Pairs, rows: &LiveRows<'_>) -> HashMap<u32, u32> {
-    let mut names: HashMap<Vec<u32>, u32> = HashMap::new();
-    let mut signatures = HashMap::new();
-    for class in pairs.live() {
-        let next = u32::try_from(names.len()).unwrap_or(u32::MAX);
-        let name = *names.entry(rows.retired_cells(class)).or_insert(next);
-        signatures.insert(class, name);
-    }
-    signatures
+/// A number for each id's cells in the retired rows: equal cells have equal numbers.
+fn signatures(pairs: &Pairs, rows: &LiveRows<'_>) -> HashMap<u32, usize> {
+    let mut distinct: Interner<Vec<u32>> = Interner::default();
+    let signature = |class| (class, distinct.intern(rows.retired_cells(class)));
+    pairs.live().into_iter().map(signature).collect()
 }
 
-/// The live ids that none of their own pairs keeps, by their cells.
+/// The ids in use that none of their own pairs keeps, by their cells.
 fn spare(
     pairs: &Pairs,
     rows: &LiveRows<'_>,
     meaning: &HashMap<u32, u32>,
-    signatures: &HashMap<u32, u32>,
-) -> HashMap<(Vec<u32>, u32), Vec<u32>> {
-    let mut spare: HashMap<(Vec<u32>, u32), Vec<u32>> = HashMap::new();
+    signatures: &HashMap<u32, usize>,
+) -> HashMap<(Vec<u32>, usize), Vec<u32>> {
+    let mut spare: HashMap<(Vec<u32>, usize), Vec<u32>> = HashMap::new();
     for class in pairs.live().into_iter().rev().filter(|class| !meaning.contains_key(class)) {
         let cells = rows.kept.iter().map(|(row, _)| row.cell(class)).collect();
         spare.entry((cells, signatures[&class])).or_default().push(class);

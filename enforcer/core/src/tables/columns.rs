@@ -1,27 +1,28 @@
-//! The desired verdicts as cells, with columns that no live row tells apart made one.
+//! The desired verdicts as cells. Columns that no live row distinguishes are merged.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use enforcer_ebpf::contract::entry::Cell;
 
 use super::ports::Ports;
+use crate::interner::Interner;
 use crate::policy::{Column, Compiled, PortSet, RowId, Verdict};
 
 /// The desired verdicts as cells.
 #[derive(Debug)]
 pub(super) struct Columns {
-    /// The compiler's column → ours.
+    /// The compiler's column → the merged column.
     of: Vec<u32>,
-    /// Ours → a cell for each live row.
+    /// Merged column → a cell for each live row.
     cells: Vec<Vec<u32>>,
     /// The live rows, in the order of the cells.
     pub(super) rows: Vec<RowId>,
 }
 
 impl Columns {
-    /// The columns of these rows. Every port set of theirs must be live in `ports`.
+    /// The columns of these rows. Each of their port sets must be live in `ports`.
     pub(super) fn new(compiled: &Compiled, rows: Vec<RowId>, ports: &Ports) -> Self {
-        // An address in a column that no row has is denied; the compiler makes none.
+        // An address in a column that no row has is denied; the compiler produces none.
         let named = compiled.addresses.values().max().map_or(0, |column| column + 1);
         let count = compiled.columns.max(named).max(1);
         let mut all = vec![Vec::with_capacity(rows.len()); count];
@@ -38,40 +39,28 @@ impl Columns {
                 });
             }
         }
-        let mut names: BTreeMap<Vec<u32>, u32> = BTreeMap::new();
-        let mut distinct: Vec<Vec<u32>> = Vec::new();
-        let mut of = Vec::with_capacity(count);
-        for cells in all {
-            let name = match names.get(&cells) {
-                Some(&name) => name,
-                None => {
-                    let name = u32::try_from(distinct.len()).unwrap_or(u32::MAX);
-                    distinct.push(cells.clone());
-                    names.insert(cells, name);
-                    name
-                }
-            };
-            of.push(name);
-        }
-        Self { of, cells: distinct, rows }
+        let mut distinct: Interner<Vec<u32>> = Interner::default();
+        let number = |cells| u32::try_from(distinct.intern(cells)).unwrap_or(u32::MAX);
+        let of = all.into_iter().map(number).collect();
+        Self { of, cells: distinct.into_values(), rows }
     }
 
-    /// Our column of the compiler's.
+    /// The merged column of the compiler's column.
     pub(super) fn of(&self, column: Column) -> u32 {
         self.of.get(column).or(self.of.first()).copied().unwrap_or(0)
     }
 
-    /// What the live row at `position` says of one of our columns.
+    /// The cell of a merged column in the live row at `position`.
     pub(super) fn cell(&self, column: u32, position: usize) -> u32 {
         self.cells[column as usize][position]
     }
 
-    /// How many columns there are.
+    /// The number of merged columns.
     pub(super) fn len(&self) -> usize {
         self.cells.len()
     }
 
-    /// The port sets that any cell names.
+    /// The port sets in any cell.
     pub(super) fn sets(&self) -> BTreeSet<u32> {
         self.cells.iter().flatten().copied().filter(|&cell| cell >= Cell::FIRST_SET).collect()
     }
@@ -80,7 +69,7 @@ impl Columns {
 /// The port sets of these rows.
 pub(super) fn port_sets<'a>(compiled: &'a Compiled, rows: &[RowId]) -> BTreeSet<&'a PortSet> {
     let rows = rows.iter().filter_map(|&row| compiled.rows.get(row));
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let sets = rows.flat_map(|row| &row.verdicts).filter_map(|verdict| match verdict {
         Verdict::Ports(set) => Some(set.as_ref()),
         _ => None,

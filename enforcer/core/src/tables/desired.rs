@@ -1,4 +1,4 @@
-//! What the tables shall say.
+//! The desired contents of the tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -6,17 +6,17 @@ use std::net::IpAddr;
 use crate::model::PodId;
 use crate::policy::Compiled;
 
-/// Who is behind an interface.
+/// The owner of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
-    /// A pod, judged by its policies.
+    /// A pod; its policies decide.
     Pod(PodId),
-    /// What this pod has left, or what still runs although the pod is said to be gone: closed, and
-    /// nobody else's until somebody claims it (semantics C5).
+    /// The last pod of the interface, which was deleted or is reported as deleted. The interface is
+    /// closed until another pod claims it (semantics C5).
     Gone(PodId),
-    /// A pod that is not known yet (semantics C6).
+    /// An unknown pod (semantics C6).
     Unknown {
-        /// Whether nothing but the link's and the node's own traffic passes until it is.
+        /// Whether only link messages and the node's own traffic pass until the pod is known.
         closed: bool,
     },
 }
@@ -31,45 +31,45 @@ impl Owner {
         }
     }
 
-    /// Whether flows and counters of `before` are those of the same pod: somebody who was unknown
-    /// may have become known.
+    /// Whether flows and counters of `before` belong to the same pod. An unknown pod may have become
+    /// known.
     #[must_use]
     pub fn continues(&self, before: &Self) -> bool {
         before.pod().is_none_or(|pod| self.pod() == Some(pod))
     }
 }
 
-/// What an earlier agent noted of an endpoint id (semantics C3).
+/// The record of an endpoint id by an earlier agent (semantics C3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inherited {
     /// The endpoint id.
     pub id: u32,
     /// The interface.
     pub ifindex: u32,
-    /// Who was behind it; `None`: nobody has the id, but what it counted may be left.
+    /// The interface's owner; `None`: the id is not assigned, but its counters may be left.
     pub owner: Option<Owner>,
-    /// The pod's UID, if it had one.
+    /// The pod's UID; empty if unknown.
     pub uid: String,
 }
 
 /// A pod's interface on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
-    /// Who is behind it.
+    /// The owner.
     pub owner: Owner,
-    /// The pod's UID; empty if it is not known.
+    /// The pod's UID; empty if unknown.
     pub uid: String,
     /// The pod's addresses, for the source check (semantics P4).
     pub addresses: BTreeSet<IpAddr>,
-    /// Whether packets from the pod must carry one of them.
+    /// Whether packets from the pod must have one of these as their source.
     pub check_source: bool,
 }
 
-/// What the tables shall say.
+/// The desired contents of the tables.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Desired {
-    /// Verdicts.
+    /// The verdicts.
     pub compiled: Compiled,
-    /// Host-side interface index → pod. A pod that `compiled` does not know is not isolated.
+    /// Host-side interface index → interface. A pod that `compiled` does not have is not isolated.
     pub interfaces: BTreeMap<u32, Interface>,
 }

@@ -1,22 +1,24 @@
 //! Endpoint records, ids and further addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
-use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::Address6;
 
-use super::alloc::{Pool, Writer};
+use super::alloc::Pool;
+use super::desired::{Inherited, Interface, Owner};
 use super::pieces6::halves;
 use super::rows::{RowKey, Rows};
 use super::shortage::{Full, Table};
 use super::slots::Slots;
-use super::{Inherited, Interface, Owner, Step};
+use super::step::Step;
+use super::writer::Writer;
 
-/// How many more elements the tables must have than there are interfaces: ids index the counters
-/// and begin at 1, and one is kept back, so that each endpoint can be replaced by another pod's.
+/// The number of elements that the tables must have beyond the number of interfaces: ids index the
+/// counters and begin at 1, and one id stays free so that an endpoint can be replaced by another
+/// pod's.
 pub(super) const SPARE: u32 = 2;
 
 /// How a direction of an endpoint is judged.
@@ -30,7 +32,7 @@ pub(super) enum Judged {
     Row(RowKey),
 }
 
-/// Both directions, by [`Direction`].
+/// Both directions, ingress first.
 pub(super) type Both = [Judged; 2];
 
 /// An endpoint in the kernel.
@@ -45,7 +47,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Whether some direction is judged by a row now that is not the same in `new`.
+    /// Whether a direction is judged by a row now, and by another one or none in `new`.
     fn leaves_a_row_for(&self, new: &Endpoint) -> bool {
         let [ingress, egress] = self.judged.map(|judged| matches!(judged, Judged::Row(_)));
         let closed = (self.value.flags ^ new.flags)
@@ -64,13 +66,13 @@ impl Held {
 pub(super) struct Endpoints {
     held: BTreeMap<u32, Arc<Held>>,
     records: Pool,
-    /// How many interfaces there is room for.
+    /// The number of interfaces that fit.
     room: usize,
     ids: Pool,
     slots: Slots,
-    /// The epoch in which an endpoint was last led away from a row.
+    /// The epoch in which an endpoint last left a row.
     left: Option<u64>,
-    /// Ids of an earlier agent that no interface has claimed yet, by interface.
+    /// Ids of an earlier agent that no interface has taken over yet, by interface.
     inherited: BTreeMap<u32, Vec<(u32, Owner)>>,
 }
 
@@ -81,7 +83,7 @@ impl Endpoints {
             held: BTreeMap::new(),
             records: Pool::new(Table::Endpoints, 0, limit),
             room: limit.saturating_sub(SPARE) as usize,
-            // Counters have one element for each id, and as many elements as there are records.
+            // Counters have one element for each id, and the same size as the records.
             ids: Pool::new(Table::Endpoints, 1, limit.min(MAX_ID + 1)),
             slots: Slots::new(),
             left: None,
@@ -89,8 +91,9 @@ impl Endpoints {
         }
     }
 
-    /// No endpoint, but ids that an earlier agent has given to interfaces: those that are still
-    /// there keep theirs, so that flows, counters and marks under way stay true (semantics C3).
+    /// No endpoint, but ids that an earlier agent has assigned to interfaces. Interfaces that still
+    /// exist keep their ids, so flows, counters and marks of packets in flight stay valid (semantics
+    /// C3).
     pub(super) fn resuming(limit: u32, inherited: &[Inherited]) -> Self {
         let mut new = Self::new(limit);
         let usable = || inherited.iter().filter(|it| (1..limit.min(MAX_ID + 1)).contains(&it.id));
@@ -106,23 +109,23 @@ impl Endpoints {
         new
     }
 
-    /// As if the ids below `id` had been given to other pods, and taken back.
+    /// As if the ids below `id` had never been available.
     #[cfg(test)]
     pub(super) fn start_ids_at(&mut self, id: u32) {
         self.ids = Pool::new(Table::Endpoints, id, MAX_ID + 1);
     }
 
-    /// How many interfaces can have a record.
+    /// The number of interfaces that can have a record.
     pub(super) fn room(&self) -> usize {
         self.room
     }
 
-    /// How many interfaces have a record.
+    /// The number of interfaces that have a record.
     pub(super) fn len(&self) -> u32 {
         u32::try_from(self.held.len()).unwrap_or(u32::MAX)
     }
 
-    /// The records that interfaces have, with who is behind each.
+    /// The records of all endpoints, each with the owner of its interface.
     pub(super) fn records(&self) -> impl Iterator<Item = (&Owner, &Endpoint)> {
         self.held.values().map(|held| (&held.interface.owner, &held.value))
     }
@@ -136,54 +139,54 @@ impl Endpoints {
         self.held.keys().copied().collect()
     }
 
-    /// Which interfaces use each row, and in which direction.
-    pub(super) fn users(&self) -> BTreeMap<RowKey, Vec<(u32, Direction)>> {
-        let mut users: BTreeMap<RowKey, Vec<(u32, Direction)>> = BTreeMap::new();
+    /// The interfaces that each row judges.
+    pub(super) fn users(&self) -> BTreeMap<RowKey, BTreeSet<u32>> {
+        let mut users: BTreeMap<RowKey, BTreeSet<u32>> = BTreeMap::new();
         for (&ifindex, held) in &self.held {
-            for (direction, judged) in Direction::ALL.into_iter().zip(held.judged) {
+            for judged in held.judged {
                 if let Judged::Row(key) = judged {
-                    users.entry(key).or_default().push((ifindex, direction));
+                    users.entry(key).or_default().insert(ifindex);
                 }
             }
         }
         users
     }
 
-    /// Waits until no packet is judged by a row that its endpoint has left. Only then may an
-    /// address get an id that means something else there.
-    pub(super) fn rest(&self, writer: &mut Writer) {
+    /// Waits until no packet is judged by a row that its endpoint has left. Only after that may an
+    /// address get an id with another meaning in the row.
+    pub(super) fn wait_for_readers(&self, writer: &mut Writer) {
         if self.left.is_some_and(|left| left >= writer.epoch) {
             writer.grace();
         }
     }
 
-    /// Takes back the inherited ids that no interface has claimed.
+    /// Frees the inherited ids that no interface has taken over.
     pub(super) fn end_inheritance(&mut self, writer: &mut Writer) {
-        for (ifindex, unclaimed) in std::mem::take(&mut self.inherited) {
-            for (id, _) in unclaimed {
-                writer.push(nobody(id, ifindex));
-                self.ids.give(id, writer);
+        for (ifindex, ids) in std::mem::take(&mut self.inherited) {
+            for (id, _) in ids {
+                writer.push(unassigned(id, ifindex));
+                self.ids.free(id, writer);
             }
         }
     }
 
-    /// The id that the interface had under an earlier agent, if somebody else is not behind it now.
+    /// The id that the interface had under an earlier agent, unless it has another owner now.
     fn inherit(&mut self, ifindex: u32, owner: &Owner) -> Option<u32> {
         let ids = self.inherited.get_mut(&ifindex)?;
         let at = ids.iter().position(|(_, before)| owner.continues(before))?;
         Some(ids.swap_remove(at).0)
     }
 
-    /// The endpoint is gone.
+    /// Removes the endpoint of an interface that no longer exists.
     pub(super) fn remove(&mut self, ifindex: u32, writer: &mut Writer) {
         let Some(held) = self.held.remove(&ifindex) else { return };
         self.slots.clear(ifindex, writer);
         writer.push(Step::Sender { id: held.id, value: Slot(0) });
-        self.records.give(held.record, writer);
+        self.records.free(held.record, writer);
         self.release_id(ifindex, &held, &BTreeSet::new(), true, writer);
     }
 
-    /// Judges an endpoint otherwise, or after its rows have moved.
+    /// Changes how an endpoint is judged, or where its rows are.
     pub(super) fn judge(
         &mut self,
         ifindex: u32,
@@ -198,7 +201,7 @@ impl Endpoints {
         Ok(())
     }
 
-    /// Makes the endpoint what it shall be. `false`: it is new, and no slot was found for it.
+    /// Creates or changes the endpoint of an interface. Returns `false` if it is new and has no slot.
     pub(super) fn put(
         &mut self,
         ifindex: u32,
@@ -208,60 +211,74 @@ impl Endpoints {
         writer: &mut Writer,
     ) -> Result<bool, Full> {
         let old = self.held.get(&ifindex).cloned();
-        let same_pod =
-            old.as_ref().is_some_and(|old| interface.owner.continues(&old.interface.owner));
-        let id = match &old {
-            Some(old) if same_pod => old.id,
-            _ => match self.inherit(ifindex, &interface.owner) {
-                Some(id) => id,
-                None => self.take_id(writer)?,
-            },
+        let same_pod = old.as_deref().filter(|old| interface.owner.continues(&old.interface.owner));
+        let id = match same_pod {
+            Some(old) => old.id,
+            None => self.new_id(ifindex, &interface.owner, writer)?,
         };
-        let noted = old.as_ref().filter(|_| same_pod).map(|old| &old.interface);
-        if noted.is_none_or(|it| (&it.owner, &it.uid) != (&interface.owner, &interface.uid)) {
+        let recorded = same_pod.map(|old| (&old.interface.owner, &old.interface.uid));
+        if recorded != Some((&interface.owner, &interface.uid)) {
             let (owner, uid) = (Some(interface.owner.clone()), interface.uid.clone());
             writer.push(Step::Owner { id, ifindex, owner, uid });
         }
         let (value, extra) = record(ifindex, id, interface, judged, rows);
-        if let Some(old) = &old
-            && old.value == value
-            && old.extra == extra
-        {
-            let held = Held { judged, interface: interface.clone(), ..Held::clone(old) };
+        let interface = interface.clone();
+        if let Some(old) = old.as_deref().filter(|old| old.value == value && old.extra == extra) {
+            let held = Held { judged, interface, ..old.clone() };
             self.held.insert(ifindex, Arc::new(held));
             return Ok(true);
         }
-        let known = old.as_ref().filter(|_| same_pod).map(|old| old.extra.clone());
-        for &address in extra.difference(&known.unwrap_or_default()) {
+        let known = same_pod.map(|old| old.extra.clone()).unwrap_or_default();
+        for &address in extra.difference(&known) {
             writer.push(Step::AddExtraAddress(ExtraAddress { address, id, padding: 0 }));
         }
-        let new = self.records.take(writer)?;
-        writer.push(Step::Endpoint { record: new, value });
-        if !self.slots.put(ifindex, new, writer) {
-            self.records.give(new, writer);
-            writer.push(nobody(id, ifindex));
-            self.ids.give(id, writer);
+        let record = self.records.take(writer)?;
+        writer.push(Step::Endpoint { record, value });
+        if !self.slots.put(ifindex, record, writer) {
+            self.records.free(record, writer);
+            writer.push(unassigned(id, ifindex));
+            self.ids.free(id, writer);
             remove_extra(&extra, id, writer);
             return Ok(false);
         }
-        writer.push(Step::Sender { id, value: Slot::new(ifindex, new) });
-        if let Some(old) = old {
-            if !same_pod {
-                writer.push(Step::Sender { id: old.id, value: Slot(0) });
-            }
-            if old.leaves_a_row_for(&value) {
-                self.left = Some(writer.epoch);
-            }
-            self.records.give(old.record, writer);
-            self.release_id(ifindex, &old, &extra, !same_pod, writer);
+        writer.push(Step::Sender { id, value: Slot::new(ifindex, record) });
+        if let Some(old) = &old {
+            self.replaced(ifindex, old, &value, &extra, writer);
         }
-        let interface = interface.clone();
-        self.held
-            .insert(ifindex, Arc::new(Held { judged, interface, id, record: new, value, extra }));
+        let held = Held { judged, interface, id, record, value, extra };
+        self.held.insert(ifindex, Arc::new(held));
         Ok(true)
     }
 
-    /// Takes away the further addresses that are not in `keep`, and the id if it is `done` with.
+    /// The endpoint `old` has been replaced by the record `new` with the further addresses `extra`.
+    fn replaced(
+        &mut self,
+        ifindex: u32,
+        old: &Held,
+        new: &Endpoint,
+        extra: &BTreeSet<Address6>,
+        writer: &mut Writer,
+    ) {
+        let other_pod = old.id != new.id;
+        if other_pod {
+            writer.push(Step::Sender { id: old.id, value: Slot(0) });
+        }
+        if old.leaves_a_row_for(new) {
+            self.left = Some(writer.epoch);
+        }
+        self.records.free(old.record, writer);
+        self.release_id(ifindex, old, extra, other_pod, writer);
+    }
+
+    /// The inherited id of the interface, or one that no flow or counter has.
+    fn new_id(&mut self, ifindex: u32, owner: &Owner, writer: &mut Writer) -> Result<u32, Full> {
+        match self.inherit(ifindex, owner) {
+            Some(id) => Ok(id),
+            None => self.take_id(writer),
+        }
+    }
+
+    /// Removes the further addresses that are not in `keep`, and frees the id if it is `done`.
     fn release_id(
         &mut self,
         ifindex: u32,
@@ -272,17 +289,17 @@ impl Endpoints {
     ) {
         if done {
             remove_extra(&old.extra, old.id, writer);
-            writer.push(nobody(old.id, ifindex));
-            self.ids.give(old.id, writer);
+            writer.push(unassigned(old.id, ifindex));
+            self.ids.free(old.id, writer);
         } else {
             remove_extra(&old.extra.difference(keep).copied().collect(), old.id, writer);
         }
     }
 
-    /// An id that no living flow or counter knows (semantics C5).
+    /// Allocates an id that no flow or counter has (semantics C5).
     fn take_id(&mut self, writer: &mut Writer) -> Result<u32, Full> {
         let known = self.ids.high_water();
-        let id = self.ids.take_rested(writer)?;
+        let id = self.ids.take_longest_unused(writer)?;
         if id < known {
             writer.push(Step::ForgetEndpoint { id });
         }
@@ -290,7 +307,8 @@ impl Endpoints {
     }
 }
 
-fn nobody(id: u32, ifindex: u32) -> Step {
+/// The step that records that an id is not assigned.
+fn unassigned(id: u32, ifindex: u32) -> Step {
     Step::Owner { id, ifindex, owner: None, uid: String::new() }
 }
 
@@ -300,7 +318,7 @@ fn remove_extra(addresses: &BTreeSet<Address6>, id: u32, writer: &mut Writer) {
     }
 }
 
-/// An endpoint's record, and the addresses that it has no room for.
+/// An endpoint's record, and the addresses that do not fit into it.
 fn record(
     ifindex: u32,
     id: u32,
@@ -308,30 +326,18 @@ fn record(
     judged: Both,
     rows: &Rows,
 ) -> (Endpoint, BTreeSet<Address6>) {
-    let v4 = interface.addresses.iter().find_map(|address| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    });
-    let v6 = interface.addresses.iter().find_map(|address| match address {
-        IpAddr::V6(address) => Some(*address),
-        IpAddr::V4(_) => None,
-    });
-    let extra: BTreeSet<Address6> = interface
-        .addresses
-        .iter()
-        .filter(|&&address| {
-            Some(address) != v4.map(IpAddr::V4) && Some(address) != v6.map(IpAddr::V6)
-        })
-        .map(|&address| numbers(address))
-        .collect();
+    let all = || interface.addresses.iter().copied();
+    let (v4, v6) = (all().find(IpAddr::is_ipv4), all().find(IpAddr::is_ipv6));
+    let extra: BTreeSet<Address6> =
+        all().filter(|&it| Some(it) != v4 && Some(it) != v6).map(numbers).collect();
     let base = |judged: Judged| match judged {
         Judged::Row(key) => rows.get(key).map_or(0, |row| row.base),
         Judged::Open | Judged::Closed => 0,
     };
     let [ingress, egress] = judged;
     let value = Endpoint {
-        address6: v6.map_or([0; 2], |address| halves(address.into())),
-        address4: v4.map_or(0, Ipv4Addr::into),
+        address6: v6.map_or([0; 2], numbers),
+        address4: if let Some(IpAddr::V4(address)) = v4 { address.into() } else { 0 },
         id,
         ingress_row: base(ingress),
         egress_row: base(egress),
@@ -345,8 +351,8 @@ fn record(
     (value, extra)
 }
 
-/// A closed direction is an isolated one, too: whoever asks only for isolation must not take it
-/// for an open one.
+/// The flags of a direction. A closed direction is also isolated, so code that only tests for
+/// isolation does not treat it as open.
 fn judged_flags(judged: Judged, isolated: u32, closed: u32) -> u32 {
     match judged {
         Judged::Open => 0,
@@ -355,7 +361,7 @@ fn judged_flags(judged: Judged, isolated: u32, closed: u32) -> u32 {
     }
 }
 
-/// An address as [`ExtraAddress`] has it.
+/// An address in the form of [`ExtraAddress`].
 fn numbers(address: IpAddr) -> Address6 {
     let address: Ipv6Addr = match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),

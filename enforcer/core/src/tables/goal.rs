@@ -1,23 +1,23 @@
-//! What one stage of a plan shall reach.
+//! The goal of one stage of a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_ebpf::contract::verdict::Direction;
 
+use super::desired::{Desired, Interface, Owner};
 use super::endpoints::Endpoints;
-use super::{Desired, Interface, Owner};
 use crate::model::PodId;
 use crate::policy::RowId;
 
-/// What one stage of a plan shall reach: all that is desired, but for what has to be closed.
+/// The goal of one stage of a plan: everything desired, except for rows that must be closed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Goal<'a> {
     pub(super) desired: &'a Desired,
-    /// The rows that can't be represented: directions that they judge are closed.
+    /// The rows that can't be represented. Directions that they judge are closed.
     pub(super) closed: &'a BTreeSet<RowId>,
 }
 
-/// How a direction shall be judged.
+/// How a direction of an interface is to be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wish {
     Open,
@@ -26,7 +26,7 @@ pub(super) enum Wish {
 }
 
 impl<'a> Goal<'a> {
-    /// How the directions of whoever is behind an interface shall be judged, by [`Direction`].
+    /// How the directions of an owner's interface are to be judged, by [`Direction`].
     pub(super) fn wishes(&self, owner: &Owner) -> [Wish; 2] {
         let pod = match owner {
             Owner::Pod(pod) => pod,
@@ -41,7 +41,7 @@ impl<'a> Goal<'a> {
         })
     }
 
-    /// The interfaces that there is room for: those that have a record, then by index.
+    /// The interfaces that fit into the table: first those that have a record, then by index.
     pub(super) fn admitted(&self, endpoints: &Endpoints) -> BTreeMap<u32, &'a Interface> {
         let all = &self.desired.interfaces;
         let (old, new): (Vec<_>, Vec<_>) =
@@ -56,7 +56,7 @@ impl<'a> Goal<'a> {
     }
 }
 
-/// The directions that a set of closed rows closes.
+/// The directions that the closed rows close.
 pub(super) fn closed_directions(
     desired: &Desired,
     closed: &BTreeSet<RowId>,

@@ -1,17 +1,17 @@
-//! Which row of the kernel may stay for which desired row.
+//! The choice of rows to keep: which row of the kernel serves which desired row.
 //!
-//! Row *p* of the kernel may stay for desired row *r* when no endpoint can see a third verdict
-//! through it while addresses are flipped. Two conditions do:
+//! Row *p* of the kernel may serve desired row *r* if no endpoint can see a third verdict through it
+//! while addresses are flipped. Either of two conditions is sufficient:
 //!
-//! - every endpoint on *p* goes on to *r*: then flipping an address takes each of them from the
-//!   verdict before to the verdict after; or
-//! - *p* says the same before as *r* after, for every address: then those who leave *p* for
-//!   another row see what they saw before until they leave.
+//! - all endpoints on *p* go to *r*: a flip of an address takes each of them from the verdict of
+//!   before to the verdict of after; or
+//! - *p* has the same verdicts before as *r* after, for every address: endpoints that leave *p* for
+//!   another row see the verdicts of before until they leave.
 //!
-//! Both are exact whatever changed. In the first case there is a choice between flipping the
-//! addresses whose verdict changes and writing a new row; it is made by what it costs, so that a
-//! pod that comes or goes flips one address, and a policy that changes its mind about half of the
-//! address space writes one row and flips its endpoints.
+//! Both are exact for any change. The first leaves a choice: flip the addresses with changed
+//! verdicts, or write a new row. The cheaper one is chosen, so that a pod that is added or removed
+//! flips one address, and a policy that changes for half of the address space writes one row and
+//! flips its endpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,16 +24,16 @@ use super::goal::Wish;
 use super::rows::{Row, RowKey, Rows};
 use crate::policy::RowId;
 
-/// Where each desired row is found.
+/// The row of the kernel for each desired row.
 #[derive(Debug, Default)]
 pub(super) struct Matching {
-    /// The rows that stay.
+    /// The rows that are kept.
     pub(super) kept: BTreeMap<RowId, RowKey>,
     /// The other rows that endpoints have.
     pub(super) retired: Vec<RowKey>,
 }
 
-/// Chooses the rows that stay.
+/// Chooses the rows to keep.
 pub(super) fn match_rows(
     endpoints: &Endpoints,
     rows: &Rows,
@@ -43,10 +43,10 @@ pub(super) fn match_rows(
 ) -> Matching {
     let positions: BTreeMap<RowId, usize> =
         columns.rows.iter().enumerate().map(|(at, &row)| (row, at)).collect();
-    // By desired row: the candidate that costs least.
+    // By desired row: the cheapest candidate.
     let mut best: BTreeMap<RowId, (u64, RowKey)> = BTreeMap::new();
-    let goes = destinations(endpoints, wishes);
-    for (&key, destinations) in &goes {
+    let all = destinations(endpoints, wishes);
+    for (&key, destinations) in &all {
         let Some(row) = rows.get(key) else { continue };
         let only = destinations.len() == 1;
         for destination in destinations {
@@ -62,35 +62,35 @@ pub(super) fn match_rows(
     }
     let kept: BTreeMap<RowId, RowKey> = best.into_iter().map(|(id, (_, key))| (id, key)).collect();
     let staying: BTreeSet<RowKey> = kept.values().copied().collect();
-    let retired = goes.into_keys().filter(|key| !staying.contains(key)).collect();
+    let retired = all.into_keys().filter(|key| !staying.contains(key)).collect();
     Matching { kept, retired }
 }
 
-/// Where the endpoints on each row go.
+/// The destinations of the endpoints on each row.
 fn destinations(
     endpoints: &Endpoints,
     wishes: &BTreeMap<u32, [Wish; 2]>,
 ) -> BTreeMap<RowKey, BTreeSet<Wish>> {
-    let mut goes: BTreeMap<RowKey, BTreeSet<Wish>> = BTreeMap::new();
+    let mut destinations: BTreeMap<RowKey, BTreeSet<Wish>> = BTreeMap::new();
     for (ifindex, wishes) in wishes {
         let Some(held) = endpoints.get(*ifindex) else { continue };
         for direction in Direction::ALL {
             if let Judged::Row(key) = held.judged[direction as usize] {
-                goes.entry(key).or_default().insert(wishes[direction as usize]);
+                destinations.entry(key).or_default().insert(wishes[direction as usize]);
             }
         }
     }
-    goes
+    destinations
 }
 
-/// About how many words have to be flipped for the row's sake.
+/// Roughly the number of words to flip if the row is kept.
 fn cost(row: &Row, position: usize, pairs: &Pairs, columns: &Columns) -> u64 {
     let changes =
         |pair: &&super::classes::Pair| row.cell(pair.old) != columns.cell(pair.column, position);
     pairs.list.iter().filter(changes).map(|pair| pair.weight).sum()
 }
 
-/// About how many words a new row and the flip to it take.
+/// Roughly the number of words to write for a new row and the flip to it.
 fn replacement_cost(pairs: &Pairs) -> u64 {
     pairs.list.len() as u64 + 2
 }

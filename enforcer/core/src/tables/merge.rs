@@ -1,24 +1,23 @@
-//! Class ids that say the same in every row, made one: the second pass of a plan.
+//! The merge of class ids with the same cells in every row: the second pass of a plan.
 //!
-//! When endpoints have left the rows that were retired, ids that had to differ for those rows'
-//! sake need not any more. Flipping an address from one to the other changes no verdict at all.
+//! Some ids only differ because of rows that were retired. After endpoints have left these rows,
+//! a flip of an address from one such id to the other changes no verdict.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_ebpf::contract::entry::Entry;
 
-use super::State;
-use super::alloc::Writer;
 use super::classes::Pairs;
 use super::columns::Columns;
-use super::regions::{Family, Regions};
+use super::regions::Family;
 use super::shortage::Full;
-use super::transition::write_maps;
+use super::state::State;
+use super::writer::Writer;
 
-/// Ids with at most this weight are always made one with others that say the same.
+/// Ids of at most this weight are always merged with others that have the same cells.
 const CHEAP_MERGE: u64 = 256;
 
-/// Makes ids one where it pays. `ids`: by the number of the pair.
+/// Merges ids where it is cheap or necessary. `ids`: by the number of the pair.
 pub(super) fn merge_ids(
     state: &mut State,
     pairs: &Pairs,
@@ -30,7 +29,7 @@ pub(super) fn merge_ids(
     if merged.is_empty() {
         return;
     }
-    // Merging only saves room: without room for it, all stays as it is.
+    // A merge only saves room. If there is no room for it, nothing changes.
     let (steps, epoch) = (writer.steps.len(), writer.epoch);
     let mut trial = state.clone();
     match merge(&mut trial, &merged, writer) {
@@ -42,8 +41,8 @@ pub(super) fn merge_ids(
     }
 }
 
-/// Ids that stand for the same column as another, and that other; where flipping them is cheap or
-/// they have become many.
+/// Ids with the same column as another id, and that other id, if they are cheap to flip or if there
+/// are too many ids.
 fn duplicates(state: &State, pairs: &Pairs, ids: &[u32], columns: &Columns) -> BTreeMap<u32, u32> {
     let column_of: BTreeMap<u32, u32> =
         ids.iter().zip(&pairs.list).map(|(&id, pair)| (id, pair.column)).collect();
@@ -59,7 +58,7 @@ fn duplicates(state: &State, pairs: &Pairs, ids: &[u32], columns: &Columns) -> B
     }
     let weight = |id: u32| weights.get(&id).copied().unwrap_or(0);
     let many = column_of.len() > 2 * columns.len() + 64;
-    // By column: the id that stays, the heaviest.
+    // By column: the id that stays, which is the heaviest.
     let mut stays: BTreeMap<u32, u32> = BTreeMap::new();
     for (&id, &column) in &column_of {
         let best = stays.entry(column).or_insert(id);
@@ -79,20 +78,18 @@ fn duplicates(state: &State, pairs: &Pairs, ids: &[u32], columns: &Columns) -> B
     merged
 }
 
-/// Makes ids that say the same in every row one.
+/// Replaces the ids that are keys of `merged`.
 fn merge(state: &mut State, merged: &BTreeMap<u32, u32>, writer: &mut Writer) -> Result<(), Full> {
-    let maps = [0, 1].map(|family: usize| {
-        let mut map = Regions::uniform(Entry::UNKNOWN.0);
-        for (first, _, entry) in state.maps[family].ranges() {
+    let maps = state.maps.each_ref().map(|map| {
+        map.map(|entry| {
             let id = Entry(entry).index();
             let id = merged.get(&id).copied().unwrap_or(id);
-            map.push(first, Entry::class(id, Entry(entry).flags()).0);
-        }
-        map
+            Entry::class(id, Entry(entry).flags()).0
+        })
     });
-    write_maps(state, maps, writer)?;
+    state.write_maps(maps, writer)?;
     for &id in merged.keys() {
-        state.ids.give(id, writer);
+        state.ids.free(id, writer);
     }
     Ok(())
 }

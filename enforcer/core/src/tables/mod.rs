@@ -1,14 +1,23 @@
-//! The kernel tables as the agent plans them, purely: desired contents, difference, ordered plan.
+//! The kernel tables: desired contents, the contents that the kernel has, and plans between them.
 //!
-//! [`State`] is what the kernel holds, as far as the agent knows; [`State::plan`] answers a new
-//! [`Desired`] with the [`Step`]s that lead there, make before break (design: "Making changes"),
-//! and is then the state after them. [`Image`] is a kernel made of vectors: it takes the same
-//! steps, and answers look-ups with the code that the programs run.
+//! [`State`] is what the kernel holds, as far as the agent knows. [`State::plan`] takes a new
+//! [`Desired`] and returns the [`Step`]s that lead there, make before break; the state is then the
+//! one after these steps. [`oracle::Image`] is a kernel made of vectors for tests.
 //!
-//! The order of a plan and the proof of C1: `transition`; the choice of class ids: `classes`; of
-//! rows: `matching`; what fails closed when a table is too small: `squeeze`. `trie4`, `trie6`,
-//! `ports`, `rows`, `endpoints` and `slots` each know one table's shape and keep a copy of what
-//! the kernel has in it; `alloc` knows when an index may be used again.
+//! | files | |
+//! |---|---|
+//! | `plan`, `squeeze` | the stages of a plan; which rows are closed if a table is too small |
+//! | `transition` | one stage: the order of its writes, and the proof of C1 |
+//! | `classes`, `matching`, `merge` | the choice of class ids and of rows |
+//! | `desired`, `goal`, `columns`, `regions`, `change` | the desired contents, in the form that planning needs |
+//! | `trie4`, `trie6` (`pieces6`), `ports`, `rows`, `endpoints`, `slots` | one table each: its shape, and a copy of the kernel's contents |
+//! | `writer`, `alloc` | the steps so far; when an index may be reused |
+//! | `step`, `shortage`, `sizes` | single writes; tables that are too small; fixed sizes |
+//!
+//! What belongs here: everything about the order and contents of writes. What does not: the writes
+//! themselves and everything else that needs a kernel (the agent's `kernel` module), the layouts
+//! and look-ups that the programs share (`enforcer-ebpf`), and the meaning of policies
+//! ([`crate::policy`]).
 
 mod alloc;
 mod change;
@@ -21,6 +30,7 @@ mod matching;
 mod merge;
 pub mod oracle;
 mod pieces6;
+mod plan;
 mod ports;
 mod regions;
 mod rows;
@@ -33,10 +43,12 @@ mod step;
 mod transition;
 mod trie4;
 mod trie6;
+mod writer;
 
 pub use desired::{Desired, Inherited, Interface, Owner};
+pub use plan::{Plan, Unrepresented};
 pub use shortage::{Shortage, Table};
-pub use state::{Plan, State, Unrepresented};
+pub use state::State;
 pub use step::Step;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Regions of the IPv6 trie as lists of pieces, and what can stand for such a list.
+//! Regions of the IPv6 trie as lists of pieces, and the trie words that represent such a list.
 
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::table::Leaf6;
@@ -6,12 +6,12 @@ use enforcer_ebpf::packet::Address6;
 
 use super::change::Change;
 
-/// What a piece of a region is.
+/// The content of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     /// One entry.
     Uniform(u32),
-    /// What is behind the check of this existing node; the piece is the prefix it checks.
+    /// An existing node; the piece is the prefix that the node checks.
     Node(u32),
 }
 
@@ -23,12 +23,12 @@ pub(super) struct Piece {
     pub(super) content: Content,
 }
 
-/// A list of pieces in the making.
+/// A list of pieces under construction.
 #[derive(Debug, Default)]
 pub(super) struct Pieces(pub(super) Vec<Piece>);
 
 impl Pieces {
-    /// Adds `first..=last`, which follows what is there; nothing if `first` is past `last`.
+    /// Appends `first..=last`; nothing if `first` is past `last`.
     pub(super) fn push(&mut self, first: u128, last: u128, content: Content) {
         if first > last {
             return;
@@ -41,7 +41,7 @@ impl Pieces {
         }
     }
 
-    /// Adds `first..=last`, which is `inside` within `inner` and `outside` elsewhere.
+    /// Appends `first..=last`, which is `inside` within `inner` and `outside` elsewhere.
     pub(super) fn push_around(
         &mut self,
         (first, last): (u128, u128),
@@ -88,18 +88,18 @@ pub(super) fn overlay(pieces: &[Piece], changes: &[Change]) -> Vec<Piece> {
     result.0
 }
 
-/// What can stand for a list of pieces without a new branch.
+/// The content of a region that needs no new branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// One entry.
     Uniform(u32),
     /// One prefix, the rest uniform.
     Leaf { first: u128, last: u128, inside: u32, outside: u32 },
-    /// An existing node; `outside`: what holds around it, if anything is around it.
+    /// An existing node, and the entry around it if it does not fill the region.
     Node { node: u32, outside: Option<u32> },
 }
 
-/// The simplest form of the pieces; `None`: only a branch will do.
+/// The simplest form of the pieces; `None`: they need a branch.
 pub(super) fn form(pieces: &[Piece]) -> Option<Form> {
     use Content::{Node, Uniform};
     let content = |piece: &Piece| piece.content;
@@ -135,7 +135,7 @@ pub(super) fn form(pieces: &[Piece]) -> Option<Form> {
     }
 }
 
-/// Where to branch: the first address of the region within which the pieces differ, its length in
+/// The place of a branch: the first address of the region in which the pieces differ, its length in
 /// bytes (at least `bytes`), and the entry around it.
 pub(super) fn branch(pieces: &[Piece], bytes: u32) -> (u128, u32, u32) {
     let mut best = (pieces.first().map_or(0, |piece| piece.first), bytes, Entry::UNKNOWN.0);
@@ -168,13 +168,13 @@ pub(super) fn prefix_mask(bytes: u32) -> u128 {
     !u128::MAX.checked_shr(bytes * 8).unwrap_or(0)
 }
 
-/// A 128-bit number as the tables have it.
+/// A 128-bit number in the form of the tables.
 pub(super) fn halves(number: u128) -> Address6 {
     #[expect(clippy::cast_possible_truncation, reason = "the halves are what is meant")]
     [(number >> 64) as u64, number as u64]
 }
 
-/// The number of a table's address.
+/// The 128-bit number of an address in the tables.
 pub(super) fn whole(halves: Address6) -> u128 {
     (u128::from(halves[0]) << 64) | u128::from(halves[1])
 }

@@ -1,10 +1,10 @@
 //! Port sets and port classes.
 //!
-//! A port set is named by its contents: the same ports have the same id while some row uses them.
-//! A *port class* is a set of (protocol, port) values that no live port set tells apart. A new set
-//! may split classes: the part inside gets a new class id, which first gets its bits in all live
-//! sets (no port has that class yet), and then the ports are moved to it one by one; for every live
-//! set a port is in as much before as after. Class 0 is the ports that are in no set at all.
+//! Equal port sets have the same id while some row uses them. A *port class* is a set of
+//! (protocol, port) values that no live port set distinguishes. A new set may split classes. The
+//! part inside gets a new class id, which first gets its bits in all live sets (no port has that
+//! class yet); then the ports are moved to it one by one. For every live set, a port is in the set
+//! before its move if and only if it is after. Class 0 is for the ports in no set.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,16 +12,17 @@ use std::sync::Arc;
 use enforcer_ebpf::contract::entry::Cell;
 use enforcer_ebpf::contract::table::PORT_SET_WORDS;
 
-use super::alloc::{Pool, Writer};
+use super::alloc::Pool;
 use super::shortage::{Full, Table};
-use super::{Step, sizes};
-use crate::model::Protocol;
+use super::sizes;
+use super::step::Step;
+use super::writer::Writer;
 use crate::policy::PortSet;
 
 /// A range of ports of the same class: first and last.
 type Span = (u32, u32, u32);
 
-/// The words of a set's bitmap. Longer than the kernel's only in a trial without limits.
+/// The words of a set's bitmap. Longer than the kernel's only in a measurement without limits.
 type Bits = Arc<Vec<u64>>;
 
 /// A new class and the class that it was split from.
@@ -53,7 +54,7 @@ impl Ports {
         }
     }
 
-    /// How many port sets and how many port classes have ever been in use.
+    /// The numbers of port sets and of port classes that have ever been in use.
     pub(super) fn high_water(&self) -> (u32, u32) {
         (self.sets.high_water(), self.classes.high_water())
     }
@@ -63,7 +64,7 @@ impl Ports {
         self.ids.get(set).copied()
     }
 
-    /// Makes these sets live; those that are already so cost nothing.
+    /// Makes these sets live. Sets that are live already need no steps.
     pub(super) fn add(
         &mut self,
         wanted: &BTreeSet<&PortSet>,
@@ -92,28 +93,28 @@ impl Ports {
         Ok(())
     }
 
-    /// Forgets the sets that are not among `used`, and joins the classes that nothing tells apart
-    /// any more when there are many of them.
+    /// Removes the sets that are not among `used`. Joins classes that are no longer distinguished if
+    /// there are many of them.
     pub(super) fn keep(&mut self, used: &BTreeSet<u32>, writer: &mut Writer) {
-        let mut gone: Vec<u32> =
+        let mut unused: Vec<u32> =
             self.ids.values().copied().filter(|id| !used.contains(id)).collect();
-        if gone.is_empty() {
+        if unused.is_empty() {
             return;
         }
-        gone.sort_unstable();
+        unused.sort_unstable();
         self.ids.retain(|_, id| used.contains(id));
-        for id in gone {
-            self.sets.give(id, writer);
+        for id in unused {
+            self.sets.free(id, writer);
         }
-        // Each range has two ends, so there are at most twice as many classes that matter.
+        // Each range has two ends, so at most twice as many classes are distinguished.
         let ranges: usize = self.ids.keys().flat_map(|set| set.ranges.values()).map(Vec::len).sum();
         if self.classes.live() > 16 + 4 * ranges {
             self.join_classes(writer);
         }
     }
 
-    /// Gives each distinct (class, membership) a class. Gives the new spans, and the new classes
-    /// with the classes that they were split from.
+    /// Assigns a class to each distinct (class, membership). Returns the new spans, and the new
+    /// classes with the classes from which they were split.
     fn number(
         &mut self,
         parts: &[Part],
@@ -123,7 +124,7 @@ impl Ports {
         for part in parts {
             *sizes.entry((part.class, &part.members)).or_default() += part.last - part.first + 1;
         }
-        // A class keeps its id for its largest part; class 0 for what is still in no set.
+        // A class keeps its id for its largest part, class 0 for the part that is still in no set.
         let mut keeps: HashMap<u32, (u32, &Members)> = HashMap::new();
         for part in parts {
             let size = match part.class {
@@ -156,7 +157,7 @@ impl Ports {
         Ok((spans, parents))
     }
 
-    /// Puts the new classes into the live sets that their parents are in.
+    /// Adds the new classes to the live sets that contain their parents.
     fn grow_live_sets(&mut self, parents: &[Split], writer: &mut Writer) {
         let mut live: Vec<u32> = self.ids.values().copied().collect();
         live.sort_unstable();
@@ -170,7 +171,7 @@ impl Ports {
         }
     }
 
-    /// Writes a set's words that differ from what the kernel has.
+    /// Writes the words of a set that differ from the kernel's.
     fn write_set(&mut self, id: u32, mut bits: Vec<u64>, writer: &mut Writer) {
         let at = id as usize;
         if at >= self.bits.len() {
@@ -186,7 +187,7 @@ impl Ports {
         self.bits[at] = Arc::new(bits);
     }
 
-    /// Moves the ports to their new classes, and takes back the classes that are then empty.
+    /// Moves the ports to their new classes, and frees the classes that are empty afterwards.
     fn flip(&mut self, spans: Vec<Span>, writer: &mut Writer) {
         let before = classes_of(&self.spans);
         let mut at = 0;
@@ -203,7 +204,7 @@ impl Ports {
         let after = classes_of(&spans);
         self.spans = Arc::new(spans);
         for &class in before.difference(&after).filter(|&&class| class != 0) {
-            self.classes.give(class, writer);
+            self.classes.free(class, writer);
         }
     }
 
@@ -216,7 +217,7 @@ impl Ports {
             *sizes.entry(class).or_default() += last - first + 1;
         }
         let mut order: Vec<u32> = sizes.keys().copied().collect();
-        // Class 0 stands for "in no set"; else the largest stays.
+        // Class 0 means "in no set"; otherwise the largest class stays.
         order.sort_by_key(|class| (*class != 0, std::cmp::Reverse(sizes[class]), *class));
         let mut names: HashMap<Vec<u32>, u32> = HashMap::from([(Vec::new(), 0)]);
         let mut joined: HashMap<u32, u32> = HashMap::new();
@@ -273,7 +274,7 @@ fn split(spans: &[Span], new: &[Arc<PortSet>]) -> Vec<Part> {
     let mut ends: Vec<(u32, usize)> = Vec::new();
     for (position, set) in new.iter().enumerate() {
         for (protocol, ranges) in &set.ranges {
-            let base = (index(*protocol)) << 16;
+            let base = (*protocol as u32) << 16;
             for range in ranges {
                 ends.push((base + u32::from(range.first), position));
                 ends.push((base + u32::from(range.last) + 1, position));
@@ -298,7 +299,7 @@ fn split(spans: &[Span], new: &[Arc<PortSet>]) -> Vec<Part> {
     parts
 }
 
-/// The new sets that each class is in, by the spans that `parts` became.
+/// The new sets of each class, by the spans that `parts` became.
 fn membership<'a>(parts: &'a [Part], spans: &[Span]) -> Vec<(u32, &'a Members)> {
     let mut at = 0;
     let mut members: HashMap<u32, &Members> = HashMap::new();
@@ -349,17 +350,8 @@ fn classes_of(spans: &[Span]) -> BTreeSet<u32> {
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "below the end; a class fits u16 within limits"
+    reason = "a port of the table; within limits a class fits u16"
 )]
 fn port_step(port: u32, class: u32) -> Step {
     Step::PortClass { protocol: (port >> 16) as u8, port: port as u16, class: class as u16 }
-}
-
-/// The protocol's index in the port table.
-fn index(protocol: Protocol) -> u32 {
-    match protocol {
-        Protocol::Tcp => 0,
-        Protocol::Udp => 1,
-        Protocol::Sctp => 2,
-    }
 }

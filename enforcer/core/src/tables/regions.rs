@@ -1,8 +1,8 @@
-//! Functions of the address that are constant between a few points: longest-prefix maps, flattened.
+//! Functions of the address that are constant between points: flattened longest-prefix maps.
 //!
 //! Both families use left-aligned 128-bit numbers: an IPv4 address is in the upper 32 bits. The
-//! difference of two such functions is a list of disjoint ranges, whatever prefixes they came
-//! from, and that is all that the tries need.
+//! difference of two such functions is a list of disjoint ranges, independent of the prefixes that
+//! they came from. The tries need nothing else.
 
 use enforcer_ebpf::contract::entry::Entry;
 use ipnet::IpNet;
@@ -19,7 +19,7 @@ pub(super) enum Family {
 impl Family {
     pub(super) const ALL: [Self; 2] = [Self::V4, Self::V6];
 
-    /// About how many words of the trie's root the range covers: what it costs to change it.
+    /// The number of words of the trie's root that the range covers: roughly the cost of a change.
     pub(super) fn weight(self, first: u128, last: u128) -> u64 {
         let shift = match self {
             Self::V4 => 112,
@@ -29,7 +29,10 @@ impl Family {
     }
 }
 
-/// A function of the address: each point's value holds up to the next point.
+/// One function for each family, by [`Family`].
+pub(super) type Maps<V> = [Regions<V>; 2];
+
+/// A function of the address. Each point's value holds up to the next point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Regions<V> {
     /// Never empty; the first point is 0; neighbours differ.
@@ -42,7 +45,7 @@ impl<V: Copy + PartialEq> Regions<V> {
         Self { points: vec![(0, value)] }
     }
 
-    /// Says that from `first` on the value is `value`; calls come in ascending order.
+    /// Sets the value from `first` on. Calls must be in ascending order.
     pub(super) fn push(&mut self, first: u128, value: V) {
         if let Some(last) = self.points.last_mut()
             && last.0 == first
@@ -55,6 +58,15 @@ impl<V: Copy + PartialEq> Regions<V> {
         } else if self.points.last().is_none_or(|last| last.1 != value) {
             self.points.push((first, value));
         }
+    }
+
+    /// The function with values `f(value)`.
+    pub(super) fn map<W: Copy + PartialEq>(&self, mut f: impl FnMut(V) -> W) -> Regions<W> {
+        let mut mapped = Regions { points: Vec::with_capacity(self.points.len()) };
+        for &(first, value) in &self.points {
+            mapped.push(first, f(value));
+        }
+        mapped
     }
 
     /// The ranges and their values, in order.
@@ -87,16 +99,16 @@ impl<V: Copy + PartialEq> Regions<V> {
     }
 }
 
-/// What an address shall be.
+/// The desired entry of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wanted {
     /// Its column.
     pub(super) column: Column,
-    /// What else is said of it: some of [`Entry::FLAGS`].
+    /// Some of [`Entry::FLAGS`].
     pub(super) flags: u32,
 }
 
-/// A prefix and what it says; a prefix without a column inherits the one around it.
+/// A prefix with its entry. Without a column it inherits the one around it.
 #[derive(Debug, Clone, Copy)]
 struct Item {
     first: u128,
@@ -122,7 +134,7 @@ pub(super) fn flatten(compiled: &Compiled, family: Family) -> Regions<Wanted> {
     regions
 }
 
-/// Ends the prefixes that don't reach `next`.
+/// Ends the prefixes that end before `next`.
 fn leave(around: &mut Vec<(u128, Wanted)>, regions: &mut Regions<Wanted>, next: u128) {
     while let Some(&(last, _)) = around.last()
         && last < next
@@ -148,8 +160,8 @@ fn items(compiled: &Compiled, family: Family) -> Vec<Item> {
             Some(Item { first, last, column, flags })
         })
         .collect();
-    // Three runs that are in order already, unless somebody left host bits in a prefix: what the
-    // sort makes of these is cheap. It is stable: of what is said twice, the first holds.
+    // Three runs that are sorted already unless a prefix has host bits, so the sort is cheap. It is
+    // stable: of two columns for the same prefix, the first holds.
     items.sort_by_key(|item| (item.first, std::cmp::Reverse(item.last)));
     items.dedup_by(|later, kept| {
         let same = (later.first, later.last) == (kept.first, kept.last);
@@ -232,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn host_bits_do_not_confuse() {
+    fn host_bits_are_ignored() {
         let addresses = map(&[("10.0.0.9/8", 1), ("10.0.0.0/16", 2)]);
         let regions = flatten(&addresses, Family::V4);
         assert_eq!(

@@ -1,17 +1,19 @@
-//! Verdict rows: runs of cells in the one big array.
+//! Verdict rows: runs of cells in one large array.
 
 use std::collections::BTreeMap;
 
 use enforcer_ebpf::contract::entry::Cell;
 
-use super::alloc::{Extents, Writer};
+use super::alloc::Extents;
 use super::shortage::Full;
-use super::{Step, sizes};
+use super::sizes;
+use super::step::Step;
+use super::writer::Writer;
 
-/// A live row, whatever its place.
+/// Identifies a live row, independent of its place.
 pub(super) type RowKey = u32;
 
-/// A cell that was never written since its row began.
+/// A cell that has not been written since its row was placed.
 const UNWRITTEN: u32 = u32::MAX;
 
 /// A row in the kernel.
@@ -29,7 +31,7 @@ impl Row {
         self.cells.get(class as usize).copied().unwrap_or(Cell::DENY.0)
     }
 
-    /// How many classes it has room for.
+    /// The number of classes that fit.
     pub(super) fn capacity(&self) -> u32 {
         u32::try_from(self.cells.len()).unwrap_or(u32::MAX)
     }
@@ -49,12 +51,12 @@ impl Rows {
         Self::with_cells(blocks.saturating_mul(sizes::SLOTS))
     }
 
-    /// No row, in so many cells.
+    /// No row, in this number of cells.
     pub(super) fn with_cells(cells: u32) -> Self {
         Self { rows: BTreeMap::new(), next: 0, extents: Extents::new(cells) }
     }
 
-    /// How many blocks of cells have ever been in use.
+    /// The number of blocks of cells that have ever been in use.
     pub(super) fn high_water(&self) -> u32 {
         self.extents.high_water().div_ceil(sizes::SLOTS)
     }
@@ -67,12 +69,12 @@ impl Rows {
         self.rows.keys().copied().collect()
     }
 
-    /// The smallest row's room; `None` without rows.
+    /// The smallest row's capacity; `None` without rows.
     pub(super) fn capacity(&self) -> Option<u32> {
         self.rows.values().map(Row::capacity).min()
     }
 
-    /// Writes a row that no endpoint has yet.
+    /// Writes a new row, which no endpoint has yet.
     pub(super) fn add(&mut self, cells: &[u32], writer: &mut Writer) -> Result<RowKey, Full> {
         let row = self.place(cells, writer)?;
         let key = self.next;
@@ -81,8 +83,8 @@ impl Rows {
         Ok(key)
     }
 
-    /// Moves a row to where it has room for `classes`; gives the place that it leaves, to be
-    /// [freed](Self::free) when no endpoint has it any more.
+    /// Moves a row to a place with room for `classes`, if it has less. Returns the old place, which
+    /// the caller must [free](Self::free) when no endpoint has it any more.
     pub(super) fn grow(
         &mut self,
         key: RowKey,
@@ -100,7 +102,7 @@ impl Rows {
         Ok(Some(place))
     }
 
-    /// Says what a class is to a row. No packet that has this row may see the class yet.
+    /// Writes the cell of a class. No packet that has this row may see the class yet.
     pub(super) fn write(&mut self, key: RowKey, class: u32, cell: u32, writer: &mut Writer) {
         let Some(row) = self.rows.get_mut(&key) else { return };
         let Some(place) = row.cells.get_mut(class as usize) else { return };
@@ -110,26 +112,26 @@ impl Rows {
         }
     }
 
-    /// Takes back the row, which no endpoint has any more.
+    /// Removes a row that no endpoint has any more.
     pub(super) fn remove(&mut self, key: RowKey, writer: &Writer) {
         if let Some(row) = self.rows.remove(&key) {
             self.free((row.base, row.capacity()), writer);
         }
     }
 
-    /// Takes back the place of a row that has grown.
+    /// Frees the old place of a row that has grown.
     pub(super) fn free(&mut self, (base, length): (u32, u32), writer: &Writer) {
-        self.extents.give(base, length, writer);
+        self.extents.free(base, length, writer);
     }
 
-    /// Waits until no packet reads a place that was taken back, not even beyond its end.
-    pub(super) fn rest(&self, writer: &mut Writer) {
-        if self.extents.unrested(writer) {
+    /// Waits until no packet reads a freed place, not even beyond its end.
+    pub(super) fn wait_for_readers(&self, writer: &mut Writer) {
+        if self.extents.may_be_read(writer) {
             writer.grace();
         }
     }
 
-    /// A row with these cells and some to spare.
+    /// A row with these cells, with spare ones if they fit.
     fn place(&mut self, cells: &[u32], writer: &mut Writer) -> Result<Row, Full> {
         let length = u32::try_from(cells.len()).unwrap_or(u32::MAX);
         let roomy = length.saturating_add(length / 4).saturating_add(16);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use enforcer_ebpf::contract::table;
 
-/// A table, or a kind of number, that can run out.
+/// A table, or a range of numbers, that can become full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Table {
     /// Blocks of the IPv4 trie.
@@ -26,7 +26,7 @@ pub enum Table {
 }
 
 impl Table {
-    /// All of them.
+    /// All tables.
     pub const ALL: [Self; 8] = [
         Self::Trie4Blocks,
         Self::Trie6Nodes,
@@ -38,51 +38,48 @@ impl Table {
         Self::Interfaces,
     ];
 
+    /// The table's name in the kernel, and its field of [`table::Limits`].
+    const fn names(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Trie4Blocks => (table::TRIE4, Some("trie4_blocks")),
+            Self::Trie6Nodes => (table::TRIE6_NODES, Some("trie6_nodes")),
+            Self::Trie6Leaves => (table::TRIE6_LEAVES, Some("trie6_leaves")),
+            Self::PortSets => (table::PORT_SETS, Some("port_sets")),
+            Self::PortClasses => (table::PORTS, None),
+            Self::Verdicts => (table::VERDICTS, Some("verdict_blocks")),
+            Self::Endpoints => (table::ENDPOINTS, Some("endpoints")),
+            Self::Interfaces => (table::INTERFACES, None),
+        }
+    }
+
     /// The table's name in the kernel.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Trie4Blocks => table::TRIE4,
-            Self::Trie6Nodes => table::TRIE6_NODES,
-            Self::Trie6Leaves => table::TRIE6_LEAVES,
-            Self::PortSets => table::PORT_SETS,
-            Self::PortClasses => table::PORTS,
-            Self::Verdicts => table::VERDICTS,
-            Self::Endpoints => table::ENDPOINTS,
-            Self::Interfaces => table::INTERFACES,
-        }
+        self.names().0
     }
 
-    /// The field of [`table::Limits`] that makes it larger; `None`: its size is fixed.
+    /// The field of [`table::Limits`] with the table's size; `None`: the size is fixed.
     #[must_use]
     pub const fn limit_name(self) -> Option<&'static str> {
-        match self {
-            Self::Trie4Blocks => Some("trie4_blocks"),
-            Self::Trie6Nodes => Some("trie6_nodes"),
-            Self::Trie6Leaves => Some("trie6_leaves"),
-            Self::PortSets => Some("port_sets"),
-            Self::PortClasses | Self::Interfaces => None,
-            Self::Verdicts => Some("verdict_blocks"),
-            Self::Endpoints => Some("endpoints"),
-        }
+        self.names().1
     }
 }
 
-/// A table ran out while a plan was made.
+/// The error of a plan for which a table is too small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{} is full", table.name())]
 pub(super) struct Full {
     pub(super) table: Table,
 }
 
-/// Which table is too small, and by how much.
+/// A table that is too small, and its required size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shortage {
     /// The table.
     pub table: Table,
-    /// How many elements it holds.
+    /// The number of its elements.
     pub limit: u32,
-    /// How many it would have to hold for everything to be represented, as far as is known.
+    /// The number of elements that would represent everything, as far as known.
     pub needed: u32,
 }
 

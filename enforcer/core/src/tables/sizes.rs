@@ -1,4 +1,4 @@
-//! The contract's fixed sizes as the tables' own kind of number.
+//! The contract's fixed sizes as `u32`, the type of the tables' indices.
 
 use enforcer_ebpf::contract::table;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use enforcer_ebpf::contract::endpoint::{Slot, slots_of};
 use enforcer_ebpf::contract::table::{INTERFACE_SLOTS, InterfaceTable};
 
-use super::Step;
-use super::alloc::Writer;
+use super::step::Step;
+use super::writer::Writer;
 
 /// What the kernel's interface table holds.
 #[derive(Debug, Clone)]
@@ -21,8 +21,8 @@ impl Slots {
         Self { words: Arc::new([0; INTERFACE_SLOTS]) }
     }
 
-    /// Gives the interface a record: overwrites the one it has, or finds a place for it. `false`:
-    /// there is none, and nothing was written.
+    /// Sets the record of an interface. Returns `false`, without any step, if there is no slot for
+    /// it.
     pub(super) fn put(&mut self, ifindex: u32, record: u32, writer: &mut Writer) -> bool {
         let value = Slot::new(ifindex, record);
         if let Some(slot) = self.find(ifindex) {
@@ -36,8 +36,8 @@ impl Slots {
             let moved = Slot(self.words[from]);
             self.store(to, moved, writer);
             if to == slots_of(moved.ifindex()).0 {
-                // A packet looks in the first slot first: one that did so before this store has
-                // still to find the entry in the second.
+                // A packet looks in the first slot first. One that did so before this store must
+                // still find the entry in the second slot.
                 writer.grace();
             }
         }
@@ -47,7 +47,7 @@ impl Slots {
         true
     }
 
-    /// Takes the interface's record away.
+    /// Removes the record of an interface.
     pub(super) fn clear(&mut self, ifindex: u32, writer: &mut Writer) {
         if let Some(slot) = self.find(ifindex) {
             self.store(slot, Slot(0), writer);
@@ -63,7 +63,7 @@ impl Slots {
     /// entry whose other slot is the next.
     fn path(&self, ifindex: u32) -> Option<Vec<usize>> {
         let (first, second) = slots_of(ifindex);
-        // By slot: the one before it on the way, itself if it is the beginning.
+        // By slot: the previous one on the path, itself at the beginning.
         let mut before: Vec<Option<usize>> = vec![None; INTERFACE_SLOTS];
         let mut queue = VecDeque::new();
         for slot in [first, second] {
@@ -72,7 +72,7 @@ impl Slots {
         }
         while let Some(slot) = queue.pop_front() {
             if self.words[slot] == 0 {
-                return Some(way(slot, &before));
+                return Some(path_to(slot, &before));
             }
             let (first, second) = slots_of(Slot(self.words[slot]).ifindex());
             let other = if slot == first { second } else { first };
@@ -91,13 +91,13 @@ impl Slots {
     }
 }
 
-/// The way that leads to `slot`, from its beginning.
-fn way(mut slot: usize, before: &[Option<usize>]) -> Vec<usize> {
-    let mut way = vec![slot];
+/// The path to `slot`, from its beginning.
+fn path_to(mut slot: usize, before: &[Option<usize>]) -> Vec<usize> {
+    let mut path = vec![slot];
     while let Some(previous) = before[slot].filter(|&previous| previous != slot) {
-        way.push(previous);
+        path.push(previous);
         slot = previous;
     }
-    way.reverse();
-    way
+    path.reverse();
+    path
 }

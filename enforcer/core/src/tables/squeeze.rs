@@ -1,93 +1,62 @@
-//! Plans for tables that are too small (semantics R9): which rows are closed.
+//! Stages for tables that are too small (semantics R9): the choice of rows to close.
 //!
-//! Closing a row lowers what is needed of every table: its cells, its port sets, and the prefixes
-//! that only it tells apart. So rows are closed, hungriest first, until the rest fits; the rest is
-//! exact. What fits alone may still not fit beside what it replaces: then a further stage
-//! follows, from the state that the first has led to.
+//! A closed row needs no cells, no port sets, and no prefixes that only it distinguishes. When a
+//! table is full, rows are closed until the stage fits; the other rows stay exact. Rows that need
+//! most of the full table are closed first, among equals those with the fewest users. The need is
+//! known for tries and ports only: for other tables all rows count as equal.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use enforcer_ebpf::contract::verdict::Direction;
-
-use super::alloc::Writer;
-use super::goal::{Goal, Wish, closed_directions};
+use super::desired::Desired;
+use super::goal::{Goal, Wish};
 use super::regions::{Family, flatten};
-use super::shortage::{Full, Shortage, Table};
-use super::state::{Plan, Unrepresented};
-use super::transition::{Homeless, advance, empty};
-use super::{Desired, State, Step};
-use crate::model::PodId;
+use super::shortage::{Full, Table};
+use super::state::State;
+use super::step::Step;
+use super::transition::{Unplaced, advance, empty};
+use super::writer::Writer;
 use crate::policy::{Row, RowId, Verdict};
 
-/// The most stages of one plan; each but the first closes less than the one before.
-const STAGES: usize = 4;
-
-/// Rows to be closed, and which table was too small for each.
+/// Rows to close, each with the table that was too small for it.
 type Closed = BTreeMap<RowId, Table>;
 
-/// A stage that can be carried out.
-struct Stage {
-    state: State,
-    steps: Vec<Step>,
-    outcome: Outcome,
+/// A stage that fits into the tables.
+pub(super) struct Stage {
+    /// The state after its steps.
+    pub(super) state: State,
+    pub(super) steps: Vec<Step>,
+    pub(super) outcome: Outcome,
 }
 
-/// What could not be represented after a stage.
+/// What is not represented after a stage.
 #[derive(Default)]
-struct Outcome {
-    homeless: Homeless,
-    closed: Closed,
+pub(super) struct Outcome {
+    pub(super) unplaced: Unplaced,
+    pub(super) closed: Closed,
     /// The trie that can't hold even the node's own addresses.
-    lost: Option<Table>,
+    pub(super) lost: Option<Table>,
 }
 
-/// The plan for a goal that does not fit.
-pub(super) fn squeeze(state: &mut State, desired: &Desired) -> Plan {
-    let users = users(desired);
-    let mut plan = Plan::default();
-    let mut last: Option<Outcome> = None;
-    let mut meanwhile: BTreeSet<(PodId, Direction)> = BTreeSet::new();
-    for _ in 0..STAGES {
-        let Some(stage) = fitting_stage(state, desired, &users) else { break };
-        let badness = |outcome: &Outcome| (outcome.lost.is_some(), outcome.closed.len());
-        if last.as_ref().is_some_and(|last| badness(&stage.outcome) >= badness(last)) {
-            break;
-        }
-        *state = stage.state;
-        plan.addresses_lost_meanwhile |= stage.outcome.lost.is_some();
-        plan.steps.extend(stage.steps);
-        let closed: BTreeSet<RowId> = stage.outcome.closed.keys().copied().collect();
-        meanwhile.extend(closed_directions(desired, &closed));
-        let done = badness(&stage.outcome) == (false, 0);
-        last = Some(stage.outcome);
-        if done {
-            break;
-        }
+impl Outcome {
+    pub(super) fn closed_rows(&self) -> BTreeSet<RowId> {
+        self.closed.keys().copied().collect()
     }
-    let outcome = last.unwrap_or_default();
-    plan.unrepresented = state.homeless(desired, &outcome.homeless);
-    report(state, desired, &outcome, &mut plan);
-    let finally = closed_directions(desired, &outcome.closed.keys().copied().collect());
-    plan.closed_meanwhile = meanwhile.difference(&finally).cloned().collect();
-    plan
 }
 
-/// Closes as few rows as needed for the stage to fit.
-fn fitting_stage(
-    state: &State,
-    desired: &Desired,
-    users: &BTreeMap<RowId, usize>,
-) -> Option<Stage> {
+/// The stage to `desired` that fits, with as few rows of the ranking closed as possible. `None`: no
+/// stage fits.
+pub(super) fn fitting_stage(state: &State, desired: &Desired) -> Option<Stage> {
     let mut closed = Closed::new();
     loop {
-        let full = match attempt(state, desired, &closed) {
+        let full = match carry_out(state, desired, &closed, advance) {
             Ok(stage) => return Some(stage),
             Err(full) => full,
         };
-        let ranking = ranking(desired, full.table, users, &closed);
+        let ranking = ranking(desired, full.table, &closed);
         if ranking.is_empty() {
-            // Nothing is left to be closed: the old addresses are in the way of the new ones.
-            let mut stage = carry_out(state, desired, closed, empty).ok()?;
+            // All rows are closed: the old addresses take the room of the new ones.
+            let mut stage = carry_out(state, desired, &closed, empty).ok()?;
             stage.outcome.lost = Some(full.table);
             return Some(stage);
         }
@@ -96,10 +65,11 @@ fn fitting_stage(
             more.extend(ranking.iter().take(count).map(|&row| (row, full.table)));
             more
         };
+        // By bisection: the fewest rows for which this table is large enough.
         let (mut low, mut high) = (1, ranking.len());
         while low < high {
             let middle = low.midpoint(high);
-            match attempt(state, desired, &with(middle)) {
+            match carry_out(state, desired, &with(middle), advance) {
                 Err(again) if again.table == full.table => low = middle + 1,
                 _ => high = middle,
             }
@@ -108,26 +78,22 @@ fn fitting_stage(
     }
 }
 
-fn attempt(state: &State, desired: &Desired, closed: &Closed) -> Result<Stage, Full> {
-    carry_out(state, desired, closed.clone(), advance)
-}
-
 fn carry_out(
     state: &State,
     desired: &Desired,
-    closed: Closed,
-    how: fn(&mut State, &Goal<'_>, &mut Writer) -> Result<Homeless, Full>,
+    closed: &Closed,
+    how: fn(&mut State, &Goal<'_>, &mut Writer) -> Result<Unplaced, Full>,
 ) -> Result<Stage, Full> {
-    let rows: BTreeSet<RowId> = closed.keys().copied().collect();
+    let mut outcome = Outcome { closed: closed.clone(), ..Outcome::default() };
     let mut state = state.clone();
     let mut writer = Writer::new(state.epoch);
-    let homeless = how(&mut state, &Goal { desired, closed: &rows }, &mut writer)?;
+    let goal = Goal { desired, closed: &outcome.closed_rows() };
+    outcome.unplaced = how(&mut state, &goal, &mut writer)?;
     state.epoch = writer.epoch;
-    let outcome = Outcome { homeless, closed, lost: None };
     Ok(Stage { state, steps: writer.steps, outcome })
 }
 
-/// How many directions of interfaces each row judges.
+/// The number of directions of interfaces that each row judges.
 fn users(desired: &Desired) -> BTreeMap<RowId, usize> {
     let goal = Goal { desired, closed: &BTreeSet::new() };
     let mut users = BTreeMap::new();
@@ -141,23 +107,18 @@ fn users(desired: &Desired) -> BTreeMap<RowId, usize> {
     users
 }
 
-/// The rows that may still be closed: those that need most of the table first, then those with
-/// the fewest users.
-fn ranking(
-    desired: &Desired,
-    table: Table,
-    users: &BTreeMap<RowId, usize>,
-    closed: &Closed,
-) -> Vec<RowId> {
+/// The rows that are not closed yet, in the order in which to close them.
+fn ranking(desired: &Desired, table: Table, closed: &Closed) -> Vec<RowId> {
     let needs = needs(desired, table);
+    let users = users(desired);
     let mut rows: Vec<RowId> =
         users.keys().copied().filter(|row| !closed.contains_key(row)).collect();
     let need = |row: RowId| needs.get(row).copied().unwrap_or(0);
-    rows.sort_by_key(|&row| (std::cmp::Reverse(need(row)), users[&row], std::cmp::Reverse(row)));
+    rows.sort_by_key(|&row| (Reverse(need(row)), users[&row], Reverse(row)));
     rows
 }
 
-/// By row: about how much of the table it needs, compared with the others.
+/// By row: roughly how much of the table it needs, compared with other rows. Empty if unknown.
 fn needs(desired: &Desired, table: Table) -> Vec<usize> {
     let compiled = &desired.compiled;
     let family = match table {
@@ -180,29 +141,4 @@ fn needs(desired: &Desired, table: Table) -> Vec<usize> {
 fn distinct_sets(row: &Row) -> usize {
     let sets = row.verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Ports(_)));
     sets.collect::<HashSet<_>>().len()
-}
-
-/// Says what is closed or lost, and what would help.
-fn report(state: &State, desired: &Desired, outcome: &Outcome, plan: &mut Plan) {
-    if outcome.closed.is_empty() && outcome.lost.is_none() {
-        return;
-    }
-    let mut unlimited = State::unlimited();
-    let goal = Goal { desired, closed: &BTreeSet::new() };
-    let measured = advance(&mut unlimited, &goal, &mut Writer::new(0)).is_ok();
-    let shortage = |table: Table| {
-        let (_, limit) = state.usage(table);
-        let needed = if measured { unlimited.usage(table).0 } else { 0 };
-        // What is enough by itself may not be so beside what it replaces.
-        Shortage { table, limit, needed: needed.max(limit.saturating_add(1)) }
-    };
-    plan.addresses_lost = outcome.lost.map(shortage);
-    for (&row, &table) in &outcome.closed {
-        let shortage = shortage(table);
-        let reason = shortage.to_string();
-        for (pod, direction) in closed_directions(desired, &BTreeSet::from([row])) {
-            let reason = reason.clone();
-            plan.unrepresented.push(Unrepresented { pod, direction, shortage, reason });
-        }
-    }
 }

@@ -1,68 +1,34 @@
-//! What the kernel holds, and how it gets from there to what is desired.
+//! What the kernel holds, as far as the agent knows.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use enforcer_ebpf::contract::endpoint::Endpoint;
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::table::Limits;
-use enforcer_ebpf::contract::verdict::Direction;
 
-use super::alloc::{Pool, Writer};
-use super::endpoints::{Endpoints, SPARE};
-use super::goal::Goal;
+use super::alloc::Pool;
+use super::change::changes;
+use super::desired::{Inherited, Owner};
+use super::endpoints::Endpoints;
 use super::ports::Ports;
-use super::regions::Regions;
+use super::regions::{Maps, Regions};
 use super::rows::Rows;
-use super::shortage::{Shortage, Table};
-use super::squeeze::squeeze;
-use super::transition::{Homeless, advance};
+use super::shortage::{Full, Table};
+use super::sizes;
 use super::trie4::Trie4;
 use super::trie6::Trie6;
-use super::{Desired, Inherited, Owner, Step, sizes};
-use crate::model::PodId;
-
-/// A direction of a pod that could not be represented because a table is too small (semantics R9).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unrepresented {
-    /// The pod.
-    pub pod: PodId,
-    /// The direction. It is closed, unless the pod's interface could not be entered at all: then
-    /// it is treated like one whose pod is not known.
-    pub direction: Direction,
-    /// Which table, and what would help.
-    pub shortage: Shortage,
-    /// The same for people.
-    pub reason: String,
-}
-
-/// The way from one state to the next.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Plan {
-    /// In this order.
-    pub steps: Vec<Step>,
-    /// What could not be represented afterwards.
-    pub unrepresented: Vec<Unrepresented>,
-    /// Directions that were and will be represented, but are closed for part of the way, because
-    /// the old and the new state don't fit into the tables together (semantics R9).
-    pub closed_meanwhile: BTreeSet<(PodId, Direction)>,
-    /// For part of the way, no address was entered, as with [`Self::addresses_lost`].
-    pub addresses_lost_meanwhile: bool,
-    /// Not even this node's own addresses fit into the tries: no address is entered, so none is
-    /// known as the node's (semantics A2), and all isolated directions are closed.
-    pub addresses_lost: Option<Shortage>,
-}
+use super::writer::Writer;
 
 /// What the kernel holds.
 ///
-/// Large parts are shared between clones, so that a plan is made on a clone and taken over only
-/// when it has succeeded.
+/// Clones share large parts, so a plan is made on a clone, which replaces the state only if the
+/// plan succeeds.
 #[derive(Debug, Clone)]
 pub struct State {
     pub(super) limits: Limits,
-    /// How many grace periods there have been.
+    /// The number of grace periods so far.
     pub(super) epoch: u64,
-    /// What the tries say: entries by address, IPv4 and IPv6.
+    /// The tries' contents: entries by address, IPv4 and IPv6.
     pub(super) maps: [Arc<Regions<u32>>; 2],
     pub(super) trie4: Trie4,
     pub(super) trie6: Trie6,
@@ -74,21 +40,21 @@ pub struct State {
 }
 
 impl State {
-    /// The state of freshly made, zeroed tables.
+    /// The state of newly created, zeroed tables.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self::with(limits, false)
     }
 
-    /// Freshly made tables of an agent that starts where another has left off: what it noted of
-    /// endpoints goes on, as far as the first plan still wants it.
+    /// The state of newly created tables of an agent that follows another one. Endpoint ids of the
+    /// earlier agent stay assigned as far as the first plan still requires them.
     #[must_use]
     pub fn resuming(limits: Limits, inherited: &[Inherited]) -> Self {
         let endpoints = Endpoints::resuming(limits.endpoints, inherited);
         Self { endpoints, ..Self::new(limits) }
     }
 
-    /// Tables without limits, to find out what is needed.
+    /// The state of tables without limits, to measure the required sizes.
     pub(super) fn unlimited() -> Self {
         let all = Limits {
             trie4_blocks: Entry::INDEX,
@@ -114,36 +80,17 @@ impl State {
             ports: Ports::new(limits.port_sets, unlimited),
             rows: Rows::new(limits.verdict_blocks),
             // Class 0 is in use from the beginning: all addresses have it.
-            ids: Pool::starting(Table::Verdicts, 0, 1, Entry::INDEX),
+            ids: Pool::new(Table::Verdicts, 1, Entry::INDEX),
             endpoints: Endpoints::new(limits.endpoints),
         }
     }
 
-    /// The steps from here to `desired`; afterwards this is the state that they lead to.
-    ///
-    /// Between any two steps each (interface, direction, address, protocol, port) has the verdict
-    /// of before or of after (semantics C1), but for [`Plan::closed_meanwhile`].
-    pub fn plan(&mut self, desired: &Desired) -> Plan {
-        let goal = Goal { desired, closed: &BTreeSet::new() };
-        let mut next = self.clone();
-        let mut writer = Writer::new(self.epoch);
-        match advance(&mut next, &goal, &mut writer) {
-            Ok(homeless) => {
-                next.epoch = writer.epoch;
-                *self = next;
-                let unrepresented = self.homeless(desired, &homeless);
-                Plan { steps: writer.steps, unrepresented, ..Plan::default() }
-            }
-            Err(_) => squeeze(self, desired),
-        }
-    }
-
-    /// The endpoint records that interfaces have, with who is behind each.
+    /// The records of all endpoints, each with the owner of its interface.
     pub fn endpoints(&self) -> impl Iterator<Item = (&Owner, &Endpoint)> {
         self.endpoints.records()
     }
 
-    /// How many elements of a table have ever been in use, and how many there are.
+    /// The number of elements of a table that have ever been in use, and the table's size.
     #[must_use]
     pub fn usage(&self, table: Table) -> (u32, u32) {
         let limits = &self.limits;
@@ -159,24 +106,15 @@ impl State {
         }
     }
 
-    /// Reports the interfaces that could not be entered.
-    pub(super) fn homeless(&self, desired: &Desired, homeless: &Homeless) -> Vec<Unrepresented> {
-        let interfaces = u32::try_from(desired.interfaces.len()).unwrap_or(u32::MAX);
-        let mut unrepresented = Vec::new();
-        for (ifindex, table) in homeless {
-            let Some(interface) = desired.interfaces.get(ifindex) else { continue };
-            let needed = interfaces + if *table == Table::Endpoints { SPARE } else { 0 };
-            let shortage = Shortage { table: *table, limit: self.usage(*table).1, needed };
-            let Some(pod) = interface.owner.pod() else { continue };
-            for direction in Direction::ALL {
-                unrepresented.push(Unrepresented {
-                    pod: pod.clone(),
-                    direction,
-                    shortage,
-                    reason: format!("interface {ifindex} has no endpoint: {shortage}"),
-                });
-            }
+    /// Writes the differences between the tries and `maps`.
+    pub(super) fn write_maps(&mut self, maps: Maps<u32>, writer: &mut Writer) -> Result<(), Full> {
+        let changes = [0, 1].map(|family: usize| changes(&self.maps[family], &maps[family]));
+        if changes.iter().any(|changes| !changes.is_empty()) {
+            self.endpoints.wait_for_readers(writer);
         }
-        unrepresented
+        self.trie4.apply(&changes[0], writer)?;
+        self.trie6.apply(&changes[1], writer)?;
+        self.maps = maps.map(Arc::new);
+        Ok(())
     }
 }

@@ -1,10 +1,10 @@
-//! The single writes that a plan consists of.
+//! The single writes of which a plan consists.
 
 use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, Slot};
 use enforcer_ebpf::contract::entry::{Cell, Entry};
 use enforcer_ebpf::contract::table::{Leaf6, Node6};
 
-use super::Owner;
+use super::desired::Owner;
 
 /// One write. Words (`Entry`, `Cell`, port classes, slots) are written atomically; whole nodes,
 /// leaves, records and fresh blocks are only written where no packet can reach them yet.
@@ -62,19 +62,19 @@ pub enum Step {
     PortSetWord {
         /// The set.
         set: u32,
-        /// Which word.
+        /// The index of the word.
         word: u32,
         /// The 64 bits.
         bits: u64,
     },
-    /// One verdict cell, by its absolute index.
+    /// One verdict cell.
     Verdict {
-        /// Row + class.
+        /// Its index: first cell of the row + class.
         index: u32,
         /// The verdict.
         cell: Cell,
     },
-    /// A run of verdict cells that no endpoint's row leads to.
+    /// A run of verdict cells in no row that an endpoint has.
     Verdicts {
         /// The first cell.
         index: u32,
@@ -90,39 +90,40 @@ pub enum Step {
     },
     /// An address of an endpoint beyond the two of its record.
     AddExtraAddress(ExtraAddress),
-    /// The address is no longer the endpoint's.
+    /// The removal of such an address.
     RemoveExtraAddress(ExtraAddress),
     /// One slot of the interface table.
     Interface {
-        /// Which slot.
+        /// The slot.
         slot: u32,
         /// Interface and record; 0 for none.
         value: Slot,
     },
-    /// Who has an endpoint id, for marked packets.
+    /// The endpoint of an id, for marked packets.
     Sender {
         /// The id.
         id: u32,
         /// Interface and record; 0 for none.
         value: Slot,
     },
-    /// Notes who has an endpoint id, for an agent that starts where this one has left off.
+    /// The record of an endpoint id, for the agent that follows this one.
     Owner {
         /// The id.
         id: u32,
         /// The interface.
         ifindex: u32,
-        /// Who is behind it; `None`: the id is nobody's.
+        /// Its owner; `None`: the id is not assigned.
         owner: Option<Owner>,
-        /// The pod's UID, if it has one.
+        /// The pod's UID; empty if unknown.
         uid: String,
     },
-    /// Forget the counters and flows of an endpoint id that is about to be given to another pod
-    /// (semantics C5).
+    /// The removal of the counters and flows of an endpoint id, which is about to be assigned to
+    /// another pod (semantics C5).
     ForgetEndpoint {
         /// The id.
         id: u32,
     },
-    /// Wait until no packet reads what was unlinked before: what follows may reuse it.
+    /// A grace period: wait until no packet reads what was unlinked before, so that later steps can
+    /// reuse it.
     Grace,
 }

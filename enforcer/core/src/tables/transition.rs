@@ -1,53 +1,50 @@
 //! One stage of a plan: from what the kernel holds to a [`Goal`], make before break.
 //!
-//! The order, and why each write leaves every (interface, direction, address, protocol, port)
-//! with its verdict of before or of after (semantics C1):
+//! The order of writes, and why each write leaves every (interface, direction, address, protocol,
+//! port) with its verdict of before or of after (semantics C1):
 //!
-//! 1. *Interfaces that go*, and directions that are closed (semantics R9), are in their final
-//!    state at once, whatever the addresses are.
+//! 1. *Removed interfaces* and closed directions (semantics R9) reach their final state in one
+//!    write, independent of addresses.
 //! 2. *Port sets and classes*: see [`super::ports`].
-//! 3. *Cells* of new rows, and of new class ids in the rows that live: nothing leads to them yet.
+//! 3. *Cells* of new rows, and of new class ids in live rows: nothing leads to them yet.
 //! 4. *Addresses* are flipped to their new ids: see [`super::classes`].
 //! 5. *Endpoints* are flipped to new records. From here on every verdict is that of after.
-//! 6. What nothing leads to any more is given back, and ids that say the same are made one.
+//! 6. Everything to which nothing leads any more is freed, and ids with equal cells are merged.
 //!
-//! A packet reads its endpoint first and the address after it: having seen an endpoint's new row
-//! it sees only new ids. Having seen an old one it may still see ids that come long after; so
-//! whatever an old row does not foresee waits for a grace period after endpoints have left it. (The two reads don't depend on each other, so a weakly ordered processor
-//! may swap them; new rows therefore say for the ids that go what most of their addresses become.)
+//! A packet reads its endpoint before its address. After a new row of the endpoint it only sees new
+//! ids. After an old row it may still see ids that are introduced much later, so an id with another
+//! meaning in an old row waits for a grace period after endpoints have left the row. (The two reads
+//! don't depend on each other, so a weakly ordered processor may swap them. Therefore new rows have
+//! cells for the ids that are removed, too: what most of their addresses become.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use enforcer_ebpf::contract::entry::{Cell, Entry};
-use enforcer_ebpf::contract::verdict::Direction;
 
-use super::State;
-use super::alloc::Writer;
-use super::change::{Change, changes};
+use super::change::Change;
 use super::classes::{Assignment, LiveRows, Pair, Pairs, Target, assign};
 use super::columns::{Columns, port_sets};
 use super::endpoints::{Both, Judged};
 use super::goal::{Goal, Wish};
 use super::matching::{Matching, match_rows};
 use super::merge::merge_ids;
-use super::regions::{Family, Regions, Wanted, flatten};
+use super::regions::{Family, Maps, Regions, Wanted, flatten};
 use super::rows::RowKey;
 use super::shortage::{Full, Table};
+use super::state::State;
+use super::writer::Writer;
 use crate::policy::RowId;
 
-/// Both families' address maps.
-pub(super) type Maps<V> = [Regions<V>; 2];
+/// The interfaces that do not fit into a table.
+pub(super) type Unplaced = Vec<(u32, Table)>;
 
-/// The interfaces that a table has no room for.
-pub(super) type Homeless = Vec<(u32, Table)>;
-
-/// Leads `state` to the goal. On an error the state is worthless.
+/// Takes `state` to the goal. After an error the state is undefined.
 pub(super) fn advance(
     state: &mut State,
     goal: &Goal<'_>,
     writer: &mut Writer,
-) -> Result<Homeless, Full> {
+) -> Result<Unplaced, Full> {
     let wishes = begin(state, goal, writer)?;
     let rows: BTreeSet<RowId> = wishes
         .values()
@@ -61,21 +58,8 @@ pub(super) fn advance(
     let wanted = wanted(goal, &columns);
     let mut pairs = pair_up(state, &wanted);
     let matching = match_rows(&state.endpoints, &state.rows, &wishes, &pairs, &columns);
-    let (assignment, places) = {
-        let live = LiveRows {
-            kept: columns
-                .rows
-                .iter()
-                .enumerate()
-                .filter_map(|(at, id)| Some((state.rows.get(*matching.kept.get(id)?)?, at)))
-                .collect(),
-            retired: matching.retired.iter().filter_map(|&key| state.rows.get(key)).collect(),
-        };
-        let assignment = assign(&pairs, &live, &columns);
-        let places = assignment.fresh.len();
-        (assignment, places)
-    };
-    let fresh = take_ids(state, &pairs, places, writer)?;
+    let assignment = assign(&pairs, &live_rows(state, &matching, &columns), &columns);
+    let fresh = take_ids(state, &pairs, assignment.fresh.len(), writer)?;
     make_room(state, &fresh, writer)?;
     let ids: Vec<u32> = assignment
         .targets
@@ -89,12 +73,12 @@ pub(super) fn advance(
     write_fresh(state, &matching, &assignment, &fresh, &columns, writer);
     let keys = write_new_rows(state, &matching, &pairs, &ids, &columns, writer)?;
     flip_addresses(state, &wanted, &mut pairs, &ids, writer)?;
-    let homeless = flip_endpoints(state, goal, &wishes, &keys, writer)?;
+    let unplaced = flip_endpoints(state, goal, &wishes, &keys, writer)?;
     clean_up(state, &pairs, &ids, &columns, writer);
-    Ok(homeless)
+    Ok(unplaced)
 }
 
-/// Step 1. Gives what the admitted interfaces wish for.
+/// Step 1. Returns how the admitted interfaces are to be judged.
 fn begin(
     state: &mut State,
     goal: &Goal<'_>,
@@ -126,20 +110,15 @@ fn begin(
     Ok(wishes)
 }
 
-/// What each address shall be, in our columns.
+/// The desired entry of each address, in merged columns.
 fn wanted(goal: &Goal<'_>, columns: &Columns) -> Maps<Wanted> {
     Family::ALL.map(|family| {
-        let mut ours = Regions::uniform(Wanted { column: 0, flags: 0 });
-        for (first, _, Wanted { column, flags }) in flatten(&goal.desired.compiled, family).ranges()
-        {
-            let column = columns.of(column) as usize;
-            ours.push(first, Wanted { column, flags });
-        }
-        ours
+        flatten(&goal.desired.compiled, family)
+            .map(|Wanted { column, flags }| Wanted { column: columns.of(column) as usize, flags })
     })
 }
 
-/// The pairs of the ids that addresses have and the columns that they shall have.
+/// The pairs of current ids and desired columns of addresses.
 fn pair_up(state: &State, wanted: &Maps<Wanted>) -> Pairs {
     let mut pairs = Pairs::default();
     for (family, (now, wanted)) in Family::ALL.into_iter().zip(state.maps.iter().zip(wanted)) {
@@ -151,26 +130,36 @@ fn pair_up(state: &State, wanted: &Maps<Wanted>) -> Pairs {
     pairs
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "these are our own columns, which are u32")]
+/// The rows that endpoints have until step 5.
+fn live_rows<'a>(state: &'a State, matching: &Matching, columns: &Columns) -> LiveRows<'a> {
+    let row = |key: RowKey| state.rows.get(key);
+    let kept = columns.rows.iter().enumerate();
+    LiveRows {
+        kept: kept.filter_map(|(at, id)| Some((row(*matching.kept.get(id)?)?, at))).collect(),
+        retired: matching.retired.iter().filter_map(|&key| row(key)).collect(),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "merged columns are u32")]
 fn column(wanted: Wanted) -> u32 {
     wanted.column as u32
 }
 
-/// Takes the ids that the assignment asks for.
+/// Allocates the ids that the assignment needs.
 fn take_ids(
     state: &mut State,
     pairs: &Pairs,
     count: usize,
     writer: &mut Writer,
 ) -> Result<Vec<u32>, Full> {
-    // Small numbers keep rows short: rather wait for an old id than let all rows grow.
+    // Small numbers keep rows short: a wait for an old id is better than longer rows.
     let live = u32::try_from(pairs.live().len() + count).unwrap_or(u32::MAX);
     let fair = live.saturating_mul(2).saturating_add(64);
     let soft = state.rows.capacity().map_or(fair, |capacity| capacity.min(fair));
     (0..count).map(|_| state.ids.take_below(soft, writer)).collect()
 }
 
-/// Moves the rows that are too short for the new ids. Nothing changes for any packet.
+/// Moves the rows that are too short for the new ids. No verdict changes.
 fn make_room(state: &mut State, fresh: &[u32], writer: &mut Writer) -> Result<(), Full> {
     let Some(largest) = fresh.iter().max() else { return Ok(()) };
     let mut places = Vec::new();
@@ -179,7 +168,7 @@ fn make_room(state: &mut State, fresh: &[u32], writer: &mut Writer) -> Result<()
     for key in state.rows.keys() {
         if let Some(place) = state.rows.grow(key, largest + 1, writer)? {
             places.push(place);
-            movers.extend(users.get(&key).into_iter().flatten().map(|(ifindex, _)| ifindex));
+            movers.extend(users.get(&key).into_iter().flatten());
         }
     }
     for ifindex in movers {
@@ -192,7 +181,7 @@ fn make_room(state: &mut State, fresh: &[u32], writer: &mut Writer) -> Result<()
     Ok(())
 }
 
-/// Step 3 for the rows that live: the cells of ids that no address has yet.
+/// Step 3 for live rows: the cells of ids that no address has yet.
 fn write_fresh(
     state: &mut State,
     matching: &Matching,
@@ -215,7 +204,7 @@ fn write_fresh(
     }
 }
 
-/// Step 3 for new rows. Gives the place of every live row.
+/// Step 3 for new rows. Returns the key of every desired row.
 fn write_new_rows(
     state: &mut State,
     matching: &Matching,
@@ -234,7 +223,7 @@ fn write_new_rows(
             continue;
         }
         let mut cells = vec![Cell::DENY.0; length];
-        // Ids that go: for processors that read the address before the endpoint after all.
+        // Removed ids: for processors that read the address before the endpoint.
         for pair in &light_first {
             cells[pair.old as usize] = columns.cell(pair.column, at);
         }
@@ -262,23 +251,7 @@ fn flip_addresses(
         });
         map
     });
-    write_maps(state, maps, writer)
-}
-
-/// Writes the differences to these maps.
-pub(super) fn write_maps(
-    state: &mut State,
-    maps: Maps<u32>,
-    writer: &mut Writer,
-) -> Result<(), Full> {
-    let changes = [0, 1].map(|family: usize| changes(&state.maps[family], &maps[family]));
-    if changes.iter().any(|changes| !changes.is_empty()) {
-        state.endpoints.rest(writer);
-    }
-    state.trie4.apply(&changes[0], writer)?;
-    state.trie6.apply(&changes[1], writer)?;
-    state.maps = maps.map(Arc::new);
-    Ok(())
+    state.write_maps(maps, writer)
 }
 
 /// Step 5.
@@ -288,11 +261,11 @@ fn flip_endpoints(
     wishes: &BTreeMap<u32, [Wish; 2]>,
     keys: &BTreeMap<RowId, RowKey>,
     writer: &mut Writer,
-) -> Result<Homeless, Full> {
-    let mut homeless = Homeless::new();
+) -> Result<Unplaced, Full> {
+    let mut unplaced = Unplaced::new();
     for (&ifindex, interface) in &goal.desired.interfaces {
         let Some(wishes) = wishes.get(&ifindex) else {
-            homeless.push((ifindex, Table::Endpoints));
+            unplaced.push((ifindex, Table::Endpoints));
             continue;
         };
         let judged: Both = wishes.map(|wish| match wish {
@@ -301,30 +274,30 @@ fn flip_endpoints(
             Wish::Row(row) => keys.get(&row).map_or(Judged::Closed, |&key| Judged::Row(key)),
         });
         if !state.endpoints.put(ifindex, interface, judged, &state.rows, writer)? {
-            homeless.push((ifindex, Table::Interfaces));
+            unplaced.push((ifindex, Table::Interfaces));
         }
     }
-    Ok(homeless)
+    Ok(unplaced)
 }
 
 /// Step 6.
 fn clean_up(state: &mut State, pairs: &Pairs, ids: &[u32], columns: &Columns, writer: &mut Writer) {
     drop_unused_rows(state, writer);
     state.endpoints.end_inheritance(writer);
-    // Now, when nothing waits for it, so that the next change can be quick.
-    state.endpoints.rest(writer);
-    state.rows.rest(writer);
+    // Grace periods now, when nothing waits for them, so that the next change is fast.
+    state.endpoints.wait_for_readers(writer);
+    state.rows.wait_for_readers(writer);
     state.ports.keep(&columns.sets(), writer);
     let used: BTreeSet<u32> = ids.iter().copied().collect();
     for id in pairs.live().into_iter().filter(|id| !used.contains(id)) {
-        state.ids.give(id, writer);
+        state.ids.free(id, writer);
     }
     merge_ids(state, pairs, ids, columns, writer);
 }
 
-/// Takes back the rows that no endpoint has.
+/// Removes the rows that no endpoint has.
 fn drop_unused_rows(state: &mut State, writer: &Writer) {
-    let users: BTreeMap<RowKey, Vec<(u32, Direction)>> = state.endpoints.users();
+    let users = state.endpoints.users();
     for key in state.rows.keys() {
         if !users.contains_key(&key) {
             state.rows.remove(key, writer);
@@ -332,18 +305,18 @@ fn drop_unused_rows(state: &mut State, writer: &Writer) {
     }
 }
 
-/// The stage that always fits: nothing is told apart, and every isolated direction is closed.
-/// `goal` closes all rows.
+/// The stage that always fits: all addresses have one entry, and every isolated direction is
+/// closed. `goal` must close all rows.
 pub(super) fn empty(
     state: &mut State,
     goal: &Goal<'_>,
     writer: &mut Writer,
-) -> Result<Homeless, Full> {
+) -> Result<Unplaced, Full> {
     let wishes = begin(state, goal, writer)?;
-    let homeless = flip_endpoints(state, goal, &wishes, &BTreeMap::new(), writer)?;
+    let unplaced = flip_endpoints(state, goal, &wishes, &BTreeMap::new(), writer)?;
     drop_unused_rows(state, writer);
     state.endpoints.end_inheritance(writer);
-    state.endpoints.rest(writer);
+    state.endpoints.wait_for_readers(writer);
     let mut ids: BTreeSet<u32> = BTreeSet::new();
     for map in &state.maps {
         ids.extend(map.ranges().map(|(_, _, entry)| Entry(entry).index()));
@@ -354,8 +327,8 @@ pub(super) fn empty(
     state.trie6.apply(&[everywhere], writer)?;
     state.maps = [0, 1].map(|_| Arc::new(Regions::uniform(everywhere.entry)));
     for id in ids {
-        state.ids.give(id, writer);
+        state.ids.free(id, writer);
     }
     state.ports.keep(&BTreeSet::new(), writer);
-    Ok(homeless)
+    Ok(unplaced)
 }

@@ -1,20 +1,21 @@
 //! The IPv4 trie: 16-8-8 bits in blocks of 256 words.
 //!
-//! Where a word's addresses change all alike, one store changes them. Where they change in part,
-//! a fresh block is filled first and then linked with one store. A block whose words have become
-//! equal is replaced by one word. So each store takes each address from its old entry to its new.
+//! If all addresses of a word change alike, one store changes them. If a part of them changes, a
+//! fresh block is filled first and then linked with one store. A block with equal words is replaced
+//! by one word. So each store takes each address from its old entry to its new one.
 
 use std::sync::Arc;
 
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::table::{Block, ROOTS4, SLOTS};
 
-use super::Step;
-use super::alloc::{Pool, Writer};
+use super::alloc::Pool;
 use super::change::{Change, covering, touched};
 use super::shortage::{Full, Table};
+use super::step::Step;
+use super::writer::Writer;
 
-/// How far a left-aligned address is shifted for the root's index.
+/// The shift of a left-aligned address that gives the root's index.
 const ROOT_SHIFT: u32 = 112;
 
 /// What the kernel's IPv4 trie holds.
@@ -23,7 +24,7 @@ pub(super) struct Trie4 {
     /// By index; blocks that are not in use keep their last contents.
     blocks: Vec<Arc<Block>>,
     pool: Pool,
-    /// Unlinked by stores that are still to be written down.
+    /// Blocks unlinked by stores that are not in the plan yet.
     unlinked: Vec<u32>,
 }
 
@@ -38,12 +39,12 @@ impl Trie4 {
         }
     }
 
-    /// How many blocks have ever been in use.
+    /// The number of blocks that have ever been in use.
     pub(super) fn high_water(&self) -> u32 {
         self.pool.high_water()
     }
 
-    /// Writes the changes.
+    /// Adds the steps for the changes.
     pub(super) fn apply(&mut self, changes: &[Change], writer: &mut Writer) -> Result<(), Full> {
         for (first, range) in touched(changes, (0, u128::MAX), ROOT_SHIFT) {
             let index = (first >> ROOT_SHIFT) as usize;
@@ -54,14 +55,14 @@ impl Trie4 {
                 self.store(block, slot, next, writer);
             }
             for block in self.unlinked.drain(..) {
-                self.pool.give(block, writer);
+                self.pool.free(block, writer);
             }
         }
         Ok(())
     }
 
-    /// Changes some of the `2^shift` addresses from `first` on, which have the word `word`; gives
-    /// the word that they shall have, with everything below it in place.
+    /// Changes some of the `2^shift` addresses from `first` on, which have the word `word`. Returns
+    /// their new word; everything below it is in place.
     fn edit(
         &mut self,
         word: u32,
@@ -99,7 +100,7 @@ impl Trie4 {
         Ok(word)
     }
 
-    /// A new block with these words; gives the link to it.
+    /// A new block with these words. Returns the link to it.
     fn fresh(&mut self, words: Block, writer: &mut Writer) -> Result<u32, Full> {
         let block = self.pool.take(writer)?;
         let index = block as usize;
@@ -117,7 +118,7 @@ impl Trie4 {
         writer.push(Step::Trie4 { block: block as u32, slot: slot as u8, entry: Entry(word) });
     }
 
-    /// Remembers that a word, and all that it leads to, is about to be replaced.
+    /// Notes that a word, and everything to which it leads, is about to be replaced.
     fn unlink(&mut self, word: u32) {
         if Entry(word).is_link() {
             let block = Entry(word).index();

@@ -1,26 +1,27 @@
 //! The IPv6 trie: nodes that skip common bytes and branch on one, leaves for single prefixes.
 //!
-//! As in the IPv4 trie, a word whose addresses change all alike is changed by one store, a node
-//! whose own prefix contains all changes is changed in its slots, and everything else is built
-//! afresh and then linked with one store. A node or leaf that is linked never changes but for a
-//! node's slots; so what is around a node (`outside`) changes with a copy of the node.
+//! As in the IPv4 trie, one store changes a word if all its addresses change alike. Changes within
+//! a node's own prefix are made in its slots. Everything else is built as new nodes and leaves and
+//! then linked with one store. Of a linked node or leaf, only a node's slots ever change; a change
+//! around a node (`outside`) needs a copy of the node.
 //!
-//! Checks cover the whole prefix from byte 0 on, not only the skipped bytes: then a node or leaf
-//! means the same wherever it hangs, and can be lifted when the branch above it goes.
+//! Checks cover the whole prefix from byte 0 on, not only the skipped bytes. So a node or leaf has
+//! the same meaning anywhere in the trie, and can move up if the branch above it is removed.
 
 use std::sync::Arc;
 
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::table::{Leaf6, Node6, ROOT6, SLOTS};
 
-use super::Step;
-use super::alloc::{Pool, Writer};
+use super::alloc::Pool;
 use super::change::{Change, clip, covering, touched};
 use super::pieces6::{
     Content, Form, Piece, Pieces, branch, form, halves, leaf, masked_range, overlay, prefix_mask,
     region_last,
 };
 use super::shortage::{Full, Table};
+use super::step::Step;
+use super::writer::Writer;
 
 /// What the kernel's IPv6 trie holds.
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ pub(super) struct Trie6 {
     leaves: Vec<Leaf6>,
     node_pool: Pool,
     leaf_pool: Pool,
-    /// Words unlinked by stores that are still to be written down.
+    /// Words unlinked by stores that are not in the plan yet.
     unlinked: Vec<Entry>,
 }
 
@@ -46,12 +47,12 @@ impl Trie6 {
         }
     }
 
-    /// How many nodes and how many leaves have ever been in use.
+    /// The numbers of nodes and of leaves that have ever been in use.
     pub(super) fn high_water(&self) -> (u32, u32) {
         (self.node_pool.high_water(), self.leaf_pool.high_water())
     }
 
-    /// Writes the changes.
+    /// Adds the steps for the changes.
     pub(super) fn apply(&mut self, changes: &[Change], writer: &mut Writer) -> Result<(), Full> {
         let whole = (0, u128::MAX);
         let now = Arc::clone(&self.nodes[ROOT6 as usize]);
@@ -63,14 +64,14 @@ impl Trie6 {
             }
             for word in self.unlinked.drain(..) {
                 let pool = if word.is_link() { &mut self.node_pool } else { &mut self.leaf_pool };
-                pool.give(word.index(), writer);
+                pool.free(word.index(), writer);
             }
         }
         Ok(())
     }
 
     /// Changes some of the addresses of the region of `bytes` bytes at `first`, which has the word
-    /// `word`; gives the word that it shall have, with everything below it in place.
+    /// `word`. Returns the region's new word; everything below it is in place.
     fn edit(
         &mut self,
         word: u32,
@@ -110,7 +111,7 @@ impl Trie6 {
         self.build(&overlay(&now, &outside), bytes, writer)
     }
 
-    /// Changes addresses behind a node's check in the node's slots; gives the word for the node's
+    /// Changes addresses within a node's prefix in the node's slots. Returns the word of the node's
     /// region, which is another one if the node is no longer needed.
     fn edit_node(
         &mut self,
@@ -138,8 +139,8 @@ impl Trie6 {
         Ok(word)
     }
 
-    /// What can stand in a node's place when its slots are `slots`: something if all but one slot
-    /// agree with what is around the node.
+    /// The word that can replace a node with these slots: there is one if all slots but one are
+    /// equal to the entry around the node.
     fn simplify(
         &mut self,
         node: &Node6,
@@ -148,7 +149,7 @@ impl Trie6 {
         region: (u128, u128),
         writer: &mut Writer,
     ) -> Option<u32> {
-        // If nothing is around it, then what most slots say.
+        // If nothing is around it: the entry of most slots.
         let most = if slots[0] == slots[1] { slots[0] } else { slots[2] };
         let around = if own == region { most } else { node.outside };
         if Entry(around).is_link() || Entry(around).is_leaf() {
@@ -173,7 +174,7 @@ impl Trie6 {
         if inner.1 < region.1 {
             pieces.push(inner.1 + 1, region.1, outside);
         }
-        // Not worth failing for: the node may as well stay.
+        // Without room for the replacement, the node stays.
         let form = form(&pieces.0)?;
         let simpler = self.realize(form, writer).ok()?;
         if Entry(slots[slot]).is_leaf() {
@@ -182,7 +183,7 @@ impl Trie6 {
         Some(simpler)
     }
 
-    /// Builds what the pieces say of the region of `bytes` bytes that they fill.
+    /// Builds the word of the region of `bytes` bytes that the pieces fill.
     fn build(&mut self, pieces: &[Piece], bytes: u32, writer: &mut Writer) -> Result<u32, Full> {
         if let Some(form) = form(pieces) {
             return self.realize(form, writer);
@@ -278,7 +279,7 @@ impl Trie6 {
         writer.push(Step::Trie6 { node, slot: slot as u8, entry: Entry(word) });
     }
 
-    /// Remembers that a word, and all that it leads to, is about to be replaced.
+    /// Notes that a word, and everything to which it leads, is about to be replaced.
     fn unlink(&mut self, word: u32) {
         let entry = Entry(word);
         if entry.is_leaf() {

@@ -1,5 +1,8 @@
-//! One small test for each numbered rule, named after it. Every question is asked of the
-//! compiler and of the reference evaluator, and of both an expectation written by hand.
+//! Small tests for each numbered rule, named after it. Every test compares the compiler, the
+//! reference evaluator and an expectation written by hand.
+//!
+//! What belongs here: rules that policy decides, one at a time. What does not: generated clusters
+//! (`tests/properties` of the workspace), planned tables ([`crate::tables`]).
 
 mod isolation;
 mod peers;
@@ -18,7 +21,7 @@ use crate::model::{
     PortRange, PortRule, PortSpec, Protocol, Requirement, Rule, Selector, Traffic,
 };
 
-/// Port 80 of TCP, where a test does not care.
+/// Port 80 of TCP, for tests about something else.
 const WEB: Traffic = tcp(80);
 
 const fn tcp(port: u16) -> Traffic {
@@ -79,7 +82,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// A cluster in the making, all of whose pods are local.
+/// A cluster under construction. All its pods are local.
 #[derive(Default)]
 struct World {
     cluster: Cluster,
@@ -91,28 +94,22 @@ impl World {
         self
     }
 
-    /// A pod of namespace `default` with these labels and addresses (separated by blanks).
+    /// Adds a pod of namespace `default` with these labels and addresses (separated by blanks).
     fn pod(self, name: &str, text: &str, addresses: &str) -> Self {
         self.pod_in("default", name, text, addresses)
     }
 
     fn pod_in(mut self, namespace: &str, name: &str, text: &str, addresses: &str) -> Self {
         let pod = Pod {
-            id: PodId::new(namespace, name),
-            uid: String::new(),
             labels: labels(text),
-            node: None,
             addresses: addresses.split_whitespace().map(ip).collect(),
-            host_network: false,
-            finished: false,
-            terminating: false,
-            ports: BTreeSet::new(),
+            ..Pod::new(PodId::new(namespace, name))
         };
         self.cluster.pods.insert(pod.id.clone(), pod);
         self
     }
 
-    /// Changes the pod declared last in this namespace under this name.
+    /// Changes the pod of this namespace and name.
     fn with(mut self, namespace: &str, name: &str, change: impl FnOnce(&mut Pod)) -> Self {
         change(self.cluster.pods.get_mut(&PodId::new(namespace, name)).unwrap());
         self
@@ -126,7 +123,7 @@ impl World {
         })
     }
 
-    /// A policy of namespace `default` for the pods that `subjects` matches.
+    /// Adds a policy of namespace `default` for the pods that `subjects` matches.
     fn policy(
         mut self,
         name: &str,
@@ -139,13 +136,13 @@ impl World {
         self
     }
 
-    /// Adds a policy that allows in to `app=web` what these rules allow.
+    /// Adds a policy with these ingress rules for `app=web`.
     fn ingress(self, rules: impl Into<Vec<Rule>>) -> Self {
         let name = format!("ingress-{}", self.cluster.policies.len());
         self.policy(&name, select("app=web"), Some(rules.into()), None)
     }
 
-    /// Adds a policy that allows out of `app=web` what these rules allow.
+    /// Adds a policy with these egress rules for `app=web`.
     fn egress(self, rules: impl Into<Vec<Rule>>) -> Self {
         let name = format!("egress-{}", self.cluster.policies.len());
         self.policy(&name, select("app=web"), None, Some(rules.into()))
@@ -155,7 +152,7 @@ impl World {
         compile(&self.cluster, &self.cluster.pods.keys().cloned().collect())
     }
 
-    /// Whether the pod of namespace `default` allows it, which both must say.
+    /// Whether the pod of namespace `default` allows the traffic, according to both evaluators.
     fn allows(&self, pod: &str, direction: Direction, peer: &str, traffic: Traffic) -> bool {
         let pod = PodId::new("default", pod);
         let compiled = self.compile();
@@ -169,12 +166,12 @@ impl World {
         compiled
     }
 
-    /// Whether the peer may open this to pod `web`.
-    fn takes(&self, peer: &str, traffic: Traffic) -> bool {
+    /// Whether pod `web` accepts this traffic from the peer.
+    fn accepts(&self, peer: &str, traffic: Traffic) -> bool {
         self.allows("web", Ingress, peer, traffic)
     }
 
-    /// Whether pod `web` may open this to the peer.
+    /// Whether pod `web` may send this traffic to the peer.
     fn sends(&self, peer: &str, traffic: Traffic) -> bool {
         self.allows("web", Egress, peer, traffic)
     }

@@ -1,4 +1,4 @@
-//! Semantics R1, R7, R8: which ports a rule means.
+//! Semantics R1, R7, R8, R9: the ports that a rule allows.
 
 use super::*;
 use crate::policy::{PortSet, Verdict};
@@ -7,7 +7,7 @@ fn every_port(protocol: Protocol) -> PortRule {
     PortRule { protocol, port: PortSpec::All }
 }
 
-/// `web` beside two servers that give one name different numbers.
+/// `web` beside two servers that use one port name for different numbers.
 fn servers() -> World {
     world()
         .pod("old", "app=api", "10.0.0.2")
@@ -18,46 +18,46 @@ fn servers() -> World {
 }
 
 #[test]
-fn r1_a_rule_without_ports_means_protocols_without_ports_too() {
+fn r1_a_rule_without_ports_allows_protocols_without_ports() {
     let world = world().ingress([rule([block("10.0.0.0/8", &[])], [])]);
-    assert!(world.takes("10.0.0.9", Traffic::Portless) && world.takes("10.0.0.9", WEB));
+    assert!(world.accepts("10.0.0.9", Traffic::Portless) && world.accepts("10.0.0.9", WEB));
 }
 
 #[test]
-fn r1_a_rule_with_all_ports_never_means_a_protocol_without_ports() {
+fn r1_a_rule_with_all_ports_never_allows_protocols_without_ports() {
     let world = world().ingress([rule([], Protocol::ALL.map(every_port))]);
-    assert!(!world.takes("10.0.0.9", Traffic::Portless));
+    assert!(!world.accepts("10.0.0.9", Traffic::Portless));
     for protocol in Protocol::ALL {
         for port in [0, 1, u16::MAX] {
-            assert!(world.takes("10.0.0.9", Traffic::Port(protocol, port)));
+            assert!(world.accepts("10.0.0.9", Traffic::Port(protocol, port)));
         }
     }
-    let all = Protocol::ALL.map(|it| (it, PortRange { first: 0, last: u16::MAX }));
+    let all = Protocol::ALL.map(|it| (it, PortRange::ALL));
     let compiled = world.compile();
     assert_eq!(compiled.rows[0].verdicts, [Verdict::ports(PortSet::new(all))]);
 }
 
 #[test]
-fn r1_everything_beside_some_ports_is_everything() {
+fn r1_a_rule_without_ports_outweighs_one_with_ports() {
     let world = world()
         .ingress([rule([], [port(Protocol::Tcp, 80, 80)]), rule([block("10.0.0.0/8", &[])], [])]);
-    assert!(world.takes("10.0.0.9", Traffic::Portless));
-    assert!(!world.takes("192.0.2.1", Traffic::Portless) && world.takes("192.0.2.1", WEB));
+    assert!(world.accepts("10.0.0.9", Traffic::Portless));
+    assert!(!world.accepts("192.0.2.1", Traffic::Portless) && world.accepts("192.0.2.1", WEB));
 }
 
 #[test]
-fn r7_a_range_holds_both_its_ends() {
+fn r7_a_range_includes_both_ends() {
     let world = world().ingress([rule([], [port(Protocol::Tcp, 100, 200)])]);
-    let takes = |port| world.takes("10.0.0.9", tcp(port));
-    assert_eq!([99, 100, 200, 201].map(takes), [false, true, true, false]);
+    let accepts = |port| world.accepts("10.0.0.9", tcp(port));
+    assert_eq!([99, 100, 200, 201].map(accepts), [false, true, true, false]);
 }
 
 #[test]
-fn r7_a_range_may_begin_and_end_at_the_edges() {
+fn r7_ranges_reach_the_first_and_the_last_port() {
     let world = world()
         .ingress([rule([], [port(Protocol::Tcp, 1, 1), port(Protocol::Tcp, 65_535, 65_535)])]);
-    let takes = |port| world.takes("10.0.0.9", tcp(port));
-    assert_eq!([0, 1, 2, 65_534, 65_535].map(takes), [false, true, false, false, true]);
+    let accepts = |port| world.accepts("10.0.0.9", tcp(port));
+    assert_eq!([0, 1, 2, 65_534, 65_535].map(accepts), [false, true, false, false, true]);
 }
 
 #[test]
@@ -68,10 +68,10 @@ fn r7_a_named_port_of_ingress_is_the_subjects() {
         Some(vec![rule([], [named(Protocol::Tcp, "http")])]),
         None,
     );
-    let takes = |pod, port| world.allows(pod, Ingress, "10.0.0.1", tcp(port));
-    assert!(takes("old", 8080) && !takes("old", 9090));
-    assert!(takes("new", 9090) && !takes("new", 8080));
-    assert!(!takes("none", 8080) && !takes("none", 9090));
+    let accepts = |pod, port| world.allows(pod, Ingress, "10.0.0.1", tcp(port));
+    assert!(accepts("old", 8080) && !accepts("old", 9090));
+    assert!(accepts("new", 9090) && !accepts("new", 8080));
+    assert!(!accepts("none", 8080) && !accepts("none", 9090));
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn r7_a_named_port_of_ingress_holds_for_clients_in_a_block() {
     assert!(!world.allows("old", Ingress, "10.0.0.3", tcp(8080)));
 }
 
-/// A complaint about others: one port name with different numbers on different pods.
+/// A bug report of other implementations: one port name with different numbers on different pods.
 #[test]
 fn r7_a_named_port_of_egress_is_each_peers_own() {
     let world = servers().egress([rule([pods("app=api")], [named(Protocol::Tcp, "http")])]);
@@ -108,7 +108,7 @@ fn r7_a_named_port_towards_a_block_matches_nothing() {
 }
 
 #[test]
-fn r7_the_name_counts_for_its_protocol_only() {
+fn r7_a_port_name_counts_for_its_protocol_only() {
     let world = servers().egress([
         rule([pods("app=api")], [named(Protocol::Udp, "http")]),
         rule([pods("app=other")], [named(Protocol::Tcp, "http")]),
@@ -118,7 +118,7 @@ fn r7_the_name_counts_for_its_protocol_only() {
 }
 
 #[test]
-fn r7_of_pods_that_share_an_address_only_the_matched_ones_names_count() {
+fn r7_of_pods_that_share_an_address_only_matched_ones_define_names() {
     let world = servers()
         .pod("twin", "app=other", "10.0.0.2")
         .serving("twin", "http", Protocol::Tcp, 7070)
@@ -127,14 +127,14 @@ fn r7_of_pods_that_share_an_address_only_the_matched_ones_names_count() {
 }
 
 #[test]
-fn r8_protocols_are_told_apart() {
+fn r8_protocols_are_distinguished() {
     let world = world().ingress([rule([], [port(Protocol::Sctp, 80, 80)])]);
-    assert!(world.takes("10.0.0.9", Traffic::Port(Protocol::Sctp, 80)));
-    assert!(!world.takes("10.0.0.9", Traffic::Port(Protocol::Udp, 80)));
-    assert!(!world.takes("10.0.0.9", WEB));
+    assert!(world.accepts("10.0.0.9", Traffic::Port(Protocol::Sctp, 80)));
+    assert!(!world.accepts("10.0.0.9", Traffic::Port(Protocol::Udp, 80)));
+    assert!(!world.accepts("10.0.0.9", WEB));
 }
 
-/// A complaint about others: more than 24 ports on one peer were cut off.
+/// A bug report of other implementations: more than 24 ports of one peer were cut off.
 #[test]
 fn r9_a_hundred_ports_on_one_peer_are_a_hundred_ports() {
     let ports: Vec<_> =

@@ -1,9 +1,9 @@
-//! Semantics S5, A1, A2 and the explanations, which only the reference evaluator knows.
+//! Semantics S5, A1, A2, A5 and explanations, which only the reference evaluator decides.
 
 use super::naive::{Consent, Why, connection, connection_allowed};
 use super::*;
 
-/// `web` may be reached by `client` only, and `client` may reach `web` only.
+/// `web` accepts only `client`, and `client` may send only to `web`.
 fn pair() -> World {
     world()
         .pod("client", "app=client", "10.0.0.2")
@@ -34,7 +34,7 @@ fn s5_every_pod_that_claims_an_address_must_consent() {
 }
 
 #[test]
-fn a1_a_pod_may_always_talk_to_itself() {
+fn a1_a_pod_always_reaches_itself() {
     let world = world().ingress([]).egress([]);
     assert!(connects(&world, "10.0.0.1", "10.0.0.1"));
     assert!(!connects(&world, "10.0.0.1", "10.0.0.2"));
@@ -47,7 +47,7 @@ fn a2_the_node_is_always_allowed_both_ways() {
     world.cluster.node_addresses.insert(ip("10.0.0.254"));
     assert!(connects(&world, "10.0.0.254", "10.0.0.1"));
     assert!(connects(&world, "10.0.0.1", "10.0.0.254"));
-    assert!(!world.takes("10.0.0.254", WEB), "by policy alone it is not");
+    assert!(!world.accepts("10.0.0.254", WEB), "by policy alone it is not");
 }
 
 #[test]
@@ -59,9 +59,9 @@ fn a5_other_nodes_are_outside_addresses() {
 }
 
 #[test]
-fn the_policies_that_decide_are_named() {
+fn the_deciding_policies_are_reported() {
     let world = pair().ingress([]).ingress([rule([], [port(Protocol::Tcp, 443, 443)])]);
-    let says = |from: &str, to: &str, port| {
+    let decisions = |from: &str, to: &str, port| {
         let consents = connection(&world.cluster, ip(from), ip(to), tcp(port)).into_iter();
         consents
             .map(|Consent { pod, direction, why }| (pod.name, direction, why))
@@ -75,10 +75,10 @@ fn the_policies_that_decide_are_named() {
         ("stranger".to_owned(), Egress, Why::NotIsolated),
         ("web".to_owned(), Ingress, Why::Denied(all)),
     ];
-    assert_eq!(expected, says("10.0.0.3", "10.0.0.1", 80));
+    assert_eq!(expected, decisions("10.0.0.3", "10.0.0.1", 80));
     let expected = vec![
         ("client".to_owned(), Egress, Why::AllowedBy(ids(&["client"]))),
         ("web".to_owned(), Ingress, Why::AllowedBy(ids(&["ingress-0", "ingress-3"]))),
     ];
-    assert_eq!(expected, says("10.0.0.2", "10.0.0.1", 443));
+    assert_eq!(expected, decisions("10.0.0.2", "10.0.0.1", 443));
 }

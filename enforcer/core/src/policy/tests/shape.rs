@@ -1,4 +1,4 @@
-//! What [`Compiled`] promises of its own form.
+//! The form of [`Compiled`]: few columns, rows and prefixes.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn nothing_to_enforce_is_one_column_and_no_row() {
 }
 
 #[test]
-fn addresses_that_no_row_tells_apart_share_a_column() {
+fn addresses_that_no_row_distinguishes_share_a_column() {
     let world = world()
         .pod("one", "role=a", "10.0.0.2")
         .pod("two", "role=b", "10.0.0.3")
@@ -26,7 +26,7 @@ fn addresses_that_no_row_tells_apart_share_a_column() {
 }
 
 #[test]
-fn addresses_that_their_surroundings_speak_for_are_left_out() {
+fn prefixes_with_the_column_of_their_surroundings_are_left_out() {
     let world = world()
         .pod("one", "role=a", "10.0.0.2")
         .pod("two", "role=b", "10.1.0.2")

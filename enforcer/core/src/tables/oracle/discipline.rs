@@ -1,31 +1,77 @@
-//! What may be written when: only what no packet can be reading.
+//! The rule for writes: a step may write only what no packet can be reading.
 //!
 //! A packet reads its endpoint, then its address, then a cell, then a port's class and the bits of
-//! a set, and it may take its time: it can be reading whatever was reachable at some moment since
-//! the last grace period.
+//! a set. It may be delayed between reads: it can be reading anything that was reachable at some
+//! moment since the last grace period.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
-use enforcer_ebpf::contract::endpoint::{Slot, flags};
+use enforcer_ebpf::contract::endpoint::{MAX_ID, Slot};
 use enforcer_ebpf::contract::entry::{Cell, Entry};
 use enforcer_ebpf::contract::lookup::{Tables, cell};
-use enforcer_ebpf::contract::table::{ROOT6, ROOTS4};
+use enforcer_ebpf::contract::table::{Block, Limits, ROOT6, ROOTS4, SLOTS};
+use enforcer_ebpf::contract::verdict::Direction;
 
-use super::Image;
-use crate::tables::{Step, sizes};
+use super::image::{Image, ImageError, Judgement};
+use crate::tables::sizes;
+use crate::tables::step::Step;
 
-/// What has been reachable since the last grace period, and the present state of the two roots
-/// that are too large to be read at each step.
+/// An [`Image`] that rejects steps that write what a packet may be reading: blocks, nodes, leaves,
+/// records, cells and bits that are reachable or were so since the last [`Step::Grace`].
 #[derive(Debug, Clone)]
-pub(super) struct Discipline {
-    /// How often each word occurs in the IPv4 trie's root.
+pub struct CheckedImage {
+    image: Image,
+    discipline: Discipline,
+}
+
+impl CheckedImage {
+    /// Zeroed tables.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { image: Image::new(limits), discipline: Discipline::default() }
+    }
+
+    /// Takes a step.
+    ///
+    /// # Errors
+    /// The step writes what a packet may be reading, or past the end of its table.
+    pub fn apply(&mut self, step: &Step) -> Result<(), ImageError> {
+        if self.discipline.forbids(&self.image, step) {
+            return Err(ImageError::InUse(format!("{step:?}")));
+        }
+        self.image.apply(step)
+    }
+}
+
+impl Deref for CheckedImage {
+    type Target = Image;
+
+    fn deref(&self) -> &Image {
+        &self.image
+    }
+}
+
+/// What has been reachable since the last grace period, and the current contents of the tables that
+/// are too large to read at each step.
+#[derive(Debug, Clone)]
+struct Discipline {
+    /// The number of occurrences of each word in the IPv4 trie's root.
     roots: BTreeMap<u32, u32>,
-    /// How many ports each port class has.
+    /// The number of occurrences of each slot among interfaces and senders.
+    slots: BTreeMap<u64, u32>,
+    /// The number of ports of each port class.
     port_classes: BTreeMap<u16, u32>,
     /// Whether what is reachable may have changed since it was noted.
     changed: bool,
-    /// The number of the note.
+    /// The number of times that the reachable items were noted.
     note: u64,
+    noted: Noted,
+}
+
+/// Everything that has been reachable.
+#[derive(Debug, Clone, Default)]
+struct Noted {
     blocks: BTreeSet<u32>,
     nodes: BTreeSet<u32>,
     leaves: BTreeSet<u32>,
@@ -43,35 +89,28 @@ impl Default for Discipline {
     fn default() -> Self {
         Self {
             roots: BTreeMap::from([(0, ROOTS4 * 256)]),
+            slots: BTreeMap::from([(0, sizes::INTERFACE_SLOTS + MAX_ID + 1)]),
             port_classes: BTreeMap::from([(0, sizes::PORTS)]),
             changed: true,
             note: 0,
-            blocks: BTreeSet::new(),
-            nodes: BTreeSet::new(),
-            leaves: BTreeSet::new(),
-            records: BTreeSet::new(),
-            ids: BTreeSet::new(),
-            sets: BTreeSet::new(),
-            ports: BTreeSet::new(),
-            rows: BTreeMap::new(),
-            classes: BTreeMap::new(),
+            noted: Noted::default(),
         }
     }
 }
 
 impl Discipline {
-    /// Whether the step may be taken now, by an image that is about to take it.
-    pub(super) fn check(&mut self, image: &Image, step: &Step) -> Result<(), String> {
+    /// Whether the step, which the image is about to take, writes what a packet may be reading.
+    fn forbids(&mut self, image: &Image, step: &Step) -> bool {
         if self.changed {
             self.note_reachable(image);
             self.changed = false;
         }
-        let problem = match step {
-            Step::Block4 { block, .. } => *block < ROOTS4 || self.blocks.contains(block),
-            Step::Node6 { node, .. } => *node == ROOT6 || self.nodes.contains(node),
-            Step::Leaf6 { leaf, .. } => self.leaves.contains(leaf),
-            Step::Endpoint { record, .. } => self.records.contains(record),
-            Step::ForgetEndpoint { id } => self.ids.contains(id),
+        match step {
+            Step::Block4 { block, .. } => *block < ROOTS4 || self.noted.blocks.contains(block),
+            Step::Node6 { node, .. } => *node == ROOT6 || self.noted.nodes.contains(node),
+            Step::Leaf6 { leaf, .. } => self.noted.leaves.contains(leaf),
+            Step::Endpoint { record, .. } => self.noted.records.contains(record),
+            Step::ForgetEndpoint { id } => self.noted.ids.contains(id),
             Step::Verdict { index, .. } => self.reads_cell(*index),
             Step::Verdicts { index, cells } => {
                 (*index..).zip(cells).any(|(index, _)| self.reads_cell(index))
@@ -88,7 +127,18 @@ impl Discipline {
                 self.changed |= recount(&mut self.port_classes, old, *class);
                 false
             }
-            Step::Trie6 { .. } | Step::Interface { .. } | Step::Sender { .. } => {
+            Step::Interface { slot, value } => {
+                let slots = image.interfaces();
+                let old = slots.and_then(|slots| slots.get(*slot as usize)).map_or(0, |slot| *slot);
+                self.changed |= recount(&mut self.slots, old, value.0);
+                false
+            }
+            Step::Sender { id, value } => {
+                let old = image.sender(*id).map_or(0, |slot| slot.0);
+                self.changed |= recount(&mut self.slots, old, value.0);
+                false
+            }
+            Step::Trie6 { .. } => {
                 self.changed = true;
                 false
             }
@@ -97,15 +147,14 @@ impl Discipline {
                 false
             }
             Step::AddExtraAddress(_) | Step::RemoveExtraAddress(_) | Step::Owner { .. } => false,
-        };
-        if problem { Err(format!("{step:?}")) } else { Ok(()) }
+        }
     }
 
     /// Whether a packet can be reading the cell: an endpoint has had the row, and an address has
     /// had the class at the same time or later.
     fn reads_cell(&self, index: u32) -> bool {
-        self.rows.range(..=index).any(|(base, (since, _))| {
-            self.classes.get(&(index - base)).is_some_and(|last| last >= since)
+        self.noted.rows.range(..=index).any(|(base, (since, _))| {
+            self.noted.classes.get(&(index - base)).is_some_and(|last| last >= since)
         })
     }
 
@@ -113,22 +162,23 @@ impl Discipline {
         let old = image.port_set(set).map_or(0, |words| words[word as usize]);
         let class = |bit: u32| u16::try_from(word * 64 + bit).unwrap_or(u16::MAX);
         let differs = |bit: u32| (old ^ bits) >> bit & 1 == 1;
-        self.sets.contains(&set)
-            && (0..64).any(|bit| differs(bit) && self.ports.contains(&class(bit)))
+        self.noted.sets.contains(&set)
+            && (0..64).any(|bit| differs(bit) && self.noted.ports.contains(&class(bit)))
     }
 
     /// After a grace period, packets read only what is reachable now.
     fn forget(&mut self) {
-        let rows = std::mem::take(&mut self.rows);
-        let Self { roots, port_classes, note, .. } = std::mem::take(self);
-        *self = Self { roots, port_classes, note, ..Self::default() };
-        // A row that is reachable still is so since then.
-        self.rows = rows.into_iter().filter(|(_, (_, last))| *last == note).collect();
+        let mut rows = std::mem::take(&mut self.noted).rows;
+        // Of a row that is still reachable, it matters since when.
+        rows.retain(|_, (_, last)| *last == self.note);
+        self.noted.rows = rows;
+        self.changed = true;
     }
 
+    /// Notes everything that a packet could read now.
     fn note_reachable(&mut self, image: &Image) {
         self.note += 1;
-        self.ports.extend(self.port_classes.keys());
+        self.noted.ports.extend(self.port_classes.keys());
         let words: Vec<u32> = self.roots.keys().copied().collect();
         let mut classes = BTreeSet::new();
         for word in words {
@@ -140,34 +190,32 @@ impl Discipline {
             for &class in &classes {
                 let set = cell(image, row, class).unwrap_or(Cell::DENY).0;
                 if set >= Cell::FIRST_SET {
-                    self.sets.insert(set);
+                    self.noted.sets.insert(set);
                 }
             }
         }
         for class in classes {
-            self.classes.insert(class, self.note);
+            self.noted.classes.insert(class, self.note);
         }
         for row in rows {
-            self.rows.entry(row).or_insert((self.note, 0)).1 = self.note;
+            self.noted.rows.entry(row).or_insert((self.note, 0)).1 = self.note;
         }
     }
 
-    /// Notes records and ids; gives the first cells of the rows.
+    /// Notes the records and ids of endpoints. Returns the first cells of their rows.
     fn note_endpoints(&mut self, image: &Image) -> BTreeSet<u32> {
         let mut rows = BTreeSet::new();
-        let interfaces = image.interfaces().into_iter().flatten();
-        for &slot in interfaces.chain(image.senders()).filter(|&&slot| slot != 0) {
+        for &slot in self.slots.keys().filter(|&&slot| slot != 0) {
             let record = Slot(slot).record();
-            self.records.insert(record);
+            self.noted.records.insert(record);
             let Some(endpoint) = image.endpoint(record) else { continue };
-            self.ids.insert(endpoint.id);
-            let judged = |isolated, closed| endpoint.flags & (isolated | closed) == isolated;
-            if judged(flags::INGRESS_ISOLATED, flags::INGRESS_CLOSED) {
-                rows.insert(endpoint.ingress_row);
-            }
-            if judged(flags::EGRESS_ISOLATED, flags::EGRESS_CLOSED) {
-                rows.insert(endpoint.egress_row);
-            }
+            self.noted.ids.insert(endpoint.id);
+            rows.extend(Direction::ALL.into_iter().filter_map(|direction| {
+                match Judgement::of(endpoint, direction) {
+                    Judgement::Row(row) => Some(row),
+                    Judgement::Open | Judgement::Closed => None,
+                }
+            }));
         }
         rows
     }
@@ -178,28 +226,28 @@ impl Discipline {
             classes.insert(entry.index());
             return;
         }
-        self.blocks.insert(entry.index());
-        for &word in image.trie4(entry.index()).into_iter().flatten() {
+        self.noted.blocks.insert(entry.index());
+        for word in image.trie4(entry.index()).map(runs).into_iter().flatten() {
             self.walk4(image, word, classes);
         }
     }
 
-    /// Notes what is below a word whose addresses have their first `bytes` bytes in common.
+    /// Notes everything below a word of addresses with `bytes` common leading bytes.
     fn walk6(&mut self, image: &Image, word: u32, bytes: u32, classes: &mut BTreeSet<u32>) {
         let entry = Entry(word);
         if entry.is_leaf() {
-            self.leaves.insert(entry.index());
+            self.noted.leaves.insert(entry.index());
             if let Some(leaf) = image.leaf6(entry.index()) {
                 classes.insert(Entry(leaf.inside).index());
                 classes.insert(Entry(leaf.outside).index());
             }
         } else if entry.is_link() {
-            self.nodes.insert(entry.index());
+            self.noted.nodes.insert(entry.index());
             if let Some(node) = image.node6(entry.index()) {
                 if node.byte > bytes {
                     classes.insert(Entry(node.outside).index());
                 }
-                for &word in &node.slots {
+                for word in runs(&node.slots) {
                     self.walk6(image, word, node.byte + 1, classes);
                 }
             }
@@ -209,7 +257,20 @@ impl Discipline {
     }
 }
 
-/// One `old` less, one `new` more; whether one of them is the first or was the last of its kind.
+/// The words, each run of equal ones as one. Tests spend most of their time here, hence the loop.
+fn runs(words: &Block) -> Vec<u32> {
+    let mut runs = vec![words[0]];
+    let mut at = 1;
+    while at < SLOTS {
+        if words[at] != words[at - 1] {
+            runs.push(words[at]);
+        }
+        at += 1;
+    }
+    runs
+}
+
+/// Counts one `old` less and one `new` more. Returns whether a value appeared or disappeared.
 fn recount<K: Ord + Copy>(counts: &mut BTreeMap<K, u32>, old: K, new: K) -> bool {
     let mut changed = false;
     if let Some(count) = counts.get_mut(&old) {

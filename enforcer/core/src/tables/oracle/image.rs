@@ -1,5 +1,6 @@
 //! A kernel made of vectors.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Order, Slot, flags};
@@ -7,28 +8,27 @@ use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::lookup::{self, Tables};
 use enforcer_ebpf::contract::table::{
     Block, INTERFACE_SLOTS, InterfaceTable, Leaf6, Limits, Node6, PORT_PROTOCOLS, PORT_SET_WORDS,
-    PortSetBits, PortTable, SLOTS,
+    PortSetBits, PortTable, ROOTS4, SLOTS,
 };
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::Address6;
 
-use super::discipline::Discipline;
-use crate::tables::Step;
 use crate::tables::pieces6::halves;
+use crate::tables::step::Step;
 
-/// Why a step can't be taken.
+/// The error of a step that an image rejects.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// The step writes past the end of a table.
-    #[error("the step is outside of its table")]
+    #[error("the step writes past the end of its table")]
     Outside,
     /// The step writes what a packet may be reading.
     #[error("the step writes what a packet may be reading: {0}")]
     InUse(String),
 }
 
-/// Tables in memory, for tests and for explanations: takes the steps that the kernel takes, and
-/// answers with the code that the programs run.
+/// Tables in memory. An image takes the steps that the kernel takes, and answers look-ups with the
+/// code that the programs run.
 #[derive(Debug, Clone)]
 pub struct Image {
     trie4: Vec<Block>,
@@ -40,8 +40,38 @@ pub struct Image {
     interfaces: Vec<u64>,
     endpoints: Vec<Endpoint>,
     senders: Vec<u64>,
-    extra: std::collections::BTreeSet<ExtraAddress>,
-    discipline: Option<Discipline>,
+    extra: BTreeSet<ExtraAddress>,
+}
+
+/// How packets of one direction of an endpoint are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Judgement {
+    /// All are allowed.
+    Open,
+    /// All are denied.
+    Closed,
+    /// By the row that begins at this cell.
+    Row(u32),
+}
+
+impl Judgement {
+    pub(super) fn of(endpoint: &Endpoint, direction: Direction) -> Self {
+        let (isolated, closed, row) = match direction {
+            Direction::Ingress => {
+                (flags::INGRESS_ISOLATED, flags::INGRESS_CLOSED, endpoint.ingress_row)
+            }
+            Direction::Egress => {
+                (flags::EGRESS_ISOLATED, flags::EGRESS_CLOSED, endpoint.egress_row)
+            }
+        };
+        if endpoint.flags & closed != 0 {
+            Self::Closed
+        } else if endpoint.flags & isolated == 0 {
+            Self::Open
+        } else {
+            Self::Row(row)
+        }
+    }
 }
 
 impl Image {
@@ -49,10 +79,7 @@ impl Image {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
-            trie4: vec![
-                [0; SLOTS];
-                limits.trie4_blocks.max(enforcer_ebpf::contract::table::ROOTS4) as usize
-            ],
+            trie4: vec![[0; SLOTS]; limits.trie4_blocks.max(ROOTS4) as usize],
             nodes: vec![bytemuck::Zeroable::zeroed(); limits.trie6_nodes.max(1) as usize],
             leaves: vec![bytemuck::Zeroable::zeroed(); limits.trie6_leaves as usize],
             ports: vec![0; PORT_PROTOCOLS << 16],
@@ -60,31 +87,17 @@ impl Image {
             verdicts: vec![[0; SLOTS]; limits.verdict_blocks as usize],
             interfaces: vec![0; INTERFACE_SLOTS],
             endpoints: vec![Endpoint::default(); limits.endpoints as usize],
-            // As many as there can be ids: a test may begin with late ones.
+            // One for each possible id: a test may begin with late ones.
             senders: vec![0; MAX_ID as usize + 1],
-            extra: std::collections::BTreeSet::new(),
-            discipline: None,
+            extra: BTreeSet::new(),
         }
-    }
-
-    /// Zeroed tables that refuse steps which write what a packet may be reading: whole blocks,
-    /// nodes, leaves, records, and cells and bits that are reachable or were so since the last
-    /// [`Step::Grace`].
-    #[must_use]
-    pub fn checked(limits: Limits) -> Self {
-        Self { discipline: Some(Discipline::default()), ..Self::new(limits) }
     }
 
     /// Takes a step.
     ///
     /// # Errors
-    /// The step is outside of its table, or a [checked](Self::checked) image refuses it.
+    /// The step writes past the end of its table.
     pub fn apply(&mut self, step: &Step) -> Result<(), ImageError> {
-        if let Some(mut discipline) = self.discipline.take() {
-            let verdict = discipline.check(self, step);
-            self.discipline = Some(discipline);
-            verdict.map_err(ImageError::InUse)?;
-        }
         self.write(step).ok_or(ImageError::Outside)
     }
 
@@ -126,10 +139,9 @@ impl Image {
             Step::Interface { slot, value } => {
                 *self.interfaces.get_mut(*slot as usize)? = value.0;
             }
-            // The programs never read it.
-            Step::Owner { .. } => {}
             Step::Sender { id, value } => *self.senders.get_mut(*id as usize)? = value.0,
-            Step::ForgetEndpoint { .. } | Step::Grace => {}
+            // The programs never read owners.
+            Step::Owner { .. } | Step::ForgetEndpoint { .. } | Step::Grace => {}
         }
         Some(())
     }
@@ -140,9 +152,9 @@ impl Image {
         Some(())
     }
 
-    /// May a packet of IP protocol `protocol` pass between `peer` and the pod behind the
-    /// interface? Only policy is asked, nothing of semantics A1 to A4; `port` is the receiver's
-    /// and matters only for protocols with ports. `None`: the interface has no endpoint.
+    /// Whether policy allows a packet of IP protocol `protocol` between `peer` and the pod behind
+    /// the interface; semantics A1 to A4 are not considered. `port` is the receiver's and matters
+    /// only for protocols with ports. `None`: the interface has no endpoint.
     #[must_use]
     pub fn judge(
         &self,
@@ -152,21 +164,11 @@ impl Image {
         protocol: u8,
         port: u16,
     ) -> Option<bool> {
-        let endpoint = lookup::endpoint(self, ifindex)?;
-        let (isolated, closed, row) = match direction {
-            Direction::Ingress => {
-                (flags::INGRESS_ISOLATED, flags::INGRESS_CLOSED, endpoint.ingress_row)
-            }
-            Direction::Egress => {
-                (flags::EGRESS_ISOLATED, flags::EGRESS_CLOSED, endpoint.egress_row)
-            }
+        let row = match self.judgement(ifindex, direction)? {
+            Judgement::Open => return Some(true),
+            Judgement::Closed => return Some(false),
+            Judgement::Row(row) => row,
         };
-        if endpoint.flags & closed != 0 {
-            return Some(false);
-        }
-        if endpoint.flags & isolated == 0 {
-            return Some(true);
-        }
         let allowed = self
             .entry(peer)
             .and_then(|entry| lookup::cell(self, row, entry.index()))
@@ -174,7 +176,13 @@ impl Image {
         Some(allowed)
     }
 
-    /// What is said of the address besides its class: some of [`Entry::FLAGS`].
+    /// How packets of one direction of an interface are judged. `None`: the interface has no
+    /// endpoint.
+    pub(crate) fn judgement(&self, ifindex: u32, direction: Direction) -> Option<Judgement> {
+        Some(Judgement::of(lookup::endpoint(self, ifindex)?, direction))
+    }
+
+    /// The flags of the address's entry, some of [`Entry::FLAGS`].
     #[must_use]
     pub fn flags(&self, address: IpAddr) -> u32 {
         self.entry(address).map_or(0, Entry::flags)
@@ -213,16 +221,12 @@ impl Image {
         lookup::sender(self, id)
     }
 
-    /// The words of the table of senders, by id.
-    pub(super) fn senders(&self) -> &[u64] {
-        &self.senders
-    }
-
     fn extra(&self, endpoint: &Endpoint, address: Address6) -> bool {
         self.extra.contains(&ExtraAddress { address, id: endpoint.id, padding: 0 })
     }
 
-    fn entry(&self, address: IpAddr) -> Option<Entry> {
+    /// The address's entry in the tries.
+    pub(crate) fn entry(&self, address: IpAddr) -> Option<Entry> {
         match address {
             IpAddr::V4(address) => lookup::address4(self, Order::NONE, address.into()),
             IpAddr::V6(address) => lookup::address6(self, Order::NONE, &halves(address.into())),

@@ -1,10 +1,16 @@
-//! Test oracles: a kernel made of vectors, and the rules of what may be written when.
+//! Test oracles: a kernel made of vectors, and the rule for writes.
 //!
 //! [`Image`] takes the steps that the kernel takes and answers with the look-up code that the
-//! programs run. A checked image also rejects steps that write what a packet may be reading
-//! ([`discipline`]). The agent itself uses neither.
+//! programs run. [`CheckedImage`] also rejects steps that write what a packet may be reading. The
+//! agent uses neither.
+//!
+//! What belongs here: models of the kernel that tests of this and other crates use. What does not:
+//! the expected verdicts and the generators of this crate's tests (`tables/tests`).
 
 mod discipline;
 mod image;
 
+pub use discipline::CheckedImage;
+#[cfg(test)]
+pub(crate) use image::Judgement;
 pub use image::{Image, ImageError};

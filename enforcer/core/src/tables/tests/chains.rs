@@ -1,17 +1,17 @@
-//! Any state to any other (semantics C1), with room enough.
+//! Changes from any state to any other (semantics C1), with enough room.
 
 use proptest::prelude::*;
 
+use super::fixtures::{single_ports, state, wide};
 use super::generate::chain;
 use super::harness::{Harness, SMALL, config};
-use super::limits::{single_ports, state, wide};
 use crate::tables::Step;
 
 proptest! {
     #![proptest_config(config(64))]
 
-    /// After every single step, each verdict is that of before or of after; after the last, that
-    /// of after; and nothing is written while a packet may be reading it.
+    /// After every step, each verdict is that of before or of after. After the last step, it is
+    /// that of after. Nothing is written while a packet may be reading it.
     #[test]
     fn every_step_of_every_plan_keeps_c1(states in chain()) {
         let mut harness = Harness::new(SMALL);
@@ -26,8 +26,8 @@ proptest! {
     }
 }
 
-/// One kind of peer more each time: the rows move when their room is used up, two of them in both
-/// directions of the same endpoints.
+/// Each change adds one class of peers. The rows move when their room is used up: two rows, each in
+/// both directions of the same endpoints.
 #[test]
 fn rows_grow_as_peers_are_added() {
     let mut harness = Harness::new(wide());

@@ -1,22 +1,22 @@
-//! Endpoints: slots that collide, ids that are used again, further addresses.
+//! Endpoints: colliding slots, reused ids, further addresses.
 
 use std::collections::BTreeMap;
 
 use enforcer_ebpf::contract::endpoint::{MAX_ID, Slot, slots_of};
 use enforcer_ebpf::contract::table::{INTERFACE_SLOTS, Limits};
 
+use super::fixtures;
 use super::harness::{Harness, SMALL};
 use crate::model::PodId;
-use crate::tables::alloc::Writer;
 use crate::tables::slots::Slots;
+use crate::tables::writer::Writer;
 use crate::tables::{Desired, Inherited, Interface, Owner, State, Step, Table, sizes};
 
 fn interface(pod: &str, addresses: &[&str]) -> Interface {
     Interface {
-        owner: Owner::Pod(PodId::new("default", pod)),
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-        uid: String::new(),
         check_source: true,
+        ..fixtures::interface(Owner::Pod(PodId::new("default", pod)))
     }
 }
 
@@ -25,7 +25,7 @@ fn desired(interfaces: &[(u32, Interface)]) -> Desired {
     Desired { interfaces, ..Desired::default() }
 }
 
-/// Where the kernel finds an interface.
+/// The record that the kernel finds for an interface.
 fn find(words: &[u64], ifindex: u32) -> Option<u32> {
     let (first, second) = slots_of(ifindex);
     [first, second]
@@ -35,8 +35,8 @@ fn find(words: &[u64], ifindex: u32) -> Option<u32> {
         .map(Slot::record)
 }
 
-/// Interfaces that share their first slot, as far as the second slots allow, then more of another
-/// first slot: entries must move, and each is found after every single store.
+/// For each of several first slots, as many interfaces as fit: entries must move, and each is found
+/// after every single store.
 #[test]
 fn colliding_interfaces_are_found_after_every_store() {
     let mut slots = Slots::new();
@@ -68,13 +68,13 @@ fn colliding_interfaces_are_found_after_every_store() {
     }
     let mut writer = Writer::new(0);
     assert!(slots.put(1, 1, &mut writer));
-    assert_eq!(writer.steps.len(), 1, "nothing is left in the way");
+    assert_eq!(writer.steps.len(), 1, "no entry is left that would have to move");
 }
 
 /// A packet that has looked into the first slot before an entry was copied there looks into the
-/// second one after it: there must be a grace period before that is overwritten.
+/// second slot afterwards. So there must be a grace period before the second slot is overwritten.
 #[test]
-fn an_entry_that_moves_to_its_first_slot_stays_in_the_second_for_a_while() {
+fn an_entry_that_moves_to_its_first_slot_stays_in_the_second_for_a_grace_period() {
     let mut slots = Slots::new();
     let steps = |slots: &mut Slots, ifindex: u32| {
         let mut writer = Writer::new(0);
@@ -85,12 +85,12 @@ fn an_entry_that_moves_to_its_first_slot_stays_in_the_second_for_a_while() {
         let slot = u32::try_from(slot).unwrap();
         (0..).map(move |at| slot + at * sizes::INTERFACE_SLOTS)
     };
-    // `a` and `b` want the same slot, so `b` is in its second; then `a` goes.
+    // `a` and `b` have the same first slot, so `b` is in its second. Then `a` is removed.
     let (a, b) = (1, sharing(1).nth(1).unwrap());
     steps(&mut slots, a);
     steps(&mut slots, b);
     slots.clear(a, &mut Writer::new(0));
-    // `c` wants that slot, and its other one is `d`'s first.
+    // `b`'s second slot is `c`'s first, and `c`'s second is `d`'s first.
     let c = sharing(slots_of(b).1).nth(3).unwrap();
     let d = sharing(slots_of(c).1).nth(5).unwrap();
     steps(&mut slots, d);
@@ -102,7 +102,7 @@ fn an_entry_that_moves_to_its_first_slot_stays_in_the_second_for_a_while() {
     assert_eq!(steps(&mut slots, c), [store(first, b), Step::Grace, store(second, c)]);
 }
 
-/// Interfaces that share both slots with others: the third finds no place, and is reported.
+/// Of three interfaces with the same two slots, the third finds no slot and is reported.
 #[test]
 fn an_interface_without_a_slot_is_reported() {
     let slots = slots_of(1);
@@ -137,7 +137,7 @@ fn an_id_stays_with_a_pod_and_its_interface() {
     assert_ne!(id(&harness, 6), first, "another interface");
 }
 
-/// Semantics A3: what a pod began before it was known, it began.
+/// Semantics A3: a pod also opened the connections that it opened before it was known.
 #[test]
 fn an_id_stays_when_the_pod_becomes_known() {
     let mut harness = Harness::new(SMALL);
@@ -153,9 +153,9 @@ fn an_id_stays_when_the_pod_becomes_known() {
     assert_ne!(id(&harness, 5), first, "semantics C5");
 }
 
-/// Semantics C3, C5: flows and marks of an earlier agent's are those of the same pods.
+/// Semantics C3, C5: flows and marks of an earlier agent belong to the same pods.
 #[test]
-fn c3_ids_are_inherited_by_whom_they_belong_to() {
+fn c3_ids_are_inherited_by_the_same_pods() {
     let pod = |name| Owner::Pod(PodId::new("default", name));
     let noted = |id, ifindex, owner| Inherited { id, ifindex, owner, uid: String::new() };
     let inherited = [
@@ -171,14 +171,14 @@ fn c3_ids_are_inherited_by_whom_they_belong_to() {
     let all = all.map(|(ifindex, name)| (ifindex, interface(name, &[])));
     let plan = harness.go(&desired(&all)).unwrap();
     assert_eq!([5, 7].map(|it| id(&harness, it)), [2, 5]);
-    // Whoever is new gets an id that nobody has had.
+    // New pods get ids that no pod has had.
     assert_eq!([6, 10].map(|it| id(&harness, it)), [8, 9]);
     let freed = plan.steps.iter().filter_map(|step| match step {
         Step::Owner { id, owner: None, .. } => Some(*id),
         _ => None,
     });
-    assert_eq!(freed.collect::<Vec<_>>(), [3, 6], "nobody has claimed them");
-    // Ids that others had are forgotten first, once no fresh one is left.
+    assert_eq!(freed.collect::<Vec<_>>(), [3, 6], "no interface has taken them over");
+    // Once no fresh id is left, ids of other pods are reused, and forgotten before.
     let mut used = Vec::new();
     for at in 0..4 {
         let plan = harness.go(&desired(&[(20 + at, interface("later", &[]))])).unwrap();
@@ -212,7 +212,7 @@ fn an_id_is_forgotten_before_another_pod_gets_it() {
 }
 
 #[test]
-fn addresses_beyond_the_records_come_first_and_go_last() {
+fn addresses_beyond_the_record_are_added_first_and_removed_last() {
     let mut harness = Harness::new(SMALL);
     let many = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "fd00::2"];
     let plan = harness.go(&desired(&[(5, interface("a", &many))])).unwrap();
@@ -236,9 +236,9 @@ fn addresses_beyond_the_records_come_first_and_go_last() {
     harness.go(&desired(&[])).unwrap();
 }
 
-/// Semantics N1, N3: a packet's mark names its sender by this id.
+/// Semantics N1, N3: a packet's mark has the id of its sender.
 #[test]
-fn a_sender_is_known_by_its_id_while_it_is_there() {
+fn a_sender_is_found_by_its_id_while_it_exists() {
     let mut harness = Harness::new(SMALL);
     harness.go(&desired(&[(5, interface("a", &["10.0.0.1"]))])).unwrap();
     let first = id(&harness, 5);

@@ -1,4 +1,4 @@
-//! Random [`Desired`] values: few of everything, so that they collide and nest.
+//! Random [`Desired`] values: few distinct parts, so that they collide and nest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,7 +8,8 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::model::{PodId, PortRange, Protocol};
+use super::fixtures::pod;
+use crate::model::{PortRange, Protocol};
 use crate::policy::{Compiled, PodPolicy, PortSet, Row, Verdict};
 use crate::tables::{Desired, Interface, Owner};
 
@@ -100,17 +101,13 @@ fn compiled() -> impl Strategy<Value = Compiled> {
     })
 }
 
-/// Some of them addresses that have a column or are the node's, some not.
+/// Service addresses: some have a column or are the node's, some do not.
 fn services() -> impl Strategy<Value = BTreeSet<IpNet>> {
     btree_set(prefix().prop_map(|net| IpNet::from(net.addr())), 0..5)
 }
 
-fn pod(at: usize) -> PodId {
-    PodId::new("default", format!("pod{at}"))
-}
-
 fn interface() -> impl Strategy<Value = Interface> {
-    // Pod 4 is known to no policy.
+    // No policy knows pod 4.
     let pods = || (0usize..5).prop_map(pod);
     let owner = prop_oneof![
         6 => pods().prop_map(Owner::Pod),
@@ -139,7 +136,7 @@ pub(super) fn desired() -> impl Strategy<Value = Desired> {
     (compiled(), interfaces()).prop_map(|(compiled, interfaces)| Desired { compiled, interfaces })
 }
 
-/// The same state with small changes, as in real life; sometimes quite another one.
+/// The same state with a small change; sometimes another state.
 pub(super) fn successor(before: Desired) -> BoxedStrategy<Desired> {
     let columns = before.compiled.columns;
     let rows = before.compiled.rows.len();
@@ -186,7 +183,7 @@ pub(super) fn successor(before: Desired) -> BoxedStrategy<Desired> {
     .boxed()
 }
 
-/// A few states, one after the other, and back to earlier ones.
+/// A few consecutive states, and back to earlier ones.
 pub(super) fn chain() -> impl Strategy<Value = Vec<Desired>> {
     desired()
         .prop_flat_map(|a| (Just(a.clone()), successor(a)))

@@ -1,13 +1,14 @@
-//! Carries out plans step by step and checks C1 after each of them.
+//! Carries out plans step by step and checks C1 after each step.
 
 use std::collections::BTreeSet;
 
 use enforcer_ebpf::contract::table::Limits;
 use proptest::prelude::ProptestConfig;
 
-use super::probes::{Answers, Meaning, Probes, Stale};
+use super::expected::Meaning;
+use super::probes::{Directions, Probes, Stale};
 use crate::model::PodId;
-use crate::tables::oracle::Image;
+use crate::tables::oracle::CheckedImage;
 use crate::tables::{Desired, Plan, State, Step, Table};
 
 /// Small tables that are large enough for the generated states.
@@ -22,8 +23,8 @@ pub(super) const SMALL: Limits = Limits {
     opening_flows: 0,
 };
 
-/// So many cases, or as many as `PROPTEST_CASES` says. Failures become tests of their own, not
-/// files beside the source.
+/// `cases` cases unless `PROPTEST_CASES` is set. Failures are turned into tests by hand, so no file
+/// beside the source keeps them.
 pub(super) fn config(cases: u32) -> ProptestConfig {
     let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_some() {
@@ -34,9 +35,9 @@ pub(super) fn config(cases: u32) -> ProptestConfig {
 
 pub(super) struct Harness {
     pub(super) state: State,
-    pub(super) image: Image,
+    pub(super) image: CheckedImage,
     pub(super) meaning: Meaning,
-    /// Whether the last plan had to forget the node's addresses.
+    /// Whether the last plan left the tries empty.
     lost: bool,
 }
 
@@ -44,24 +45,24 @@ impl Harness {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             state: State::new(limits),
-            image: Image::checked(limits),
+            image: CheckedImage::new(limits),
             meaning: Meaning::default(),
             lost: false,
         }
     }
 
-    /// Plans, carries out, checks each step. Gives the plan.
+    /// Plans, carries out the plan, and checks each step. Returns the plan.
     pub(super) fn go(&mut self, desired: &Desired) -> Result<Plan, String> {
         let plan = self.state.plan(desired);
         let after = self.meaning_of(desired, &plan);
         let before = std::mem::replace(&mut self.meaning, after.clone());
         let probes = Probes::new(&[&before.desired, desired]);
-        let expected = (probes.expected(&before), probes.expected(&after));
-        // Where nothing is left to be closed, even the node's addresses may be forgotten.
+        let (old, new) = (&probes.expected(&before), &probes.expected(&after));
+        // If closed rows are not enough, even the node's addresses may be missing.
         let lost = plan.addresses_lost.is_some() || plan.addresses_lost_meanwhile || self.lost;
         self.lost = plan.addresses_lost.is_some();
         let strict = (!lost && plan.closed_meanwhile.is_empty(), !self.lost);
-        probes.compare(&self.image, &expected.0, &expected.0, &Answers::new())?;
+        probes.compare(&self.image, &Stale::new(), (old, old), &Directions::new())?;
         let meanwhile = probes.meanwhile(&plan, &[&before, &after]);
         let mut stale = Stale::new();
         for (at, step) in plan.steps.iter().enumerate() {
@@ -74,19 +75,16 @@ impl Harness {
             }
             if probes.concerned(step) {
                 probes
-                    .compare_stale(&self.image, &stale, (&expected.0, &expected.1), &meanwhile)
-                    .map_err(error)?;
-                probes
-                    .compare(&self.image, &expected.0, &expected.1, &meanwhile)
+                    .compare(&self.image, &stale, (old, new), &meanwhile)
                     .and_then(|()| probes.compare_addresses(&self.image, &before, &after, strict.0))
                     .map_err(error)?;
             }
         }
         let finally = |problem| format!("after all {} steps: {problem}", plan.steps.len());
         probes
-            .compare(&self.image, &expected.1, &expected.1, &Answers::new())
+            .compare(&self.image, &Stale::new(), (new, new), &Directions::new())
             .and_then(|()| probes.compare_addresses(&self.image, &after, &after, strict.1))
-            .and_then(|()| probes.judge_all(&self.image, &expected.1))
+            .and_then(|()| probes.judge_all(&self.image, new))
             .map_err(finally)?;
         Ok(plan)
     }
@@ -103,7 +101,7 @@ impl Harness {
         Meaning {
             desired: desired.clone(),
             closed: closed.map(|item| (item.pod.clone(), item.direction)).collect(),
-            homeless: desired
+            unplaced: desired
                 .interfaces
                 .iter()
                 .filter(|(ifindex, interface)| {

@@ -1,14 +1,13 @@
-//! As large as a cluster gets; and what small changes of it cost.
+//! The largest supported cluster, and the cost of small changes to it.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use enforcer_ebpf::contract::table::Limits;
 use enforcer_ebpf::contract::verdict::Direction;
 
-use super::oracle;
-use crate::model::{PodId, PortRange, Protocol};
-use crate::policy::{Compiled, PodPolicy, PortSet, Row, Verdict};
+use super::expected;
+use super::fixtures::{self, pod, tcp};
+use crate::policy::{Compiled, PodPolicy, Row, Verdict};
 use crate::tables::oracle::Image;
 use crate::tables::{Desired, Interface, Owner, State, Step};
 
@@ -22,8 +21,7 @@ fn address(at: u32) -> Ipv4Addr {
 
 fn ports(number: usize) -> Verdict {
     let first = u16::try_from(1 + number * 3).unwrap();
-    let range = PortRange { first, last: first + 1 };
-    Verdict::ports(PortSet { ranges: BTreeMap::from([(Protocol::Tcp, vec![range])]) })
+    tcp(first, first + 1)
 }
 
 /// 100,000 addresses, 100 rows, 1,000 distinct port sets.
@@ -34,12 +32,10 @@ fn cluster() -> Desired {
         _ => Verdict::Deny,
     };
     let row = |row| Row { verdicts: (0..COLUMNS).map(|column| verdict(row, column)).collect() };
-    let pod = |at: usize| PodId::new("default", format!("pod{at}"));
     let interface = |at: usize| Interface {
-        owner: Owner::Pod(pod(at)),
         addresses: [IpAddr::from(address(u32::try_from(at).unwrap()))].into(),
-        uid: String::new(),
         check_source: true,
+        ..fixtures::interface(Owner::Pod(pod(at)))
     };
     Desired {
         compiled: Compiled {
@@ -63,14 +59,14 @@ fn cluster() -> Desired {
 fn sample(image: &Image, desired: &Desired) {
     for at in (0..120_000).step_by(1_237) {
         let peer = IpAddr::from(address(at));
-        let column = oracle::column(desired, peer);
+        let column = desired.compiled.column(peer);
         for ifindex in (2..102).step_by(9) {
             for direction in Direction::ALL {
-                let verdict = oracle::verdict(desired, ifindex, direction, column);
+                let verdict = expected::verdict(desired, ifindex, direction, column);
                 for port in (0..3_010).step_by(301) {
                     assert_eq!(
                         image.judge(ifindex, direction, peer, 6, port),
-                        Some(oracle::allows(verdict, (6, port)))
+                        Some(expected::allows(verdict, (6, port)))
                     );
                 }
             }
@@ -95,20 +91,20 @@ fn a_large_cluster_fits_the_default_limits_and_small_changes_are_small() {
     assert!(steps.len() < 20_000, "{} steps", steps.len());
     sample(&image, &desired);
 
-    // A pod of a known kind comes: its address is flipped, nothing else.
+    // A pod of a known class is added: only its address is flipped.
     desired.compiled.addresses.insert("10.250.0.9/32".parse().unwrap(), 17);
     let steps = go(&mut state, &mut image, &desired);
     assert!(matches!(steps[..], [Step::Block4 { .. }, Step::Block4 { .. }, Step::Trie4 { .. }]));
-    // Another beside it is one store.
+    // A neighbour of it needs one store.
     desired.compiled.addresses.insert("10.250.0.10/32".parse().unwrap(), 18);
     assert!(matches!(go(&mut state, &mut image, &desired)[..], [Step::Trie4 { .. }]));
-    // It changes its labels, and goes.
+    // Its labels change, then it is removed.
     desired.compiled.addresses.insert("10.250.0.10/32".parse().unwrap(), 19);
     assert!(matches!(go(&mut state, &mut image, &desired)[..], [Step::Trie4 { .. }]));
     desired.compiled.addresses.remove(&"10.250.0.10/32".parse().unwrap());
     assert!(matches!(go(&mut state, &mut image, &desired)[..], [Step::Trie4 { .. }]));
 
-    // A policy that changes its mind about many addresses writes a row and flips its endpoints.
+    // A policy that changes for many addresses writes a row and flips its endpoints.
     for verdict in desired.compiled.rows[5].verdicts.iter_mut().step_by(2) {
         *verdict = if *verdict == Verdict::Allow { Verdict::Deny } else { Verdict::Allow };
     }
@@ -119,7 +115,7 @@ fn a_large_cluster_fits_the_default_limits_and_small_changes_are_small() {
         (rows, flips)
     };
     assert_eq!(kinds(&steps), (1, 2));
-    let [effect @ .., Step::Grace] = &steps[..] else { panic!("no rest for the row that goes") };
+    let [effect @ .., Step::Grace] = &steps[..] else { panic!("no grace period for the old row") };
     assert!(!effect.iter().any(|step| matches!(step, Step::Trie4 { .. } | Step::Grace)));
     sample(&image, &desired);
 }

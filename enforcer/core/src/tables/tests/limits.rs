@@ -1,18 +1,23 @@
-//! Tables that are too small (semantics R9): what can't be represented is closed and reported,
-//! and everything else is exact, at every step (semantics C1).
-
-use std::collections::BTreeMap;
+//! Tables that are too small (semantics R9): what can't be represented is closed and reported;
+//! everything else is exact at every step (semantics C1).
 
 use enforcer_ebpf::contract::table::Limits;
 use enforcer_ebpf::contract::verdict::Direction;
 use proptest::prelude::*;
 
+use super::fixtures::{pod, single_ports, state, wide};
 use super::generate::chain;
 use super::harness::{Harness, SMALL, config};
-use crate::model::{PodId, PortRange, Protocol};
-use crate::policy::{Compiled, PodPolicy, PortSet, Row, Verdict};
+use crate::model::PodId;
+use crate::policy::{PodPolicy, Row, Verdict};
 use crate::tables::rows::Rows;
-use crate::tables::{Desired, Interface, Owner, Table};
+use crate::tables::{Plan, Table, Unrepresented};
+
+/// The only direction that is not represented.
+fn only(plan: &Plan) -> &Unrepresented {
+    let [closed] = &plan.unrepresented[..] else { panic!("{:?}", plan.unrepresented) };
+    closed
+}
 
 fn tiny() -> impl Strategy<Value = (Limits, u32)> {
     let large = |small: std::ops::Range<u32>, large: u32| prop_oneof![1 => small, 1 => Just(large)];
@@ -46,56 +51,12 @@ proptest! {
     }
 }
 
-pub(super) fn single_ports(ports: impl IntoIterator<Item = u16>) -> Vec<Verdict> {
-    let set = |port| {
-        let range = PortRange { first: port, last: port };
-        Verdict::ports(PortSet { ranges: BTreeMap::from([(Protocol::Tcp, vec![range])]) })
-    };
-    [Verdict::Deny].into_iter().chain(ports.into_iter().map(set)).collect()
-}
-
-/// A state in which pod `n` is judged by row `n` for ingress, and column `n` is `10.x.y.1`.
-pub(super) fn state(rows: Vec<Vec<Verdict>>) -> Desired {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(1);
-    let pod = |at: usize| PodId::new("default", format!("pod{at}"));
-    let address = |at: usize| format!("10.{}.{}.1/32", at / 250, at % 250).parse().unwrap();
-    let pad = |mut verdicts: Vec<Verdict>| {
-        verdicts.resize(columns, Verdict::Deny);
-        Row { verdicts }
-    };
-    let pods =
-        (0..rows.len()).map(|row| (pod(row), PodPolicy { ingress: Some(row), egress: None }));
-    let interfaces = (0..rows.len()).map(|at| {
-        let interface = Interface {
-            owner: Owner::Pod(pod(at)),
-            addresses: Default::default(),
-            uid: String::new(),
-            check_source: false,
-        };
-        (u32::try_from(at).unwrap() + 10, interface)
-    });
-    Desired {
-        interfaces: interfaces.collect(),
-        compiled: Compiled {
-            columns,
-            addresses: (1..columns).map(|column| (address(column), column)).collect(),
-            pods: pods.collect(),
-            rows: rows.into_iter().map(pad).collect(),
-            ..Compiled::default()
-        },
-    }
-}
-
-pub(super) fn wide() -> Limits {
-    Limits { trie4_blocks: 5_000, verdict_blocks: 200, port_sets: 5_000, ..SMALL }
-}
-
 #[test]
 fn the_row_with_most_port_sets_is_closed_first() {
     let mut harness = Harness::new(Limits { port_sets: 6, ..wide() });
     let plan = harness.go(&state(vec![single_ports(1..3), single_ports(100..110)])).unwrap();
-    let [closed] = &plan.unrepresented[..] else { panic!("{:?}", plan.unrepresented) };
-    assert_eq!(closed.pod, PodId::new("default", "pod1"));
+    let closed = only(&plan);
+    assert_eq!(closed.pod, pod(1));
     assert_eq!(closed.direction, Direction::Ingress);
     assert_eq!(closed.shortage.table, Table::PortSets);
     assert_eq!(closed.shortage.limit, 6);
@@ -112,53 +73,49 @@ fn port_classes_can_run_out() {
     let mut harness = Harness::new(wide());
     let hog = single_ports(1..4200);
     let plan = harness.go(&state(vec![single_ports(1..4), hog, single_ports(4..9)])).unwrap();
-    let [closed] = &plan.unrepresented[..] else { panic!("{:?}", plan.unrepresented) };
-    assert_eq!(closed.pod, PodId::new("default", "pod1"));
+    let closed = only(&plan);
+    assert_eq!(closed.pod, pod(1));
     assert_eq!(closed.shortage.table, Table::PortClasses);
     assert_eq!(closed.shortage.needed, 4200);
     assert!(plan.closed_meanwhile.is_empty());
 }
 
 #[test]
-fn addresses_that_only_a_closed_row_tells_apart_take_no_room() {
+fn addresses_that_only_a_closed_row_distinguishes_take_no_room() {
     let mut harness = Harness::new(Limits { trie4_blocks: 260, ..wide() });
     let hog: Vec<Verdict> = (0..100)
         .map(|column| if column % 2 == 0 { Verdict::Allow } else { Verdict::Deny })
         .collect();
     let plan = harness.go(&state(vec![hog, single_ports(1..3)])).unwrap();
-    let [closed] = &plan.unrepresented[..] else { panic!("{:?}", plan.unrepresented) };
-    assert_eq!(closed.pod, PodId::new("default", "pod0"));
+    let closed = only(&plan);
+    assert_eq!(closed.pod, pod(0));
     assert_eq!(closed.shortage.table, Table::Trie4Blocks);
     assert!(closed.shortage.needed > 300);
 }
 
 #[test]
-fn old_and_new_that_do_not_fit_together_are_closed_for_a_moment_only() {
+fn old_and_new_rows_that_do_not_fit_together_are_closed_only_meanwhile() {
     let mut harness = Harness::new(wide());
     harness.state.rows = Rows::with_cells(40);
     harness.go(&state(vec![single_ports(1..20)])).unwrap();
     let mut other = state(vec![vec![Verdict::Allow; 20]]);
-    // Two pods of the old row's columns: their pod now goes to another row, and so must be flipped.
+    // The old row can't be kept: the pod's ingress goes to another row, so the pod is flipped.
     other.compiled.rows[0].verdicts[0] = Verdict::Deny;
     other.compiled.rows.push(Row { verdicts: single_ports(200..219) });
-    other
-        .compiled
-        .pods
-        .insert(PodId::new("default", "pod0"), PodPolicy { ingress: Some(1), egress: Some(0) });
+    other.compiled.pods.insert(pod(0), PodPolicy { ingress: Some(1), egress: Some(0) });
     let plan = harness.go(&other).unwrap();
     assert!(plan.unrepresented.is_empty(), "{:?}", plan.unrepresented);
     assert!(!plan.closed_meanwhile.is_empty());
 }
 
-/// What is closed goes first, so that what comes can have its place.
+/// Closed rows are removed first, so that new ones can have their place.
 #[test]
-fn a_closed_row_makes_room_for_others() {
+fn a_closed_row_makes_room_for_other_rows() {
     let mut harness = Harness::new(Limits { port_sets: 30, ..wide() });
     harness.state.rows = Rows::with_cells(45);
     harness.go(&state(vec![single_ports(1..20)])).unwrap();
     let plan = harness.go(&state(vec![single_ports(100..140), single_ports(1..3)])).unwrap();
-    let [closed] = &plan.unrepresented[..] else { panic!("{:?}", plan.unrepresented) };
-    assert_eq!(closed.pod, PodId::new("default", "pod0"));
+    assert_eq!(only(&plan).pod, pod(0));
     assert!(plan.closed_meanwhile.is_empty(), "{:?}", plan.closed_meanwhile);
 }
 
@@ -168,9 +125,9 @@ fn interfaces_beyond_the_records_are_reported() {
     let rows = vec![single_ports(1..3); 3];
     let plan = harness.go(&state(rows.clone())).unwrap();
     let pods: Vec<&PodId> = plan.unrepresented.iter().map(|item| &item.pod).collect();
-    assert_eq!(pods, [&PodId::new("default", "pod2"); 2], "both directions");
+    assert_eq!(pods, [&pod(2); 2], "both directions");
     assert_eq!(plan.unrepresented[0].shortage.needed, 5);
-    // Those that have a record can still be changed, and room is used as soon as there is some.
+    // Interfaces that have a record can still change, and free records are used at once.
     let mut next = state(vec![single_ports(5..7); 3]);
     assert_eq!(harness.go(&next).unwrap().unrepresented.len(), 2);
     next.interfaces.remove(&10);

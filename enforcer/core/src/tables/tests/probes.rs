@@ -1,49 +1,39 @@
-//! What is asked of an image after each step, and what the answers must be.
+//! The questions to an image after each step, and the expected answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use enforcer_ebpf::contract::endpoint::{Order, flags};
-use enforcer_ebpf::contract::entry::{Cell, Entry};
+use enforcer_ebpf::contract::entry::Cell;
 use enforcer_ebpf::contract::lookup::{self, port_protocol};
 use enforcer_ebpf::contract::verdict::Direction;
 use ipnet::IpNet;
 
-use super::oracle::{self, Port};
+use super::expected::{self, Meaning, Port};
 use crate::model::PodId;
 use crate::policy::{Compiled, Verdict};
-use crate::tables::oracle::Image;
-use crate::tables::pieces6::halves;
+use crate::tables::oracle::{Image, Judgement};
 use crate::tables::{Desired, Interface, Owner, Plan, Step};
 
-/// What is asked after each step.
+/// The questions after each step: every combination of these.
 pub(super) struct Probes {
     addresses: Vec<IpAddr>,
     ports: Vec<Port>,
     interfaces: BTreeSet<u32>,
 }
 
-/// For each interface and direction, then for each address: which ports are allowed, as bits.
-/// `None`: the interface has no endpoint.
-pub(super) type Answers = BTreeMap<(u32, u32), Vec<Option<u64>>>;
+/// For each interface and direction, then for each address: the allowed ports, as bits. `None`:
+/// the interface has no endpoint.
+pub(super) type Answers = BTreeMap<(u32, Direction), Vec<Option<u64>>>;
 
-/// How an interface's direction is judged: by a row, or alike for all; `None`: no endpoint.
-pub(super) type Judged = Option<Result<u32, bool>>;
+/// Directions of interfaces.
+pub(super) type Directions = BTreeSet<(u32, Direction)>;
 
-/// What cells allow, as bits.
-pub(super) type Masks = BTreeMap<u32, u64>;
+/// The ports that each cell allows, as bits.
+type Masks = BTreeMap<u32, u64>;
 
-/// By interface and direction: what a packet may have read of its endpoint since the last grace
-/// period, and may still look an address up for.
-pub(super) type Stale = BTreeMap<(u32, u32), BTreeSet<Judged>>;
-
-/// What is expected of a state, limits considered.
-#[derive(Clone, Default)]
-pub(super) struct Meaning {
-    pub(super) desired: Desired,
-    pub(super) closed: BTreeSet<(PodId, Direction)>,
-    pub(super) homeless: BTreeSet<u32>,
-}
+/// By interface and direction: everything that a packet may have read of its endpoint since the
+/// last grace period. The packet may still have to look up its address.
+pub(super) type Stale = BTreeMap<(u32, Direction), BTreeSet<Option<Judgement>>>;
 
 impl Probes {
     pub(super) fn new(states: &[&Desired]) -> Self {
@@ -69,7 +59,7 @@ impl Probes {
             interfaces.extend(state.interfaces.keys());
         }
         let addresses = addresses.into_iter().collect();
-        // As many as there are bits; larger tests don't look at all.
+        // As many as there are bits. Larger tests don't probe all their ports.
         Self { addresses, ports: ports.into_iter().take(64).collect(), interfaces }
     }
 
@@ -80,44 +70,41 @@ impl Probes {
     pub(super) fn expected(&self, meaning: &Meaning) -> Answers {
         let desired = &meaning.desired;
         let columns: Vec<usize> =
-            self.addresses.iter().map(|&address| oracle::column(desired, address)).collect();
+            self.addresses.iter().map(|&address| desired.compiled.column(address)).collect();
         let mut answers = Answers::new();
         for &ifindex in &self.interfaces {
             for direction in Direction::ALL {
                 let answer = |&column: &usize| {
-                    let interface = desired.interfaces.get(&ifindex)?;
-                    if meaning.homeless.contains(&ifindex) {
-                        return None;
-                    }
+                    let interface = meaning.interface(ifindex)?;
                     if has(&meaning.closed, interface, direction) {
                         return Some(0);
                     }
-                    let verdict = oracle::verdict(desired, ifindex, direction, column);
-                    Some(self.mask(|port| oracle::allows(verdict, port)))
+                    let verdict = expected::verdict(desired, ifindex, direction, column);
+                    Some(self.mask(|port| expected::allows(verdict, port)))
                 };
                 let row = columns.iter().map(answer).collect();
-                answers.insert((ifindex, direction as u32), row);
+                answers.insert((ifindex, direction), row);
             }
         }
         answers
     }
 
     /// The directions that may be closed for part of the way.
-    pub(super) fn meanwhile(&self, plan: &Plan, meanings: &[&Meaning]) -> Answers {
-        let mut answers = Answers::new();
+    pub(super) fn meanwhile(&self, plan: &Plan, meanings: &[&Meaning]) -> Directions {
+        let mut closed = Directions::new();
         for meaning in meanings {
             for (&ifindex, interface) in &meaning.desired.interfaces {
                 for direction in Direction::ALL {
                     if has(&plan.closed_meanwhile, interface, direction) {
-                        answers.insert((ifindex, direction as u32), Vec::new());
+                        closed.insert((ifindex, direction));
                     }
                 }
             }
         }
-        answers
+        closed
     }
 
-    /// Whether the step can change any answer: roots and ports come in thousands.
+    /// Whether the step can change any answer. Most steps on roots and ports can't.
     pub(super) fn concerned(&self, step: &Step) -> bool {
         match step {
             Step::Trie4 { block, slot, .. } if *block < 256 => {
@@ -134,39 +121,59 @@ impl Probes {
         }
     }
 
-    /// Each answer is one of two, or one of them where the other is that there is no endpoint.
+    /// Checks the answers to packets that read the tables now, and to those that have read their
+    /// endpoint earlier and read their address now. Each answer is one of the two expected ones, or
+    /// the other one if one of these is that there is no endpoint.
     pub(super) fn compare(
         &self,
         image: &Image,
-        before: &Answers,
-        after: &Answers,
-        meanwhile: &Answers,
+        earlier: &Stale,
+        (before, after): (&Answers, &Answers),
+        meanwhile: &Directions,
     ) -> Result<(), String> {
-        let classes: Vec<u32> =
-            self.addresses.iter().map(|&address| entry(image, address).index()).collect();
+        let classes = self.classes(image);
         let mut masks = Masks::new();
-        for (&(ifindex, direction), before) in before {
-            let after = &after[&(ifindex, direction)];
-            let judged = row_of(image, ifindex, direction);
-            for (at, &class) in classes.iter().enumerate() {
-                let answer = self.answer(image, judged, class, &mut masks);
-                let closed = meanwhile.contains_key(&(ifindex, direction)) && answer == Some(0);
-                if !closed && !is_one_of(answer, before[at], after[at]) {
-                    return Err(format!(
-                        "interface {ifindex} direction {direction} address {}: {answer:x?}, not {:x?} or {:x?}",
-                        self.addresses[at], before[at], after[at]
-                    ));
+        for (key, before) in before {
+            let after = &after[key];
+            let now = image.judgement(key.0, key.1);
+            let earlier = earlier.get(key).into_iter().flatten().filter(|&&it| it != now);
+            for &judgement in earlier.chain([&now]) {
+                for (at, &class) in classes.iter().enumerate() {
+                    let (before, after) = (before[at], after[at]);
+                    // An interface that is created or deleted has no packets in flight.
+                    if judgement != now && (before.is_none() || after.is_none()) {
+                        continue;
+                    }
+                    let answer = self.answer(image, judgement, class, &mut masks);
+                    let closed = meanwhile.contains(key) && answer == Some(0);
+                    if !closed && !is_one_of(answer, before, after) {
+                        return Err(format!(
+                            "interface and direction {key:?}, address {}: {answer:x?} by {judgement:?}, not {before:x?} or {after:x?}",
+                            self.addresses[at]
+                        ));
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    fn answer(&self, image: &Image, judged: Judged, class: u32, masks: &mut Masks) -> Option<u64> {
-        judged.map(|judged| match judged {
-            Err(true) => self.mask(|_| true),
-            Err(false) => 0,
-            Ok(row) => {
+    /// The class of each address.
+    fn classes(&self, image: &Image) -> Vec<u32> {
+        self.addresses.iter().map(|&address| image.entry(address).unwrap().index()).collect()
+    }
+
+    fn answer(
+        &self,
+        image: &Image,
+        judgement: Option<Judgement>,
+        class: u32,
+        masks: &mut Masks,
+    ) -> Option<u64> {
+        judgement.map(|judgement| match judgement {
+            Judgement::Open => self.mask(|_| true),
+            Judgement::Closed => 0,
+            Judgement::Row(row) => {
                 let cell = lookup::cell(image, row, class).unwrap();
                 *masks.entry(cell.0).or_insert_with(|| {
                     self.mask(|(protocol, port)| lookup::cell_allows(image, cell, protocol, port))
@@ -175,48 +182,17 @@ impl Probes {
         })
     }
 
+    /// Notes how the endpoints are judged now.
     pub(super) fn note_endpoints(&self, image: &Image, stale: &mut Stale) {
         for &ifindex in &self.interfaces {
-            for direction in Direction::ALL.map(|direction| direction as u32) {
-                let judged = row_of(image, ifindex, direction);
-                stale.entry((ifindex, direction)).or_default().insert(judged);
+            for direction in Direction::ALL {
+                let judgement = image.judgement(ifindex, direction);
+                stale.entry((ifindex, direction)).or_default().insert(judgement);
             }
         }
     }
 
-    /// What a packet gets that has read its endpoint some steps ago and reads its address now.
-    pub(super) fn compare_stale(
-        &self,
-        image: &Image,
-        stale: &Stale,
-        (before, after): (&Answers, &Answers),
-        meanwhile: &Answers,
-    ) -> Result<(), String> {
-        let entries = self.addresses.iter().map(|&address| entry(image, address).index());
-        let classes: Vec<u32> = entries.collect();
-        let mut masks = Masks::new();
-        for (key, judged) in stale {
-            let (before, after) = (&before[key], &after[key]);
-            for (&judged, (at, &class)) in judged
-                .iter()
-                .flat_map(|judged| classes.iter().enumerate().map(move |it| (judged, it)))
-            {
-                let answer = self.answer(image, judged, class, &mut masks);
-                let closed = meanwhile.contains_key(key) && answer == Some(0);
-                // Of an interface that comes or goes no packet is under way.
-                let stays = before[at].is_some() && after[at].is_some();
-                if stays && !closed && !is_one_of(answer, before[at], after[at]) {
-                    return Err(format!(
-                        "interface and direction {key:?}, address {}: {answer:x?} by an endpoint read earlier ({judged:?}), not {:x?} or {:x?}",
-                        self.addresses[at], before[at], after[at]
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The node's addresses and the interfaces' own.
+    /// Checks the addresses' flags and the source check of the interfaces.
     pub(super) fn compare_addresses(
         &self,
         image: &Image,
@@ -227,17 +203,15 @@ impl Probes {
         let both = [before, after];
         for &address in &self.addresses {
             let flags = image.flags(address);
-            let right = both.iter().any(|state| oracle::flags(&state.desired, address) == flags);
+            let right = both.iter().any(|state| expected::flags(&state.desired, address) == flags);
             if !right && (strict || flags != 0) {
                 return Err(format!("{address}: flags {flags:x}"));
             }
         }
         for &ifindex in &self.interfaces {
             let own = |state: &Meaning, address| {
-                let interface = state.desired.interfaces.get(&ifindex)?;
-                let homeless = state.homeless.contains(&ifindex);
-                (!homeless)
-                    .then(|| !interface.check_source || interface.addresses.contains(&address))
+                let interface = state.interface(ifindex)?;
+                Some(!interface.check_source || interface.addresses.contains(&address))
             };
             let known = both.iter().filter_map(|state| state.desired.interfaces.get(&ifindex));
             let known: BTreeSet<IpAddr> =
@@ -252,10 +226,9 @@ impl Probes {
         Ok(())
     }
 
-    /// The public question gives the same answers.
+    /// Checks that [`Image::judge`] gives the same answers.
     pub(super) fn judge_all(&self, image: &Image, expected: &Answers) -> Result<(), String> {
         for (&(ifindex, direction), answers) in expected {
-            let direction = Direction::ALL[direction as usize];
             for (&address, &answer) in self.addresses.iter().zip(answers) {
                 for (bit, &(protocol, port)) in self.ports.iter().enumerate() {
                     let judged = image.judge(ifindex, direction, address, protocol, port);
@@ -288,33 +261,6 @@ fn is_one_of(answer: Option<u64>, before: Option<u64>, after: Option<u64>) -> bo
     }
 }
 
-/// The row of an endpoint's direction, or what holds without one.
-fn row_of(image: &Image, ifindex: u32, direction: u32) -> Judged {
-    let endpoint = image.endpoint_of(ifindex)?;
-    let (isolated, closed, row) = match Direction::ALL[direction as usize] {
-        Direction::Ingress => {
-            (flags::INGRESS_ISOLATED, flags::INGRESS_CLOSED, endpoint.ingress_row)
-        }
-        Direction::Egress => (flags::EGRESS_ISOLATED, flags::EGRESS_CLOSED, endpoint.egress_row),
-    };
-    Some(if endpoint.flags & closed != 0 {
-        Err(false)
-    } else if endpoint.flags & isolated == 0 {
-        Err(true)
-    } else {
-        Ok(row)
-    })
-}
-
-pub(super) fn entry(image: &Image, address: IpAddr) -> Entry {
-    match address {
-        IpAddr::V4(address) => lookup::address4(image, Order::NONE, address.into()).unwrap(),
-        IpAddr::V6(address) => {
-            lookup::address6(image, Order::NONE, &halves(address.into())).unwrap()
-        }
-    }
-}
-
 /// First and last address of the prefix, and their neighbours outside.
 pub(super) fn edges(net: &IpNet) -> Vec<IpAddr> {
     match net {
@@ -333,7 +279,6 @@ pub(super) fn edges(net: &IpNet) -> Vec<IpAddr> {
     }
 }
 
-/// A cell that allows nothing, as a check of the harness itself.
 #[test]
 fn the_harness_notices_a_third_verdict() {
     assert!(is_one_of(Some(0b01), Some(0b00), Some(0b11)));

@@ -10,24 +10,24 @@ use proptest::prelude::*;
 
 use super::generate::prefix;
 use super::harness::{SMALL, config};
-use super::probes::{edges, entry};
+use super::probes::edges;
 use crate::policy::Compiled;
 use crate::tables::Step;
-use crate::tables::alloc::Writer;
 use crate::tables::change::changes;
-use crate::tables::oracle::Image;
+use crate::tables::oracle::CheckedImage;
 use crate::tables::regions::{Family, Regions, flatten};
 use crate::tables::trie4::Trie4;
 use crate::tables::trie6::Trie6;
+use crate::tables::writer::Writer;
 
 type Map = BTreeMap<IpNet, usize>;
 
-/// Both tries and a model of the kernel.
+/// Both tries, and an image of the kernel.
 struct Tries {
     trie4: Trie4,
     trie6: Trie6,
     maps: [Regions<u32>; 2],
-    image: Image,
+    image: CheckedImage,
     epoch: u64,
 }
 
@@ -37,21 +37,17 @@ impl Tries {
             trie4: Trie4::new(limits.trie4_blocks),
             trie6: Trie6::new(limits.trie6_nodes, limits.trie6_leaves),
             maps: [Regions::uniform(0), Regions::uniform(0)],
-            image: Image::checked(limits),
+            image: CheckedImage::new(limits),
             epoch: 0,
         }
     }
 
-    /// Gives the addresses the columns as classes; gives the steps.
+    /// Sets the class of each address to its column. Returns the steps.
     fn set(&mut self, map: &Map) -> Vec<Step> {
         let mut writer = Writer::new(self.epoch);
         let compiled = Compiled { addresses: map.clone(), ..Compiled::default() };
         let maps = Family::ALL.map(|family| {
-            let mut classes = Regions::uniform(0);
-            for (first, _, wanted) in flatten(&compiled, family).ranges() {
-                classes.push(first, u32::try_from(wanted.column).unwrap());
-            }
-            classes
+            flatten(&compiled, family).map(|wanted| u32::try_from(wanted.column).unwrap())
         });
         self.trie4.apply(&changes(&self.maps[0], &maps[0]), &mut writer).unwrap();
         self.trie6.apply(&changes(&self.maps[1], &maps[1]), &mut writer).unwrap();
@@ -70,7 +66,7 @@ impl Tries {
                 .filter(|(net, _)| net.contains(&address))
                 .max_by_key(|(net, _)| net.prefix_len())
                 .map_or(0, |(_, column)| *column);
-            let found = entry(&self.image, address);
+            let found = self.image.entry(address).unwrap();
             prop_assert!(!found.is_link() && !found.is_leaf());
             prop_assert_eq!(found.index() as usize, longest, "{}", address);
         }
@@ -128,7 +124,7 @@ fn map(entries: &[(&str, usize)]) -> Map {
 }
 
 #[test]
-fn a_pod_that_comes_or_goes_is_one_store() {
+fn a_pod_that_is_added_or_removed_is_one_store() {
     let mut tries = Tries::new(SMALL);
     let all = |last: u8| -> Map {
         let v4 = (1..=last).map(|pod| (format!("10.1.2.{pod}/32").parse().unwrap(), 1));
@@ -163,7 +159,7 @@ fn a_single_prefix_of_any_length_is_a_leaf() {
 }
 
 #[test]
-fn emptied_tries_give_everything_back() {
+fn emptied_tries_free_everything() {
     let mut tries =
         Tries::new(Limits { trie4_blocks: 260, trie6_nodes: 12, trie6_leaves: 6, ..SMALL });
     let full = map(&[
@@ -183,10 +179,11 @@ fn emptied_tries_give_everything_back() {
     }
 }
 
-/// Blocks below one word of the root: two go, in either way, and others come. Those that go are
-/// reachable until the last store, however long ago there was a grace period.
+/// Below one word of the root, two blocks are removed, in both possible ways, and others are added.
+/// The removed ones are reachable until the last store, so the added ones can't reuse them even if
+/// there was a grace period before.
 #[test]
-fn what_goes_is_not_yet_there_for_what_comes_with_it() {
+fn removed_blocks_are_not_reused_by_the_same_change() {
     let mut tries = Tries::new(Limits { trie4_blocks: 262, ..SMALL });
     let before = map(&[("10.1.2.0/25", 1), ("10.1.2.128/25", 2), ("10.1.3.1/32", 1)]);
     let after = map(&[("10.1.2.0/24", 3), ("10.1.4.1/32", 1), ("10.1.5.1/32", 2)]);

@@ -1,0 +1,128 @@
+//! From what the kernel holds to what is desired: plans, and what they could not represent.
+//!
+//! A plan usually has one stage ([`super::transition`]). What does not fit beside what it replaces
+//! takes further stages, each from the state to which the stage before has led.
+
+use std::collections::BTreeSet;
+
+use enforcer_ebpf::contract::verdict::Direction;
+
+use super::desired::Desired;
+use super::endpoints::SPARE;
+use super::goal::{Goal, closed_directions};
+use super::shortage::{Shortage, Table};
+use super::squeeze::{Outcome, fitting_stage};
+use super::state::State;
+use super::step::Step;
+use super::transition::{Unplaced, advance};
+use super::writer::Writer;
+use crate::model::PodId;
+use crate::policy::RowId;
+
+/// The most stages of one plan. Each but the first represents more than the one before.
+const STAGES: usize = 4;
+
+/// A direction of a pod that is not represented because a table is too small (semantics R9).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrepresented {
+    /// The pod.
+    pub pod: PodId,
+    /// The direction. It is closed, unless the pod's interface has no endpoint: such an interface
+    /// is treated like one of an unknown pod.
+    pub direction: Direction,
+    /// The table that is too small, and its required size.
+    pub shortage: Shortage,
+    /// The same as text.
+    pub reason: String,
+}
+
+/// The way from one state to the next.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// The writes, in this order.
+    pub steps: Vec<Step>,
+    /// The directions that are not represented after the last step.
+    pub unrepresented: Vec<Unrepresented>,
+    /// Directions that are represented before and after the plan but closed in between, because
+    /// the old and the new state don't fit into the tables together (semantics R9).
+    pub closed_meanwhile: BTreeSet<(PodId, Direction)>,
+    /// Whether the tries are empty in between, as with [`Self::addresses_lost`].
+    pub addresses_lost_meanwhile: bool,
+    /// Not even this node's own addresses fit into the tries. The tries are empty: no address is
+    /// known as the node's (semantics A2), and all isolated directions are closed.
+    pub addresses_lost: Option<Shortage>,
+}
+
+impl State {
+    /// Returns the steps to `desired`. Afterwards `self` is the state to which they lead.
+    ///
+    /// Between any two steps each (interface, direction, address, protocol, port) has its verdict
+    /// of before or of after (semantics C1), except for [`Plan::closed_meanwhile`].
+    pub fn plan(&mut self, desired: &Desired) -> Plan {
+        let mut plan = Plan::default();
+        let mut last: Option<Outcome> = None;
+        let mut meanwhile: BTreeSet<(PodId, Direction)> = BTreeSet::new();
+        for _ in 0..STAGES {
+            let Some(stage) = fitting_stage(self, desired) else { break };
+            let badness = |outcome: &Outcome| (outcome.lost.is_some(), outcome.closed.len());
+            if last.as_ref().is_some_and(|last| badness(&stage.outcome) >= badness(last)) {
+                break;
+            }
+            *self = stage.state;
+            plan.addresses_lost_meanwhile |= stage.outcome.lost.is_some();
+            plan.steps.extend(stage.steps);
+            meanwhile.extend(closed_directions(desired, &stage.outcome.closed_rows()));
+            let done = badness(&stage.outcome) == (false, 0);
+            last = Some(stage.outcome);
+            if done {
+                break;
+            }
+        }
+        let outcome = last.unwrap_or_default();
+        report_unplaced(self, desired, &outcome.unplaced, &mut plan);
+        report_closed(self, desired, &outcome, &mut plan);
+        let finally = closed_directions(desired, &outcome.closed_rows());
+        plan.closed_meanwhile = meanwhile.difference(&finally).cloned().collect();
+        plan
+    }
+}
+
+/// Reports the interfaces that have no endpoint.
+fn report_unplaced(state: &State, desired: &Desired, unplaced: &Unplaced, plan: &mut Plan) {
+    let interfaces = u32::try_from(desired.interfaces.len()).unwrap_or(u32::MAX);
+    for &(ifindex, table) in unplaced {
+        let owner = desired.interfaces.get(&ifindex).map(|interface| &interface.owner);
+        let Some(pod) = owner.and_then(|owner| owner.pod()) else { continue };
+        let needed = interfaces + if table == Table::Endpoints { SPARE } else { 0 };
+        let shortage = Shortage { table, limit: state.usage(table).1, needed };
+        let reason = format!("interface {ifindex} has no endpoint: {shortage}");
+        for direction in Direction::ALL {
+            let (pod, reason) = (pod.clone(), reason.clone());
+            plan.unrepresented.push(Unrepresented { pod, direction, shortage, reason });
+        }
+    }
+}
+
+/// Reports the closed rows and lost addresses, and the table sizes that would avoid both.
+fn report_closed(state: &State, desired: &Desired, outcome: &Outcome, plan: &mut Plan) {
+    if outcome.closed.is_empty() && outcome.lost.is_none() {
+        return;
+    }
+    let mut unlimited = State::unlimited();
+    let goal = Goal { desired, closed: &BTreeSet::new() };
+    let measured = advance(&mut unlimited, &goal, &mut Writer::new(0)).is_ok();
+    let shortage = |table: Table| {
+        let (_, limit) = state.usage(table);
+        let needed = if measured { unlimited.usage(table).0 } else { 0 };
+        // What fits alone may still not fit beside what it replaces.
+        Shortage { table, limit, needed: needed.max(limit.saturating_add(1)) }
+    };
+    plan.addresses_lost = outcome.lost.map(shortage);
+    for (&row, &table) in &outcome.closed {
+        let shortage = shortage(table);
+        for (pod, direction) in closed_directions(desired, &BTreeSet::<RowId>::from([row])) {
+            let reason = shortage.to_string();
+            plan.unrepresented.push(Unrepresented { pod, direction, shortage, reason });
+        }
+    }
+}
