@@ -7,7 +7,7 @@ use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::lab::{Family, Lab, Party, Topology};
 use enforcer_tests::probe::{Outcome, Probe};
 
-use crate::living::{End, Living};
+use crate::connection::{End, Living};
 use crate::scene::{Scene, namespace, pod, policy, until, with_agent};
 use crate::support::{SILENCE, outcomes, web};
 

@@ -2,7 +2,7 @@
 
 use enforcer_tests::lab::{Party, Topology};
 
-use crate::living::{Living, all_are_cut, all_go_on, connect_all};
+use crate::connection::{Living, all_are_cut, all_go_on, connect_all};
 use crate::scene::{Scene, namespace, pod, policy, until, with_agent};
 
 /// The server in `shop`, and its client in `mall`.

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use enforcer_tests::lab::{Family, Party, Topology};
 
-use crate::living::{End, Living};
+use crate::connection::{End, Living};
 use crate::scene::{Scene, namespace, pod, policy, until, with_agent_and};
 
 /// The agent's tables hold this many flows of each kind and family.

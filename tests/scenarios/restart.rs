@@ -8,7 +8,7 @@ use enforcer_core::model::PodId;
 use enforcer_tests::lab::{LAB_DIR, Party, Topology, command_in};
 use enforcer_tests::probe::Outcome;
 
-use crate::living::connect_all;
+use crate::connection::connect_all;
 use crate::scene::{Scene, namespace, pod, policy, until, with_agent, with_agent_and};
 use crate::support::{ANSWER, SILENCE, agent, outcomes, spawner, web};
 

@@ -5,7 +5,7 @@ use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::lab::{Family, Party, Topology};
 use enforcer_tests::probe::{Outcome, Probe};
 
-use crate::living::connect_all;
+use crate::connection::connect_all;
 use crate::scene::{Scene, namespace, pod, policy, until, with_agent, with_agent_and};
 use crate::support::{ANSWER, SILENCE, outcomes, web};
 

@@ -1,12 +1,12 @@
 //! Services (semantics N1 to N4): what policy makes of connections that kube-proxy translates.
 
-mod beside;
+mod connections;
 mod datagrams;
 mod egress;
 mod ingress;
 mod judged;
-mod living;
 mod nodes;
+mod npm;
 mod stand_in;
 
 use std::collections::{BTreeMap, BTreeSet};

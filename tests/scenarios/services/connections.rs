@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use enforcer_tests::lab::{Fabric, Family, Party, Proxy, Topology};
 
 use super::{client, on_each_setup, two_nodes};
-use crate::living::{Living, PORT, all_are_cut, all_go_on};
+use crate::connection::{Living, PORT, all_are_cut, all_go_on};
 use crate::scene::{Scene, namespace, pod, pod_on, policy, with_setup};
 
 /// The server's second port, which only the node port leads to.
