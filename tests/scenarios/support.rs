@@ -8,6 +8,7 @@ use enforcer_core::model::Protocol;
 use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::lab::{Family, Lab, Party, Ports, Sandbox};
 use enforcer_tests::probe::{Outcome, Probe};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::UdpSocket;
 
 /// Time limit for an answer that must come. Ample, also on a busy machine.
@@ -21,6 +22,9 @@ where
     F: AsyncFnOnce(&Sandbox) + Send + 'static,
 {
     let inside = move || {
+        // Concurrent tests of one process open more connections than the usual 1,024.
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard).unwrap();
         let sandbox = Sandbox::enter().expect("the lab's tests need root");
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(2).enable_all().build().unwrap();

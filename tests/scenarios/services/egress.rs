@@ -1,12 +1,9 @@
 //! Egress policy on connections through Services: the backend decides, not the Service's address
 //! (semantics N1, N2), and a pod always reaches itself (A1) and its node (A2).
 
-use std::net::SocketAddr;
-
 use enforcer_tests::lab::{Family, Party, Proxy, Topology};
-use futures::future::join_all;
 
-use super::{Way, all_dropped, both_answer, client, only_answers, shop, web};
+use super::{Way, all_dropped, both_answer, client, for_each, only_answers, shop, web};
 use crate::scene::{Scene, pod, policy, shop_of};
 
 /// Allows the client only this rule's connections.
@@ -17,27 +14,15 @@ fn allow(rule: &str) -> String {
 
 /// The client's connections to the first backend succeed; those to the other one are dropped.
 async fn only_the_first(scene: &Scene) {
-    let each = async |at| only_answers(scene, &client(), at, &web(1)).await;
-    join_all(everywhere(scene).map(each)).await;
+    for_each(scene, &Way::ALL, async |at| only_answers(scene, &client(), at, &web(1)).await).await;
 }
 
 async fn none(scene: &Scene) {
-    let each = async |at| all_dropped(scene, &client(), at).await;
-    join_all(everywhere(scene).map(each)).await;
-}
-
-/// All of the Service's addresses.
-fn everywhere(scene: &Scene) -> impl Iterator<Item = SocketAddr> {
-    let of = |family| Way::ALL.map(|way| way.tcp(scene, family));
-    Family::ALL.into_iter().flat_map(of).collect::<Vec<_>>().into_iter()
+    for_each(scene, &Way::ALL, async |at| all_dropped(scene, &client(), at).await).await;
 }
 
 async fn both(scene: &Scene) {
-    for family in Family::ALL {
-        for way in Way::ALL {
-            both_answer(scene, &client(), way.tcp(scene, family)).await;
-        }
-    }
+    for_each(scene, &Way::ALL, async |at| both_answer(scene, &client(), at).await).await;
 }
 
 async fn the_backend_decides(scene: &mut Scene) {
@@ -105,13 +90,12 @@ async fn itself(scene: &mut Scene) {
         &policy("shop", "deny", "podSelector: {}, policyTypes: [Ingress, Egress]"),
     );
     scene.agree("nothing at all").await;
-    for family in Family::ALL {
-        for way in Way::ALL {
-            only_answers(scene, &web(1), way.tcp(scene, family), &web(1)).await;
-            all_dropped(scene, &client(), way.tcp(scene, family)).await;
-            both_answer(scene, &Party::Node, way.tcp(scene, family)).await;
-        }
-    }
+    for_each(scene, &Way::ALL, async |at| {
+        only_answers(scene, &web(1), at, &web(1)).await;
+        all_dropped(scene, &client(), at).await;
+        both_answer(scene, &Party::Node, at).await;
+    })
+    .await;
 }
 
 /// A Service of pods on the node's network: their own node is always reachable.

@@ -1,10 +1,9 @@
 //! Ingress policy on connections through Services: the client decides, although the backend sees the
 //! node's address (semantics N3).
 
-use enforcer_tests::lab::{Family, OUTSIDE_CLIENTS, Party, Proxy, Topology};
-use futures::future::join_all;
+use enforcer_tests::lab::{OUTSIDE_CLIENTS, Party, Proxy, Topology};
 
-use super::{OFFICE, Way, all_dropped, both_answer, client, office, shop};
+use super::{OFFICE, Way, all_dropped, both_answer, client, for_each, office, shop};
 use crate::scene::{Scene, policy};
 
 fn other() -> Party {
@@ -24,18 +23,14 @@ async fn pods_keep_their_identity(scene: &mut Scene) {
     scene.write("shop.yaml", &shop(""));
     scene.write("policy.yaml", &allow("{podSelector: {matchLabels: {app: client}}}"));
     scene.agree("one client").await;
-    for family in Family::ALL {
-        for way in Way::ALL {
-            let at = way.tcp(scene, family);
-            both_answer(scene, &client(), at).await;
-            all_dropped(scene, &other(), at).await;
-            // Semantics A2: it is the node itself.
-            both_answer(scene, &Party::Node, at).await;
-        }
-        for way in Way::EXTERNAL {
-            all_dropped(scene, &office(), way.tcp(scene, family)).await;
-        }
-    }
+    for_each(scene, &Way::ALL, async |at| {
+        both_answer(scene, &client(), at).await;
+        all_dropped(scene, &other(), at).await;
+        // Semantics A2: it is the node itself.
+        both_answer(scene, &Party::Node, at).await;
+    })
+    .await;
+    for_each(scene, &Way::EXTERNAL, async |at| all_dropped(scene, &office(), at).await).await;
 }
 
 async fn clients_outside_keep_their_identity(scene: &mut Scene) {
@@ -43,24 +38,16 @@ async fn clients_outside_keep_their_identity(scene: &mut Scene) {
         scene.write("shop.yaml", &shop(spread));
         scene.write("policy.yaml", &allow(OFFICE));
         scene.agree("the office").await;
-        for family in Family::ALL {
-            for way in Way::EXTERNAL {
-                let at = way.tcp(scene, family);
-                both_answer(scene, &office(), at).await;
-                let others = [Party::outside("guest"), Party::outside("internet"), client()];
-                join_all(others.each_ref().map(|it| all_dropped(scene, it, at))).await;
-            }
+        for_each(scene, &Way::EXTERNAL, async |at| both_answer(scene, &office(), at).await).await;
+        for other in [Party::outside("guest"), Party::outside("internet"), client()] {
+            for_each(scene, &Way::EXTERNAL, async |at| all_dropped(scene, &other, at).await).await;
         }
         // A client that is masqueraded to the node's address does not get the node's permissions.
         scene.write("policy.yaml", &allow(NODE));
         scene.agree("the node's addresses").await;
-        for family in Family::ALL {
-            for way in Way::EXTERNAL {
-                let at = way.tcp(scene, family);
-                let outside = OUTSIDE_CLIENTS.map(|it| Party::outside(it.name));
-                join_all(outside.each_ref().map(|it| all_dropped(scene, it, at))).await;
-                all_dropped(scene, &client(), at).await;
-            }
+        let outside = OUTSIDE_CLIENTS.iter().map(|it| Party::outside(it.name));
+        for party in outside.chain([client()]) {
+            for_each(scene, &Way::EXTERNAL, async |at| all_dropped(scene, &party, at).await).await;
         }
     }
 }

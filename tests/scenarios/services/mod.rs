@@ -187,6 +187,14 @@ async fn both_answer(scene: &Scene, from: &Party, at: SocketAddr) {
     assert_eq!(found, names(&[web(1), web(2)]), "{from} → {at}");
 }
 
+/// Runs a check for the Service's TCP addresses of these kinds, both families, concurrently: a drop
+/// takes its time to show.
+async fn for_each(scene: &Scene, ways: &[Way], check: impl AsyncFn(SocketAddr)) {
+    let of_family = |family| ways.iter().map(move |way| way.tcp(scene, family));
+    let checks = Family::ALL.into_iter().flat_map(of_family).map(|at| check(at));
+    futures::future::join_all(checks).await;
+}
+
 /// Connections that succeed to one backend and are dropped on the way to others.
 async fn only_answers(scene: &Scene, from: &Party, at: SocketAddr, backend: &Party) {
     let all = ask_often(scene, from, at, SILENCE).await;

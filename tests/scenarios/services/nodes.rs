@@ -4,7 +4,8 @@
 use enforcer_tests::lab::{Fabric, Family, Party, Proxy, Topology};
 
 use super::{
-    OFFICE, Way, all_dropped, both_answer, client, office, only_answers, shop_on_two_nodes, web,
+    OFFICE, Way, all_dropped, both_answer, client, for_each, office, only_answers,
+    shop_on_two_nodes, web,
 };
 use crate::scene::{Scene, policy};
 
@@ -29,13 +30,9 @@ async fn backends_on_any_node_decide(scene: &mut Scene) {
     for number in [1, 2] {
         scene.write("policy.yaml", &egress_to(number));
         scene.agree("one backend").await;
-        for family in Family::ALL {
-            for way in Way::ALL {
-                only_answers(scene, &client(), way.tcp(scene, family), &web(number)).await;
-            }
-            // Another node's port is an outside address (semantics A5).
-            all_dropped(scene, &client(), Way::Node(1).tcp(scene, family)).await;
-        }
+        only(scene, &client(), &Way::ALL, number).await;
+        // Another node's port is an outside address (semantics A5).
+        for_each(scene, &[Way::Node(1)], async |at| all_dropped(scene, &client(), at).await).await;
     }
 }
 
@@ -43,23 +40,27 @@ async fn clients_appear_as_masqueraded(scene: &mut Scene) {
     scene.write("shop.yaml", &shop_on_two_nodes(""));
     scene.write("policy.yaml", &ingress_from("{podSelector: {matchLabels: {app: client}}}"));
     scene.agree("one client").await;
-    for family in Family::ALL {
-        // Not masqueraded: both nodes see the pod's address.
-        both_answer(scene, &client(), Way::Cluster.tcp(scene, family)).await;
-        all_dropped(scene, &far(), Way::Cluster.tcp(scene, family)).await;
-        // Masqueraded by its own node: the other one sees that node's address.
-        only_answers(scene, &client(), Way::Balancer.tcp(scene, family), &web(1)).await;
-        only_answers(scene, &client(), Way::Node(0).tcp(scene, family), &web(1)).await;
-        // Masqueraded by the other node, which sees the pod's address.
-        only_answers(scene, &client(), Way::Node(1).tcp(scene, family), &web(2)).await;
-    }
+    // Not masqueraded: both nodes see the pod's address.
+    for_each(scene, &[Way::Cluster], async |at| {
+        both_answer(scene, &client(), at).await;
+        all_dropped(scene, &far(), at).await;
+    })
+    .await;
+    // Masqueraded by its own node: the other one sees that node's address.
+    only(scene, &client(), &[Way::Balancer, Way::Node(0)], 1).await;
+    // Masqueraded by the other node, which sees the pod's address.
+    only(scene, &client(), &[Way::Node(1)], 2).await;
     scene.write("policy.yaml", &ingress_from(OFFICE));
     scene.agree("the office").await;
-    for family in Family::ALL {
-        only_answers(scene, &office(), Way::Node(0).tcp(scene, family), &web(1)).await;
-        only_answers(scene, &office(), Way::Node(1).tcp(scene, family), &web(2)).await;
-        all_dropped(scene, &Party::outside("guest"), Way::Node(1).tcp(scene, family)).await;
-    }
+    only(scene, &office(), &[Way::Node(0)], 1).await;
+    only(scene, &office(), &[Way::Node(1)], 2).await;
+    let guest = Party::outside("guest");
+    for_each(scene, &[Way::Node(1)], async |at| all_dropped(scene, &guest, at).await).await;
+}
+
+/// Only this backend is reached, through each of the ways.
+async fn only(scene: &Scene, from: &Party, ways: &[Way], backend: u8) {
+    for_each(scene, ways, async |at| only_answers(scene, from, at, &web(backend)).await).await;
 }
 
 /// With the policy Local no client outside is masqueraded, and no node forwards to another.
@@ -67,14 +68,12 @@ async fn local_masquerades_no_client(scene: &mut Scene) {
     scene.write("shop.yaml", &shop_on_two_nodes("  externalTrafficPolicy: Local\n"));
     scene.write("policy.yaml", &ingress_from(OFFICE));
     scene.agree("the office").await;
-    for family in Family::ALL {
-        for node in [0, 1] {
-            let at = Way::Node(node).tcp(scene, family);
-            let found = super::answers(scene, &office(), at).await;
-            assert_eq!(found.len(), 1, "{found:?}");
-            all_dropped(scene, &Party::outside("guest"), at).await;
-        }
-    }
+    for_each(scene, &[Way::Node(0), Way::Node(1)], async |at| {
+        let found = super::answers(scene, &office(), at).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        all_dropped(scene, &Party::outside("guest"), at).await;
+    })
+    .await;
 }
 
 /// The first node's packets come from the node for its own pods, and from outside for others.
@@ -82,11 +81,11 @@ async fn other_nodes_are_outside(scene: &mut Scene) {
     scene.write("shop.yaml", &shop_on_two_nodes(""));
     scene.write("policy.yaml", &policy("shop", "deny", "podSelector: {}"));
     scene.agree("nothing in").await;
-    for family in Family::ALL {
-        let at = Way::Cluster.tcp(scene, family);
+    for_each(scene, &[Way::Cluster], async |at| {
         only_answers(scene, &Party::Node, at, &web(1)).await;
         only_answers(scene, &Party::OtherNode(1), at, &web(2)).await;
-    }
+    })
+    .await;
     let nodes = Family::ALL.map(|family| {
         let bits = if family == Family::V4 { 32 } else { 128 };
         let address = scene.lab().outward_address(0, family).unwrap();
@@ -94,13 +93,13 @@ async fn other_nodes_are_outside(scene: &mut Scene) {
     });
     scene.write("more.yaml", &ingress_from(&nodes.join(", ")));
     scene.agree("the first node may").await;
-    for family in Family::ALL {
-        let at = Way::Cluster.tcp(scene, family);
+    for_each(scene, &[Way::Cluster], async |at| {
         both_answer(scene, &Party::Node, at).await;
         only_answers(scene, &Party::OtherNode(1), at, &web(2)).await;
-        // The clients that it masquerades appear as the node elsewhere.
-        only_answers(scene, &office(), Way::Node(0).tcp(scene, family), &web(2)).await;
-    }
+    })
+    .await;
+    // The clients that it masquerades appear as the node elsewhere.
+    only(scene, &office(), &[Way::Node(0)], 2).await;
 }
 
 scenarios! {
