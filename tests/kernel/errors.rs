@@ -1,16 +1,12 @@
-//! ICMP errors about living flows (semantics A3), path-MTU discovery above all (RFC 1191, RFC
-//! 8201): whoever can't quote a packet of the flow is refused.
+//! ICMP errors about active flows (semantics A3), mainly for path-MTU discovery (RFC 1191, RFC
+//! 8201): an error that does not quote a packet of the flow is denied.
 
-use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
 use enforcer_tests::rig::Rig;
 
-use crate::support::{Pair, ip, subject, with_rig};
+use crate::support::{HANDSHAKE, IN, OUT, Pair, ip, passes, subject, with_rig};
 
-const IN: Direction = Direction::Ingress;
-const OUT: Direction = Direction::Egress;
-
-/// The subject and a server that it may reach, and a router between them that it may not.
+/// The subject and a server that it may reach, and a router between them that it may not reach.
 const PAIRS: [(Pair, &str); 2] = [
     (Pair { own: "10.1.0.5", other: "192.0.2.1" }, "198.51.100.1"),
     (Pair { own: "fd00::5", other: "2001:db8::1" }, "2600::1"),
@@ -21,7 +17,7 @@ fn sent(pair: &Pair) -> Frame {
     pair.frame(OUT, Transport::Tcp(5_000, 443, Tcp::Ack))
 }
 
-/// Fragmentation needed, or packet too big, with the first `length` bytes of a packet.
+/// An error "fragmentation needed" or "packet too big" with the first `length` bytes of a packet.
 fn too_big(pair: &Pair, router: &str, quoted: &[u8], length: usize) -> Frame {
     let body = quoted[..quoted.len().min(length)].to_vec();
     let kind = Transport::Icmp {
@@ -34,18 +30,14 @@ fn too_big(pair: &Pair, router: &str, quoted: &[u8], length: usize) -> Frame {
     Frame::new(ip(router), ip(pair.own), kind)
 }
 
-fn passes(rig: &mut Rig, frame: &Frame) -> bool {
-    rig.judge(&subject(), IN, &frame.build().bytes).unwrap().passes
-}
-
 /// Whether an error passes that quotes this packet.
 fn about(rig: &mut Rig, pair: &Pair, router: &str, quoted: &Frame) -> bool {
     let bytes = quoted.build().bytes.split_off(14);
-    passes(rig, &too_big(pair, router, &bytes, bytes.len()))
+    passes(rig, IN, &too_big(pair, router, &bytes, bytes.len()))
 }
 
 fn connect(rig: &mut Rig, pair: &Pair) {
-    for (direction, kind) in [(OUT, Tcp::Syn), (IN, Tcp::SynAck), (OUT, Tcp::Ack)] {
+    for (direction, kind) in HANDSHAKE {
         assert!(pair.tcp(rig, direction, 5_000, 443, kind));
     }
     assert!(pair.passes(rig, OUT, Transport::Udp(5_000, 53)));
@@ -66,7 +58,7 @@ fn a3_packet_too_big_reaches_the_sender_of_a_living_flow() {
 }
 
 #[test]
-fn a3_an_error_that_quotes_anything_else_is_refused() {
+fn a3_an_error_that_quotes_another_packet_is_denied() {
     with_rig(|rig| {
         for (pair, router) in &PAIRS {
             connect(rig, pair);
@@ -83,7 +75,7 @@ fn a3_an_error_that_quotes_anything_else_is_refused() {
                 pair.frame(OUT, Transport::Other(6 + 100)),
                 Frame { source: ip(other_own), ..sent(pair) },
                 Frame { destination: ip(stranger), ..sent(pair) },
-                // Not what the pod sent, but what it was sent.
+                // A packet that the pod received, not one that it sent.
                 pair.frame(IN, Transport::Tcp(443, 5_000, Tcp::Ack)),
                 // A later fragment shows no ports.
                 Frame { fragment: Fragment::Later, ..sent(pair) },
@@ -117,17 +109,17 @@ fn a3_the_quoted_packet_may_have_more_headers() {
 }
 
 #[test]
-fn a3_a_quotation_is_cut_anywhere() {
+fn a3_a_quotation_may_be_cut_anywhere() {
     with_rig(|rig| {
         for (pair, router) in &PAIRS {
             connect(rig, pair);
             let (options, extensions) = (2, vec![(0, 0), (60, 0)]);
             let dressed = Frame { options, extensions, ..sent(pair) }.build();
             let bytes = &dressed.bytes[14..];
-            // Eight bytes of the transport header are sure to be there (RFC 792).
+            // Eight bytes of the transport header are always quoted (RFC 792).
             let needed = dressed.headers - 14 - 20 + 8;
             for length in 0..bytes.len() {
-                // The frame builder adds some bytes of its own behind.
+                // Without the frame builder's trailing bytes.
                 let mut frame = too_big(pair, router, bytes, length).build().bytes;
                 frame.truncate(frame.len() - 24);
                 let outcome = rig.judge(&subject(), IN, &frame).unwrap();

@@ -1,4 +1,4 @@
-//! How long flows live (semantics A3).
+//! Timeouts of flows (semantics A3).
 
 use std::time::Duration;
 
@@ -8,21 +8,18 @@ use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Tcp, Transport};
 use enforcer_tests::rig::Rig;
 
-use crate::support::{Pair, with_rig_of};
-
-const IN: Direction = Direction::Ingress;
-const OUT: Direction = Direction::Egress;
+use crate::support::{HANDSHAKE, IN, OUT, Pair, with_rig_of};
 
 /// The subject and a server that it may reach.
 const PAIRS: [Pair; 2] =
     [Pair { own: "10.1.0.5", other: "192.0.2.1" }, Pair { own: "fd00::5", other: "2001:db8::1" }];
 
-/// Two of the clock's buckets, of up to two seconds each, and the rest of a third.
-fn let_the_short_ones_die() {
+/// Sleeps for two of the clock's buckets, of up to two seconds each, and the rest of a third.
+fn let_short_ones_expire() {
     std::thread::sleep(Duration::from_secs(6));
 }
 
-/// The next bucket of the clock, or a later one.
+/// Waits for the clock's next bucket.
 pub(crate) fn next_bucket(rig: &mut Rig) {
     let now = rig.kernel.now().unwrap();
     while rig.kernel.now().unwrap() == now {
@@ -43,21 +40,19 @@ fn tcp(rig: &mut Rig, pair: &Pair, port: u16, packets: &[(Direction, Tcp)]) {
     }
 }
 
-const HANDSHAKE: [(Direction, Tcp); 3] = [(OUT, Tcp::Syn), (IN, Tcp::SynAck), (OUT, Tcp::Ack)];
-
 #[test]
-fn a3_a_silent_flow_is_forgotten_and_others_are_not() {
+fn a3_a_silent_flow_expires_and_others_do_not() {
     with_rig_of(&short(&[Stage::Udp, Stage::UdpStream]), |rig| {
         for pair in &PAIRS {
             assert!(pair.passes(rig, OUT, Transport::Udp(5_000, 53)));
             assert!(pair.passes(rig, IN, Transport::Udp(53, 5_000)));
             tcp(rig, pair, 5_000, &[(OUT, Tcp::Syn)]);
         }
-        let_the_short_ones_die();
+        let_short_ones_expire();
         for pair in &PAIRS {
             assert!(!pair.passes(rig, IN, Transport::Udp(53, 5_000)));
             tcp(rig, pair, 5_000, &[(IN, Tcp::SynAck)]);
-            // Asked again, it lives again.
+            // A new request makes a new flow.
             assert!(pair.passes(rig, OUT, Transport::Udp(5_000, 53)));
             assert!(pair.passes(rig, IN, Transport::Udp(53, 5_000)));
         }
@@ -80,7 +75,7 @@ fn one_of_each_stage(rig: &mut Rig, pair: &Pair) -> [(u16, Stage); 7] {
         (2, Stage::TcpSynRecv),
         (3, Stage::TcpEstablished),
         (4, Stage::TcpFinWait),
-        // The server's word alone.
+        // The server's reset alone.
         (5, Stage::TcpFinWait),
         (6, Stage::TcpTimeWait),
         (7, Stage::TcpClose),
@@ -98,7 +93,7 @@ fn a3_each_stage_of_a_connection_has_its_own_lifetime() {
             scope.spawn(move || {
                 with_rig_of(&short(stages), |rig| {
                     let all = PAIRS.map(|pair| one_of_each_stage(rig, &pair));
-                    let_the_short_ones_die();
+                    let_short_ones_expire();
                     for (pair, ports) in PAIRS.iter().zip(all) {
                         for (port, stage) in ports {
                             let lives = !stages.contains(&stage);
@@ -113,7 +108,7 @@ fn a3_each_stage_of_a_connection_has_its_own_lifetime() {
 }
 
 #[test]
-fn a3_a_reset_is_believed_until_the_pod_talks_on() {
+fn a3_a_reset_counts_until_the_pod_sends_again() {
     with_rig_of(&short(&[Stage::TcpFinWait]), |rig| {
         for pair in &PAIRS {
             for port in [1, 2] {
@@ -125,7 +120,7 @@ fn a3_a_reset_is_believed_until_the_pod_talks_on() {
         for pair in &PAIRS {
             tcp(rig, pair, 1, &[(OUT, Tcp::Ack)]);
         }
-        let_the_short_ones_die();
+        let_short_ones_expire();
         for pair in &PAIRS {
             assert!(pair.tcp(rig, IN, 1, 443, Tcp::Ack));
             assert!(!pair.tcp(rig, IN, 2, 443, Tcp::Ack));
@@ -134,7 +129,7 @@ fn a3_a_reset_is_believed_until_the_pod_talks_on() {
 }
 
 #[test]
-fn a3_a_closed_connection_starts_anew_and_a_living_one_does_not() {
+fn a3_a_closed_connection_restarts_and_an_open_one_does_not() {
     with_rig_of(&short(&[Stage::TcpTimeWait]), |rig| {
         for pair in &PAIRS {
             for port in [1, 2] {
@@ -142,10 +137,10 @@ fn a3_a_closed_connection_starts_anew_and_a_living_one_does_not() {
             }
             tcp(rig, pair, 1, &[(OUT, Tcp::Fin), (IN, Tcp::Fin), (OUT, Tcp::Ack)]);
             tcp(rig, pair, 1, &HANDSHAKE);
-            // The same ports again while it lives: its own packets still pass.
+            // The same ports again while it is open: its own packets still pass.
             tcp(rig, pair, 2, &HANDSHAKE);
         }
-        let_the_short_ones_die();
+        let_short_ones_expire();
         for pair in &PAIRS {
             for port in [1, 2] {
                 tcp(rig, pair, port, &[(IN, Tcp::Ack)]);
@@ -155,7 +150,7 @@ fn a3_a_closed_connection_starts_anew_and_a_living_one_does_not() {
 }
 
 #[test]
-fn a3_two_way_udp_lives_longer_than_a_question() {
+fn a3_two_way_udp_outlasts_a_single_request() {
     with_rig_of(&short(&[Stage::Udp]), |rig| {
         for pair in &PAIRS {
             for port in [1, 2] {
@@ -163,7 +158,7 @@ fn a3_two_way_udp_lives_longer_than_a_question() {
             }
             assert!(pair.passes(rig, IN, Transport::Udp(53, 2)));
         }
-        let_the_short_ones_die();
+        let_short_ones_expire();
         for pair in &PAIRS {
             assert!(!pair.passes(rig, IN, Transport::Udp(53, 1)));
             assert!(pair.passes(rig, IN, Transport::Udp(53, 2)));
@@ -172,7 +167,7 @@ fn a3_two_way_udp_lives_longer_than_a_question() {
 }
 
 #[test]
-fn dead_entries_are_cleared_away_and_living_ones_stay() {
+fn expired_entries_are_removed_and_others_stay() {
     with_rig_of(&short(&[Stage::UdpStream, Stage::TcpSynSent]), |rig| {
         for pair in &PAIRS {
             tcp(rig, pair, 1, &HANDSHAKE);
@@ -190,9 +185,9 @@ fn dead_entries_are_cleared_away_and_living_ones_stay() {
             assert!(pair.passes(rig, IN, Transport::Udp(53, 1)));
         }
         assert_eq!(counts(rig), [(2, 1); 2]);
-        let_the_short_ones_die();
+        let_short_ones_expire();
         assert_eq!(counts(rig), [(1, 0); 2]);
-        // What is over leaves the table of established flows at once.
+        // A closed flow leaves the table of established flows immediately.
         for pair in &PAIRS {
             tcp(rig, pair, 1, &[(OUT, Tcp::Rst)]);
         }
