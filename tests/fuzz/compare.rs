@@ -1,4 +1,4 @@
-//! Whether the packet path's reader and the naive one say the same of a frame.
+//! The comparison of the packet path's reader and the naive one.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use enforcer_ebpf::packet::{
 
 use crate::naive::{self, Carried, Icmp, Piece, Quote, Read, Seen};
 
-/// How the two differ over a frame, if they do. A panic is a difference, too.
+/// The difference of the two on a frame, if any. A panic counts as one.
 pub(crate) fn disagreement(frame: &[u8]) -> Option<String> {
     let theirs = std::panic::catch_unwind(|| packet_path(frame));
     let theirs = theirs.unwrap_or_else(|_| "it panics".to_owned());
@@ -16,7 +16,7 @@ pub(crate) fn disagreement(frame: &[u8]) -> Option<String> {
     (theirs != naive).then(|| format!("the packet path reads {theirs}\nthe naive reader {naive}"))
 }
 
-/// What both readers' results are written as.
+/// A common form of both readers' results.
 #[derive(Debug)]
 #[expect(dead_code, reason = "compared as text, which failures show")]
 struct Facts {
@@ -89,7 +89,7 @@ fn facts<A: Copy>(
     }
 }
 
-/// The names of what holds.
+/// The names of the conditions that hold.
 fn named(all: &[(&'static str, bool)]) -> Vec<&'static str> {
     all.iter().filter(|(_, holds)| *holds).map(|(name, _)| *name).collect()
 }

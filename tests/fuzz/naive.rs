@@ -1,7 +1,7 @@
-//! A packet reader to be read, not to be fast: it shares no code with the packet path.
+//! A packet reader made to be readable, not fast. It shares no code with the packet path.
 //!
-//! Written from the RFCs and from P1, P2, P6 and A4 of ARCHITECTURE.md. A frame is cut into its
-//! headers from left to right; what is not needed for a verdict need not be there.
+//! Written after the RFCs and P1, P2, P6 and A4 of ARCHITECTURE.md. It cuts a frame into its
+//! headers from left to right; bytes that no verdict needs may be missing.
 
 mod carried;
 
@@ -10,18 +10,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use carried::carried;
 pub(crate) use carried::{Carried, Icmp, Quote};
 
-/// What a frame holds.
+/// The contents of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// An IP packet.
     Ip(Read),
-    /// Something else, by its ether type.
+    /// Another protocol, by its ether type.
     Other(u16),
-    /// Nothing that could be judged.
+    /// An unreadable frame.
     Malformed(Fault),
 }
 
-/// Why a frame can't be read.
+/// The reason for which a frame is unreadable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     Ethernet,
@@ -63,13 +63,13 @@ pub(crate) struct Read {
     pub hop_limit: u8,
     pub protocol: u8,
     pub piece: Piece,
-    /// Extension headers or words of options: only tells kinds of frames apart.
+    /// Extension headers or words of options: only to distinguish kinds of frames.
     pub extras: usize,
-    /// What follows the headers of IP; nothing of it can be seen in a later fragment.
+    /// The payload of IP; a later fragment does not show it.
     pub carried: Option<Carried>,
 }
 
-/// Which piece of a packet it is.
+/// A whole packet, or one fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Piece {
     Whole,
@@ -77,7 +77,7 @@ pub(crate) enum Piece {
     Later { identification: u32 },
 }
 
-/// Frames of the same kind take the same way through a reader.
+/// Frames of the same kind take the same path through a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Ip { v4: bool, protocol: u8, piece: u8, extras: usize, carried: u8 },
@@ -161,7 +161,7 @@ fn ipv4(packet: Bytes<'_>) -> Result<Read, Fault> {
     if words < 5 {
         return Err(Fault::HeaderLength);
     }
-    // No length at all is what the kernel gives its own packets of more than 64 KiB.
+    // The kernel's own packets of more than 64 KiB have length 0.
     let room = match total {
         0 => None,
         _ => Some(total.checked_sub(4 * words).ok_or(Fault::TotalLength)?),
@@ -182,7 +182,7 @@ fn ipv4(packet: Bytes<'_>) -> Result<Read, Fault> {
 
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
-/// Hop-by-hop, routing, destination, mobility, HIP, shim6: each tells its length in 8 bytes.
+/// Hop-by-hop, routing, destination, mobility, HIP, shim6: their length is in units of 8 bytes.
 const EXTENSIONS: [u8; 6] = [0, 43, 60, 135, 139, 140];
 
 /// RFC 8200.
@@ -200,7 +200,7 @@ fn ipv6(packet: Bytes<'_>) -> Result<Read, Fault> {
     }
     let Chain { protocol, before, extras, piece, offset, rest } = chain(protocol, rest)?;
     let read = Read { source, destination, hop_limit, protocol, piece, extras, carried: None };
-    // No length is a jumbogram's, or that of the kernel's own packets of more than 64 KiB.
+    // Jumbograms and the kernel's own packets of more than 64 KiB have length 0.
     let room = match (length, piece) {
         (0, _) | (_, Piece::Later { .. }) => None,
         _ => Some(length.checked_sub(before).ok_or(Fault::PayloadLength)?),
@@ -208,16 +208,17 @@ fn ipv6(packet: Bytes<'_>) -> Result<Read, Fault> {
     read.carrying(rest, room, offset)
 }
 
-/// What is behind IPv6's extension headers.
+/// The packet after IPv6's extension headers.
 struct Chain<'a> {
-    /// The first number that is no extension header's, or that of a later fragment's payload.
+    /// The first protocol number that is no extension header's, or that of a later fragment's
+    /// payload.
     protocol: u8,
-    /// Bytes that the extension headers take.
+    /// The length of the extension headers, in bytes.
     before: usize,
     /// How many there are.
     extras: usize,
     piece: Piece,
-    /// Where in its packet the payload lies, in 8 bytes.
+    /// The payload's offset in its packet, in units of 8 bytes.
     offset: u16,
     rest: Bytes<'a>,
 }
@@ -266,8 +267,8 @@ impl Piece {
 }
 
 impl Read {
-    /// `room`: what the header of IP leaves for the payload, if it says. `offset`: where in its
-    /// packet the payload lies, in 8 bytes.
+    /// Adds the payload. `room`: its length according to the IP header, if given. `offset`: its
+    /// offset in its packet, in units of 8 bytes.
     fn carrying(
         mut self,
         payload: Bytes<'_>,
@@ -277,13 +278,13 @@ impl Read {
         if offset == 0 {
             self.carried = Some(carried(self.source.is_ipv4(), self.protocol, payload, room)?);
         } else if offset == 1 && self.protocol == carried::TCP {
-            // It would replace the flags that the first fragment shows (RFC 3128).
+            // It would overwrite the flags of the first fragment (RFC 3128).
             return Err(Fault::OverlappingFragment);
         }
         Ok(self)
     }
 
-    /// Whether a link can't work without it (semantics A4; RFC 4861, RFC 2710, RFC 3810).
+    /// Whether it is a message that a link needs (semantics A4; RFC 4861, RFC 2710, RFC 3810).
     pub(crate) fn is_link_message(&self) -> bool {
         let (IpAddr::V6(source), Some(Carried::Icmp { kind, code, .. })) =
             (self.source, &self.carried)
@@ -305,7 +306,7 @@ impl Read {
     }
 }
 
-/// What is left of a frame.
+/// The rest of a frame.
 #[derive(Clone, Copy)]
 pub(crate) struct Bytes<'a>(pub &'a [u8]);
 
@@ -337,7 +338,7 @@ impl<'a> Bytes<'a> {
         Ok(())
     }
 
-    /// What follows so many bytes: nothing, if there are fewer.
+    /// The bytes after the first `count`, if any.
     fn after(self, count: usize) -> Self {
         Self(self.0.get(count..).unwrap_or_default())
     }

@@ -1,4 +1,5 @@
-//! Packets that are always allowed, and their valid sources (semantics A1–A4, P3, P4), one rule per test.
+//! Packets that are always allowed, and their valid sources (semantics A1–A4, P3, P4), one rule per
+//! test.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,5 +1,5 @@
-//! A test of the tests: if one wrong word of a table changes the verdict on any packet, the comparison
-//! of the loaded programs with the reference evaluator finds it.
+//! A test of the tests: if one wrong word of a table changes the verdict on any packet, the
+//! comparison of the loaded programs with the reference evaluator finds it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

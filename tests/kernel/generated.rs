@@ -1,5 +1,5 @@
-//! Generated packets of generated clusters: the verdicts of the loaded programs and of the reference
-//! evaluator (semantics S1–S5, R1–R8, A1–A3, C2, P1, P2, P6).
+//! Generated packets of generated clusters: the verdicts of the loaded programs and of the
+//! reference evaluator (semantics S1–S5, R1–R8, A1–A3, C2, P1, P2, P6).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -6,8 +6,8 @@ use enforcer_tests::rig::Rig;
 
 use crate::support::{FAMILIES, Family, IN, OUT, frame, free, ip, subject, with_rig};
 
-/// The shortest cut of a frame that the kernel test-runs: it rejects an incomplete IP header, unless
-/// VLAN tags hide it.
+/// The shortest cut of a frame that the kernel test-runs: it rejects an incomplete IP header,
+/// unless VLAN tags hide it.
 fn shortest(frame: &Frame) -> usize {
     match (frame.vlans.is_empty(), frame.source.is_ipv4()) {
         (false, _) => 15,

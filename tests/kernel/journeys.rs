@@ -1,6 +1,6 @@
-//! Generated journeys through Services, node ports and masquerading: the verdicts of the loaded programs
-//! at each hook on the way, and of the reference evaluator at the real ends (semantics N1–N4, A1, C2).
-//! The tests themselves do the node's address translation.
+//! Generated journeys through Services, node ports and masquerading: the verdicts of the loaded
+//! programs at each hook on the way, and of the reference evaluator at the real ends (semantics
+//! N1–N4, A1, C2). The tests themselves do the node's address translation.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

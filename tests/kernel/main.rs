@@ -1,4 +1,5 @@
-//! The loaded programs, packet by packet (`BPF_PROG_TEST_RUN`), and their hooks and tables. Needs root.
+//! The loaded programs, packet by packet (`BPF_PROG_TEST_RUN`), and their hooks and tables. Needs
+//! root.
 //!
 //! What belongs here: what only the kernel can show of the programs, on each supported kernel
 //! (`cargo xtask vm-test`). What does not: parsing and table look-ups that run as plain Rust

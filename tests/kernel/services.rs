@@ -1,5 +1,5 @@
-//! Egress through Services and node ports (semantics N1, A1, A2): packets at the second hook, after the
-//! node's address translation, one rule per test. Ingress and replies: clients.rs.
+//! Egress through Services and node ports (semantics N1, A1, A2): packets at the second hook, after
+//! the node's address translation, one rule per test. Ingress and replies: clients.rs.
 
 use std::net::IpAddr;
 

@@ -2,8 +2,8 @@
 
 use enforcer::kernel::{Kernel, Settings};
 
-/// The kernel rejects a program whose verification takes more than a million instructions, and older
-/// kernels take up to twice as many as this one.
+/// The kernel rejects a program whose verification takes more than a million instructions, and
+/// older kernels take up to twice as many as this one.
 const MOST: u32 = 450_000;
 
 #[test]

@@ -219,7 +219,8 @@ fn c4_an_invalid_manifest_keeps_the_last_good_state_until_it_is_fixed() {
     });
 }
 
-/// Runs the agent's command line on the node, against the agent there; returns exit code and output.
+/// Runs the agent's command line on the node, against the agent there; returns exit code and
+/// output.
 async fn command(scene: &Scene, arguments: &[&str]) -> (Option<i32>, String) {
     let at = format!("--status=127.0.0.1:{AGENT_PORT}");
     let arguments: Vec<&str> = arguments.iter().copied().chain([&*at]).collect();

@@ -1,4 +1,5 @@
-//! The lab's program: exit codes, JSON, messages, and the detection of policies that are not enforced.
+//! The lab's program: exit codes, JSON, messages, and the detection of policies that are not
+//! enforced.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,5 @@
-//! Datagrams larger than a packet, between pods that are isolated in both directions (semantics P2).
+//! Datagrams larger than a packet, between pods that are isolated in both directions (semantics
+//! P2).
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Path-MTU discovery (semantics A3) and neighbour discovery (A4) for pods that are isolated in both
-//! directions.
+//! Path-MTU discovery (semantics A3) and neighbour discovery (A4) for pods that are isolated in
+//! both directions.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,5 @@
-//! The capabilities in the DaemonSet's manifest are sufficient on every kernel, and each is necessary.
+//! The capabilities in the DaemonSet's manifest are sufficient on every kernel, and each is
+//! necessary.
 
 use std::path::Path;
 use std::time::Duration;

@@ -121,8 +121,8 @@ pub(super) async fn balance(scene: &Scene, before: &Account, ledger: &Ledger) {
     }
 }
 
-/// The imbalance, if any, and the number of segments that TCP has retransmitted: on a busy machine it
-/// does so too early.
+/// The imbalance, if any, and the number of segments that TCP has retransmitted: on a busy machine
+/// it does so too early.
 fn imbalance(before: &Account, now: &Account, ledger: &Ledger) -> (Option<String>, u64) {
     let stranger = Party::pod("shop", "stranger").to_string();
     let mut tcp = Tcp::default();

@@ -1,6 +1,6 @@
-//! An agent that is killed repeatedly under load (semantics C3): with unchanged policies, with other
-//! policies when it returns, and during its start. No packet is lost that all states allow, and
-//! none passes that all deny, with or without a running agent.
+//! An agent that is killed repeatedly under load (semantics C3): with unchanged policies, with
+//! other policies when it returns, and during its start. No packet is lost that all states allow,
+//! and none passes that all deny, with or without a running agent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

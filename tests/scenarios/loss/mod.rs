@@ -30,7 +30,8 @@ use ledger::{Count, Ledger};
 
 /// Changes that the agent must have programmed before a run ends.
 const CHANGES: u64 = 1_000;
-/// Connections that must have been opened and closed before a run ends, besides the long-lived ones.
+/// Connections that must have been opened and closed before a run ends, besides the long-lived
+/// ones.
 const CONNECTIONS: u64 = 20_000;
 /// States to change between.
 const STATES: usize = 48;

@@ -1,5 +1,5 @@
-//! Ingress policy on connections through Services: the client decides, although the backend sees the
-//! node's address (semantics N3).
+//! Ingress policy on connections through Services: the client decides, although the backend sees
+//! the node's address (semantics N3).
 
 use enforcer_tests::lab::{OUTSIDE_CLIENTS, Party, Proxy, Topology};
 

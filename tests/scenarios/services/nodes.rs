@@ -1,5 +1,5 @@
-//! Services whose backends are on two nodes: each node decides by the packets that it sees (semantics
-//! N1, N3, A5).
+//! Services whose backends are on two nodes: each node decides by the packets that it sees
+//! (semantics N1, N3, A5).
 
 use enforcer_tests::lab::{Fabric, Family, Party, Proxy, Topology};
 

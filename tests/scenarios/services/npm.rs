@@ -1,5 +1,5 @@
-//! Azure Network Policy Manager on the same node, as during a migration: for the first packet of each
-//! connection it clears the whole mark, including the bits that our programs use. The guide in
+//! Azure Network Policy Manager on the same node, as during a migration: for the first packet of
+//! each connection it clears the whole mark, including the bits that our programs use. The guide in
 //! `deploy/README.md` describes the effect; nothing worse may happen.
 
 use std::io;
