@@ -4,13 +4,10 @@
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
 use enforcer_tests::rig::Rig;
 
-use crate::support::{HANDSHAKE, IN, OUT, Pair, ip, passes, subject, with_rig};
+use crate::support::{HANDSHAKE, IN, OUT, Pair, SERVERS, ip, passes, subject, with_rig};
 
 /// The subject and a server that it may reach, and a router between them that it may not reach.
-const PAIRS: [(Pair, &str); 2] = [
-    (Pair { own: "10.1.0.5", other: "192.0.2.1" }, "198.51.100.1"),
-    (Pair { own: "fd00::5", other: "2001:db8::1" }, "2600::1"),
-];
+const PAIRS: [(Pair, &str); 2] = [(SERVERS[0], "198.51.100.1"), (SERVERS[1], "2600::1")];
 
 /// A packet of the flow, as the pod sent it.
 fn sent(pair: &Pair) -> Frame {

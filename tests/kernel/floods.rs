@@ -12,21 +12,16 @@ use enforcer_tests::frame::{Tcp, Transport};
 use enforcer_tests::rig::Rig;
 
 use crate::lifetime::next_bucket;
-use crate::support::{HANDSHAKE, IN, OUT, Pair, cluster, free, subject, with_bpffs, with_rig_of};
+use crate::support::{
+    FAMILIES, Family, HANDSHAKE, IN, OUT, Pair, cluster, free, subject, with_bpffs, with_rig_of,
+};
 
-/// The subject and a server that it may reach, a friend that may reach it, and a stranger.
-const FAMILIES: [[Pair; 3]; 2] = [
-    [
-        Pair { own: "10.1.0.5", other: "192.0.2.1" },
-        Pair { own: "10.1.0.5", other: "10.1.0.7" },
-        Pair { own: "10.1.0.5", other: "203.0.113.9" },
-    ],
-    [
-        Pair { own: "fd00::5", other: "2001:db8::1" },
-        Pair { own: "fd00::5", other: "fd00::7" },
-        Pair { own: "fd00::5", other: "2600::9" },
-    ],
-];
+/// The subject with a server that it may reach, with its friend, and with a stranger.
+const fn parties(it: &Family) -> [Pair; 3] {
+    [it.pair(it.block), it.pair(it.friend), it.pair(it.stranger)]
+}
+
+const PARTIES: [[Pair; 3]; 2] = [parties(&FAMILIES[0]), parties(&FAMILIES[1])];
 
 /// Entries of each table.
 const ROOM: u32 = 256;
@@ -92,15 +87,15 @@ fn denied_are_dropped(rig: &mut Rig, [server, friend, stranger]: &[Pair; 3]) {
 #[test]
 fn a3_floods_evict_no_established_flow() {
     with_rig_of(&small(), |rig| {
-        FAMILIES.iter().for_each(|it| open_flows(rig, it));
+        PARTIES.iter().for_each(|it| open_flows(rig, it));
         // Datagrams become an established flow when they continue in a later bucket.
         next_bucket(rig);
-        FAMILIES.iter().for_each(|it| replies_pass(rig, it));
+        PARTIES.iter().for_each(|it| replies_pass(rig, it));
         assert_eq!(sweep(rig).map(|it| (it.established.used, it.evicted)), [(3, 0); 2]);
 
-        FAMILIES.iter().for_each(|it| flood(rig, it));
-        FAMILIES.iter().for_each(|it| replies_pass(rig, it));
-        FAMILIES.iter().for_each(|it| denied_are_dropped(rig, it));
+        PARTIES.iter().for_each(|it| flood(rig, it));
+        PARTIES.iter().for_each(|it| replies_pass(rig, it));
+        PARTIES.iter().for_each(|it| denied_are_dropped(rig, it));
         for family in sweep(rig) {
             assert_eq!((family.established.used, family.refused), (3, 0));
             assert!(family.opening.used <= u64::from(ROOM));
@@ -119,7 +114,7 @@ fn a3_connections_beyond_the_table_of_established_ones_work_and_are_counted() {
     with_rig_of(&small(), |rig| {
         let room = u16::try_from(ROOM).unwrap();
         let beyond = 20;
-        for [server, ..] in &FAMILIES {
+        for [server, ..] in &PARTIES {
             for port in 1..=room + beyond {
                 connect(rig, server, port);
             }
@@ -132,7 +127,7 @@ fn a3_connections_beyond_the_table_of_established_ones_work_and_are_counted() {
             assert_eq!(family.established.used, u64::from(ROOM));
             assert_eq!(family.opening.used, u64::from(beyond));
         }
-        for all in &FAMILIES {
+        for all in &PARTIES {
             let [server, ..] = all;
             flood(rig, all);
             // The established ones stay; the others stayed while there was room.
@@ -155,14 +150,14 @@ fn a3_connections_beyond_the_table_of_established_ones_work_and_are_counted() {
 fn a3_a_refused_flow_is_established_when_there_is_room() {
     with_rig_of(&small(), |rig| {
         let room = u16::try_from(ROOM).unwrap();
-        let [server, ..] = &FAMILIES[0];
+        let [server, ..] = &PARTIES[0];
         for port in 1..=room + 1 {
             connect(rig, server, port);
         }
         assert!(server.tcp(rig, OUT, 1, 443, Tcp::Rst));
         next_bucket(rig);
         assert!(server.tcp(rig, IN, room + 1, 443, Tcp::Ack));
-        flood(rig, &FAMILIES[0]);
+        flood(rig, &PARTIES[0]);
         assert!(server.tcp(rig, IN, room + 1, 443, Tcp::Ack));
         assert_eq!(sweep(rig)[0].established.used, u64::from(ROOM));
     });
@@ -175,14 +170,14 @@ fn a3_a_denied_packet_ends_no_connection() {
     let lifetimes = short.into_iter().fold(Lifetimes::DEFAULT, |all, it| all.with(it, second));
     with_rig_of(&Settings { lifetimes, ..Settings::default() }, |rig| {
         let pods = rig.interfaces.clone();
-        for [server, ..] in &FAMILIES {
+        for [server, ..] in &PARTIES {
             connect(rig, server, 100);
         }
         // The server is no longer allowed: its packets are no replies any more.
         let mut denied = cluster();
         denied.policies.values_mut().for_each(|it| it.egress = Some(Vec::new()));
         rig.program(&denied, pods.clone()).unwrap();
-        for [server, _, stranger] in &FAMILIES {
+        for [server, _, stranger] in &PARTIES {
             for kind in [Tcp::Fin, Tcp::Rst] {
                 assert!(!server.tcp(rig, IN, 100, 443, kind));
                 assert!(!server.tcp(rig, OUT, 100, 443, kind));
@@ -191,7 +186,7 @@ fn a3_a_denied_packet_ends_no_connection() {
         }
         rig.program(&cluster(), pods).unwrap();
         std::thread::sleep(std::time::Duration::from_secs(6));
-        for [server, ..] in &FAMILIES {
+        for [server, ..] in &PARTIES {
             assert!(server.tcp(rig, IN, 100, 443, Tcp::Ack));
         }
     });
@@ -200,7 +195,7 @@ fn a3_a_denied_packet_ends_no_connection() {
 #[test]
 fn c5_an_endpoint_is_removed_from_every_table() {
     with_rig_of(&Settings::default(), |rig| {
-        for [server, ..] in &FAMILIES {
+        for [server, ..] in &PARTIES {
             connect(rig, server, 100);
             assert!(server.passes(rig, OUT, Transport::Udp(100, 53)));
         }
@@ -211,7 +206,7 @@ fn c5_an_endpoint_is_removed_from_every_table() {
         assert_eq!(used(rig), [[1, 1]; 2]);
         rig.kernel.apply(&Step::ForgetEndpoint { id: its }).unwrap();
         assert_eq!(used(rig), [[0, 0]; 2]);
-        for [server, ..] in &FAMILIES {
+        for [server, ..] in &PARTIES {
             assert!(!server.tcp(rig, IN, 100, 443, Tcp::Ack));
         }
     });
@@ -229,7 +224,7 @@ fn c3_the_next_agent_counts_evictions_from_its_start() {
             rig.program(&cluster(), pods.clone()).unwrap();
             let found = sweep(&mut rig);
             assert_eq!(found.map(|it| it.evicted), [0; 2]);
-            for [server, ..] in &FAMILIES {
+            for [server, ..] in &PARTIES {
                 ports.clone().for_each(|it| assert!(server.tcp(&mut rig, OUT, it, 443, Tcp::Syn)));
             }
             (rig, found.map(|it| it.opening.used))

@@ -8,11 +8,7 @@ use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Tcp, Transport};
 use enforcer_tests::rig::Rig;
 
-use crate::support::{HANDSHAKE, IN, OUT, Pair, with_rig_of};
-
-/// The subject and a server that it may reach.
-const PAIRS: [Pair; 2] =
-    [Pair { own: "10.1.0.5", other: "192.0.2.1" }, Pair { own: "fd00::5", other: "2001:db8::1" }];
+use crate::support::{HANDSHAKE, IN, OUT, Pair, SERVERS, with_rig_of};
 
 /// Sleeps for two of the clock's buckets, of up to two seconds each, and the rest of a third.
 fn let_short_ones_expire() {
@@ -43,13 +39,13 @@ fn tcp(rig: &mut Rig, pair: &Pair, port: u16, packets: &[(Direction, Tcp)]) {
 #[test]
 fn a3_a_silent_flow_expires_and_others_do_not() {
     with_rig_of(&short(&[Stage::Udp, Stage::UdpStream]), |rig| {
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             assert!(pair.passes(rig, OUT, Transport::Udp(5_000, 53)));
             assert!(pair.passes(rig, IN, Transport::Udp(53, 5_000)));
             tcp(rig, pair, 5_000, &[(OUT, Tcp::Syn)]);
         }
         let_short_ones_expire();
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             assert!(!pair.passes(rig, IN, Transport::Udp(53, 5_000)));
             tcp(rig, pair, 5_000, &[(IN, Tcp::SynAck)]);
             // A new request makes a new flow.
@@ -92,9 +88,9 @@ fn a3_each_stage_of_a_connection_has_its_own_lifetime() {
         for stages in every_other {
             scope.spawn(move || {
                 with_rig_of(&short(stages), |rig| {
-                    let all = PAIRS.map(|pair| one_of_each_stage(rig, &pair));
+                    let all = SERVERS.map(|pair| one_of_each_stage(rig, &pair));
                     let_short_ones_expire();
-                    for (pair, ports) in PAIRS.iter().zip(all) {
+                    for (pair, ports) in SERVERS.iter().zip(all) {
                         for (port, stage) in ports {
                             let lives = !stages.contains(&stage);
                             let got = pair.tcp(rig, IN, port, 443, Tcp::Ack);
@@ -110,18 +106,18 @@ fn a3_each_stage_of_a_connection_has_its_own_lifetime() {
 #[test]
 fn a3_a_reset_counts_until_the_pod_sends_again() {
     with_rig_of(&short(&[Stage::TcpFinWait]), |rig| {
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             for port in [1, 2] {
                 tcp(rig, pair, port, &HANDSHAKE);
                 tcp(rig, pair, port, &[(IN, Tcp::Rst)]);
             }
         }
         next_bucket(rig);
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             tcp(rig, pair, 1, &[(OUT, Tcp::Ack)]);
         }
         let_short_ones_expire();
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             assert!(pair.tcp(rig, IN, 1, 443, Tcp::Ack));
             assert!(!pair.tcp(rig, IN, 2, 443, Tcp::Ack));
         }
@@ -131,7 +127,7 @@ fn a3_a_reset_counts_until_the_pod_sends_again() {
 #[test]
 fn a3_a_closed_connection_restarts_and_an_open_one_does_not() {
     with_rig_of(&short(&[Stage::TcpTimeWait]), |rig| {
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             for port in [1, 2] {
                 tcp(rig, pair, port, &HANDSHAKE);
             }
@@ -141,7 +137,7 @@ fn a3_a_closed_connection_restarts_and_an_open_one_does_not() {
             tcp(rig, pair, 2, &HANDSHAKE);
         }
         let_short_ones_expire();
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             for port in [1, 2] {
                 tcp(rig, pair, port, &[(IN, Tcp::Ack)]);
             }
@@ -152,14 +148,14 @@ fn a3_a_closed_connection_restarts_and_an_open_one_does_not() {
 #[test]
 fn a3_two_way_udp_outlasts_a_single_request() {
     with_rig_of(&short(&[Stage::Udp]), |rig| {
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             for port in [1, 2] {
                 assert!(pair.passes(rig, OUT, Transport::Udp(port, 53)));
             }
             assert!(pair.passes(rig, IN, Transport::Udp(53, 2)));
         }
         let_short_ones_expire();
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             assert!(!pair.passes(rig, IN, Transport::Udp(53, 1)));
             assert!(pair.passes(rig, IN, Transport::Udp(53, 2)));
         }
@@ -169,7 +165,7 @@ fn a3_two_way_udp_outlasts_a_single_request() {
 #[test]
 fn expired_entries_are_removed_and_others_stay() {
     with_rig_of(&short(&[Stage::UdpStream, Stage::TcpSynSent]), |rig| {
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             tcp(rig, pair, 1, &HANDSHAKE);
             tcp(rig, pair, 2, &HANDSHAKE[..1]);
             assert!(pair.passes(rig, OUT, Transport::Udp(1, 53)));
@@ -181,14 +177,14 @@ fn expired_entries_are_removed_and_others_stay() {
         };
         assert_eq!(counts(rig), [(1, 2); 2]);
         next_bucket(rig);
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             assert!(pair.passes(rig, IN, Transport::Udp(53, 1)));
         }
         assert_eq!(counts(rig), [(2, 1); 2]);
         let_short_ones_expire();
         assert_eq!(counts(rig), [(1, 0); 2]);
         // A closed flow leaves the table of established flows immediately.
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             tcp(rig, pair, 1, &[(OUT, Tcp::Rst)]);
         }
         assert_eq!(counts(rig), [(0, 1); 2]);

@@ -58,6 +58,16 @@ pub(crate) const FAMILIES: [Family; 2] = [
     },
 ];
 
+impl Family {
+    pub(crate) const fn pair(&self, other: &'static str) -> Pair {
+        Pair { own: self.subject, other }
+    }
+}
+
+/// The subject and a server that it may reach.
+pub(crate) const SERVERS: [Pair; 2] =
+    [FAMILIES[0].pair(FAMILIES[0].block), FAMILIES[1].pair(FAMILIES[1].block)];
+
 /// The pod under test: [`cluster`] isolates it in both directions.
 pub(crate) fn subject() -> PodId {
     PodId::new("shop", "subject")

@@ -114,7 +114,7 @@ fn without_an_agent_the_lab_detects_that_nothing_is_enforced() {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(report["ok"], false);
         let cells = report["steps"][0]["matrix"].as_array().unwrap();
-        // Exactly what the policy forbids is wrong, and it is wrong by being open.
+        // Exactly the denied connections are wrong, by being open.
         for cell in cells {
             let wrong = cell["expected"] == "timed-out";
             assert_eq!(cell["as_expected"], !wrong, "{cell}");
