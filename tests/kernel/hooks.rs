@@ -54,14 +54,25 @@ async fn listed(ifindex: i32) -> (bool, [usize; 2]) {
     (true, [count(&to_node), count(&to_pod)])
 }
 
+/// Runs a test for each kind of hooks, concurrently: each loads its own programs.
+fn for_each_kind<T: Copy + Send>(kinds: [T; 2], test: impl Fn(T) + Send + Sync) {
+    let test = &test;
+    std::thread::scope(|scope| {
+        for kind in kinds {
+            scope.spawn(move || test(kind));
+        }
+    });
+}
+
 /// Runs a test with an interface, loaded programs, and hooks of each kind.
 fn with_hooks(test: impl Fn(u32, Kernel, Hooks) + Send + Sync) {
-    for make in [Hooks::default, || Hooks::default().without_tcx()] {
+    let kinds: [fn() -> Hooks; 2] = [Hooks::default, || Hooks::default().without_tcx()];
+    for_each_kind(kinds, |make| {
         with_interfaces(1, |interfaces| {
             let kernel = Kernel::load(&Settings::default()).unwrap();
             test(interfaces[0], kernel, make());
         });
-    }
+    });
 }
 
 fn attached_by(hooks: &Hooks) -> Found {

@@ -1,13 +1,13 @@
 //! The agent from an operator's view: readiness, metrics, status, log, invalid manifests, its end.
 
 use enforcer_core::model::{Protocol, Traffic};
-use enforcer_tests::lab::{Family, Lab, Party, Topology, command_in};
+use enforcer_tests::lab::{Family, Lab, Party, Topology};
 use enforcer_tests::matrix::{Scope, probes};
 use enforcer_tests::probe::{Outcome, Probe};
 use enforcer_tests::session::AGENT_PORT;
 
 use crate::scene::{INGRESS_ISOLATED, Scene, Setup, namespace, pod, policy, until, with_scene};
-use crate::support::{ANSWER, SILENCE, agent, outcomes, spawner};
+use crate::support::{ANSWER, SILENCE, outcomes};
 
 /// Isolates the server.
 const SERVER: &str = "podSelector: {matchLabels: {app: server}}";
@@ -224,9 +224,7 @@ fn c4_an_invalid_manifest_keeps_the_last_good_state_until_it_is_fixed() {
 async fn command(scene: &Scene, arguments: &[&str]) -> (Option<i32>, String) {
     let at = format!("--status=127.0.0.1:{AGENT_PORT}");
     let arguments: Vec<&str> = arguments.iter().copied().chain([&*at]).collect();
-    let (agent, spawner) = (agent(), spawner());
-    let program = agent.to_str().unwrap();
-    let output = command_in(scene.lab().node(), &spawner, program, &arguments).await.unwrap();
+    let output = scene.enforcer(&arguments).await;
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).unwrap())
 }

@@ -36,7 +36,7 @@ pub(crate) fn on_host<F: FnOnce(&Host) + Send + 'static>(test: F) {
             // Nothing that settles later: no carrier detection, no duplicate address detection.
             "link set lo up",
             "address add 192.0.2.1/24 dev lo",
-            "address add 2001:db8:ffff::1/64 dev lo",
+            "address add 2001:db8:ffff::1/64 dev lo nodad",
             "link add host0 type veth peer name host1",
             "address add 192.0.2.2/24 dev host0",
             "route add blackhole 10.244.0.0/16",

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Output;
 
 use enforcer_core::model::PodId;
 use enforcer_tests::lab::{LAB_DIR, Party, Topology, command_in};
@@ -11,7 +10,7 @@ use crate::connection::{connect_all, exchange_all};
 use crate::scene::{
     CLOSED, OPEN, Scene, Setup, namespace, pod, policy, shop_of, until, with_scene,
 };
-use crate::support::{agent, spawner, web};
+use crate::support::{spawner, web};
 
 const CLSACT: &[&str] = &["--attach", "clsact"];
 
@@ -47,13 +46,6 @@ async fn is_open(scene: &Scene) {
 async fn only_friends(scene: &mut Scene) {
     scene.write("cluster.yaml", &cluster());
     scene.agree("only friends").await;
-}
-
-/// Runs the agent's program on the node.
-async fn enforcer(scene: &Scene, arguments: &[&str]) -> Output {
-    let agent = agent();
-    let program = agent.to_str().unwrap();
-    command_in(scene.lab().node(), &spawner(), program, arguments).await.unwrap()
 }
 
 async fn survives_stop_and_kill(scene: &mut Scene) {
@@ -115,20 +107,20 @@ async fn a_second_agent_waits(scene: &mut Scene) {
 
 async fn cleanup_removes_all(scene: &mut Scene) {
     only_friends(scene).await;
-    let refused = enforcer(scene, &["cleanup"]).await;
+    let refused = scene.enforcer(&["cleanup"]).await;
     assert_eq!(refused.status.code(), Some(2));
     let message = String::from_utf8_lossy(&refused.stderr);
     assert!(message.contains("another agent enforces here"), "{message}");
     is_enforced(scene).await;
     scene.stop_agent().await.unwrap();
     is_enforced(scene).await;
-    let removed = enforcer(scene, &["cleanup", "--output", "json"]).await;
+    let removed = scene.enforcer(&["cleanup", "--output", "json"]).await;
     assert!(removed.status.success(), "{removed:?}");
     let removed: Vec<serde_json::Value> = serde_json::from_slice(&removed.stdout).unwrap();
     // Two hooks of each of three pods and of the uplink, and the folder.
     assert!(removed.len() > 8, "{removed:?}");
     is_open(scene).await;
-    let again = enforcer(scene, &["cleanup"]).await;
+    let again = scene.enforcer(&["cleanup"]).await;
     assert!(again.status.success(), "{again:?}");
     assert_eq!(String::from_utf8_lossy(&again.stdout), "there was nothing to remove\n");
     let listed = command_in(scene.lab().node(), &spawner(), "tc", &["qdisc", "show"]).await;
@@ -144,7 +136,7 @@ async fn cleanup_without_pins(scene: &mut Scene) {
     scene.kill_agent().await.unwrap();
     fs::remove_dir_all("/sys/fs/bpf/enforcer").unwrap();
     is_enforced(scene).await;
-    let removed = enforcer(scene, &["cleanup"]).await;
+    let removed = scene.enforcer(&["cleanup"]).await;
     assert!(removed.status.success(), "{removed:?}");
     is_open(scene).await;
 }

@@ -6,11 +6,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use enforcer::observe::Status;
 use enforcer_tests::api::ApiServer;
-use enforcer_tests::lab::{Fabric, Family, LAB_DIR, Layout, Party, Proxy, Sandbox, Topology};
+use enforcer_tests::lab::{
+    Fabric, Family, LAB_DIR, Layout, Party, Proxy, Sandbox, Topology, command_in,
+};
 use enforcer_tests::matrix::{Matrix, Style, render};
 use enforcer_tests::probe::Outcome;
 use enforcer_tests::session::{AGENT_PORT, Session, SessionOptions};
@@ -219,6 +222,13 @@ impl Scene {
     pub(crate) async fn denied(&self) -> u64 {
         const SERIES: &str = r#"enforcer_drops_total{namespace="shop",pod="server",direction="ingress",reason="denied"}"#;
         self.metric(SERIES).await
+    }
+
+    /// The output of the agent's program, run on the first node.
+    pub(crate) async fn enforcer(&self, arguments: &[&str]) -> Output {
+        let agent = agent();
+        let program = agent.to_str().unwrap();
+        command_in(self.lab().node(), &spawner(), program, arguments).await.unwrap()
     }
 
     #[expect(clippy::print_stderr, reason = "shown with the failure of the test")]

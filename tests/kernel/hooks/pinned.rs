@@ -10,7 +10,7 @@ use enforcer_ebpf::contract::table::Limits;
 
 use crate::support::with_bpffs;
 
-use super::{Found, NAME, NOTHING, attached_by, look};
+use super::{Found, NAME, NOTHING, attached_by, for_each_kind, look};
 
 /// Hooks of each kind that a kernel may have.
 pub(super) const LINKS_OR_FILTERS: [fn(&Pins) -> Hooks; 2] =
@@ -18,9 +18,9 @@ pub(super) const LINKS_OR_FILTERS: [fn(&Pins) -> Hooks; 2] =
 
 /// Runs a test with an interface and a folder in a BPF file system, by each kind of hooks.
 fn with_pins(test: impl Fn(u32, &Path, fn(&Pins) -> Hooks) + Send + Sync) {
-    for make in LINKS_OR_FILTERS {
+    for_each_kind(LINKS_OR_FILTERS, |make| {
         with_bpffs(|ifindex, root| test(ifindex, root, make));
-    }
+    });
 }
 
 /// One life of an agent: it takes over the existing programs and tables, and is killed.

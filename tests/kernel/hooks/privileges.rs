@@ -14,7 +14,7 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use tokio::sync::{mpsc, watch};
 
 use super::pinned::LINKS_OR_FILTERS;
-use super::{NAME, NOTHING};
+use super::{NAME, NOTHING, for_each_kind};
 use crate::support::with_bpffs;
 
 /// Time limit for a snapshot of the node.
@@ -61,7 +61,7 @@ fn the_manifests_capabilities_are_sufficient_and_each_is_necessary() {
     // Before Linux 5.11 the memory of tables counts against this limit, so the container needs a
     // high one. If it can't be raised, it is high already or the kernel is newer.
     let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
-    for make in LINKS_OR_FILTERS {
+    for_each_kind(LINKS_OR_FILTERS, |make| {
         with_bpffs(|ifindex, root| {
             let started = with_capabilities(&given, || start(ifindex, root, make));
             started.expect("with all of them");
@@ -74,5 +74,5 @@ fn the_manifests_capabilities_are_sufficient_and_each_is_necessary() {
             };
             given.iter().copied().for_each(without);
         });
-    }
+    });
 }

@@ -38,8 +38,7 @@ const OTHER_BACKEND: [&str; 2] = ["http/TCP/8081", "dns/UDP/5354"];
 const MANY: usize = 24;
 
 /// The office's addresses, without those of its guests.
-const OFFICE: &str =
-    "{ipBlock: {cidr: 198.51.100.0/25}}, {ipBlock: {cidr: '2001:db8:100::/64'}}";
+const OFFICE: &str = "{ipBlock: {cidr: 198.51.100.0/25}}, {ipBlock: {cidr: '2001:db8:100::/64'}}";
 
 /// The Service `shop/web` with every kind of address; `more` is added to its `spec`.
 fn web_service(more: &str) -> String {
