@@ -118,6 +118,17 @@ pub(crate) fn all() -> Vec<Case> {
     files.iter().flat_map(|path| read(path, &base)).collect()
 }
 
+/// The variable with a part of the names of the cases to run; by default all run.
+pub(crate) const ONLY: &str = "CONFORMANCE";
+
+/// The cases to run.
+pub(crate) fn chosen() -> Vec<Case> {
+    let only = std::env::var(ONLY).unwrap_or_default();
+    let cases: Vec<Case> = all().into_iter().filter(|it| it.name.contains(&only)).collect();
+    assert!(!cases.is_empty(), "no case matches {ONLY}={only}");
+    cases
+}
+
 fn read(path: &Path, base: &State) -> Vec<Case> {
     let file = path.file_name().unwrap().to_string_lossy();
     let text = fs::read_to_string(path).unwrap();

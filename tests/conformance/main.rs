@@ -28,16 +28,6 @@ use ground::Ground;
 use stand::Stand;
 use world::Hosts;
 
-/// The variable with a part of the names of the cases to run; by default all run.
-const ONLY: &str = "CONFORMANCE";
-
-fn chosen() -> Vec<Case> {
-    let only = std::env::var(ONLY).unwrap_or_default();
-    let cases: Vec<Case> = case::all().into_iter().filter(|it| it.name.contains(&only)).collect();
-    assert!(!cases.is_empty(), "no case matches {ONLY}={only}");
-    cases
-}
-
 #[test]
 fn cases_have_unique_names_and_cite_rules() {
     let cases = case::all();
@@ -122,7 +112,7 @@ fn measured(ground: Ground, by_api: bool) {
 #[expect(clippy::print_stdout, reason = "the summary")]
 async fn all_cases(sandbox: &Sandbox, ground: Ground, by_api: bool) {
     let mut stand = Stand::start(sandbox, ground, by_api).await;
-    let cases = chosen();
+    let cases = case::chosen();
     let mut failures = Vec::new();
     for case in &cases {
         failures.extend(stand.run(case).await);

@@ -6,16 +6,34 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use enforcer_core::policy::reference::Traffic;
+use enforcer_tests::lab::{Family, Party};
 use enforcer_tests::probe::Outcome;
 
-use crate::ONLY;
-use crate::case::{Case, Stage};
+use crate::case::{Case, ONLY, Stage};
 use crate::expect::name;
 use crate::ground::Ground;
-use crate::stand::Cell;
 
 /// Most differing connections in a report.
 const SHOWN: usize = 30;
+
+/// One attempted connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Cell {
+    pub from: Party,
+    pub to: Party,
+    pub family: Family,
+    pub traffic: Traffic,
+    pub expected: bool,
+    pub measured: Outcome,
+}
+
+impl Cell {
+    /// Whether the outcome is as expected. A denied packet must be dropped; a refusal means that it
+    /// passed.
+    pub(crate) fn is_right(&self) -> bool {
+        self.measured == if self.expected { Outcome::Open } else { Outcome::TimedOut }
+    }
+}
 
 /// The case with its intent, the cells that differ, the manifests, and how to reproduce it.
 pub(crate) fn failure(

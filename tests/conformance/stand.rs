@@ -9,7 +9,7 @@ use enforcer::observe::{Isolation, Status};
 use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::api::ApiServer;
 use enforcer_tests::lab::{Family, LAB_DIR, Party, Sandbox};
-use enforcer_tests::probe::{Outcome, Probe};
+use enforcer_tests::probe::Probe;
 use enforcer_tests::session::{AGENT_PORT, Session, SessionOptions};
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -17,7 +17,7 @@ use crate::case::{Case, Stage, State};
 use crate::expect::Expected;
 use crate::feed::{ApiFeed, Feed};
 use crate::ground::Ground;
-use crate::report;
+use crate::report::{self, Cell};
 use crate::world::{Hosts, canaries, cells, documents, manifests};
 
 /// Time limit for a condition that must come true; only a failing test reaches it.
@@ -28,25 +28,6 @@ const ANSWER: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(300);
 /// Concurrent probes: the denied cells of a state share one silence, but descriptors are limited.
 const PARALLEL: usize = 384;
-
-/// One attempted connection.
-#[derive(Debug, Clone)]
-pub(crate) struct Cell {
-    pub from: Party,
-    pub to: Party,
-    pub family: Family,
-    pub traffic: Traffic,
-    pub expected: bool,
-    pub measured: Outcome,
-}
-
-impl Cell {
-    /// Whether the outcome is as expected. A denied packet must be dropped; a refusal means that it
-    /// passed.
-    pub(crate) fn is_right(&self) -> bool {
-        self.measured == if self.expected { Outcome::Open } else { Outcome::TimedOut }
-    }
-}
 
 /// The lab, and the state that is active there.
 pub(crate) struct Stand {
