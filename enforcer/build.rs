@@ -1,15 +1,15 @@
-//! Puts the object with the eBPF programs where the agent's sources can embed it.
+//! Copies the object with the eBPF programs to the place where the agent's sources embed it.
 //!
-//! The object is made by `cargo xtask build-ebpf`, because it needs another compiler than this
-//! crate. Without it the agent still builds (an editor's checks and the pure tests need no
-//! kernel): it then embeds nothing, and says so when asked to load the programs.
+//! `cargo xtask build-ebpf` makes the object, because it needs another compiler than this crate.
+//! Without the object the agent still builds, for editors and for tests that need no kernel. It
+//! then embeds nothing, and loading the programs is an error.
 
 use std::error::Error;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::{env, fs};
 
-/// Names another object than the workspace's own.
+/// The environment variable with the path of another object than the workspace's own.
 const OVERRIDE: &str = "ENFORCER_EBPF_OBJECT";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -19,12 +19,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         let path = PathBuf::from(path);
         println!("cargo::rerun-if-changed={}", path.display());
         fs::copy(&path, &embedded)
-            .map_err(|error| format!("{OVERRIDE} names {}: {error}", path.display()))?;
+            .map_err(|error| format!("cannot copy {OVERRIDE}={}: {error}", path.display()))?;
         return Ok(());
     }
     let folder = target()?.join("bpf");
-    // The folder is watched, not the file: cargo takes a watched file that is missing for changed
-    // each time, and would build the agent anew on every call.
+    // The folder is watched, not the file: cargo treats a missing file as changed, and would
+    // rebuild the agent on every call.
     fs::create_dir_all(&folder)?;
     println!("cargo::rerun-if-changed={}", folder.display());
     match fs::read(folder.join("enforcer-ebpf.o")) {
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn target() -> Result<PathBuf, Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=CARGO_TARGET_DIR");
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
-    let root = manifest.parent().ok_or("this crate has no workspace around it")?;
+    let root = manifest.parent().ok_or("this crate is not in a workspace")?;
     let target = env::var_os("CARGO_TARGET_DIR").filter(|path| !path.is_empty());
     Ok(target.map_or_else(|| root.join("target"), |path| root.join(path)))
 }

@@ -5,13 +5,17 @@
 //!                                                  ▲                            ▲
 //!                                         node (netlink) ───────────────────────┘
 //! ```
-//! What is pure is in the crate [`enforcer_core`]; only [`kernel`] speaks to BPF.
+//! [`agent`] connects these parts; [`nri`] delays new pods until they are programmed, [`observe`] serves
+//! metrics and status, [`kube_events`] and [`taint`] write to the API server, [`cli`] is the command
+//! line. Code without I/O belongs in the crate [`enforcer_core`]; only [`kernel`] calls BPF.
 
 pub mod agent;
-pub mod announce;
 pub mod cli;
 pub mod kernel;
+pub mod kube_events;
+mod netlink;
 pub mod node;
 pub mod nri;
 pub mod observe;
 pub mod source;
+pub mod taint;

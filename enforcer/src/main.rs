@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let log = match LogFilter::start(&cli.log, cli.log_format) {
         Ok(log) => log,
         Err(error) => {
-            // Nothing is logged yet.
+            // The logger does not run yet.
             let _ = writeln!(io::stderr(), "--log: {error}");
             return ExitCode::from(2);
         }
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     match dispatch(cli.command, log) {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!("{}", cli::told(&error));
+            tracing::error!("{}", cli::error_line(&error));
             ExitCode::from(2)
         }
     }
@@ -52,7 +52,7 @@ fn run(arguments: RunArgs, log: LogFilter) -> anyhow::Result<ExitCode> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("cannot start the runtime")?;
+        .context("cannot start the async runtime")?;
     runtime.block_on(enforcer::agent::run(arguments.options()?, log))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! kube's watcher and a server that goes wrong: in the end it knows what is there.
+//! kube's watcher with a faulty server: in the end it reports the server's objects.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ fn list() -> Rule {
 }
 
 #[tokio::test]
-async fn without_a_fault_nothing_goes_wrong() {
+async fn without_a_fault_there_are_no_errors() {
     let stage = Stage::new();
     stage.pods(&["a", "b", "c"]);
     let mut pods = stage.follow(&kinds::PODS, Config::default().page_size(2));
@@ -32,7 +32,7 @@ async fn without_a_fault_nothing_goes_wrong() {
     assert_eq!(stage.server.journal().count(Verb::List, "pods"), 2);
 }
 
-/// A fault of the first watch, after which the watcher must hear of `b` and of the label.
+/// Runs with a fault of the first watch, after which the watcher must report `b` and the label.
 async fn recovers(fault: Fault) -> Vec<String> {
     let stage = Stage::new();
     stage.pods(&["a"]);
@@ -50,29 +50,29 @@ async fn recovers(fault: Fault) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_watch_that_is_cut_goes_on() {
+async fn a_watch_that_is_cut_continues() {
     recovers(Fault::Cut { after: 0 }).await;
     recovers(Fault::Cut { after: 1 }).await;
 }
 
 #[tokio::test]
-async fn a_watch_that_ends_goes_on() {
+async fn a_watch_that_ends_continues() {
     assert_eq!(recovers(Fault::End { after: 1 }).await, Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn garbage_in_a_watch_is_an_error_and_no_more() {
+async fn garbage_in_a_watch_is_only_an_error() {
     assert!(!recovers(Fault::garbage(0)).await.is_empty());
     assert!(!recovers(Fault::garbage(1)).await.is_empty());
 }
 
 #[tokio::test]
-async fn unknown_events_hide_no_others() {
+async fn unknown_events_do_not_hide_others() {
     assert!(!recovers(Fault::unknown_event(1)).await.is_empty());
 }
 
 #[tokio::test]
-async fn a_forgotten_version_leads_to_a_new_list() {
+async fn an_expired_version_leads_to_a_new_list() {
     let stage = Stage::new();
     stage.pods(&["a"]);
     stage.server.faults().add(watch(), Fault::expired(1));
@@ -85,25 +85,25 @@ async fn a_forgotten_version_leads_to_a_new_list() {
 }
 
 #[tokio::test]
-async fn after_compaction_a_watch_begins_anew() {
+async fn after_compaction_a_watch_lists_again() {
     let stage = Stage::new();
     stage.pods(&["a"]);
     let mut pods = stage.follow(&kinds::PODS, Config::default());
     pods.until_known(&["a"]).await;
-    // It is cut off, and by the time it is back, its version is forgotten.
+    // When the cut watch reconnects, its version has expired.
     stage.server.faults().add(watch().times(3), Fault::HangUp);
     let address = stage.listening.address();
     stage.listening.stop().await;
     stage.server.store().remove(&kinds::PODS, &Key::new("default", "a"));
     stage.server.store().create(&kinds::PODS, "default", pod("b")).unwrap();
     stage.server.store().compact();
-    let _again = stage.server.listen_on_loopback(address.port()).unwrap();
+    let _listening = stage.server.listen_on_loopback(address.port()).unwrap();
     pods.until_known(&["b"]).await;
     assert_eq!(pods.lists, 2);
 }
 
 #[tokio::test]
-async fn refusals_are_tried_again() {
+async fn refused_requests_are_retried() {
     let fault = Fault::Refuse { code: 429, retry_after: Some(1) };
     for fault in [fault, Fault::refuse(500), Fault::refuse(503), Fault::refuse(410)] {
         recovers(fault).await;
@@ -111,7 +111,7 @@ async fn refusals_are_tried_again() {
 }
 
 #[tokio::test]
-async fn a_list_may_fail_in_every_way() {
+async fn failed_lists_are_retried() {
     let refused = Fault::Refuse { code: 429, retry_after: Some(1) };
     let cases = [
         Fault::Cut { after: 0 },
@@ -127,14 +127,14 @@ async fn a_list_may_fail_in_every_way() {
         stage.server.faults().add(list(), fault.clone());
         let mut pods = stage.follow(&kinds::PODS, Config::default());
         pods.until_known(&["a", "b"]).await;
-        // kube waits by itself where it is told how long.
+        // kube retries without an error if the refusal has a retry time.
         let waits = matches!(fault, Fault::Refuse { retry_after: Some(_), .. });
-        assert!(waits || !pods.errors.is_empty(), "{fault:?} went unnoticed");
+        assert!(waits || !pods.errors.is_empty(), "{fault:?} was not reported");
     }
 }
 
 #[tokio::test]
-async fn a_slow_list_comes_whole() {
+async fn a_slow_list_is_complete() {
     let stage = Stage::new();
     stage.pods(&["a", "b"]);
     let fault = Fault::Drip { bytes: 64, pause: Duration::from_millis(1) };
@@ -144,9 +144,9 @@ async fn a_slow_list_comes_whole() {
     assert_eq!(pods.errors, Vec::<String>::new());
 }
 
-/// kube's watcher waits as long as its connection lasts: that it hears nothing is no error.
+/// kube's watcher waits as long as its connection lasts: silence is not an error.
 #[tokio::test]
-async fn a_silent_server_is_silent_until_it_is_gone() {
+async fn a_silent_connection_lasts_until_the_server_stops() {
     let stage = Stage::new();
     stage.pods(&["a"]);
     for fault in [Fault::Stall, Fault::Silence { after: 0 }] {
@@ -160,13 +160,13 @@ async fn a_silent_server_is_silent_until_it_is_gone() {
     let address = stage.listening.address();
     stage.listening.stop().await;
     // The second watch is silent, too.
-    let _again = stage.server.listen_on_loopback(address.port()).unwrap();
+    let _listening = stage.server.listen_on_loopback(address.port()).unwrap();
     stage.server.faults().clear();
     pods.until_known(&["a", "b"]).await;
 }
 
 #[tokio::test]
-async fn a_server_that_was_away_is_found_again() {
+async fn a_restarted_server_is_found_again() {
     let stage = Stage::new();
     stage.pods(&["a"]);
     let mut pods = stage.follow(&kinds::PODS, Config::default());
@@ -175,12 +175,12 @@ async fn a_server_that_was_away_is_found_again() {
     stage.listening.stop().await;
     stage.server.store().create(&kinds::PODS, "default", pod("b")).unwrap();
     pods.until("noticed", |it| it.errors.len() > 2).await;
-    let _again = stage.server.listen_on_loopback(address.port()).unwrap();
+    let _listening = stage.server.listen_on_loopback(address.port()).unwrap();
     pods.until_known(&["a", "b"]).await;
 }
 
 #[tokio::test]
-async fn what_is_told_twice_is_known_once() {
+async fn events_may_be_sent_twice() {
     assert_eq!(recovers(Fault::Twice).await, Vec::<String>::new());
 }
 
@@ -198,15 +198,15 @@ async fn kinds_overtake_each_other() {
         .create(&kinds::NAMESPACES, "", json!({ "metadata": { "name": "x" } }))
         .unwrap();
     stage.server.store().create(&kinds::PODS, "x", pod("a")).unwrap();
-    pods.until("heard of", |it| it.known.contains_key("x/a")).await;
+    pods.until("reported", |it| it.known.contains_key("x/a")).await;
     namespaces.during(Duration::from_millis(100)).await;
     assert!(!namespaces.known.contains_key("/x"));
     stage.server.faults().release(&kinds::NAMESPACES);
-    namespaces.until("heard of", |it| it.known.contains_key("/x")).await;
+    namespaces.until("reported", |it| it.known.contains_key("/x")).await;
 }
 
 #[tokio::test]
-async fn a_kind_can_be_late() {
+async fn a_kind_can_be_delayed() {
     let stage = Stage::new();
     let mut pods = stage.follow(&kinds::PODS, Config::default());
     pods.until_known(&[]).await;
@@ -219,7 +219,7 @@ async fn a_kind_can_be_late() {
 }
 
 #[tokio::test]
-async fn a_malformed_object_is_sent_as_it_is() {
+async fn malformed_objects_are_sent_unchanged() {
     let stage = Stage::new();
     let mut broken = pod("broken");
     broken["metadata"]["namespace"] = "default".into();
@@ -241,7 +241,7 @@ async fn bookmarks_carry_a_watch_over_a_compaction() {
     while stage.server.journal().count(Verb::Watch, "pods") == 0 {
         pods.during(Duration::from_millis(10)).await;
     }
-    // Much happens elsewhere, and is forgotten.
+    // Changes of another kind expire.
     for number in 0..3 {
         let name = format!("n{number}");
         stage
@@ -254,15 +254,15 @@ async fn bookmarks_carry_a_watch_over_a_compaction() {
     pods.during(Duration::from_millis(100)).await;
     let address = stage.listening.address();
     stage.listening.stop().await;
-    let _again = stage.server.listen_on_loopback(address.port()).unwrap();
+    let _listening = stage.server.listen_on_loopback(address.port()).unwrap();
     stage.server.store().create(&kinds::PODS, "default", pod("a")).unwrap();
     pods.until_known(&["a"]).await;
     assert_eq!(pods.lists, 1);
 }
 
-/// As a real server does it that can't: see the recording.
+/// As recorded from a real server without support.
 #[tokio::test]
-async fn streamed_lists_are_refused_unless_granted() {
+async fn streamed_lists_are_refused_unless_supported() {
     let stage = Stage::new();
     stage.pods(&["a"]);
     let config = Config {

@@ -1,4 +1,4 @@
-//! The real kubectl.
+//! Tests with the real kubectl.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use enforcer_tests::api::{ApiServer, Key, Listening, Verb, kinds, write_kubeconf
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A server, and a home for kubectl.
+/// A server, and a home directory for kubectl.
 struct Desk {
     server: ApiServer,
     _listening: Listening,
@@ -23,7 +23,7 @@ impl Desk {
         Self { server, _listening: listening, home }
     }
 
-    /// What kubectl prints, and whether it was content.
+    /// kubectl's output, and whether it succeeded.
     async fn run(&self, arguments: &str) -> (String, bool) {
         let program = enforcer_tests::api::kubectl()
             .expect("kubectl is missing: cargo xtask test installs it");
@@ -32,21 +32,21 @@ impl Desk {
         command.env("KUBECONFIG", self.home.path().join("config")).env("HOME", self.home.path());
         command.env("NO_PROXY", "*");
         let output = tokio::process::Command::from(command).output().await.unwrap();
-        let said =
+        let text =
             String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        (said.into_owned(), output.status.success())
+        (text.into_owned(), output.status.success())
     }
 
     async fn ok(&self, arguments: &str) -> String {
-        let (said, is_ok) = self.run(arguments).await;
-        assert!(is_ok, "kubectl {arguments}: {said}");
-        said
+        let (output, is_ok) = self.run(arguments).await;
+        assert!(is_ok, "kubectl {arguments}: {output}");
+        output
     }
 
     async fn refused(&self, arguments: &str) -> String {
-        let (said, is_ok) = self.run(arguments).await;
-        assert!(!is_ok, "kubectl {arguments}: {said}");
-        said
+        let (output, is_ok) = self.run(arguments).await;
+        assert!(!is_ok, "kubectl {arguments}: {output}");
+        output
     }
 }
 
@@ -62,8 +62,8 @@ fn tutorial(scenario: &str) -> String {
 async fn the_tutorials_manifests_are_applied_changed_and_deleted() {
     let desk = Desk::new();
     for scenario in ["hello-world", "ip-block", "least-privilege", "zones", "services"] {
-        let said = desk.ok(&format!("apply -f {}", tutorial(scenario))).await;
-        assert!(said.lines().all(|line| line.ends_with(" created")), "{said}");
+        let output = desk.ok(&format!("apply -f {}", tutorial(scenario))).await;
+        assert!(output.lines().all(|line| line.ends_with(" created")), "{output}");
         let again = desk.ok(&format!("apply -f {}", tutorial(scenario))).await;
         assert!(again.lines().all(|line| line.ends_with(" unchanged")), "{again}");
     }
@@ -79,11 +79,11 @@ async fn the_tutorials_manifests_are_applied_changed_and_deleted() {
     desk.ok("delete ns demo").await;
     assert!(desk.server.store().get(&kinds::PODS, &Key::new("demo", "pod2")).is_none());
     let patches = desk.server.journal().count(Verb::Patch, "pods");
-    assert_eq!(patches, 1, "kubectl label is a patch, and apply of what is there none");
+    assert_eq!(patches, 1, "kubectl label sends a patch, apply without changes none");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_people_type_without_manifests_works() {
+async fn commands_without_manifests_work() {
     let desk = Desk::new();
     desk.ok("run web --image=nginx --port=80 --labels=app=web").await;
     desk.ok("expose pod web --port=80").await;
@@ -105,16 +105,16 @@ async fn mistakes_are_explained() {
     let file = desk.home.path().join("wrong.yaml");
     let wrong = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: i, prts: []}]}\n";
     std::fs::write(&file, wrong).unwrap();
-    let said = desk.refused(&format!("apply -f {}", file.display())).await;
-    assert!(said.contains("unknown field \"spec.containers.0.prts\""), "{said}");
-    let said = desk.ok(&format!("apply --validate=warn -f {}", file.display())).await;
-    assert!(said.contains("unknown field") && said.contains("pod/a created"), "{said}");
+    let output = desk.refused(&format!("apply -f {}", file.display())).await;
+    assert!(output.contains("unknown field \"spec.containers.0.prts\""), "{output}");
+    let output = desk.ok(&format!("apply --validate=warn -f {}", file.display())).await;
+    assert!(output.contains("unknown field") && output.contains("pod/a created"), "{output}");
     assert!(desk.refused("get pods nope").await.contains("pods \"nope\" not found"));
     assert!(desk.refused("get deployments").await.contains("doesn't have a resource type"));
     let renamed = wrong.replace("prts: []", "ports: []").replace("name: a", "name: A");
     std::fs::write(&file, renamed).unwrap();
-    let said = desk.refused(&format!("apply -f {}", file.display())).await;
-    assert!(said.contains("is invalid: metadata.name: Invalid value: \"A\""), "{said}");
+    let output = desk.refused(&format!("apply -f {}", file.display())).await;
+    assert!(output.contains("is invalid: metadata.name: Invalid value: \"A\""), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,9 +124,9 @@ async fn server_side_apply_and_dry_runs() {
     let web = tutorial("ip-block/00-web.yaml");
     desk.run(&format!("apply --dry-run=server -f {web}")).await;
     assert!(desk.server.store().all(&kinds::PODS).is_empty());
-    let said = desk.ok(&format!("apply --server-side -f {zones}")).await;
-    assert!(said.lines().all(|line| line.ends_with(" serverside-applied")), "{said}");
-    let said = desk.ok("delete netpol -A --all --dry-run=server").await;
-    assert!(said.contains("(server dry run)"), "{said}");
+    let output = desk.ok(&format!("apply --server-side -f {zones}")).await;
+    assert!(output.lines().all(|line| line.ends_with(" serverside-applied")), "{output}");
+    let output = desk.ok("delete netpol -A --all --dry-run=server").await;
+    assert!(output.contains("(server dry run)"), "{output}");
     assert!(!desk.server.store().all(&kinds::NETWORK_POLICIES).is_empty());
 }

@@ -1,4 +1,4 @@
-//! The test API server, looked at by real clients: kube's, and kubectl.
+//! Tests of the API server stand-in with real clients: kube's, and kubectl.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "how a test fails")]
 
 mod faults;

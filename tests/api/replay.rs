@@ -1,4 +1,4 @@
-//! What was recorded of a real server, served again: kube's watcher ends up with what was there.
+//! Recordings of a real server, replayed: kube's watcher reports the recorded objects in the end.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,8 +21,8 @@ fn recordings() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../enforcer/tests-data/recordings")
 }
 
-/// The names that the store has, as the followers write them.
-fn there(stage: &Stage, kind: &'static Kind) -> Vec<String> {
+/// The names of the store's objects, in the followers' format.
+fn stored(stage: &Stage, kind: &'static Kind) -> Vec<String> {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let objects = stage.server.store().all(kind);
     let names = objects.iter().map(|it| {
@@ -35,7 +35,7 @@ fn there(stage: &Stage, kind: &'static Kind) -> Vec<String> {
 
 async fn follow_to_the_end(stage: &Stage, followers: &mut [Follower]) {
     for (kind, follower) in KINDS.into_iter().zip(followers) {
-        let names = there(stage, kind);
+        let names = stored(stage, kind);
         let what = format!("the {} {names:?}", kind.plural);
         follower.until(&what, |it| it.lists > 0 && it.known.keys().eq(names.iter())).await;
     }
@@ -48,7 +48,7 @@ async fn a_recording_is_followed_in_any_order_and_through_faults() {
         let mut replay = Replay::read(&recordings(), seed).unwrap();
         assert_eq!(replay.left(), 138);
         replay.begin(stage.server.store()).unwrap();
-        assert_eq!(there(&stage, &kinds::NODES), ["/node1", "/node2"]);
+        assert_eq!(stored(&stage, &kinds::NODES), ["/node1", "/node2"]);
         let mut followers: Vec<_> =
             KINDS.iter().map(|kind| stage.follow(kind, Config::default())).collect();
         follow_to_the_end(&stage, &mut followers).await;
@@ -65,12 +65,12 @@ async fn a_recording_is_followed_in_any_order_and_through_faults() {
             }
         }
         follow_to_the_end(&stage, &mut followers).await;
-        assert!(there(&stage, &kinds::PODS).is_empty(), "the namespace was deleted in the end");
+        assert!(stored(&stage, &kinds::PODS).is_empty(), "the namespace is deleted in the end");
     }
 }
 
 #[tokio::test]
-async fn a_recording_that_is_none_is_named() {
+async fn malformed_recordings_are_reported_with_file_and_line() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("watch.pods.jsonl"), "{}\n{\n").unwrap();
     let missing = Replay::read(folder.path(), 0).unwrap_err().to_string();
@@ -80,7 +80,7 @@ async fn a_recording_that_is_none_is_named() {
     assert!(broken.contains("watch.pods.jsonl, line 2"), "{broken}");
 }
 
-/// The refusal is the recorded one, to the letter.
+/// The refusal is exactly the recorded one.
 #[tokio::test]
 async fn a_streamed_list_is_refused_as_recorded() {
     let recorded =

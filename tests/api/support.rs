@@ -1,4 +1,4 @@
-//! A server with a client, and kube's watcher followed.
+//! A server with a client, and the state that kube's watcher reports.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
-/// Ample; only a failing test waits so long.
+/// Ample; only a failing test waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server that listens.
+/// A listening server and a client.
 pub(crate) struct Stage {
     pub server: ApiServer,
     pub listening: Listening,
@@ -34,7 +34,7 @@ impl Stage {
         Self { server, listening, client }
     }
 
-    /// All objects of a kind, by kube's client.
+    /// kube's client for all objects of a kind.
     pub(crate) fn api(&self, kind: &Kind) -> Api<DynamicObject> {
         Api::all_with(self.client.clone(), &resource(kind))
     }
@@ -73,15 +73,16 @@ pub(crate) fn pod(name: &str) -> Value {
     })
 }
 
-/// What kube's watcher knows of a kind.
+/// The state that kube's watcher reports for a kind.
 pub(crate) struct Follower {
     events: BoxStream<'static, Result<Event<DynamicObject>, watcher::Error>>,
-    /// By `namespace/name`: the label `at`, or nothing.
+    /// The objects' label `at`, empty if missing, by `namespace/name`.
     pub known: BTreeMap<String, String>,
-    coming: BTreeMap<String, String>,
-    /// What went wrong on the way, in words.
+    /// The objects of an incomplete list.
+    listed: BTreeMap<String, String>,
+    /// The watcher's errors.
     pub errors: Vec<String>,
-    /// How often everything was listed.
+    /// The number of complete lists.
     pub lists: usize,
 }
 
@@ -90,16 +91,16 @@ impl Follower {
         Self {
             events: watcher::watcher(api, config).boxed(),
             known: BTreeMap::new(),
-            coming: BTreeMap::new(),
+            listed: BTreeMap::new(),
             errors: Vec::new(),
             lists: 0,
         }
     }
 
-    /// Follows until this is so.
-    pub(crate) async fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+    /// Follows until the condition holds.
+    pub(crate) async fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
         let followed = async {
-            while !is_so(self) {
+            while !condition(self) {
                 self.one().await;
             }
         };
@@ -132,7 +133,7 @@ impl Follower {
             Ok(None) => panic!("the watcher ended"),
             Err(error) => {
                 self.errors.push(format!("{error:?}"));
-                // The watcher knows no pause.
+                // The watcher retries without a pause.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
@@ -147,11 +148,11 @@ impl Follower {
             (format!("{namespace}/{name}"), label.cloned().unwrap_or_default())
         };
         match event {
-            Event::Init => self.coming.clear(),
-            Event::InitApply(object) => self.coming.extend([entry(&object)]),
+            Event::Init => self.listed.clear(),
+            Event::InitApply(object) => self.listed.extend([entry(&object)]),
             Event::InitDone => {
                 self.lists += 1;
-                self.known = std::mem::take(&mut self.coming);
+                self.known = std::mem::take(&mut self.listed);
             }
             Event::Apply(object) => self.known.extend([entry(&object)]),
             Event::Delete(object) => drop(self.known.remove(&entry(&object).0)),

@@ -1,4 +1,4 @@
-//! Requests as kube's client makes them.
+//! Requests of kube's client.
 
 use enforcer_tests::api::{ApiServer, Key, Kind, Verb, kinds};
 use kube::Error;
@@ -16,14 +16,14 @@ fn dynamic(kind: &Kind, mut object: Value) -> DynamicObject {
 }
 
 #[track_caller]
-fn refused<T: std::fmt::Debug>(result: Result<T, Error>, code: u16, reason: &str, said: &str) {
+fn refused<T: std::fmt::Debug>(result: Result<T, Error>, code: u16, reason: &str, message: &str) {
     let Err(Error::Api(status)) = result else { panic!("not refused: {result:?}") };
     assert_eq!((status.code, status.reason.as_str()), (code, reason), "{}", status.message);
-    assert!(status.message.contains(said), "{}", status.message);
+    assert!(status.message.contains(message), "{}", status.message);
 }
 
 #[tokio::test]
-async fn a_pod_gets_what_a_cluster_gives() {
+async fn a_pod_gets_metadata_and_defaults() {
     let stage = Stage::new();
     let pods = stage.api_in(&kinds::PODS, "default");
     let made = pods.create(&PostParams::default(), &dynamic(&kinds::PODS, pod("a"))).await.unwrap();
@@ -39,7 +39,7 @@ async fn a_pod_gets_what_a_cluster_gives() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_refused() {
+async fn invalid_objects_are_refused() {
     let stage = Stage::new();
     let pods = stage.api_in(&kinds::PODS, "default");
     let how = PostParams::default();
@@ -68,7 +68,7 @@ async fn what_is_wrong_is_refused() {
 }
 
 #[tokio::test]
-async fn stale_writes_conflict_and_idle_ones_are_not_heard() {
+async fn stale_writes_conflict_and_writes_without_changes_have_no_event() {
     let stage = Stage::new();
     stage.pods(&["a"]);
     let pods = stage.api_in(&kinds::PODS, "default");
@@ -88,7 +88,7 @@ async fn stale_writes_conflict_and_idle_ones_are_not_heard() {
 }
 
 #[tokio::test]
-async fn a_pods_spec_stays_and_its_status_has_a_path_of_its_own() {
+async fn a_pods_spec_is_immutable_and_its_status_is_a_subresource() {
     let stage = Stage::new();
     stage.pods(&["a"]);
     let pods = stage.api_in(&kinds::PODS, "default");
@@ -110,7 +110,7 @@ async fn lists_are_paged_and_selected() {
     let pods = stage.api(&kinds::PODS);
     let first = pods.list(&ListParams::default().limit(2)).await.unwrap();
     assert_eq!((first.items.len(), first.metadata.remaining_item_count), (2, Some(1)));
-    // What comes later is not on a later page.
+    // Later objects are not on later pages.
     stage.pods(&["d"]);
     let token = first.metadata.continue_.unwrap();
     let rest = pods.list(&ListParams::default().limit(2).continue_token(&token)).await.unwrap();
@@ -132,7 +132,7 @@ async fn lists_are_paged_and_selected() {
 }
 
 #[tokio::test]
-async fn graceful_pods_go_in_two_steps() {
+async fn graceful_deletion_has_two_steps() {
     let stage = Stage::of(ApiServer::new().unwrap().graceful());
     stage.pods(&["a", "b"]);
     let key = Key::new("default", "a");
@@ -140,7 +140,7 @@ async fn graceful_pods_go_in_two_steps() {
     let pods = stage.api_in(&kinds::PODS, "default");
     pods.delete("a", &DeleteParams::default()).await.unwrap();
     assert!(pods.get("a").await.unwrap().metadata.deletion_timestamp.is_some());
-    // No node has it: nobody is waited for.
+    // Without a node, the deletion does not wait.
     pods.delete("b", &DeleteParams::default()).await.unwrap();
     refused(pods.get("b").await, 404, "NotFound", "");
     stage.server.store().remove(&kinds::PODS, &key).unwrap();
@@ -148,7 +148,7 @@ async fn graceful_pods_go_in_two_steps() {
 }
 
 #[tokio::test]
-async fn a_namespace_takes_everything_with_it() {
+async fn a_namespace_is_deleted_with_its_objects() {
     let stage = Stage::new();
     stage.pods(&["a"]);
     stage.api(&kinds::NAMESPACES).delete("default", &DeleteParams::default()).await.unwrap();
@@ -198,7 +198,7 @@ async fn events_are_the_same_in_both_groups() {
 }
 
 #[tokio::test]
-async fn server_side_apply_creates_changes_and_forgets() {
+async fn server_side_apply_creates_changes_and_removes() {
     let stage = Stage::new();
     let policies = stage.api_in(&kinds::NETWORK_POLICIES, "default");
     let how = PatchParams::apply("tests");
@@ -216,7 +216,7 @@ async fn server_side_apply_creates_changes_and_forgets() {
 }
 
 #[tokio::test]
-async fn requests_are_written_down() {
+async fn requests_are_recorded() {
     let stage = Stage::new();
     let pods = stage.api(&kinds::PODS);
     pods.list(&ListParams::default()).await.unwrap();

@@ -42,7 +42,7 @@ impl Ground {
     /// All pods' subnets, as one prefix of each family.
     pub(crate) fn pods(self) -> [IpNet; 2] {
         if self.nodes == 1 {
-            return [self.topology.pods_v4().into(), self.topology.pods_v6().into()];
+            return Site::new(self.topology, 0).pods();
         }
         self.topology.pod_ranges()
     }

@@ -6,7 +6,8 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use enforcer::source::manifests::{Manifests, Severity};
+use enforcer::source::Severity;
+use enforcer::source::manifests::Manifests;
 use enforcer_core::model::{Cluster, PodId, Protocol};
 use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::lab::{Family, Party, Site};

@@ -44,17 +44,8 @@ fn cluster(ports: &[u16]) -> Cluster {
         ingress: None,
         egress: Some(vec![Rule { peers: vec![], ports: ports.iter().map(port).collect() }]),
     };
-    let pod = Pod {
-        id: subject(),
-        uid: String::new(),
-        labels: Labels::new(),
-        node: None,
-        addresses: BTreeSet::from([POD.parse().unwrap()]),
-        host_network: false,
-        finished: false,
-        terminating: false,
-        ports: BTreeSet::new(),
-    };
+    let addresses = BTreeSet::from([POD.parse().unwrap()]);
+    let pod = Pod { addresses, ..Pod::new(subject()) };
     let namespace = KubeNamespace::new("shop", Labels::new());
     Cluster {
         namespaces: BTreeMap::from([("shop".to_owned(), namespace)]),

@@ -84,15 +84,9 @@ pub(crate) fn ip(text: &str) -> IpAddr {
 
 fn pod(id: PodId, label: &str, addresses: &[&str]) -> Pod {
     Pod {
-        id,
-        uid: String::new(),
         labels: Labels::from([("app".to_owned(), label.to_owned())]),
-        node: None,
         addresses: addresses.iter().map(|it| ip(it)).collect(),
-        host_network: false,
-        finished: false,
-        terminating: false,
-        ports: BTreeSet::new(),
+        ..Pod::new(id)
     }
 }
 

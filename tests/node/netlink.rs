@@ -296,7 +296,9 @@ fn many_pods_start_and_end_at_once() {
         let indices: BTreeSet<u32> = kept.iter().map(|(_, index)| *index).collect();
         let rest = watched
             .until("half of them", |it| {
+                // The others' interfaces outlive the addresses for a moment.
                 it.interfaces.keys().copied().collect::<BTreeSet<_>>() == indices
+                    && it.unaddressed.is_empty()
             })
             .await;
         assert_eq!(rest, node.snapshot());

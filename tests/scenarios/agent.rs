@@ -250,7 +250,7 @@ fn the_log_level_can_be_changed_at_run_time() {
         assert_eq!(logged(scene), 0);
         let (code, message) = command(scene, &["log-level", "inof"]).await;
         assert_eq!(code, Some(2));
-        assert!(message.contains("\"inof\" is no level"), "{message}");
+        assert!(message.contains("\"inof\" is not a level"), "{message}");
         assert_eq!(command(scene, &["log-level"]).await.1, format!("{quiet}\n"));
         command(scene, &["log-level", "info"]).await;
         send(scene.lab(), Family::V4, 1).await;

@@ -93,7 +93,7 @@ fn a_service_without_its_tools_is_refused_with_advice() {
             let output = command.env("PATH", "/usr/bin:/bin").output().unwrap();
             assert_eq!(output.status.code(), Some(1));
             let message = String::from_utf8_lossy(&output.stdout);
-            assert!(message.contains(&format!("there is no {program}")), "{message}");
+            assert!(message.contains(&format!("{program} is not installed")), "{message}");
             assert!(message.contains(&format!("apt-get install {proxy}")), "{message}");
         }
     });
@@ -188,7 +188,7 @@ fn an_edit_is_measured_while_the_lab_stays_up() {
         let mut up = host.start(&["--topology", "kubenet", "--manifests", folder]);
         let before = host.facts();
         fs::write(directory.join("policy.yaml"), nothing_in("client")).unwrap();
-        let shown = up.read_until("connections as the policies say");
+        let shown = up.read_until("connections match the policies");
         assert!(shown.contains("The manifests have changed."), "{shown}");
         let cut = |from: &str| {
             let line = shown.lines().find(|line| line.starts_with(&format!("│ {from} "))).unwrap();

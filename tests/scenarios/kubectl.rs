@@ -82,7 +82,7 @@ fn kubectl_drives_the_lab() {
         assert!(lab.gets("pod1", "pod2"));
         apply(&lab, "hello-world/10-restrict-all-traffic.yaml");
         lab.until_gets("pod1", "pod2", false);
-        lab.up.read_until("connections as the policies say");
+        lab.up.read_until("connections match the policies");
         apply(&lab, "hello-world/20-backend-policy.yaml");
         lab.ok("wait -n demo --for=condition=Ready pod/pod3 --timeout=20s");
         lab.until_gets("pod3", "pod2", true);

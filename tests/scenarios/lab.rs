@@ -64,8 +64,8 @@ async fn outcomes_differ(scene: &mut Scene) {
 async fn block(lab: &Lab, pod: &PodId, family: Family) {
     let namespace = lab.namespace(&Party::Pod(pod.clone())).unwrap();
     let pods = match family {
-        Family::V4 => lab.topology().pods_v4().to_string(),
-        Family::V6 => lab.topology().pods_v6().to_string(),
+        Family::V4 => lab.nodes()[0].site().pods_v4().to_string(),
+        Family::V6 => lab.nodes()[0].site().pods_v6().to_string(),
     };
     let line = ["route", "add", "blackhole", pods.as_str()];
     let output = command_in(namespace, &spawner(), "ip", &line).await.unwrap();

@@ -184,7 +184,7 @@ fn a_lab_that_ends_by_itself_leaves_nothing() {
     on_host(|host| {
         let before = host.facts();
         let mut up = Up::new(&mut host.lab_with_agent(&["--once", "--topology", "kubenet"]));
-        up.read_until("connections as the policies say");
+        up.read_until("connections match the policies");
         let trace = trace_of(&up);
         let (status, rest) = up.finish();
         assert_eq!(status.code(), Some(0), "{rest}");

@@ -122,7 +122,7 @@ async fn cleanup_removes_all(scene: &mut Scene) {
     is_open(scene).await;
     let again = scene.enforcer(&["cleanup"]).await;
     assert!(again.status.success(), "{again:?}");
-    assert_eq!(String::from_utf8_lossy(&again.stdout), "there was nothing to remove\n");
+    assert_eq!(String::from_utf8_lossy(&again.stdout), "nothing to remove\n");
     let listed = command_in(scene.lab().node(), &spawner(), "tc", &["qdisc", "show"]).await;
     let listed = String::from_utf8_lossy(&listed.unwrap().stdout).into_owned();
     assert!(!listed.contains("clsact"), "{listed}");

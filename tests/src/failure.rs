@@ -1,30 +1,26 @@
-//! What is kept of a generated cluster that a test failed on: manifests to look at and to replay.
+//! Saves the generated cluster of a failed test as manifests, for inspection and replay.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use enforcer::source::render::manifests;
 use enforcer_core::model::{Cluster, Pod};
 
 use crate::generate::NODE;
+use crate::render::manifests;
 
-/// Where failures are kept: a folder's path.
+/// The environment variable with the folder for failures.
 pub const FOLDER: &str = "ENFORCER_FAILURES";
 
-/// The variables that a run is repeated with.
+/// The environment variables that repeat a run.
 const SEEDS: [&str; 2] = ["ENFORCER_SEED", "PROPTEST_RNG_SEED"];
 
-/// Keeps a cluster and what went wrong with it, in place of what was kept under that name before;
-/// gives the folder:
+/// Saves a cluster and its failure, replacing an earlier one of that name. Returns the folder:
 ///
-/// - `manifests/`: for `cargo xtask run --manifests`. The pods of [`NODE`] are without a node and
-///   addresses: the lab gives them its own, which `ipBlock`s may not cover.
-/// - `exact.yaml`: the cluster as it was.
-/// - `failure.txt`: what went wrong, and the seed.
-///
-/// # Errors
-/// A file can't be written.
+/// - `manifests/`: for `cargo xtask run --manifests`. The pods of [`NODE`] have no node and no
+///   addresses: the lab assigns its own, which `ipBlock`s may not cover.
+/// - `exact.yaml`: the exact cluster.
+/// - `failure.txt`: the failure, and the seed.
 pub fn keep(name: &str, cluster: &Cluster, wrong: &str) -> io::Result<PathBuf> {
     let kept = std::env::var_os(FOLDER).map(PathBuf::from);
     let kept = kept.unwrap_or_else(|| std::env::temp_dir().join("enforcer-failures"));
@@ -37,7 +33,7 @@ fn keep_in(folder: &Path, cluster: &Cluster, wrong: &str) -> io::Result<PathBuf>
     fs::write(runnable.join("cluster.yaml"), manifests(&for_the_lab(cluster)))?;
     fs::write(folder.join("exact.yaml"), manifests(cluster))?;
     let seeds = SEEDS.iter().filter_map(|it| Some(format!("{it}={}\n", std::env::var(it).ok()?)));
-    let again = format!("see it: cargo xtask run --manifests {}\n", runnable.display());
+    let again = format!("show it: cargo xtask run --manifests {}\n", runnable.display());
     let text = format!("{wrong}\n\n{again}{}", seeds.collect::<String>());
     fs::write(folder.join("failure.txt"), text)?;
     Ok(folder.to_owned())
@@ -73,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_can_be_read_again() {
+    fn saved_clusters_can_be_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let mut runner = TestRunner::deterministic();
         for _ in 0..20 {

@@ -1,4 +1,12 @@
-//! The lab (namespaces as nodes and pods), and what the project's tests share.
+//! The lab (network namespaces as nodes and pods), and the tools shared by the tests.
+//!
+//! - `lab`, `probe`, `matrix`, `session`, `command`: the lab, connections in it, their table, the
+//!   lab with its agents, and the program `enforcer-lab`;
+//! - `api`, `runtime`: stand-ins for the Kubernetes API server and the container runtime;
+//! - `generate`, `frame`, `rig`, `failure`: generated clusters and packets, the loaded programs;
+//! - `bench`, `vm`: benchmarks, and the tests in virtual machines.
+//!
+//! Tests themselves are in the folders beside `src`, except unit tests of these tools.
 
 pub mod api;
 pub mod bench;
@@ -6,9 +14,11 @@ pub mod command;
 pub mod failure;
 pub mod frame;
 pub mod generate;
+mod host;
 pub mod lab;
 pub mod matrix;
 pub mod probe;
+pub mod render;
 pub mod rig;
 pub mod runtime;
 pub mod session;

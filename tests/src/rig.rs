@@ -1,5 +1,5 @@
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's tools may fail loudly")]
-//! The loaded programs, fed with packets of one's own (`BPF_PROG_TEST_RUN`).
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "test tools may panic")]
+//! Runs the loaded programs on constructed packets (`BPF_PROG_TEST_RUN`).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,35 +17,35 @@ use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unsha
 use nix::unistd::Pid;
 use rtnetlink::LinkVeth;
 
-/// Where forwarded packets come in by, as far as the programs can see.
+/// The ingress interface of forwarded packets.
 pub const ELSEWHERE: u32 = 1;
 
-/// Loaded programs with the tables of one cluster after another.
+/// Loaded programs, with tables that can be reprogrammed for another cluster.
 pub struct Rig {
     /// The programs.
     pub kernel: Kernel,
     state: State,
-    /// Interface of each pod that is a subject.
+    /// The interface of each subject.
     pub interfaces: BTreeMap<PodId, u32>,
 }
 
-/// What the programs did with a packet.
+/// The result of a program for a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// Whether it passed.
+    /// Whether the packet passed.
     pub passes: bool,
     /// The mark afterwards.
     pub mark: u32,
 }
 
-/// How far a packet got.
+/// The fate of a forwarded packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forwarded {
-    /// It was dropped at its sender's interface.
+    /// Dropped at its sender's interface.
     AtSender,
-    /// It was dropped where it was to reach a pod or to leave the node.
+    /// Dropped at the receiver's interface or at the uplink.
     Later,
-    /// It passed.
+    /// Passed.
     Passed,
 }
 
@@ -53,23 +53,17 @@ impl Rig {
     /// Loads the programs.
     ///
     /// # Errors
-    /// They can't be loaded: not root, or no eBPF object.
+    /// The programs can't be loaded: not root, or no eBPF object.
     pub fn new() -> anyhow::Result<Self> {
         Self::with(&Settings::default())
     }
 
-    /// The same, loaded in another way than the usual.
-    ///
-    /// # Errors
-    /// The same.
+    /// The same with other settings.
     pub fn with(settings: &Settings) -> anyhow::Result<Self> {
         Self::load(settings, Kernel::load)
     }
 
-    /// The same, with flows and ids in tables that the next one of the same folder finds.
-    ///
-    /// # Errors
-    /// The same, or the tables can't be pinned.
+    /// The same with pinned tables: the next rig with these pins reuses flows and ids.
     pub fn pinned(settings: &Settings, pins: &Pins) -> anyhow::Result<Self> {
         Self::load(settings, |settings| Kernel::load_pinned(settings, pins))
     }
@@ -78,20 +72,17 @@ impl Rig {
         settings: &Settings,
         load: impl Fn(&Settings) -> Result<Kernel, KernelError>,
     ) -> anyhow::Result<Self> {
-        // Asked once: loading takes long where the machine is emulated.
+        // Tested once: loading is slow on emulated machines.
         static TEST_ORIGIN: OnceLock<bool> = OnceLock::new();
         let test_origin = TEST_ORIGIN.get().copied().unwrap_or_default();
         let mut kernel = load(&Settings { test_origin, ..*settings })?;
-        if !test_origin && *TEST_ORIGIN.get_or_init(|| !takes_origin(&mut kernel)) {
+        if !test_origin && *TEST_ORIGIN.get_or_init(|| !accepts_origin(&mut kernel)) {
             kernel = load(&Settings { test_origin: true, ..*settings })?;
         }
         Ok(Self { kernel, state: State::new(settings.limits), interfaces: BTreeMap::new() })
     }
 
     /// Programs the tables for pods at these interfaces; returns the writes.
-    ///
-    /// # Errors
-    /// A table can't be written.
     pub fn program(
         &mut self,
         cluster: &Cluster,
@@ -123,10 +114,7 @@ impl Rig {
         Ok(plan.steps)
     }
 
-    /// Lets a program judge a frame at a pod's interface.
-    ///
-    /// # Errors
-    /// The kernel refuses the frame.
+    /// Runs the program at a pod's interface on a frame.
     pub fn judge(
         &mut self,
         pod: &PodId,
@@ -136,10 +124,7 @@ impl Rig {
         self.judge_from(pod, direction, frame, ELSEWHERE, 0)
     }
 
-    /// The same for a packet that came in by `ingress` (0: sent by the node) with a mark.
-    ///
-    /// # Errors
-    /// The kernel refuses the frame.
+    /// The same for a packet with a mark from the interface `ingress` (0: sent by the node).
     pub fn judge_from(
         &mut self,
         pod: &PodId,
@@ -154,16 +139,11 @@ impl Rig {
             Direction::Ingress => RunProgram::ToPod,
             Direction::Egress => RunProgram::FromPod,
         };
-        let input = RunInput { frame, ifindex, ingress_ifindex: ingress, mark, repeat: 1 };
-        let run = self.kernel.run(program, &input)?;
-        Ok(Outcome { passes: run.passes, mark: run.mark })
+        self.run(program, RunInput { frame, ifindex, ingress_ifindex: ingress, mark, repeat: 1 })
     }
 
-    /// A packet from a pod, as it is after the node has done with it what `translated` shows: at
-    /// another pod's interface, or where it leaves the node (`None`).
-    ///
-    /// # Errors
-    /// The kernel refuses a frame.
+    /// Sends a packet from a pod, which the node changes to `translated`, to another pod's
+    /// interface or to the uplink (`None`).
     pub fn forwarded(
         &mut self,
         sender: &PodId,
@@ -184,32 +164,28 @@ impl Rig {
         Ok(if last.passes { Forwarded::Passed } else { Forwarded::Later })
     }
 
-    /// Lets a program of an uplink see a packet with a mark.
-    ///
-    /// # Errors
-    /// The kernel refuses the frame.
+    /// Runs a program of the uplink on a packet with a mark.
     pub fn wire(
         &mut self,
         program: RunProgram,
         frame: &[u8],
         mark: u32,
     ) -> anyhow::Result<Outcome> {
-        // Which interface does not matter: the loopback one is in every network namespace.
-        let input = RunInput { frame, ifindex: 1, ingress_ifindex: ELSEWHERE, mark, repeat: 1 };
+        let ifindex = LOOPBACK;
+        self.run(program, RunInput { frame, ifindex, ingress_ifindex: ELSEWHERE, mark, repeat: 1 })
+    }
+
+    fn run(&mut self, program: RunProgram, input: RunInput<'_>) -> anyhow::Result<Outcome> {
         let run = self.kernel.run(program, &input)?;
         Ok(Outcome { passes: run.passes, mark: run.mark })
     }
 
     /// The endpoint id of a pod.
-    #[must_use]
     pub fn id(&self, pod: &PodId) -> Option<u32> {
         self.state.endpoints().find(|(it, _)| it.pod() == Some(pod)).map(|(_, record)| record.id)
     }
 
     /// A counter of a pod.
-    ///
-    /// # Errors
-    /// The pod has no endpoint.
     pub fn count(
         &self,
         pod: &PodId,
@@ -221,26 +197,24 @@ impl Rig {
     }
 }
 
-/// Whether the kernel lets a test run say where a packet came in by; Linux 5.10 does not.
-fn takes_origin(kernel: &mut Kernel) -> bool {
-    // The loopback interface has this index in every network namespace.
-    let input =
-        RunInput { frame: &[0; 60], ifindex: 1, ingress_ifindex: ELSEWHERE, mark: 0, repeat: 1 };
+/// The index of the loopback interface in every network namespace.
+const LOOPBACK: u32 = 1;
+
+/// Whether the kernel accepts an ingress interface in a test run; Linux 5.10 does not.
+fn accepts_origin(kernel: &mut Kernel) -> bool {
+    let (frame, ifindex) = (&[0; 60], LOOPBACK);
+    let input = RunInput { frame, ifindex, ingress_ifindex: ELSEWHERE, mark: 0, repeat: 1 };
     kernel.run(RunProgram::Empty, &input).is_ok()
 }
 
-/// An address of the pod that is of the same family as `peer`.
-#[must_use]
+/// An address of the pod in the family of `peer`.
 pub fn address_towards(cluster: &Cluster, pod: &PodId, peer: IpAddr) -> Option<IpAddr> {
     let addresses = &cluster.pods.get(pod)?.addresses;
     addresses.iter().copied().find(|it| it.is_ipv4() == peer.is_ipv4())
 }
 
-/// Keeps the calling thread on one CPU: what a program notes of a packet for the programs further
-/// on, it notes for its own.
-///
-/// # Errors
-/// There is no CPU to run on.
+/// Pins the calling thread to one CPU: programs pass information on a packet to later programs in
+/// per-CPU memory.
 pub fn stay_on_one_cpu() -> anyhow::Result<()> {
     let allowed = sched_getaffinity(Pid::from_raw(0))?;
     let mut last = None;
@@ -255,14 +229,14 @@ pub fn stay_on_one_cpu() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs something in a network namespace of its own with `count` interfaces, given their indices.
-/// Nothing of it is left afterwards.
+/// Runs `inside` with the indices of `count` interfaces in a network namespace of its own, which is
+/// removed afterwards.
 ///
 /// # Panics
-/// The namespace can't be made (root is needed), or `inside` panics.
+/// The namespace can't be created (root is required), or `inside` panics.
 pub fn with_interfaces<T: Send>(count: u32, inside: impl FnOnce(Vec<u32>) -> T + Send) -> T {
     let body = || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace: root is needed");
+        unshare(CloneFlags::CLONE_NEWNET).expect("create a network namespace: root is required");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         inside(runtime.block_on(interfaces(count)))
     };

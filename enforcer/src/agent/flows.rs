@@ -1,36 +1,36 @@
-//! Upkeep of the flow tables.
+//! Removal of dead flows.
 //!
-//! The programs do without it: they know a dead entry by its age. But in the table of established
-//! flows a dead entry keeps its place until somebody takes it out.
+//! The programs do not depend on it: they recognise a dead entry by its age. But in the table of
+//! established flows a dead entry occupies its place until the agent removes it.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::SharedEngine;
+use super::snapshot::SharedReconciler;
 use crate::kernel::FlowUse;
 use crate::observe::FlowReport;
 
-/// How often the tables are gone through.
+/// The time between two sweeps.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Clears dead flows away now and then, and notes how full the tables are.
-pub(super) async fn keep(shared: &SharedEngine) -> anyhow::Result<()> {
+/// Removes dead flows periodically, and notes how full the tables are.
+pub(super) async fn keep(shared: &SharedReconciler) -> anyhow::Result<()> {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        // Not with the engine locked: a change of policy must not wait for it.
+        // A change of policy must not wait for the sweep: the lock is held only for the handles.
         let (tables, now) = {
             let kernel = &mut shared.lock().kernel;
             (kernel.flows(), kernel.now())
         };
         let sweep = move || tables.sweep(now?);
-        match tokio::task::spawn_blocking(sweep).await.context("the upkeep of flows ended")? {
+        match tokio::task::spawn_blocking(sweep).await.context("the sweep of flows panicked")? {
             Ok(found) => shared.set_flows(reports(found)),
-            // Next time, maybe; until then new flows find less room.
-            Err(error) => tracing::warn!("the flow tables are not cleared of dead flows: {error}"),
+            // The next sweep may succeed; until then new flows find less room.
+            Err(error) => tracing::warn!("cannot remove dead flows from the tables: {error}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What listens, and where.
+//! The HTTP servers of the agent.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,43 +7,31 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::SharedEngine;
+use super::options::Listeners;
+use super::snapshot::SharedReconciler;
 use crate::observe::{Paths, serve};
 
-/// Where the agent is observed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Listeners {
-    /// Where to serve metrics, health and readiness; `None`: nowhere.
-    pub metrics: Option<SocketAddr>,
-    /// Where to serve the status and the log filter: a loopback address; `None`: nowhere.
-    pub status: Option<SocketAddr>,
-}
-
-impl Listeners {
-    /// Serves until `stop`.
-    pub(super) async fn start(
-        self,
-        shared: &Arc<SharedEngine>,
-        stop: &CancellationToken,
-    ) -> anyhow::Result<()> {
-        let Self { metrics, status } = self;
-        if let Some(address) = metrics {
-            let all = metrics == status;
-            let paths = if all { Paths::All } else { Paths::Metrics };
-            listen("--metrics", address, paths, shared, stop).await?;
-        }
-        if let Some(address) = status.filter(|_| metrics != status) {
-            listen("--status", address, Paths::Status, shared, stop).await?;
-        }
-        Ok(())
+/// Starts the servers; they run until `stop`.
+pub(super) async fn start(
+    Listeners { metrics, status }: Listeners,
+    shared: &Arc<SharedReconciler>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    if let Some(address) = metrics {
+        let paths = if metrics == status { Paths::All } else { Paths::Metrics };
+        listen("--metrics", address, paths, shared, stop).await?;
     }
+    if let Some(address) = status.filter(|_| metrics != status) {
+        listen("--status", address, Paths::Status, shared, stop).await?;
+    }
+    Ok(())
 }
 
 async fn listen(
     option: &'static str,
     address: SocketAddr,
     paths: Paths,
-    shared: &Arc<SharedEngine>,
+    shared: &Arc<SharedReconciler>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await;

@@ -1,27 +1,30 @@
-//! The running agent: sources and the node's interfaces in, tables and programs out.
+//! The running agent: it connects the sources, the node, the container runtime and the kernel.
 //!
-//! One loop takes small changes, applies them to the cluster's state, and once all sources have
-//! shown everything (semantics C4) lets the [`Engine`] carry them to the kernel. Pods that the
-//! container runtime is about to start wait for that ([`crate::nri`]).
+//! One loop ([`run`]) receives changes and applies them to the cluster's state. Once all sources are
+//! complete (semantics C4), the [`Reconciler`] brings the kernel to that state. Pods that the container
+//! runtime is about to start wait for it ([`crate::nri`]).
+//!
+//! Belongs here: state that lives as long as the agent, and the order of its steps. Does not belong
+//! here: reading Kubernetes objects ([`crate::source`]) or netlink ([`crate::node`]), compiling policy
+//! ([`enforcer_core`]), calls to BPF ([`crate::kernel`]), output formats ([`crate::observe`]).
 
-mod accounts;
-mod announcer;
-mod engine;
+mod claims;
 mod flows;
-mod heart;
-mod homes;
+mod kube_writer;
 mod listen;
-mod observed;
-mod owners;
+mod options;
+mod pod_starts;
 mod problems;
+mod reconciler;
+mod retired_counters;
 mod run;
 mod sandboxes;
+mod snapshot;
 mod source;
-mod starts;
+mod watchdog;
 
-pub use engine::{Engine, EngineError, Reconciled};
-pub use listen::Listeners;
-pub use observed::SharedEngine;
-pub use owners::UnknownPod;
-pub use run::{Attach, Options, run};
-pub use source::{AnnounceOptions, Observable, SourceOptions};
+pub use options::{Attach, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod};
+pub use reconciler::{Reconciled, Reconciler};
+pub use run::run;
+pub use snapshot::SharedReconciler;
+pub use source::Observable;

@@ -1,12 +1,11 @@
-//! What is wrong with the source's files or objects.
+//! The problems of the source's files or objects.
 
 use std::collections::BTreeMap;
 
-use crate::source::Remarks;
-use crate::source::manifests::Severity;
+use crate::source::{Remarks, Severity};
 use enforcer_core::model::PolicyId;
 
-/// What is wrong with the source's files or objects at present.
+/// The present problems of the source's files or objects.
 #[derive(Debug, Default)]
 pub(super) struct Problems(BTreeMap<String, Problem>);
 
@@ -18,7 +17,7 @@ struct Problem {
 }
 
 impl Problems {
-    /// Logs what is new, and keeps what is wrong.
+    /// Logs new remarks, and keeps errors and warnings.
     pub(super) fn take(&mut self, remarks: Vec<Remarks>) {
         for Remarks { about, policy, list } in remarks {
             let mut problem = Problem { policy, errors: Vec::new(), warnings: Vec::new() };
@@ -48,7 +47,7 @@ impl Problems {
         self.0.values().flat_map(|it| &it.errors).cloned().collect()
     }
 
-    /// What is wrong with each policy of the API server's, on one line.
+    /// The errors and warnings of each policy of the API server, on one line.
     pub(super) fn of_policies(&self) -> impl Iterator<Item = (&PolicyId, String)> {
         self.0.values().filter_map(|it| {
             let all: Vec<&str> = it.errors.iter().chain(&it.warnings).map(String::as_str).collect();
@@ -63,7 +62,7 @@ mod tests {
     use crate::source::Remark;
 
     #[test]
-    fn what_is_said_last_of_a_thing_counts() {
+    fn later_remarks_replace_earlier_ones() {
         let remark = |severity, text: &str| Remark { severity, text: text.to_owned() };
         let policy = PolicyId::new("a", "p");
         let remarks = |policy: Option<&PolicyId>, list: Vec<Remark>| {
@@ -73,8 +72,8 @@ mod tests {
         let list = vec![remark(Severity::Warning, "odd"), remark(Severity::Error, "bad")];
         problems.take(remarks(Some(&policy), list));
         assert_eq!(problems.errors(), ["bad"]);
-        let said: Vec<_> = problems.of_policies().collect();
-        assert_eq!(said, [(&policy, "bad; odd".to_owned())]);
+        let reported: Vec<_> = problems.of_policies().collect();
+        assert_eq!(reported, [(&policy, "bad; odd".to_owned())]);
         problems.take(remarks(None, vec![remark(Severity::Error, "worse")]));
         assert_eq!((problems.errors(), problems.of_policies().count()), (vec!["worse".into()], 0));
         problems.take(remarks(None, vec![remark(Severity::Notice, "fixed")]));

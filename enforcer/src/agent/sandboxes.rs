@@ -1,18 +1,19 @@
-//! One picture of a pod out of two: the source's and the container runtime's.
+//! Merges the source's and the container runtime's view of a pod.
 //!
-//! The runtime knows a pod's addresses before its containers run; the API server learns them from
-//! the kubelet, later. The source knows labels, ports and namespaces better. So a pod of this node
-//! is what the source says of it, with the addresses of its living sandbox until the source has
-//! them too; and what the sandbox says alone, as long as the source has not told of the pod: then
-//! it has no named ports yet, and no rule can mean them.
+//! The runtime knows a pod's addresses before its containers run; the API server learns them from the
+//! kubelet, later. The source is authoritative for labels, ports and namespaces. So a pod of this node
+//! is the source's pod, with the addresses of its sandbox until the source has them too. A pod that the
+//! source has not reported yet is made from its sandbox alone; it has no named ports then, and no rule
+//! can refer to them.
 //!
-//! A name may pass to another pod, so the two are put together by `metadata.uid` (semantics C5).
-//! What a source has once called gone stays gone. A sandbox that ends takes its addresses with it
-//! though the source still shows them: the runtime may give them to the next pod at any time.
+//! A name may be reused by another pod, so the two views are matched by `metadata.uid` (semantics
+//! C5). A pod that a source has reported as gone stays gone. A sandbox that ends removes its addresses
+//! from the pod although the source still shows them: the runtime may give them to the next pod at any
+//! time.
 //!
-//! Of sandboxes that were only listed, when the runtime was connected to, it may never tell the
-//! end: containerd does not for those that are older than itself. They count for less, and only
-//! while there is an interface with their addresses.
+//! The runtime may never report the end of sandboxes that were only listed when the agent connected:
+//! containerd does not report it for those that are older than itself. They count only where the source
+//! has no addresses, and only while there is an interface with their addresses.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -20,34 +21,34 @@ use std::net::IpAddr;
 use crate::node::Snapshot;
 use enforcer_core::model::{Change, Cluster, Pod, PodId, Sandbox};
 
-/// How many pods that are gone are remembered: a sandbox may be announced after its pod's end.
+/// The number of gone pods to remember: a sandbox may be announced after the end of its pod.
 const GONE: usize = 1024;
 
-/// This node's sandboxes, and what the source says of their pods.
+/// This node's sandboxes, and their pods as the source reports them.
 #[derive(Debug)]
 pub(super) struct Sandboxes {
     node_name: String,
     /// The newest sandbox of each pod.
     living: BTreeMap<PodId, Living>,
-    /// What the source says of pods that have a sandbox or had one: the cluster has the outcome.
-    said: BTreeMap<PodId, Pod>,
-    /// What a pod had for addresses whose sandbox has ended. While the source shows no others, the
+    /// The source's view of pods that have or had a sandbox; the cluster has the merged view.
+    reported: BTreeMap<PodId, Pod>,
+    /// The former addresses of pods whose sandbox has ended. While the source shows no others, the
     /// pod has none.
     ended: BTreeMap<PodId, BTreeSet<IpAddr>>,
-    /// `metadata.uid` of pods that the source has called gone, the latest last.
+    /// `metadata.uid` of pods that the source has reported as gone, the latest last.
     gone: VecDeque<String>,
-    /// Whether the runtime tells of every change.
-    is_told: bool,
+    /// Whether the runtime reports every change.
+    is_connected: bool,
 }
 
 #[derive(Debug)]
 struct Living {
     sandbox: Sandbox,
-    /// What netlink shows in its network namespace.
+    /// The addresses that netlink shows in its network namespace.
     seen: BTreeSet<IpAddr>,
-    /// Whether it was listed, not announced.
+    /// Whether it was listed when the agent connected, not announced.
     is_listed: bool,
-    /// Whether netlink has shown an interface with its addresses.
+    /// Whether netlink has ever shown an interface with its addresses.
     was_there: bool,
 }
 
@@ -58,19 +59,19 @@ impl Living {
 }
 
 impl Sandboxes {
-    /// Knows of none.
+    /// No sandboxes.
     pub(super) fn new(node_name: &str) -> Self {
         Self {
             node_name: node_name.to_owned(),
             living: BTreeMap::new(),
-            said: BTreeMap::new(),
+            reported: BTreeMap::new(),
             ended: BTreeMap::new(),
             gone: VecDeque::new(),
-            is_told: false,
+            is_connected: false,
         }
     }
 
-    /// How many sandboxes there are.
+    /// The number of sandboxes.
     pub(super) fn count(&self) -> usize {
         self.living.len()
     }
@@ -80,49 +81,49 @@ impl Sandboxes {
         self.living.iter().find(|(_, it)| it.sandbox.id == sandbox).map(|(pod, _)| pod)
     }
 
-    /// Turns what the source says into what the cluster is to hold.
-    pub(super) fn said(&mut self, change: Change, cluster: &Cluster) -> Change {
+    /// Turns a change that the source reports into a change of the cluster.
+    pub(super) fn merge(&mut self, change: Change, cluster: &Cluster) -> Change {
         match change {
-            Change::Pod(pod) => self.said_to_be(pod, cluster),
-            Change::PodGone(id) => self.said_to_be_gone(&id, cluster),
+            Change::Pod(pod) => self.pod_reported(pod, cluster),
+            Change::PodGone(id) => self.pod_gone(&id, cluster),
             other => other,
         }
     }
 
-    fn said_to_be(&mut self, pod: Pod, cluster: &Cluster) -> Change {
+    fn pod_reported(&mut self, pod: Pod, cluster: &Cluster) -> Change {
         let id = pod.id.clone();
-        let before = self.at_source(&id, cluster).cloned();
+        let before = self.reported(&id, cluster).cloned();
         let is_another = before.as_ref().is_none_or(|it| it.uid != pod.uid);
         if let Some(before) = before.filter(|_| is_another) {
             self.note_gone(before);
         }
-        // Another pod than before, and not the sandbox's: which of the two is newer can't be told.
+        // Another pod than before, and not the sandbox's: it is unknown which of the two is newer.
         self.living.retain(|of, it| *of != id || !is_another || same(&pod.uid, &it.sandbox.uid));
         if self.ended.get(&id).is_some_and(|it| is_another || !pod.addresses.is_subset(it)) {
             self.ended.remove(&id);
         }
         if !self.living.contains_key(&id) && !self.ended.contains_key(&id) {
-            self.said.remove(&id);
+            self.reported.remove(&id);
             return Change::Pod(pod);
         }
-        self.said.insert(id.clone(), pod);
+        self.reported.insert(id.clone(), pod);
         self.outcome(&id)
     }
 
-    fn said_to_be_gone(&mut self, id: &PodId, cluster: &Cluster) -> Change {
-        if let Some(before) = self.at_source(id, cluster).cloned() {
+    fn pod_gone(&mut self, id: &PodId, cluster: &Cluster) -> Change {
+        if let Some(before) = self.reported(id, cluster).cloned() {
             self.living.retain(|of, it| of != id || !same(&before.uid, &it.sandbox.uid));
             self.note_gone(before);
         }
         self.ended.remove(id);
-        self.said.remove(id);
+        self.reported.remove(id);
         self.outcome(id)
     }
 
-    /// What the source says of a pod.
-    fn at_source<'a>(&'a self, id: &PodId, cluster: &'a Cluster) -> Option<&'a Pod> {
+    /// A pod as the source reports it.
+    fn reported<'a>(&'a self, id: &PodId, cluster: &'a Cluster) -> Option<&'a Pod> {
         if self.living.contains_key(id) || self.ended.contains_key(id) {
-            self.said.get(id)
+            self.reported.get(id)
         } else {
             cluster.pods.get(id)
         }
@@ -140,19 +141,19 @@ impl Sandboxes {
         self.gone.push_back(uid);
     }
 
-    /// A pod's sandbox is there. `None`: it is of a pod that the source has called gone.
+    /// A sandbox was announced. `None`: the source has reported its pod as gone.
     pub(super) fn started(&mut self, sandbox: Sandbox, cluster: &Cluster) -> Option<Change> {
         self.enter(sandbox, false, cluster)
     }
 
     fn enter(&mut self, sandbox: Sandbox, is_listed: bool, cluster: &Cluster) -> Option<Change> {
-        self.is_told = true;
+        self.is_connected = true;
         if self.gone.contains(&sandbox.uid) {
             return None;
         }
         let id = sandbox.pod.clone();
-        if let Some(pod) = self.at_source(&id, cluster).cloned() {
-            self.said.insert(id.clone(), pod);
+        if let Some(pod) = self.reported(&id, cluster).cloned() {
+            self.reported.insert(id.clone(), pod);
         }
         self.ended.remove(&id);
         let before = self.living.remove(&id).filter(|it| it.sandbox == sandbox);
@@ -165,26 +166,26 @@ impl Sandboxes {
     pub(super) fn ended(&mut self, sandbox: &str) -> Option<Change> {
         let id = self.pod_of(sandbox)?.clone();
         let living = self.living.remove(&id)?;
-        if let Some(pod) = self.said.get(&id).filter(|it| same(&it.uid, &living.sandbox.uid)) {
+        if let Some(pod) = self.reported.get(&id).filter(|it| same(&it.uid, &living.sandbox.uid)) {
             let addresses = pod.addresses.union(living.addresses()).copied().collect();
             self.ended.insert(id.clone(), addresses);
         }
         Some(self.without(&id))
     }
 
-    /// What the cluster is to hold of a pod that has no sandbox any more.
+    /// The change of the cluster for a pod that has no sandbox any more.
     fn without(&mut self, id: &PodId) -> Change {
         let change = self.outcome(id);
         if !self.ended.contains_key(id) {
-            self.said.remove(id);
+            self.reported.remove(id);
         }
         change
     }
 
-    /// These are the sandboxes that there are. Of a pod that has several, none is believed, nor one
-    /// that the source knows as another pod: which is the newer can't be told.
+    /// The complete list of sandboxes. Ignores those of a pod that has several, and those that the
+    /// source knows as another pod: it is unknown which is the newer one.
     pub(super) fn all(&mut self, sandboxes: Vec<Sandbox>, cluster: &Cluster) -> Vec<Change> {
-        self.is_told = true;
+        self.is_connected = true;
         let mut listed: BTreeMap<PodId, Vec<Sandbox>> = BTreeMap::new();
         for sandbox in sandboxes {
             listed.entry(sandbox.pod.clone()).or_default().push(sandbox);
@@ -196,13 +197,13 @@ impl Sandboxes {
         let vanished = self.living.iter().filter(|(id, it)| !is_listed(id, &it.sandbox.id));
         let vanished: Vec<PodId> = vanished.map(|(id, _)| id.clone()).collect();
         for id in vanished {
-            // It may have ended, or be one whose place can't be told this time.
+            // It may have ended, or the runtime can't locate it this time.
             self.living.remove(&id);
             changes.push(self.without(&id));
         }
         for (id, sandboxes) in listed {
             let Ok([sandbox]) = <[Sandbox; 1]>::try_from(sandboxes) else { continue };
-            let source = self.at_source(&id, cluster);
+            let source = self.reported(&id, cluster);
             if source.is_none_or(|pod| same(&pod.uid, &sandbox.uid)) {
                 changes.extend(self.enter(sandbox, true, cluster));
             }
@@ -210,14 +211,14 @@ impl Sandboxes {
         changes
     }
 
-    /// The runtime tells nothing any more. What it said holds only where the source says nothing.
+    /// The connection to the runtime is lost. Sandboxes count only where the source has no addresses.
     pub(super) fn lost(&mut self) -> Vec<Change> {
-        self.is_told = false;
+        self.is_connected = false;
         let ids: Vec<PodId> = self.living.keys().cloned().collect();
         ids.iter().map(|id| self.outcome(id)).collect()
     }
 
-    /// Netlink shows these interfaces.
+    /// A new snapshot of the node.
     pub(super) fn seen(&mut self, snapshot: &Snapshot) -> Vec<Change> {
         let (mut changed, mut vanished) = (Vec::new(), Vec::new());
         for (id, living) in &mut self.living {
@@ -246,42 +247,34 @@ impl Sandboxes {
         changes.into_iter().chain(vanished).collect()
     }
 
-    /// What the cluster is to hold of a pod.
+    /// The change of the cluster for a pod.
     fn outcome(&self, id: &PodId) -> Change {
-        let said = self.said.get(id);
+        let reported = self.reported.get(id);
         let pod = match self.living.get(id) {
-            Some(living) => self.with_sandbox(said, living),
+            Some(living) => self.with_sandbox(reported, living),
             None if self.ended.contains_key(id) => {
-                said.map(|pod| Pod { addresses: BTreeSet::new(), ..pod.clone() })
+                reported.map(|pod| Pod { addresses: BTreeSet::new(), ..pod.clone() })
             }
-            None => said.cloned(),
+            None => reported.cloned(),
         };
         pod.map_or_else(|| Change::PodGone(id.clone()), Change::Pod)
     }
 
-    fn with_sandbox(&self, said: Option<&Pod>, living: &Living) -> Option<Pod> {
+    fn with_sandbox(&self, reported: Option<&Pod>, living: &Living) -> Option<Pod> {
         let addresses = living.addresses();
         if addresses.is_empty() {
-            return said.cloned();
+            return reported.cloned();
         }
         let node = Some(self.node_name.clone());
-        let Some(pod) = said.filter(|pod| same(&pod.uid, &living.sandbox.uid)) else {
+        let Some(pod) = reported.filter(|pod| same(&pod.uid, &living.sandbox.uid)) else {
             let Sandbox { pod, uid, labels, .. } = &living.sandbox;
-            return Some(Pod {
-                id: pod.clone(),
-                uid: uid.clone(),
-                labels: labels.clone(),
-                node,
-                addresses: addresses.clone(),
-                host_network: false,
-                finished: false,
-                terminating: false,
-                ports: BTreeSet::new(),
-            });
+            let (uid, labels) = (uid.clone(), labels.clone());
+            let addresses = addresses.clone();
+            return Some(Pod { uid, labels, node, addresses, ..Pod::new(pod.clone()) });
         };
         let is_here = pod.node.as_ref().is_none_or(|it| *it == self.node_name);
-        // A sandbox made anew has other addresses than the source shows, for a while.
-        let is_fresh = self.is_told && !living.is_listed;
+        // A replaced sandbox has other addresses than the source shows, for a while.
+        let is_fresh = self.is_connected && !living.is_listed;
         let is_new = is_fresh && pod.addresses.is_disjoint(addresses);
         if is_here && pod.is_peer() && (pod.addresses.is_empty() || is_new) {
             Some(Pod { node, addresses: addresses.clone(), ..pod.clone() })
@@ -291,7 +284,7 @@ impl Sandboxes {
     }
 }
 
-/// Whether two versions of a pod's name are of one pod. Pods of files may have no uid.
+/// Whether two uids are of one pod. Pods of files may have no uid.
 fn same(one: &str, other: &str) -> bool {
     one == other || one.is_empty() || other.is_empty()
 }

@@ -1,87 +1,57 @@
-//! The source that the options choose, and what the API server is told.
+//! The source that the options select.
 
-use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::announcer::Announcer;
-use crate::announce::EventCounts;
+use super::kube_writer::KubeWriter;
+use super::options::SourceOptions;
+use crate::kube_events::EventCounts;
 use crate::source::Update;
-use crate::source::kubernetes::{ClientOptions, Connection, Kubernetes, Watches};
+use crate::source::kubernetes::{Connection, Kubernetes, Watches};
 use crate::source::manifests::Manifests;
 
-/// Where the cluster's state comes from.
-#[derive(Debug, Clone)]
-pub enum SourceOptions {
-    /// Directories of manifests.
-    Manifests(Vec<PathBuf>),
-    /// An API server.
-    Kubernetes {
-        /// Which one, and as whom.
-        client: ClientOptions,
-        /// What it is told.
-        announce: AnnounceOptions,
-    },
+/// A source that is not read yet.
+pub(super) struct Source {
+    /// Sends updates until the receiver is closed.
+    pub(super) watch: Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>,
+    pub(super) observable: Observable,
+    /// The writer to the API server, if there is one.
+    pub(super) writer: Option<KubeWriter>,
 }
 
-/// What the API server is told.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AnnounceOptions {
-    /// Whether Events are made on policies that have a mistake or don't fit.
-    pub events: bool,
-    /// The key of the taint that this node loses when it is ready.
-    pub remove_taint: Option<String>,
-}
-
-/// A source that was not asked anything yet.
-pub(super) enum Source {
-    Manifests(Box<Manifests>),
-    Kubernetes(Box<Kubernetes>),
+/// The observable state of a source.
+#[derive(Debug, Default)]
+pub struct Observable {
+    /// The state of the API server's watches.
+    pub watches: Option<Arc<Watches>>,
+    /// The results of the Events, if the agent creates any.
+    pub events: Option<Arc<EventCounts>>,
 }
 
 impl Source {
-    /// The source, and who tells the API server what it is to be told.
-    pub(super) async fn new(
+    /// Opens the source that the options select.
+    pub(super) async fn open(
         options: &SourceOptions,
         node_name: &str,
-    ) -> anyhow::Result<(Self, Option<Announcer>)> {
-        let (client, announce) = match options {
+        updates: mpsc::Sender<Update>,
+    ) -> anyhow::Result<Self> {
+        let (client, writes) = match options {
             SourceOptions::Manifests(folders) => {
                 let manifests = Manifests::new(folders.clone())?;
-                return Ok((Self::Manifests(Box::new(manifests)), None));
+                let watch = Box::pin(async { Ok(manifests.watch(updates).await?) });
+                return Ok(Self { watch, observable: Observable::default(), writer: None });
             }
-            SourceOptions::Kubernetes { client, announce } => (client, announce),
+            SourceOptions::Kubernetes { client, writes } => (client, writes),
         };
         let connection = Connection::find(client).await?;
         tracing::info!(server = %connection.server(), "watching the Kubernetes API");
-        let announcer = Announcer::new(&connection, announce, node_name)?;
+        let writer = KubeWriter::new(&connection, writes, node_name)?;
         let kubernetes = Kubernetes::new(connection, node_name.to_owned());
-        Ok((Self::Kubernetes(Box::new(kubernetes)), Some(announcer)))
+        let observable =
+            Observable { watches: Some(kubernetes.watches()), events: writer.counts() };
+        let watch = Box::pin(async { Ok(kubernetes.watch(updates).await?) });
+        Ok(Self { watch, observable, writer: Some(writer) })
     }
-
-    /// How the watches are doing, if there are any.
-    pub(super) fn watches(&self) -> Option<Arc<Watches>> {
-        match self {
-            Self::Manifests(_) => None,
-            Self::Kubernetes(kubernetes) => Some(kubernetes.watches()),
-        }
-    }
-
-    /// Sends updates until nobody receives them.
-    pub(super) async fn watch(self, updates: mpsc::Sender<Update>) -> anyhow::Result<()> {
-        match self {
-            Self::Manifests(manifests) => Ok(manifests.watch(updates).await?),
-            Self::Kubernetes(kubernetes) => Ok(kubernetes.watch(updates).await?),
-        }
-    }
-}
-
-/// What there is to observe of a source.
-#[derive(Debug, Default)]
-pub struct Observable {
-    /// How the watches of the API server are doing.
-    pub watches: Option<Arc<Watches>>,
-    /// What became of the Events, if any are to be made.
-    pub events: Option<Arc<EventCounts>>,
 }

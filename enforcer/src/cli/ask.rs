@@ -1,4 +1,4 @@
-//! Asking the agent that runs on this node.
+//! `enforcer status` and `enforcer log-level`: HTTP requests to the agent on this node.
 
 use std::io::{Read as _, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// How long the agent may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest answer that is read: the status of a full node has about a megabyte.
+/// The longest time that the agent may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest answer in bytes: the status of a full node has about a megabyte.
 const LONGEST: u64 = 64 << 20;
 
-/// Writes the agent's status, as JSON.
+/// Prints the agent's status, as JSON.
 ///
 /// # Errors
 /// There is no agent at that address, or `out` can't be written.
@@ -20,10 +20,10 @@ pub fn status(agent: SocketAddr, out: &mut impl Write) -> anyhow::Result<()> {
     Ok(writeln!(out, "{}", status.trim_end())?)
 }
 
-/// Changes what the agent logs, if `filter` is given, and writes what it logs now.
+/// Changes the agent's log filter, if `filter` is given, and prints the present one.
 ///
 /// # Errors
-/// There is no agent at that address, it refuses the filter, or `out` can't be written.
+/// There is no agent at that address, it rejects the filter, or `out` can't be written.
 pub fn log_level(
     agent: SocketAddr,
     filter: Option<&str>,
@@ -39,27 +39,27 @@ pub fn log_level(
 fn ask(agent: SocketAddr, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
     let answer = exchange(agent, method, path, body).with_context(|| {
         format!(
-            "cannot ask the agent at {agent}: is it running there? --status says where it listens"
+            "cannot reach the agent at {agent}: check that it runs, and set --status to its address"
         )
     })?;
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .with_context(|| format!("what listens at {agent} is no agent: it does not speak HTTP"))?;
+    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| {
+        format!("the server at {agent} is not an agent: it does not speak HTTP")
+    })?;
     match head.split_whitespace().nth(1) {
         Some("200") => Ok(body.to_owned()),
         Some("400" | "413") => anyhow::bail!("{}", body.trim_end()),
         _ => anyhow::bail!(
-            "the agent at {agent} does not serve {path} there ({}): give its --status",
+            "the agent at {agent} does not serve {path} ({}): set --status to its status address",
             head.lines().next().unwrap_or_default()
         ),
     }
 }
 
-/// HTTP/1.0, whose answers end with the connection and are in one piece.
+/// Sends a request by HTTP/1.0: its answers end with the connection and are not chunked.
 fn exchange(agent: SocketAddr, method: &str, path: &str, body: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&agent, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&agent, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     let length = body.len();
     write!(
         stream,
@@ -77,7 +77,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers one request, and returns it with what was made of the answer.
+    /// Answers one request. Returns the request, and the result of the client.
     fn answered(
         answer: &'static str,
         ask: impl FnOnce(SocketAddr) -> anyhow::Result<String>,
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_agent_answers_is_said() {
+    fn the_answer_is_printed() {
         let (request, made) = answered("HTTP/1.0 200 OK\r\na: b\r\n\r\ndebug\n", set);
         assert!(request.starts_with("PUT /log HTTP/1.0\r\n"), "{request}");
         assert!(request.ends_with("\r\n\r\ndebug"), "{request}");
@@ -110,16 +110,16 @@ mod tests {
         let (_, made) = answered("HTTP/1.0 400 Bad Request\r\n\r\nno such level\n", set);
         assert_eq!(made, Err("no such level".to_owned()));
         let (_, made) = answered("HTTP/1.0 404 Not Found\r\n\r\n", set);
-        assert!(made.unwrap_err().contains("does not serve /log there (HTTP/1.0 404 Not Found)"));
+        assert!(made.unwrap_err().contains("does not serve /log (HTTP/1.0 404 Not Found)"));
         let (_, made) = answered("SSH-2.0-other\r\n", set);
-        assert!(made.unwrap_err().contains("is no agent"));
+        assert!(made.unwrap_err().contains("is not an agent"));
     }
 
     #[test]
-    fn an_agent_that_is_not_there_is_missed() {
-        // Bound and closed again: nobody listens there.
+    fn an_agent_that_does_not_run_is_reported() {
+        // Bound and closed again: no server listens there.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = format!("{:#}", set(address).unwrap_err());
-        assert!(error.contains(&format!("cannot ask the agent at {address}")), "{error}");
+        assert!(error.contains(&format!("cannot reach the agent at {address}")), "{error}");
     }
 }

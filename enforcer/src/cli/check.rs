@@ -1,25 +1,16 @@
-//! `enforcer check`: what is wrong with manifests.
+//! `enforcer check`: the mistakes in manifests.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::ValueEnum;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
-use crate::source::manifests::{Manifests, Report, Severity};
+use super::format::Format;
+use crate::source::Severity;
+use crate::source::manifests::{Manifests, Report};
 
-/// How to print.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
-    /// For people: with excerpts of the files on a terminal, else a line each.
-    #[default]
-    Text,
-    /// A JSON object per line.
-    Json,
-}
-
-/// Prints everything that is to be said about manifests; returns whether they have no errors.
+/// Prints all findings on manifests. Returns whether there are no errors.
 ///
 /// # Errors
 /// If a folder is missing, or if writing fails.
@@ -63,10 +54,10 @@ mod tests {
     }
 
     #[test]
-    fn tells_good_from_bad() {
+    fn only_errors_make_the_check_fail() {
         assert_eq!(checked("# nothing\n", Format::Json), (true, String::new()));
         let (good, out) = checked("kind: Secret\napiVersion: v1\n", Format::Json);
-        assert!(good && out.contains("left alone: Secret"), "{out}");
+        assert!(good && out.contains("ignored: Secret"), "{out}");
         let (good, out) = checked("a: [", Format::Json);
         assert!(!good);
         for line in out.lines() {

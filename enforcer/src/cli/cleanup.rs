@@ -1,25 +1,15 @@
-//! `enforcer cleanup`: removing every trace of enforcement from a node.
+//! `enforcer cleanup`: removal of all enforcement from a node.
 
 use std::io;
 use std::path::Path;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use serde::Serialize;
 
+use super::format::Format;
 use crate::kernel::{Removed, Trace, cleanup};
 
-/// How to print what was removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
-    /// A line for each.
-    #[default]
-    Text,
-    /// One JSON document.
-    Json,
-}
-
-/// Something that was removed.
+/// A removed item.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum Line<'a> {
@@ -33,22 +23,22 @@ impl std::fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Program { ifindex, pin } => {
-                write!(f, "a program off interface {ifindex} ({pin})")
+                write!(f, "the program of interface {ifindex} ({pin})")
             }
             Self::Qdisc { ifindex } => write!(f, "the clsact qdisc of interface {ifindex}"),
-            Self::Filters { interface } => write!(f, "forgotten filters off {interface}"),
+            Self::Filters { interface } => write!(f, "unrecorded filters of interface {interface}"),
             Self::Pins { folder } => write!(f, "{}", folder.display()),
         }
     }
 }
 
-/// Removes everything and prints what there was.
+/// Removes all enforcement and prints the removed items.
 ///
 /// # Errors
 /// An agent is running, something can't be removed, or writing fails.
 pub fn run(pins: &Path, format: Format, out: &mut impl io::Write) -> anyhow::Result<()> {
     let removed = cleanup(pins).context("cannot clean up")?;
-    print(&lines(&removed), format, out).context("writing what was removed")
+    print(&lines(&removed), format, out).context("cannot print the removed items")
 }
 
 fn lines(removed: &Removed) -> Vec<Line<'_>> {
@@ -64,7 +54,7 @@ fn lines(removed: &Removed) -> Vec<Line<'_>> {
 fn print(lines: &[Line<'_>], format: Format, out: &mut impl io::Write) -> anyhow::Result<()> {
     match format {
         Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(lines)?)?,
-        Format::Text if lines.is_empty() => writeln!(out, "there was nothing to remove")?,
+        Format::Text if lines.is_empty() => writeln!(out, "nothing to remove")?,
         Format::Text => {
             for line in lines {
                 writeln!(out, "removed {line}")?;
@@ -96,19 +86,19 @@ mod tests {
     }
 
     #[test]
-    fn people_get_a_line_for_each() {
+    fn text_has_a_line_for_each_item() {
         insta::assert_snapshot!(printed(&removed(), Format::Text), @"
-        removed a program off interface 7 (7-in)
+        removed the program of interface 7 (7-in)
         removed the clsact qdisc of interface 7
-        removed forgotten filters off eth0
+        removed unrecorded filters of interface eth0
         removed /sys/fs/bpf/enforcer
         ");
         let nothing = printed(&Removed::default(), Format::Text);
-        assert_eq!(nothing, "there was nothing to remove\n");
+        assert_eq!(nothing, "nothing to remove\n");
     }
 
     #[test]
-    fn programs_get_one_document() {
+    fn json_is_one_document() {
         let text = printed(&removed(), Format::Json);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value[0], serde_json::json!({"kind": "program", "ifindex": 7, "pin": "7-in"}));

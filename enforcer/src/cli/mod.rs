@@ -1,8 +1,13 @@
-//! The command line.
+//! The command line: options and subcommands.
+//!
+//! Belongs here: parsing of arguments, and output to the terminal. Does not belong here: the work of
+//! the subcommands `run` ([`crate::agent`]), `check` ([`crate::source`]) and `cleanup`
+//! ([`crate::kernel`]).
 
 pub mod ask;
 pub mod check;
 pub mod cleanup;
+mod format;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,7 +15,9 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use enforcer_ebpf::contract::table::Limits;
 
-use crate::agent::{AnnounceOptions, Attach, Listeners, Options, SourceOptions, UnknownPod};
+pub use format::Format;
+
+use crate::agent::{Attach, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod};
 use crate::kernel::{Lifetimes, Settings};
 use crate::nri;
 use crate::observe::{LogFormat, PodMetrics};
@@ -20,10 +27,10 @@ use crate::source::kubernetes::ClientOptions;
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
-    /// What to log: error, warn, info, debug, trace, or filters like enforcer::drops=off.
+    /// Log filter: error, warn, info, debug, trace, off, or a list like enforcer::drops=off,info.
     #[arg(
         long,
         global = true,
@@ -32,56 +39,55 @@ pub struct Cli {
         value_name = "FILTER"
     )]
     pub log: String,
-    /// How to log.
+    /// Log format.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
-/// Where what outlives the agent is kept.
+/// The default directory of pins.
 pub const DEFAULT_PINS: &str = "/sys/fs/bpf/enforcer";
 
-/// Where the status of an agent with default options is.
+/// The default address of the status.
 const DEFAULT_STATUS: &str = "127.0.0.1:9469";
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Enforce policies on this node until stopped.
+    /// Enforce policies on this node until SIGTERM or SIGINT.
     #[command(after_help = "Examples:
   enforcer run                                    # in a pod of a DaemonSet, with NODE_NAME set
   enforcer run --kubeconfig ~/.kube/config --context test --node-name node-1
   enforcer run --manifests ./policies
   enforcer run --manifests ./policies --metrics 127.0.0.1:9469 --log enforcer::drops=off,info")]
     Run(Box<RunArgs>),
-    /// Read manifests and say what is wrong with them; exit code 1 if something is.
+    /// Check manifests and report mistakes; exit code 1 if there are errors.
     #[command(after_help = "Examples:
   enforcer check ./policies
   enforcer check --output json ./policies")]
     Check(CheckArgs),
-    /// Write the status of the agent that runs on this node, as JSON.
+    /// Print the status of the agent on this node, as JSON.
     #[command(after_help = "Example:
   kubectl -n enforcer-system exec enforcer-x7k2p -- /enforcer status")]
     Status(AgentArgs),
-    /// Write what the agent that runs on this node logs, after changing it if FILTER is given. The
-    /// change lasts until the next one or the agent's end.
+    /// Print the log filter of the agent on this node, or change it to FILTER first. A change lasts
+    /// until the next one or the agent's end.
     #[command(after_help = "Examples:
   enforcer log-level
   enforcer log-level debug
   enforcer log-level enforcer::drops=off,info")]
     LogLevel {
-        /// What to log: error, warn, info, debug, trace, off, or filters like enforcer::drops=off.
+        /// Log filter: error, warn, info, debug, trace, off, or a list like enforcer::drops=off,info.
         #[arg(value_name = "FILTER")]
         filter: Option<String>,
-        /// Where the agent is.
+        /// The agent.
         #[command(flatten)]
         agent: AgentArgs,
     },
-    /// Remove every trace of enforcement from this node: nothing is enforced any more then. An
-    /// agent that is running must be stopped before.
+    /// Remove all enforcement from this node: programs, tables and pins. Stop the agent first.
     #[command(after_help = "Example:
   enforcer cleanup --output json")]
     Cleanup(CleanupArgs),
-    /// Write a completion script for a shell to standard output.
+    /// Print a completion script for a shell.
     #[command(after_help = "Example:
   enforcer completions bash > /etc/bash_completion.d/enforcer")]
     Completions {
@@ -90,137 +96,135 @@ pub enum Command {
     },
 }
 
-/// Arguments of `run`.
+/// The arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Read policies, pods, namespaces and services from the manifests in a directory, watched for
-    /// changes, instead of from the Kubernetes API; may be given several times.
+    /// Read policies, pods, namespaces and services from the manifests in this directory instead of the
+    /// Kubernetes API, and watch it for changes; may be repeated.
     #[arg(long, value_name = "DIR")]
     pub manifests: Vec<PathBuf>,
-    /// A kubeconfig that says which API server to watch, and as whom [default: KUBECONFIG, else the
-    /// cluster that this is a pod of, else ~/.kube/config].
+    /// Kubeconfig with the API server and the credentials [default: KUBECONFIG, else the cluster of
+    /// this pod, else ~/.kube/config].
     #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
     pub kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig [default: its current one].
+    /// Context of the kubeconfig [default: the current one].
     #[arg(long, value_name = "NAME", conflicts_with = "manifests")]
     pub context: Option<String>,
-    /// This node's name: pods whose spec.nodeName is another are not here [default: the host's]. The
-    /// Kubernetes API must have a node of that name.
+    /// Name of this node: pods with another spec.nodeName are not local [default: the host name]. The
+    /// Kubernetes API must have a node with this name.
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
-    /// Make Kubernetes Events on policies that have a mistake or don't fit into the tables, if they
-    /// select a pod of this node; needs the right to create events.
+    /// Create Kubernetes Events on policies that select a pod of this node and have a mistake or do not
+    /// fit into the tables; requires the permission to create events.
     #[arg(long, conflicts_with = "manifests")]
     pub events: bool,
-    /// Remove the taint of this key from this node as soon as policies are enforced, like
-    /// enforcer/agent-not-ready; needs the right to patch nodes.
+    /// Remove the taint with this key from this node once policies are enforced, for example
+    /// enforcer/agent-not-ready; requires the permission to get and patch nodes.
     #[arg(long, value_name = "KEY", conflicts_with = "manifests")]
     pub remove_taint: Option<String>,
-    /// Serve /metrics, /healthz and /readyz there; "off": nowhere.
+    /// Address of /metrics, /healthz and /readyz; "off" disables them.
     #[arg(long, default_value = DEFAULT_STATUS, value_name = "ADDRESS:PORT")]
     pub metrics: String,
-    /// Serve /status, which names pods, addresses and policies, and /log, which changes what is
-    /// logged, there: a loopback address; "off": nowhere [default: with --metrics if that is on
-    /// loopback, else the same port of 127.0.0.1].
+    /// Loopback address of /status, which shows pods, addresses and policies, and of /log, which
+    /// changes the log filter; "off" disables them [default: the address of --metrics if that is on
+    /// loopback, else its port on 127.0.0.1].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub status: Option<String>,
-    /// By what the metrics tell packets apart besides direction and reason. On a node of 250 pods in
-    /// 30 namespaces this makes about 3,750 series by pod, 450 by namespace, 24 by node; at most
-    /// 17,500, 2,100 and 70.
+    /// Labels of the packet metrics, besides direction and reason. A node with 250 pods in 30
+    /// namespaces has about 3,750 series by pod, 450 by namespace, 24 by node; at most 17,500, 2,100
+    /// and 70.
     #[arg(long, value_enum, default_value_t = PodMetrics::Namespace, value_name = "BY")]
     pub pod_metrics: PodMetrics,
-    /// Let pods send from addresses that are not theirs (pods that route for others).
+    /// Allow pods to send from foreign addresses (pods that route for others).
     #[arg(long)]
     pub allow_any_source: bool,
-    /// What passes at a pod's interface until the pod is known: everything, or only the traffic of
-    /// the link and of the node itself.
+    /// Traffic that passes at a pod's interface until the pod is known.
     #[arg(long, value_enum, default_value_t = UnknownPod::Allow)]
     pub unknown_pod: UnknownPod,
-    /// Whether the container runtime is asked to let pods wait until their policy is programmed, by
-    /// its plugin interface NRI: where it offers that, never, or so that the agent is not ready
-    /// without.
+    /// Use of NRI, the container runtime's plugin interface, to delay pods until their policy is
+    /// programmed.
     #[arg(long, value_enum, default_value_t = nri::Mode::Auto)]
     pub nri: nri::Mode,
-    /// Where the container runtime listens for its plugins.
+    /// NRI socket of the container runtime.
     #[arg(long, default_value = nri::DEFAULT_SOCKET, value_name = "PATH")]
     pub nri_socket: PathBuf,
-    /// An interface by which packets leave the node; may be given several times [default: all that
-    /// lead neither to a pod nor to the node itself].
+    /// Interface that leads off the node; may be repeated [default: all that lead neither to a pod
+    /// nor to the node itself].
     #[arg(long = "uplink", value_name = "INTERFACE")]
     pub uplinks: Vec<String>,
-    /// Keep programs, flows and counters below this folder of a BPF file system, so that they
-    /// outlive the agent; "off": enforcement ends with it.
+    /// Directory in a BPF file system for programs, flows and counters, so that they outlive the
+    /// agent; "off": enforcement ends with the agent.
     #[arg(long, default_value = DEFAULT_PINS, value_name = "DIR")]
     pub pins: PathBuf,
-    /// How programs are put on interfaces: by TCX where the kernel has it (6.6 and newer), or as
-    /// filters of a clsact qdisc in any case.
+    /// Hooks of the programs: TCX requires Linux 6.6 or newer.
     #[arg(long, value_enum, default_value_t = Attach::Auto)]
     pub attach: Attach,
-    /// The 15 adjacent bits of the packet mark that carry who sent a packet.
+    /// The 15 adjacent bits of the packet mark that identify the sender.
     #[arg(long, default_value = "0xfffe0000", value_parser = mark_mask, value_name = "MASK")]
     pub mark_mask: u32,
-    /// For how many seconds a silent flow is remembered, so that its replies pass, by its stage;
-    /// what is not named keeps its default.
+    /// Idle timeouts of flows in seconds, by stage; replies pass until then. Stages that are not listed
+    /// keep their defaults.
     #[arg(long, default_value_t = Lifetimes::DEFAULT, value_name = "STAGE=SECONDS,…")]
     pub flow_timeouts: Lifetimes,
-    /// Have the programs log each frame that they cannot read; for debugging, shown by --log debug.
+    /// Log each frame that the programs cannot parse; for debugging, requires --log debug.
     #[arg(long)]
     pub log_programs: bool,
-    /// How many established flows of each address family are remembered.
+    /// Maximum number of established flows per address family.
     #[arg(long, default_value_t = Limits::DEFAULT.flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
     pub flows: u32,
-    /// How many others: opening, unanswered, closed. Where there are more, the oldest are forgotten.
+    /// Maximum number of other flows per address family: opening, unanswered, closed. The oldest are
+    /// evicted first.
     #[arg(long, default_value_t = Limits::DEFAULT.opening_flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
     pub opening_flows: u32,
 }
 
-/// Which agent to ask.
+/// The agent to query.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
-    /// Where the agent serves its status: its --status, or its --metrics if that is on loopback.
+    /// Address of the agent's status: its --status, or its --metrics if that is on loopback.
     #[arg(long, default_value = DEFAULT_STATUS, value_name = "ADDRESS:PORT")]
     pub status: SocketAddr,
 }
 
-/// Arguments of `cleanup`.
+/// The arguments of `cleanup`.
 #[derive(Debug, Args)]
 pub struct CleanupArgs {
-    /// Where agents have kept what outlives them.
+    /// Directory of pins, as in `run`.
     #[arg(long, default_value = DEFAULT_PINS, value_name = "DIR")]
     pub pins: PathBuf,
-    /// How to write what was removed.
-    #[arg(long, value_enum, default_value = "text")]
-    pub output: cleanup::Format,
+    /// Output format; json is one document.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Format,
 }
 
-/// Arguments of `check`.
+/// The arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Directories of Kubernetes manifests.
     #[arg(required = true, value_name = "DIR")]
     pub manifests: Vec<PathBuf>,
-    /// How to write the findings.
-    #[arg(long, value_enum, default_value = "text")]
-    pub output: check::Format,
+    /// Output format; text has excerpts of the files on a terminal, json one object per line.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Format,
 }
 
 impl RunArgs {
     /// The agent's options.
     ///
     /// # Errors
-    /// The metrics address is none, or the host has no usable name.
+    /// An address is invalid, or the host name is not UTF-8.
     pub fn options(self) -> anyhow::Result<Options> {
         let node_name = match self.node_name {
             Some(name) => name,
             None => nix::unistd::gethostname()?.into_string().map_err(|name| {
-                anyhow::anyhow!("the host name {name:?} is no text: give --node-name")
+                anyhow::anyhow!("the host name {name:?} is not UTF-8: set --node-name")
             })?,
         };
         Ok(Options {
             source: if self.manifests.is_empty() {
                 SourceOptions::Kubernetes {
                     client: ClientOptions { kubeconfig: self.kubeconfig, context: self.context },
-                    announce: AnnounceOptions {
+                    writes: KubeWriteOptions {
                         events: self.events,
                         remove_taint: self.remove_taint,
                     },
@@ -252,7 +256,7 @@ impl RunArgs {
     }
 }
 
-/// What is for the node alone is served on loopback, wherever the metrics are.
+/// The status is served on loopback only, wherever the metrics are.
 fn listeners(metrics: &str, status: Option<&str>) -> anyhow::Result<Listeners> {
     let metrics = listener("--metrics", metrics)?;
     let status = match (status, metrics) {
@@ -260,8 +264,8 @@ fn listeners(metrics: &str, status: Option<&str>) -> anyhow::Result<Listeners> {
             let status = listener("--status", text)?;
             if status.is_some_and(|it| !it.ip().is_loopback()) {
                 anyhow::bail!(
-                    "--status {text}: expected a loopback address like {DEFAULT_STATUS}: it shows the \
-                     cluster's pods, addresses and policies to whoever asks"
+                    "--status {text}: expected a loopback address like {DEFAULT_STATUS}: the status shows \
+                     the cluster's pods, addresses and policies without authentication"
                 );
             }
             status
@@ -270,8 +274,8 @@ fn listeners(metrics: &str, status: Option<&str>) -> anyhow::Result<Listeners> {
         (None, Some(metrics)) if metrics.ip().is_loopback() => Some(metrics),
         (None, Some(metrics)) if metrics.ip().is_unspecified() => {
             tracing::warn!(
-                "/status and /log are not served: --metrics {metrics} takes its port on loopback, too. \
-                 --status chooses another, --status off is silent about it"
+                "/status and /log are disabled: --metrics {metrics} occupies the port on loopback, too; \
+                 set --status to another port, or to off to silence this warning"
             );
             None
         }
@@ -284,7 +288,7 @@ fn listener(option: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
     if text == "off" {
         return Ok(None);
     }
-    // In a DaemonSet the address comes out of the downward API, which puts no brackets around IPv6.
+    // In a DaemonSet the address comes from the downward API, which puts no brackets around IPv6.
     let bare = || {
         let (address, port) = text.rsplit_once(':')?;
         Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?))
@@ -305,25 +309,25 @@ fn mark_mask(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Writes a completion script.
+/// Prints a completion script.
 pub fn completions(shell: clap_complete::Shell, out: &mut impl std::io::Write) {
     clap_complete::generate(shell, &mut Cli::command(), "enforcer", out);
 }
 
-/// An error with its causes, in a line. Libraries' errors often quote their cause: that is not said
-/// again.
-pub fn told(error: &anyhow::Error) -> String {
-    let mut told = String::new();
+/// An error with its causes, on one line. Errors of libraries often quote their cause: such a cause is
+/// not repeated.
+pub fn error_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        if told.contains(&cause) {
+        if line.contains(&cause) {
             continue;
         }
-        if !told.is_empty() {
-            told.push_str(": ");
+        if !line.is_empty() {
+            line.push_str(": ");
         }
-        told.push_str(&cause);
+        line.push_str(&cause);
     }
-    told
+    line
 }
 
 #[cfg(test)]
@@ -380,11 +384,11 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told_once() {
+    fn causes_are_not_repeated() {
         let io = std::io::Error::from_raw_os_error(1);
         let inner = anyhow::anyhow!(io).context("map EVENTS: Operation not permitted (os error 1)");
         let error = inner.context("cannot load");
         let expected = "cannot load: map EVENTS: Operation not permitted (os error 1)";
-        assert_eq!(told(&error), expected);
+        assert_eq!(error_line(&error), expected);
     }
 }

@@ -1,25 +1,26 @@
-//! Carrying out the steps of a plan.
+//! Executing the steps of a plan.
 #![expect(unsafe_code, reason = "membarrier(2) has no safe wrapper")]
 
 use std::io;
 use std::sync::atomic::Ordering;
 
-use aya::maps::{HashMap, MapData, MapError, PerCpuValues};
+use aya::maps::{HashMap, MapData, PerCpuValues};
 use bytemuck::Pod;
 use enforcer_ebpf::contract::counters::Counters;
 use enforcer_ebpf::contract::endpoint::Endpoint;
 use enforcer_ebpf::contract::table::{self, Leaf6, Node6, PORT_SET_WORDS, SLOTS};
 
-use super::inherit::owner_record;
-use super::mapped::Mapped;
+use super::error::ignoring;
+use super::mapped_array::MappedArray;
+use super::takeover::owner_record;
 use super::{Kernel, KernelError};
 use enforcer_core::tables::Step;
 
-/// 32-bit words of a node in front of its slots.
+/// The number of 32-bit words of a node before its slots.
 const NODE_HEAD: usize = size_of::<Node6>() / 4 - SLOTS;
 
 impl Kernel {
-    /// Carries out one step. Words become visible to packets in the order of the steps.
+    /// Executes one step. Words become visible to packets in the order of the steps.
     ///
     /// # Errors
     /// The step lies outside of a table, or a system call failed.
@@ -66,32 +67,28 @@ impl Kernel {
             Step::Owner { id, ifindex, owner, uid } => self
                 .owners
                 .insert(id, owner_record(*ifindex, owner.as_ref(), uid), 0)
-                .map_err(|source| KernelError::Table { name: table::OWNERS, source }),
+                .map_err(KernelError::table(table::OWNERS)),
             Step::AddExtraAddress(address) => self
                 .extra_addresses
                 .insert(address, 1, 0)
-                .map_err(|source| KernelError::Table { name: table::EXTRA_ADDRESSES, source }),
+                .map_err(KernelError::table(table::EXTRA_ADDRESSES)),
             Step::RemoveExtraAddress(address) => {
-                absent_is_fine(table::EXTRA_ADDRESSES, self.extra_addresses.remove(address))
+                let removed = self.extra_addresses.remove(address);
+                ignoring(io::ErrorKind::NotFound, table::EXTRA_ADDRESSES, removed)
             }
             Step::ForgetEndpoint { id } => self.forget(*id),
             Step::Grace => grace(),
         }
     }
 
-    /// Counters start at zero, and no flow or fragment of a former endpoint is left (semantics C5).
+    /// Sets an id's counters to zero and removes the flows and fragments of its last endpoint
+    /// (semantics C5).
     fn forget(&mut self, id: u32) -> Result<(), KernelError> {
-        let failed = |source| KernelError::Table { name: table::COUNTERS, source };
-        let cpus = aya::util::nr_cpus().map_err(|(_, error)| {
-            failed(MapError::from(aya::sys::SyscallError { call: "nr_cpus", io_error: error }))
-        })?;
-        let zero = PerCpuValues::try_from(vec![Counters::default(); cpus]).map_err(|error| {
-            failed(MapError::from(aya::sys::SyscallError {
-                call: "per-cpu values",
-                io_error: error,
-            }))
-        })?;
-        self.counters.set(id, zero, 0).map_err(failed)?;
+        let failed = |call| KernelError::table_call(table::COUNTERS, call);
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| failed("nr_cpus")(error))?;
+        let zero = vec![Counters::default(); cpus];
+        let zero = PerCpuValues::try_from(zero).map_err(failed("per-cpu values"))?;
+        self.counters.set(id, zero, 0).map_err(KernelError::table(table::COUNTERS))?;
         self.flows.forget(id)?;
         forget_in(table::FRAGMENTS4, &mut self.fragments4, |packet| packet.tail.endpoint, id)?;
         forget_in(table::FRAGMENTS6, &mut self.fragments6, |packet| packet.tail.endpoint, id)
@@ -104,53 +101,39 @@ fn forget_in<K: aya::Pod, V: aya::Pod>(
     endpoint: impl Fn(&K) -> u16,
     id: u32,
 ) -> Result<(), KernelError> {
-    // An error in the middle of the walk means that entries came and went meanwhile: what could
-    // not be read was not this endpoint's, which sends nothing any more.
+    // An error during the walk means that entries were added or removed meanwhile. The unread ones
+    // are not this endpoint's, which sends nothing any more.
     let theirs: Vec<K> =
         entries.keys().flatten().filter(|key| u32::from(endpoint(key)) == id).collect();
     for key in &theirs {
-        absent_is_fine(name, entries.remove(key))?;
+        ignoring(io::ErrorKind::NotFound, name, entries.remove(key))?;
     }
     Ok(())
 }
 
-fn absent_is_fine(name: &'static str, result: Result<(), MapError>) -> Result<(), KernelError> {
-    match result {
-        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
-            Ok(())
-        }
-        Err(source) => Err(KernelError::Table { name, source }),
-    }
-}
-
-fn store32(table: &Mapped, index: usize, value: u32) -> Result<(), KernelError> {
+fn store32(table: &MappedArray, index: usize, value: u32) -> Result<(), KernelError> {
     let word = table.u32s().get(index).ok_or_else(|| table.outside(index))?;
     word.store(value, Ordering::Release);
     Ok(())
 }
 
-fn store64(table: &Mapped, index: usize, value: u64) -> Result<(), KernelError> {
+fn store64(table: &MappedArray, index: usize, value: u64) -> Result<(), KernelError> {
     let word = table.u64s().get(index).ok_or_else(|| table.outside(index))?;
     word.store(value, Ordering::Release);
     Ok(())
 }
 
-/// Writes a whole element, which no packet can reach yet, word by word.
-fn store_value<T: Pod>(table: &Mapped, index: u32, value: &T) -> Result<(), KernelError> {
+/// Writes an element word by word. No packet can reach it yet.
+fn store_value<T: Pod>(table: &MappedArray, index: u32, value: &T) -> Result<(), KernelError> {
     let start = index as usize * (size_of::<T>() / 8);
-    for (offset, word) in
-        bytemuck::cast_slice::<T, u64>(std::slice::from_ref(value)).iter().enumerate()
-    {
-        store64(table, start + offset, *word)?;
-    }
-    Ok(())
+    let words: &[u64] = bytemuck::cast_slice(std::slice::from_ref(value));
+    (start..).zip(words).try_for_each(|(index, word)| store64(table, index, *word))
 }
 
-/// Waits until every packet that was being judged has been: the kernel's global memory barrier
-/// is an RCU grace period, and programs run within RCU's read side.
+/// Waits until the programs are done with every packet that they are processing now: the kernel's
+/// global memory barrier is an RCU grace period, and programs run within RCU's read side.
 fn grace() -> Result<(), KernelError> {
-    // SAFETY: a system call without pointers.
+    // SAFETY: a system call without addresses.
     let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if result == 0 { Ok(()) } else { Err(KernelError::Grace(io::Error::last_os_error())) }
 }

@@ -8,13 +8,13 @@ use enforcer_ebpf::contract::flow::LIFETIMES;
 use enforcer_ebpf::contract::stage::Stage;
 use nix::time::{ClockId, clock_getres};
 
-/// For how long a flow is remembered of which no packet is seen, by its stage.
+/// The idle timeout of flows in each stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes([Duration; Stage::ALL.len()]);
 
 impl Lifetimes {
-    /// Conntrack's (`net/netfilter/nf_conntrack_proto_*.c`), in the order of [`Stage::ALL`]. SCTP
-    /// has that of its established associations throughout.
+    /// Conntrack's timeouts (`net/netfilter/nf_conntrack_proto_*.c`), in the order of
+    /// [`Stage::ALL`]. SCTP always has that of established associations.
     pub const DEFAULT: Self = {
         const SECONDS: [u64; Stage::ALL.len()] =
             [120, 60, 300, 432_000, 120, 120, 10, 30, 120, 30, 210, 600];
@@ -27,13 +27,13 @@ impl Lifetimes {
         Self(all)
     };
 
-    /// That of a stage.
+    /// The timeout of a stage.
     #[must_use]
     pub fn of(&self, stage: Stage) -> Duration {
         self.0.get(stage as usize).copied().unwrap_or_default()
     }
 
-    /// The same with another lifetime of one stage.
+    /// The same timeouts, with another one for one stage.
     #[must_use]
     pub fn with(mut self, stage: Stage, lifetime: Duration) -> Self {
         if let Some(it) = self.0.get_mut(stage as usize) {
@@ -60,7 +60,7 @@ impl fmt::Display for Lifetimes {
     }
 }
 
-/// `stage=seconds,…`; what is not named has its default.
+/// `stage=seconds,…`; the other stages have their defaults.
 impl FromStr for Lifetimes {
     type Err = String;
 
@@ -73,11 +73,11 @@ impl FromStr for Lifetimes {
             let stage =
                 Stage::ALL.into_iter().find(|stage| stage.name() == name).ok_or_else(|| {
                     let names = Stage::ALL.map(Stage::name).join(", ");
-                    format!("there is no stage {name:?}, only {names}")
+                    format!("unknown stage {name:?}: expected one of {names}")
                 })?;
             let seconds = seconds
                 .parse()
-                .map_err(|_| format!("{name}: {seconds:?} is no number of seconds"))?;
+                .map_err(|_| format!("{name}: {seconds:?} is not a number of seconds"))?;
             all = all.with(stage, Duration::from_secs(seconds));
         }
         Ok(all)
@@ -88,12 +88,12 @@ impl FromStr for Lifetimes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Clock {
     pub(super) shift: u32,
-    /// In buckets, by the low byte of a flow's marks.
+    /// The timeouts in buckets, by the low byte of a flow's flags.
     pub(super) lifetimes: [u32; LIFETIMES],
 }
 
 impl Clock {
-    /// For the running kernel: the coarse clock's resolution is one jiffy.
+    /// The settings for the running kernel, whose coarse clock has a resolution of one jiffy.
     pub(super) fn of_this_kernel(lifetimes: &Lifetimes) -> Self {
         let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
             .ok()
@@ -102,24 +102,24 @@ impl Clock {
         Self::with_frequency(tick.map_or(250, |nanoseconds| 1_000_000_000 / nanoseconds), lifetimes)
     }
 
-    /// For a kernel with `hz` jiffies in a second: buckets of one second or a little more.
+    /// The settings for a kernel with `hz` jiffies a second: buckets of one to two seconds.
     fn with_frequency(hz: u64, lifetimes: &Lifetimes) -> Self {
         let shift = hz.max(1).next_power_of_two().trailing_zeros();
-        // Half the clock's range, so that a silent flow is not taken for one of the future.
+        // At most half the clock's range, so that an old flow does not look like a future one.
         let buckets = |lifetime: Duration| {
             let ticks = u128::from(lifetime.as_secs()) * u128::from(hz);
             u32::try_from((ticks >> shift) + 1).unwrap_or(u32::MAX).min(u32::MAX / 2)
         };
         let mut all = [0; LIFETIMES];
-        for (it, marks) in all.iter_mut().zip(0..) {
-            *it = buckets(lifetimes.of(Stage::of(marks)));
+        for (it, flags) in all.iter_mut().zip(0..) {
+            *it = buckets(lifetimes.of(Stage::of(flags)));
         }
         Self { shift, lifetimes: all }
     }
 
-    /// Buckets for which a flow with these marks is remembered.
-    pub(super) fn lifetime(&self, marks: u16) -> u32 {
-        self.lifetimes.get(usize::from(marks) % LIFETIMES).copied().unwrap_or_default()
+    /// The timeout of a flow with these flags, in buckets.
+    pub(super) fn lifetime(&self, flags: u16) -> u32 {
+        self.lifetimes.get(usize::from(flags) % LIFETIMES).copied().unwrap_or_default()
     }
 }
 
@@ -137,14 +137,14 @@ mod tests {
             let clock = Clock::with_frequency(hz, &lifetimes);
             let bucket = (1u64 << clock.shift) as f64 / hz as f64;
             assert!((1.0..2.0).contains(&bucket), "{hz}: {bucket}");
-            for (marks, stage) in [
+            for (flags, stage) in [
                 (udp, Stage::Udp),
                 (udp | flags::ANSWERED, Stage::UdpStream),
                 (flags::ESTABLISHED, Stage::TcpEstablished),
                 (flags::RESET, Stage::TcpClose),
             ] {
                 let seconds = lifetimes.of(stage).as_secs_f64();
-                let lives = f64::from(clock.lifetime(marks)) * bucket;
+                let lives = f64::from(clock.lifetime(flags)) * bucket;
                 assert!((seconds..seconds + 2.0 * bucket).contains(&lives), "{stage:?}: {lives}");
             }
             let forever = lifetimes.with(Stage::TcpEstablished, Duration::MAX);

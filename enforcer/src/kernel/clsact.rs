@@ -1,92 +1,85 @@
-//! The qdisc that programs are attached to where the kernel has no TCX.
+//! The clsact qdisc: programs are attached to it where the kernel has no TCX.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use aya::programs::tc::{TcError, qdisc_add_clsact};
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload, parse_i32,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcHandle, TcMessage};
 use netlink_sys::Socket;
-use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::KernelError;
 use super::pins;
+use crate::netlink;
 
-/// More than the kernel puts into one datagram.
-const BUFFER: usize = 1 << 16;
+/// The ending of the name of a qdisc's marker folder.
+pub(super) const MARKER: &str = "qdisc";
 
-/// What the notes of qdiscs end in.
-pub(super) const NOTE: &str = "qdisc";
-
-/// A clsact qdisc of our making. Dropping it removes it, unless others have put filters on it
-/// meanwhile: removing it would remove these, too.
+/// A clsact qdisc that an agent added. Dropping it removes the qdisc, unless it has filters of
+/// others by then: removing the qdisc would remove these, too.
 #[derive(Debug)]
 pub(super) struct Clsact {
     ifindex: u32,
-    /// Whether it outlives the agent.
-    is_kept: bool,
+    /// Whether the qdisc outlives the agent.
+    is_pinned: bool,
 }
 
 impl Clsact {
-    /// Gives the interface a clsact qdisc; `None` if it has one already, which isn't ours then.
+    /// Adds a clsact qdisc to the interface; `None` if it has one already, which is not ours.
     pub(super) fn add(interface: &str, ifindex: u32) -> Result<Option<Self>, KernelError> {
         match qdisc_add_clsact(interface) {
-            Ok(()) => Ok(Some(Self { ifindex, is_kept: false })),
-            Err(error) if already_there(&error) => Ok(None),
+            Ok(()) => Ok(Some(Self { ifindex, is_pinned: false })),
+            Err(error) if already_exists(&error) => Ok(None),
             Err(source) => Err(KernelError::Qdisc { interface: interface.to_owned(), source }),
         }
     }
 
-    /// The same for a qdisc that outlives the agent: a note in `links` says whose it is.
-    pub(super) fn add_kept(
+    /// The same for a qdisc that outlives the agent; a marker folder in `links` identifies it.
+    pub(super) fn add_pinned(
         interface: &str,
         ifindex: u32,
         links: &Path,
     ) -> Result<Option<Self>, KernelError> {
-        let note = links.join(note(ifindex));
+        let marker = links.join(marker(ifindex));
         match Self::add(interface, ifindex)? {
             Some(mut added) => {
-                added.is_kept = true;
-                pins::make(&note)?;
+                added.is_pinned = true;
+                pins::make(&marker)?;
                 Ok(Some(added))
             }
-            None => Ok(note.exists().then_some(Self { ifindex, is_kept: true })),
+            None => Ok(marker.exists().then_some(Self { ifindex, is_pinned: true })),
         }
     }
 
-    /// The qdisc of which there is a note.
-    pub(super) fn of_note(ifindex: u32) -> Self {
-        Self { ifindex, is_kept: true }
+    /// The qdisc of an interface for which there is a marker.
+    pub(super) fn of_marker(ifindex: u32) -> Self {
+        Self { ifindex, is_pinned: true }
     }
 
-    /// Removes a qdisc that outlives the agent, unless others use it, and the note of it.
-    pub(super) fn give_back(mut self, links: &Path) {
-        self.is_kept = false;
-        let note = links.join(note(self.ifindex));
+    /// Removes a qdisc that outlives the agent, unless others use it, and its marker.
+    pub(super) fn remove(mut self, links: &Path) {
+        self.is_pinned = false;
+        let marker = links.join(marker(self.ifindex));
         drop(self);
-        if let Err(error) = fs::remove_dir(&note) {
-            tracing::debug!(note = %note.display(), %error, "the note of a qdisc stays");
+        if let Err(error) = fs::remove_dir(&marker) {
+            tracing::debug!(marker = %marker.display(), %error, "cannot remove a marker");
         }
     }
 
     fn remove_if_unused(&self) -> io::Result<()> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
+        let socket = netlink::open()?;
         for minor in [TcHandle::MIN_INGRESS, TcHandle::MIN_EGRESS] {
             let hook = TcHandle { minor, ..TcHandle::CLSACT };
             let list = RouteNetlinkMessage::GetTrafficFilter(self.message(hook, TcHandle::UNSPEC)?);
-            if ask(&socket, list, NLM_F_DUMP)? > 0 {
+            if request(&socket, list, NLM_F_DUMP)? > 0 {
                 return Ok(());
             }
         }
-        // Whoever adds a filter right now loses it. netlink has no "remove if empty".
+        // A filter that is added at this moment is lost: netlink has no "remove if empty".
         let qdisc = self.message(TcHandle::CLSACT, TcHandle { minor: 0, ..TcHandle::CLSACT })?;
-        ask(&socket, RouteNetlinkMessage::DelQueueDiscipline(qdisc), NLM_F_ACK).map(|_| ())
+        request(&socket, RouteNetlinkMessage::DelQueueDiscipline(qdisc), NLM_F_ACK).map(|_| ())
     }
 
     fn message(&self, parent: TcHandle, handle: TcHandle) -> io::Result<TcMessage> {
@@ -100,56 +93,40 @@ impl Clsact {
 
 impl Drop for Clsact {
     fn drop(&mut self) {
-        if self.is_kept {
+        if self.is_pinned {
             return;
         }
         // The interface may be gone, and its qdisc with it. A qdisc that stays is harmless.
         if let Err(error) = self.remove_if_unused() {
-            tracing::debug!(ifindex = self.ifindex, %error, "the clsact qdisc was not removed");
+            tracing::debug!(ifindex = self.ifindex, %error, "cannot remove the clsact qdisc");
         }
     }
 }
 
-/// Name of the note that the qdisc of an interface is ours.
-fn note(ifindex: u32) -> String {
-    format!("{ifindex}-{NOTE}")
+/// The name of the marker folder for the qdisc of an interface.
+fn marker(ifindex: u32) -> String {
+    format!("{ifindex}-{MARKER}")
 }
 
-/// Sends a request, and returns how many things the answer lists.
-fn ask(socket: &Socket, request: RouteNetlinkMessage, flags: u16) -> io::Result<usize> {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | flags;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
+/// Sends a request; returns the number of objects in the answer.
+fn request(socket: &Socket, message: RouteNetlinkMessage, flags: u16) -> io::Result<usize> {
+    netlink::send(socket, flags, 0, message)?;
     let mut listed = 0;
-    let mut buffer = Vec::with_capacity(BUFFER);
+    let mut buffer = Vec::with_capacity(netlink::BUFFER);
     loop {
         buffer.clear();
         socket.recv(&mut buffer, 0)?;
-        let mut rest = buffer.as_slice();
-        while !rest.is_empty() {
-            let answer = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
-            if matches!(answer.message_type(), NLMSG_DONE | NLMSG_ERROR) {
-                return finished(answer.payload()).map(|()| listed);
+        for message in netlink::messages(&buffer).map_err(io::Error::other)? {
+            match message.result() {
+                Some(result) => return result.map(|()| listed),
+                None => listed += 1,
             }
-            listed += 1;
-            let length = usize::try_from(answer.length()).map_err(io::Error::other)?;
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         }
     }
 }
 
-/// Both endings carry an error number, negated; 0 for success.
-fn finished(payload: &[u8]) -> io::Result<()> {
-    let code = payload.get(..4).and_then(|bytes| parse_i32(bytes).ok()).unwrap_or(0);
-    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code.wrapping_neg())) }
-}
-
-/// Whether the kernel says that there is one already.
-pub(super) fn already_there(error: &TcError) -> bool {
+/// Whether a qdisc or filter was not added because there is one already.
+pub(super) fn already_exists(error: &TcError) -> bool {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = source {
         if let Some(error) = error.downcast_ref::<io::Error>() {

@@ -1,8 +1,11 @@
-//! What can go wrong between the agent and the kernel.
+//! Errors of the kernel's side.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
+use aya::maps::MapError;
 use aya::programs::ProgramError;
+use aya::sys::SyscallError;
 
 /// An error of the kernel's side.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +15,7 @@ pub enum KernelError {
         "this binary was built without its eBPF programs: run `cargo xtask build-ebpf`, then build it again"
     )]
     NoObject,
-    /// The programs could not be loaded.
+    /// The object could not be loaded.
     #[error(
         "cannot load the eBPF programs: {0} (needed: Linux 5.10 or newer, CAP_BPF and CAP_NET_ADMIN)"
     )]
@@ -20,77 +23,77 @@ pub enum KernelError {
     /// The object lacks a program.
     #[error("the eBPF object has no program {0}: it belongs to another version")]
     NoProgram(&'static str),
-    /// The object lacks a table, or it is of another kind.
+    /// The object lacks a table, or the table is of another kind.
     #[error("the eBPF object has no table {0} of the expected kind: it belongs to another version")]
     NoTable(&'static str),
-    /// A program was refused.
-    #[error("the kernel refuses program {name}: {}", refusal(cause))]
-    Refused {
-        /// Which one.
+    /// The kernel rejected a program.
+    #[error("the kernel rejects program {name}: {}", rejection(cause))]
+    Rejected {
+        /// The program.
         name: &'static str,
-        /// Why, with all that the verifier said, which is long.
+        /// The kernel's answer, with the verifier's complete log, which is long.
         cause: ProgramError,
     },
-    /// A program could not be run or looked at.
+    /// A program could not be run or examined.
     #[error("program {name}: {source}")]
     Program {
-        /// Which one.
+        /// The program.
         name: &'static str,
-        /// Why.
+        /// The kernel's answer.
         source: ProgramError,
     },
     /// A table could not be mapped into memory.
-    #[error("cannot map table {name}: {source}")]
+    #[error("cannot map table {name} into memory: {source}")]
     Map {
-        /// Which one.
+        /// The table.
         name: &'static str,
-        /// Why.
+        /// The kernel's answer.
         source: io::Error,
     },
     /// A table operation failed.
     #[error("table {name}: {source}")]
     Table {
-        /// Which one.
+        /// The table.
         name: &'static str,
-        /// Why.
-        source: aya::maps::MapError,
+        /// The kernel's answer.
+        source: MapError,
     },
     /// A write lies outside of its table.
-    #[error("a write at {index} is outside of table {name}")]
+    #[error("cannot write at index {index} of table {name}: it is outside of the table")]
     Outside {
-        /// Which table.
+        /// The table.
         name: &'static str,
-        /// Where.
+        /// The index.
         index: usize,
     },
-    /// What outlives the agent can't be kept.
+    /// The folder of pins can't be used.
     #[error(transparent)]
     Pins(#[from] super::PinsError),
-    /// Tables of another build could not be put aside.
-    #[error("cannot put {} aside: {source}", path.display())]
+    /// Tables of another build could not be renamed.
+    #[error("cannot rename {}: {source}", path.display())]
     Rename {
-        /// Where they are.
-        path: std::path::PathBuf,
-        /// Why.
+        /// Their folder.
+        path: PathBuf,
+        /// The system's answer.
         source: io::Error,
     },
-    /// A program could not be kept on its interface.
+    /// A table or link could not be pinned.
     #[error("cannot pin {}: {source}", path.display())]
     Pin {
         /// The pin.
-        path: std::path::PathBuf,
-        /// Why.
+        path: PathBuf,
+        /// The kernel's answer.
         source: aya::pin::PinError,
     },
-    /// A pinned program could not be looked at.
-    #[error("cannot read {}: {source}", path.display())]
+    /// A pin could not be read or removed.
+    #[error("cannot use the pin {}: {source}", path.display())]
     ReadPin {
         /// The pin.
-        path: std::path::PathBuf,
-        /// Why.
+        path: PathBuf,
+        /// The kernel's answer.
         source: io::Error,
     },
-    /// The kernel could not tell when all packets had passed.
+    /// The kernel did not provide a grace period.
     #[error("cannot wait for packets in flight: {0}")]
     Grace(io::Error),
     /// A program could not be attached to an interface.
@@ -98,40 +101,78 @@ pub enum KernelError {
     Attach {
         /// The interface's name.
         interface: String,
-        /// Why.
+        /// The kernel's answer.
         source: ProgramError,
     },
-    /// The interface could not get the qdisc that programs are attached to.
+    /// The clsact qdisc, which programs are attached to, could not be added.
     #[error("cannot add a clsact qdisc to interface {interface}: {source}")]
     Qdisc {
         /// The interface's name.
         interface: String,
-        /// Why.
+        /// The kernel's answer.
         source: aya::programs::tc::TcError,
     },
 }
 
-/// Why a program was refused, in a line.
-fn refusal(cause: &ProgramError) -> String {
+impl KernelError {
+    /// Maps the error of an operation on the table `name`.
+    pub(super) fn table(name: &'static str) -> impl Fn(MapError) -> Self + Copy {
+        move |source| Self::Table { name, source }
+    }
+
+    /// Maps the error of a system call on the table `name`.
+    pub(super) fn table_call(
+        name: &'static str,
+        call: &'static str,
+    ) -> impl Fn(io::Error) -> Self + Copy {
+        move |io_error| Self::Table { name, source: SyscallError { call, io_error }.into() }
+    }
+
+    /// Maps the error of an operation on a pin.
+    pub(super) fn read_pin(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
+        move |source| Self::ReadPin { path: path.to_owned(), source }
+    }
+
+    /// Maps the error of attaching to an interface.
+    pub(super) fn attach(interface: &str) -> impl Fn(ProgramError) -> Self + Copy {
+        move |source| Self::Attach { interface: interface.to_owned(), source }
+    }
+}
+
+/// Turns one kind of error of an operation on the table `name` into success.
+pub(super) fn ignoring(
+    kind: io::ErrorKind,
+    name: &'static str,
+    result: Result<(), MapError>,
+) -> Result<(), KernelError> {
+    match result {
+        Err(MapError::KeyNotFound) if kind == io::ErrorKind::NotFound => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == kind => Ok(()),
+        result => result.map_err(KernelError::table(name)),
+    }
+}
+
+/// The reason why a program was rejected, in a line.
+fn rejection(cause: &ProgramError) -> String {
     let ProgramError::LoadError { io_error, verifier_log } = cause else {
         return cause.to_string();
     };
-    let mut said = io_error.to_string();
+    let mut reason = io_error.to_string();
     if io_error.kind() == io::ErrorKind::PermissionDenied {
-        said.push_str(" (needed: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)");
+        reason.push_str(" (needed: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)");
     }
     if let Some(line) = verdict(&verifier_log.to_string()) {
-        said.push_str("; the verifier: ");
-        said.push_str(line);
+        reason.push_str("; the verifier: ");
+        reason.push_str(line);
     }
-    said
+    reason
 }
 
-/// What the verifier stopped at: what it says last, before it counts what it did.
+/// The verifier's complaint: the last line of its log before its statistics.
 fn verdict(log: &str) -> Option<&str> {
-    const COUNTS: [&str; 3] = ["verification time", "stack depth", "processed"];
+    const STATISTICS: [&str; 3] = ["verification time", "stack depth", "processed"];
     let mut lines = log.lines().map(str::trim);
-    lines.rfind(|line| !line.is_empty() && !COUNTS.iter().any(|it| line.starts_with(it)))
+    lines.rfind(|line| !line.is_empty() && !STATISTICS.iter().any(|it| line.starts_with(it)))
 }
 
 #[cfg(test)]
@@ -139,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_verifiers_verdict_comes_before_its_counts() {
+    fn the_verifiers_verdict_comes_before_its_statistics() {
         let log = "58: (bf) r9 = r0 ; R0=map_value()\n59: (15) if r4 == 0x0 goto pc+18\n\
                    R4 pointer comparison prohibited\nverification time 1517 usec\n\
                    stack depth 96+0+0\nprocessed 56 insns (limit 1000000)\n\n";

@@ -1,8 +1,11 @@
-//! The flow tables, as the agent sees them: what lives in them, and clearing away what does not.
+//! The flow tables: their use, and the removal of dead entries.
 //!
-//! The programs forget a flow by looking at its age; the entry stays. In the table of established
-//! flows nothing makes room for itself, so the agent removes what has been dead for a while.
-#![expect(unsafe_code, reason = "bpf(2) in batches, which aya has no functions for")]
+//! The programs ignore a flow that is older than its lifetime, but its entry stays. The table of
+//! established flows has no eviction, so the agent removes its dead entries.
+#![expect(
+    unsafe_code,
+    reason = "bpf(2): aya has no batches, and writes only with exclusive access"
+)]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -10,8 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aya::Ebpf;
-use aya::maps::{Map, MapData, MapError, PerCpuArray};
-use aya::sys::SyscallError;
+use aya::maps::{Map, MapData, PerCpuArray};
 use bytemuck::Pod;
 use enforcer_ebpf::contract::counters::FlowCounts;
 use enforcer_ebpf::contract::flow::{Flow4, Flow6, FlowState, FlowTail, elapsed, flags};
@@ -20,23 +22,23 @@ use enforcer_ebpf::contract::table;
 use super::KernelError;
 use super::clock::Clock;
 use super::sys::{
-    BPF_MAP_DELETE_ELEM, BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, Batch,
-    Element, bpf,
+    BPF_MAP_DELETE_ELEM, BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM,
+    BPF_NOEXIST, Batch, Element, bpf,
 };
 
-/// Entries that one system call reads.
+/// The number of entries that one system call reads.
 const BATCH: usize = 1024;
 
-/// How full the tables are, and what they had no room for.
+/// How full the tables of one family are, and the flows that they had no room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FlowUse {
-    /// Established flows: living, and room for them.
+    /// Established flows.
     pub established: Room,
-    /// Others: opening, unanswered, closed.
+    /// Other flows: opening, unanswered, closed.
     pub opening: Room,
-    /// Flows that were established and found the table full, since the programs were loaded.
+    /// Flows that became established while the table was full, since the programs were loaded.
     pub refused: u64,
-    /// Entries that had to leave the table of opening flows for others, likewise.
+    /// Entries that the table of opening flows evicted, since the programs were loaded.
     pub evicted: u64,
 }
 
@@ -45,7 +47,7 @@ pub struct FlowUse {
 pub struct Room {
     /// Living entries.
     pub used: u64,
-    /// The most entries.
+    /// The maximum of entries.
     pub limit: u64,
 }
 
@@ -60,9 +62,9 @@ pub struct FlowTables {
 struct Family<K> {
     established: Table<K>,
     opening: Table<K>,
-    /// Entries removed from `opening` by the agent.
+    /// The number of entries that agents removed from `opening`.
     removed: AtomicU64,
-    /// Whether what an earlier agent removed is still to be found out.
+    /// Whether `removed` still lacks those that an earlier agent removed.
     is_resumed: AtomicBool,
     evicted: AtomicU64,
 }
@@ -74,7 +76,7 @@ struct Table<K> {
     key: std::marker::PhantomData<fn() -> K>,
 }
 
-/// A key of either family.
+/// A flow's key, of either family.
 trait Key: Pod {
     fn tail(&self) -> &FlowTail;
 }
@@ -92,7 +94,7 @@ impl Key for Flow6 {
 }
 
 impl FlowTables {
-    /// `is_resumed`: an earlier agent has used them.
+    /// Takes the tables out of `ebpf`. `is_resumed`: an earlier agent has used them.
     pub(super) fn take(
         ebpf: &mut Ebpf,
         clock: Clock,
@@ -108,26 +110,25 @@ impl FlowTables {
         })
     }
 
-    /// Removes what is dead, and says how full the tables are of what is not, IPv4 and IPv6.
-    /// `now`: the clock, see [`super::Kernel::now`].
+    /// Removes dead entries; returns the use of the tables, IPv4 and IPv6. `now`: the clock, see
+    /// [`super::Kernel::now`].
     ///
-    /// It takes some milliseconds for each 100,000 entries, and packets may pass meanwhile.
+    /// This takes some milliseconds for each 100,000 entries. Packets may pass meanwhile.
     ///
     /// # Errors
     /// A table can't be read or written.
     pub fn sweep(&self, now: u32) -> Result<[FlowUse; 2], KernelError> {
-        let counts = [0, 1].map(|family| self.counts(family));
-        let [v4, v6] = counts;
-        Ok([self.v4.sweep(now, &self.clock, v4?)?, self.v6.sweep(now, &self.clock, v6?)?])
+        let (v4, v6) = (self.counts(0)?, self.counts(1)?);
+        Ok([self.v4.sweep(now, &self.clock, v4)?, self.v6.sweep(now, &self.clock, v6)?])
     }
 
-    /// Forgets all flows of an endpoint that sends nothing any more (semantics C5).
+    /// Removes all flows of an endpoint that sends nothing any more (semantics C5).
     pub(super) fn forget(&self, endpoint: u32) -> Result<(), KernelError> {
         self.v4.forget(endpoint)?;
         self.v6.forget(endpoint)
     }
 
-    /// Takes the flows over that the tables pinned in `folder` have; what is here already stays.
+    /// Copies the flows of the tables pinned in `folder`. Existing flows stay as they are.
     pub(super) fn take_over(&self, folder: &Path) -> Result<TakenOver, KernelError> {
         let mut taken = self.v4.take_over(folder)?;
         taken += self.v6.take_over(folder)?;
@@ -135,12 +136,12 @@ impl FlowTables {
     }
 
     fn counts(&self, family: u32) -> Result<FlowCounts, KernelError> {
-        let failed = |source| KernelError::Table { name: table::FLOW_COUNTS, source };
+        let counts = self.counts.get(&family, 0).map_err(KernelError::table(table::FLOW_COUNTS))?;
         let sum = |sum: FlowCounts, cpu: &FlowCounts| FlowCounts {
             entered: sum.entered + cpu.entered,
             refused: sum.refused + cpu.refused,
         };
-        Ok(self.counts.get(&family, 0).map_err(failed)?.iter().fold(FlowCounts::default(), sum))
+        Ok(counts.iter().fold(FlowCounts::default(), sum))
     }
 }
 
@@ -160,7 +161,7 @@ impl<K: Key> Family<K> {
     }
 
     fn sweep(&self, now: u32, clock: &Clock, counts: FlowCounts) -> Result<FlowUse, KernelError> {
-        // A bucket more than the programs allow: theirs may be the next one by now.
+        // One bucket more than in the programs, whose clock may have advanced by one since.
         let is_dead = |state: FlowState| {
             let limit =
                 if state.flags & flags::MOVED == 0 { clock.lifetime(state.flags) } else { 1 };
@@ -173,10 +174,10 @@ impl<K: Key> Family<K> {
             self.removed.fetch_add(earlier, Ordering::Relaxed);
         }
         let removed = self.removed.fetch_add(opening.removed, Ordering::Relaxed) + opening.removed;
-        // What came and is neither there nor was removed had to leave. What came since the
-        // counters were read hides as much of it until the next time.
-        let left = counts.entered.saturating_sub(removed + opening.kept);
-        let evicted = self.evicted.fetch_max(left, Ordering::Relaxed).max(left);
+        // Entries that were added, and neither exist nor were removed, were evicted. Entries that
+        // were added since the counters were read hide as many evictions until the next sweep.
+        let evicted = counts.entered.saturating_sub(removed + opening.kept);
+        let evicted = self.evicted.fetch_max(evicted, Ordering::Relaxed).max(evicted);
         Ok(FlowUse {
             established: Room { used, limit: self.established.limit },
             opening: Room { used: opening.living, limit: self.opening.limit },
@@ -200,11 +201,11 @@ impl<K: Key> Family<K> {
     }
 }
 
-/// What became of the entries of another agent's tables.
+/// The result of copying the entries of an earlier agent's tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct TakenOver {
     pub(super) entries: u64,
-    /// Those that there was no room for.
+    /// The number of entries that there was no room for.
     pub(super) lost: u64,
 }
 
@@ -215,11 +216,11 @@ impl std::ops::AddAssign for TakenOver {
     }
 }
 
-/// What became of a table's entries.
+/// The result of removing entries.
 #[derive(Debug, Default)]
 struct Retained {
     kept: u64,
-    /// Kept, and still used for the flow.
+    /// The number of kept entries that have not moved to another table.
     living: u64,
     removed: u64,
 }
@@ -233,7 +234,7 @@ impl<K: Key> Table<K> {
     }
 
     fn of(name: &'static str, map: MapData) -> Result<Self, KernelError> {
-        let info = map.info().map_err(|source| KernelError::Table { name, source })?;
+        let info = map.info().map_err(KernelError::table(name))?;
         let sizes = (info.key_size() as usize, info.value_size() as usize);
         if sizes != (size_of::<K>(), size_of::<FlowState>()) {
             return Err(KernelError::NoTable(name));
@@ -243,51 +244,37 @@ impl<K: Key> Table<K> {
     }
 
     fn take_over(&self, folder: &Path) -> Result<TakenOver, KernelError> {
-        let map = MapData::from_pin(folder.join(self.name))
-            .map_err(|source| KernelError::Table { name: self.name, source })?;
+        let map =
+            MapData::from_pin(folder.join(self.name)).map_err(KernelError::table(self.name))?;
         let other = Self::of(self.name, map)?;
         let mut taken = TakenOver::default();
         let mut walk = Walk::new(&other);
-        while walk.read_on()? {
+        while walk.read_next()? {
             for (key, state) in walk.entries() {
-                match self.enter(key, state) {
+                match self.insert(key, *state) {
                     Ok(()) => taken.entries += 1,
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     Err(error) if error.raw_os_error() == Some(libc::E2BIG) => taken.lost += 1,
-                    Err(error) => return Err(self.failed("bpf", error)),
+                    Err(error) => return Err(self.failed(error)),
                 }
             }
         }
         Ok(taken)
     }
 
-    /// Enters a flow, unless it is there already.
-    fn enter(&self, key: &K, state: &FlowState) -> io::Result<()> {
-        const BPF_NOEXIST: u64 = 1;
-        let attributes = Element {
-            map: self.fd(),
-            padding: 0,
-            key: (&raw const *key) as u64,
-            value: (&raw const *state) as u64,
-            flags: BPF_NOEXIST,
-        };
-        // SAFETY: key and value have the sizes that the table was checked for, and outlive the call.
-        unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attributes) }.map(|_| ())
-    }
-
-    /// Removes the entries that `keep` refuses.
+    /// Removes the entries that `keep` does not select.
     fn retain(&self, keep: impl Fn(&K, FlowState) -> bool) -> Result<Retained, KernelError> {
         let mut all = Retained::default();
         let mut walk = Walk::new(self);
-        while walk.read_on()? {
+        while walk.read_next()? {
             for (key, state) in walk.entries() {
                 if keep(key, *state) {
                     all.kept += 1;
                     all.living += u64::from(state.flags & flags::MOVED == 0);
                     continue;
                 }
-                // Looked at again, because its flow may have begun anew since the batch was read.
-                // From here to its removal is too short for a packet and its answer.
+                // Read again, because the flow may have restarted since the batch was read. The
+                // time until its removal is too short for a packet and its reply.
                 match self.look_up(key)? {
                     Some(state) if keep(key, state) => all.kept += 1,
                     Some(_) => all.removed += u64::from(self.remove(key)?),
@@ -300,43 +287,48 @@ impl<K: Key> Table<K> {
 
     fn look_up(&self, key: &K) -> Result<Option<FlowState>, KernelError> {
         let mut state = FlowState::default();
-        let value = (&raw mut state) as u64;
-        let attributes =
-            Element { map: self.fd(), padding: 0, key: (&raw const *key) as u64, value, flags: 0 };
-        // SAFETY: key and value have the sizes that the table was checked for, and outlive the call.
-        let found = unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &attributes) };
-        self.absent(found).map(|found| found.then_some(state))
+        let found = self.element(BPF_MAP_LOOKUP_ELEM, key, Some(&mut state), 0);
+        self.existed(found).map(|found| found.then_some(state))
     }
 
-    /// Whether it was there.
+    /// Adds a flow, unless it exists already.
+    fn insert(&self, key: &K, mut state: FlowState) -> io::Result<()> {
+        self.element(BPF_MAP_UPDATE_ELEM, key, Some(&mut state), BPF_NOEXIST)
+    }
+
+    /// Removes a flow; returns whether it existed.
     fn remove(&self, key: &K) -> Result<bool, KernelError> {
-        let attributes = Element {
-            map: self.fd(),
-            padding: 0,
-            key: (&raw const *key) as u64,
-            value: 0,
-            flags: 0,
-        };
-        // SAFETY: the key has the size that the table was checked for, and outlives the call.
-        let removed = unsafe { bpf(BPF_MAP_DELETE_ELEM, &attributes) };
-        self.absent(removed)
+        self.existed(self.element(BPF_MAP_DELETE_ELEM, key, None, 0))
+    }
+
+    fn element(
+        &self,
+        command: libc::c_int,
+        key: &K,
+        value: Option<&mut FlowState>,
+        flags: u64,
+    ) -> io::Result<()> {
+        let value = value.map_or(0, |it| (&raw mut *it) as u64);
+        let key = (&raw const *key) as u64;
+        let attributes = Element { map: self.fd(), padding: 0, key, value, flags };
+        // SAFETY: key and value have the sizes that the table was checked for and outlive the call.
+        unsafe { bpf(command, &attributes) }.map(|_| ())
     }
 
     fn fd(&self) -> u32 {
         self.map.fd().as_fd().as_raw_fd().cast_unsigned()
     }
 
-    fn absent(&self, result: io::Result<libc::c_int>) -> Result<bool, KernelError> {
+    fn existed(&self, result: io::Result<()>) -> Result<bool, KernelError> {
         match result {
-            Ok(_) => Ok(true),
+            Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(self.failed("bpf", error)),
+            Err(error) => Err(self.failed(error)),
         }
     }
 
-    fn failed(&self, call: &'static str, io_error: io::Error) -> KernelError {
-        let source = MapError::from(SyscallError { call, io_error });
-        KernelError::Table { name: self.name, source }
+    fn failed(&self, error: io::Error) -> KernelError {
+        KernelError::table_call(self.name, "bpf")(error)
     }
 }
 
@@ -346,7 +338,7 @@ struct Walk<'a, K> {
     keys: Vec<K>,
     states: Vec<FlowState>,
     filled: usize,
-    /// Where the next batch begins; the kernel's own notion.
+    /// The position of the next batch, in the kernel's own encoding.
     position: Option<u32>,
     is_over: bool,
 }
@@ -362,7 +354,7 @@ impl<'a, K: Key> Walk<'a, K> {
     }
 
     /// Reads the next batch; `false` if there is none.
-    fn read_on(&mut self) -> Result<bool, KernelError> {
+    fn read_next(&mut self) -> Result<bool, KernelError> {
         while !self.is_over {
             let mut next = 0_u32;
             let mut attributes = Batch {
@@ -375,21 +367,21 @@ impl<'a, K: Key> Walk<'a, K> {
                 element_flags: 0,
                 flags: 0,
             };
-            // SAFETY: room for `count` keys and values of the sizes that the table was checked
-            // for, and for the positions, which are of 4 bytes for hashes; all outlive the call.
+            // SAFETY: the buffers have room for `count` keys and values of the sizes that the table
+            // was checked for. Positions in hash tables have 4 bytes. All outlive the call.
             let read = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &raw mut attributes) };
             self.filled = (attributes.count as usize).min(self.keys.len());
             match read {
                 Ok(_) => self.position = Some(next),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.is_over = true,
-                // More entries with one hash than there is room for.
+                // One hash bucket has more entries than the buffers.
                 Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
                     let room = self.keys.len() * 2;
                     self.keys.resize(room, K::zeroed());
                     self.states.resize(room, FlowState::default());
                     continue;
                 }
-                Err(error) => return Err(self.table.failed("bpf", error)),
+                Err(error) => return Err(self.table.failed(error)),
             }
             if self.filled > 0 {
                 return Ok(true);

@@ -1,6 +1,5 @@
 //! Loading the programs and their tables.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
@@ -16,26 +15,26 @@ use enforcer_ebpf::contract::table::{self, Leaf6, Limits, Node6, PortSetBits, SL
 use super::KernelError;
 use super::clock::{Clock, Lifetimes};
 use super::flows::FlowTables;
-use super::kept::Kept;
-use super::mapped::Mapped;
-use super::pins::Pins;
+use super::mapped_array::MappedArray;
+use super::pinned_tables::PinnedTables;
+use super::pins::{Pins, TablePin};
 
-/// The programs, compiled by `cargo xtask build-ebpf` and embedded by the build script.
+/// The object with the programs: `cargo xtask build-ebpf` compiles it, the build script embeds it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer-ebpf.o"));
 
-/// How the programs are loaded.
+/// The settings for loading the programs.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Sizes of the tables.
     pub limits: Limits,
     /// The 15 adjacent bits of `skb->mark` that carry the sending endpoint.
     pub mark_mask: u32,
-    /// For how long silent flows are remembered.
+    /// The idle timeouts of flows.
     pub lifetimes: Lifetimes,
-    /// Whether the programs say what they could not read. It costs nothing unless they do.
+    /// Whether the programs log packets that they could not read. Other packets cost nothing more.
     pub log: bool,
-    /// Whether programs are loaded for [`Kernel::run`] alone, on a kernel that lets test runs say
-    /// no `ingress_ifindex` (Linux 5.10). Never for packets of others: they could claim anything.
+    /// Whether the programs are only for [`Kernel::run`], on a kernel where test runs can't set
+    /// `ingress_ifindex` (Linux 5.10). Never for real packets: their senders could forge it.
     pub test_origin: bool,
 }
 
@@ -51,18 +50,18 @@ impl Default for Settings {
     }
 }
 
-/// The array tables, mapped into memory.
+/// The array tables that are mapped into memory.
 #[derive(Debug)]
 pub(super) struct Arrays {
-    pub(super) trie4: Mapped,
-    pub(super) nodes6: Mapped,
-    pub(super) leaves6: Mapped,
-    pub(super) ports: Mapped,
-    pub(super) port_sets: Mapped,
-    pub(super) verdicts: Mapped,
-    pub(super) interfaces: Mapped,
-    pub(super) endpoints: Mapped,
-    pub(super) senders: Mapped,
+    pub(super) trie4: MappedArray,
+    pub(super) nodes6: MappedArray,
+    pub(super) leaves6: MappedArray,
+    pub(super) ports: MappedArray,
+    pub(super) port_sets: MappedArray,
+    pub(super) verdicts: MappedArray,
+    pub(super) interfaces: MappedArray,
+    pub(super) endpoints: MappedArray,
+    pub(super) senders: MappedArray,
 }
 
 /// The loaded programs and their tables. Dropping it detaches them.
@@ -77,8 +76,8 @@ pub struct Kernel {
     pub(super) counters: PerCpuArray<MapData, Counters>,
     pub(super) budget: PerCpuArray<MapData, Budget>,
     pub(super) owners: HashMap<MapData, u32, OwnerRecord>,
-    /// Tables that outlive the agent, if any do.
-    pub(super) kept: Option<Kept>,
+    /// The tables that outlive the agent, if there are pins.
+    pub(super) pinned: Option<PinnedTables>,
 }
 
 /// The programs that hooks and tests use.
@@ -86,28 +85,28 @@ pub(super) const PROGRAMS: [&str; 7] =
     ["from_pod", "to_pod", "from_wire", "to_wire", "empty", "parse_only", "clock"];
 
 impl Kernel {
-    /// Loads the programs with empty tables; nothing is attached yet.
+    /// Loads the programs with empty tables, and attaches none.
     ///
     /// # Errors
-    /// The kernel refuses them, or the agent was built without them.
+    /// The kernel rejects them, or the agent was built without them.
     pub fn load(settings: &Settings) -> Result<Self, KernelError> {
         let clock = Clock::of_this_kernel(&settings.lifetimes);
         let ebpf = load_programs(settings, clock, &[], false)?;
         Self::with_tables(ebpf, clock, settings.test_origin, None)
     }
 
-    /// Loads the programs beside those of an earlier agent, if there was one: policy goes into new
-    /// tables, which no packet sees before the programs on the interfaces are replaced; flows,
+    /// Loads the programs beside those of an earlier agent, if there was one. The tables with
+    /// policy are new; no packet uses them before the attached programs are replaced. Flows,
     /// counters and owners are the earlier agent's (semantics C3).
     ///
     /// # Errors
     /// As [`Self::load`], or the tables can't be pinned.
     pub fn load_pinned(settings: &Settings, pins: &Pins) -> Result<Self, KernelError> {
-        let mut kept = Kept::prepare(pins, &settings.limits)?;
+        let mut pinned = PinnedTables::prepare(pins, &settings.limits)?;
         let clock = Clock::of_this_kernel(&settings.lifetimes);
-        let ebpf = load_programs(settings, clock, &kept.pins(&settings.limits), false)?;
-        kept.load_stages(&settings.limits, |pins| load_programs(settings, clock, pins, true))?;
-        let mut kernel = Self::with_tables(ebpf, clock, settings.test_origin, Some(kept))?;
+        let ebpf = load_programs(settings, clock, &pinned.pins(&settings.limits), false)?;
+        pinned.load_stages(&settings.limits, |pins| load_programs(settings, clock, pins, true))?;
+        let mut kernel = Self::with_tables(ebpf, clock, settings.test_origin, Some(pinned))?;
         kernel.take_over_owners(&settings.limits)?;
         Ok(kernel)
     }
@@ -116,9 +115,9 @@ impl Kernel {
         mut ebpf: Ebpf,
         clock: Clock,
         test_origin: bool,
-        kept: Option<Kept>,
+        pinned: Option<PinnedTables>,
     ) -> Result<Self, KernelError> {
-        let is_resumed = kept.as_ref().is_some_and(|kept| kept.is_resumed);
+        let is_resumed = pinned.as_ref().is_some_and(|it| it.is_resumed);
         let arrays = Arrays {
             trie4: array(&mut ebpf, table::TRIE4, size_of::<[u32; SLOTS]>())?,
             nodes6: array(&mut ebpf, table::TRIE6_NODES, size_of::<Node6>())?,
@@ -139,7 +138,7 @@ impl Kernel {
             counters: typed(&mut ebpf, table::COUNTERS)?,
             budget: typed(&mut ebpf, table::BUDGET)?,
             owners: typed(&mut ebpf, table::OWNERS)?,
-            kept,
+            pinned,
             test_origin,
             ebpf,
         })
@@ -148,39 +147,35 @@ impl Kernel {
     /// Whether there were tables of an earlier agent.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
-        self.kept.as_ref().is_some_and(|kept| kept.is_resumed || !kept.others().is_empty())
+        self.pinned.as_ref().is_some_and(|it| it.is_resumed || !it.others().is_empty())
     }
 
-    /// A program that [`Self::load`] has loaded.
+    /// A program of the present set.
     pub(super) fn program(
         &mut self,
         name: &'static str,
     ) -> Result<&mut SchedClassifier, KernelError> {
-        let stage = self.kept.as_mut().and_then(Kept::stage);
+        let stage = self.pinned.as_mut().and_then(PinnedTables::stage);
         program_of(stage.unwrap_or(&mut self.ebpf), name)
     }
 
-    /// What the verifier had to look at for each program; `None` where the kernel doesn't tell.
+    /// The number of instructions that the verifier processed for each program; `None` if the
+    /// kernel does not report it.
     pub fn verified_instructions(&self) -> Vec<(&'static str, Option<u32>)> {
-        PROGRAMS
-            .iter()
-            .map(|name| {
-                let program = self.ebpf.program(name).and_then(|it| it.info().ok());
-                (*name, program.and_then(|info| info.verified_instruction_count()))
-            })
-            .collect()
+        let verified = PROGRAMS.map(|name| {
+            let program = self.ebpf.program(name).and_then(|it| it.info().ok());
+            (name, program.and_then(|info| info.verified_instruction_count()))
+        });
+        verified.into()
     }
 }
 
-/// Where a table is pinned.
-pub(super) type Pin = (&'static str, PathBuf);
-
-/// Loads the programs; a table that is there already is used as it is. `is_moving`: flows are on
-/// their way to tables of another layout.
+/// Loads the programs; pinned tables are reused. `is_moving`: flows are being migrated from tables
+/// of another layout.
 fn load_programs(
     settings: &Settings,
     clock: Clock,
-    pins: &[Pin],
+    pins: &[TablePin],
     is_moving: bool,
 ) -> Result<Ebpf, KernelError> {
     if OBJECT.is_empty() {
@@ -219,7 +214,7 @@ fn load_programs(
     for name in PROGRAMS {
         program_of(&mut ebpf, name)?.load().map_err(|cause| {
             tracing::debug!("program {name}: {cause}");
-            KernelError::Refused { name, cause }
+            KernelError::Rejected { name, cause }
         })?;
     }
     Ok(ebpf)
@@ -235,9 +230,9 @@ fn program_of<'a>(
         .map_err(|source| KernelError::Program { name, source })
 }
 
-fn array(ebpf: &mut Ebpf, name: &'static str, size: usize) -> Result<Mapped, KernelError> {
+fn array(ebpf: &mut Ebpf, name: &'static str, size: usize) -> Result<MappedArray, KernelError> {
     match ebpf.take_map(name) {
-        Some(Map::Array(data)) => Mapped::new(name, data, size),
+        Some(Map::Array(data)) => MappedArray::new(name, data, size),
         _ => Err(KernelError::NoTable(name)),
     }
 }

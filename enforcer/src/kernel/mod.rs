@@ -1,34 +1,38 @@
-//! The kernel's side: loading, attaching, writing tables, reading counters and events.
+//! The kernel's side of enforcement: everything that needs bpf(2).
 //!
-//! The only place of the agent that speaks BPF, and the only one with `unsafe`.
+//! Belongs here: loading and attaching the programs, writing the tables, reading counters, flows
+//! and drop events, and the pins that let enforcement outlive the agent. This is the only folder of
+//! the agent with `unsafe` code. Does not belong here: the meaning of the tables
+//! (`enforcer_core::tables`), the decision when to write them (`agent`), and the node's interfaces
+//! and addresses (`node`).
 
 mod apply;
-mod attach;
+mod attachment;
 mod cleanup;
 mod clock;
 mod clsact;
 mod error;
 mod flows;
-mod hold;
-mod inherit;
-mod kept;
+mod hooks;
 mod load;
-mod mapped;
+mod mapped_array;
+mod pinned_tables;
 mod pins;
-mod read;
-mod run;
-mod settled;
-mod shape;
+mod reports;
+mod retired_counters;
 mod sys;
+mod table_shape;
+mod takeover;
+mod test_run;
 
-pub use attach::{Hooks, Place};
+pub use attachment::Trace;
 pub use cleanup::{Removed, cleanup};
 pub use clock::Lifetimes;
 pub use error::KernelError;
 pub use flows::{FlowTables, FlowUse, Room};
-pub use hold::Trace;
+pub use hooks::{Hooks, Place};
 pub use load::{Kernel, Settings};
 pub use pins::{Pins, PinsError};
-pub use read::{DropReader, ProgramLog};
-pub use run::{Run, RunInput, RunProgram};
-pub use settled::SettledTable;
+pub use reports::{DropReader, ProgramLog};
+pub use retired_counters::SettledTable;
+pub use test_run::{Run, RunInput, RunProgram};

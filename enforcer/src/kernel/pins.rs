@@ -1,14 +1,14 @@
-//! What outlives the agent, in the BPF file system (semantics C3).
+//! The folder of pins in the BPF file system: the objects that outlive the agent (semantics C3).
 //!
 //! ```text
-//! DIR/net-4026531840/              for one network namespace, by its inode
+//! DIR/net-4026531840/              one network namespace, by its inode
 //!     links/7-in, links/7-out      the programs of interface 7: a TCX link; removing it detaches.
-//!                                  An empty folder where the program is a filter of a clsact qdisc
-//!     links/7-qdisc                an empty folder: that qdisc is ours
-//!     settled                      what ended endpoints have counted, by namespace
-//!     tables-1-131072-65536-2048/  flows, counters and owners, for tables of this layout
+//!                                  An empty folder if the program is a filter of a clsact qdisc
+//!     links/7-qdisc                an empty folder: the agent added that qdisc
+//!     settled                      counters of ended endpoints, by namespace
+//!     tables-1-131072-65536-2048/  flows, counters and owners, in tables of this layout
 //! ```
-//! The tables that policy is written to are not here: programs keep those that they read, and a
+//! The tables with policy are not pinned: the attached programs keep those that they read, and a
 //! starting agent makes its own beside them ([`super::Kernel::load_pinned`]).
 
 use std::fs::{self, DirBuilder, File};
@@ -22,12 +22,12 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-/// Why nothing can be kept.
+/// The reason why the folder of pins can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PinsError {
     /// The folder is not in a BPF file system.
     #[error(
-        "{} is in no BPF file system: `mount -t bpf bpf /sys/fs/bpf` makes one, and --pins chooses another folder",
+        "{} is not in a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, or choose another folder with --pins",
         path.display()
     )]
     NotBpf {
@@ -37,20 +37,23 @@ pub enum PinsError {
     /// Another agent enforces in this network namespace.
     #[error("another agent enforces here: it holds the lock on {}", path.display())]
     Busy {
-        /// What it has locked.
+        /// The locked folder.
         path: PathBuf,
     },
-    /// The folder can't be used.
+    /// A file or folder can't be used.
     #[error("cannot use {}: {source}", path.display())]
     Io {
-        /// What can't be used.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The system's answer.
         source: io::Error,
     },
 }
 
-/// The folder of pins, locked: whoever has it is the only agent of this network namespace.
+/// A table's name and the path of its pin.
+pub(super) type TablePin = (&'static str, PathBuf);
+
+/// The folder of pins, locked: its holder is the only agent of this network namespace.
 #[derive(Debug)]
 pub struct Pins {
     folder: PathBuf,
@@ -58,13 +61,13 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Opens or makes the folder for this network namespace below `root`, and locks it.
+    /// Opens or makes this network namespace's folder below `root`, and locks it.
     ///
     /// # Errors
     /// See [`PinsError`].
     pub fn open(root: &Path) -> Result<Self, PinsError> {
-        let there = root.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
-        let kind = statfs(there).map_err(|errno| unusable(there, errno))?.filesystem_type();
+        let existing = root.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
+        let kind = statfs(existing).map_err(|errno| unusable(existing, errno))?.filesystem_type();
         if kind != BPF_FS_MAGIC {
             return Err(PinsError::NotBpf { path: root.to_owned() });
         }
@@ -78,24 +81,24 @@ impl Pins {
         }
     }
 
-    /// Where there is a pin, or a note, for each hook that has a program.
+    /// The folder with a pin, or a marker folder, for each hook that has a program.
     pub(super) fn links(&self) -> PathBuf {
         self.folder.join("links")
     }
 
-    /// Where tables of this layout are.
+    /// The folder for tables of this layout.
     pub(super) fn tables(&self, limits: &Limits) -> PathBuf {
         let Limits { flows, opening_flows, endpoints, .. } = limits;
         let layout = format!("tables-{ABI_VERSION}-{flows}-{opening_flows}-{endpoints}");
         self.folder.join(layout)
     }
 
-    /// Where the table of what ended endpoints have counted is.
-    pub(super) fn settled(&self) -> PathBuf {
+    /// The pin of the counters of ended endpoints.
+    pub(super) fn retired_counters(&self) -> PathBuf {
         self.folder.join("settled")
     }
 
-    /// An empty folder for what several sets of programs share while they are loaded.
+    /// An empty folder for the tables that several sets of programs share while they are loaded.
     pub(super) fn staging(&self) -> Result<PathBuf, PinsError> {
         let folder = self.folder.join("staging");
         if folder.exists() {
@@ -105,7 +108,7 @@ impl Pins {
         Ok(folder)
     }
 
-    /// The folders of tables of other layouts.
+    /// The folders with tables of other layouts.
     pub(super) fn other_tables(&self, current: &Path) -> Result<Vec<PathBuf>, PinsError> {
         let mut others = entries(&self.folder)?;
         others.retain(|path| path != current && name(path).starts_with("tables-"));
@@ -117,10 +120,10 @@ impl Pins {
         Ok(entries(&self.folder)?.iter().any(|path| name(path).starts_with("tables-")))
     }
 
-    /// Removes everything, once nothing in it is in use any more.
+    /// Removes the folder and everything in it. Nothing in it may be in use any more.
     pub(super) fn remove(self) -> Result<(), PinsError> {
         remove_tree(&self.folder)?;
-        // Other network namespaces may have theirs.
+        // It may hold the folders of other network namespaces.
         if let Some(root) = self.folder.parent() {
             let _ = fs::remove_dir(root);
         }
@@ -128,13 +131,13 @@ impl Pins {
     }
 }
 
-/// Makes a folder that only root may look into.
+/// Makes a folder that only root may read.
 pub(super) fn make(folder: &Path) -> Result<(), PinsError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|source| unusable(folder, source))
 }
 
-/// What is in a folder, in the order of names.
+/// The paths in a folder, sorted by name.
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, PinsError> {
     let failed = |source| unusable(folder, source);
     let mut entries = fs::read_dir(folder)
@@ -145,7 +148,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, PinsError> {
     Ok(entries)
 }
 
-/// Removes a folder, what is in it first.
+/// Removes a folder and everything in it.
 pub(super) fn remove_tree(folder: &Path) -> Result<(), PinsError> {
     fs::remove_dir_all(folder).map_err(|source| unusable(folder, source))
 }

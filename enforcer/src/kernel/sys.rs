@@ -1,4 +1,4 @@
-//! bpf(2), for what aya has no functions for.
+//! bpf(2), for the commands that aya has no functions for.
 #![expect(unsafe_code, reason = "bpf(2) has no safe wrapper")]
 
 use std::ffi::CString;
@@ -9,7 +9,6 @@ use std::path::Path;
 
 use bytemuck::{Pod, Zeroable};
 
-const BPF_MAP_CREATE: libc::c_int = 0;
 pub(super) const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 pub(super) const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 pub(super) const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
@@ -18,20 +17,8 @@ const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_DETACH: libc::c_int = 34;
 const BPF_LINK_TYPE_TCX: u32 = 11;
-const BPF_MAP_TYPE_HASH: u32 = 1;
-/// Entries take memory only while they are there.
-const BPF_F_NO_PREALLOC: u32 = 1;
-
-/// The part of `union bpf_attr` for a new table, as far as it is not zero.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct NewTable {
-    kind: u32,
-    key: u32,
-    value: u32,
-    entries: u32,
-    flags: u32,
-}
+/// The flag of an update that leaves an existing element unchanged.
+pub(super) const BPF_NOEXIST: u64 = 1;
 
 /// The part of `union bpf_attr` for one element (`linux/bpf.h`).
 #[repr(C)]
@@ -44,7 +31,7 @@ pub(super) struct Element {
     pub(super) flags: u64,
 }
 
-/// The part of `union bpf_attr` for many.
+/// The part of `union bpf_attr` for a batch of elements.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(super) struct Batch {
@@ -67,7 +54,7 @@ struct Pinned {
     flags: u32,
 }
 
-/// The part of `union bpf_attr` for asking what a file descriptor is.
+/// The part of `union bpf_attr` for information about a file descriptor.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Query {
@@ -95,11 +82,10 @@ struct LinkInfo {
     attach_type: u32,
 }
 
-/// The interface that a pinned TCX link is on; `None` if its interface is no more, or if it is
-/// another kind of link.
+/// The interface of a pinned TCX link; `None` if it is gone or the link is of another kind.
 ///
 /// # Errors
-/// There is no such pin, or the kernel refuses to say.
+/// There is no such pin, or the kernel rejects the request.
 pub(super) fn interface_of_link(pin: &Path) -> io::Result<Option<u32>> {
     let link = open(pin)?;
     let mut info = LinkInfo::zeroed();
@@ -108,60 +94,42 @@ pub(super) fn interface_of_link(pin: &Path) -> io::Result<Option<u32>> {
         length: u32::try_from(size_of::<LinkInfo>()).map_err(io::Error::other)?,
         info: (&raw mut info) as u64,
     };
-    // SAFETY: there is room for as many bytes as the kernel is told, and they outlive the call.
+    // SAFETY: `info` has `length` bytes and outlives the call.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &raw const query) }?;
     Ok((info.kind == BPF_LINK_TYPE_TCX && info.ifindex != 0).then_some(info.ifindex))
 }
 
-/// Makes a hash table that no program uses.
+/// Detaches the program of a pinned link at once. Closing the link's last pin or descriptor does so
+/// only after a while.
 ///
 /// # Errors
-/// The kernel refuses it.
-pub(super) fn hash_table<K: Pod, V: Pod>(entries: u32) -> io::Result<OwnedFd> {
-    let attributes = NewTable {
-        kind: BPF_MAP_TYPE_HASH,
-        key: u32::try_from(size_of::<K>()).map_err(io::Error::other)?,
-        value: u32::try_from(size_of::<V>()).map_err(io::Error::other)?,
-        entries,
-        flags: BPF_F_NO_PREALLOC,
-    };
-    // SAFETY: there are no addresses in it.
-    let fd = unsafe { bpf(BPF_MAP_CREATE, &raw const attributes) }?;
-    // SAFETY: the kernel has just made it, for us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Takes the program of a pinned link off its interface, now: the end of a link's last pin or
-/// descriptor does so only after a while.
-///
-/// # Errors
-/// There is no such pin, or the interface is no more.
+/// There is no such pin, or the interface is gone.
 pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
     let link = open(pin)?;
     let detach = Detach { fd: link.as_raw_fd().cast_unsigned() };
-    // SAFETY: no address is passed.
+    // SAFETY: `detach` contains no address.
     unsafe { bpf(BPF_LINK_DETACH, &raw const detach) }.map(|_| ())
 }
 
-/// Opens what is pinned.
+/// Opens a pin.
 fn open(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let pinned = Pinned { path: path.as_ptr() as u64, fd: 0, flags: 0 };
     // SAFETY: the path ends in a zero and outlives the call.
     let fd = unsafe { bpf(BPF_OBJ_GET, &raw const pinned) }?;
-    // SAFETY: the kernel has just made it, for us alone.
+    // SAFETY: the kernel has just opened the descriptor for this call.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// bpf(2).
 ///
 /// # Safety
-/// The addresses in `attributes` are valid for what `command` does with them.
+/// The addresses in `attributes` are valid for the accesses of `command`.
 pub(super) unsafe fn bpf<T: Pod>(
     command: libc::c_int,
     attributes: *const T,
 ) -> io::Result<libc::c_int> {
-    // SAFETY: the kernel reads as many bytes as it is told; what they refer to is the caller's.
+    // SAFETY: the kernel reads `size_of::<T>()` bytes; the caller vouches for addresses in them.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     if result < 0 {
         return Err(io::Error::last_os_error());

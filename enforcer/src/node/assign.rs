@@ -1,4 +1,4 @@
-//! Which pod is behind each interface.
+//! Assigning pods to interfaces.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,24 +7,24 @@ use std::net::IpAddr;
 use super::{PodInterface, Snapshot};
 use enforcer_core::model::{Cluster, Pod, PodId};
 
-/// The pods behind a node's interfaces. Each pod interface is in exactly one of the three.
+/// The pods behind a node's interfaces. Each pod interface is in exactly one of the three fields.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Assignment {
-    /// The pod behind each interface, by host-side index.
+    /// The pod behind each interface, by the index of the host side.
     pub pods: BTreeMap<u32, PodId>,
-    /// Interfaces whose addresses no pod claims.
+    /// Interfaces that no pod claims.
     pub unknown: BTreeSet<u32>,
-    /// Interfaces whose addresses several pods claim with equal right. None of them gets it: an
-    /// address that moves must not lend one pod the other's rights (semantics C5).
+    /// Interfaces that several pods claim with equal rank. None of them gets it: a reused address
+    /// must not give a pod the previous pod's permissions (semantics C5).
     pub ambiguous: BTreeMap<u32, Vec<PodId>>,
 }
 
-/// Says which pod of the node `node_name` is behind each interface.
+/// Assigns the pods of the node `node_name` to its interfaces.
 ///
-/// A pod claims an interface when they share an address; pods of other nodes, host-network and
-/// finished pods claim none (semantics S1), and a pod that is being deleted none by an address that
-/// one which isn't has, too. Among several, a pod known to be on this node precedes
-/// one of which that isn't known, then the pod that shares the most addresses precedes.
+/// A pod claims an interface if they share an address. Pods of other nodes, host-network and
+/// finished pods claim none (semantics S1). A pod that is being deleted can't claim by an address
+/// that another pod has, which is not being deleted. Pods that are known to be on this node precede
+/// pods whose node is unknown; among these, the pod that shares the most addresses precedes.
 #[must_use]
 pub fn assign(snapshot: &Snapshot, cluster: &Cluster, node_name: &str) -> Assignment {
     let owners = owners(cluster, node_name);
@@ -60,7 +60,7 @@ fn owners<'a>(cluster: &'a Cluster, node_name: &str) -> Owners<'a> {
     owners
 }
 
-/// How good a pod's claim is; the best is the smallest.
+/// The rank of a pod's claim; the best is the smallest.
 type Rank = (Reverse<bool>, Reverse<usize>);
 
 fn claims<'a>(
@@ -77,7 +77,7 @@ fn claims<'a>(
     claims
 }
 
-/// The pods with the best claim, in order.
+/// The pods with the best claim, sorted.
 fn best(claims: &BTreeMap<&PodId, Rank>) -> Vec<PodId> {
     let Some(best) = claims.values().min() else { return Vec::new() };
     let winners = claims.iter().filter(|(_, rank)| *rank == best);

@@ -1,11 +1,10 @@
-//! Hearing of changes, in this namespace and in the pods'.
+//! Events: changes in this network namespace and in the pods'.
 
 use std::collections::BTreeSet;
 use std::io::{self, IoSliceMut};
 use std::os::fd::AsRawFd;
 
 use netlink_sys::Socket;
-use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::RcvBufForce;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, NetlinkAddr, recvmsg, setsockopt};
@@ -13,36 +12,37 @@ use tokio::io::unix::AsyncFd;
 
 use super::NodeError;
 use super::message;
+use crate::netlink;
 
-/// Room for the events of a burst; beyond it everything is looked at anew.
+/// The size of the queue of events, in bytes. If it overflows, everything is listed again.
 const QUEUE: usize = 1 << 20;
 
-/// What may have changed since the last look. This namespace's own interfaces and addresses are
-/// looked at anyway.
+/// The remembered state that may have changed. This namespace's own interfaces and addresses are
+/// not remembered: they are always listed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Stale {
-    /// Nothing that is remembered may be used.
+    /// Whether everything is stale.
     pub(super) all: bool,
-    /// What is remembered of these namespaces may not be used.
+    /// The ids of stale namespaces.
     pub(super) namespaces: BTreeSet<i32>,
 }
 
 impl Stale {
-    /// Nothing is known.
+    /// Marks everything as stale.
     pub(super) fn everything() -> Self {
         Self { all: true, namespaces: BTreeSet::new() }
     }
 
-    /// Notes what a datagram of events says. `namespace`: the id of the namespace that it comes
-    /// from, `None` for this one.
+    /// Marks the state that a datagram of events changes. `namespace`: the id of the namespace that
+    /// it comes from, `None` for this one.
     fn note(&mut self, namespace: Option<i32>, datagram: &[u8]) {
         self.namespaces.extend(namespace);
-        let Ok(messages) = message::messages(datagram) else {
+        let Ok(messages) = netlink::messages(datagram) else {
             self.all = true;
             return;
         };
-        // An id that was given or taken away in this namespace: what was remembered under it
-        // belonged to another namespace.
+        // An id was assigned or removed in this namespace: the state remembered for it belongs to
+        // another namespace.
         let ids = messages.iter().filter(|it| {
             namespace.is_none() && matches!(it.kind, libc::RTM_NEWNSID | libc::RTM_DELNSID)
         });
@@ -55,14 +55,14 @@ impl Stale {
     }
 }
 
-/// A socket that hears of interfaces, addresses and namespace ids coming and going.
+/// A socket that receives events about interfaces, addresses and namespace ids.
 pub(super) struct Events {
     socket: AsyncFd<Socket>,
     buffer: Vec<u8>,
 }
 
 impl Events {
-    /// Opens the socket in the network namespace of the calling thread, within a runtime.
+    /// Opens the socket in the network namespace of the calling thread, within a tokio runtime.
     pub(super) fn open() -> Result<Self, NodeError> {
         let failed = |what| move |source| NodeError::Socket { what, source };
         let socket = open().map_err(failed("subscribe to netlink events"))?;
@@ -71,8 +71,8 @@ impl Events {
             .map_err(failed("subscribe to the events of other namespaces (CAP_NET_BROADCAST)"))?;
         #[expect(
             deprecated,
-            reason = "its successor is unsafe, and asks only for a descriptor that stays open and \
-                      the same as long as its owner: netlink_sys::Socket keeps that"
+            reason = "its successor is unsafe, and only requires a descriptor that stays open and \
+                      does not change: netlink_sys::Socket guarantees that"
         )]
         let socket = AsyncFd::new(socket).map_err(failed("wait for netlink events"))?;
         Ok(Self { socket, buffer: vec![0; 1 << 16] })
@@ -83,7 +83,7 @@ impl Events {
         loop {
             let ready = self.socket.readable().await;
             let mut guard = ready.map_err(receiving)?;
-            // Not try_io: an overrun is an event, too.
+            // Not `try_io`: an overflow is an event, too.
             match receive(guard.get_inner(), &mut self.buffer, stale) {
                 Ok(true) => return Ok(()),
                 Ok(false) => guard.clear_ready(),
@@ -92,7 +92,7 @@ impl Events {
         }
     }
 
-    /// Takes the events that are there already.
+    /// Reads the events that have arrived, without waiting.
     pub(super) fn drain(&mut self, stale: &mut Stale) -> Result<(), NodeError> {
         while receive(self.socket.get_ref(), &mut self.buffer, stale).map_err(receiving)? {}
         Ok(())
@@ -104,11 +104,10 @@ fn receiving(source: io::Error) -> NodeError {
 }
 
 fn open() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    let socket = netlink::open()?;
     socket.set_non_blocking(true)?;
-    // A larger queue only saves work: an overrun is noticed and repaired.
+    // A larger queue only saves work: an overflow is detected and repaired.
     let _ = setsockopt(&socket, RcvBufForce, &QUEUE);
-    socket.bind_auto()?;
     for group in [
         libc::RTNLGRP_LINK,
         libc::RTNLGRP_IPV4_IFADDR,
@@ -120,7 +119,7 @@ fn open() -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Takes one datagram; whether there was one.
+/// Reads one datagram; returns whether there was one.
 fn receive(socket: &Socket, buffer: &mut [u8], stale: &mut Stale) -> io::Result<bool> {
     let mut ancillary = nix::cmsg_space!(i32);
     let mut parts = [IoSliceMut::new(buffer)];
@@ -135,7 +134,7 @@ fn receive(socket: &Socket, buffer: &mut [u8], stale: &mut Stale) -> io::Result<
         Err(Errno::EAGAIN) => return Ok(false),
         Err(Errno::EINTR) => return Ok(true),
         Err(Errno::ENOBUFS) => {
-            tracing::debug!("netlink events were lost: looking at everything anew");
+            tracing::debug!("netlink events were lost: everything is listed again");
             stale.all = true;
             return Ok(true);
         }
@@ -145,7 +144,7 @@ fn receive(socket: &Socket, buffer: &mut [u8], stale: &mut Stale) -> io::Result<
     Ok(true)
 }
 
-/// The namespace id that came beside a datagram.
+/// The namespace id in the control messages of a datagram.
 fn namespace_of(messages: impl Iterator<Item = ControlMessageOwned>) -> Option<i32> {
     messages.into_iter().find_map(|message| match message {
         ControlMessageOwned::Unknown(it)

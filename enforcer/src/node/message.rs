@@ -1,36 +1,28 @@
-//! Reading the netlink messages, as far as they matter here.
+//! Reading the content of netlink messages.
 //!
-//! Only the few attributes that are needed are read, so that a kernel that sends something new
-//! in another attribute can't hide an interface.
+//! Only the needed attributes are read, so that an attribute of a newer kernel can't hide an
+//! interface.
 
 use std::net::IpAddr;
 
 use netlink_packet_core::{
-    DecodeError, NetlinkBuffer, NlasIterator, parse_i32, parse_ip, parse_string, parse_u16,
+    DecodeError, Emitable, NlasIterator, Parseable, parse_i32, parse_ip, parse_string, parse_u16,
     parse_u32,
 };
+use netlink_packet_route::address::{AddressHeader, AddressScope};
+use netlink_packet_route::link::{LinkFlags, LinkHeader};
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
+use netlink_packet_route::route::{RouteHeader, RouteType};
 
-/// Length of `struct ifinfomsg`.
-const LINK_HEADER: usize = 16;
-/// Length of `struct ifaddrmsg`.
-const ADDRESS_HEADER: usize = 8;
-/// Length of `struct rtmsg`.
-const ROUTE_HEADER: usize = 12;
-/// Length of `struct rtnexthop`.
+/// The length of `struct rtnexthop`.
 const NEXT_HOP: usize = 8;
-/// Length of `struct rtgenmsg`, padded.
-const NAMESPACE_HEADER: usize = 4;
-/// `IFF_LOOPBACK` of linux/if.h.
-const LOOPBACK: u32 = 1 << 3;
-/// `NETNSA_NSID` of linux/net_namespace.h.
-const NETNSA_NSID: u16 = 1;
 
 /// The other end of a veth pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Peer {
-    /// Its index in its namespace.
+    /// Its index in its own namespace.
     pub(super) ifindex: u32,
-    /// The namespace's id; negative if it has none (it is being destroyed).
+    /// The namespace's id; negative if it has none, because it is being destroyed.
     pub(super) namespace: i32,
 }
 
@@ -39,10 +31,10 @@ pub(super) struct Peer {
 pub(super) struct Link {
     pub(super) ifindex: u32,
     pub(super) name: String,
-    /// For veths whose other end is in another namespace.
+    /// The other end, if this is a veth with an end in another namespace.
     pub(super) peer: Option<Peer>,
-    /// Whether it leads to nowhere but the node itself: the loopback interface, and bridges, whose
-    /// packets leave by their ports.
+    /// Whether it leads only to the node itself: the loopback interface, and bridges, whose packets
+    /// leave by their ports.
     pub(super) inner: bool,
 }
 
@@ -55,54 +47,26 @@ pub(super) struct Address {
     pub(super) global: bool,
 }
 
-/// One message of a datagram.
-pub(super) struct Message<'a> {
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) sequence: u32,
-    pub(super) payload: &'a [u8],
-}
-
-/// Splits a datagram into its messages.
-pub(super) fn messages(datagram: &[u8]) -> Result<Vec<Message<'_>>, DecodeError> {
-    let mut messages = Vec::new();
-    let mut rest = datagram;
-    while !rest.is_empty() {
-        let message = NetlinkBuffer::new_checked(rest)?;
-        messages.push(Message {
-            kind: message.message_type(),
-            flags: message.flags(),
-            sequence: message.sequence_number(),
-            payload: message.payload(),
-        });
-        let length = usize::try_from(message.length()).unwrap_or(rest.len());
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    Ok(messages)
-}
-
 /// Reads `RTM_NEWLINK`.
 pub(super) fn link(payload: &[u8]) -> Result<Link, DecodeError> {
-    let ifindex = parse_u32(field(payload, 4, 4)?)?;
-    let is_loopback = parse_u32(field(payload, 8, 4)?)? & LOOPBACK != 0;
+    let header = LinkHeader::parse(payload)?;
     let (mut name, mut kind) = (String::new(), None);
     let (mut peer, mut namespace) = (None, None);
-    for attribute in attributes(payload, LINK_HEADER)? {
+    for attribute in attributes(payload, &header) {
         let attribute = attribute?;
         match attribute.kind() {
             libc::IFLA_IFNAME => name = parse_string(attribute.value())?,
             libc::IFLA_LINK => peer = Some(parse_u32(attribute.value())?),
             libc::IFLA_LINK_NETNSID => namespace = Some(parse_i32(attribute.value())?),
-            libc::IFLA_LINKINFO => {
-                kind = link_kind(attribute.value())?;
-            }
+            libc::IFLA_LINKINFO => kind = link_kind(attribute.value())?,
             _ => {}
         }
     }
     let kind = kind.as_deref();
     let peer = peer.zip(namespace).filter(|_| kind == Some("veth"));
     let peer = peer.map(|(ifindex, namespace)| Peer { ifindex, namespace });
-    Ok(Link { ifindex, name, peer, inner: is_loopback || kind == Some("bridge") })
+    let inner = header.flags.contains(LinkFlags::Loopback) || kind == Some("bridge");
+    Ok(Link { ifindex: header.index, name, peer, inner })
 }
 
 fn link_kind(info: &[u8]) -> Result<Option<String>, DecodeError> {
@@ -115,12 +79,12 @@ fn link_kind(info: &[u8]) -> Result<Option<String>, DecodeError> {
     Ok(None)
 }
 
-/// Reads `RTM_NEWADDR`; `None` if it carries no unicast address.
+/// Reads `RTM_NEWADDR`; `None` if it has no unicast address.
 pub(super) fn address(payload: &[u8]) -> Result<Option<Address>, DecodeError> {
-    let ifindex = parse_u32(field(payload, 4, 4)?)?;
-    let global = field(payload, 3, 1)? == [libc::RT_SCOPE_UNIVERSE];
+    let header = AddressHeader::parse(payload)?;
+    let global = header.scope == AddressScope::Universe;
     let (mut local, mut address) = (None, None);
-    for attribute in attributes(payload, ADDRESS_HEADER)? {
+    for attribute in attributes(payload, &header) {
         let attribute = attribute?;
         match attribute.kind() {
             // On a point-to-point link IFA_ADDRESS is the other end's address.
@@ -129,17 +93,17 @@ pub(super) fn address(payload: &[u8]) -> Result<Option<Address>, DecodeError> {
             _ => {}
         }
     }
-    Ok(local.or(address).map(|address| Address { ifindex, address, global }))
+    Ok(local.or(address).map(|address| Address { ifindex: header.index, address, global }))
 }
 
-/// The interfaces that a default route of `RTM_NEWROUTE` leads to; none for other routes.
+/// The interfaces of the default route in `RTM_NEWROUTE`; none if it is another route.
 pub(super) fn default_route(payload: &[u8]) -> Result<Vec<u32>, DecodeError> {
+    let header = RouteHeader::parse(payload)?;
     let mut interfaces = Vec::new();
-    let unicast = field(payload, 7, 1)? == [libc::RTN_UNICAST];
-    if field(payload, 1, 1)? != [0] || !unicast {
+    if header.destination_prefix_length != 0 || header.kind != RouteType::Unicast {
         return Ok(interfaces);
     }
-    for attribute in attributes(payload, ROUTE_HEADER)? {
+    for attribute in attributes(payload, &header) {
         let attribute = attribute?;
         match attribute.kind() {
             libc::RTA_OIF => interfaces.push(parse_u32(attribute.value())?),
@@ -148,7 +112,7 @@ pub(super) fn default_route(payload: &[u8]) -> Result<Vec<u32>, DecodeError> {
                 while !hops.is_empty() {
                     let length = parse_u16(field(hops, 0, 2)?)?;
                     interfaces.push(parse_u32(field(hops, 4, 4)?)?);
-                    // An entry that has no length would never end.
+                    // An entry with length 0 would repeat forever.
                     let next = usize::from(length).max(NEXT_HOP).next_multiple_of(4);
                     hops = hops.get(next..).unwrap_or_default();
                 }
@@ -159,39 +123,35 @@ pub(super) fn default_route(payload: &[u8]) -> Result<Vec<u32>, DecodeError> {
     Ok(interfaces)
 }
 
-/// The id that `RTM_NEWNSID` or `RTM_DELNSID` is about.
+/// The id in `RTM_NEWNSID` or `RTM_DELNSID`.
 pub(super) fn namespace_id(payload: &[u8]) -> Result<Option<i32>, DecodeError> {
-    for attribute in attributes(payload, NAMESPACE_HEADER)? {
-        let attribute = attribute?;
-        if attribute.kind() == NETNSA_NSID {
-            return parse_i32(attribute.value()).map(Some);
-        }
-    }
-    Ok(None)
+    let id = |attribute: &_| match attribute {
+        NsidAttribute::Id(id) => Some(*id),
+        _ => None,
+    };
+    Ok(NsidMessage::parse(payload)?.attributes.iter().find_map(id))
 }
 
-fn attributes(payload: &[u8], header: usize) -> Result<NlasIterator<&[u8]>, DecodeError> {
-    payload.get(header..).map(NlasIterator::new).ok_or_else(|| too_short(payload))
+/// The attributes behind a message's header, which was read from the same payload.
+fn attributes<'a>(payload: &'a [u8], header: &impl Emitable) -> NlasIterator<&'a [u8]> {
+    NlasIterator::new(payload.get(header.buffer_len()..).unwrap_or_default())
 }
 
 fn field(payload: &[u8], offset: usize, length: usize) -> Result<&[u8], DecodeError> {
-    payload.get(offset..offset + length).ok_or_else(|| too_short(payload))
-}
-
-fn too_short(payload: &[u8]) -> DecodeError {
-    DecodeError::from(format!("message of {} bytes is too short", payload.len()))
+    let field = payload.get(offset..offset + length);
+    field.ok_or_else(|| DecodeError::buffer_too_small(payload.len(), offset + length))
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 
-    use netlink_packet_core::Emitable;
-    use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
-    use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-    use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteNextHop, RouteType};
+    use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+    use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+    use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteNextHop};
 
     use super::*;
+    use crate::netlink::messages;
 
     fn bytes(message: &impl Emitable) -> Vec<u8> {
         let mut bytes = vec![0; message.buffer_len()];
@@ -225,14 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn loopback_and_bridges_lead_nowhere() {
+    fn loopback_and_bridges_lead_only_to_the_node() {
         for (of_kind, inner) in
             [(InfoKind::Bridge, true), (InfoKind::Vxlan, false), (InfoKind::Veth, false)]
         {
             assert_eq!(link(&veth(&[kind(of_kind)])).unwrap().inner, inner);
         }
         let mut message = LinkMessage::default();
-        assert!(!link(&bytes(&message)).unwrap().inner, "a device of its own");
+        assert!(!link(&bytes(&message)).unwrap().inner, "another kind of device");
         message.header.flags = LinkFlags::Loopback | LinkFlags::Up;
         assert!(link(&bytes(&message)).unwrap().inner);
     }
@@ -250,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn default_routes_name_their_interfaces_and_others_none() {
+    fn only_default_routes_have_interfaces() {
         let route = |length, attributes: &[RouteAttribute]| {
             let mut message = RouteMessage::default();
             message.header.destination_prefix_length = length;
@@ -279,7 +239,7 @@ mod tests {
         let whole = veth(&[LinkAttribute::Link(4), LinkAttribute::LinkNetNsId(3)]);
         for end in 0..whole.len() {
             let part = &whole[..end];
-            assert!(end >= LINK_HEADER || link(part).is_err());
+            assert!(end >= LinkHeader::default().buffer_len() || link(part).is_err());
             let _ = (link(part), address(part), namespace_id(part), messages(part).is_ok());
         }
         assert!(messages(&[7; 40]).is_err());

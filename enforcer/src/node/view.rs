@@ -1,4 +1,4 @@
-//! What is known of the node, kept as cheaply as events allow.
+//! The node's interfaces and addresses. Events decide which namespaces are listed again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -8,13 +8,13 @@ use super::message::{Link, Peer};
 use super::requests::Requests;
 use super::{NodeError, PodInterface, Snapshot};
 
-/// The global-scope addresses of a namespace by interface index.
+/// The global-scope addresses of a namespace, by interface index.
 type Addresses = BTreeMap<u32, BTreeSet<IpAddr>>;
 
-/// The node, looked at again and again.
+/// The node, as seen from one network namespace.
 pub(super) struct View {
     requests: Requests,
-    /// By namespace id; only namespaces that a veth of this one leads to.
+    /// The addresses in each namespace that a veth of this one leads to, by namespace id.
     namespaces: BTreeMap<i32, Addresses>,
 }
 
@@ -24,20 +24,19 @@ impl View {
         Ok(Self { requests: Requests::open()?, namespaces: BTreeMap::new() })
     }
 
-    /// Looks at this namespace, and at those others that are new or stale. After an error
-    /// everything is stale.
+    /// Lists this namespace, and others that are new or stale. After an error, all are stale.
     pub(super) fn refresh(&mut self, stale: &Stale) -> Result<Snapshot, NodeError> {
         if stale.all {
             self.namespaces.clear();
         }
         self.namespaces.retain(|id, _| !stale.namespaces.contains(id));
         let links = self.requests.links()?;
-        self.look_inside(&links)?;
+        self.list_namespaces(&links)?;
         let defaults = self.requests.default_routes()?;
         let mut snapshot = Snapshot::default();
         for link in links {
             match link.peer {
-                // What leads off the node may be a veth, too, where nodes are containers.
+                // Where nodes are containers, an uplink may be a veth, too.
                 Some(peer) if !defaults.contains(&link.ifindex) => {
                     self.enter(&mut snapshot, link, peer);
                 }
@@ -52,8 +51,8 @@ impl View {
         Ok(snapshot)
     }
 
-    /// Remembers the addresses of exactly the namespaces that `links` lead to.
-    fn look_inside(&mut self, links: &[Link]) -> Result<(), NodeError> {
+    /// Lists the namespaces that `links` lead to, unless remembered, and forgets all others.
+    fn list_namespaces(&mut self, links: &[Link]) -> Result<(), NodeError> {
         let peers = links.iter().filter_map(|link| link.peer);
         // A namespace without an id is being destroyed.
         let ids: BTreeSet<i32> = peers.map(|it| it.namespace).filter(|id| *id >= 0).collect();
@@ -75,7 +74,7 @@ impl View {
                     addresses.entry(it.ifindex).or_default().insert(it.address);
                 }
             }
-            // It vanished since the interfaces were listed; an event will say so.
+            // The namespace vanished since the interfaces were listed; an event will follow.
             Err(NodeError::Request { source, .. }) if means_gone(&source) => {
                 tracing::debug!(namespace = id, "network namespace is gone: {source}");
             }
@@ -97,7 +96,15 @@ impl View {
     }
 }
 
-/// Whether this is the kernel's answer to an id that names no namespace (any more).
+/// Lists the node once, from the network namespace of the calling thread.
+///
+/// # Errors
+/// See [`NodeError`]. A pod that vanishes meanwhile is not an error.
+pub fn snapshot() -> Result<Snapshot, NodeError> {
+    View::open()?.refresh(&Stale::everything())
+}
+
+/// Whether this is the kernel's answer to the id of a namespace that does not exist.
 fn means_gone(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENODEV | libc::ENOENT))
 }

@@ -1,4 +1,4 @@
-//! Keeping a snapshot current.
+//! Watching the node: a new snapshot after each change.
 
 use std::time::{Duration, Instant};
 
@@ -8,83 +8,83 @@ use super::events::{Events, Stale};
 use super::view::View;
 use super::{NodeError, Seen, Snapshot};
 
-/// How long to collect events before looking: the start of a pod brings about ten of them.
+/// The time for collecting events before a refresh: the start of a pod causes about ten events.
 const COALESCE: Duration = Duration::from_millis(3);
 
-/// The longest pause between a change and a look at it.
+/// The longest pause between an event and the refresh.
 const PAUSE_LIMIT: Duration = Duration::from_millis(250);
 
-/// Somebody who wants the node to be looked at now, and to be told when that was sent.
+/// A request for a refresh. The sender is used once its snapshot was sent.
 pub type Request = oneshot::Sender<()>;
 
-/// Sends a snapshot of the node at once, and again whenever it changed, until nobody listens.
+/// Sends a snapshot of the node at once, and again after each change, until there is no receiver.
 ///
-/// The first value sent is complete even if it is empty: a receiver that waits for
-/// `changed()` once never takes the channel's initial value for the node's state. What is seen is
-/// the network namespace of the thread that first polls this.
+/// The first snapshot is sent even if it is empty: a receiver that has once waited for `changed()`
+/// does not mistake the channel's initial value for the node's state. The network namespace is that
+/// of the thread that polls this first.
 ///
-/// After a request it looks without waiting for more: what had happened before the request is in
-/// what was sent when it is answered.
+/// A request causes a refresh without a pause. When it is answered, every change from before the
+/// request was sent.
 ///
 /// # Errors
-/// See [`NodeError`]. Pods that vanish, lost events and lists that change while they are read
-/// are no errors.
+/// See [`NodeError`]. Pods that vanish, lost events, and lists that change while they are read are
+/// not errors.
 pub async fn watch(
     snapshots: watch::Sender<Seen>,
     mut requests: mpsc::Receiver<Request>,
 ) -> Result<(), NodeError> {
-    // Subscribed before the first look: what changes in between is an event.
+    // Subscribed before the first refresh, so that no change in between is lost.
     let mut events = Events::open()?;
     let mut view = View::open()?;
     let mut stale = Stale::everything();
     let mut first = true;
-    let mut heard = None;
-    let mut asked: Vec<Request> = Vec::new();
+    let mut received_at = None;
+    let mut pending: Vec<Request> = Vec::new();
     loop {
-        let began = Instant::now();
+        let started_at = Instant::now();
         let result;
-        (view, result) = look(view, std::mem::take(&mut stale)).await?;
+        (view, result) = refresh(view, std::mem::take(&mut stale)).await?;
         match result {
             Ok(snapshot) => {
-                send(&snapshots, Seen { snapshot, heard }, std::mem::take(&mut first));
-                // Whoever asked may have given up.
-                for request in asked.drain(..) {
+                send(&snapshots, Seen { snapshot, received_at }, std::mem::take(&mut first));
+                for request in pending.drain(..) {
+                    // The receiver may be gone.
                     let _ = request.send(());
                 }
             }
             Err(NodeError::Interrupted { what }) => {
-                tracing::debug!("the list of {what} keeps changing: looking again");
+                tracing::debug!("the list of {what} keeps changing: trying again");
                 stale = Stale::everything();
             }
             Err(error) => return Err(error),
         }
-        // A pause in proportion to the work keeps a busy node from looking all the time.
-        let pause = (began.elapsed() * 2).clamp(COALESCE, PAUSE_LIMIT);
+        // A pause in proportion to the work limits the load on a busy node.
+        let pause = (started_at.elapsed() * 2).clamp(COALESCE, PAUSE_LIMIT);
         tokio::select! {
             () = snapshots.closed() => return Ok(()),
-            came = next(&mut events, &mut stale, pause) => heard = Some(came?),
+            event = next(&mut events, &mut stale, pause) => received_at = Some(event?),
             Some(request) = requests.recv() => {
-                heard = Some(Instant::now());
-                asked.push(request);
+                received_at = Some(Instant::now());
+                pending.push(request);
                 events.drain(&mut stale)?;
             }
         }
     }
 }
 
-/// Listing waits for locks of the kernel's, so it keeps off the runtime's own threads.
-async fn look(
+/// Refreshes the view on a thread of its own, because listing waits for locks in the kernel.
+async fn refresh(
     mut view: View,
     stale: Stale,
 ) -> Result<(View, Result<Snapshot, NodeError>), NodeError> {
-    let looked = tokio::task::spawn_blocking(move || {
+    let refreshed = tokio::task::spawn_blocking(move || {
         let result = view.refresh(&stale);
         (view, result)
     });
-    looked.await.map_err(|_| NodeError::Stopped)
+    refreshed.await.map_err(|_| NodeError::Stopped)
 }
 
-/// Collects events until there is reason to look. When the first came.
+/// Collects events until a refresh is due; returns when the first one arrived.
 async fn next(
     events: &mut Events,
     stale: &mut Stale,
@@ -93,10 +93,10 @@ async fn next(
     if !stale.all {
         events.wait(stale).await?;
     }
-    let came = Instant::now();
+    let received_at = Instant::now();
     tokio::time::sleep(pause).await;
     events.drain(stale)?;
-    Ok(came)
+    Ok(received_at)
 }
 
 fn send(snapshots: &watch::Sender<Seen>, seen: Seen, first: bool) {

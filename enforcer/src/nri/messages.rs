@@ -1,7 +1,7 @@
-//! The messages of NRI that a plugin for pod sandboxes needs, with the fields that it reads.
+//! The NRI messages of a plugin for pod sandboxes, with the fields that it reads.
 //!
-//! Written after the package `nri.pkg.api.v1alpha1` of containerd's `nri` (`pkg/api/api.proto`),
-//! versions 0.3 to 0.9 and later; what is not named here is passed over when it is read.
+//! The definitions follow the package `nri.pkg.api.v1alpha1` of containerd's `nri`
+//! (`pkg/api/api.proto`), versions 0.3 to 0.9 and later. Other fields are ignored.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ pub(super) const PLUGIN_SERVICE: &str = "nri.pkg.api.v1alpha1.Plugin";
 
 /// Values of the enumeration `Event`.
 pub(super) mod event {
-    /// A pod's sandbox is up; none of its containers has been made.
+    /// A pod's sandbox is up; none of its containers exists yet.
     pub(in crate::nri) const RUN_POD_SANDBOX: i32 = 1;
-    /// A pod's containers and its sandbox's process have ended; its network is still there.
+    /// A pod's containers and its sandbox's process have ended; its network still exists.
     pub(in crate::nri) const STOP_POD_SANDBOX: i32 = 2;
     /// A pod's sandbox is gone.
     pub(in crate::nri) const REMOVE_POD_SANDBOX: i32 = 3;
 
-    /// A plugin's subscription to these three, as [`super::ConfigureResponse`] has it.
+    /// The subscription to these three, for [`super::ConfigureResponse`].
     pub(in crate::nri) const SANDBOXES: i32 =
         1 << (RUN_POD_SANDBOX - 1) | 1 << (STOP_POD_SANDBOX - 1) | 1 << (REMOVE_POD_SANDBOX - 1);
 }
@@ -41,7 +41,7 @@ pub(super) struct ConfigureRequest {
     pub(super) runtime_name: String,
     #[prost(string, tag = "3")]
     pub(super) runtime_version: String,
-    /// In milliseconds; 0 from runtimes that do not say.
+    /// In milliseconds; 0 from runtimes that do not report it.
     #[prost(int64, tag = "5")]
     pub(super) request_timeout: i64,
 }
@@ -57,14 +57,14 @@ pub(super) struct ConfigureResponse {
 pub(super) struct SynchronizeRequest {
     #[prost(message, repeated, tag = "1")]
     pub(super) pods: Vec<PodSandbox>,
-    /// Whether the list goes on in another request.
+    /// Whether the list continues in another request.
     #[prost(bool, tag = "3")]
     pub(super) more: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct SynchronizeResponse {
-    /// As in the request: that the plugin understands lists in parts.
+    /// The same as in the request: the plugin understands lists in parts.
     #[prost(bool, tag = "2")]
     pub(super) more: bool,
 }
@@ -76,7 +76,7 @@ pub(super) struct PodRequest {
     pub(super) pod: Option<PodSandbox>,
 }
 
-/// How runtimes tell of pods that have no call for each event.
+/// The request of runtimes that do not have a call for each event.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct StateChangeEvent {
     #[prost(int32, tag = "1")]
@@ -104,7 +104,7 @@ pub(super) struct PodSandbox {
     /// The sandbox's process; 0 if it has ended, or has none.
     #[prost(uint32, tag = "9")]
     pub(super) pid: u32,
-    /// Empty from runtimes with NRI before 0.8, and for pods of the node's network.
+    /// Empty from runtimes with NRI before 0.8, and for pods that use the node's network.
     #[prost(string, repeated, tag = "10")]
     pub(super) ips: Vec<String>,
 }
@@ -117,7 +117,7 @@ pub(super) struct LinuxPodSandbox {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct LinuxNamespace {
-    /// As in OCI: `network`, `pid` …
+    /// As in OCI: `network`, `pid`, …
     #[prost(string, tag = "1")]
     pub(super) kind: String,
     #[prost(string, tag = "2")]
@@ -128,9 +128,9 @@ pub(super) struct LinuxNamespace {
 mod tests {
     use super::*;
 
-    /// Bytes made by hand, with fields that are not named here and an order that is not ours.
+    /// Handwritten bytes with unknown fields, in another order than ours.
     #[test]
-    fn unknown_fields_are_passed_over() {
+    fn unknown_fields_are_ignored() {
         let mut bytes = Vec::new();
         bytes.extend(b"\x0a\x03abc"); // 1: id
         bytes.extend(b"\x3a\x04runc"); // 7: runtime_handler

@@ -1,17 +1,20 @@
-//! Pods from their first instruction on: a plugin of the container runtime's (semantics C6).
+//! A plugin of the container runtime: pods start after they are programmed (semantics C6).
 //!
 //! ```text
 //! runtime ─ socket ─► multiplex ─► ttrpc ─► service ─► Event ─► the agent's loop
 //!    ▲                                         │                     │
-//!    └─────────── answer: go on ◄──────────────┴──── programmed ◄────┘
+//!    └─────────── answer: proceed ◄────────────┴──── programmed ◄────┘
 //! ```
-//! containerd and CRI-O tell NRI plugins (Node Resource Interface) of a pod when its network is
-//! there and none of its containers is, and wait for the answer. It is given when the pod is
-//! programmed; or after three quarters of the time that the runtime gives its plugins, 1.5 of
-//! 2 seconds unless configured otherwise. A pod never fails for it: what it then has, until it is
-//! programmed, is said by `--unknown-pod`. The runtime tells of one pod at a time.
+//! Belongs here: the protocol and the connection. Does not belong here: merging the runtime's pods
+//! with the source's (`agent`).
 //!
-//! ttrpc is the crate of that name. Its bytes travel in a framing of NRI's ([`multiplex`]).
+//! containerd and CRI-O call NRI plugins (Node Resource Interface) when a pod's network is ready
+//! and none of its containers exists, and wait for the answer. The plugin answers when the pod is
+//! programmed, at the latest after three quarters of the runtime's time limit for plugins: 1.5 of 2
+//! seconds by default. A pod never fails because of this: `--unknown-pod` decides how it is treated
+//! until it is programmed. The runtime calls for one pod at a time.
+//!
+//! The protocol is ttrpc, by the crate of that name, within a framing of NRI's ([`multiplex`]).
 
 mod messages;
 mod multiplex;
@@ -29,78 +32,77 @@ pub use plugin::run;
 
 use enforcer_core::model::{PodId, Sandbox};
 
-/// Where containerd and CRI-O listen for plugins, unless told otherwise.
+/// The default socket of containerd and CRI-O for plugins.
 pub const DEFAULT_SOCKET: &str = "/var/run/nri/nri.sock";
 
-/// Whether pods shall wait for their policy.
+/// Whether pods wait until they are programmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Mode {
-    /// Where the runtime offers it.
+    /// If the runtime supports it.
     #[default]
     Auto,
     /// No.
     Off,
-    /// Yes: without, the agent is not ready.
+    /// Yes: the agent is not ready without it.
     Required,
 }
 
-/// How the runtime is reached.
+/// The settings for the connection to the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Whether it is.
+    /// Whether to connect.
     pub mode: Mode,
-    /// The socket where it listens for plugins.
+    /// The runtime's socket for plugins.
     pub socket: PathBuf,
 }
 
-/// What the runtime tells.
+/// A message from the runtime.
 #[derive(Debug)]
 pub enum Event {
-    /// The sandboxes that there are; what was told earlier is void.
+    /// All sandboxes; this replaces all earlier events.
     All(Vec<Sandbox>),
-    /// A pod's sandbox has its network; its containers wait until something is sent, or the sender
-    /// dropped.
+    /// A pod's sandbox has its network. Its containers wait until the sender is used or dropped.
     Started(Sandbox, oneshot::Sender<()>),
-    /// The sandbox of that id is stopped or removed.
+    /// The sandbox with this id is stopped or removed.
     Ended(String),
-    /// Nothing is told any more.
+    /// The connection is lost.
     Lost,
 }
 
-/// How the connection to the runtime is.
+/// The state of the connection to the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// It is not wanted.
+    /// It is turned off.
     Off,
-    /// Nobody listens at the socket.
+    /// No runtime listens at the socket.
     Absent {
-        /// What the system says.
+        /// The error.
         why: String,
     },
-    /// Somebody listens there, but the plugin is not accepted.
+    /// A runtime listens there, but did not accept the plugin.
     Refused {
-        /// What went wrong.
+        /// The error.
         why: String,
     },
-    /// Pods wait for their policy.
+    /// Pods wait until they are programmed.
     Connected {
         /// The runtime's name and version.
         runtime: String,
     },
 }
 
-/// What became of a pod that the runtime was about to start.
+/// The outcome for a pod that the runtime was about to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
     /// It was programmed before its first instruction.
     Programmed,
-    /// It was not, within the time that there is.
+    /// It was not programmed within the time limit.
     TimedOut,
-    /// It uses its node's network: policy has nothing to say about it.
+    /// It uses its node's network, so policy does not apply to it.
     HostNetwork,
-    /// Neither its addresses nor its network namespace could be found out.
+    /// Neither its addresses nor its network namespace could be determined.
     NotLocated,
-    /// Something newer was heard of the pod: it is gone, or another of its name is there.
+    /// A newer event replaced it: the pod is gone, or another one has its name.
     Superseded,
 }
 
@@ -122,12 +124,12 @@ impl Outcome {
     }
 }
 
-/// Who wants to know how it goes.
+/// A receiver of the plugin's state and outcomes.
 pub trait Observer: Send + Sync {
-    /// The connection is in another state.
+    /// Receives a new state of the connection.
     fn state(&self, state: State);
 
-    /// A pod was about to be started, and may go on; it waited for `took`.
+    /// Receives the outcome for a pod that waited for `took` and may start now.
     fn started(&self, pod: &PodId, outcome: Outcome, took: Duration);
 }
 

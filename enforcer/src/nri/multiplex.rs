@@ -1,8 +1,8 @@
-//! Two connections inside one.
+//! Two connections over one socket.
 //!
-//! A plugin and the runtime call each other over a single socket. Each piece of either connection
-//! travels behind eight bytes: the connection's number and the length of the piece, both 32 bits,
-//! big-endian (nri, `pkg/net/multiplex`).
+//! A plugin and the runtime call each other over a single socket. Each piece of a connection
+//! follows a header of eight bytes: the connection's number and the length of the piece, both 32
+//! bits, big-endian (nri, `pkg/net/multiplex`).
 
 use std::future::Future;
 use std::io;
@@ -16,15 +16,15 @@ pub(super) const PLUGIN: u32 = 1;
 /// The number of the connection on which the plugin calls the runtime.
 pub(super) const RUNTIME: u32 = 2;
 
-/// The largest piece that is sent. The runtime reads by way of a buffer of this size and gives up
-/// if a piece does not fit.
+/// The largest piece that is sent, in bytes. The runtime reads into a buffer of this size and
+/// closes the connection if a piece does not fit.
 const PIECE: usize = 4096;
 
-/// The largest piece that is taken: a whole ttrpc message and its header (nri, `maxPayloadSize`).
+/// The largest accepted piece, in bytes: a ttrpc message with its header (nri, `maxPayloadSize`).
 const LARGEST: usize = (4 << 20) + 10;
 
-/// Splits `trunk` into the plugin's and the runtime's connection. The future carries the bytes; it
-/// ends when the other side closes, or with an error.
+/// Splits `trunk` into the plugin's and the runtime's connection. The future transfers the bytes.
+/// It ends when the other side closes, or with an error.
 pub(super) fn multiplex<S>(
     trunk: S,
 ) -> ([DuplexStream; 2], impl Future<Output = io::Result<()>> + Send)
@@ -46,8 +46,7 @@ where
     ([plugin.0, runtime.0], carry)
 }
 
-/// Hands each piece to its connection. Pieces of other connections are passed over, as the
-/// runtime's side does.
+/// Forwards each piece to its connection. Unknown connections are ignored, as in the runtime.
 async fn deliver(
     mut trunk: impl AsyncRead + Unpin,
     mut plugin: impl AsyncWrite + Unpin,
@@ -62,7 +61,7 @@ async fn deliver(
         };
         let length = trunk.read_u32().await?;
         let length = usize::try_from(length).ok().filter(|it| *it <= LARGEST).ok_or_else(|| {
-            let what = format!("a piece of {length} bytes; at most {LARGEST} are expected");
+            let what = format!("a piece of {length} bytes: expected at most {LARGEST}");
             io::Error::new(io::ErrorKind::InvalidData, what)
         })?;
         piece.resize(length, 0);
@@ -70,12 +69,16 @@ async fn deliver(
         match connection {
             PLUGIN => plugin.write_all(&piece).await?,
             RUNTIME => runtime.write_all(&piece).await?,
-            other => tracing::debug!(connection = other, length, "bytes of an unknown connection"),
+            other => tracing::debug!(
+                connection = other,
+                length,
+                "ignored bytes of an unknown connection"
+            ),
         }
     }
 }
 
-/// Sends what is written to a connection.
+/// Sends the bytes that are written to a connection.
 async fn collect<W: AsyncWrite + Unpin>(
     connection: u32,
     mut from: impl AsyncRead + Unpin,
@@ -100,7 +103,7 @@ async fn collect<W: AsyncWrite + Unpin>(
 mod tests {
     use super::*;
 
-    /// The other end of the trunk, and this end's connections, with the bytes being carried.
+    /// The other end of the trunk, this end's connections, and the task that transfers the bytes.
     fn carried() -> (DuplexStream, [DuplexStream; 2], tokio::task::JoinHandle<io::Result<()>>) {
         let (here, there) = duplex(1 << 16);
         let (connections, carry) = multiplex(here);
@@ -108,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pieces_come_out_of_their_connection() {
+    async fn pieces_arrive_in_their_connection() {
         let (mut trunk, [mut plugin, mut runtime], _carry) = carried();
         trunk.write_all(b"\0\0\0\x01\0\0\0\x02ab").await.unwrap();
         trunk.write_all(b"\0\0\0\x07\0\0\0\x01?").await.unwrap();
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_is_framed() {
+    async fn written_bytes_are_framed() {
         let (mut trunk, [mut plugin, mut runtime], _carry) = carried();
         runtime.write_all(b"hello").await.unwrap();
         let mut got = [0; 13];
@@ -163,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_length_that_cannot_be_is_an_error() {
+    async fn an_impossible_length_is_an_error() {
         let (mut trunk, _connections, carry) = carried();
         trunk.write_all(b"\0\0\0\x01\x7f\0\0\0").await.unwrap();
         let error = carry.await.unwrap().unwrap_err();

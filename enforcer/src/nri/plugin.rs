@@ -1,4 +1,4 @@
-//! The connection to the runtime, again and again.
+//! The connection to the runtime, with reconnection.
 
 use std::io;
 use std::path::Path;
@@ -18,83 +18,85 @@ use super::multiplex::multiplex;
 use super::service::Plugin;
 use super::{Event, Observer, Options, State};
 
-/// What the plugin is called.
+/// The plugin's name.
 const NAME: &str = "enforcer";
-/// Plugins are called in ascending order of this. A late one: what others change of a pod's
-/// network is done by then.
+/// Plugins are called in ascending order of their index. This one is late, so that other plugins
+/// have completed their changes to the pod's network.
 const INDEX: &str = "90";
 
-/// How long registration may take: more than the runtime lets a plugin have (nri,
+/// The time limit of the registration, longer than the runtime's own (nri,
 /// `DefaultPluginRegistrationTimeout`).
 const REGISTRATION: Duration = Duration::from_secs(10);
 
-/// The first pause before another attempt, doubled with each that fails.
+/// The first pause before another attempt; each failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest: a runtime that has just come back may start pods.
+/// The longest pause. It is short, because a runtime that has restarted may start pods at once.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Why there is no connection, or no more.
+/// The reason why there is no connection.
 #[derive(Debug, thiserror::Error)]
 enum PluginError {
     #[error("cannot connect to {path}: {source}")]
     Connect { path: String, source: io::Error },
     #[error("the container runtime did not accept the plugin: {0}")]
     Register(String),
-    #[error("the container runtime did not answer the plugin's registration in {REGISTRATION:?}")]
+    #[error(
+        "the container runtime did not answer the plugin's registration within {REGISTRATION:?}"
+    )]
     Silent,
-    #[error("the container runtime closed the connection before it had accepted the plugin")]
+    #[error("the container runtime closed the connection before it accepted the plugin")]
     Closed,
-    #[error("the connection to the container runtime broke: {0}")]
+    #[error("lost the connection to the container runtime: {0}")]
     Broken(io::Error),
 }
 
 impl PluginError {
-    /// Whether there is no runtime with NRI at that place, as far as one can tell.
+    /// Whether it means that no runtime with NRI listens at the socket.
     fn is_absence(&self) -> bool {
         let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
         matches!(self, Self::Connect { source, .. } if absent.contains(&source.kind()))
     }
 }
 
-/// Keeps a plugin connected to the runtime, for as long as it is polled.
+/// Keeps a plugin connected to the runtime while it is polled.
 pub async fn run(
     options: &Options,
     events: mpsc::UnboundedSender<Event>,
     observer: Arc<dyn Observer>,
 ) {
     let mut pause = FIRST_PAUSE;
-    let mut said = None;
+    let mut reported = None;
     loop {
-        let began = Instant::now();
-        let state = match connected(&options.socket, &events, &observer).await {
+        let started_at = Instant::now();
+        let state = match serve(&options.socket, &events, &observer).await {
             Ok(()) => {
                 State::Absent { why: "the container runtime closed the connection".to_owned() }
             }
             Err(error) if error.is_absence() => State::Absent { why: error.to_string() },
             Err(error) => State::Refused { why: error.to_string() },
         };
-        // Sandboxes come and go unseen from here on.
+        // From here on, sandboxes start and end unnoticed.
         let _ = events.send(Event::Lost);
         observer.state(state.clone());
-        if began.elapsed() > LONGEST_PAUSE {
+        if started_at.elapsed() > LONGEST_PAUSE {
             pause = FIRST_PAUSE;
         }
-        if said.as_ref() != Some(&state) {
+        if reported.as_ref() != Some(&state) {
             if let State::Absent { why } | State::Refused { why } = &state {
                 tracing::warn!(
-                    "NRI: {why}; until it works, pods may run before they are programmed"
+                    "NRI: {why}; pods may run before they are programmed until this works"
                 );
             }
-            said = Some(state);
+            reported = Some(state);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// Connects, registers, and answers until the connection ends. Fine if the runtime had accepted
-/// the plugin by then.
-async fn connected(
+/// Connects, registers, and answers requests until the connection ends. Returns success if the
+/// runtime had accepted the plugin by then.
+async fn serve(
     socket: &Path,
     events: &mpsc::UnboundedSender<Event>,
     observer: &Arc<dyn Observer>,
@@ -114,7 +116,7 @@ async fn connected(
     tokio::pin!(registered);
     tokio::select! {
         ended = &mut carry => {
-            // What it answered, if it did, says more than that it closed.
+            // An answer explains more than the end of the connection.
             accepted(registered.await)?;
             ended.map_err(PluginError::Broken)?;
             return Err(PluginError::Closed);

@@ -1,37 +1,36 @@
-//! What a runtime's message says of a pod.
+//! A pod's sandbox, from a runtime's message.
 
 use std::path::{Path, PathBuf};
 
 use super::messages::PodSandbox;
 use enforcer_core::model::{Labels, PodId, Sandbox};
 
-/// What the kubelet adds to a pod's labels for a sandbox begins with this; no label of a pod does
-/// that policy could be meant for.
-const KUBELETS_LABELS: [&str; 3] =
+/// The labels that the kubelet adds to a pod's own. No policy selects by them.
+const KUBELET_LABELS: [&str; 3] =
     ["io.kubernetes.pod.name", "io.kubernetes.pod.namespace", "io.kubernetes.pod.uid"];
 
-/// What the runtime itself adds to them.
-const RUNTIMES_LABELS: &str = "io.cri-containerd.";
+/// The prefix of the labels that the runtime adds.
+const RUNTIME_LABEL_PREFIX: &str = "io.cri-containerd.";
 
-/// The annotation by which the kubelet notes where it has a pod from, and its value for those from
-/// the API server. Others are shown there by a mirror pod, whose `metadata.uid` is another.
+/// The annotation with the kubelet's source of the pod, and its value for pods of the API server.
+/// The API server shows other pods as mirror pods, which have another `metadata.uid`.
 const SOURCE: (&str, &str) = ("kubernetes.io/config.source", "api");
 
-/// A pod's sandbox as it was announced.
+/// A pod's sandbox as the runtime announced it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Announced {
     pub(super) sandbox: Sandbox,
-    /// Whether the pod uses its node's network: no interface is its own.
+    /// Whether the pod uses its node's network, so that it has no interface of its own.
     pub(super) host_network: bool,
-    /// Whether it may have a process: sandboxes that have stopped are listed without.
+    /// Whether the sandbox has a process. Stopped sandboxes are listed without.
     pub(super) is_alive: bool,
-    /// Where its network namespace is, if the runtime says so. Not by its process, which has another
-    /// number in the agent's container.
+    /// The path of its network namespace, if the runtime reports one. The process id is of no use:
+    /// it differs in the agent's container.
     network: Option<PathBuf>,
 }
 
 impl Announced {
-    /// Reads a message. Addresses that are none are left out, and logged.
+    /// Reads a message. Invalid addresses are logged and ignored.
     pub(super) fn read(message: PodSandbox) -> Self {
         let PodSandbox { id, name, uid, namespace, labels, annotations, linux, pid, ips } = message;
         let is_mirrored = annotations.get(SOURCE.0).is_some_and(|it| it != SOURCE.1);
@@ -40,7 +39,7 @@ impl Announced {
         let address = |text: &String| match text.parse() {
             Ok(address) => Some(address),
             Err(error) => {
-                tracing::warn!(%pod, "the runtime gives it the address {text:?}: {error}");
+                tracing::warn!(%pod, "ignored the address {text:?} from the runtime: {error}");
                 None
             }
         };
@@ -52,27 +51,34 @@ impl Announced {
             host_network: ips.is_empty() && !namespaces.is_empty() && network.is_none(),
             is_alive: pid > 0,
             network: path.filter(|it| it.is_absolute()),
-            sandbox: Sandbox { id, pod, uid, labels: of_pod(labels), addresses, namespace: None },
+            sandbox: Sandbox {
+                id,
+                pod,
+                uid,
+                labels: own_labels(labels),
+                addresses,
+                namespace: None,
+            },
         }
     }
 
-    /// Finds out the namespace's id by `look`, if the pod's addresses are not known without.
-    pub(super) fn locate(&mut self, look: impl Fn(&Path) -> Option<i32>) {
+    /// Determines the namespace's id by `look_up`, if the runtime reported no addresses.
+    pub(super) fn locate(&mut self, look_up: impl Fn(&Path) -> Option<i32>) {
         if self.sandbox.addresses.is_empty() && !self.host_network {
-            self.sandbox.namespace = self.network.as_deref().and_then(look);
+            self.sandbox.namespace = self.network.as_deref().and_then(look_up);
         }
     }
 
-    /// Whether there is any way to tell the pod's interface.
+    /// Whether the pod's interface can be determined.
     pub(super) fn is_located(&self) -> bool {
         !self.sandbox.addresses.is_empty() || self.sandbox.namespace.is_some()
     }
 }
 
 /// The pod's own labels.
-fn of_pod(mut labels: Labels) -> Labels {
+fn own_labels(mut labels: Labels) -> Labels {
     labels.retain(|key, _| {
-        !KUBELETS_LABELS.contains(&key.as_str()) && !key.starts_with(RUNTIMES_LABELS)
+        !KUBELET_LABELS.contains(&key.as_str()) && !key.starts_with(RUNTIME_LABEL_PREFIX)
     });
     labels
 }
@@ -122,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_runtime_gives_no_address_the_namespace_is_looked_for() {
+    fn without_addresses_the_namespace_is_looked_up() {
         let mut announced = Announced::read(message(&OWN, 7, &[]));
         assert!(!announced.is_located() && !announced.host_network);
         announced.locate(|_| None);
@@ -143,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn with_addresses_no_namespace_is_looked_for() {
+    fn with_addresses_no_namespace_is_looked_up() {
         let mut announced = Announced::read(message(&OWN, 7, &["10.0.0.5"]));
         announced.locate(|_| Some(3));
         assert_eq!(announced.sandbox.namespace, None);
@@ -155,7 +161,7 @@ mod tests {
         assert!(announced.host_network);
         announced.locate(|_| Some(3));
         assert_eq!(announced.sandbox.namespace, None);
-        // A runtime that says nothing of namespaces says nothing of this either.
+        // Without any namespaces, the message does not show this.
         assert!(!Announced::read(message(&[], 7, &[])).host_network);
     }
 

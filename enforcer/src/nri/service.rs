@@ -1,4 +1,4 @@
-//! What the runtime may ask of the plugin.
+//! The plugin's service: the calls of the runtime.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,12 +20,11 @@ use super::{Event, Observer, Outcome, State};
 use crate::node::namespace_id;
 use enforcer_core::model::Sandbox;
 
-/// How long the runtime waits for an answer if it does not say (nri,
-/// `DefaultPluginRequestTimeout`).
-const RUNTIMES_PATIENCE: Duration = Duration::from_secs(2);
+/// The runtime's time limit for an answer if it reports none (nri, `DefaultPluginRequestTimeout`).
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The calls that the plugin answers. All others are answered with "unimplemented", as a plugin
-/// does that has not subscribed to them.
+/// The calls that the plugin answers. The answer to all others is "unimplemented", as from any
+/// plugin that has not subscribed to them.
 const METHODS: [Method; 7] = [
     Method::Configure,
     Method::Synchronize,
@@ -47,14 +46,14 @@ enum Method {
     StateChange,
 }
 
-/// One connection's side of the plugin.
+/// The plugin's state for one connection.
 pub(super) struct Plugin {
     events: mpsc::UnboundedSender<Event>,
     observer: Arc<dyn Observer>,
-    /// How long to let the runtime wait, in milliseconds.
-    patience: AtomicU64,
+    /// The time limit for an answer, in milliseconds.
+    timeout: AtomicU64,
     configured: AtomicBool,
-    /// What was listed so far, if the list is not at its end.
+    /// The sandboxes of an incomplete list.
     listed: Mutex<Vec<Sandbox>>,
 }
 
@@ -63,9 +62,9 @@ impl Plugin {
         events: mpsc::UnboundedSender<Event>,
         observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
-        let patience = AtomicU64::new(milliseconds(patience(0)));
+        let timeout = AtomicU64::new(milliseconds(answer_timeout(0)));
         let configured = AtomicBool::new(false);
-        Arc::new(Self { events, observer, patience, configured, listed: Mutex::default() })
+        Arc::new(Self { events, observer, timeout, configured, listed: Mutex::default() })
     }
 
     /// Whether the runtime has accepted the plugin.
@@ -73,7 +72,7 @@ impl Plugin {
         self.configured.load(Ordering::Relaxed)
     }
 
-    /// The services, as the server wants them.
+    /// The services in the format of [`ttrpc::asynchronous::Server`].
     pub(super) fn services(self: &Arc<Self>) -> HashMap<String, Service> {
         let method = |method: Method| {
             let handler = Handler { plugin: Arc::clone(self), method };
@@ -90,27 +89,27 @@ impl Plugin {
             Method::Configure => Ok(self.configure(ConfigureRequest::decode(payload)?)),
             Method::Synchronize => Ok(self.synchronize(SynchronizeRequest::decode(payload)?)),
             Method::Shutdown => {
-                tracing::info!("the container runtime shuts down");
+                tracing::info!("the container runtime is shutting down");
                 Ok(Vec::new())
             }
-            Method::RunPodSandbox => Ok(self.happened(event::RUN_POD_SANDBOX, pod()?).await),
-            Method::StopPodSandbox => Ok(self.happened(event::STOP_POD_SANDBOX, pod()?).await),
-            Method::RemovePodSandbox => Ok(self.happened(event::REMOVE_POD_SANDBOX, pod()?).await),
+            Method::RunPodSandbox => Ok(self.pod_event(event::RUN_POD_SANDBOX, pod()?).await),
+            Method::StopPodSandbox => Ok(self.pod_event(event::STOP_POD_SANDBOX, pod()?).await),
+            Method::RemovePodSandbox => Ok(self.pod_event(event::REMOVE_POD_SANDBOX, pod()?).await),
             Method::StateChange => {
                 let StateChangeEvent { event, pod } = StateChangeEvent::decode(payload)?;
-                Ok(self.happened(event, pod).await)
+                Ok(self.pod_event(event, pod).await)
             }
         }
     }
 
     fn configure(&self, request: ConfigureRequest) -> Vec<u8> {
         let ConfigureRequest { runtime_name, runtime_version, request_timeout } = request;
-        let patience = patience(request_timeout);
-        self.patience.store(milliseconds(patience), Ordering::Relaxed);
+        let timeout = answer_timeout(request_timeout);
+        self.timeout.store(milliseconds(timeout), Ordering::Relaxed);
         self.configured.store(true, Ordering::Relaxed);
         let runtime = format!("{runtime_name} {runtime_version}");
         let runtime = runtime.trim().to_owned();
-        tracing::info!(%runtime, ?patience, "NRI: the container runtime lets pods wait for their policy");
+        tracing::info!(%runtime, ?timeout, "NRI: pods wait until they are programmed");
         self.observer.state(State::Connected { runtime });
         ConfigureResponse { events: event::SANDBOXES }.encode_to_vec()
     }
@@ -118,7 +117,7 @@ impl Plugin {
     fn synchronize(&self, request: SynchronizeRequest) -> Vec<u8> {
         let SynchronizeRequest { pods, more } = request;
         let pods = pods.into_iter().map(located);
-        // Stopped sandboxes are listed with addresses that may be others' by now.
+        // Stopped sandboxes are listed with addresses that other pods may have by now.
         let living = pods.filter(|it| it.is_alive && !it.host_network && it.is_located());
         let whole = {
             let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,73 +125,73 @@ impl Plugin {
             (!more).then(|| std::mem::take(&mut *listed))
         };
         if let Some(sandboxes) = whole {
-            tracing::debug!(sandboxes = sandboxes.len(), "the container runtime's pods");
-            self.tell(Event::All(sandboxes));
+            tracing::debug!(sandboxes = sandboxes.len(), "received the container runtime's pods");
+            self.send(Event::All(sandboxes));
         }
         SynchronizeResponse { more }.encode_to_vec()
     }
 
-    /// The answer is empty for all that can happen to a pod.
-    async fn happened(&self, event: i32, pod: Option<PodSandbox>) -> Vec<u8> {
+    /// Handles an event of a pod; the answer is always empty.
+    async fn pod_event(&self, event: i32, pod: Option<PodSandbox>) -> Vec<u8> {
         match (event, pod) {
             (event::RUN_POD_SANDBOX, Some(pod)) => self.started(located(pod)).await,
             (event::STOP_POD_SANDBOX | event::REMOVE_POD_SANDBOX, Some(pod)) => {
-                self.tell(Event::Ended(pod.id));
+                self.send(Event::Ended(pod.id));
             }
-            (event, _) => tracing::debug!(event, "an event that was not asked for"),
+            (event, _) => tracing::debug!(event, "ignored an event without subscription"),
         }
         Vec::new()
     }
 
-    /// Returns when the pod is programmed, or has to do without.
+    /// Returns once the pod is programmed or the time limit is over.
     async fn started(&self, announced: Announced) {
-        let began = Instant::now();
+        let started_at = Instant::now();
         let pod = announced.sandbox.pod.clone();
         let outcome = if announced.host_network {
             Outcome::HostNetwork
         } else if announced.is_located() {
-            self.hold(announced.sandbox).await
+            self.wait_until_programmed(announced.sandbox).await
         } else {
             Outcome::NotLocated
         };
-        self.observer.started(&pod, outcome, began.elapsed());
+        self.observer.started(&pod, outcome, started_at.elapsed());
     }
 
-    async fn hold(&self, sandbox: Sandbox) -> Outcome {
+    async fn wait_until_programmed(&self, sandbox: Sandbox) -> Outcome {
         let (programmed, wait) = oneshot::channel();
-        self.tell(Event::Started(sandbox, programmed));
-        let patience = Duration::from_millis(self.patience.load(Ordering::Relaxed));
-        match tokio::time::timeout(patience, wait).await {
+        self.send(Event::Started(sandbox, programmed));
+        let timeout = Duration::from_millis(self.timeout.load(Ordering::Relaxed));
+        match tokio::time::timeout(timeout, wait).await {
             Ok(Ok(())) => Outcome::Programmed,
             Ok(Err(_)) => Outcome::Superseded,
             Err(_) => Outcome::TimedOut,
         }
     }
 
-    fn tell(&self, event: Event) {
-        // Nobody listens any more only when the agent ends.
+    fn send(&self, event: Event) {
+        // The receiver is gone only when the agent ends.
         let _ = self.events.send(event);
     }
 }
 
-/// Reads a message and finds the pod's namespace, if need be.
+/// Reads a message and looks the pod's namespace up, if needed.
 fn located(pod: PodSandbox) -> Announced {
     let mut announced = Announced::read(pod);
     announced.locate(|path| match namespace_id(path) {
         Ok(id) => id,
         Err(error) => {
-            tracing::debug!("{}: {error}", path.display());
+            tracing::debug!("cannot use the network namespace {}: {error}", path.display());
             None
         }
     });
     announced
 }
 
-/// How long to let the runtime wait that gives a call so many milliseconds: it takes a plugin that
-/// lets that time pass for dead.
-fn patience(request_timeout: i64) -> Duration {
+/// The time limit for an answer, given the runtime's own in milliseconds, which must not pass: the
+/// runtime then disconnects the plugin.
+fn answer_timeout(request_timeout: i64) -> Duration {
     let given = u64::try_from(request_timeout).ok().filter(|it| *it > 0);
-    given.map_or(RUNTIMES_PATIENCE, Duration::from_millis) * 3 / 4
+    given.map_or(DEFAULT_TIMEOUT, Duration::from_millis) * 3 / 4
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -216,9 +215,9 @@ impl MethodHandler for Handler {
             Err(error) => {
                 let method = self.method;
                 tracing::warn!(?method, "cannot read the container runtime's request: {error}");
-                // A refusal of the others would make the pod fail.
-                let refuse = matches!(method, Method::Configure | Method::Synchronize);
-                response.set_status(match refuse {
+                // An error for another method would make the pod fail.
+                let reject = matches!(method, Method::Configure | Method::Synchronize);
+                response.set_status(match reject {
                     true => get_status(Code::INVALID_ARGUMENT, error),
                     false => get_status(Code::OK, ""),
                 });
@@ -233,11 +232,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_runtime_is_answered_before_it_loses_patience() {
-        assert_eq!(patience(0), Duration::from_millis(1500));
-        assert_eq!(patience(-1), Duration::from_millis(1500));
-        assert_eq!(patience(4000), Duration::from_secs(3));
-        assert_eq!(patience(1), Duration::from_micros(750));
-        assert!(patience(i64::MAX) > Duration::from_secs(1));
+    fn the_answer_comes_before_the_runtimes_time_limit() {
+        assert_eq!(answer_timeout(0), Duration::from_millis(1500));
+        assert_eq!(answer_timeout(-1), Duration::from_millis(1500));
+        assert_eq!(answer_timeout(4000), Duration::from_secs(3));
+        assert_eq!(answer_timeout(1), Duration::from_micros(750));
+        assert!(answer_timeout(i64::MAX) > Duration::from_secs(1));
     }
 }

@@ -1,4 +1,4 @@
-//! The plugin against a runtime's bytes: such as containerd sent, and such as it never should.
+//! The plugin against a runtime's bytes: recordings of containerd, and invalid messages.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,14 +13,14 @@ use super::*;
 const CURRENT: &str = include_str!("recordings/containerd-2.1.9.txt");
 const OLD: &str = include_str!("recordings/containerd-1.7.24.txt");
 
-/// Who said how many bytes what, in order.
+/// The bytes of a recording and their senders, in order.
 fn recorded(text: &str) -> Vec<(&str, Vec<u8>)> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let pieces = lines.map(|line| {
-        let (who, hex) = line.split_once(' ').unwrap();
+        let (sender, hex) = line.split_once(' ').unwrap();
         let digits: Vec<u8> =
             hex.chars().map(|it| u8::try_from(it.to_digit(16).unwrap()).unwrap()).collect();
-        (who, digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+        (sender, digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
     });
     pieces.collect()
 }
@@ -41,7 +41,7 @@ impl Observer for Noted {
     }
 }
 
-/// A plugin that runs, and the runtime's end of its socket.
+/// A running plugin, and the runtime's end of its socket.
 struct Bench {
     listener: UnixListener,
     events: mpsc::UnboundedReceiver<Event>,
@@ -56,10 +56,10 @@ impl Bench {
         let socket = directory.path().join("nri.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let noted = Arc::new(Noted::default());
-        let (told, events) = mpsc::unbounded_channel();
+        let (sender, events) = mpsc::unbounded_channel();
         let observer: Arc<dyn Observer> = noted.clone();
         let options = Options { mode: Mode::Auto, socket };
-        let plugin = tokio::spawn(async move { run(&options, told, observer).await });
+        let plugin = tokio::spawn(async move { run(&options, sender, observer).await });
         Self { listener, events, noted, plugin, _directory: directory }
     }
 
@@ -81,10 +81,10 @@ impl Drop for Bench {
     }
 }
 
-/// Plays the runtime's part; the plugin's must be as recorded.
+/// Sends the runtime's part; the plugin's part must be as recorded.
 async fn play(stream: &mut UnixStream, pieces: impl IntoIterator<Item = (&str, Vec<u8>)>) {
-    for (index, (who, bytes)) in pieces.into_iter().enumerate() {
-        if who == "runtime" {
+    for (index, (sender, bytes)) in pieces.into_iter().enumerate() {
+        if sender == "runtime" {
             stream.write_all(&bytes).await.unwrap();
             continue;
         }
@@ -94,7 +94,7 @@ async fn play(stream: &mut UnixStream, pieces: impl IntoIterator<Item = (&str, V
     }
 }
 
-/// A call on the plugin's connection, by hand; all lengths are below 128.
+/// The bytes of a call on the plugin's connection; all lengths are below 128.
 fn call(stream: u8, method: &str, payload: &[u8]) -> Vec<u8> {
     let text = |field: u8, bytes: &[u8]| {
         [&[field << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat()
@@ -106,8 +106,8 @@ fn call(stream: u8, method: &str, payload: &[u8]) -> Vec<u8> {
     [head.concat(), request].concat()
 }
 
-/// What the plugin answers to a call on that stream when all is well and there is nothing to say.
-fn fine(stream: u8) -> Vec<u8> {
+/// The bytes of a successful, empty answer to a call on that stream.
+fn empty_answer(stream: u8) -> Vec<u8> {
     let head = [&[0, 0, 0, 1, 0, 0, 0, 12][..], &[0, 0, 0, 2, 0, 0, 0, stream, 2, 0]];
     [&head.concat()[..], b"\x0a\x00"].concat()
 }
@@ -147,7 +147,7 @@ async fn containerd_2_is_served() {
     assert!(matches!(bench.events.recv().await, Some(Event::Lost)));
 }
 
-/// It tells no addresses, and the namespaces that it names are not here.
+/// This version reports no addresses, and the namespaces in the recording do not exist here.
 #[tokio::test]
 async fn containerd_1_7_is_served() {
     let mut bench = Bench::new();
@@ -167,23 +167,23 @@ async fn containerd_1_7_is_served() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_makes_no_pod_fail() {
+async fn unreadable_messages_make_no_pod_fail() {
     let bench = Bench::new();
     let mut stream = bench.configured().await;
     for (number, method) in [(3, "StateChange"), (5, "RunPodSandbox"), (7, "StopPodSandbox")] {
         stream.write_all(&call(number, method, b"\x0a\x7fcut off")).await.unwrap();
-        play(&mut stream, [("plugin", fine(number))]).await;
+        play(&mut stream, [("plugin", empty_answer(number))]).await;
     }
-    // An event without a pod, and one that nobody knows.
+    // An event without a pod, and an unknown event.
     for (number, payload) in [(9, &b"\x08\x01"[..]), (11, b"\x08\x63\x12\x03\x0a\x01x")] {
         stream.write_all(&call(number, "StateChange", payload)).await.unwrap();
-        play(&mut stream, [("plugin", fine(number))]).await;
+        play(&mut stream, [("plugin", empty_answer(number))]).await;
     }
     assert!(bench.noted.outcomes.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_pod_that_nobody_programs_goes_on_in_time() {
+async fn a_pod_that_is_not_programmed_starts_in_time() {
     let mut bench = Bench::new();
     let mut stream = bench.configured().await;
     // Four milliseconds for each event.
@@ -192,26 +192,26 @@ async fn a_pod_that_nobody_programs_goes_on_in_time() {
     stream.read_exact(&mut answer).await.unwrap();
     let pod = b"\x0a\x17\x0a\x02id\x12\x03web\x22\x02ns\x52\x0810.0.0.5";
     stream.write_all(&call(5, "RunPodSandbox", pod)).await.unwrap();
-    play(&mut stream, [("plugin", fine(5))]).await;
+    play(&mut stream, [("plugin", empty_answer(5))]).await;
     let Some(Event::Started(_, waiting)) = bench.events.recv().await else { panic!("no pod") };
     assert!(waiting.is_closed());
     let web = PodId::new("ns", "web");
     assert_eq!(*bench.noted.outcomes.lock().unwrap(), [(web.clone(), Outcome::TimedOut)]);
-    // Whoever drops it says that there is nothing to wait for.
+    // Dropping the sender ends the wait.
     stream.write_all(&call(7, "RunPodSandbox", pod)).await.unwrap();
     let Some(Event::Started(_, waiting)) = bench.events.recv().await else { panic!("no pod") };
     drop(waiting);
-    play(&mut stream, [("plugin", fine(7))]).await;
+    play(&mut stream, [("plugin", empty_answer(7))]).await;
     let last = bench.noted.outcomes.lock().unwrap().last().cloned();
     assert!(matches!(last, Some((_, Outcome::Superseded | Outcome::TimedOut))), "{last:?}");
 }
 
 #[tokio::test]
-async fn it_says_why_it_has_no_runtime() {
+async fn the_reason_for_a_missing_runtime_is_reported() {
     let bench = Bench::new();
     let mut stream = bench.accept().await;
     play(&mut stream, recorded(CURRENT).into_iter().take(1)).await;
-    // Code 3 and a word.
+    // Code 3 and a message.
     let refusal = b"\0\0\0\x02\0\0\0\x15\0\0\0\x0b\0\0\0\x01\x02\0\x0a\x09\x08\x03\x12\x05never";
     stream.write_all(refusal).await.unwrap();
     drop(stream);
@@ -221,10 +221,10 @@ async fn it_says_why_it_has_no_runtime() {
     assert!(why.ends_with("did not accept the plugin: never"), "{why}");
     drop(again);
     let options = Options { mode: Mode::Auto, socket: Path::new("/nowhere/nri.sock").into() };
-    let (told, mut events) = mpsc::unbounded_channel();
+    let (sender, mut events) = mpsc::unbounded_channel();
     let noted = Arc::new(Noted::default());
     let observer: Arc<dyn Observer> = noted.clone();
-    let plugin = tokio::spawn(async move { run(&options, told, observer).await });
+    let plugin = tokio::spawn(async move { run(&options, sender, observer).await });
     assert!(matches!(events.recv().await, Some(Event::Lost)));
     assert!(matches!(events.recv().await, Some(Event::Lost)), "it tries again");
     plugin.abort();

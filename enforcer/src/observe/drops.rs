@@ -1,4 +1,4 @@
-//! Drop events made readable.
+//! Readable drop events.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,28 +12,28 @@ use serde::{Deserialize, Serialize};
 
 use enforcer_core::model::PodId;
 
-/// IP protocol numbers (IANA) that matter here beside those with ports.
+/// The IP protocol numbers (IANA) of ICMP.
 const ICMP: u8 = 1;
 const ICMP6: u8 = 58;
 
-/// What came out of the ring buffer is no event.
+/// The bytes from the ring buffer are too few for an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a drop event has {expected} bytes, not {found}", expected = size_of::<Event>())]
 pub struct TruncatedEvent {
-    /// How many bytes there are.
+    /// The number of bytes.
     pub found: usize,
 }
 
-/// Reads an event; bytes beyond it are ignored, as the ring buffer may pad.
+/// Reads an event. Further bytes are ignored: the ring buffer may pad.
 ///
 /// # Errors
-/// If there are too few bytes.
+/// There are too few bytes.
 pub fn read_event(bytes: &[u8]) -> Result<Event, TruncatedEvent> {
     let event = bytes.get(..size_of::<Event>()).ok_or(TruncatedEvent { found: bytes.len() })?;
     Ok(bytemuck::pod_read_unaligned(event))
 }
 
-/// Who has which address and endpoint id.
+/// The pods by address and by endpoint id.
 #[derive(Debug, Clone, Copy)]
 pub struct Names<'a> {
     /// Pods by address.
@@ -55,17 +55,17 @@ pub struct End {
     pub port: Option<u16>,
 }
 
-/// A dropped packet, as people and scripts see it. `Display` gives one line.
+/// A dropped packet, for people and scripts. `Display` gives one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DropRecord {
-    /// Where it came from; absent for frames that are not IP.
+    /// The source; absent for frames that are not IP.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub source: Option<End>,
-    /// Who sent it, where the source is an address of the node or of a Service that stands for
-    /// somebody else (semantics N3), or is none of the sending pod's.
+    /// The real sender, if the source is an address of the node or of a Service that hides another
+    /// address (semantics N3), or is none of the sending pod's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sender: Option<End>,
-    /// Where it was to go; absent for frames that are not IP.
+    /// The destination; absent for frames that are not IP.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub destination: Option<End>,
     /// The protocol's name, or `protocol N`.
@@ -148,7 +148,7 @@ fn direction(number: u8) -> String {
     known.map_or_else(|| format!("direction {number}"), |it| it.name().to_owned())
 }
 
-/// Names by IANA's list of protocol numbers.
+/// The protocol's name, from IANA's list of protocol numbers.
 fn protocol(event: &Event) -> String {
     if event.version == 0 {
         return "non-IP frame".to_owned();
@@ -170,7 +170,7 @@ fn protocol(event: &Event) -> String {
     name.to_owned()
 }
 
-/// Why, in words, by the reason's name.
+/// The explanation of a reason, by its name.
 fn explain(reason: &str) -> &str {
     let known = Reason::ALL.into_iter().find(|it| it.name() == reason);
     match known {

@@ -1,4 +1,4 @@
-//! A report with something of everything.
+//! A report with a value in every field.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(super) fn drop() -> DropRecord {
     }
 }
 
-/// By namespace: one more packet of each kind than the endpoints have, for those that ended.
+/// The sums by namespace: one packet of each kind more than the endpoints have, for ended ones.
 fn namespaces_total() -> BTreeMap<String, Counters> {
     use Direction::{Egress, Ingress};
     let hello = counters(&[
@@ -71,20 +71,17 @@ pub(super) fn report() -> Report {
             (Egress, Reason::SpoofedSource, 1, 60),
         ]),
     };
-    let pod2 = Endpoint {
-        pod: PodId::new("hello", "pod2"),
-        interface: interface(14, "veth2", &["10.1.0.5"]),
+    let silent = |namespace: &str, name: &str, interface, egress| Endpoint {
+        pod: PodId::new(namespace, name),
+        interface,
         ingress: Isolation::NotIsolated,
-        egress: Isolation::Closed,
+        egress,
         counters: Counters::default(),
     };
-    let pod3 = Endpoint {
-        pod: PodId::new("other", "pod3"),
-        interface: interface(16, "veth3", &["10.1.0.6"]),
-        ingress: Isolation::NotIsolated,
-        egress: Isolation::NotIsolated,
-        counters: Counters::default(),
-    };
+    let veth2 = interface(14, "veth2", &["10.1.0.5"]);
+    let pod2 = silent("hello", "pod2", veth2, Isolation::Closed);
+    let veth3 = interface(16, "veth3", &["10.1.0.6"]);
+    let pod3 = silent("other", "pod3", veth3, Isolation::NotIsolated);
     let claimants = vec![PodId::new("hello", "new"), PodId::new("hello", "old")];
     Report {
         endpoints: vec![pod1, pod2, pod3],

@@ -1,7 +1,7 @@
 //! Metrics, health and status over HTTP.
 //!
-//! What names the cluster's pods, addresses and policies, and what changes something, is for the node's
-//! own loopback only; metrics and health may be served elsewhere.
+//! Paths that show pods, addresses and policies, or that change something, are served on loopback only.
+//! Metrics and health may be served on other addresses.
 
 use std::future::Future;
 use std::io;
@@ -20,45 +20,45 @@ use super::{LogFilter, Metrics, Report, Status};
 /// The content type of OpenMetrics text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What the server shows. Asked anew at every request, so answers should not take long.
+/// The state that the server shows. It is read at every request, so it should not take long.
 pub trait Observed: Send + Sync + 'static {
     /// The present state.
     fn report(&self) -> Report;
 
-    /// The metrics that build up over time.
+    /// The metrics that accumulate over time.
     fn metrics(&self) -> &Metrics;
 
-    /// Whether the agent works; else what is wrong, so that it should be restarted.
+    /// Whether the agent works.
     ///
     /// # Errors
-    /// What is wrong, for people.
+    /// The reason why the agent should be restarted.
     fn healthy(&self) -> Result<(), String>;
 
-    /// What is logged.
+    /// The log filter.
     fn log(&self) -> &LogFilter;
 
     /// Whether the node's policies are programmed (semantics C4).
     ///
     /// # Errors
-    /// What is missing, for people.
+    /// The missing condition.
     fn ready(&self) -> Result<(), String>;
 }
 
-/// What a listener serves.
+/// The paths that a listener serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paths {
     /// `/metrics`, `/healthz` and `/readyz`.
     Metrics,
     /// `/status` and `/log`: for loopback only.
     Status,
-    /// All of these: for loopback only.
+    /// All of them: for loopback only.
     All,
 }
 
-/// The longest log filter that is read, in bytes.
+/// The longest accepted log filter, in bytes.
 const LONGEST_FILTER: usize = 4_096;
 
-/// Serves some paths until `shutdown` completes; requests under way are answered.
+/// Serves the paths until `shutdown` completes; answers pending requests first.
 ///
 /// # Errors
 /// As [`axum::serve`].
@@ -91,7 +91,8 @@ async fn log<O: Observed>(State(observed): State<Arc<O>>) -> String {
     format!("{}\n", observed.log().get())
 }
 
-/// A browser can't be made to ask for this by another site's page: PUT needs that site's consent.
+/// Changes the log filter. A page of another site can't send this request from a browser: PUT requires
+/// this server's consent.
 async fn set_log<O: Observed>(State(observed): State<Arc<O>>, filter: String) -> Response {
     match observed.log().set(filter.trim()) {
         Ok(()) => log(State(observed)).await.into_response(),

@@ -1,4 +1,4 @@
-//! What is logged, and how that is changed while the agent runs.
+//! The log filter, which can be changed while the agent runs.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
@@ -8,47 +8,37 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::reload::Error as ReloadError;
 
-/// How to log.
+/// The log format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Plain lines.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What is wrong with a filter.
+/// A filter that is not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// A part of it is neither a level nor says what it is about.
+    /// The filter is invalid.
     #[error(
-        "log filter {filter}: {part} is no level: expected error, warn, info, debug, trace or off, \
+        "log filter {filter}: {problem}: expected error, warn, info, debug, trace or off, \
          or TARGET=LEVEL as in enforcer::drops=off, separated by commas"
     )]
-    Level {
+    Invalid {
         /// The filter.
         filter: String,
-        /// The part.
-        part: String,
+        /// The problem.
+        problem: String,
     },
-    /// It can't be read.
-    #[error(
-        "log filter {filter}: {source}: expected a level, or TARGET=LEVEL as in enforcer::drops=off, separated by commas"
-    )]
-    Parse {
-        /// The filter.
-        filter: String,
-        /// Why.
-        source: tracing_subscriber::filter::ParseError,
-    },
-    /// The logger is gone.
-    #[error("the log filter can't be changed: {0}")]
+    /// The logger does not run any more.
+    #[error("cannot change the log filter: {0}")]
     Gone(#[from] ReloadError),
 }
 
 type Reload = dyn Fn(EnvFilter) -> Result<(), ReloadError> + Send + Sync;
 
-/// What is logged at present.
+/// The present log filter.
 #[derive(Clone)]
 pub struct LogFilter {
     present: Arc<Mutex<String>>,
@@ -65,7 +55,7 @@ impl LogFilter {
     /// Starts logging to standard error, once in a process.
     ///
     /// # Errors
-    /// The filter can't be read.
+    /// The filter is invalid.
     pub fn start(filter: &str, format: LogFormat) -> Result<Self, LogError> {
         let parsed = parse(filter)?;
         let logger = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr);
@@ -86,26 +76,26 @@ impl LogFilter {
         Ok(Self { present: Arc::new(Mutex::new(filter.to_owned())), reload })
     }
 
-    /// A filter that no logger has.
+    /// A filter without a logger.
     #[cfg(test)]
     pub(super) fn unconnected(filter: &str) -> Self {
         let present = Arc::new(Mutex::new(filter.to_owned()));
         Self { present, reload: Arc::new(|_| Ok(())) }
     }
 
-    /// What is logged at present.
+    /// The present filter.
     #[must_use]
     pub fn get(&self) -> String {
         self.present.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Logs something else from now on.
+    /// Changes the filter.
     ///
     /// # Errors
-    /// The filter can't be read: then nothing has changed.
+    /// The filter is invalid: then nothing has changed.
     pub fn set(&self, filter: &str) -> Result<(), LogError> {
         let parsed = parse(filter)?;
-        // One change at a time, so that what is said to be logged is.
+        // One change at a time, so that `get` returns the active filter.
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         (self.reload)(parsed)?;
         log::set_max_level(of_log(LevelFilter::current()));
@@ -116,7 +106,7 @@ impl LogFilter {
     }
 }
 
-/// The same level for the crate `log`, by which libraries speak.
+/// The same level for the crate `log`, which libraries use.
 fn of_log(level: LevelFilter) -> log::LevelFilter {
     match level.into_level() {
         None => log::LevelFilter::Off,
@@ -129,16 +119,16 @@ fn of_log(level: LevelFilter) -> log::LevelFilter {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    // A word alone would be taken for the name of a module, and all else be silenced.
+    // A single word would be taken for the name of a module, and silence all other modules.
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
     let vague = |part: &&str| !part.contains(['=', '[', ':']) && !is_level(part);
+    let invalid = |problem| LogError::Invalid { filter: filter.to_owned(), problem };
     if let Some(part) = filter.split(',').map(str::trim).find(vague) {
-        return Err(LogError::Level { filter: filter.to_owned(), part: format!("{part:?}") });
+        return Err(invalid(format!("{part:?} is not a level")));
     }
-    // What the Kubernetes client says of itself is said again, once and in context, where it is used.
+    // The errors of the Kubernetes client are logged once and in context, where it is used.
     let quiet = format!("kube_client=off,kube_runtime=off,{filter}");
-    EnvFilter::try_new(quiet)
-        .map_err(|source| LogError::Parse { filter: filter.to_owned(), source })
+    EnvFilter::try_new(quiet).map_err(|error| invalid(error.to_string()))
 }
 
 #[cfg(test)]
@@ -146,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_are_levels_or_say_what_they_are_about() {
+    fn filters_are_levels_or_have_a_target() {
         for good in
             ["info", "WARN", "off", "enforcer::drops=off,info", "enforcer=debug", "debug, a::b"]
         {
@@ -155,16 +145,16 @@ mod tests {
         for bad in ["inof", "", "info,", "enforcer", "enforcer=loud", "info,debgu"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-        let said = parse("info,debgu").unwrap_err().to_string();
-        assert!(said.contains("\"debgu\" is no level: expected error, warn"), "{said}");
+        let error = parse("info,debgu").unwrap_err().to_string();
+        assert!(error.contains("\"debgu\" is not a level: expected error, warn"), "{error}");
     }
 
     #[test]
     fn a_bad_filter_changes_nothing() {
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let heard = Arc::clone(&asked);
+        let requests = Arc::clone(&asked);
         let reload = move |filter: EnvFilter| {
-            heard.lock().unwrap().push(filter.to_string());
+            requests.lock().unwrap().push(filter.to_string());
             Ok(())
         };
         let present = Arc::new(Mutex::new("info".to_owned()));

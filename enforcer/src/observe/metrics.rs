@@ -1,5 +1,6 @@
 //! Metrics in OpenMetrics text.
 
+mod encode;
 mod kubernetes;
 mod traffic;
 
@@ -9,26 +10,27 @@ use std::time::Duration;
 use enforcer_ebpf::contract::ABI_VERSION;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabel, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Endpoint, FlowReport, Isolation, NriReport, ProcessUse, Report, process};
+use super::{Endpoint, FlowReport, Isolation, NriReport, ProcessUse, Report, TableUse, process};
 use crate::nri::Outcome;
+use encode::{counters, gauge, gauges};
 
 pub use traffic::PodMetrics;
 
-/// What every metric's name begins with.
+/// The prefix of the metrics' names.
 const PREFIX: &str = "enforcer";
-/// What the names of metrics of the process begin with, by convention.
+/// The conventional prefix of metrics of the process.
 const PROCESS: &str = "process";
-/// The revision that the agent was built from, where whoever built it has said so.
+/// The revision of the agent's source, if the build sets it.
 const REVISION: Option<&str> = option_env!("ENFORCER_REVISION");
 
-/// Metrics that build up over time; all others are read off a [`Report`].
+/// Metrics that accumulate over time; all others are taken from a [`Report`].
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -40,20 +42,20 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics of an agent that has done nothing yet.
+    /// Metrics that are all zero.
     #[must_use]
     pub fn new(pods: PodMetrics) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         let abi = ABI_VERSION.to_string();
         let mut build = vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("abi", abi)];
         build.extend(REVISION.map(|revision| ("revision", revision.to_owned())));
-        let help = "The agent's version, its tables' layout and the revision of its source";
+        let help = "Version of the agent, layout of its tables (abi) and revision of its source";
         registry.register("build", help, Info::new(build));
         // Half a millisecond to 16 seconds.
         let programming = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         registry.register_with_unit(
             "programming_duration",
-            "From the arrival of a change of pods, namespaces or policies to the last write of its effect",
+            "Time from the arrival of a change of pods, namespaces or policies to the last write of its effect",
             Unit::Seconds,
             programming.clone(),
         );
@@ -61,7 +63,7 @@ impl Metrics {
         let unknown = Histogram::new(exponential_buckets(0.001, 2.0, 16));
         registry.register_with_unit(
             "pod_unknown_duration",
-            "From the first sight of a pod's interface until the pod was known and its policy programmed",
+            "Time from the detection of a pod's interface until the pod is known and its policy programmed",
             Unit::Seconds,
             unknown.clone(),
         );
@@ -69,19 +71,19 @@ impl Metrics {
         let starting = Histogram::new(exponential_buckets(0.001, 2.0, 13));
         registry.register_with_unit(
             "pod_sandbox_programming_duration",
-            "From a pod's sandbox, announced by the container runtime, until it was programmed",
+            "Time from the announcement of a pod's sandbox by the container runtime until the pod is programmed",
             Unit::Seconds,
             starting.clone(),
         );
         Self { registry, pods, programming, unknown, sandboxes: Default::default(), starting }
     }
 
-    /// Notes for how long an interface was there before its pod was known (semantics C6).
+    /// Notes how long an interface existed before its pod was known (semantics C6).
     pub fn was_unknown(&self, duration: Duration) {
         self.unknown.observe(duration.as_secs_f64());
     }
 
-    /// Notes what became of a pod that the container runtime was about to start (semantics C6).
+    /// Notes the outcome of a pod that the container runtime was about to start (semantics C6).
     pub fn pod_started(&self, outcome: Outcome, took: Duration) {
         let counters = Outcome::ALL.iter().zip(&self.sandboxes);
         for (_, counter) in counters.filter(|(it, _)| **it == outcome) {
@@ -92,12 +94,12 @@ impl Metrics {
         }
     }
 
-    /// Notes how long it took from a change until the kernel's tables had it.
+    /// Notes the time from a change until the kernel's tables have it.
     pub fn programmed(&self, duration: Duration) {
         self.programming.observe(duration.as_secs_f64());
     }
 
-    /// All metrics as OpenMetrics text. Series of pods that `report` lacks end.
+    /// All metrics as OpenMetrics text. The series of pods that are not in `report` end.
     #[must_use]
     pub fn text(&self, report: Report) -> String {
         let mut process = Registry::with_prefix(PROCESS);
@@ -117,11 +119,11 @@ impl Metrics {
     }
 }
 
-/// The metrics that a report has, and how many pods were started with each outcome.
+/// The metrics of a report, and the number of started pods by outcome.
 #[derive(Debug)]
 struct Current(Report, PodMetrics, [u64; Outcome::ALL.len()]);
 
-/// What the process uses.
+/// The resources of the process.
 #[derive(Debug)]
 struct Process(ProcessUse);
 
@@ -138,7 +140,7 @@ impl Collector for Current {
         tables(&mut encoder, &self.0)?;
         flows(&mut encoder, &self.0)?;
         let lost =
-            "Drop events that were not sent, because too many came at once; all are counted.";
+            "Drop events that were not sent because there were too many; the packets are counted.";
         let counter = MetricType::Counter;
         let mut family = encoder.encode_descriptor("events_lost", lost, None, counter)?;
         family.encode_counter::<NoLabelSet, u64, u64>(&self.0.lost_events, None)?;
@@ -149,8 +151,6 @@ impl Collector for Current {
         self.0.events.map_or(Ok(()), |it| kubernetes::events(&mut encoder, it))
     }
 }
-
-type Label<'a> = (&'static str, &'a str);
 
 fn endpoints(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     let count = |wanted: &dyn Fn(&&Endpoint) -> bool| {
@@ -164,14 +164,12 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Resul
         ("unknown", number(report.unknown.len())),
         ("ambiguous", number(report.ambiguous.len())),
     ];
-    let help = "Pod interfaces of this node by state; an interface may be in several: isolated by \
-                policy in a direction, in none (unrestricted), closed because its policy does not \
-                fit the tables (unrepresented), without a known pod (unknown), claimed by several \
-                pods (ambiguous).";
-    let mut family = encoder.encode_descriptor("endpoints", help, None, MetricType::Gauge)?;
-    states
-        .iter()
-        .try_for_each(|(state, value)| put_gauge(&mut family, &[("state", *state)], *value))
+    let help = "Pod interfaces of this node by state. An interface may have several states: isolated \
+                by policy in a direction, isolated in none (unrestricted), closed because its policy \
+                does not fit the tables (unrepresented), without a known pod (unknown), claimed by \
+                several pods (ambiguous).";
+    let states = states.map(|(state, value)| ([("state", state)], value));
+    gauges(encoder, "endpoints", help, states)
 }
 
 fn isolations(endpoint: &Endpoint) -> [Isolation; 2] {
@@ -179,60 +177,36 @@ fn isolations(endpoint: &Endpoint) -> [Isolation; 2] {
 }
 
 fn tables(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
-    let help = "Elements of a table in use.";
-    let mut family = encoder.encode_descriptor("table_entries", help, None, MetricType::Gauge)?;
-    for table in &report.tables {
-        put_gauge(&mut family, &[("table", &*table.table)], table.used)?;
-    }
-    let help = "Elements that a table has room for.";
-    let mut family =
-        encoder.encode_descriptor("table_entries_limit", help, None, MetricType::Gauge)?;
-    for table in &report.tables {
-        put_gauge(&mut family, &[("table", &*table.table)], table.limit)?;
-    }
-    Ok(())
+    let by_table = |of: fn(&TableUse) -> u64| {
+        report.tables.iter().map(move |it| ([("table", &*it.table)], of(it)))
+    };
+    gauges(encoder, "table_entries", "Used entries of a table.", by_table(|it| it.used))?;
+    let help = "Maximum number of entries of a table.";
+    gauges(encoder, "table_entries_limit", help, by_table(|it| it.limit))
 }
 
 fn flows(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
-    type Of<T> = (&'static str, &'static str, fn(&FlowReport) -> T);
-    let gauges: [Of<[u64; 2]>; 2] = [
-        (
-            "flows",
-            "Flows remembered so that their replies pass: established (two-way, and not ended) and \
-             opening (all others), as of the last look at the tables.",
-            |it| [it.established, it.opening],
-        ),
-        ("flows_limit", "Flows that there is room for.", |it| {
-            [it.established_limit, it.opening_limit]
-        }),
-    ];
-    for (name, help, of) in gauges {
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for flows in &report.flows {
-            for (state, value) in ["established", "opening"].into_iter().zip(of(flows)) {
-                put_gauge(&mut family, &[("family", &*flows.family), ("state", state)], value)?;
-            }
-        }
-    }
-    let counters: [Of<u64>; 2] = [
-        (
-            "flows_refused",
-            "Flows that were established and found no room among such: others may displace them.",
-            |it| it.refused,
-        ),
-        (
-            "flows_evicted",
-            "Flows, not established, that were forgotten to make room for others.",
-            |it| it.evicted,
-        ),
-    ];
-    for (name, help, of) in counters {
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for flows in &report.flows {
-            put_counter(&mut family, &[("family", &*flows.family)], of(flows))?;
-        }
-    }
-    Ok(())
+    let by_state = |of: fn(&FlowReport) -> [u64; 2]| {
+        report.flows.iter().flat_map(move |flows| {
+            let [established, opening] = of(flows);
+            [("established", established), ("opening", opening)]
+                .map(|(state, value)| ([("family", &*flows.family), ("state", state)], value))
+        })
+    };
+    let help = "Flows that are remembered so that their replies pass: established (two-way and not \
+                ended) and opening (all others), as of the last sweep of the tables.";
+    gauges(encoder, "flows", help, by_state(|it| [it.established, it.opening]))?;
+    let help = "Maximum number of flows.";
+    let limits = by_state(|it| [it.established_limit, it.opening_limit]);
+    gauges(encoder, "flows_limit", help, limits)?;
+    let by_family = |of: fn(&FlowReport) -> u64| {
+        report.flows.iter().map(move |it| ([("family", &*it.family)], of(it)))
+    };
+    let help =
+        "Established flows without room in the table of such: opening flows may displace them.";
+    counters(encoder, "flows_refused", help, by_family(|it| it.refused))?;
+    let help = "Opening flows that were displaced by others.";
+    counters(encoder, "flows_evicted", help, by_family(|it| it.evicted))
 }
 
 fn nri(
@@ -240,71 +214,38 @@ fn nri(
     report: &NriReport,
     started: [u64; Outcome::ALL.len()],
 ) -> fmt::Result {
-    let help = "Whether the container runtime lets pods wait until they are programmed: connected, \
-                absent (nobody listens at its socket), refused, off.";
-    let mut family = encoder.encode_descriptor("nri", help, None, MetricType::Gauge)?;
-    for state in NriReport::STATES {
-        put_gauge(&mut family, &[("state", state)], u64::from(report.state == state))?;
-    }
-    let help = "Pods that the container runtime was about to start, by what became of them first.";
-    let mut family = encoder.encode_descriptor("pod_sandboxes", help, None, MetricType::Counter)?;
-    for (outcome, count) in Outcome::ALL.into_iter().zip(started) {
-        put_counter(&mut family, &[("outcome", outcome.name())], count)?;
-    }
-    Ok(())
+    let help = "1 for the state of the connection to the container runtime, which delays pods until \
+                they are programmed: connected, absent (no listener at its socket), refused, off.";
+    let states = NriReport::STATES;
+    let states = states.map(|state| ([("state", state)], u64::from(report.state == state)));
+    gauges(encoder, "nri", help, states)?;
+    let help = "Pods that the container runtime was about to start, by their first outcome.";
+    let outcomes = Outcome::ALL.into_iter().zip(started);
+    let outcomes = outcomes.map(|(outcome, count)| ([("outcome", outcome.name())], count));
+    counters(encoder, "pod_sandboxes", help, outcomes)
 }
 
 fn known(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
-    let gauges = [
-        ("policies", "Network policies known.", report.policies),
-        ("pods", "Pods known, those of other nodes included.", report.pods),
-        ("namespaces", "Namespaces known.", report.namespaces),
-        (
-            "manifest_errors",
-            "Errors in the manifests, or in objects of the Kubernetes API, at present.",
-            number(report.manifest_errors.len()),
-        ),
-    ];
-    for (name, help, value) in gauges {
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        family.encode_gauge(&value)?;
-    }
-    Ok(())
+    gauge(encoder, "policies", "Known network policies.", report.policies)?;
+    gauge(encoder, "pods", "Known pods, including those of other nodes.", report.pods)?;
+    gauge(encoder, "namespaces", "Known namespaces.", report.namespaces)?;
+    let help = "Present errors in manifests or in objects of the Kubernetes API.";
+    gauge(encoder, "manifest_errors", help, number(report.manifest_errors.len()))
 }
 
-/// How the agent lives: its heartbeat, what was there before it, and what will be after it.
+/// The watchdog's age, and the state that outlives an agent.
 fn lifetime(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
-    let help = "For how long the loop that carries changes to the kernel has been away; it comes round \
-                each second, and /healthz fails after 60.";
-    let (gauge, unit) = (MetricType::Gauge, Some(&Unit::Seconds));
-    let mut family = encoder.encode_descriptor("heartbeat_age", help, unit, gauge)?;
+    let help =
+        "Seconds since the main loop last ran; it runs every second, and /healthz fails after 60.";
+    let unit = Some(&Unit::Seconds);
+    let mut family = encoder.encode_descriptor("heartbeat_age", help, unit, MetricType::Gauge)?;
     family.encode_gauge(&report.heartbeat_age.as_secs_f64())?;
-    let help = "Whether what is enforced stays in force when the agent ends: 1, or 0 without pins.";
-    let mut family = encoder.encode_descriptor("outlives_agent", help, None, MetricType::Gauge)?;
-    family.encode_gauge(&u64::from(report.outlives_agent))?;
-    let help = "Whether the agent took over from an earlier one when it started.";
-    let mut family = encoder.encode_descriptor("taken_over", help, None, MetricType::Gauge)?;
-    family.encode_gauge(&u64::from(report.taken_over.is_some()))?;
-    let help = "Pod interfaces that an earlier agent had enforced when this one started.";
-    let mut family =
-        encoder.encode_descriptor("taken_over_endpoints", help, None, MetricType::Gauge)?;
-    family.encode_gauge(&report.taken_over.map_or(0, |it| it.endpoints))
-}
-
-fn put_counter<L: EncodeLabel, const N: usize>(
-    family: &mut MetricEncoder<'_>,
-    labels: &[L; N],
-    value: u64,
-) -> fmt::Result {
-    family.encode_family(labels)?.encode_counter::<NoLabelSet, u64, u64>(&value, None)
-}
-
-fn put_gauge<L: EncodeLabel, const N: usize>(
-    family: &mut MetricEncoder<'_>,
-    labels: &[L; N],
-    value: u64,
-) -> fmt::Result {
-    family.encode_family(labels)?.encode_gauge(&value)
+    let help = "1 if enforcement continues when the agent ends, 0 without pins.";
+    gauge(encoder, "outlives_agent", help, u64::from(report.outlives_agent))?;
+    let help = "1 if the agent took over from an earlier one when it started.";
+    gauge(encoder, "taken_over", help, u64::from(report.taken_over.is_some()))?;
+    let help = "Pod interfaces that an earlier agent had enforced when this agent started.";
+    gauge(encoder, "taken_over_endpoints", help, report.taken_over.map_or(0, |it| it.endpoints))
 }
 
 fn number(count: usize) -> u64 {

@@ -1,11 +1,12 @@
-//! What people and monitoring see: metrics, status, drops.
+//! The agent's state for people and monitoring: metrics, status, log.
 //!
 //! ```text
 //! Report (plain data) ─► metrics (OpenMetrics text) ─┐
 //!                     └► status (JSON) ──────────────┴─► http
 //! Event (bytes from the ring buffer) ─► drops (records, one line each; the last ones in the status)
 //! ```
-//! Nothing here reads the kernel: whoever owns the tables fills a [`Report`].
+//! Belongs here: the formats of this data, and the HTTP server. Does not belong here: reading the
+//! kernel's tables; the agent fills a [`Report`] from them.
 
 mod drops;
 mod http;

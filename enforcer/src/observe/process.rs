@@ -1,4 +1,4 @@
-//! What the agent itself uses, under the names that Prometheus' own clients use.
+//! The agent's own resources, with the names that Prometheus' own clients use.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-/// What a process uses, from proc(5).
+/// The resources of a process, from proc(5).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ProcessUse {
     /// CPU time, user and system.
@@ -17,13 +17,13 @@ pub struct ProcessUse {
     pub virtual_bytes: u64,
     /// Open file descriptors.
     pub open_fds: u64,
-    /// How many it may have open; `None`: any number.
+    /// The maximum number of open file descriptors; `None`: unlimited.
     pub max_fds: Option<u64>,
-    /// When it started, since 1970.
+    /// The time of its start, in seconds since 1970.
     pub start_seconds: f64,
 }
 
-/// Units of the files in /proc.
+/// The units of the files in /proc.
 #[derive(Debug, Clone, Copy)]
 struct Units {
     ticks_per_second: f64,
@@ -31,7 +31,7 @@ struct Units {
 }
 
 impl ProcessUse {
-    /// What this process uses now; `None` without /proc.
+    /// The present resources of this process; `None` without /proc.
     #[must_use]
     pub fn read() -> Option<Self> {
         use nix::unistd::{SysconfVar, sysconf};
@@ -41,10 +41,10 @@ impl ProcessUse {
         let text = |path| fs::read_to_string(path).ok();
         let (stat, boot) = (text("/proc/self/stat")?, text("/proc/stat")?);
         let mut process = times(&stat, &boot, units)?;
-        // The other file has the memory, too, but zeros for who is emulated in user space.
+        // /proc/self/stat has the memory, too, but zeros for processes that are emulated in user space.
         [process.virtual_bytes, process.resident_bytes] =
             memory(&text("/proc/self/statm")?, units)?;
-        // One of them is that of the listing itself.
+        // One of them belongs to the listing itself.
         let open = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
         process.open_fds = u64::try_from(open).unwrap_or(u64::MAX);
         process.max_fds = text("/proc/self/limits").and_then(|it| max_open_files(&it));
@@ -54,7 +54,7 @@ impl ProcessUse {
 
 /// Reads /proc/self/stat and /proc/stat.
 fn times(stat: &str, boot: &str, units: Units) -> Option<ProcessUse> {
-    // The process's name is in brackets, and may hold any character.
+    // The process's name is in brackets, and may contain any character.
     let (_, after_name) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = after_name.split_whitespace().collect();
     // Numbered as in proc(5), where the name is field 2.
@@ -68,7 +68,7 @@ fn times(stat: &str, boot: &str, units: Units) -> Option<ProcessUse> {
     })
 }
 
-/// Reads /proc/self/statm: all memory, and what of it is resident, both in pages.
+/// Reads /proc/self/statm: total and resident memory, both in pages.
 fn memory(statm: &str, units: Units) -> Option<[u64; 2]> {
     let mut pages = statm.split_whitespace().map(|it| it.parse::<u64>().ok());
     Some([pages.next()??, pages.next()??].map(|it| it * units.page))
@@ -79,7 +79,7 @@ fn max_open_files(limits: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Writes it down.
+/// Encodes the resources as metrics.
 pub(super) fn encode(
     encoder: &mut DescriptorEncoder<'_>,
     process: &ProcessUse,

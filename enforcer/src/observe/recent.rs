@@ -1,4 +1,4 @@
-//! The last drops, for whoever asks "why was it dropped".
+//! The last drops, to answer "why was it dropped".
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 
 use super::DropRecord;
 
-/// How many drops are remembered.
+/// The number of drops to remember.
 const REMEMBERED: usize = 100;
 
 /// A dropped packet, some time ago.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecentDrop {
-    /// How many seconds ago the agent heard of it.
+    /// The seconds since the agent received the event.
     pub seconds_ago: u64,
     /// The packet.
     #[serde(flatten)]
     pub drop: DropRecord,
 }
 
-/// The last drops that were reported; of a flood of them, the programs report only some.
+/// The last drops that the programs reported; of a flood they report only some.
 #[derive(Debug, Default)]
 pub struct RecentDrops(VecDeque<(Instant, DropRecord)>);
 
 impl RecentDrops {
-    /// Remembers a drop, in place of the oldest one if there are many.
+    /// Remembers a drop, and forgets the oldest one if there are too many.
     pub fn push(&mut self, now: Instant, drop: DropRecord) {
         self.0.truncate(REMEMBERED - 1);
         self.0.push_front((now, drop));
@@ -34,8 +34,8 @@ impl RecentDrops {
     /// The drops, the newest first.
     #[must_use]
     pub fn list(&self, now: Instant) -> Vec<RecentDrop> {
-        let recent = |(heard, drop): &(Instant, DropRecord)| RecentDrop {
-            seconds_ago: now.saturating_duration_since(*heard).as_secs(),
+        let recent = |(received_at, drop): &(Instant, DropRecord)| RecentDrop {
+            seconds_ago: now.saturating_duration_since(*received_at).as_secs(),
             drop: drop.clone(),
         };
         self.0.iter().map(recent).collect()

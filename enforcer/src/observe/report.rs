@@ -12,23 +12,23 @@ use super::{ProcessUse, RecentDrop};
 use crate::nri::State;
 use enforcer_core::model::PodId;
 
-/// In place of the name of namespaces that are no more; no namespace can have it.
+/// The name that stands for all deleted namespaces; no namespace can have it.
 pub const FORMER_NAMESPACES: &str = "*";
 
-/// How policy judges new connections in one direction.
+/// The effect of policy on new connections in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
-    /// No policy selects the pod: everything is allowed (semantics S4).
+    /// No policy selects the pod: all traffic is allowed (semantics S4).
     #[default]
     NotIsolated,
-    /// Only what a rule allows passes (semantics S4).
+    /// Only traffic that a rule allows passes (semantics S4).
     Isolated,
-    /// The policy could not be represented: nothing new passes (semantics R9).
+    /// The policy does not fit the tables: no new connection passes (semantics R9).
     Closed,
 }
 
-/// A pod's interface that is guarded.
+/// A pod's interface with programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The pod behind it.
@@ -59,40 +59,40 @@ pub struct Interface {
 pub struct TableUse {
     /// The table, see [`enforcer_ebpf::contract::table`].
     pub table: String,
-    /// Elements in use.
+    /// Used entries.
     pub used: u64,
-    /// Elements that there is room for.
+    /// Maximum number of entries.
     pub limit: u64,
 }
 
-/// How full the flow tables of a family are, as of the last look at them.
+/// How full the flow tables of a family are, as of the last sweep.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowReport {
     /// `ipv4` or `ipv6`.
     pub family: String,
-    /// Living flows that went both ways and that nobody has ended.
+    /// Flows with packets in both directions that have not ended.
     pub established: u64,
-    /// Room for these.
+    /// Maximum number of established flows.
     pub established_limit: u64,
-    /// Other flows that are remembered: opening, unanswered, closed.
+    /// Other flows: opening, unanswered, closed.
     pub opening: u64,
-    /// Room for these.
+    /// Maximum number of other flows.
     pub opening_limit: u64,
-    /// Flows that were established and found no room among such, since the programs were loaded:
-    /// they are remembered among the others, as long as there is room.
+    /// Established flows that found no room in their table since the programs were loaded: they stay
+    /// among the others, which may displace them.
     pub refused: u64,
-    /// Entries that gave way to others among the opening ones, since the programs were loaded.
+    /// Opening flows that were displaced by others since the programs were loaded.
     pub evicted: u64,
 }
 
-/// Whether the container runtime lets pods wait until they are programmed.
+/// The connection to the container runtime, which delays pods until they are programmed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NriReport {
     /// `off`, `absent`, `refused` or `connected`.
     pub state: String,
     /// The runtime's name and version, or why there is no connection.
     pub about: String,
-    /// The pod sandboxes that the runtime has told of.
+    /// The number of pod sandboxes that the runtime has reported.
     pub sandboxes: u64,
 }
 
@@ -100,7 +100,7 @@ impl NriReport {
     /// The names of the states.
     pub const STATES: [&str; 4] = ["off", "absent", "refused", "connected"];
 
-    /// Notes how the connection is.
+    /// Sets the state of the connection.
     pub fn note(&mut self, state: &State) {
         let (name, about) = match state {
             State::Off => ("off", ""),
@@ -112,44 +112,44 @@ impl NriReport {
     }
 }
 
-/// How the watch of a kind of objects of the Kubernetes API is doing.
+/// The state of a watch of the Kubernetes API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchReport {
     /// The kind, as in `pods`.
     pub kind: String,
     /// `listing`, `synced` or `reconnecting`.
     pub state: String,
-    /// For how many seconds the server has shown no sign of life; `None`: it never did.
+    /// Seconds since the server last sent data; `None`: it never did.
     pub silent_seconds: Option<u64>,
-    /// Objects known.
+    /// Known objects.
     pub objects: u64,
-    /// Objects with an error at present.
+    /// Objects with a present error.
     pub bad_objects: u64,
-    /// Lists begun, the first included.
+    /// Started lists, including the first.
     pub lists: u64,
-    /// Lists and watches that failed.
+    /// Failed lists and watches.
     pub errors: u64,
-    /// What fails at present.
+    /// The present failure.
     pub failing: Option<String>,
 }
 
-/// What became of the Kubernetes Events, since the agent started.
+/// The results of the Kubernetes Events since the agent started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EventReport {
-    /// Made.
+    /// Created.
     pub posted: u64,
-    /// Another node had made the same.
+    /// Another node had created the same Event.
     pub existing: u64,
-    /// Not made: the server could not be reached, or did not allow it.
+    /// Not created: the server could not be reached, or did not allow it.
     pub failed: u64,
-    /// Put off, because too many waited.
+    /// Put off because too many waited.
     pub put_off: u64,
 }
 
-/// What the agent found of an earlier one when it started (semantics C3).
+/// The state of an earlier agent that this agent took over (semantics C3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TakenOver {
-    /// Interfaces that it had given endpoint ids to.
+    /// Interfaces with an endpoint id.
     pub endpoints: u64,
 }
 
@@ -158,55 +158,54 @@ pub struct TakenOver {
 pub struct Report {
     /// Interfaces whose pod is known.
     pub endpoints: Vec<Endpoint>,
-    /// What interfaces without a known pod have counted, all together.
+    /// The sum over the interfaces without a known pod.
     pub podless: Counters,
-    /// What the endpoints of each namespace have counted, those that ended included, so that no
-    /// number ever falls. Under an empty name: interfaces whose pod was never known. Under
-    /// [`FORMER_NAMESPACES`]: what is no one's any more.
+    /// The sum over the endpoints of each namespace, including ended ones, so that no number ever
+    /// falls. The empty name has the interfaces whose pod was never known, [`FORMER_NAMESPACES`] the
+    /// deleted namespaces.
     pub namespaces_total: BTreeMap<String, Counters>,
-    /// Interfaces whose pod is not known (yet).
+    /// Interfaces without a known pod.
     pub unknown: Vec<Interface>,
     /// Interfaces that several pods claim with equal right.
     pub ambiguous: Vec<(Interface, Vec<PodId>)>,
-    /// What fails closed because a table is too small, one line each (semantics R9).
+    /// Pods that fail closed because a table is too small, and the reason (semantics R9).
     pub unrepresented: Vec<(PodId, String)>,
     /// How full the tables are.
     pub tables: Vec<TableUse>,
-    /// How full the flow tables are; empty until they were first looked at.
+    /// How full the flow tables are; empty until the first sweep.
     pub flows: Vec<FlowReport>,
     /// Drop events that were not sent since the programs were loaded.
     pub lost_events: u64,
-    /// Policies known.
+    /// The number of known policies.
     pub policies: u64,
-    /// Pods known.
+    /// The number of known pods.
     pub pods: u64,
-    /// Namespaces known.
+    /// The number of known namespaces.
     pub namespaces: u64,
-    /// What is wrong with the manifests, or with the objects of the Kubernetes API, at present; one
-    /// entry per error.
+    /// The present errors of manifests or of objects of the Kubernetes API.
     pub manifest_errors: Vec<String>,
-    /// Whether pods wait until they are programmed.
+    /// The connection to the container runtime.
     pub nri: NriReport,
-    /// How the watches of the Kubernetes API are doing; empty if manifests are the source.
+    /// The watches of the Kubernetes API; empty if manifests are the source.
     pub watches: Vec<WatchReport>,
-    /// What became of the Kubernetes Events; `None`: none are to be made.
+    /// The results of the Kubernetes Events; `None`: the agent creates none.
     pub events: Option<EventReport>,
-    /// What is wrong with this node's name.
+    /// The problem with this node's name.
     pub node_problem: Option<String>,
-    /// Whether what is enforced stays in force when the agent ends (semantics C3).
+    /// Whether enforcement continues when the agent ends (semantics C3).
     pub outlives_agent: bool,
-    /// What was taken over from an earlier agent; `None`: there was none.
+    /// The state that was taken over from an earlier agent; `None`: there was none.
     pub taken_over: Option<TakenOver>,
-    /// For how long the loop that carries changes to the kernel has been away.
+    /// The time since the main loop last ran.
     pub heartbeat_age: Duration,
-    /// What the agent's process uses; `None` if that can't be known.
+    /// The resources of the agent's process; `None` if they can't be read.
     pub process: Option<ProcessUse>,
-    /// The last drops that were reported, the newest first.
+    /// The last reported drops, the newest first.
     pub drops: Vec<RecentDrop>,
 }
 
 impl Endpoint {
-    /// How policy judges a direction.
+    /// The effect of policy in a direction.
     #[must_use]
     pub fn isolation(&self, direction: Direction) -> Isolation {
         match direction {
@@ -214,15 +213,15 @@ impl Endpoint {
             Direction::Egress => self.egress,
         }
     }
+}
 
-    /// The counters of every direction and reason, zeros included.
-    pub fn counts(&self) -> impl Iterator<Item = (Direction, Reason, Count)> {
-        let of_direction = |(direction, counts): (_, [Count; _])| {
-            Reason::ALL
-                .into_iter()
-                .zip(counts)
-                .map(move |(reason, count)| (direction, reason, count))
-        };
-        Direction::ALL.into_iter().zip(self.counters.counts).flat_map(of_direction)
-    }
+/// The counters by direction and reason, without zeros: most combinations never occur.
+pub(super) fn nonzero(
+    counters: &Counters,
+) -> impl Iterator<Item = (Direction, Reason, Count)> + use<> {
+    let by_direction = Direction::ALL.into_iter().zip(counters.counts);
+    let all = by_direction.flat_map(|(direction, counts)| {
+        Reason::ALL.into_iter().zip(counts).map(move |(reason, count)| (direction, reason, count))
+    });
+    all.filter(|(_, _, count)| count.packets > 0)
 }

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::report::nonzero;
 use super::{
     Endpoint, FlowReport, Interface, Isolation, NriReport, RecentDrop, Report, TableUse, TakenOver,
     WatchReport,
 };
 
-/// What `/status` answers.
+/// The answer to `/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Status {
     /// The agent's version.
@@ -20,33 +21,33 @@ pub struct Status {
     pub tables: Vec<TableUse>,
     /// How full the flow tables are.
     pub flows: Vec<FlowReport>,
-    /// How the watches of the Kubernetes API are doing; empty if manifests are the source.
+    /// The watches of the Kubernetes API; empty if manifests are the source.
     #[serde(default)]
     pub watches: Vec<WatchReport>,
-    /// Policies known.
+    /// The number of known policies.
     pub policies: u64,
-    /// Pods known.
+    /// The number of known pods.
     pub pods: u64,
-    /// Namespaces known.
+    /// The number of known namespaces.
     pub namespaces: u64,
     /// Drop events that were not sent since the programs were loaded.
     pub lost_events: u64,
-    /// Whether pods wait until they are programmed.
+    /// The connection to the container runtime.
     pub nri: NriReport,
-    /// Whether what is enforced stays in force when the agent ends (semantics C3).
+    /// Whether enforcement continues when the agent ends (semantics C3).
     #[serde(default)]
     pub outlives_agent: bool,
-    /// What was taken over from an earlier agent; absent if there was none.
+    /// The state that was taken over from an earlier agent; absent if there was none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub taken_over: Option<TakenOver>,
-    /// The last drops that were reported, the newest first.
+    /// The last reported drops, the newest first.
     #[serde(default)]
     pub drops: Vec<RecentDrop>,
-    /// What a person should look at, one sentence each; empty when all is well.
+    /// Problems that need attention, one sentence each; empty if there are none.
     pub problems: Vec<String>,
 }
 
-/// A pod's interface that is guarded.
+/// A pod's interface with programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointStatus {
     /// The pod as `namespace/name`.
@@ -77,7 +78,7 @@ pub struct CounterStatus {
 }
 
 impl Status {
-    /// The status that a report gives; `not_ready` says why the agent isn't ready, if it isn't.
+    /// The status of a report; `not_ready` is the reason why the agent is not ready, if any.
     #[must_use]
     pub fn new(report: Report, not_ready: Option<&str>) -> Self {
         let problems = problems(&report, not_ready);
@@ -103,14 +104,14 @@ impl Status {
 
 impl EndpointStatus {
     fn new(endpoint: &Endpoint) -> Self {
-        let counts = endpoint.counts().filter(|(_, _, count)| count.packets > 0);
-        let counters = counts.map(|(direction, reason, count)| CounterStatus {
-            direction: direction.name().to_owned(),
-            reason: reason.name().to_owned(),
-            dropped: reason.is_drop(),
-            packets: count.packets,
-            bytes: count.bytes,
-        });
+        let counters =
+            nonzero(&endpoint.counters).map(|(direction, reason, count)| CounterStatus {
+                direction: direction.name().to_owned(),
+                reason: reason.name().to_owned(),
+                dropped: reason.is_drop(),
+                packets: count.packets,
+                bytes: count.bytes,
+            });
         Self {
             pod: endpoint.pod.to_string(),
             interface: endpoint.interface.clone(),
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_says_everything_and_can_be_read_back() {
+    fn json_is_complete_and_can_be_read_back() {
         let status = Status::new(fixture::report(), Some("first lists incomplete"));
         let json = serde_json::to_string_pretty(&status).unwrap();
         assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);

@@ -1,17 +1,17 @@
-//! JSON → a Kubernetes type, with the path of what doesn't fit and of what was ignored.
+//! JSON → a Kubernetes type, with the paths of misfits and of ignored fields.
 
 use serde::de::DeserializeOwned;
 use serde_ignored::Path;
 use serde_json::Value;
 use serde_path_to_error::{Deserializer, Track};
 
-/// A value that doesn't fit its field.
+/// A value that does not fit its field.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::source) struct Misfit {
     pub(in crate::source) path: String,
     pub(in crate::source) message: String,
     pub(in crate::source) help: Option<String>,
-    /// Whether quotes around what is written would help.
+    /// Whether quotes around the value would help.
     pub(in crate::source) wants_quotes: bool,
 }
 
@@ -22,7 +22,7 @@ pub(in crate::source) fn read<T: DeserializeOwned>(
     let mut ignored = Vec::new();
     let mut track = Track::new();
     let deserializer = Deserializer::new(value, &mut track);
-    let result = serde_ignored::deserialize(deserializer, |path| ignored.push(render(&path)));
+    let result = serde_ignored::deserialize(deserializer, |path| ignored.push(written(&path)));
     let result = result.map_err(|error: serde_json::Error| {
         let path = track.path().to_string();
         misfit(if path == "." { String::new() } else { path }, &error.to_string())
@@ -30,22 +30,22 @@ pub(in crate::source) fn read<T: DeserializeOwned>(
     (result, ignored)
 }
 
-/// As Kubernetes writes paths: `a[0].b`, not `a.0.?.b`.
-fn render(path: &Path<'_>) -> String {
+/// Returns a path as Kubernetes writes it: `a[0].b`, not `a.0.?.b`.
+fn written(path: &Path<'_>) -> String {
     match path {
         Path::Root => String::new(),
-        Path::Seq { parent, index } => format!("{}[{index}]", render(parent)),
-        Path::Map { parent, key } => match render(parent) {
+        Path::Seq { parent, index } => format!("{}[{index}]", written(parent)),
+        Path::Map { parent, key } => match written(parent) {
             parent if parent.is_empty() => key.clone(),
             parent => format!("{parent}.{key}"),
         },
         Path::Some { parent }
         | Path::NewtypeStruct { parent }
-        | Path::NewtypeVariant { parent } => render(parent),
+        | Path::NewtypeVariant { parent } => written(parent),
     }
 }
 
-/// Says what serde's message says in the words of manifests.
+/// Translates a message of serde into the words of manifests.
 fn misfit(path: String, text: &str) -> Misfit {
     let invalid =
         text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
@@ -87,7 +87,7 @@ fn wanted_in_words(wanted: &str) -> String {
     .to_owned()
 }
 
-/// The sort of a value and its text, as serde names them.
+/// The type of a value and its text, from serde's description.
 fn found_in_words(found: &str) -> (&str, String) {
     let sorts = [
         ("integer `", "the number"),

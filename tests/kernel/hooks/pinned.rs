@@ -49,7 +49,7 @@ fn live_otherwise(
     let mut hooks = make(&pins);
     hooks.attach(&mut kernel, ifindex, NAME, Place::Pod).unwrap();
     while kernel.next_stage().unwrap() {
-        hooks.let_go();
+        hooks.release_pins();
         hooks.attach(&mut kernel, ifindex, NAME, Place::Pod).unwrap();
     }
     kernel.drop_other_tables(&pins).unwrap();

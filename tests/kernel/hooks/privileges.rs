@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
-use enforcer::cli::told;
+use enforcer::cli::error_line;
 use enforcer::kernel::{Hooks, Kernel, Pins, Place, Settings};
 use enforcer::node::{self, Seen};
 use enforcer_tests::lab::agent_capabilities;
@@ -70,7 +70,7 @@ fn the_manifests_capabilities_are_sufficient_and_each_is_necessary() {
                 let others = given.iter().copied().filter(|it| *it != one).collect();
                 let refused = with_capabilities(&others, || start(ifindex, root, make));
                 let refused = refused.expect_err(&format!("it started without {one}"));
-                println!("without {one}: {}", told(&refused));
+                println!("without {one}: {}", error_line(&refused));
             };
             given.iter().copied().for_each(without);
         });

@@ -4,7 +4,8 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use enforcer::source::manifests::{Manifests, Severity};
+use enforcer::source::Severity;
+use enforcer::source::manifests::Manifests;
 use enforcer_core::model::{Cluster, Protocol};
 use enforcer_core::policy::reference::{Traffic, connection_allowed};
 use enforcer_tests::lab::{Family, LAB_DIR, Lab, Party};

@@ -1,17 +1,19 @@
-//! What the server fills in, and what it does not let in.
+//! Defaults and validation, as the real server's admission does them.
 
 use std::collections::BTreeSet;
 
+use enforcer::source::convert::{self, Converted};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::kinds::Kind;
+use super::key::Key;
+use super::kinds::{Kind, NAMESPACES};
 use super::names::{self, Mistake};
 use super::object::{self, default, items_mut, object_at};
 use super::status::Refusal;
 use super::store::Contents;
-use super::{assign, names::is_port};
 
-/// Fills in what the kind's objects have unless told otherwise.
+/// Sets the kind's defaults.
 pub(crate) fn fill_in(kind: &Kind, object: &mut Value) {
     match kind.plural {
         "namespaces" => namespace(object),
@@ -100,14 +102,21 @@ fn policy(object: &mut Value) {
     }
 }
 
-/// Checks an object that has everything filled in.
+/// Checks an object after its defaults are set.
 pub(crate) fn check(kind: &Kind, object: &Value) -> Result<(), Refusal> {
     let mut mistakes = Vec::new();
-    names::metadata(kind, object, &mut mistakes);
+    names::check(kind, object, &mut mistakes);
     match kind.plural {
-        "pods" => check_pod(object, &mut mistakes),
-        "services" => check_service(object, &mut mistakes),
-        "networkpolicies" => check_policy(object, &mut mistakes),
+        "namespaces" => check_content(object, convert::namespace, &mut mistakes),
+        "pods" => {
+            check_containers(object, &mut mistakes);
+            check_content(object, convert::pod, &mut mistakes);
+        }
+        "services" => {
+            check_ports(object, &mut mistakes);
+            check_content(object, convert::service, &mut mistakes);
+        }
+        "networkpolicies" => check_content(object, convert::policy, &mut mistakes),
         _ => {}
     }
     if mistakes.is_empty() {
@@ -116,185 +125,89 @@ pub(crate) fn check(kind: &Kind, object: &Value) -> Result<(), Refusal> {
     Err(Refusal::invalid(kind, object::text(object, "/metadata/name"), &mistakes))
 }
 
-/// The objects of a list, with where they are.
+/// Reports the problems of an object that the agent can't convert: labels, addresses, ports, blocks.
+fn check_content<T: DeserializeOwned, M>(
+    object: &Value,
+    convert: impl Fn(&T) -> Converted<M>,
+    mistakes: &mut Vec<Mistake>,
+) {
+    // Wrong types are reported before: see `typed::check`.
+    let Ok(typed) = T::deserialize(object) else { return };
+    let Converted { value: None, problems } = convert(&typed) else { return };
+    // The name has been checked with the server's own messages.
+    let problems = problems.into_iter().filter(|it| it.path != "metadata.name");
+    mistakes.extend(problems.map(|it| (it.path, format!("Invalid value: {}", it.message))));
+}
+
+/// The objects of a list, each with its path.
 fn items<'a>(object: &'a Value, path: &str) -> Vec<(String, &'a Value)> {
     let list = object.pointer(&format!("/{}", path.replace('.', "/"))).and_then(Value::as_array);
     let items = list.into_iter().flatten().enumerate();
     items.map(|(index, item)| (format!("{path}[{index}]"), item)).collect()
 }
 
-const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
-
-fn check_protocol(at: &str, port: &Value, mistakes: &mut Vec<Mistake>) {
-    let protocol = object::text(port, "/protocol");
-    if !PROTOCOLS.contains(&protocol) {
-        let why = format!(
-            "Unsupported value: {protocol:?}: supported values: \"SCTP\", \"TCP\", \"UDP\""
-        );
-        mistakes.push((format!("{at}.protocol"), why));
+fn require(object: &Value, field: &str, at: &str, mistakes: &mut Vec<Mistake>) {
+    if object::text(object, &format!("/{field}")).is_empty() {
+        mistakes.push((format!("{at}.{field}"), "Required value".to_owned()));
     }
 }
 
-fn check_port(at: String, port: &Value, mistakes: &mut Vec<Mistake>) {
-    if !is_port(port) {
-        let why = format!("Invalid value: {port}: must be between 1 and 65535, inclusive");
-        mistakes.push((at, why));
-    }
-}
-
-fn check_pod(object: &Value, mistakes: &mut Vec<Mistake>) {
+fn check_containers(object: &Value, mistakes: &mut Vec<Mistake>) {
     let containers = items(object, "spec.containers");
     if containers.is_empty() {
         mistakes.push(("spec.containers".to_owned(), "Required value".to_owned()));
     }
     let mut names = BTreeSet::new();
     for (at, container) in containers {
+        require(container, "name", &at, mistakes);
+        require(container, "image", &at, mistakes);
         let name = object::text(container, "/name");
-        if name.is_empty() {
-            mistakes.push((format!("{at}.name"), "Required value".to_owned()));
-        } else if !names.insert(name) {
+        if !name.is_empty() && !names.insert(name) {
             mistakes.push((format!("{at}.name"), format!("Duplicate value: {name:?}")));
-        }
-        if object::text(container, "/image").is_empty() {
-            mistakes.push((format!("{at}.image"), "Required value".to_owned()));
-        }
-        for (at, port) in items(container, "ports") {
-            check_port(format!("{at}.containerPort"), &port["containerPort"], mistakes);
-            check_protocol(&at, port, mistakes);
         }
     }
 }
 
-fn check_service(object: &Value, mistakes: &mut Vec<Mistake>) {
+fn check_ports(object: &Value, mistakes: &mut Vec<Mistake>) {
     let ports = items(object, "spec.ports");
     let spec = &object["spec"];
     let is_external = object::text(spec, "/type") == "ExternalName";
     if ports.is_empty() && !is_external && object::text(spec, "/clusterIP") != "None" {
         mistakes.push(("spec.ports".to_owned(), "Required value".to_owned()));
     }
-    let several = ports.len() > 1;
-    for (at, port) in ports {
-        if several && object::text(port, "/name").is_empty() {
-            mistakes.push((format!("{at}.name"), "Required value".to_owned()));
-        }
-        check_port(format!("{at}.port"), &port["port"], mistakes);
-        check_protocol(&at, port, mistakes);
+    for (at, port) in ports.iter().filter(|_| ports.len() > 1) {
+        require(port, "name", at, mistakes);
     }
 }
 
-fn check_policy(object: &Value, mistakes: &mut Vec<Mistake>) {
-    for (rules, peers) in [("spec.ingress", "from"), ("spec.egress", "to")] {
-        for (at, rule) in items(object, rules) {
-            for (place, port) in items(rule, "ports") {
-                check_policy_port(&format!("{at}.{place}"), port, mistakes);
-            }
-            for (place, peer) in items(rule, peers) {
-                check_peer(&format!("{at}.{place}"), peer, mistakes);
-            }
-        }
-    }
-}
-
-fn check_policy_port(at: &str, port: &Value, mistakes: &mut Vec<Mistake>) {
-    check_protocol(at, port, mistakes);
-    match &port["port"] {
-        Value::Null | Value::String(_) => {
-            if !port["endPort"].is_null() {
-                let why = format!(
-                    "Invalid value: {}: may not be specified when `port` is non-numeric",
-                    port["endPort"]
-                );
-                mistakes.push((format!("{at}.endPort"), why));
-            }
-        }
-        number => {
-            check_port(format!("{at}.port"), number, mistakes);
-            if port["endPort"].as_i64().is_some_and(|end| end < number.as_i64().unwrap_or(0)) {
-                let why = format!(
-                    "Invalid value: {}: must be greater than or equal to `port`",
-                    port["endPort"]
-                );
-                mistakes.push((format!("{at}.endPort"), why));
-            }
-        }
-    }
-}
-
-fn check_peer(at: &str, peer: &Value, mistakes: &mut Vec<Mistake>) {
-    let block = &peer["ipBlock"];
-    let has_selector = !peer["podSelector"].is_null() || !peer["namespaceSelector"].is_null();
-    if block.is_null() {
-        if !has_selector {
-            mistakes.push((at.to_owned(), "Required value: must specify a peer".to_owned()));
-        }
-        return;
-    }
-    if has_selector {
-        let why = "Forbidden: may not specify both ipBlock and another peer";
-        mistakes.push((at.to_owned(), why.to_owned()));
-    }
-    let cidr = object::text(block, "/cidr");
-    let Ok(net) = cidr.parse::<ipnet::IpNet>() else {
-        let why = format!(
-            "Invalid value: {cidr:?}: must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-        );
-        mistakes.push((format!("{at}.ipBlock.cidr"), why));
-        return;
-    };
-    for (place, except) in items(block, "except") {
-        let text = except.as_str().unwrap_or_default();
-        let inside = text.parse::<ipnet::IpNet>();
-        let is_inside =
-            inside.is_ok_and(|it| net.contains(&it) && it.prefix_len() > net.prefix_len());
-        if !is_inside {
-            let why = format!("Invalid value: {text:?}: must be a strict subset of `cidr`");
-            mistakes.push((format!("{at}.ipBlock.{place}"), why));
-        }
-    }
-}
-
-/// What needs a look at other objects: the namespace must be there, a Service gets addresses.
-pub(crate) fn admit(
+/// Checks that the namespace of a new object exists and is not being deleted.
+pub(crate) fn check_namespace(
     contents: &Contents,
-    kind: &'static Kind,
-    object: &mut Value,
+    kind: &Kind,
+    object: &Value,
 ) -> Result<(), Refusal> {
     let key = object::key(object);
-    if kind.namespaced {
-        let of = super::store::Key::new("", key.namespace.as_str());
-        let namespace = contents.get(&super::kinds::NAMESPACES, &of);
-        let Some(namespace) = namespace else {
-            return Err(Refusal::not_found(&super::kinds::NAMESPACES, &key.namespace));
-        };
-        if !namespace["metadata"]["deletionTimestamp"].is_null() {
-            let why = format!(
-                "unable to create new content in namespace {} because it is being terminated",
-                key.namespace
-            );
-            return Err(Refusal::forbidden(kind, &key.name, &why));
-        }
+    if !kind.namespaced {
+        return Ok(());
     }
-    admit_change(contents, kind, object)
+    let namespace = contents.get(&NAMESPACES, &Key::new("", key.namespace.as_str()));
+    let namespace = namespace.ok_or_else(|| Refusal::not_found(&NAMESPACES, &key.namespace))?;
+    if namespace["metadata"]["deletionTimestamp"].is_null() {
+        return Ok(());
+    }
+    let why = format!(
+        "unable to create new content in namespace {} because it is being terminated",
+        key.namespace
+    );
+    Err(Refusal::forbidden(kind, &key.name, &why))
 }
 
-/// The same for an object that is there already.
-pub(crate) fn admit_change(
-    contents: &Contents,
-    kind: &'static Kind,
-    object: &mut Value,
-) -> Result<(), Refusal> {
-    if kind.plural == "services" {
-        assign::addresses(contents, object)?;
-    }
-    Ok(())
-}
-
-/// What may not be changed in an object that is there.
+/// Refuses changes of immutable fields.
 pub(crate) fn check_change(kind: &Kind, before: &Value, after: &Value) -> Result<(), Refusal> {
     if kind.plural != "pods" {
         return Ok(());
     }
-    let without_the_changeable = |object: &Value| {
+    let immutable_part = |object: &Value| {
         let mut spec = object["spec"].clone();
         for list in ["/containers", "/initContainers"] {
             for container in items_mut(&mut spec, list) {
@@ -306,7 +219,7 @@ pub(crate) fn check_change(kind: &Kind, before: &Value, after: &Value) -> Result
         }
         spec
     };
-    if without_the_changeable(before) == without_the_changeable(after) {
+    if immutable_part(before) == immutable_part(after) {
         return Ok(());
     }
     let why = "Forbidden: pod updates may not change fields other than \

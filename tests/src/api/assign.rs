@@ -1,4 +1,4 @@
-//! Addresses and node ports for Services that ask for none in particular.
+//! Addresses and node ports for Services that request no particular ones.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,8 +10,8 @@ use super::object;
 use super::status::Refusal;
 use super::store::Contents;
 
-/// Cluster addresses that are given out: 10.0.128.1 and so on, clear of those that manifests of
-/// the tutorial ask for, and the same host of an IPv6 prefix.
+/// Assigned cluster addresses: 10.0.128.1 and following, which the tutorial's manifests do not
+/// request, and the same host of an IPv6 prefix.
 fn pair(number: u16) -> [IpAddr; 2] {
     let [high, low] = number.to_be_bytes();
     [
@@ -20,14 +20,20 @@ fn pair(number: u16) -> [IpAddr; 2] {
     ]
 }
 
-/// Node ports that Kubernetes gives out.
+/// Kubernetes' default range of node ports.
 const NODE_PORTS: std::ops::RangeInclusive<u64> = 30_000..=32_767;
 
-/// Completes a Service's cluster addresses, families and node ports.
-pub(crate) fn addresses(contents: &Contents, service: &mut Value) -> Result<(), Refusal> {
-    let kind: &Kind = &SERVICES;
+/// Completes an object that is a Service: cluster addresses, families and node ports.
+pub(crate) fn addresses(
+    contents: &Contents,
+    kind: &Kind,
+    service: &mut Value,
+) -> Result<(), Refusal> {
+    if kind != &SERVICES {
+        return Ok(());
+    }
     let own = object::key(service);
-    let others = || contents.values(kind).filter(|it| object::key(it) != own);
+    let others = || contents.values(&SERVICES).filter(|it| object::key(it) != own);
     let spec = &mut service["spec"];
     let service_type = object::text(spec, "/type").to_owned();
     if service_type == "ExternalName" || !spec.is_object() {

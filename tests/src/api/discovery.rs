@@ -1,4 +1,4 @@
-//! What the server says about itself: version, groups, resources, and schemas.
+//! Discovery: the server's version, groups, resources and schemas.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::kinds::{KINDS, Kind};
 
-/// The version that the server claims to have: kubectl picks its own features by it.
+/// The server's minor version: kubectl selects its features by it.
 pub const MINOR: &str = "33";
 
-/// The answer about a path that is no object's, if there is one.
+/// The discovery document at a path, if there is one.
 pub(crate) fn about(path: &str) -> Option<Value> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     Some(match parts.as_slice() {
@@ -44,7 +44,7 @@ fn version() -> Value {
     })
 }
 
-/// The groups but for the core one.
+/// The groups without the core group.
 fn groups() -> BTreeSet<&'static str> {
     KINDS.iter().map(|kind| kind.group).filter(|it| !it.is_empty()).collect()
 }
@@ -102,8 +102,8 @@ fn schemas() -> Value {
     json!({ "paths": paths.collect::<serde_json::Map<_, _>>() })
 }
 
-/// Only what kubectl looks for before it leaves the checking of fields to the server: that a
-/// patch takes the parameter `fieldValidation`.
+/// The part of the schema by which kubectl decides that the server validates fields: patches have
+/// the parameter `fieldValidation`.
 fn schema(group: &str, version: &str) -> Option<Value> {
     let kinds = of_version(group, version);
     kinds.first()?;

@@ -1,7 +1,7 @@
-//! `kubectl exec`: a command in a pod, by a WebSocket.
+//! `kubectl exec`: a command in a pod, through a WebSocket.
 //!
-//! Each message's first byte says which stream the rest is of (Kubernetes'
-//! `v5.channel.k8s.io`): standard input, output, error, and at last a `Status`.
+//! The first byte of each message is the number of its stream (Kubernetes' `v5.channel.k8s.io`):
+//! standard input, output, error, and finally a `Status`.
 
 use std::fmt;
 use std::process::{ExitStatus, Stdio};
@@ -20,25 +20,25 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
+use super::key::Key;
 use super::request::Request;
 use super::status::Refusal;
-use super::store::Key;
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 const STATUS: u8 = 3;
-/// What follows is the number of a stream that ends.
+/// Followed by the number of a stream that ends.
 const CLOSE: u8 = 255;
 
 const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
-/// How many bytes are carried at once.
+/// The largest message in bytes.
 const PORTION: usize = 32 << 10;
 
 type Start = dyn Fn(&Key, &[String]) -> std::process::Command + Send + Sync;
 
-/// Makes the process that runs a command in a pod.
+/// Builds the process that runs a command in a pod.
 #[derive(Clone)]
 pub struct Executor(Arc<Start>);
 
@@ -57,18 +57,17 @@ impl fmt::Debug for Executor {
     }
 }
 
-/// Answers the request; the command runs until it ends or the client goes.
+/// Answers the request. The command runs until it ends or the client disconnects.
 pub(crate) async fn exec(
     executor: Option<&Executor>,
     request: &Request,
     pod: &Value,
     parts: &mut Parts,
 ) -> Result<Response<Body>, Refusal> {
-    let bad = |message: &str| Refusal::new(400, "BadRequest", message);
-    let executor = executor.ok_or_else(|| bad("these pods run nowhere: there is no lab"))?;
+    let bad = |message: &str| Refusal::bad_request(message);
+    let executor = executor.ok_or_else(|| bad("the pods run nowhere: there is no lab"))?;
     if pod["status"]["phase"] != "Running" {
-        let message = format!("pod {} does not run", request.name);
-        return Err(bad(&message));
+        return Err(bad(&format!("pod {} is not running", request.name)));
     }
     let command: Vec<String> = request.query.all("command").map(str::to_owned).collect();
     if command.is_empty() {
@@ -76,8 +75,8 @@ pub(crate) async fn exec(
     }
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &())
         .await
-        .map_err(|_| bad("only WebSockets are served here, which kubectl uses from 1.30 on"))?;
-    let key = Key::new(request.namespace.as_str(), request.name.as_str());
+        .map_err(|_| bad("only WebSockets are supported: use kubectl 1.30 or later"))?;
+    let key = request.key();
     let has_stdin = request.query.is_set("stdin");
     let mut process = if request.query.is_set("tty") {
         on_a_terminal(&(executor.0)(&key, &command))
@@ -93,7 +92,7 @@ pub(crate) async fn exec(
     Ok(response.into_response())
 }
 
-/// `script` gives the command a terminal of its own.
+/// Runs the command in a terminal of its own, by `script`.
 fn on_a_terminal(command: &std::process::Command) -> Command {
     let words = [command.get_program()].into_iter().chain(command.get_args());
     let quoted = words.map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")));
@@ -108,62 +107,69 @@ async fn serve(socket: WebSocket, mut process: Command) {
     let status = match process.spawn() {
         Ok(child) => match converse(&mut sink, stream, child).await {
             Some(ended) => status_of(ended),
-            // The client has gone.
+            // The client has disconnected.
             None => return,
         },
-        Err(error) => failure(&format!("the command can't be started: {error}"), "", None),
+        Err(error) => failure(&format!("start the command: {error}"), None),
     };
     let _ = sink.send(message(STATUS, status.to_string().as_bytes())).await;
     let end = CloseFrame { code: close_code::NORMAL, reason: Utf8Bytes::default() };
     let _ = sink.send(Message::Close(Some(end))).await;
 }
 
-/// Carries the streams until the command has ended and all that it wrote is sent.
+/// Forwards the streams until the command has ended and all its output is sent.
 async fn converse(
     sink: &mut SplitSink<WebSocket, Message>,
     stream: SplitStream<WebSocket>,
     mut child: Child,
 ) -> Option<std::io::Result<ExitStatus>> {
-    let (said, mut saying) = mpsc::channel(4);
+    let (sender, mut messages) = mpsc::channel(4);
     let stdin = child.stdin.take();
     for (number, output) in [
         (STDOUT, child.stdout.take().map(|it| Box::new(it) as Box<dyn AsyncRead + Send + Unpin>)),
         (STDERR, child.stderr.take().map(|it| Box::new(it) as _)),
     ] {
         if let Some(output) = output {
-            tokio::spawn(listen(number, output, said.clone()));
+            tokio::spawn(forward_output(number, output, sender.clone()));
         }
     }
-    drop(said);
-    let mut hearing = std::pin::pin!(hear(stream, stdin));
+    drop(sender);
+    let mut input = std::pin::pin!(forward_input(stream, stdin));
     loop {
         tokio::select! {
-            message = saying.recv() => match message {
+            message = messages.recv() => match message {
                 Some(message) => sink.send(message).await.ok()?,
                 None => break,
             },
-            () = &mut hearing => return None,
+            () = &mut input => return None,
         }
     }
     tokio::select! {
         ended = child.wait() => Some(ended),
-        () = &mut hearing => None,
+        () = &mut input => None,
     }
 }
 
-/// Sends what the command writes.
-async fn listen(number: u8, mut output: impl AsyncRead + Unpin, said: mpsc::Sender<Message>) {
+/// Sends the command's output to the client.
+async fn forward_output(
+    number: u8,
+    mut output: impl AsyncRead + Unpin,
+    messages: mpsc::Sender<Message>,
+) {
     let mut buffer = vec![0; PORTION];
     while let Ok(length @ 1..) = output.read(&mut buffer).await {
         let portion = buffer.get(..length).unwrap_or_default();
-        if said.send(message(number, portion)).await.is_err() {
+        if messages.send(message(number, portion)).await.is_err() {
             return;
         }
     }
 }
 
-/// Hands the command what the client types; ends when the client goes.
-async fn hear(mut stream: SplitStream<WebSocket>, mut stdin: Option<impl AsyncWrite + Unpin>) {
+/// Writes the client's input to the command; ends when the client disconnects.
+async fn forward_input(
+    mut stream: SplitStream<WebSocket>,
+    mut stdin: Option<impl AsyncWrite + Unpin>,
+) {
     while let Some(Ok(message)) = stream.next().await {
         let bytes = match message {
             Message::Binary(bytes) => bytes,
@@ -176,7 +182,7 @@ async fn hear(mut stream: SplitStream<WebSocket>, mut stdin: Option<impl AsyncWr
                 if let Some(open) = &mut stdin
                     && open.write_all(typed).await.is_err()
                 {
-                    // The command does not listen; it may go on.
+                    // The command has closed its input; it may continue.
                     stdin = None;
                 }
             }
@@ -199,17 +205,18 @@ fn status_of(ended: std::io::Result<ExitStatus>) -> Value {
         Ok(status) => {
             use std::os::unix::process::ExitStatusExt as _;
             let code = status.code().or(status.signal().map(|it| 128 + it)).unwrap_or(1);
-            let said = format!("command terminated with non-zero exit code: exit status {code}");
-            failure(&said, "NonZeroExitCode", Some(code))
+            let message = format!("command terminated with non-zero exit code: exit status {code}");
+            failure(&message, Some(code))
         }
-        Err(error) => failure(&format!("the command is lost: {error}"), "", None),
+        Err(error) => failure(&format!("wait for the command: {error}"), None),
     }
 }
 
-fn failure(message: &str, reason: &str, code: Option<i32>) -> Value {
+/// A failed `Status`: of a command that ended with this code, or of one without a code.
+fn failure(message: &str, code: Option<i32>) -> Value {
+    let reason = if code.is_some() { "NonZeroExitCode" } else { "InternalError" };
     let causes = code.map(|it| json!({ "reason": "ExitCode", "message": it.to_string() }));
     let causes: Vec<Value> = causes.into_iter().collect();
-    let reason = if reason.is_empty() { "InternalError" } else { reason };
     json!({
         "metadata": {}, "status": "Failure", "message": message, "reason": reason,
         "details": { "causes": causes },

@@ -1,9 +1,9 @@
-//! What can go wrong between a client and a server, on demand.
+//! Faults between a client and a server, on demand.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use futures::stream::{self, StreamExt};
@@ -14,16 +14,16 @@ use super::reply::{Cut, Pieces};
 use super::request::Verb;
 use super::status::Refusal;
 
-/// How often watches get bookmarks, unless told otherwise; the real server takes a minute.
+/// The default interval of a watch's bookmarks; the real server's is a minute.
 const BOOKMARKS: Duration = Duration::from_secs(10);
 
-/// A cut comes so much later than what was sent before it, so that this is really sent.
+/// The delay of a cut, so that the data before it is really sent.
 const BEFORE_THE_CUT: Duration = Duration::from_millis(20);
 
-/// Something that goes wrong. A *piece* is an event of a watch, or else the whole answer.
+/// A fault. A *piece* is an event of a watch, or else the whole answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
-    /// The request is taken and never answered.
+    /// The request is accepted and never answered.
     Stall,
     /// The connection is closed instead of an answer.
     HangUp,
@@ -31,43 +31,43 @@ pub enum Fault {
     Refuse {
         /// The code.
         code: u16,
-        /// After how many seconds to try again.
+        /// Seconds until the client may retry.
         retry_after: Option<u32>,
     },
-    /// The answer begins, and after so many pieces nothing comes any more; the connection stays.
+    /// Nothing is sent after some pieces; the connection stays open.
     Silence {
-        /// How many pieces are sent.
+        /// The number of pieces sent before.
         after: usize,
     },
-    /// After so many pieces and half of the next one, the connection is cut.
+    /// The connection is cut after some pieces and half of the next one.
     Cut {
-        /// How many pieces are sent.
+        /// The number of pieces sent before.
         after: usize,
     },
-    /// After so many pieces the answer ends as if that were all.
+    /// The answer ends regularly after some pieces.
     End {
-        /// How many pieces are sent.
+        /// The number of pieces sent before.
         after: usize,
     },
-    /// After so many pieces these bytes are sent, then the rest.
+    /// Some bytes are inserted after some pieces.
     Insert {
-        /// How many pieces are sent.
+        /// The number of pieces sent before.
         after: usize,
-        /// What is sent then.
+        /// The inserted bytes.
         bytes: Vec<u8>,
     },
-    /// After so many pieces these bytes are sent, and then the answer ends.
+    /// Some bytes are sent after some pieces, then the answer ends.
     Last {
-        /// How many pieces are sent.
+        /// The number of pieces sent before.
         after: usize,
-        /// What is sent then.
+        /// The last bytes.
         bytes: Vec<u8>,
     },
-    /// The answer comes in small portions.
+    /// The answer is sent in small portions.
     Drip {
         /// Bytes of a portion.
         bytes: usize,
-        /// The time from one to the next.
+        /// The time between portions.
         pause: Duration,
     },
     /// Every piece is sent twice.
@@ -75,27 +75,23 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The code and nothing else.
-    #[must_use]
+    /// A refusal with this code, without a retry time.
     pub fn refuse(code: u16) -> Self {
         Self::Refuse { code, retry_after: None }
     }
 
-    /// A line that is no JSON.
-    #[must_use]
+    /// A line that is not JSON.
     pub fn garbage(after: usize) -> Self {
         Self::Insert { after, bytes: b"\x00\xff{]garbage\n".to_vec() }
     }
 
-    /// An event of a type that nobody knows.
-    #[must_use]
+    /// An event of an unknown type.
     pub fn unknown_event(after: usize) -> Self {
         let line = "{\"type\":\"RENAMED\",\"object\":{\"metadata\":{\"name\":\"x\"}}}\n";
         Self::Insert { after, bytes: line.into() }
     }
 
-    /// The event by which a watch is told that its version is forgotten; it ends the watch.
-    #[must_use]
+    /// The event that reports a watch's version as too old and ends the watch.
     pub fn expired(after: usize) -> Self {
         let status = Refusal::of_code(410, None).status();
         let line = format!("{}\n", serde_json::json!({ "type": "ERROR", "object": status }));
@@ -103,107 +99,77 @@ impl Fault {
     }
 }
 
-/// For which requests something goes wrong, and how often.
+/// The requests that a fault applies to, and how often.
 #[derive(Debug, Clone, Default)]
 pub struct Rule {
     verb: Option<Verb>,
     kind: Option<&'static Kind>,
-    user_agent: Option<String>,
     times: Option<u32>,
 }
 
 impl Rule {
-    /// Every request about objects.
-    #[must_use]
+    /// All requests about objects.
     pub fn any() -> Self {
         Self::default()
     }
 
-    /// Only those of a verb.
-    #[must_use]
+    /// Restricts the rule to a verb.
     pub fn verb(self, verb: Verb) -> Self {
         Self { verb: Some(verb), ..self }
     }
 
-    /// Only those about a kind.
-    #[must_use]
+    /// Restricts the rule to a kind.
     pub fn kind(self, kind: &'static Kind) -> Self {
         Self { kind: Some(kind), ..self }
     }
 
-    /// Only those of clients whose name begins so.
-    #[must_use]
-    pub fn user_agent(self, prefix: impl Into<String>) -> Self {
-        Self { user_agent: Some(prefix.into()), ..self }
-    }
-
-    /// Only so often.
-    #[must_use]
+    /// Limits how often the fault happens.
     pub fn times(self, times: u32) -> Self {
         Self { times: Some(times), ..self }
     }
 
-    fn matches(&self, verb: Verb, kind: &Kind, user_agent: &str) -> bool {
-        self.verb.is_none_or(|it| it == verb)
-            && self.kind.is_none_or(|it| it == kind)
-            && self.user_agent.as_ref().is_none_or(|it| user_agent.starts_with(it))
+    fn matches(&self, verb: Verb, kind: &Kind) -> bool {
+        self.verb.is_none_or(|it| it == verb) && self.kind.is_none_or(|it| it == kind)
     }
 }
 
-/// How often a fault has happened.
+/// Counts how often a fault has happened.
 #[derive(Debug, Clone, Default)]
 pub struct Hits(Arc<AtomicU32>);
 
 impl Hits {
-    /// So often.
-    #[must_use]
+    /// The count.
     pub fn count(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// How events of a kind are held back.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Hold {
-    delay: Duration,
-    is_closed: bool,
-}
-
-impl Hold {
-    pub(crate) fn is_due(self, at: Instant) -> bool {
-        !self.is_closed && at + self.delay <= Instant::now()
-    }
-
-    /// When it is due, if that is known.
-    pub(crate) fn due(self, at: Instant) -> Option<Instant> {
-        (!self.is_closed).then(|| at + self.delay)
     }
 }
 
 #[derive(Debug)]
 struct Settings {
     rules: Vec<(Rule, Fault, Hits)>,
-    holds: BTreeMap<&'static str, Hold>,
+    /// The delay of each kind's events; `None`: they are held back.
+    delays: BTreeMap<&'static str, Option<Duration>>,
     bookmarks: Duration,
     streams_lists: bool,
 }
 
-/// What goes wrong at a server. Clones are the same.
+/// The faults of a server. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Faults {
     settings: Arc<Mutex<Settings>>,
-    holds: watch::Sender<u64>,
+    /// Notifies watches of changed delays.
+    changes: watch::Sender<u64>,
 }
 
 impl Default for Faults {
     fn default() -> Self {
         let settings = Settings {
             rules: Vec::new(),
-            holds: BTreeMap::new(),
+            delays: BTreeMap::new(),
             bookmarks: BOOKMARKS,
             streams_lists: false,
         };
-        Self { settings: Arc::new(Mutex::new(settings)), holds: watch::Sender::new(0) }
+        Self { settings: Arc::new(Mutex::new(settings)), changes: watch::Sender::new(0) }
     }
 }
 
@@ -212,51 +178,51 @@ impl Faults {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on this goes wrong. Of several rules for a request, the oldest counts.
+    /// Adds a fault. If several rules match a request, the oldest applies.
     pub fn add(&self, rule: Rule, fault: Fault) -> Hits {
         let hits = Hits::default();
         self.lock().rules.push((rule, fault, hits.clone()));
         hits
     }
 
-    /// Nothing goes wrong any more, and nothing is held back.
+    /// Removes all faults and delays.
     pub fn clear(&self) {
         let mut settings = self.lock();
         settings.rules.clear();
-        settings.holds.clear();
+        settings.delays.clear();
         drop(settings);
-        self.holds.send_modify(|it| *it += 1);
+        self.changes.send_modify(|it| *it += 1);
     }
 
-    /// Watches hear of a kind's events so much later than they happen.
+    /// Delays a kind's events.
     pub fn delay(&self, kind: &'static Kind, by: Duration) {
-        self.hold_back(kind, Hold { delay: by, is_closed: false });
+        self.set_delay(kind, Some(by));
     }
 
-    /// Watches hear no more of a kind until [`Self::release`]: other kinds' events overtake its.
+    /// Holds a kind's events back until [`Self::release`]: other kinds' events overtake them.
     pub fn hold(&self, kind: &'static Kind) {
-        self.hold_back(kind, Hold { delay: Duration::ZERO, is_closed: true });
+        self.set_delay(kind, None);
     }
 
-    /// Watches hear what was held back of a kind, and of the rest without delay.
+    /// Delivers the held events of a kind, and further ones without delay.
     pub fn release(&self, kind: &'static Kind) {
-        self.hold_back(kind, Hold::default());
+        self.set_delay(kind, Some(Duration::ZERO));
     }
 
-    fn hold_back(&self, kind: &'static Kind, hold: Hold) {
-        self.lock().holds.insert(kind.shelf, hold);
-        self.holds.send_modify(|it| *it += 1);
+    fn set_delay(&self, kind: &'static Kind, delay: Option<Duration>) {
+        self.lock().delays.insert(kind.shelf, delay);
+        self.changes.send_modify(|it| *it += 1);
     }
 
-    /// How often watches get bookmarks.
+    /// Sets the interval of bookmarks.
     pub fn bookmark_every(&self, interval: Duration) {
         self.lock().bookmarks = interval;
     }
 
-    /// Whether `sendInitialEvents` is granted; if not, it is refused as servers do whose etcd
-    /// can't do it.
-    pub fn stream_lists(&self, granted: bool) {
-        self.lock().streams_lists = granted;
+    /// Sets whether `sendInitialEvents` is supported. If not, it is refused like by a server with
+    /// an etcd without support.
+    pub fn stream_lists(&self, supported: bool) {
+        self.lock().streams_lists = supported;
     }
 
     pub(crate) fn bookmark_interval(&self) -> Duration {
@@ -267,29 +233,29 @@ impl Faults {
         self.lock().streams_lists
     }
 
-    pub(crate) fn hold_of(&self, kind: &Kind) -> Hold {
-        self.lock().holds.get(kind.shelf).copied().unwrap_or_default()
+    /// The delay of a kind's events; `None`: they are held back.
+    pub(crate) fn delay_of(&self, kind: &Kind) -> Option<Duration> {
+        self.lock().delays.get(kind.shelf).copied().unwrap_or(Some(Duration::ZERO))
     }
 
-    pub(crate) fn follow_holds(&self) -> watch::Receiver<u64> {
-        self.holds.subscribe()
+    pub(crate) fn follow_delays(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
-    /// What goes wrong with a request.
-    pub(crate) fn strike(&self, verb: Verb, kind: &Kind, user_agent: &str) -> Option<Fault> {
+    pub(crate) fn strike(&self, verb: Verb, kind: &Kind) -> Option<Fault> {
         let settings = self.lock();
         let is_left = |rule: &Rule, hits: &Hits| rule.times.is_none_or(|it| hits.count() < it);
         let found = settings
             .rules
             .iter()
-            .find(|(rule, _, hits)| rule.matches(verb, kind, user_agent) && is_left(rule, hits));
+            .find(|(rule, _, hits)| rule.matches(verb, kind) && is_left(rule, hits));
         let (_, fault, hits) = found?;
         hits.0.fetch_add(1, Ordering::Relaxed);
         Some(fault.clone())
     }
 }
 
-/// What becomes of an answer's pieces.
+/// Applies a fault to an answer's pieces.
 pub(crate) fn spoil(fault: Fault, pieces: Pieces) -> Pieces {
     match fault {
         Fault::Silence { after } => pieces.take(after).chain(stream::pending()).boxed(),

@@ -1,117 +1,82 @@
-//! The kinds of objects that the server keeps, and how they are called.
+//! The kinds of objects that the server stores, and their names.
 
 use std::fmt;
 
-/// A kind of object, as one version of its group shows it.
+/// A kind of object in one version of its group.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Kind {
     /// The API group; empty for the core group.
     pub group: &'static str,
     /// The group's version.
     pub version: &'static str,
-    /// What `kind` says in an object.
+    /// The value of an object's `kind`.
     pub kind: &'static str,
-    /// What paths say.
+    /// The name in paths.
     pub plural: &'static str,
-    /// What `kubectl` accepts beside the plural.
+    /// The name that `kubectl` accepts beside the plural.
     pub singular: &'static str,
     /// Abbreviations for `kubectl`.
     pub short: &'static [&'static str],
     /// Whether objects belong to a namespace.
     pub namespaced: bool,
-    /// Whether `status` is written through a path of its own.
+    /// Whether `status` is a subresource with a path of its own.
     pub has_status: bool,
     /// Whether `kubectl get all` shows them.
     pub in_all: bool,
-    /// Where the objects are kept: two groups may show the same ones.
+    /// Where the objects are stored: two groups may show the same objects.
     pub(crate) shelf: &'static str,
-    /// Fields that have another name where the objects are kept: here, there.
+    /// Fields with another name in the store: name here, name there.
     pub(crate) renamed: &'static [(&'static str, &'static str)],
 }
 
-const PLAIN: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "",
-    plural: "",
-    singular: "",
-    short: &[],
-    namespaced: true,
-    has_status: false,
-    in_all: false,
-    shelf: "",
-    renamed: &[],
-};
+/// A namespaced kind of the core group, without `status` of its own.
+const fn core(
+    kind: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short: &'static [&'static str],
+) -> Kind {
+    Kind {
+        group: "",
+        version: "v1",
+        kind,
+        plural,
+        singular,
+        short,
+        namespaced: true,
+        has_status: false,
+        in_all: false,
+        shelf: plural,
+        renamed: &[],
+    }
+}
 
 /// Namespaces.
 pub static NAMESPACES: Kind = Kind {
-    kind: "Namespace",
-    plural: "namespaces",
-    singular: "namespace",
-    short: &["ns"],
     namespaced: false,
     has_status: true,
-    shelf: "namespaces",
-    ..PLAIN
+    ..core("Namespace", "namespaces", "namespace", &["ns"])
 };
 
 /// Nodes.
-pub static NODES: Kind = Kind {
-    kind: "Node",
-    plural: "nodes",
-    singular: "node",
-    short: &["no"],
-    namespaced: false,
-    has_status: true,
-    shelf: "nodes",
-    ..PLAIN
-};
+pub static NODES: Kind =
+    Kind { namespaced: false, has_status: true, ..core("Node", "nodes", "node", &["no"]) };
 
 /// Pods.
-pub static PODS: Kind = Kind {
-    kind: "Pod",
-    plural: "pods",
-    singular: "pod",
-    short: &["po"],
-    has_status: true,
-    in_all: true,
-    shelf: "pods",
-    ..PLAIN
-};
+pub static PODS: Kind =
+    Kind { has_status: true, in_all: true, ..core("Pod", "pods", "pod", &["po"]) };
 
 /// Services.
-pub static SERVICES: Kind = Kind {
-    kind: "Service",
-    plural: "services",
-    singular: "service",
-    short: &["svc"],
-    has_status: true,
-    in_all: true,
-    shelf: "services",
-    ..PLAIN
-};
+pub static SERVICES: Kind =
+    Kind { has_status: true, in_all: true, ..core("Service", "services", "service", &["svc"]) };
 
 /// Endpoints.
-pub static ENDPOINTS: Kind = Kind {
-    kind: "Endpoints",
-    plural: "endpoints",
-    singular: "endpoints",
-    short: &["ep"],
-    shelf: "endpoints",
-    ..PLAIN
-};
+pub static ENDPOINTS: Kind = core("Endpoints", "endpoints", "endpoints", &["ep"]);
 
-/// Events as the core group shows them.
-pub static EVENTS: Kind = Kind {
-    kind: "Event",
-    plural: "events",
-    singular: "event",
-    short: &["ev"],
-    shelf: "events",
-    ..PLAIN
-};
+/// Events in the core group.
+pub static EVENTS: Kind = core("Event", "events", "event", &["ev"]);
 
-/// The same events as their own group shows them.
+/// The same events in a group of their own.
 pub static EVENTS_K8S_IO: Kind = Kind {
     group: "events.k8s.io",
     renamed: &[
@@ -123,42 +88,22 @@ pub static EVENTS_K8S_IO: Kind = Kind {
         ("deprecatedLastTimestamp", "lastTimestamp"),
         ("deprecatedCount", "count"),
     ],
-    ..copy_of_events()
+    ..core("Event", "events", "event", &["ev"])
 };
-
-const fn copy_of_events() -> Kind {
-    Kind {
-        kind: "Event",
-        plural: "events",
-        singular: "event",
-        short: &["ev"],
-        shelf: "events",
-        ..PLAIN
-    }
-}
 
 /// Endpoint slices.
 pub static ENDPOINT_SLICES: Kind = Kind {
     group: "discovery.k8s.io",
-    kind: "EndpointSlice",
-    plural: "endpointslices",
-    singular: "endpointslice",
-    shelf: "endpointslices",
-    ..PLAIN
+    ..core("EndpointSlice", "endpointslices", "endpointslice", &[])
 };
 
 /// Network policies.
 pub static NETWORK_POLICIES: Kind = Kind {
     group: "networking.k8s.io",
-    kind: "NetworkPolicy",
-    plural: "networkpolicies",
-    singular: "networkpolicy",
-    short: &["netpol"],
-    shelf: "networkpolicies",
-    ..PLAIN
+    ..core("NetworkPolicy", "networkpolicies", "networkpolicy", &["netpol"])
 };
 
-/// All of them.
+/// All kinds.
 pub static KINDS: [&Kind; 9] = [
     &NAMESPACES,
     &NODES,
@@ -172,8 +117,7 @@ pub static KINDS: [&Kind; 9] = [
 ];
 
 impl Kind {
-    /// What `apiVersion` says.
-    #[must_use]
+    /// The value of an object's `apiVersion`.
     pub fn api_version(&self) -> String {
         match self.group {
             "" => self.version.to_owned(),
@@ -181,8 +125,7 @@ impl Kind {
         }
     }
 
-    /// `networkpolicies.networking.k8s.io`, as messages name it.
-    #[must_use]
+    /// The name in messages: `networkpolicies.networking.k8s.io`.
     pub fn qualified(&self) -> String {
         match self.group {
             "" => self.plural.to_owned(),
@@ -191,14 +134,12 @@ impl Kind {
     }
 
     /// The kind that a path names.
-    #[must_use]
     pub fn of_path(group: &str, version: &str, plural: &str) -> Option<&'static Self> {
         let is_it = |it: &&&Self| (it.group, it.version, it.plural) == (group, version, plural);
         KINDS.iter().find(is_it).copied()
     }
 
     /// The kind that an object names.
-    #[must_use]
     pub fn of_object(api_version: &str, kind: &str) -> Option<&'static Self> {
         KINDS.iter().find(|it| it.kind == kind && it.api_version() == api_version).copied()
     }

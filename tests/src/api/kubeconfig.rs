@@ -1,4 +1,4 @@
-//! The file by which clients find the server.
+//! How clients find the server, and tests find `kubectl`.
 
 use std::fs;
 use std::io;
@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-/// Writes the file. JSON is YAML.
-///
-/// # Errors
-/// When it can't be written.
+use crate::host::find_program;
+
+/// Writes a kubeconfig file. JSON is YAML.
 pub fn write(path: &Path, server: SocketAddr) -> io::Result<()> {
     let config = json!({
         "apiVersion": "v1",
@@ -23,15 +22,8 @@ pub fn write(path: &Path, server: SocketAddr) -> io::Result<()> {
     fs::write(path, format!("{config:#}\n"))
 }
 
-/// The variable that names kubectl where it is not on the path.
-pub const KUBECTL: &str = "ENFORCER_KUBECTL";
-
-/// kubectl, if there is one.
-#[must_use]
+/// The path of kubectl, if it is installed: `ENFORCER_KUBECTL`, or else found by `PATH`.
 pub fn kubectl() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os(KUBECTL) {
-        return Some(path.into());
-    }
-    let folders = std::env::var_os("PATH")?;
-    std::env::split_paths(&folders).map(|it| it.join("kubectl")).find(|it| it.is_file())
+    let named = std::env::var_os("ENFORCER_KUBECTL").map(PathBuf::from);
+    named.or_else(|| find_program("kubectl"))
 }

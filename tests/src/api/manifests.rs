@@ -1,38 +1,39 @@
-//! Manifests, given to a server as `kubectl apply` would.
+//! Manifests, applied to the store like by `kubectl apply`.
 
 use serde_json::Value;
 
+use super::key::Key;
 use super::kinds::{Kind, NAMESPACES};
 use super::object;
 use super::server::FIRST_NAMESPACES;
 use super::status::Refusal;
-use super::store::{Key, Store};
+use super::store::Store;
 use super::write::Manner;
 
-/// Why manifests can't be given to a server.
+/// Why manifests can't be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// It is no YAML.
-    #[error("the manifests are no YAML: {0}")]
+    /// The text is not YAML.
+    #[error("the manifests are not YAML: {0}")]
     Yaml(String),
-    /// It is of a kind that the server does not keep.
-    #[error("the server keeps no {kind} of {api_version}")]
+    /// The server does not support the kind.
+    #[error("the server does not support {kind} of {api_version}")]
     Kind {
-        /// What the object says.
+        /// The object's kind.
         kind: String,
-        /// What the object says.
+        /// The object's API version.
         api_version: String,
     },
-    /// The server refuses it.
+    /// The server refuses the object.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
 
 impl Store {
-    /// Creates what the manifests hold, or puts it in the place of what is there.
+    /// Creates or replaces the manifests' objects.
     ///
     /// # Errors
-    /// At the first object that the server refuses; those before it are there.
+    /// The first object that is refused; those before it are stored.
     pub fn apply(&self, manifests: &str) -> Result<(), ManifestError> {
         let options = serde_saphyr::options! { strict_booleans: true };
         let documents = serde_saphyr::from_multiple_with_options::<Value>(manifests, options);
@@ -42,10 +43,7 @@ impl Store {
         Ok(())
     }
 
-    /// The same for one object.
-    ///
-    /// # Errors
-    /// The server does not keep such, or refuses it.
+    /// Creates or replaces one object.
     pub fn apply_object(&self, mut object: Value) -> Result<(), ManifestError> {
         let (api_version, name) =
             (object::text(&object, "/apiVersion"), object::text(&object, "/kind"));
@@ -66,11 +64,11 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes all namespaces but those of every cluster, with everything in them.
+    /// Deletes all namespaces except those of every cluster, with everything in them.
     pub fn clear(&self) {
         let names = self.all(&NAMESPACES).into_iter().map(|it| object::key(&it).name);
         for name in names.filter(|it| !FIRST_NAMESPACES.contains(&it.as_str())) {
-            self.with(|contents| super::write::empty(contents, &name));
+            self.with(|contents| super::delete::empty(contents, &name));
             self.remove(&NAMESPACES, &Key::new("", name));
         }
     }

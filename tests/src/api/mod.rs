@@ -1,22 +1,27 @@
 //! A Kubernetes API server for tests: real HTTP, for real clients, with faults on demand.
 //!
-//! It keeps what NetworkPolicy is about (pods, namespaces, policies, Services, nodes, and what
-//! belongs to these), and does with it what kube's clients and `kubectl` expect: discovery, lists
-//! in pages, watches with bookmarks, patches, tables. Nobody is asked who they are; what they do
-//! is written down in a [`Journal`].
+//! It stores the objects that concern NetworkPolicy (pods, namespaces, policies, Services, nodes,
+//! endpoints, events) and supports the requests of kube's clients and `kubectl`: discovery, paged
+//! lists, watches with bookmarks, patches, tables, exec. There is no authentication; requests are
+//! recorded in a [`Journal`].
+//!
+//! Here belongs only what a real API server does. What a cluster's controllers and kubelets do
+//! with the objects belongs to [`session`](crate::session).
 //!
 //! ```text
-//!   client ── HTTP ──► server ──► request ──► read, watching, write ──► store
-//!                        ▲                                                │
-//!                        └── reply, spoilt by faults ◄────────────────────┘
+//!   client ── HTTP ──► server ──► request ──► read, watching, write, delete ──► store
+//!                        ▲                                                        │
+//!                        └── reply, changed by faults ◄───────────────────────────┘
 //! ```
 
 mod admission;
 mod assign;
+mod delete;
 mod discovery;
 mod exec;
 mod faults;
 mod journal;
+mod key;
 pub mod kinds;
 mod kubeconfig;
 mod manifests;
@@ -41,13 +46,14 @@ mod write;
 pub use discovery::MINOR;
 pub use exec::Executor;
 pub use faults::{Fault, Faults, Hits, Rule};
-pub use journal::{Entry, Journal};
+pub use journal::Journal;
+pub use key::Key;
 pub use kinds::Kind;
-pub use kubeconfig::{KUBECTL, kubectl, write as write_kubeconfig};
+pub use kubeconfig::{kubectl, write as write_kubeconfig};
 pub use manifests::ManifestError;
 pub(crate) use object::now;
 pub use replay::{Replay, ReplayError};
 pub use request::Verb;
 pub use server::{ApiServer, Listening};
 pub use status::Refusal;
-pub use store::{Key, Store};
+pub use store::Store;

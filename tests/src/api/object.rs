@@ -1,36 +1,34 @@
-//! Fields that every object has.
+//! The fields common to all objects.
 
-use std::collections::BTreeMap;
+use enforcer_core::model::Labels;
+use serde_json::{Map, Value, json};
 
-use serde_json::{Map, Value};
-
+use super::key::Key;
 use super::kinds::{EVENTS, Kind};
-use super::store::Key;
 
-/// A text somewhere in an object, empty if there is none.
+/// The string at a JSON pointer; empty if there is none.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The object's key.
 pub(crate) fn key(object: &Value) -> Key {
     Key::new(text(object, "/metadata/namespace"), text(object, "/metadata/name"))
 }
 
-/// The object's labels; those that are no texts are left out.
-pub(crate) fn labels(object: &Value) -> BTreeMap<&str, &str> {
+/// The object's labels, without those that are not strings.
+pub(crate) fn labels(object: &Value) -> Labels {
     let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
     let labels = labels.into_iter().flatten();
-    labels.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect()
+    labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
-/// The time of day as objects bear it: UTC, whole seconds.
+/// The current time in the format of objects: UTC, whole seconds.
 pub(crate) fn now() -> String {
     let now = jiff::Timestamp::now();
     jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
 }
 
-/// Sets what is not there, or is null or an empty text.
+/// Sets a field that is missing, null or an empty string.
 pub(crate) fn default(object: &mut Value, field: &str, value: impl Into<Value>) {
     let Some(map) = object.as_object_mut() else { return };
     let missing = |it: &Value| it.is_null() || it.as_str() == Some("");
@@ -39,7 +37,7 @@ pub(crate) fn default(object: &mut Value, field: &str, value: impl Into<Value>) 
     }
 }
 
-/// The field as an object, made if there is none.
+/// The field as an object, created if missing.
 pub(crate) fn object_at<'a>(
     object: &'a mut Value,
     field: &str,
@@ -51,7 +49,6 @@ pub(crate) fn object_at<'a>(
     entry.as_object_mut()
 }
 
-/// The objects of a list in a field.
 pub(crate) fn items_mut<'a>(
     object: &'a mut Value,
     pointer: &str,
@@ -59,7 +56,7 @@ pub(crate) fn items_mut<'a>(
     object.pointer_mut(pointer).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
-/// An object as its kind shows it, from how it is kept.
+/// Converts a stored object to its kind's representation.
 pub(crate) fn show(kind: &Kind, mut object: Value) -> Value {
     rename(&mut object, kind.renamed.iter().map(|(here, there)| (*there, *here)));
     if let Some(map) = object.as_object_mut() {
@@ -69,7 +66,14 @@ pub(crate) fn show(kind: &Kind, mut object: Value) -> Value {
     object
 }
 
-/// An object as it is kept, from how its kind shows it.
+pub(crate) fn metadata_only(object: &Value) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+        "metadata": object["metadata"],
+    })
+}
+
+/// Converts an object from its kind's representation to the stored one.
 pub(crate) fn restore(kind: &Kind, object: &mut Value) {
     if !kind.renamed.is_empty() {
         rename(object, kind.renamed.iter().copied());
@@ -84,4 +88,8 @@ fn rename<'a>(object: &mut Value, names: impl Iterator<Item = (&'a str, &'a str)
             map.insert(to.to_owned(), value);
         }
     }
+}
+
+pub(crate) fn has_finalizers(object: &Value) -> bool {
+    object["metadata"]["finalizers"].as_array().is_some_and(|it| !it.is_empty())
 }

@@ -1,4 +1,4 @@
-//! The four ways to change an object by saying only what becomes different.
+//! The four kinds of patches.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +7,23 @@ use serde_json::Value;
 use super::status::Refusal;
 use super::strategic;
 
-/// A change.
+/// A patch.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Patch {
     /// RFC 6902.
     Json(json_patch::Patch),
     /// RFC 7386.
     Merge(Value),
-    /// Like [`Self::Merge`], lists of named things being merged by their names.
+    /// Like [`Self::Merge`], but lists of named items are merged by name.
     Strategic(Value),
-    /// Server-side apply: all that its manager wants.
+    /// Server-side apply: the complete configuration of one manager.
     Apply(Value),
 }
 
 impl Patch {
-    /// Reads a request's body.
     pub(crate) fn read(content_type: &str, body: &[u8]) -> Result<Self, Refusal> {
         let wrong = |error: &dyn std::fmt::Display| {
-            let message = format!("error decoding patch: {error}");
-            Refusal::new(400, "BadRequest", message)
+            Refusal::bad_request(format!("error decoding patch: {error}"))
         };
         let json = || serde_json::from_slice::<Value>(body).map_err(|error| wrong(&error));
         Ok(match content_type.split(';').next().unwrap_or_default().trim() {
@@ -45,7 +43,7 @@ impl Patch {
         })
     }
 
-    /// Changes an object. `applied` is what the same manager applied before, for [`Self::Apply`].
+    /// Changes an object. `applied` is the manager's last configuration, for [`Self::Apply`].
     pub(crate) fn apply(&self, object: &mut Value, applied: Option<&Value>) -> Result<(), Refusal> {
         match self {
             Self::Json(patch) => json_patch::patch(object, patch).map_err(|error| {
@@ -58,7 +56,7 @@ impl Patch {
             Self::Strategic(patch) => strategic::merge(object, patch),
             Self::Apply(wanted) => {
                 if let Some(before) = applied {
-                    forget(object, before, wanted);
+                    remove_unwanted(object, before, wanted);
                 }
                 strategic::merge(object, wanted);
             }
@@ -67,7 +65,7 @@ impl Patch {
     }
 }
 
-/// JSON or YAML, which kube's clients and kubectl send.
+/// Parses JSON (from kube's clients) or YAML (from kubectl).
 fn yaml(body: &[u8]) -> Result<Value, String> {
     if let Ok(value) = serde_json::from_slice(body) {
         return Ok(value);
@@ -76,14 +74,14 @@ fn yaml(body: &[u8]) -> Result<Value, String> {
     serde_saphyr::from_str(text).map_err(|error| error.to_string())
 }
 
-/// Removes what a manager wanted before and wants no longer.
-fn forget(object: &mut Value, before: &Value, wanted: &Value) {
+/// Removes the fields that are in a manager's last configuration but not in the new one.
+fn remove_unwanted(object: &mut Value, before: &Value, wanted: &Value) {
     match (object, before) {
         (Value::Object(object), Value::Object(before)) => {
             for (key, old) in before {
                 match (object.get_mut(key), wanted.get(key)) {
                     (Some(_), None) => drop(object.remove(key)),
-                    (Some(inner), Some(wanted)) => forget(inner, old, wanted),
+                    (Some(inner), Some(wanted)) => remove_unwanted(inner, old, wanted),
                     (None, _) => {}
                 }
             }
@@ -103,7 +101,7 @@ fn forget(object: &mut Value, before: &Value, wanted: &Value) {
                 let name = strategic::name_of(item);
                 let both = name.and_then(|name| Some((before.get(&name)?, wanted.get(&name)?)));
                 if let Some((before, wanted)) = both {
-                    forget(item, before, wanted);
+                    remove_unwanted(item, before, wanted);
                 }
             }
         }
@@ -118,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_manager_no_longer_applies_goes() {
+    fn fields_that_a_manager_no_longer_applies_are_removed() {
         let mut object = json!({
             "metadata": { "labels": { "a": "1", "b": "2", "other": "x" } },
             "spec": { "containers": [{ "name": "one", "image": "i" }, { "name": "two" }] },
@@ -140,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_is_told_by_its_content_type() {
+    fn the_content_type_decides_the_kind_of_patch() {
         let read = |what: &str, body: &str| Patch::read(what, body.as_bytes());
         assert!(matches!(
             read("application/merge-patch+json; charset=utf-8", "{}"),

@@ -1,17 +1,16 @@
 //! Kubernetes' protobuf envelope, as far as `kubectl create namespace` needs it.
 //!
-//! kubectl writes JSON but where a command is made of typed objects: then newer ones write
-//! protobuf. Of these only namespaces are understood, which are nothing but their metadata.
+//! Newer versions of kubectl send protobuf in commands that build typed objects. Only namespaces,
+//! which have nothing but metadata, are supported.
 
 use std::collections::HashMap;
 
 use prost::Message;
 use serde_json::{Value, json};
 
-/// What a body in this encoding begins with.
+/// The first bytes of a body in this encoding.
 const MAGIC: &[u8] = b"k8s\0";
 
-/// The content type.
 pub(crate) const CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
 /// `k8s.io.apimachinery.pkg.runtime.Unknown`
@@ -52,7 +51,7 @@ struct Metadata {
     annotations: HashMap<String, String>,
 }
 
-/// Reads a namespace; `None`: it is none, or no protobuf.
+/// Parses a namespace; `None`: the body is another object, or not protobuf.
 pub(crate) fn namespace(body: &[u8]) -> Option<Value> {
     let envelope = Envelope::decode(body.strip_prefix(MAGIC)?).ok()?;
     let about = envelope.about?;
@@ -75,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_kubectl_sends_is_read() {
+    fn kubectls_namespace_is_read() {
         // kubectl 1.33: create namespace x
         let body = b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09Namespace\x12\x07\x0a\x03\x0a\x01x\x12\x00\x1a\x00\x22\x00";
         assert_eq!(namespace(body).unwrap()["metadata"]["name"], "x");

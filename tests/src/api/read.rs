@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::key::Key;
 use super::kinds::Kind;
-use super::object;
+use super::object::{self, metadata_only};
 use super::request::{Query, Request, Shape};
 use super::selector::Selection;
 use super::status::Refusal;
-use super::store::{Key, Store};
+use super::store::Store;
 use super::table;
 
-/// What a request selects.
+/// The objects that a request selects.
 pub(crate) fn selection(request: &Request) -> Result<Selection, Refusal> {
     let query = &request.query;
     let (labels, fields) = (query.get("labelSelector"), query.get("fieldSelector"));
@@ -24,15 +25,13 @@ pub(crate) fn selection(request: &Request) -> Result<Selection, Refusal> {
     Selection::new(request.kind, &request.namespace, labels, &by_name)
 }
 
-/// One object in the wanted shape.
 pub(crate) fn get(store: &Store, request: &Request) -> Result<Value, Refusal> {
-    let key = Key::new(request.namespace.as_str(), request.name.as_str());
-    let found = store.get(request.kind, &key);
+    let found = store.get(request.kind, &request.key());
     let found = found.ok_or_else(|| Refusal::not_found(request.kind, &request.name))?;
     Ok(shaped(request.kind, request.shape, &[found], None))
 }
 
-/// Objects as one object of the wanted shape; `list`: its metadata, if it is a list.
+/// Objects as one object of the requested shape; `list`: the metadata of a list.
 fn shaped(kind: &Kind, shape: Shape, objects: &[Arc<Value>], list: Option<Value>) -> Value {
     let shown = |it: &Arc<Value>| match shape {
         Shape::Metadata => metadata_only(it),
@@ -47,7 +46,7 @@ fn shaped(kind: &Kind, shape: Shape, objects: &[Arc<Value>], list: Option<Value>
             let items = objects.iter().map(|it| {
                 let mut item = shown(it);
                 if let Some(map) = item.as_object_mut().filter(|_| shape == Shape::Whole) {
-                    // The real server leaves these out of typed lists' items.
+                    // The real server omits these in items of typed lists.
                     map.remove("kind");
                     map.remove("apiVersion");
                 }
@@ -65,15 +64,7 @@ fn shaped(kind: &Kind, shape: Shape, objects: &[Arc<Value>], list: Option<Value>
     }
 }
 
-/// An object without what is inside.
-pub(crate) fn metadata_only(object: &Value) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-        "metadata": object["metadata"],
-    })
-}
-
-/// Where a list that was cut into pages goes on: at which version, after which object.
+/// The position of the next page of a list: its version, and the last object before it.
 #[derive(Debug, PartialEq)]
 struct Page {
     version: u64,
@@ -94,13 +85,13 @@ impl Page {
     }
 }
 
-/// Many objects in the wanted shape.
+/// Many objects in the requested shape.
 pub(crate) fn list(store: &Store, request: &Request) -> Result<Value, Refusal> {
     let selection = selection(request)?;
     let page = match request.query.get("continue") {
         "" => None,
         token => Some(Page::read(token).ok_or_else(|| {
-            Refusal::new(400, "BadRequest", "continue key is not valid: encoded in another way")
+            Refusal::bad_request("continue key is not valid: encoded in another way")
         })?),
     };
     let at = match &page {
@@ -117,26 +108,26 @@ pub(crate) fn list(store: &Store, request: &Request) -> Result<Value, Refusal> {
     })?;
     let after = page.map(|page| page.after);
     let rest = objects.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after));
-    let meant: Vec<&Arc<Value>> =
+    let selected: Vec<&Arc<Value>> =
         rest.map(|(_, object)| object).filter(|it| selection.matches(it)).collect();
     let limit = limit(&request.query)?;
-    let shown: Vec<Arc<Value>> = meant.iter().take(limit).map(|it| Arc::clone(it)).collect();
+    let shown: Vec<Arc<Value>> = selected.iter().take(limit).map(|it| Arc::clone(it)).collect();
     let mut metadata = json!({ "resourceVersion": version.to_string() });
-    if let (true, Some(last)) = (meant.len() > shown.len(), shown.last()) {
+    if let (true, Some(last)) = (selected.len() > shown.len(), shown.last()) {
         metadata["continue"] = Page { version, after: object::key(last) }.token().into();
         if request.query.get("labelSelector").is_empty()
             && request.query.get("fieldSelector").is_empty()
         {
-            metadata["remainingItemCount"] = (meant.len() - shown.len()).into();
+            metadata["remainingItemCount"] = (selected.len() - shown.len()).into();
         }
     }
     Ok(shaped(request.kind, request.shape, &shown, Some(metadata)))
 }
 
-/// The version to list; `None`: the newest.
+/// The requested version; `None`: the newest.
 fn version(store: &Store, query: &Query) -> Result<Option<u64>, Refusal> {
     let asked = query.number("resourceVersion")?;
-    let bad = |message: &str| Err(Refusal::new(400, "BadRequest", message));
+    let bad = |message: &str| Err(Refusal::bad_request(message));
     match (query.get("resourceVersionMatch"), asked) {
         ("Exact", None | Some(0)) => {
             bad("resourceVersionMatch Exact is forbidden for resourceVersion 0 or unset")
@@ -151,7 +142,7 @@ fn version(store: &Store, query: &Query) -> Result<Option<u64>, Refusal> {
     }
 }
 
-/// How many objects; from its cache (version 0), the real server sends all.
+/// The page size. For version 0 (its cache) the real server ignores the limit.
 fn limit(query: &Query) -> Result<usize, Refusal> {
     let limit = query.number("limit")?.filter(|it| *it > 0 && query.get("resourceVersion") != "0");
     Ok(limit.and_then(|it| usize::try_from(it).ok()).unwrap_or(usize::MAX))

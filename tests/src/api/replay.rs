@@ -1,8 +1,8 @@
-//! Streams recorded from a real API server, played again.
+//! Replays streams recorded from a real API server.
 //!
-//! A recording is a folder of `list-before.PLURAL.json`, the objects at first, and
-//! `watch.PLURAL.jsonl`, an event a line. Within a kind their order is the real server's; which
-//! kind's event comes next, the recording does not know: a seed decides.
+//! A recording is a folder of `list-before.PLURAL.json`, the initial objects, and
+//! `watch.PLURAL.jsonl`, one event per line. The order within a kind is the real server's. The
+//! recording does not contain the order of the kinds: a seed decides it.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -26,22 +26,22 @@ pub enum ReplayError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file holds something else.
+    /// A file is malformed.
     #[error("{path}, line {line}: {source}")]
     Json {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
+        /// The line number, from 1.
         line: usize,
         /// Why.
         source: serde_json::Error,
     },
-    /// An object can't be put into the store.
+    /// An object can't be stored.
     #[error("the recording has {0}")]
     Object(#[from] Refusal),
 }
 
-/// What was recorded of a kind.
+/// The recording of a kind.
 #[derive(Debug, Clone)]
 struct Track {
     kind: &'static Kind,
@@ -49,7 +49,7 @@ struct Track {
     events: VecDeque<Value>,
 }
 
-/// A recording, played up to somewhere.
+/// A recording and the position in it.
 #[derive(Debug, Clone)]
 pub struct Replay {
     tracks: Vec<Track>,
@@ -57,10 +57,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Reads a recording; kinds of which there is none are left out.
-    ///
-    /// # Errors
-    /// When a file can't be read or is not what was recorded.
+    /// Reads a recording; it need not have every kind.
     pub fn read(folder: &Path, seed: u64) -> Result<Self, ReplayError> {
         let mut tracks = Vec::new();
         for kind in KINDS {
@@ -78,10 +75,7 @@ impl Replay {
         Ok(Self { tracks, random: seed })
     }
 
-    /// Puts the objects that were there at first into a store.
-    ///
-    /// # Errors
-    /// When one is no object.
+    /// Stores the initial objects.
     pub fn begin(&mut self, store: &Store) -> Result<(), ReplayError> {
         for track in &mut self.tracks {
             for object in track.before.drain(..) {
@@ -91,17 +85,13 @@ impl Replay {
         Ok(())
     }
 
-    /// How many events are left.
-    #[must_use]
+    /// The number of remaining events.
     pub fn left(&self) -> usize {
         self.tracks.iter().map(|it| it.events.len()).sum()
     }
 
-    /// Lets the next event happen in a store; `false`: there is none left. Versions are the
-    /// store's own: between kinds they must be in the order in which things happen here.
-    ///
-    /// # Errors
-    /// When its object is none.
+    /// Applies the next event to a store; `false`: none is left. Versions are the store's own,
+    /// since their order across kinds must be the order of the replay.
     pub fn step(&mut self, store: &Store) -> Result<bool, ReplayError> {
         let left = self.left();
         if left == 0 {
@@ -112,7 +102,7 @@ impl Replay {
             let length = track.events.len() as u64;
             if number < length {
                 if let Some(event) = track.events.pop_front() {
-                    happen(store, track.kind, event)?;
+                    apply(store, track.kind, event)?;
                 }
                 return Ok(true);
             }
@@ -121,7 +111,7 @@ impl Replay {
         Ok(false)
     }
 
-    /// The next number of a sequence that the seed determines (Steele et al., SplitMix).
+    /// The next number of the seed's sequence (Steele et al., SplitMix).
     fn number(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -130,12 +120,11 @@ impl Replay {
     }
 }
 
-fn happen(store: &Store, kind: &'static Kind, mut event: Value) -> Result<(), ReplayError> {
+fn apply(store: &Store, kind: &'static Kind, mut event: Value) -> Result<(), ReplayError> {
     let object = event["object"].take();
     match object::text(&event, "/type") {
         "DELETED" => {
             let key = object::key(&object);
-            // Its last state is news, too.
             store.finish(kind, &key, object);
         }
         "BOOKMARK" => store.bookmark(kind, object),

@@ -1,4 +1,4 @@
-//! An answer before it is sent: a head, and a body in pieces that faults can be put between.
+//! An answer before it is sent: a head, and a body in pieces that faults can change.
 
 use axum::body::{Body, Bytes};
 use axum::http::{Response, StatusCode, header};
@@ -15,7 +15,6 @@ pub(crate) type Pieces = BoxStream<'static, Result<Bytes, Cut>>;
 #[error("the connection is cut on purpose")]
 pub(crate) struct Cut;
 
-/// An answer.
 pub(crate) struct Reply {
     pub code: u16,
     pub retry_after: Option<u32>,
@@ -24,25 +23,21 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// An object.
     pub(crate) fn object(code: u16, object: &Value) -> Self {
         let text = Bytes::from(object.to_string());
         let pieces = stream::iter([Ok(text)]).boxed();
         Self { code, retry_after: None, warnings: Vec::new(), pieces }
     }
 
-    /// A refusal.
     pub(crate) fn refusal(refusal: &Refusal) -> Self {
         let reply = Self::object(refusal.code, &refusal.status());
         Self { retry_after: refusal.retry_after, ..reply }
     }
 
-    /// The events of a watch.
     pub(crate) fn watch(pieces: Pieces) -> Self {
         Self { code: 200, retry_after: None, warnings: Vec::new(), pieces }
     }
 
-    /// As HTTP sends it.
     pub(crate) fn response(self) -> Response<Body> {
         let mut response = Response::new(Body::from_stream(self.pieces));
         *response.status_mut() = StatusCode::from_u16(self.code).unwrap_or_default();

@@ -1,46 +1,30 @@
-//! What a request asks for.
-
-use std::fmt;
+//! Parsed requests.
 
 use axum::http::{HeaderMap, Method, Uri, header};
 
+use super::key::Key;
 use super::kinds::Kind;
 use super::status::Refusal;
 
-/// What is done to objects, in RBAC's words.
+/// The verbs of RBAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verb {
-    /// One object.
+    /// Reads one object.
     Get,
-    /// Many objects.
+    /// Reads many objects.
     List,
-    /// What happens to objects.
+    /// Follows changes of objects.
     Watch,
-    /// A new object; also what opens a connection into a pod.
+    /// Creates an object, or opens a connection into a pod.
     Create,
-    /// An object in the place of another.
+    /// Replaces an object.
     Update,
-    /// A change.
+    /// Changes an object.
     Patch,
-    /// One object less.
+    /// Deletes one object.
     Delete,
-    /// Many objects less.
+    /// Deletes many objects.
     DeleteCollection,
-}
-
-impl fmt::Display for Verb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Get => "get",
-            Self::List => "list",
-            Self::Watch => "watch",
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Patch => "patch",
-            Self::Delete => "delete",
-            Self::DeleteCollection => "deletecollection",
-        })
-    }
 }
 
 /// A request about objects.
@@ -52,30 +36,30 @@ pub(crate) struct Request {
     pub namespace: String,
     /// Empty: all objects.
     pub name: String,
-    /// Empty: the object itself.
+    /// The subresource; empty: the object itself.
     pub part: String,
     pub query: Query,
     pub shape: Shape,
 }
 
-/// How objects are to be shown.
+/// The representation of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Shape {
-    /// As they are.
+    /// Complete objects.
     #[default]
     Whole,
-    /// As rows of a table.
+    /// Rows of a table.
     Table,
-    /// Without what is inside.
+    /// Metadata only.
     Metadata,
 }
 
 impl Shape {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let accept = text_of(headers, header::ACCEPT.as_str());
-        // The first that can be done is the client's favourite.
-        let wishes = accept.split(',').map(|wish| wish.split(';').map(str::trim));
-        for mut parameters in wishes {
+        // The client's order is its order of preference.
+        let types = accept.split(',').map(|it| it.split(';').map(str::trim));
+        for mut parameters in types {
             if parameters.next() != Some("application/json") {
                 continue;
             }
@@ -90,7 +74,7 @@ impl Shape {
     }
 }
 
-/// A header's text, empty if there is none.
+/// A header's value; empty if there is none.
 pub(crate) fn text_of(headers: &HeaderMap, name: &str) -> String {
     let text = headers.get(name).and_then(|it| it.to_str().ok());
     text.unwrap_or_default().to_owned()
@@ -106,34 +90,32 @@ impl Query {
         Self(pairs.into_owned().collect())
     }
 
-    /// A parameter's value, empty if it is not there.
+    /// A parameter's value; empty if it is missing.
     pub(crate) fn get(&self, name: &str) -> &str {
         let found = self.0.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
-    /// All values of a parameter.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// Whether a switch is on.
+    /// Whether a boolean parameter is true.
     pub(crate) fn is_set(&self, name: &str) -> bool {
         matches!(self.get(name), "true" | "1")
     }
 
-    /// A number; an error if there is something else.
+    /// A numeric parameter; an error if its value is not a number.
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
         match self.get(name) {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| {
-                Refusal::new(400, "BadRequest", format!("invalid {name}: {text:?} is no number"))
+                Refusal::bad_request(format!("invalid {name}: {text:?} is not a number"))
             }),
         }
     }
 }
 
-/// Where an object, or many, are.
 struct Place<'a> {
     kind: &'static Kind,
     namespace: &'a str,
@@ -142,7 +124,7 @@ struct Place<'a> {
 }
 
 impl Request {
-    /// Reads a request about objects; `None`: it is about something else.
+    /// Parses a request about objects; `None`: it is about something else.
     pub(crate) fn read(
         method: &Method,
         uri: &Uri,
@@ -164,6 +146,10 @@ impl Request {
             shape: Shape::of(headers),
         }))
     }
+
+    pub(crate) fn key(&self) -> Key {
+        Key::new(self.namespace.as_str(), self.name.as_str())
+    }
 }
 
 fn place(path: &str) -> Option<Place<'_>> {
@@ -174,7 +160,7 @@ fn place(path: &str) -> Option<Place<'_>> {
         _ => return None,
     };
     let (namespace, rest) = match rest {
-        // What is in a namespace, unless it is a part of the namespace itself.
+        // Objects in a namespace, as opposed to subresources of the namespace.
         ["namespaces", namespace, plural, ..]
             if Kind::of_path(group, version, plural).is_some_and(|it| it.namespaced) =>
         {
@@ -195,13 +181,13 @@ fn place(path: &str) -> Option<Place<'_>> {
 
 fn verb(method: &Method, place: &Place<'_>, query: &Query) -> Option<Verb> {
     let one = !place.name.is_empty();
-    // What belongs to a namespace is written and read by name only there.
-    let is_homeless = place.kind.namespaced && place.namespace.is_empty();
+    // Namespaced objects are written, and read by name, only with their namespace.
+    let lacks_namespace = place.kind.namespaced && place.namespace.is_empty();
     Some(match (method.as_str(), one) {
         ("GET", _) if query.is_set("watch") => Verb::Watch,
         ("GET", true) if matches!(place.part, "exec") => Verb::Create,
         ("GET", false) => Verb::List,
-        (_, _) if is_homeless => return None,
+        (_, _) if lacks_namespace => return None,
         ("GET", true) => Verb::Get,
         ("POST", false) => Verb::Create,
         ("POST", true) if !place.part.is_empty() => Verb::Create,
@@ -248,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubectl_accepts_is_a_table() {
+    fn kubectl_accepts_tables() {
         let shape = |accept: &str| {
             let headers = [(header::ACCEPT, accept.parse().unwrap())].into_iter().collect();
             Shape::of(&headers)

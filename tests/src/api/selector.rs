@@ -1,42 +1,34 @@
 //! Label and field selectors of requests.
 
+use enforcer_core::model::{Requirement, Selector};
 use serde_json::Value;
 
 use super::kinds::Kind;
 use super::object;
 use super::status::Refusal;
 
-/// Which objects a request is about.
+/// The objects that a request selects.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Selection {
-    /// Empty: all.
+    /// Empty: all namespaces.
     pub namespace: String,
-    labels: Vec<Requirement>,
+    labels: Selector,
     fields: Vec<(String, String, bool)>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-enum Requirement {
-    In(String, Vec<String>),
-    NotIn(String, Vec<String>),
-    Exists(String),
-    Absent(String),
-}
-
 impl Selection {
-    /// Reads the selectors of a request.
     pub(crate) fn new(
         kind: &Kind,
         namespace: &str,
         labels: &str,
         fields: &str,
     ) -> Result<Self, Refusal> {
-        let labels = split(labels).map(requirement).collect::<Result<_, _>>()?;
+        let requirements = split(labels).map(requirement).collect::<Result<_, _>>()?;
         let fields = split(fields).map(|it| field(kind, it)).collect::<Result<_, _>>()?;
-        Ok(Self { namespace: namespace.to_owned(), labels, fields })
+        Ok(Self { namespace: namespace.to_owned(), labels: Selector { requirements }, fields })
     }
 
-    /// Whether an object, as it is kept, is meant.
+    /// Whether it selects an object of the store.
     pub(crate) fn matches(&self, object: &Value) -> bool {
         let in_namespace = self.namespace.is_empty()
             || object::text(object, "/metadata/namespace") == self.namespace;
@@ -44,23 +36,12 @@ impl Selection {
     }
 
     fn labels_match(&self, object: &Value) -> bool {
-        let labels = object::labels(object);
-        self.labels.iter().all(|requirement| match requirement {
-            Requirement::In(key, values) => {
-                labels.get(key.as_str()).is_some_and(|it| values.iter().any(|value| value == it))
-            }
-            Requirement::NotIn(key, values) => {
-                labels.get(key.as_str()).is_none_or(|it| !values.iter().any(|value| value == it))
-            }
-            Requirement::Exists(key) => labels.contains_key(key.as_str()),
-            Requirement::Absent(key) => !labels.contains_key(key.as_str()),
-        })
+        self.labels.requirements.is_empty() || self.labels.matches(&object::labels(object))
     }
 
     fn fields_match(&self, object: &Value) -> bool {
         self.fields.iter().all(|(pointer, value, equal)| {
-            let found = object.pointer(pointer);
-            let found = match found {
+            let found = match object.pointer(pointer) {
                 Some(Value::String(text)) => text.clone(),
                 Some(Value::Null) | None => String::new(),
                 Some(other) => other.to_string(),
@@ -85,12 +66,9 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn requirement(text: &str) -> Result<Requirement, Refusal> {
-    let wrong = || {
-        let message = format!("unable to parse requirement: {text:?}");
-        Refusal::new(400, "BadRequest", message)
-    };
+    let wrong = || Refusal::bad_request(format!("unable to parse requirement: {text:?}"));
     if let Some(key) = text.strip_prefix('!') {
-        return Ok(Requirement::Absent(key.trim().to_owned()));
+        return Ok(Requirement::DoesNotExist(key.trim().to_owned()));
     }
     if let Some((head, tail)) = text.split_once('(') {
         let values = tail.strip_suffix(')').ok_or_else(wrong)?;
@@ -103,19 +81,26 @@ fn requirement(text: &str) -> Result<Requirement, Refusal> {
             _ => Err(wrong()),
         };
     }
-    let one = |key: &str, value: &str| (key.trim().to_owned(), vec![value.trim().to_owned()]);
-    if let Some((key, value)) = text.split_once("!=") {
-        let (key, values) = one(key, value);
-        return Ok(Requirement::NotIn(key, values));
-    }
-    if let Some((key, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
-        let (key, values) = one(key, value);
-        return Ok(Requirement::In(key, values));
+    if let Some((key, value, is_equal)) = comparison(text) {
+        let (key, values) = (key.trim().to_owned(), [value.trim().to_owned()].into());
+        return Ok(match is_equal {
+            true => Requirement::In(key, values),
+            false => Requirement::NotIn(key, values),
+        });
     }
     if text.contains(char::is_whitespace) {
         return Err(wrong());
     }
     Ok(Requirement::Exists(text.to_owned()))
+}
+
+/// Both sides of `=`, `==` or `!=`, and whether they have to be equal.
+fn comparison(text: &str) -> Option<(&str, &str, bool)> {
+    if let Some((key, value)) = text.split_once("!=") {
+        return Some((key, value, false));
+    }
+    let (key, value) = text.split_once("==").or_else(|| text.split_once('='))?;
+    Some((key, value, true))
 }
 
 /// The fields of each kind that the real server selects by.
@@ -148,16 +133,11 @@ fn is_selectable(kind: &Kind, path: &str) -> bool {
     matches!(path, "metadata.name" | "metadata.namespace") || own.contains(&path)
 }
 
-/// Where a field is, what it has to be, and whether it has to be that or anything else.
+/// A field's place, the value to compare it with, and whether they have to be equal.
 fn field(kind: &Kind, text: &str) -> Result<(String, String, bool), Refusal> {
-    let (path, value, equal) = if let Some((path, value)) = text.split_once("!=") {
-        (path, value, false)
-    } else if let Some((path, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
-        (path, value, true)
-    } else {
-        let message = format!("invalid selector: '{text}'; can't understand '{text}'");
-        return Err(Refusal::new(400, "BadRequest", message));
-    };
+    let (path, value, is_equal) = comparison(text).ok_or_else(|| {
+        Refusal::bad_request(format!("invalid selector: '{text}'; can't understand '{text}'"))
+    })?;
     let renamed = kind.renamed.iter().find_map(|(here, there)| {
         path.strip_prefix(here)
             .filter(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -165,10 +145,9 @@ fn field(kind: &Kind, text: &str) -> Result<(String, String, bool), Refusal> {
     });
     let path = renamed.unwrap_or_else(|| path.to_owned());
     if !is_selectable(kind, &path) {
-        let message = format!("field label not supported: {path}");
-        return Err(Refusal::new(400, "BadRequest", message));
+        return Err(Refusal::bad_request(format!("field label not supported: {path}")));
     }
-    Ok((format!("/{}", path.replace('.', "/")), value.to_owned(), equal))
+    Ok((format!("/{}", path.replace('.', "/")), value.to_owned(), is_equal))
 }
 
 #[cfg(test)]
@@ -218,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_selector_is_refused() {
+    fn malformed_selectors_are_refused() {
         for wrong in ["a b", "a in b", "a in (b", "a like (b)"] {
             assert_eq!(Selection::new(&PODS, "", wrong, "").unwrap_err().code, 400, "{wrong}");
         }

@@ -1,8 +1,8 @@
-//! The server: listeners, connections, and which request is whose.
+//! The server: listeners, connections, and the dispatch of requests.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{self, Response, header};
@@ -13,6 +13,7 @@ use hyper_util::server::conn::auto::Builder;
 use serde_json::Value;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::delete::Deletion;
 use super::discovery;
 use super::exec::{self, Executor};
 use super::faults::{Fault, Faults, spoil};
@@ -25,19 +26,18 @@ use super::read;
 use super::reply::{Cut, Reply};
 use super::request::{Request, Verb, text_of};
 use super::status::Refusal;
-use super::store::{Key, Store};
+use super::store::Store;
 use super::typed::Unknown;
 use super::watching;
-use super::write::{Deletion, Manner, Written};
+use super::write::{Manner, Written};
 
-/// The largest body that is read.
+/// The largest accepted body in bytes.
 const LARGEST: usize = 3 << 20;
 
-/// The namespaces that every cluster has.
 pub(super) const FIRST_NAMESPACES: [&str; 4] =
     ["default", "kube-node-lease", "kube-public", "kube-system"];
 
-/// A server; clones are the same one.
+/// A server. Clones share its state.
 #[derive(Debug, Clone, Default)]
 pub struct ApiServer {
     store: Store,
@@ -47,8 +47,7 @@ pub struct ApiServer {
     executor: Option<Executor>,
 }
 
-/// A place where a server listens. When this is dropped, it no longer does, and all connections
-/// that were made there are cut.
+/// A listening server. Dropping it stops listening and cuts its connections.
 #[derive(Debug)]
 pub struct Listening {
     address: SocketAddr,
@@ -62,13 +61,12 @@ impl Drop for Listening {
 }
 
 impl Listening {
-    /// Where that is.
-    #[must_use]
+    /// The address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Stops, and waits until nothing is left of it: the place is free again.
+    /// Stops, and waits until the address is free again.
     pub async fn stop(mut self) {
         self.task.abort();
         let _ = (&mut self.task).await;
@@ -76,10 +74,7 @@ impl Listening {
 }
 
 impl ApiServer {
-    /// A server with the namespaces that every cluster has, and nothing else.
-    ///
-    /// # Errors
-    /// Never: the namespaces are in order.
+    /// A server with the namespaces of every cluster.
     pub fn new() -> Result<Self, Refusal> {
         let server = Self::default();
         for name in FIRST_NAMESPACES {
@@ -89,41 +84,33 @@ impl ApiServer {
         Ok(server)
     }
 
-    /// The same, but for pods that are deleted: where they have a node, they are only marked, and
-    /// gone when [`Store::remove`] says so for their node.
-    #[must_use]
+    /// Makes the deletion of pods with a node graceful: they are only marked, until
+    /// [`Store::remove`] removes them for their node.
     pub fn graceful(self) -> Self {
         Self { graceful: true, ..self }
     }
 
-    /// The same, with pods that commands can be run in.
-    #[must_use]
+    /// Supports commands in pods.
     pub fn with_executor(self, executor: Executor) -> Self {
         Self { executor: Some(executor), ..self }
     }
 
     /// The objects.
-    #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// What goes wrong.
-    #[must_use]
+    /// The faults.
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// What was asked for.
-    #[must_use]
+    /// The record of requests.
     pub fn journal(&self) -> &Journal {
         &self.journal
     }
 
-    /// Listens, by a socket that may have been opened in another network namespace.
-    ///
-    /// # Errors
-    /// When the socket is none to listen at.
+    /// Listens on a socket, which may belong to another network namespace.
     pub fn listen(&self, listener: TcpListener) -> io::Result<Listening> {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -132,17 +119,14 @@ impl ApiServer {
         Ok(Listening { address, task })
     }
 
-    /// Listens at a port of this namespace's loopback, any if it is 0.
-    ///
-    /// # Errors
-    /// When the port is taken.
+    /// Listens on a port of this namespace's loopback; 0: any free port.
     pub fn listen_on_loopback(&self, port: u16) -> io::Result<Listening> {
         self.listen(TcpListener::bind(("127.0.0.1", port))?)
     }
 }
 
 async fn accept(server: ApiServer, listener: tokio::net::TcpListener) {
-    // With the set all connections end.
+    // Dropping the set ends all connections.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -152,7 +136,7 @@ async fn accept(server: ApiServer, listener: tokio::net::TcpListener) {
                     let _ = stream.set_nodelay(true);
                     connections.spawn(connection(server.clone(), stream));
                 }
-                // For want of descriptors, most likely: some will be closed.
+                // Probably out of descriptors: some will be closed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             },
         }
@@ -178,9 +162,8 @@ impl ApiServer {
             Some(Err(refusal)) => return Ok(Reply::refusal(&refusal).response()),
             None => return Ok(elsewhere(head.uri.path())),
         };
-        let user_agent = text_of(&head.headers, header::USER_AGENT.as_str());
-        self.write_down(&request, &head.uri, &user_agent);
-        let fault = self.faults.strike(request.verb, request.kind, &user_agent);
+        self.record(&request, text_of(&head.headers, header::USER_AGENT.as_str()));
+        let fault = self.faults.strike(request.verb, request.kind);
         match fault {
             Some(Fault::Stall) => return std::future::pending().await,
             Some(Fault::HangUp) => return Err(Cut),
@@ -210,26 +193,17 @@ impl ApiServer {
         request: &Request,
         head: &mut http::request::Parts,
     ) -> Result<Response<Body>, Refusal> {
-        let key = Key::new(request.namespace.as_str(), request.name.as_str());
-        let pod = self.store.get(request.kind, &key);
+        let pod = self.store.get(request.kind, &request.key());
         let pod = pod.ok_or_else(|| Refusal::not_found(request.kind, &request.name))?;
         exec::exec(self.executor.as_ref(), request, &pod, head).await
     }
 
-    fn write_down(&self, request: &Request, uri: &http::Uri, user_agent: &str) {
+    fn record(&self, request: &Request, user_agent: String) {
         let mut resource = request.kind.qualified();
         if !request.part.is_empty() {
             resource = format!("{resource}/{}", request.part);
         }
-        self.journal.add(Entry {
-            at: Instant::now(),
-            verb: request.verb,
-            resource,
-            namespace: request.namespace.clone(),
-            name: request.name.clone(),
-            query: uri.query().unwrap_or_default().to_owned(),
-            user_agent: user_agent.to_owned(),
-        });
+        self.journal.add(Entry { verb: request.verb, resource, user_agent });
     }
 
     fn reply(&self, request: Request, content_type: &str, body: &Bytes) -> Result<Reply, Refusal> {
@@ -257,7 +231,7 @@ impl ApiServer {
         body: &Bytes,
     ) -> Result<Reply, Refusal> {
         let manner = self.manner(request)?;
-        let key = Key::new(request.namespace.as_str(), request.name.as_str());
+        let key = request.key();
         if request.verb == Verb::Update {
             let object = object_of(content_type, body)?;
             return written(self.store.update(request.kind, &key, object, &manner)?);
@@ -275,15 +249,14 @@ impl ApiServer {
         let manner = self.manner(request)?;
         let manner = Manner { dry_run: manner.dry_run || deletion.dry_run, ..manner };
         if request.verb == Verb::Delete {
-            let key = Key::new(request.namespace.as_str(), request.name.as_str());
-            let left = self.store.delete(request.kind, &key, &deletion, &manner)?;
+            let left = self.store.delete(request.kind, &request.key(), &deletion, &manner)?;
             return Ok(Reply::object(200, &left));
         }
         let selection = read::selection(request)?;
-        let gone = self.store.delete_all(request.kind, &selection, &deletion, &manner);
+        let deleted = self.store.delete_all(request.kind, &selection, &deletion, &manner);
         let list = serde_json::json!({
             "kind": format!("{}List", request.kind.kind), "apiVersion": request.kind.api_version(),
-            "metadata": { "resourceVersion": self.store.version().to_string() }, "items": gone,
+            "metadata": { "resourceVersion": self.store.version().to_string() }, "items": deleted,
         });
         Ok(Reply::object(200, &list))
     }
@@ -309,7 +282,7 @@ impl ApiServer {
     }
 }
 
-/// Whether the path names a part that can be treated so.
+/// Whether the subresource exists and supports the verb.
 fn is_part(request: &Request) -> bool {
     match request.part.as_str() {
         "" => true,
@@ -338,7 +311,7 @@ fn object_of(content_type: &str, body: &Bytes) -> Result<Value, Refusal> {
         return Err(Refusal::new(415, "UnsupportedMediaType", message));
     }
     serde_json::from_slice(body).map_err(|error| {
-        Refusal::new(400, "BadRequest", format!("the body of the request is no JSON: {error}"))
+        Refusal::bad_request(format!("the body of the request is not JSON: {error}"))
     })
 }
 
@@ -358,7 +331,7 @@ fn deletion(request: &Request, body: &Bytes) -> Result<Deletion, Refusal> {
     })
 }
 
-/// What is no object: discovery, health.
+/// Answers requests that are not about objects: discovery, health.
 fn elsewhere(path: &str) -> Response<Body> {
     if matches!(path, "/healthz" | "/livez" | "/readyz") {
         return Response::new(Body::from("ok"));

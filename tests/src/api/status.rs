@@ -1,34 +1,37 @@
-//! Answers that say no.
+//! Error answers.
 
 use serde_json::{Value, json};
 
 use super::kinds::Kind;
 
-/// A refusal, in the shape of Kubernetes' `Status`.
+/// An error answer: the content of Kubernetes' `Status`.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{code} {reason}: {message}")]
 pub struct Refusal {
     /// The HTTP status.
     pub code: u16,
-    /// A word for programs.
+    /// The machine-readable reason.
     pub reason: &'static str,
-    /// A sentence for people.
+    /// The message for people.
     pub message: String,
-    /// What it is about.
+    /// The object concerned and the causes.
     pub details: Value,
-    /// After how many seconds to try again.
+    /// Seconds until the client may retry.
     pub retry_after: Option<u32>,
 }
 
 impl Refusal {
     /// A refusal without details.
-    #[must_use]
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self { code, reason, message: message.into(), details: Value::Null, retry_after: None }
     }
 
-    /// The usual one of an HTTP status.
-    #[must_use]
+    /// A malformed request.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", message)
+    }
+
+    /// The usual refusal of an HTTP status.
     pub fn of_code(code: u16, retry_after: Option<u32>) -> Self {
         let (reason, message) = match code {
             400 => ("BadRequest", "the request is not understood"),
@@ -50,41 +53,36 @@ impl Refusal {
         Self { details, ..Self::new(code, reason, message) }
     }
 
-    /// There is no such object.
-    #[must_use]
+    /// The object does not exist.
     pub fn not_found(kind: &Kind, name: &str) -> Self {
         let message = format!("{} \"{name}\" not found", kind.qualified());
         Self::about(kind, name, 404, "NotFound", message)
     }
 
-    /// There is such an object.
-    #[must_use]
+    /// The object exists already.
     pub fn already_exists(kind: &Kind, name: &str) -> Self {
         let message = format!("{} \"{name}\" already exists", kind.qualified());
         Self::about(kind, name, 409, "AlreadyExists", message)
     }
 
-    /// Somebody else was faster.
-    #[must_use]
+    /// The object has changed since the client read it.
     pub fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
         let message =
             format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.qualified());
         Self::about(kind, name, 409, "Conflict", message)
     }
 
-    /// It may not be done.
-    #[must_use]
+    /// The operation is forbidden.
     pub fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
         let message = format!("{} \"{name}\" is forbidden: {why}", kind.qualified());
         Self::about(kind, name, 403, "Forbidden", message)
     }
 
-    /// The object can't be as it is; a field and a sentence for each mistake.
-    #[must_use]
+    /// The object is invalid; each mistake is a field and a message.
     pub fn invalid(kind: &Kind, name: &str, mistakes: &[(String, String)]) -> Self {
         let texts: Vec<String> =
             mistakes.iter().map(|(field, why)| format!("{field}: {why}")).collect();
-        let said = match texts.as_slice() {
+        let all = match texts.as_slice() {
             [one] => one.clone(),
             several => format!("[{}]", several.join(", ")),
         };
@@ -94,20 +92,18 @@ impl Refusal {
         let causes: Vec<Value> = causes.collect();
         let of_group =
             if kind.group.is_empty() { String::new() } else { format!(".{}", kind.group) };
-        let message = format!("{}{of_group} \"{name}\" is invalid: {said}", kind.kind);
+        let message = format!("{}{of_group} \"{name}\" is invalid: {all}", kind.kind);
         let details =
             json!({ "name": name, "group": kind.group, "kind": kind.kind, "causes": causes });
         Self { details, ..Self::new(422, "Invalid", message) }
     }
 
-    /// What was asked from is forgotten.
-    #[must_use]
+    /// The requested version is no longer in the history.
     pub fn expired(asked: u64, oldest: u64) -> Self {
         Self::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
     }
 
-    /// As an object.
-    #[must_use]
+    /// The `Status` object.
     pub fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -127,7 +123,7 @@ impl Refusal {
     }
 }
 
-/// That something was done, where there is no object to show.
+/// The answer to a success that leaves no object to return.
 pub(crate) fn success(kind: &Kind, name: &str, uid: &Value) -> Value {
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",

@@ -1,4 +1,4 @@
-//! The objects, one counter of versions for all of them, and what happened lately.
+//! The objects, their recent changes, and one version counter for all of them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,48 +7,33 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::key::Key;
 use super::kinds::Kind;
 use super::object;
 use super::status::Refusal;
 
-/// How many changes of each kind are remembered, unless told otherwise.
+/// The number of changes remembered of each kind.
 const HISTORY: usize = 5_000;
 
-/// Which object of a kind.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    /// Empty for objects that belong to none.
-    pub namespace: String,
-    /// The name.
-    pub name: String,
-}
-
-impl Key {
-    /// A key.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-/// What happened to an object.
+/// The type of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
     Added,
     Modified,
     Deleted,
-    /// Nothing: watches are told how far they are.
+    /// No change: informs watches of the current version.
     Bookmark,
 }
 
-/// Something that happened.
+/// A change of an object.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub version: u64,
     pub at: Instant,
     pub what: What,
-    /// As it is now, or was at last.
+    /// The object after the change; if it was deleted, its last state.
     pub object: Arc<Value>,
-    /// As it was before.
+    /// The object before the change.
     pub before: Option<Arc<Value>>,
 }
 
@@ -57,24 +42,23 @@ pub(crate) struct Change {
 struct Shelf {
     objects: BTreeMap<Key, Arc<Value>>,
     history: VecDeque<Arc<Change>>,
-    /// Nobody may begin before this version.
+    /// The oldest version that a new watch or list may start from.
     forgotten: u64,
     /// The newest change that is no longer in the history.
     lost: u64,
 }
 
-/// What is behind the lock.
+/// The state behind the lock.
 #[derive(Debug)]
 pub(crate) struct Contents {
     version: u64,
     made: u64,
-    history: usize,
     shelves: BTreeMap<&'static str, Shelf>,
-    /// What each manager applied last, for server-side apply.
+    /// The last configuration of each manager, for server-side apply.
     pub(crate) applied: BTreeMap<(&'static str, Key, String), Value>,
 }
 
-/// The objects. Clones are the same store.
+/// The objects. Clones share one store.
 #[derive(Debug, Clone)]
 pub struct Store {
     contents: Arc<Mutex<Contents>>,
@@ -84,10 +68,9 @@ pub struct Store {
 impl Default for Store {
     fn default() -> Self {
         let contents = Contents {
-            // A number that is not the count of anything.
+            // Not 0: versions must not be mistaken for counts.
             version: 100,
             made: 0,
-            history: HISTORY,
             shelves: BTreeMap::new(),
             applied: BTreeMap::new(),
         };
@@ -101,7 +84,7 @@ impl Store {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads or writes several objects at one point in time; watches are told afterwards.
+    /// Reads or writes several objects atomically, then notifies the watches.
     pub(crate) fn with<T>(&self, job: impl FnOnce(&mut Contents) -> T) -> T {
         let mut contents = self.lock();
         let result = job(&mut contents);
@@ -112,56 +95,52 @@ impl Store {
     }
 
     /// The version of the newest object.
-    #[must_use]
     pub fn version(&self) -> u64 {
         self.lock().version
     }
 
     /// Follows [`Self::version`].
-    #[must_use]
     pub fn follow(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
 
     /// An object.
-    #[must_use]
     pub fn get(&self, kind: &Kind, key: &Key) -> Option<Arc<Value>> {
         self.lock().get(kind, key)
     }
 
     /// All objects of a kind as they are.
-    #[must_use]
     pub fn all(&self, kind: &Kind) -> Vec<Arc<Value>> {
         let contents = self.lock();
         let shelf = contents.shelves.get(kind.shelf);
         shelf.map(|it| it.objects.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// Puts an object there as it is, whatever is wrong with it; only name, namespace and version
-    /// must be where they belong. Nothing is checked, defaulted or kept from what was there.
+    /// Stores an object unchecked, without defaults, in place of an older one. Malformed objects
+    /// are accepted.
     ///
     /// # Errors
-    /// When the object has no metadata that is an object.
+    /// `metadata` is missing or is not an object.
     pub fn put(&self, kind: &'static Kind, mut object: Value) -> Result<Arc<Value>, Refusal> {
         if !object["metadata"].is_object() {
-            return Err(Refusal::new(400, "BadRequest", "an object without metadata"));
+            return Err(Refusal::bad_request("the object has no metadata"));
         }
         let key = object::key(&object);
         object::restore(kind, &mut object);
         Ok(self.with(|contents| contents.set(kind, key, object)))
     }
 
-    /// Removes an object at once, whatever its finalizers.
+    /// Removes an object at once, with or without finalizers.
     pub fn remove(&self, kind: &'static Kind, key: &Key) -> Option<Arc<Value>> {
         self.with(|contents| contents.take(kind, key))
     }
 
-    /// Removes an object that was at last as given.
+    /// Removes an object whose last state is `last`.
     pub fn finish(&self, kind: &'static Kind, key: &Key, last: Value) -> Option<Arc<Value>> {
         self.with(|contents| contents.take_as(kind, key, Some(last)))
     }
 
-    /// Changes an object that is there, as a controller of the cluster would.
+    /// Changes an existing object, as a controller of the cluster would.
     pub fn edit(&self, kind: &'static Kind, key: &Key, edit: impl FnOnce(&mut Value)) -> bool {
         self.with(|contents| {
             let Some(before) = contents.get(kind, key) else { return false };
@@ -174,11 +153,11 @@ impl Store {
         })
     }
 
-    /// Forgets what happened, as the real server does after a while: watches that begin and pages
-    /// that go on at an older version get 410. Running watches go on.
+    /// Forgets the history, as the real server does after a while: new watches and further pages
+    /// at an older version get 410. Running watches continue.
     pub fn compact(&self) {
         self.with(|contents| {
-            // Nobody may go on from the present version either, unless it is a new one.
+            // The present version must expire, too.
             contents.version += 1;
             let version = contents.version;
             for kind in super::kinds::KINDS {
@@ -190,17 +169,12 @@ impl Store {
         });
     }
 
-    /// Remembers at most so many changes of each kind from now on.
-    pub fn remember(&self, changes: usize) {
-        self.with(|contents| contents.history = changes);
-    }
-
-    /// Sends a bookmark to the watches of a kind that want such, with what else `object` holds.
+    /// Sends a bookmark to the watches of a kind that request bookmarks.
     pub fn bookmark(&self, kind: &'static Kind, object: Value) {
         self.with(|contents| contents.mark(kind, object));
     }
 
-    /// The objects of a kind at a version (now, unless given), and that version.
+    /// The objects of a kind at a version (default: the present one), and that version.
     pub(crate) fn list(
         &self,
         kind: &Kind,
@@ -227,8 +201,8 @@ impl Store {
         Ok((objects, at))
     }
 
-    /// What happened to a kind's objects after a version, and the present version. Who was there
-    /// all the time (`is_live`) may go on where others may not begin any more.
+    /// The changes of a kind's objects after a version, and the present version. A running watch
+    /// (`is_live`) may continue from versions that a new one can no longer start from.
     pub(crate) fn changes(
         &self,
         kind: &Kind,
@@ -261,18 +235,17 @@ impl Contents {
         keys.filter(|key| key.namespace == namespace).cloned().collect()
     }
 
-    /// All objects of a kind.
     pub(crate) fn values(&self, kind: &Kind) -> impl Iterator<Item = &Arc<Value>> {
         self.shelves.get(kind.shelf).into_iter().flat_map(|it| it.objects.values())
     }
 
-    /// A number that no object had before.
+    /// A number unique to an object.
     pub(crate) fn next_number(&mut self) -> u64 {
         self.made += 1;
         self.made
     }
 
-    /// A version that is yet to come can't be waited for.
+    /// Refuses versions that do not exist yet.
     fn check_version(&self, asked: u64) -> Result<(), Refusal> {
         if asked <= self.version {
             return Ok(());
@@ -284,7 +257,7 @@ impl Contents {
         Err(Refusal { details: json!({ "causes": [cause] }), retry_after: Some(1), ..refusal })
     }
 
-    /// Puts an object there under the next version.
+    /// Stores an object under the next version.
     pub(crate) fn set(&mut self, kind: &'static Kind, key: Key, mut object: Value) -> Arc<Value> {
         self.version += 1;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
@@ -296,7 +269,7 @@ impl Contents {
         object
     }
 
-    /// Takes an object away under the next version, which the returned object bears.
+    /// Removes an object under the next version, which the returned object has.
     pub(crate) fn take(&mut self, kind: &'static Kind, key: &Key) -> Option<Arc<Value>> {
         self.take_as(kind, key, None)
     }
@@ -327,11 +300,11 @@ impl Contents {
     }
 
     fn record(&mut self, kind: &Kind, what: What, object: Arc<Value>, before: Option<Arc<Value>>) {
-        let (version, limit) = (self.version, self.history);
+        let version = self.version;
         let shelf = self.shelves.entry(kind.shelf).or_default();
         let at = Instant::now();
         shelf.history.push_back(Arc::new(Change { version, at, what, object, before }));
-        while shelf.history.len() > limit {
+        while shelf.history.len() > HISTORY {
             if let Some(old) = shelf.history.pop_front() {
                 shelf.forgotten = old.version;
                 shelf.lost = old.version;

@@ -1,12 +1,10 @@
-//! Kubernetes' strategic merge patch: lists of things that have names are merged by these.
+//! Kubernetes' strategic merge patch: lists of named items are merged by name.
 //!
-//! Which lists these are, the API's types say (`patchMergeKey`); here are those of the kinds that
-//! the server keeps.
+//! The API's types define these lists (`patchMergeKey`); here are those of the server's kinds.
 
 use serde_json::{Map, Value};
 
-/// By the list's field, the field by which its items are told apart; `""`: the items are plain
-/// values of a set.
+/// The field that identifies the items of a list; `""`: the items are plain values of a set.
 fn merge_key(list: &str) -> Option<&'static str> {
     Some(match list {
         "containers"
@@ -27,13 +25,12 @@ fn merge_key(list: &str) -> Option<&'static str> {
     })
 }
 
-/// What tells an item of a list from the others, if it has got such a thing.
+/// The identity of a list's item, if it has one.
 pub(super) fn name_of(item: &Value) -> Option<String> {
     let keys = ["name", "containerPort", "port", "mountPath", "type", "ip", "uid"];
     keys.iter().find_map(|key| item.get(key).map(|it| format!("{key}={it}")))
 }
 
-/// Changes a value.
 pub(super) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
@@ -56,7 +53,7 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
                 items.retain(|item| !gone.contains(item));
             }
         } else if field.starts_with('$') {
-            // The order of lists is left as it is.
+            // The order of lists stays.
         } else if value.is_null() {
             map.remove(field);
         } else if let (Value::Array(changes), Some(key)) = (value, merge_key(field)) {
@@ -82,7 +79,7 @@ fn merge_list(target: &mut Value, changes: &[Value], key: &str) {
         if directive == Some("replace") {
             continue;
         }
-        // Containers' ports and Services' have different keys and the same list's name.
+        // Ports of containers and of Services have different keys.
         let key = if change.get("containerPort").is_some() { "containerPort" } else { key };
         let is_same = |item: &Value| match change.get(key) {
             _ if key.is_empty() => item == change,

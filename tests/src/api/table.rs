@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 
 use super::kinds::Kind;
-use super::object::{labels, text};
-use super::read::metadata_only;
+use super::object::{labels, metadata_only, text};
 
-/// A column: name, type, and whether only `-o wide` shows it; then what stands in it.
+/// A column: its name, whether only `-o wide` shows it, and its content.
 struct Column {
     name: &'static str,
     is_wide: bool,
@@ -63,14 +62,6 @@ static SERVICES: [Column; 7] = [
 static POLICIES: [Column; 3] =
     [NAME, column("Pod-Selector", |it| selector(&it["spec"]["podSelector"])), AGE];
 
-static SLICES: [Column; 5] = [
-    NAME,
-    column("AddressType", |it| text(it, "/addressType").to_owned()),
-    column("Ports", |it| or_unset(&joined(it, "/ports", "port"))),
-    column("Endpoints", slice_addresses),
-    AGE,
-];
-
 static EVENTS: [Column; 5] = [
     column("Last Seen", last_seen),
     column("Type", |it| text(it, "/type").to_owned()),
@@ -89,13 +80,12 @@ fn columns(kind: &Kind) -> &'static [Column] {
         "nodes" => &NODES,
         "services" => &SERVICES,
         "networkpolicies" => &POLICIES,
-        "endpointslices" => &SLICES,
         "events" => &EVENTS,
         _ => &PLAIN,
     }
 }
 
-/// Objects as a table; `list`: the metadata of the list that they are.
+/// Objects as a table; `list`: the metadata of their list.
 pub(crate) fn table<'a>(
     kind: &Kind,
     objects: impl Iterator<Item = &'a Value>,
@@ -124,10 +114,6 @@ pub(crate) fn table<'a>(
 
 fn or_none(text: &str) -> String {
     if text.is_empty() { "<none>".to_owned() } else { text.to_owned() }
-}
-
-fn or_unset(text: &str) -> String {
-    if text.is_empty() { "<unset>".to_owned() } else { text.to_owned() }
 }
 
 fn list<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
@@ -194,11 +180,6 @@ fn service_ports(service: &Value) -> String {
     or_none(&list(service, "/spec/ports").map(port).collect::<Vec<_>>().join(","))
 }
 
-fn slice_addresses(slice: &Value) -> String {
-    let addresses = list(slice, "/endpoints").flat_map(|it| list(it, "/addresses"));
-    or_unset(&addresses.map(plain).collect::<Vec<_>>().join(","))
-}
-
 fn selector(selector: &Value) -> String {
     let holder = json!({ "metadata": { "labels": selector["matchLabels"] } });
     let mut parts: Vec<String> =
@@ -251,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_show_whom_they_select() {
+    fn policies_show_their_selector() {
         let selector = json!({
             "matchLabels": { "app": "web" },
             "matchExpressions": [{ "key": "tier", "operator": "NotIn", "values": ["a", "b"] }],
@@ -263,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn services_show_their_doors() {
+    fn services_show_their_addresses_and_ports() {
         let service = json!({
             "metadata": { "name": "s" },
             "spec": { "type": "LoadBalancer", "clusterIP": "10.0.0.1", "ports": [{ "port": 80, "nodePort": 30080, "protocol": "TCP" }] },
@@ -272,9 +253,8 @@ mod tests {
         assert_eq!(shown[1..5], ["LoadBalancer", "10.0.0.1", "<pending>", "80:30080/TCP"]);
     }
 
-    /// Whatever an object holds, a table can be made of it.
     #[test]
-    fn every_kind_has_a_row_for_an_empty_object() {
+    fn every_kind_has_a_row_for_empty_and_malformed_objects() {
         for kind in kinds::KINDS {
             assert!(!row(kind, &json!({ "metadata": {} })).is_empty(), "{kind}");
             assert!(

@@ -1,4 +1,4 @@
-//! Whether an object has the fields of its kind, and their types.
+//! Checks objects' fields and their types.
 
 use k8s_openapi::api::{
     core::v1 as core, discovery::v1 as discovery, events::v1 as events,
@@ -10,19 +10,19 @@ use serde_json::Value;
 use super::kinds::Kind;
 use super::status::Refusal;
 
-/// What is to become of fields that nobody knows.
+/// The treatment of unknown fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Unknown {
-    /// They are left out.
+    /// They are removed.
     #[default]
     Ignored,
-    /// They are left out, and named in a warning.
+    /// They are removed and named in a warning.
     Warned,
     /// They are an error.
     Refused,
 }
 
-/// Compares an object with its kind's schema. Returns the unknown fields.
+/// Checks an object against its kind's schema. Returns the unknown fields.
 pub(crate) fn check(kind: &Kind, object: &Value) -> Result<Vec<String>, Refusal> {
     let read = match (kind.group, kind.plural) {
         ("", "namespaces") => read::<core::Namespace>,
@@ -41,46 +41,46 @@ pub(crate) fn check(kind: &Kind, object: &Value) -> Result<Vec<String>, Refusal>
             "{kind_name} in version \"{}\" cannot be handled as a {kind_name}: {error}",
             kind.version
         );
-        Refusal::new(400, "BadRequest", message)
+        Refusal::bad_request(message)
     })
 }
 
 fn read<T: DeserializeOwned>(object: &Value) -> Result<Vec<String>, serde_json::Error> {
     let mut unknown = Vec::new();
     serde_ignored::deserialize::<_, _, T>(object, |path| {
-        // What stands for an optional value is none of the user's business.
+        // The path has `?` for each optional value.
         unknown.push(path.to_string().replace(".?", ""));
     })?;
     Ok(unknown)
 }
 
-/// Takes the unknown fields out, or refuses them. Returns warnings.
+/// Removes or refuses the unknown fields. Returns warnings.
 pub(crate) fn prune(
     kind: &Kind,
     object: &mut Value,
     unknown: Unknown,
 ) -> Result<Vec<String>, Refusal> {
     let fields = check(kind, object)?;
-    let said: Vec<String> = fields.iter().map(|it| format!("unknown field {it:?}")).collect();
-    if unknown == Unknown::Refused && !said.is_empty() {
+    let warnings: Vec<String> = fields.iter().map(|it| format!("unknown field {it:?}")).collect();
+    if unknown == Unknown::Refused && !warnings.is_empty() {
         let name = super::object::text(object, "/metadata/name").to_owned();
         let message = format!(
             "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {}",
             kind.kind,
             kind.version,
             kind.kind,
-            said.join(", ")
+            warnings.join(", ")
         );
         let details = serde_json::json!({ "name": name, "group": kind.group, "kind": kind.kind });
-        return Err(Refusal { details, ..Refusal::new(400, "BadRequest", message) });
+        return Err(Refusal { details, ..Refusal::bad_request(message) });
     }
     for field in &fields {
         remove(object, &field.split('.').collect::<Vec<_>>());
     }
-    Ok(if unknown == Unknown::Warned { said } else { Vec::new() })
+    Ok(if unknown == Unknown::Warned { warnings } else { Vec::new() })
 }
 
-/// Removes a field. A path that leads nowhere (keys may hold dots) removes nothing.
+/// Removes a field. An unknown path (keys may contain dots) removes nothing.
 fn remove(value: &mut Value, path: &[&str]) {
     match (path, value) {
         ([last], Value::Object(map)) => drop(map.remove(*last)),
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_fields_are_named_and_taken_out() {
+    fn unknown_fields_are_named_and_removed() {
         let mut pod = json!({
             "metadata": { "name": "a" },
             "spec": { "contaners": [], "containers": [{ "name": "c", "imag": "x" }] },
@@ -117,8 +117,8 @@ mod tests {
             refused.message.contains("contaners") && refused.message.contains("imag"),
             "{refused}"
         );
-        let said = prune(&PODS, &mut pod, Unknown::Warned).unwrap();
-        assert_eq!(said.len(), 2, "{said:?}");
+        let warnings = prune(&PODS, &mut pod, Unknown::Warned).unwrap();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert_eq!(pod["spec"], json!({ "containers": [{ "name": "c" }] }));
     }
 

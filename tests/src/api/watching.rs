@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::faults::Faults;
-use super::object;
-use super::read::{metadata_only, selection};
+use super::object::{self, metadata_only};
+use super::read::selection;
 use super::reply::Pieces;
 use super::request::{Request, Shape};
 use super::selector::Selection;
@@ -19,18 +19,17 @@ use super::status::Refusal;
 use super::store::{Change, Store, What};
 use super::table;
 
-/// How long a watch may last that does not say it.
+/// The default duration of a watch.
 const LONGEST: Duration = Duration::from_secs(1800);
 
-/// A running watch.
 struct Watching {
     store: Store,
     faults: Faults,
     versions: watch::Receiver<u64>,
-    holds: watch::Receiver<u64>,
+    delays: watch::Receiver<u64>,
     request: Request,
     selection: Selection,
-    /// What was seen.
+    /// The version up to which changes have been sent.
     version: u64,
     is_live: bool,
     waiting: VecDeque<Bytes>,
@@ -38,11 +37,11 @@ struct Watching {
     wants_bookmarks: bool,
     next_bookmark: Instant,
     end: Instant,
-    /// A table's columns are named once.
+    /// Only the first row of a table has the columns' names.
     is_first_row: bool,
 }
 
-/// The events that a request asks for.
+/// The events of a watch request.
 pub(crate) fn watch(store: &Store, faults: &Faults, request: Request) -> Result<Pieces, Refusal> {
     let selection = selection(&request)?;
     let query = &request.query;
@@ -53,7 +52,7 @@ pub(crate) fn watch(store: &Store, faults: &Faults, request: Request) -> Result<
     let now = Instant::now();
     let mut watching = Watching {
         versions: store.follow(),
-        holds: faults.follow_holds(),
+        delays: faults.follow_delays(),
         store: store.clone(),
         faults: faults.clone(),
         selection,
@@ -82,7 +81,7 @@ pub(crate) fn watch(store: &Store, faults: &Faults, request: Request) -> Result<
     Ok(stream::unfold(watching, step).boxed())
 }
 
-/// As kube-apiserver 1.36 with an etcd that can't do it says it.
+/// The refusal of kube-apiserver 1.36 with an etcd without support.
 fn streaming_refused() -> Refusal {
     let message = "a watch stream was requested by the client but the required storage feature \
         RequestWatchProgress is disabled";
@@ -90,18 +89,18 @@ fn streaming_refused() -> Refusal {
 }
 
 impl Watching {
-    /// All objects that are there, as if they were new.
+    /// Sends all existing objects as new ones.
     fn begin_with_all(&mut self, marks_the_end: bool) -> Result<(), Refusal> {
         let (objects, version) = self.store.list(self.request.kind, None)?;
         for object in objects.values() {
             if self.selection.matches(object) {
-                self.tell("ADDED", object);
+                self.send("ADDED", object);
             }
         }
         self.version = version;
         if marks_the_end {
             let annotations = json!({ "k8s.io/initial-events-end": "true" });
-            self.tell_bookmark(json!({
+            self.send_bookmark(json!({
                 "metadata": { "resourceVersion": version.to_string(), "annotations": annotations },
             }));
         }
@@ -117,8 +116,8 @@ impl Watching {
                 return None;
             }
             self.versions.mark_unchanged();
-            self.holds.mark_unchanged();
-            let due = self.look();
+            self.delays.mark_unchanged();
+            let due = self.send_changes();
             if !self.waiting.is_empty() {
                 continue;
             }
@@ -133,7 +132,7 @@ impl Watching {
         }
     }
 
-    /// Waits until there may be something to do.
+    /// Waits until there may be something to send.
     async fn rest(&mut self, due: Option<Instant>) {
         let mut until = self.end;
         if self.wants_bookmarks {
@@ -144,13 +143,13 @@ impl Watching {
         }
         tokio::select! {
             changed = self.versions.changed() => self.is_over |= changed.is_err(),
-            changed = self.holds.changed() => self.is_over |= changed.is_err(),
+            changed = self.delays.changed() => self.is_over |= changed.is_err(),
             () = tokio::time::sleep_until(until.into()) => {}
         }
     }
 
-    /// Tells what has happened, up to what is held back: until when is returned, if that is known.
-    fn look(&mut self) -> Option<Instant> {
+    /// Sends the changes up to the first delayed one; returns the time of that, if it is known.
+    fn send_changes(&mut self) -> Option<Instant> {
         let (changes, version) =
             match self.store.changes(self.request.kind, self.version, self.is_live) {
                 Ok(found) => found,
@@ -160,48 +159,48 @@ impl Watching {
                 }
             };
         self.is_live = true;
-        let hold = self.faults.hold_of(self.request.kind);
+        let delay = self.faults.delay_of(self.request.kind);
         for change in changes {
-            if !hold.is_due(change.at) {
-                return hold.due(change.at);
+            let due = change.at + delay?;
+            if due > Instant::now() {
+                return Some(due);
             }
             self.version = change.version;
-            self.tell_change(&change);
+            self.send_change(&change);
         }
         self.version = version;
         None
     }
 
-    fn tell_change(&mut self, change: &Change) {
+    fn send_change(&mut self, change: &Change) {
         let is = |object: &Arc<Value>| self.selection.matches(object);
         let was = change.before.as_ref().is_some_and(is);
         match (change.what, was) {
             (What::Bookmark, _) => {
                 if self.wants_bookmarks {
-                    self.tell_bookmark(Value::clone(&change.object));
+                    self.send_bookmark(Value::clone(&change.object));
                 }
             }
-            (What::Deleted, true) => self.tell("DELETED", &change.object),
+            (What::Deleted, true) => self.send("DELETED", &change.object),
             (What::Deleted, false) => {}
             (What::Added | What::Modified, was) => match (was, is(&change.object)) {
-                (false, true) => self.tell("ADDED", &change.object),
-                (true, true) => self.tell("MODIFIED", &change.object),
-                (true, false) => self.tell_loss(change),
+                (false, true) => self.send("ADDED", &change.object),
+                (true, true) => self.send("MODIFIED", &change.object),
+                (true, false) => self.send_loss(change),
                 (false, false) => {}
             },
         }
     }
 
-    /// An object is no longer one of those that are watched: it is told as it was, at the new
-    /// version.
-    fn tell_loss(&mut self, change: &Change) {
+    /// An object is no longer selected: its state before the change is sent with the new version.
+    fn send_loss(&mut self, change: &Change) {
         let Some(before) = &change.before else { return };
         let mut object = Value::clone(before);
         object["metadata"]["resourceVersion"] = change.version.to_string().into();
-        self.tell("DELETED", &object);
+        self.send("DELETED", &object);
     }
 
-    fn tell(&mut self, what: &str, object: &Value) {
+    fn send(&mut self, what: &str, object: &Value) {
         let kind = self.request.kind;
         let object = match self.request.shape {
             Shape::Whole => object::show(kind, object.clone()),
@@ -216,7 +215,7 @@ impl Watching {
         self.line(&json!({ "type": what, "object": object }));
     }
 
-    fn tell_bookmark(&mut self, mut object: Value) {
+    fn send_bookmark(&mut self, mut object: Value) {
         object["kind"] = self.request.kind.kind.into();
         object["apiVersion"] = self.request.kind.api_version().into();
         self.next_bookmark = Instant::now() + self.faults.bookmark_interval();
@@ -225,7 +224,7 @@ impl Watching {
 
     fn mark(&mut self) {
         let version = self.version.to_string();
-        self.tell_bookmark(json!({ "metadata": { "resourceVersion": version } }));
+        self.send_bookmark(json!({ "metadata": { "resourceVersion": version } }));
     }
 
     fn fail(&mut self, refusal: &Refusal) {

@@ -1,55 +1,44 @@
-//! Create, update, patch and delete, as the real server does them.
+//! Create, update and patch, with the real server's rules.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::admission;
-use super::kinds::{KINDS, Kind, NAMESPACES, PODS};
+use super::assign;
+use super::key::Key;
+use super::kinds::{Kind, PODS};
 use super::object;
 use super::patch::Patch;
-use super::selector::Selection;
-use super::status::{Refusal, success};
-use super::store::{Contents, Key, Store};
+use super::status::Refusal;
+use super::store::{Contents, Store};
 use super::typed::{self, Unknown};
 
-/// How something is to be written.
+/// The options of a write.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Manner {
-    /// Only as if.
+    /// Whether nothing is stored.
     pub dry_run: bool,
     pub unknown: Unknown,
-    /// Who applies, for server-side apply.
+    /// The field manager of server-side apply.
     pub manager: String,
-    /// The path of its own for the status, or the object but for its status.
+    /// Whether only the status is written; otherwise everything but the status is.
     pub status_only: bool,
-    /// Whether pods, when deleted, wait for their node.
+    /// Whether deleted pods wait for their node.
     pub graceful: bool,
 }
 
-/// What became of it, with warnings.
+/// The result of a write.
 #[derive(Debug)]
 pub(crate) struct Written {
-    /// As the kind shows it.
+    /// The object in its kind's representation.
     pub object: Value,
     pub was_created: bool,
     pub warnings: Vec<String>,
 }
 
-/// Conditions of a deletion.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Deletion {
-    pub dry_run: bool,
-    pub grace_seconds: Option<i64>,
-    pub uid: Option<String>,
-    pub version: Option<String>,
-}
-
 impl Store {
-    /// Creates an object that a user gave, with everything filled in that a cluster fills in.
-    ///
-    /// # Errors
-    /// As the real server refuses it.
+    /// Creates an object as if by a client's request: with defaults and validation.
     pub fn create(
         &self,
         kind: &'static Kind,
@@ -72,20 +61,21 @@ impl Store {
             && object["metadata"]["resourceVersion"] != ""
         {
             let message = "resourceVersion should not be set on objects to be created";
-            return Err(Refusal::new(400, "BadRequest", message));
+            return Err(Refusal::bad_request(message));
         }
         let warnings = typed::prune(kind, &mut object, manner.unknown)?;
         self.with(|contents| {
             let number = contents.next_number();
             begin(kind, &mut object, number);
             if let Some(map) = object.as_object_mut().filter(|_| kind == &PODS) {
-                // Its node says how it is. A Service's status may stay: there is no cloud that
-                // would give it addresses.
+                // A pod's node writes its status. A Service keeps its status, since there is no
+                // cloud to assign addresses.
                 map.remove("status");
             }
             admission::fill_in(kind, &mut object);
             admission::check(kind, &object)?;
-            admission::admit(contents, kind, &mut object)?;
+            admission::check_namespace(contents, kind, &object)?;
+            assign::addresses(contents, kind, &mut object)?;
             let key = object::key(&object);
             if contents.get(kind, &key).is_some() {
                 return Err(Refusal::already_exists(kind, &key.name));
@@ -139,8 +129,7 @@ impl Store {
         })?;
         let written = match written {
             Ok(written) => written,
-            Err(wanted) => {
-                let mut wanted = wanted;
+            Err(mut wanted) => {
                 place(kind, &key.namespace, Some(&key.name), &mut wanted)?;
                 self.create_in(kind, &key.namespace, wanted, manner)?
             }
@@ -150,78 +139,31 @@ impl Store {
         }
         Ok(written)
     }
-
-    /// Deletes an object; the answer is the object where it is not gone yet.
-    pub(crate) fn delete(
-        &self,
-        kind: &'static Kind,
-        key: &Key,
-        deletion: &Deletion,
-        manner: &Manner,
-    ) -> Result<Value, Refusal> {
-        self.with(|contents| {
-            let before = contents.get(kind, key);
-            let before = before.ok_or_else(|| Refusal::not_found(kind, &key.name))?;
-            let meta = &before["metadata"];
-            let is_other = |wanted: &Option<String>, field: &str| {
-                wanted.as_ref().is_some_and(|it| meta[field] != it.as_str())
-            };
-            if is_other(&deletion.uid, "uid") || is_other(&deletion.version, "resourceVersion") {
-                let why = "the preconditions in the options do not match the object";
-                return Err(Refusal::conflict(kind, &key.name, why));
-            }
-            let status = success(kind, &key.name, &meta["uid"]);
-            if manner.dry_run {
-                return Ok(status);
-            }
-            Ok(delete(contents, kind, key, &before, deletion.grace_seconds, manner)
-                .unwrap_or(status))
-        })
-    }
-
-    /// Deletes all objects that a request means, and returns them.
-    pub(crate) fn delete_all(
-        &self,
-        kind: &'static Kind,
-        selection: &Selection,
-        deletion: &Deletion,
-        manner: &Manner,
-    ) -> Vec<Value> {
-        self.with(|contents| {
-            let meant: Vec<_> =
-                contents.values(kind).filter(|it| selection.matches(it)).cloned().collect();
-            for before in meant.iter().filter(|_| !manner.dry_run) {
-                let key = object::key(before);
-                delete(contents, kind, &key, before, deletion.grace_seconds, manner);
-            }
-            meant.iter().map(|it| object::show(kind, Value::clone(it))).collect()
-        })
-    }
 }
 
-/// Checks that an object is what the path says, and fills in what only the path says.
+/// Checks that an object agrees with the path, and completes it from the path.
 fn place(
     kind: &Kind,
     namespace: &str,
     name: Option<&str>,
     object: &mut Value,
 ) -> Result<(), Refusal> {
-    let bad = |message: String| Err(Refusal::new(400, "BadRequest", message));
+    let bad = |message: String| Err(Refusal::bad_request(message));
     if !object.is_object() {
-        return bad("the body of the request is no object".to_owned());
+        return bad("the body of the request is not an object".to_owned());
     }
     object::default(object, "kind", kind.kind);
     object::default(object, "apiVersion", kind.api_version());
     if object["kind"] != kind.kind || object["apiVersion"] != kind.api_version() {
-        let (version, said) = (object::text(object, "/apiVersion"), object::text(object, "/kind"));
+        let (version, name) = (object::text(object, "/apiVersion"), object::text(object, "/kind"));
         return bad(format!(
-            "{version} {said} in the body does not match the path, which is of {} {}",
+            "{version} {name} in the body does not match the path, which is of {} {}",
             kind.api_version(),
             kind.kind
         ));
     }
     let Some(meta) = object::object_at(object, "metadata") else {
-        return bad("metadata is no object".to_owned());
+        return bad("metadata is not an object".to_owned());
     };
     if kind.namespaced {
         let own = meta.entry("namespace").or_insert_with(|| namespace.into());
@@ -245,7 +187,7 @@ fn place(
     Ok(())
 }
 
-/// The metadata of a new object.
+/// Sets the metadata of a new object.
 fn begin(kind: &Kind, object: &mut Value, number: u64) {
     let meta = &mut object["metadata"];
     if object::text(meta, "/name").is_empty() && !object::text(meta, "/generateName").is_empty() {
@@ -276,7 +218,7 @@ fn commit(
     object::show(kind, Arc::unwrap_or_clone(object))
 }
 
-/// Puts a changed object, as it is kept, in the place of the one before.
+/// Replaces an object by a changed one.
 fn replace(
     contents: &mut Contents,
     kind: &'static Kind,
@@ -329,83 +271,31 @@ fn replace(
         admission::fill_in(kind, &mut object);
         admission::check(kind, &object)?;
         admission::check_change(kind, before, &object)?;
-        admission::admit_change(contents, kind, &mut object)?;
+        assign::addresses(contents, kind, &mut object)?;
         let generation = before["metadata"]["generation"].as_u64();
         if let Some(generation) = generation.filter(|_| object["spec"] != before["spec"]) {
             object["metadata"]["generation"] = (generation + 1).into();
         }
     }
     let is_last_finalizer = !before["metadata"]["deletionTimestamp"].is_null()
-        && !has_finalizers(&object)
-        && has_finalizers(before);
+        && !object::has_finalizers(&object)
+        && object::has_finalizers(before);
     if is_last_finalizer && !manner.dry_run {
         contents.take(kind, key);
         return Ok(object::show(kind, object));
     }
     if object == *before {
-        // Nothing happened, and no watch hears of it.
+        // No change: watches get no event.
         return Ok(object::show(kind, object));
     }
     Ok(commit(contents, kind, key.clone(), object, manner))
 }
 
-/// Makes a field what it was.
+/// Restores a field to its value before.
 fn keep(object: &mut Value, before: &Value, field: &str) {
     let Some(map) = object.as_object_mut() else { return };
     match before.get(field) {
         Some(value) => drop(map.insert(field.to_owned(), value.clone())),
         None => drop(map.remove(field)),
-    }
-}
-
-fn has_finalizers(object: &Value) -> bool {
-    object["metadata"]["finalizers"].as_array().is_some_and(|it| !it.is_empty())
-}
-
-/// Takes an object away, or only marks it where somebody else has to have a part in it; what is
-/// left is returned.
-fn delete(
-    contents: &mut Contents,
-    kind: &'static Kind,
-    key: &Key,
-    before: &Value,
-    grace_seconds: Option<i64>,
-    manner: &Manner,
-) -> Option<Value> {
-    let is_pod_with_node =
-        kind.plural == "pods" && !object::text(before, "/spec/nodeName").is_empty();
-    let own = before["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
-    let grace = grace_seconds.unwrap_or(own);
-    let waits = manner.graceful && is_pod_with_node && grace != 0;
-    if !waits && !has_finalizers(before) {
-        if kind == &NAMESPACES {
-            empty(contents, &key.name);
-        }
-        contents.take(kind, key);
-        return None;
-    }
-    if !before["metadata"]["deletionTimestamp"].is_null() {
-        return Some(object::show(kind, before.clone()));
-    }
-    let mut object = before.clone();
-    object["metadata"]["deletionTimestamp"] = object::now().into();
-    object["metadata"]["deletionGracePeriodSeconds"] = if waits { grace } else { 0 }.into();
-    let object = contents.set(kind, key.clone(), object);
-    Some(object::show(kind, Arc::unwrap_or_clone(object)))
-}
-
-/// Deletes everything in a namespace, which is marked first.
-pub(crate) fn empty(contents: &mut Contents, namespace: &str) {
-    let key = Key::new("", namespace);
-    if let Some(before) = contents.get(&NAMESPACES, &key) {
-        let mut object = Value::clone(&before);
-        object["metadata"]["deletionTimestamp"] = object::now().into();
-        object["status"]["phase"] = "Terminating".into();
-        contents.set(&NAMESPACES, key, object);
-    }
-    for kind in KINDS.into_iter().filter(|kind| kind.namespaced) {
-        for key in contents.keys_in(kind, namespace) {
-            contents.take(kind, &key);
-        }
     }
 }

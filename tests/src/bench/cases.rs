@@ -1,4 +1,4 @@
-//! The clusters and packets that are measured.
+//! The measured clusters and packets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,7 +18,7 @@ const PACKETS: u32 = 1_000;
 /// Runs of each packet in a row.
 const REPEAT: u32 = 200;
 
-/// How large the cluster is.
+/// The size of a cluster.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     pub(super) policies: usize,
@@ -34,7 +34,7 @@ impl Shape {
     ];
 }
 
-/// What is measured.
+/// A measured kind of packet.
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) family: u8,
@@ -44,11 +44,23 @@ pub(super) struct Case {
     pub(super) mark: u32,
     pub(super) repeat: u32,
     frames: Vec<Vec<u8>>,
-    /// Gives each round packets that no round had before.
+    /// Makes new packets for each round.
     fresh: Option<Box<dyn FnMut() -> Vec<Vec<u8>> + Send>>,
 }
 
 impl Case {
+    fn new(
+        name: &'static str,
+        v4: bool,
+        program: RunProgram,
+        ifindex: u32,
+        frames: Vec<Vec<u8>>,
+    ) -> Self {
+        let (passes, mark, repeat, fresh) = (true, 0, REPEAT, None);
+        let family = if v4 { 4 } else { 6 };
+        Self { name, family, program, ifindex, passes, mark, repeat, frames, fresh }
+    }
+
     pub(super) fn next_packets(&mut self) -> Vec<Vec<u8>> {
         match &mut self.fresh {
             Some(fresh) => fresh(),
@@ -64,19 +76,13 @@ fn selector(value: &str) -> Selector {
 
 fn pod(name: String, label: &str, addresses: [IpAddr; 2]) -> Pod {
     Pod {
-        id: PodId::new("bench", name),
-        uid: String::new(),
         labels: Labels::from([("app".to_owned(), label.to_owned())]),
-        node: None,
         addresses: addresses.into(),
-        host_network: false,
-        finished: false,
-        terminating: false,
-        ports: BTreeSet::new(),
+        ..Pod::new(PodId::new("bench", name))
     }
 }
 
-/// The addresses of the pod `number`: dense, as a cluster's are.
+/// The addresses of the pod `number`: dense, like in a real cluster.
 fn address(number: u32, v4: bool) -> IpAddr {
     if v4 {
         Ipv4Addr::from(0x0a00_0000 + number).into()
@@ -128,7 +134,8 @@ fn cluster(shape: Shape) -> Cluster {
     }
 }
 
-/// Peers on port 80 and on a port of the policy's own; a block on 80, outwards anything of it.
+/// A policy that allows peers on port 80 and on a port unique to the policy, a block on port 80,
+/// and all egress to the block.
 fn policy(number: usize) -> Policy {
     let tcp = |port: u16| PortRule {
         protocol: Protocol::Tcp,
@@ -167,7 +174,7 @@ pub(super) fn prepare(
     for v4 in [true, false] {
         cases.extend(family(rig, shape, v4)?);
     }
-    // They overwrite what is remembered of clients outside.
+    // Last, since they overwrite the remembered outside clients.
     cases.sort_by_key(|case| case.program == RunProgram::FromWire);
     Ok(cases)
 }
@@ -176,139 +183,91 @@ fn family(rig: &mut Rig, shape: Shape, v4: bool) -> anyhow::Result<Vec<Case>> {
     let subject = rig.interfaces.get(&PodId::new("bench", "subject")).copied().unwrap_or(0);
     let free = rig.interfaces.get(&PodId::new("bench", "free")).copied().unwrap_or(0);
     let peers = u32::try_from(shape.peers).unwrap_or(u32::MAX);
-    // Peers spread over all that there are.
+    // Spread over all peers.
     let peer = move |it: u32| address(FIRST_PEER + (it * 7_919) % peers, v4);
-    let make = |name, ifindex, passes, frame: &dyn Fn(u32) -> Frame| Case {
-        name,
-        family: if v4 { 4 } else { 6 },
-        program: RunProgram::ToPod,
-        ifindex,
-        passes,
-        mark: 0,
-        repeat: REPEAT,
-        frames: (0..PACKETS).map(|it| frame(it).build().bytes).collect(),
-        fresh: None,
-    };
     let own = address(SUBJECT, v4);
-    let to = move |source: IpAddr, it: u32, port: u16| {
-        Frame::new(source, own, Transport::Tcp(client(it), port, Tcp::Ack))
+    let to_subject = |name, passes, port, source: &dyn Fn(u32) -> IpAddr| {
+        let frames = frames(|it| tcp(source(it), client(it), own, port, Tcp::Ack));
+        Case { passes, ..Case::new(name, v4, RunProgram::ToPod, subject, frames) }
     };
+    let (block, stranger) = (|it| outside(it, v4, true), |it| outside(it, v4, false));
+    let to_free = frames(|it| tcp(peer(it), client(it), address(FREE, v4), 80, Tcp::Ack));
+    let opening = frames(|it| tcp(stranger(it), client(it), own, 80, Tcp::Syn));
+    let opening = Case::new("denied, opening packet", v4, RunProgram::ToPod, subject, opening);
+    let replies = frames(|it| tcp(block(it), 443, own, client(it), Tcp::Ack));
     let mut cases = vec![
-        make("not isolated", free, true, &|it| {
-            let transport = Transport::Tcp(client(it), 80, Tcp::Ack);
-            Frame::new(peer(it), address(FREE, v4), transport)
-        }),
-        make("allowed by pod selector", subject, true, &|it| to(peer(it), it, 80)),
-        make("allowed by ipBlock", subject, true, &|it| to(outside(it, v4, true), it, 80)),
-        make("denied, unknown source", subject, false, &|it| to(outside(it, v4, false), it, 80)),
-        make("denied, port", subject, false, &|it| to(peer(it), it, 81)),
-        make("denied, opening packet", subject, false, &|it| {
-            Frame::new(outside(it, v4, false), own, Transport::Tcp(client(it), 80, Tcp::Syn))
-        }),
+        Case::new("not isolated", v4, RunProgram::ToPod, free, to_free),
+        to_subject("allowed by pod selector", true, 80, &peer),
+        to_subject("allowed by ipBlock", true, 80, &block),
+        to_subject("denied, unknown source", false, 80, &stranger),
+        to_subject("denied, port", false, 81, &peer),
+        Case { passes: false, ..opening },
+        Case::new("reply by the flow table", v4, RunProgram::ToPod, subject, replies),
     ];
-    let reply = make("reply by the flow table", subject, true, &|it| {
-        let answer = Transport::Tcp(443, client(it), Tcp::Ack);
-        Frame::new(outside(it, v4, true), own, answer)
-    });
-    let opening = move |server: u32, port: u16| {
-        let transport = Transport::Tcp(port, 443, Tcp::Syn);
-        Frame::new(own, outside(server, v4, true), transport).build().bytes
-    };
     for it in 0..PACKETS {
-        establish(rig, [own, outside(it, v4, true)], client(it))?;
+        establish(rig, [own, block(it)], client(it))?;
     }
-    cases.push(reply);
+    // The same without writing a flow: packets that come only once are not in the caches.
+    let known = frames(|it| tcp(own, client(it), block(it), 443, Tcp::Syn));
+    let known =
+        Case::new("opening packet of a known flow", v4, RunProgram::FromPod, subject, known);
+    cases.push(Case { repeat: 1, ..known });
     let mut round = 0_u16;
     let fresh = move || {
         round += 1;
-        (0..PACKETS).map(|it| opening(it, 1_000 + round)).collect()
+        frames(|it| tcp(own, 1_000 + round, outside(it, v4, true), 443, Tcp::Syn))
     };
-    let once = |name, frames, fresh| Case {
-        name,
-        family: if v4 { 4 } else { 6 },
-        program: RunProgram::FromPod,
-        ifindex: subject,
-        passes: true,
-        mark: 0,
-        repeat: 1,
-        frames,
-        fresh,
-    };
-    // The same without the writing: packets that come once find nothing in the caches.
-    let again = (0..PACKETS).map(|it| opening(it, client(it))).collect();
-    cases.push(once("opening packet of a known flow", again, None));
-    cases.push(once("first packet, writes a flow", Vec::new(), Some(Box::new(fresh))));
+    let first = Vec::new();
+    let first = Case::new("first packet, writes a flow", v4, RunProgram::FromPod, subject, first);
+    cases.push(Case { repeat: 1, fresh: Some(Box::new(fresh)), ..first });
     cases.extend(translated(rig, (subject, free), v4)?);
     Ok(cases)
 }
 
-/// What address translation needs: both hooks of a pod's packet to a Service, a client outside
-/// that was masqueraded, and the uplinks.
+/// The cases of address translation: both hooks of a pod's packet to a Service, a masqueraded
+/// outside client, and the uplinks.
 fn translated(rig: &mut Rig, (subject, free): (u32, u32), v4: bool) -> anyhow::Result<Vec<Case>> {
     let ack = |source: IpAddr, it: u32, destination: IpAddr, port: u16| {
-        Frame::new(source, destination, Transport::Tcp(client(it), port, Tcp::Ack)).build().bytes
-    };
-    let frames = |make: &dyn Fn(u32) -> Vec<u8>| (0..PACKETS).map(make).collect();
-    let case = |name, program, ifindex, mark, frames| Case {
-        name,
-        family: if v4 { 4 } else { 6 },
-        program,
-        ifindex,
-        passes: true,
-        mark,
-        repeat: REPEAT,
-        frames,
-        fresh: None,
+        tcp(source, client(it), destination, port, Tcp::Ack)
     };
     let (own, node, service) = (address(SUBJECT, v4), address(NODE, v4), address(SERVICE, v4));
     let block = |it| outside(it, v4, true);
     let pod = PodId::new("bench", "subject");
     let pending = rig.judge(&pod, Direction::Egress, &ack(own, 0, service, 80))?.mark;
     for it in 0..PACKETS {
-        let transport = Transport::Tcp(client(it), 80, Tcp::Syn);
-        rig.judge(&pod, Direction::Egress, &Frame::new(own, service, transport).build().bytes)?;
+        rig.judge(&pod, Direction::Egress, &tcp(own, client(it), service, 80, Tcp::Syn))?;
     }
     let known = rig.wire(RunProgram::FromWire, &ack(block(0), 0, node, 30_080), 0)?.mark;
+    let case = |name, program, ifindex, mark, frame: &dyn Fn(u32) -> Vec<u8>| Case {
+        mark,
+        ..Case::new(name, v4, program, ifindex, frames(frame))
+    };
+    let (from_pod, to_pod) = (RunProgram::FromPod, RunProgram::ToPod);
+    let to_service = |it| ack(own, it, service, 80);
+    let to_block = |it| ack(own, it, block(it), 80);
     Ok(vec![
-        case(
-            "to a Service, left open",
-            RunProgram::FromPod,
-            subject,
-            0,
-            frames(&|it| ack(own, it, service, 80)),
-        ),
-        case(
-            "from a Service, judged at the backend",
-            RunProgram::ToPod,
-            free,
-            pending,
-            frames(&|it| ack(own, it, block(it), 80)),
-        ),
-        case(
-            "masqueraded client, allowed by ipBlock",
-            RunProgram::ToPod,
-            subject,
-            known,
-            frames(&|it| ack(node, it, own, 80)),
-        ),
-        case(
-            "comes in at an uplink",
-            RunProgram::FromWire,
-            free,
-            0,
-            frames(&|it| ack(block(it), it, own, 80)),
-        ),
-        case(
-            "leaves by an uplink, nothing open",
-            RunProgram::ToWire,
-            free,
-            0,
-            frames(&|it| ack(own, it, block(it), 80)),
-        ),
+        case("to a Service, left open", from_pod, subject, 0, &to_service),
+        case("from a Service, judged at the backend", to_pod, free, pending, &to_block),
+        case("masqueraded client, allowed by ipBlock", to_pod, subject, known, &|it| {
+            ack(node, it, own, 80)
+        }),
+        case("comes in at an uplink", RunProgram::FromWire, free, 0, &|it| {
+            ack(block(it), it, own, 80)
+        }),
+        case("leaves by an uplink, nothing open", RunProgram::ToWire, free, 0, &to_block),
     ])
 }
 
-/// A handshake: replies of established flows are what there is most of.
+/// The packets of a case, by number.
+fn frames(frame: impl Fn(u32) -> Vec<u8>) -> Vec<Vec<u8>> {
+    (0..PACKETS).map(frame).collect()
+}
+
+fn tcp(source: IpAddr, from: u16, destination: IpAddr, to: u16, kind: Tcp) -> Vec<u8> {
+    Frame::new(source, destination, Transport::Tcp(from, to, kind)).build().bytes
+}
+
+/// Performs a handshake: most packets are replies of established flows.
 fn establish(rig: &mut Rig, [own, server]: [IpAddr; 2], port: u16) -> anyhow::Result<()> {
     let subject = PodId::new("bench", "subject");
     for (direction, kind) in [
@@ -317,11 +276,11 @@ fn establish(rig: &mut Rig, [own, server]: [IpAddr; 2], port: u16) -> anyhow::Re
         (Direction::Egress, Tcp::Ack),
     ] {
         let frame = match direction {
-            Direction::Egress => Frame::new(own, server, Transport::Tcp(port, 443, kind)),
-            Direction::Ingress => Frame::new(server, own, Transport::Tcp(443, port, kind)),
+            Direction::Egress => tcp(own, port, server, 443, kind),
+            Direction::Ingress => tcp(server, 443, own, port, kind),
         };
-        let judged = rig.judge(&subject, direction, &frame.build().bytes)?;
-        anyhow::ensure!(judged.passes, "the connections to be answered were refused");
+        let judged = rig.judge(&subject, direction, &frame)?;
+        anyhow::ensure!(judged.passes, "a packet of the handshake was denied");
     }
     Ok(())
 }

@@ -1,32 +1,31 @@
-//! From saving a policy to its effect on packets: real packets, the real agent.
+//! The time from saving a policy to its effect on packets: real packets, the real agent.
 //!
-//! A pod sends numbered moments to another, 20,000 a second, each the time of its sending. A
-//! policy that denies them is saved and removed again and again. A denial takes effect with the
-//! first packet that does not arrive any more, an allowance with the first one that does; both
-//! are told by the time at which that packet was sent, so that no receiver's delay counts.
+//! A pod sends 20,000 packets per second to another, each containing its sending time. A policy
+//! that denies or allows them is saved in turns. A denial takes effect with the first packet that
+//! does not arrive, an allowance with the first one that does. Both times are sending times, so
+//! that delays of the receiver do not count.
 
-use std::fs;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use nix::sys::prctl::set_timerslack;
 use serde::Serialize;
 
+use super::lab::{in_sandbox, options};
 use crate::api::ApiServer;
-use crate::lab::{Family, LAB_DIR, Party, Sandbox, Topology};
+use crate::host::replace_file;
+use crate::lab::{Family, Party, Sandbox, Topology};
 use crate::session::{Session, SessionOptions};
 
-/// Between two packets.
+/// The interval of packets.
 const PERIOD: Duration = Duration::from_micros(50);
-/// So much silence means that packets are denied, rather than late.
+/// The silence after which packets count as denied rather than late.
 const SILENCE: Duration = Duration::from_millis(60);
-/// So much patience for an effect.
+/// The longest time to wait for an effect.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Where the packets go.
 const PORT: u16 = 7000;
 
 const PODS: &str = "apiVersion: v1
@@ -44,7 +43,7 @@ metadata: {namespace: bench, name: receiver, labels: {app: receiver}}
 spec: {containers: [{name: main, image: example.org/main}]}
 ";
 
-/// With nothing more: a denial; with an ingress rule: an allowance.
+/// A denial; with [`ALLOW`] appended, an allowance.
 const DENY: &str = "apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {namespace: bench, name: effect}
@@ -53,87 +52,73 @@ spec:
 ";
 const ALLOW: &str = "  ingress: [{from: [{podSelector: {}}]}]\n";
 
-/// How long changes took to have an effect, in milliseconds.
+/// The times from changes to their effects, in milliseconds.
 #[derive(Debug, Clone, Serialize)]
-pub struct Effect {
-    /// How the agent learns of the policies.
+pub(super) struct Effect {
+    /// The source of the policies.
     pub through: Through,
     /// How pods are attached.
     pub topology: Topology,
-    /// Packets a second, as they were in fact sent.
+    /// The actual rate of packets.
     pub packets_per_second: f64,
     /// By kind of change.
     pub rows: Vec<Times>,
 }
 
-/// How an agent learns of policies.
+/// The source of the policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Through {
-    /// By files in a directory.
+pub(super) enum Through {
+    /// Files in a directory.
     Files,
-    /// By watching an API server; its own time is part of what is measured.
+    /// An API server; its own time is part of the measurement.
     Api,
 }
 
 /// One kind of change.
 #[derive(Debug, Clone, Serialize)]
-pub struct Times {
-    /// What was saved.
+pub(super) struct Times {
+    /// The kind of change.
     pub change: &'static str,
-    /// How often.
+    /// The number of changes.
     pub saves: usize,
-    /// Half of them were not slower.
+    /// The median.
     pub median_ms: f64,
-    /// 99 of 100 were not slower.
+    /// The 99th percentile.
     pub p99_ms: f64,
-    /// The slowest.
+    /// The maximum.
     pub max_ms: f64,
 }
 
-/// Measures that many saves, denials and allowances in turns.
-///
-/// # Errors
-/// The lab or the agent fails, or a change has no effect.
+/// Measures this number of saves, denials and allowances in turns.
 pub(super) fn measure(saves: usize, through: Through) -> anyhow::Result<Effect> {
-    let inside = || {
-        // Before the runtime starts its threads: they inherit what this one has.
-        let sandbox = Sandbox::enter().context("the lab needs root")?;
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(1).enable_all().build()?;
-        runtime.block_on(in_lab(&sandbox, saves, through))
-    };
-    let done = std::thread::scope(|scope| scope.spawn(inside).join());
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    in_sandbox(async |sandbox| in_lab(sandbox, saves, through).await)
 }
 
 async fn in_lab(sandbox: &Sandbox, saves: usize, through: Through) -> anyhow::Result<Effect> {
     let topology = Topology::AzureCni;
-    let directory = Path::new(LAB_DIR).join("manifests");
-    fs::create_dir_all(&directory)?;
-    let program = std::env::current_exe().context("this program's path")?;
-    let [lab, agent] = ["enforcer-lab", "enforcer"].map(|name| program.with_file_name(name));
+    let (directory, options) = options()?;
     let options = SessionOptions {
-        // Drops are what is being made here.
+        // Every denied packet would be logged as a drop.
         arguments: vec!["--log".into(), "info,enforcer::drops=off".into()],
         settle: PATIENCE,
         api: (through == Through::Api).then(ApiServer::new).transpose()?,
-        ..SessionOptions::new(directory.clone(), lab, Some(agent))
+        ..options
     };
     let mut session = Session::start(sandbox, topology, options).await?;
     let server = session.api().cloned();
     let save = |name: &str, text: &str| match &server {
         Some(server) => Ok(server.store().apply(text)?),
-        None => save(&directory, name, text),
+        None => Ok(replace_file(&directory.join(name), text)?),
     };
     save("pods.yaml", PODS)?;
     save("policy.yaml", &policy(true))?;
     if !session.apply().await?.matrix.all_good() {
-        bail!("the lab is not as the policies say: times would mean nothing");
+        bail!("connections contradict the policies: the times would be meaningless");
     }
     let stream = Stream::start(&session).await?;
     let mut times = [Vec::new(), Vec::new()];
-    // The stream itself is to be in the tables and caches.
+    // The stream's flow must be in the tables and caches.
     stream.until_flowing()?;
     for number in 0..saves {
         let allow = number % 2 == 1;
@@ -156,15 +141,7 @@ fn policy(allow: bool) -> String {
     format!("{DENY}{rule}")
 }
 
-/// Writes a file, all of it or nothing, as editors and `kubectl`-like tools do.
-fn save(directory: &Path, name: &str, text: &str) -> anyhow::Result<()> {
-    let path: PathBuf = directory.join(name);
-    let draft = directory.join(format!(".{name}.draft"));
-    fs::write(&draft, text)?;
-    fs::rename(&draft, &path).with_context(|| format!("save {}", path.display()))
-}
-
-/// Saves one policy, and returns how long that took to show.
+/// Saves a policy, and returns the time to its effect.
 fn change(
     stream: &Stream,
     allow: bool,
@@ -174,13 +151,13 @@ fn change(
     let saved = stream.now();
     save(&policy(allow))?;
     let effect = if allow { stream.until_flowing()? } else { stream.until_silent()? };
-    // A save whose effect came "before" it: the packet was sent in the same period.
+    // Saturating: the first affected packet may have been sent in the same period.
     Ok(Duration::from_nanos(effect.saturating_sub(saved)))
 }
 
 fn summary(change: &'static str, mut times: Vec<f64>) -> Times {
     times.sort_by(f64::total_cmp);
-    // The smallest value that so many of a hundred are not above (nearest rank).
+    // The nearest-rank percentile.
     let rank = |percent: usize| {
         let rank = (times.len() * percent).div_ceil(100).max(1) - 1;
         times.get(rank).copied().unwrap_or(f64::NAN)
@@ -188,12 +165,12 @@ fn summary(change: &'static str, mut times: Vec<f64>) -> Times {
     Times { change, saves: times.len(), median_ms: rank(50), p99_ms: rank(99), max_ms: rank(100) }
 }
 
-/// The packets under way. Dropping it ends them.
+/// A stream of packets. Dropping it stops the stream.
 struct Stream {
-    began: Instant,
-    /// The sending time of the newest packet that arrived, in nanoseconds from the beginning.
+    started_at: Instant,
+    /// The sending time of the last packet that arrived, in nanoseconds since the start.
     last: Arc<AtomicU64>,
-    /// That of the first one since somebody has put zero here.
+    /// The sending time of the first packet that arrived since this was set to zero.
     first: Arc<AtomicU64>,
     sent: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
@@ -211,16 +188,16 @@ impl Stream {
         let sender = lab.namespace(&from)?.io("bind", move || UdpSocket::bind(own)).await?;
         sender.connect(at)?;
         let mut stream = Self {
-            began: Instant::now(),
+            started_at: Instant::now(),
             last: Arc::default(),
             first: Arc::default(),
             sent: Arc::default(),
             stop: Arc::default(),
             threads: Vec::new(),
         };
-        let (began, stop) = (stream.began, Arc::clone(&stream.stop));
+        let (started_at, stop) = (stream.started_at, Arc::clone(&stream.stop));
         let sent = Arc::clone(&stream.sent);
-        stream.threads.push(std::thread::spawn(move || send(&sender, began, &sent, &stop)));
+        stream.threads.push(std::thread::spawn(move || send(&sender, started_at, &sent, &stop)));
         let (last, first) = (Arc::clone(&stream.last), Arc::clone(&stream.first));
         let stop = Arc::clone(&stream.stop);
         stream.threads.push(std::thread::spawn(move || receive(&receiver, &last, &first, &stop)));
@@ -228,19 +205,19 @@ impl Stream {
     }
 
     fn now(&self) -> u64 {
-        nanoseconds(self.began)
+        nanoseconds(self.started_at)
     }
 
     fn rate(&self) -> f64 {
-        self.sent.load(Ordering::SeqCst) as f64 / self.began.elapsed().as_secs_f64()
+        self.sent.load(Ordering::SeqCst) as f64 / self.started_at.elapsed().as_secs_f64()
     }
 
-    /// Waits for a packet to arrive; when the first one was sent.
+    /// Waits until a packet arrives; returns the sending time of the first one.
     fn until_flowing(&self) -> anyhow::Result<u64> {
         self.wait(|| Some(self.first.load(Ordering::SeqCst)).filter(|it| *it > 0))
     }
 
-    /// Waits for packets to stay away; when the first of those was sent.
+    /// Waits until no packet arrives; returns the sending time of the first lost one.
     fn until_silent(&self) -> anyhow::Result<u64> {
         self.wait(|| {
             let last = self.last.load(Ordering::SeqCst);
@@ -257,7 +234,7 @@ impl Stream {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        bail!("a policy that was saved had no effect within {PATIENCE:?}");
+        bail!("a saved policy had no effect within {PATIENCE:?}");
     }
 }
 
@@ -270,22 +247,22 @@ impl Drop for Stream {
     }
 }
 
-fn nanoseconds(began: Instant) -> u64 {
-    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+fn nanoseconds(started_at: Instant) -> u64 {
+    u64::try_from(started_at.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn send(socket: &UdpSocket, began: Instant, sent: &AtomicU64, stop: &AtomicBool) {
-    // A sleep may otherwise be as late again as it is long.
+fn send(socket: &UdpSocket, started_at: Instant, sent: &AtomicU64, stop: &AtomicBool) {
+    // The default slack is as long as the period.
     let _ = set_timerslack(1);
     let mut due = Instant::now();
     while !stop.load(Ordering::Relaxed) {
-        if socket.send(&nanoseconds(began).to_be_bytes()).is_ok() {
+        if socket.send(&nanoseconds(started_at).to_be_bytes()).is_ok() {
             sent.fetch_add(1, Ordering::Relaxed);
         }
         due += PERIOD;
         match due.checked_duration_since(Instant::now()) {
             Some(early) => std::thread::sleep(early),
-            // What was missed is not made up for: a burst would fill the receiver's buffer.
+            // Missed packets are not sent later: a burst would fill the receiver's buffer.
             None => due = Instant::now(),
         }
     }

@@ -1,66 +1,51 @@
-//! What watching a cluster takes of a node: memory and CPU time of the real agent, beside an API
-//! server with as many pods. They run elsewhere, but policies here name them.
+//! The cost of watching a cluster: memory and CPU time of the real agent, with an API server with
+//! many pods. The pods run on other nodes, but policies select them as peers.
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::lab::{in_sandbox, options};
 use crate::api::{ApiServer, kinds};
-use crate::lab::{LAB_DIR, Sandbox, Topology};
+use crate::lab::{Sandbox, Topology};
 use crate::session::{Session, SessionOptions};
 
 /// Pods in each namespace; one policy for each namespace.
 const PODS_OF_A_NAMESPACE: usize = 50;
-/// How long an agent has to settle after its start.
+/// The pause after the agent's start.
 const SETTLE: Duration = Duration::from_secs(3);
-/// How long pods come and go, and how many in a second.
+/// The duration of the measurements at rest and during changes.
 const CHURN: Duration = Duration::from_secs(10);
 const CHANGES_A_SECOND: u32 = 20;
 
-/// What an agent takes beside a cluster of some size.
+/// The agent's resources for a cluster of some size.
 #[derive(Debug, Clone, Serialize)]
-pub struct Watched {
+pub(super) struct Watched {
     /// Pods in the cluster.
     pub pods: usize,
-    /// All memory of the process that is in RAM, MiB: the program itself and the kernel's tables
-    /// that it has mapped included.
+    /// Resident memory in MiB, including the program and the mapped kernel tables.
     pub rss_mib: f64,
-    /// Its own memory alone, MiB.
+    /// Anonymous memory in MiB.
     pub anonymous_mib: f64,
     /// CPU time from start to ready, seconds.
     pub start_seconds: f64,
     /// CPU time at rest, percent of one core.
     pub rest_percent: f64,
-    /// CPU time while that many pods change every second, percent of one core.
+    /// CPU time during changes, percent of one core.
     pub churn_percent: f64,
     /// Changes a second.
     pub changes_per_second: u32,
 }
 
-/// Measures beside a cluster of so many pods.
-///
-/// # Errors
-/// The lab or the agent fails.
+/// Measures with a cluster of this number of pods.
 pub(super) fn measure(pods: usize) -> anyhow::Result<Watched> {
-    let inside = || {
-        let sandbox = Sandbox::enter().context("the lab needs root")?;
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(1).enable_all().build()?;
-        runtime.block_on(in_lab(&sandbox, pods))
-    };
-    let done = std::thread::scope(|scope| scope.spawn(inside).join());
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    in_sandbox(async |sandbox| in_lab(sandbox, pods).await)
 }
 
 async fn in_lab(sandbox: &Sandbox, pods: usize) -> anyhow::Result<Watched> {
-    let directory = Path::new(LAB_DIR).join("manifests");
-    fs::create_dir_all(&directory)?;
-    let program = std::env::current_exe().context("this program's path")?;
-    let [lab, agent] = ["enforcer-lab", "enforcer"].map(|name| program.with_file_name(name));
     let server = ApiServer::new()?;
     let store = server.store();
     for namespace in 0..pods.div_ceil(PODS_OF_A_NAMESPACE) {
@@ -70,10 +55,8 @@ async fn in_lab(sandbox: &Sandbox, pods: usize) -> anyhow::Result<Watched> {
     for number in 0..pods {
         store.put(&kinds::PODS, pod(number, "first"))?;
     }
-    let options = SessionOptions {
-        api: Some(server.clone()),
-        ..SessionOptions::new(directory, lab, Some(agent))
-    };
+    let (_, options) = options()?;
+    let options = SessionOptions { api: Some(server.clone()), ..options };
     let session = Session::start(sandbox, Topology::AzureCni, options).await?;
     let process = session.agent().and_then(crate::lab::Agent::pid).context("no agent runs")?;
     let start_seconds = cpu_seconds(process)?;
@@ -92,14 +75,14 @@ async fn in_lab(sandbox: &Sandbox, pods: usize) -> anyhow::Result<Watched> {
     })
 }
 
-/// Percent of one core while something goes on.
+/// The CPU time in percent of one core while `meanwhile` runs.
 async fn load(process: u32, meanwhile: impl AsyncFnOnce()) -> anyhow::Result<f64> {
     let (before, started) = (cpu_seconds(process)?, Instant::now());
     meanwhile().await;
     Ok((cpu_seconds(process)? - before) / started.elapsed().as_secs_f64() * 100.0)
 }
 
-/// Labels of pods change, one after the other, and with them what they may reach.
+/// Changes labels of pods, one after another, and so the peers of policies.
 async fn churn(server: &ApiServer, pods: usize) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / CHANGES_A_SECOND);
     let started = Instant::now();
@@ -109,7 +92,7 @@ async fn churn(server: &ApiServer, pods: usize) {
         }
         ticks.tick().await;
         let role = if (number / pods).is_multiple_of(2) { "second" } else { "first" };
-        // Refused only if it were malformed, and then it would have been before.
+        // Only malformed objects are refused; these were stored before.
         let _ = server.store().put(&kinds::PODS, pod(number % pods, role));
     }
 }
@@ -131,7 +114,7 @@ fn policy(number: usize) -> Value {
     })
 }
 
-/// A pod with about as many fields as a real one has.
+/// A pod with about as many fields as a real one.
 fn pod(number: usize, role: &str) -> Value {
     let address = format!("10.{}.{}.{}", 100 + number / 65_536, number / 256 % 256, number % 256);
     let labels = json!({

@@ -1,4 +1,4 @@
-//! What a packet costs: `cargo xtask bench`. Never part of a test's verdict.
+//! The benchmarks of `cargo xtask bench`.
 
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the program's only way to say what went wrong")]
+#[expect(clippy::print_stderr, reason = "the program's error output")]
 fn complain(error: &anyhow::Error) {
     eprintln!("enforcer-bench: {error:#}");
 }

@@ -1,4 +1,4 @@
-//! The lab's program: see `enforcer-lab --help`.
+//! The program of `cargo xtask run` and `cargo xtask exec`.
 
 use std::process::ExitCode;
 

@@ -1,12 +1,11 @@
-//! The first process of the virtual machines of `cargo xtask vm-test`. It switches the machine off
-//! that it runs on.
+//! The init process of the virtual machines of `cargo xtask vm-test`. It powers its machine off.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Anywhere else than in its machine this would be a mishap.
+    // Not on a developer's machine.
     if std::process::id() != 1 {
-        complain("this is the init of a virtual machine: `cargo xtask vm-test`");
+        complain("this is the init process of a virtual machine; run: cargo xtask vm-test");
         return ExitCode::from(2);
     }
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -19,7 +18,7 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the program's only way to say what went wrong")]
+#[expect(clippy::print_stderr, reason = "the program's error output")]
 fn complain(error: &str) {
     eprintln!("enforcer-vm-init: {error}");
 }

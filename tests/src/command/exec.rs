@@ -1,7 +1,7 @@
 //! `enforcer-lab exec`: a command in a pod of a running lab.
 //!
-//! A lab listens on a socket in Linux's abstract namespace: it has no file, so nothing is left
-//! when the lab dies, and connecting proves that the lab lives.
+//! A lab listens on a socket in Linux's abstract namespace. The socket has no file, so nothing
+//! stays when the lab ends, and a successful connection proves that the lab is running.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -22,33 +22,32 @@ use enforcer_core::model::PodId;
 
 const PREFIX: &str = "enforcer-lab-";
 
-/// The arguments.
 #[derive(Debug, Args)]
 pub(crate) struct ExecOptions {
-    /// The pod as "namespace/name" or, in namespace default, "name"; or "node" or "outside"
+    /// The pod: "namespace/name", or "name" in namespace default; also "node", "node2", "outside"
     #[arg(value_name = "POD")]
     place: String,
-    /// The lab's process id, where several run
+    /// The lab's process id, if several labs are running
     #[arg(long, value_name = "PID")]
     lab: Option<u32>,
-    /// The command
+    /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
-/// Lets `exec` find this process for as long as the result lives.
+/// Makes this process visible to `exec` for the lifetime of the result.
 pub(crate) fn announce() -> anyhow::Result<UnixListener> {
     let name = format!("{PREFIX}{}", std::process::id());
-    UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?).context("announce the lab")
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?).context("register the lab")
 }
 
-/// Becomes the command; returns only when that fails.
+/// Replaces this process by the command; returns only on failure.
 pub(crate) fn main(options: &ExecOptions) -> anyhow::Result<Infallible> {
     let lab = match options.lab {
         Some(pid) => pid,
         None => the_only(&running()?)?,
     };
-    prove(lab)?;
+    check(lab)?;
     let directory = std::env::current_dir().ok();
     let mounts = File::open(format!("/proc/{lab}/ns/mnt")).context("open the lab's mounts")?;
     setns(mounts, CloneFlags::CLONE_NEWNS).context("enter the lab's mounts")?;
@@ -58,7 +57,7 @@ pub(crate) fn main(options: &ExecOptions) -> anyhow::Result<Infallible> {
         .map_err(|_| anyhow!("the lab has no {}; it has {}", options.place, places().join(", ")))?;
     setns(network, CloneFlags::CLONE_NEWNET).context("enter the pod's network")?;
     if let Some(directory) = directory {
-        // Another mount namespace begins at its root.
+        // Entering a mount namespace changes the directory to its root.
         let _ = std::env::set_current_dir(directory);
     }
     let (program, arguments) = options.command.split_first().context("no command given")?;
@@ -66,7 +65,7 @@ pub(crate) fn main(options: &ExecOptions) -> anyhow::Result<Infallible> {
     Err(error).with_context(|| format!("run {}", program.display()))
 }
 
-/// The process ids of the labs that have announced themselves.
+/// The process ids of the running labs.
 fn running() -> anyhow::Result<Vec<u32>> {
     let sockets = fs::read_to_string("/proc/net/unix").context("look for labs")?;
     Ok(pids(&sockets))
@@ -86,18 +85,18 @@ fn the_only(labs: &[u32]) -> anyhow::Result<u32> {
     match labs {
         [] => bail!("no lab is running; start one with: cargo xtask run"),
         [one] => Ok(*one),
-        several => bail!("several labs are running, choose one with --lab: {several:?}"),
+        several => bail!("several labs are running; choose one with --lab: {several:?}"),
     }
 }
 
-/// Anybody may use that name for a socket: only a lab that runs as this user is believed.
-fn prove(lab: u32) -> anyhow::Result<()> {
+/// Checks that the socket belongs to a lab of this user: any process may use its name.
+fn check(lab: u32) -> anyhow::Result<()> {
     let address = SocketAddr::from_abstract_name(format!("{PREFIX}{lab}"))?;
     let stream =
-        UnixStream::connect_addr(&address).with_context(|| format!("no lab {lab} runs"))?;
+        UnixStream::connect_addr(&address).with_context(|| format!("lab {lab} is not running"))?;
     let peer = getsockopt(&stream, PeerCredentials)?;
     if u32::try_from(peer.pid()) != Ok(lab) || peer.uid() != nix::unistd::geteuid().as_raw() {
-        bail!("process {lab} is no lab of this user; labs run as root");
+        bail!("process {lab} is not a lab of this user; labs run as root");
     }
     Ok(())
 }
@@ -110,13 +109,13 @@ fn namespace_of(place: &str) -> String {
     }
 }
 
-/// Whether nodes' namespaces are called so: `node`, `node2`, …
+/// Whether it is the name of a node's namespace: `node`, `node2`, …
 fn is_node(place: &str) -> bool {
     let rest = place.strip_prefix(NODE_NAMESPACE);
     rest.is_some_and(|rest| rest.chars().all(|it| it.is_ascii_digit()))
 }
 
-/// What there is to enter, as the command line writes it.
+/// The possible arguments of `exec`.
 fn places() -> Vec<String> {
     let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
     let mut names: Vec<String> =

@@ -1,4 +1,4 @@
-//! `enforcer-lab run --api`: the cluster is an API server's, and `kubectl` drives the lab.
+//! `enforcer-lab run --api`: the lab's API server holds the cluster, and `kubectl` drives the lab.
 
 use std::time::{Duration, Instant};
 
@@ -7,28 +7,27 @@ use anyhow::Context;
 use super::run::{Run, interrupted};
 use super::scratch::Scratch;
 use super::tutorial::Step;
-use super::walk::is_about_services;
 use crate::api::{ApiServer, Executor, Listening, write_kubeconfig};
 use crate::matrix::Matrix;
 use crate::session::Session;
 
-/// Whoever applies a folder writes several objects; so much later they are all there.
+/// The quiet time after which a sequence of changes counts as complete: `kubectl apply` of a folder
+/// writes several objects.
 const CALM: Duration = Duration::from_millis(50);
-/// How often it is looked whether the agent still runs.
-const LOOK: Duration = Duration::from_secs(1);
+/// The interval of checks that the agent still runs.
+const CHECK: Duration = Duration::from_secs(1);
 
-/// The file in the scratch directory.
 pub(crate) const KUBECONFIG: &str = "kubeconfig";
 
 impl Run<'_> {
-    /// A server for a lab of this process, if one is wanted.
+    /// The API server for this process's lab, with `--api`.
     pub(crate) fn api_server(&self) -> anyhow::Result<Option<ApiServer>> {
         if !self.options.api {
             return Ok(None);
         }
         let program = self.programs.lab.clone();
         let executor = Executor::new(move |pod, command| {
-            // It enters the pod as people do by `cargo xtask exec`.
+            // Like `cargo xtask exec`.
             let mut process = std::process::Command::new(&program);
             process.args(["exec", "--lab"]).arg(std::process::id().to_string());
             process.arg(format!("{}/{}", pod.namespace, pod.name)).arg("--").args(command);
@@ -37,7 +36,7 @@ impl Run<'_> {
         Ok(Some(ApiServer::new()?.graceful().with_executor(executor)))
     }
 
-    /// An empty cluster that stays until it is interrupted; `None`: it was before it began.
+    /// Runs an empty cluster until interrupted; `None`: interrupted during the start.
     pub(crate) async fn by_kubectl(&self, scratch: &Scratch) -> anyhow::Result<Option<bool>> {
         let topology = self.options.topologies().first().copied().context("no topology")?;
         self.introduce_topology(topology);
@@ -50,7 +49,7 @@ impl Run<'_> {
         Ok(Some(true))
     }
 
-    /// Starts a scenario: nothing of the one before is left.
+    /// Removes everything of the previous scenario.
     pub(crate) fn clear(&self, session: &Session, scratch: &Scratch) -> anyhow::Result<()> {
         match session.api() {
             Some(server) => server.store().clear(),
@@ -59,8 +58,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Puts a step's manifests where lab and agent find them.
-    pub(crate) fn give(
+    pub(crate) fn apply_step(
         &self,
         session: &Session,
         scratch: &Scratch,
@@ -72,22 +70,22 @@ impl Run<'_> {
         }
     }
 
-    /// Lets kubectl find the server on this host.
+    /// Makes the API server reachable for kubectl on this host.
     pub(crate) fn serve_host(
         &self,
         session: &Session,
         scratch: &Scratch,
     ) -> anyhow::Result<Option<Listening>> {
         let Some(server) = session.api() else { return Ok(None) };
-        let listening = server.listen_on_loopback(0).context("offer the API server")?;
+        let listening = server.listen_on_loopback(0).context("start the API server")?;
         let path = scratch.path().join(KUBECONFIG);
         write_kubeconfig(&path, listening.address())
             .with_context(|| format!("write {}", path.display()))?;
         Ok(Some(listening))
     }
 
-    /// Follows what is done to the server's objects, for ever. Pods come and go at once; what is
-    /// measured then is given up when something else is done meanwhile.
+    /// Follows changes of the server's objects. Pods are started and stopped at once. A measurement
+    /// is abandoned if the objects change meanwhile. Returns only on failure.
     pub(crate) async fn follow(
         &self,
         session: &mut Session,
@@ -98,21 +96,15 @@ impl Run<'_> {
         let mut before: Option<Matrix> = None;
         loop {
             while server.store().version() == seen {
-                let _ = tokio::time::timeout(LOOK, versions.changed()).await;
+                let _ = tokio::time::timeout(CHECK, versions.changed()).await;
                 session.check_agent()?;
             }
             while let Ok(Ok(())) = tokio::time::timeout(CALM, versions.changed()).await {}
             let started = Instant::now();
             seen = server.store().version();
-            let declared = match session.declare().await {
-                Err(error) if is_about_services(&error) => {
-                    self.screen.verdict(false, &format!("{error:#}"));
-                    continue;
-                }
-                declared => declared?,
-            };
+            let Some(declared) = self.unless_no_proxy(session.declare().await)? else { continue };
             if server.store().version() != seen {
-                // The lab has said what runs now; or there is more to do.
+                // The lab has written the pods' status, or there are more changes.
                 continue;
             }
             versions.mark_unchanged();
@@ -126,12 +118,12 @@ impl Run<'_> {
         }
     }
 
-    /// What to type.
-    pub(crate) fn invite_kubectl(&self, scratch: &Scratch) {
+    pub(crate) fn explain_kubectl(&self, scratch: &Scratch) {
         let file = scratch.path().join(KUBECONFIG);
         let file = file.display();
         self.screen.show(&format!("  kubectl    export KUBECONFIG={file}"));
         self.screen.show("             kubectl apply -f deploy/tutorial/hello-world");
-        self.screen.show("             apply, label, delete, exec: the lab and the matrix follow");
+        self.screen
+            .show("             The lab and the matrix follow apply, label, delete and exec.");
     }
 }

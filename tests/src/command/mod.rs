@@ -1,4 +1,7 @@
 //! `enforcer-lab`: the walk-through, and commands inside a running lab.
+//!
+//! Here belong arguments and output. Building and measuring the lab belongs to
+//! [`session`](crate::session).
 
 mod exec;
 mod kubectl;
@@ -20,7 +23,7 @@ use clap::{Parser, Subcommand};
 use crate::lab::become_command;
 use options::RunOptions;
 
-/// A node and pods made of network namespaces, to try NetworkPolicies on one machine.
+/// Tries NetworkPolicies on one machine, on nodes and pods made of network namespaces.
 #[derive(Debug, Parser)]
 #[command(name = "enforcer-lab", version)]
 struct Arguments {
@@ -30,26 +33,26 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Walks through the tutorial, or through manifests of one's own, with the agent enforcing.
+    /// Walk through the tutorial or your own manifests, enforced by the agent.
     Run(RunOptions),
-    /// Runs a command in a pod of a running lab ("namespace/name"), or in "node" or "outside".
+    /// Run a command in a pod of a running lab, or in "node" or "outside".
     Exec(exec::ExecOptions),
-    /// Becomes another command that dies with the lab (for the lab's own use).
+    /// Become another command that ends with the lab (internal).
     #[command(name = crate::lab::SPAWN_COMMAND, hide = true)]
     Spawn {
         /// The lab's process id.
         lab: u32,
-        /// Where the BPF file system is that the command is to see.
+        /// The BPF file system that the command uses.
         #[arg(long)]
         bpffs: Option<std::path::PathBuf>,
-        /// Whether the command has the privileges of the agent's container, and no more.
+        /// Restrict the command to the privileges of the agent's container.
         #[arg(long)]
         confined: bool,
         /// The command.
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
-    /// Removes a directory as soon as standard input ends (for the lab's own use).
+    /// Remove a directory when standard input ends (internal).
     #[command(name = scratch::SWEEP_COMMAND, hide = true)]
     Sweep {
         /// The directory.
@@ -57,8 +60,7 @@ enum Command {
     },
 }
 
-/// The program: 0 when every cell was as expected, 1 when not, 2 when the lab itself failed.
-#[must_use]
+/// The program. Exit code 0: every result as expected; 1: not; 2: the lab itself failed.
 pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(options) => run::main(&options),

@@ -1,22 +1,20 @@
-//! The JSON document about a walk-through.
+//! The JSON report on a walk-through.
 
 use serde::Serialize;
 
 use crate::lab::Topology;
 use crate::matrix::Matrix;
 
-/// All of it.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
-    /// Whether every cell of every step was as expected and the agent stayed well.
+    /// Whether every cell of every step was as expected, without problems.
     pub ok: bool,
-    /// Cells measured.
     pub cells: usize,
-    /// Cells as expected.
+    /// The number of cells as expected.
     pub as_expected: usize,
-    /// What went wrong apart from cells.
+    /// Failures of the lab or the agent.
     pub problems: Vec<String>,
-    /// One per step and topology.
+    /// One report per step and topology.
     pub steps: Vec<StepReport>,
 }
 
@@ -25,15 +23,14 @@ pub(crate) struct Report {
 pub(crate) struct StepReport {
     /// How pods were attached.
     pub topology: Topology,
-    /// The scenario.
     pub scenario: String,
-    /// The file that the step added.
+    /// The file added by the step.
     pub step: String,
     /// Whether every cell was as expected.
     pub ok: bool,
-    /// How often everything was measured until it was as expected or time was up.
+    /// The number of measurements until all was as expected or time was up.
     pub rounds: usize,
-    /// How long that took, in milliseconds.
+    /// The duration in milliseconds.
     pub took_ms: u128,
     /// The last round.
     pub matrix: Matrix,
@@ -44,15 +41,15 @@ impl Report {
         self.cells += step.matrix.cells.len();
         self.as_expected += step.matrix.good();
         self.steps.push(step);
-        self.judge();
+        self.update();
     }
 
     pub(crate) fn problem(&mut self, text: impl Into<String>) {
         self.problems.push(text.into());
-        self.judge();
+        self.update();
     }
 
-    fn judge(&mut self) {
+    fn update(&mut self) {
         let steps_ok = !self.steps.is_empty() && self.steps.iter().all(|step| step.ok);
         self.ok = steps_ok && self.problems.is_empty();
     }

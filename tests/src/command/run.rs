@@ -16,12 +16,11 @@ use super::screen::{Screen, document};
 use crate::lab::Sandbox;
 use crate::session::Session;
 
-/// The subcommand.
 pub(crate) fn main(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let programs = programs(options)?;
     let own = options.manifests.as_ref().map(fs::canonicalize).transpose();
     let own = own.context("the directory of manifests")?;
-    // Before the runtime starts its threads: they inherit what this thread has.
+    // Before the runtime starts its threads, which inherit the mounts of this one.
     let sandbox = Sandbox::enter().context("the lab needs root")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let finished = runtime.block_on(async {
@@ -31,7 +30,7 @@ pub(crate) fn main(options: &RunOptions) -> anyhow::Result<ExitCode> {
     Ok(match finished {
         Some(true) => ExitCode::SUCCESS,
         Some(false) => ExitCode::FAILURE,
-        // Interrupted: nothing is known. The code is a shell's for SIGINT.
+        // Interrupted, without a result. The code is a shell's for SIGINT.
         None => ExitCode::from(130),
     })
 }
@@ -41,13 +40,13 @@ pub(crate) fn main(options: &RunOptions) -> anyhow::Result<ExitCode> {
 pub(crate) struct Programs {
     /// This program.
     pub lab: PathBuf,
-    /// The agent; `None`: nothing is to be enforced.
+    /// The agent; `None`: nothing is enforced.
     pub agent: Option<PathBuf>,
 }
 
-/// The programs to start, checked before anything is made.
+/// The programs, checked before anything is created.
 fn programs(options: &RunOptions) -> anyhow::Result<Programs> {
-    let lab = std::env::current_exe().context("this program's path")?;
+    let lab = std::env::current_exe().context("find this program's path")?;
     let agent = match &options.agent {
         Some(path) if path == Path::new("none") => None,
         Some(path) => {
@@ -56,12 +55,12 @@ fn programs(options: &RunOptions) -> anyhow::Result<Programs> {
         None => Some(lab.with_file_name("enforcer")),
     };
     if let Some(path) = agent.as_ref().filter(|path| !path.is_file()) {
-        bail!("there is no agent {}; name one with --agent", path.display());
+        bail!("agent {} not found; specify it with --agent", path.display());
     }
     Ok(Programs { lab, agent })
 }
 
-/// Returns at Ctrl-C, SIGTERM or SIGHUP.
+/// Returns on Ctrl-C, SIGTERM or SIGHUP.
 pub(crate) async fn interrupted() {
     let listen = |kind| signal(kind).ok();
     let (mut int, mut term, mut hup) = (
@@ -80,19 +79,18 @@ pub(crate) async fn interrupted() {
     }
 }
 
-/// What a run has from beginning to end.
 pub(crate) struct Run<'a> {
     pub options: &'a RunOptions,
     pub programs: Programs,
     pub sandbox: Sandbox,
     pub screen: Screen,
-    /// The user's own directory.
+    /// The user's own directory of manifests.
     pub own: Option<PathBuf>,
 }
 
 impl Run<'_> {
-    /// Walk-through, summary, and then the interactive part. Returns whether the walk-through was
-    /// as expected, or `None` where it was interrupted.
+    /// Runs the walk-through, the summary, and then the interactive part. Returns whether the
+    /// walk-through was as expected; `None`: it was interrupted.
     async fn everything(&self) -> anyhow::Result<Option<bool>> {
         let _announced = exec::announce()?;
         let scratch = self.scratch()?;
@@ -114,7 +112,7 @@ impl Run<'_> {
         Ok(Some(report.ok))
     }
 
-    /// The walk-through in each topology. Returns the last one's lab if it is to stay.
+    /// Runs the walk-through in each topology. Returns the last lab if it stays up.
     async fn topologies(
         &self,
         scratch: &Scratch,
@@ -138,7 +136,7 @@ impl Run<'_> {
         Scratch::editable(&self.programs.lab)
     }
 
-    /// The directory that lab and agent read.
+    /// The directory of manifests for lab and agent.
     pub(crate) fn manifests<'s>(&'s self, scratch: &'s Scratch) -> &'s Path {
         self.own.as_deref().unwrap_or_else(|| scratch.path())
     }
@@ -156,11 +154,11 @@ impl Run<'_> {
         self.screen.heading("═══ Summary ═══");
         let bad = steps.iter().filter(|step| !step.ok).count();
         let mut text = format!(
-            "{cells} connections measured in {} steps, {as_expected} as the policies say",
+            "{cells} connections measured in {} steps, {as_expected} match the policies",
             steps.len()
         );
         if bad > 0 {
-            let _ = write!(text, "; {bad} steps are wrong");
+            let _ = write!(text, "; {bad} steps failed");
         }
         if !problems.is_empty() {
             let _ = write!(text, "; {} problems", problems.len());

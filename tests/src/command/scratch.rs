@@ -1,4 +1,4 @@
-//! The directory with the manifests that the user may edit.
+//! The directory of manifests that the user may edit.
 
 use std::fs;
 use std::io::{self, Read};
@@ -8,12 +8,13 @@ use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 
 use anyhow::Context;
 
+use crate::host::replace_file;
 use crate::lab::LAB_DIR;
 
-/// The hidden subcommand that removes the directory when the lab is gone.
+/// The hidden subcommand that removes the directory when the lab has ended.
 pub(crate) const SWEEP_COMMAND: &str = "__sweep";
 
-/// A directory that does not outlive the lab.
+/// A directory that is removed with the lab.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     path: PathBuf,
@@ -21,15 +22,15 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Inside the sandbox, in memory: the kernel cleans up.
+    /// A directory inside the sandbox, in memory: the kernel removes it.
     pub(crate) fn hidden() -> anyhow::Result<Self> {
         let path = Path::new(LAB_DIR).join("manifests");
-        fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
+        fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
         Ok(Self { path, sweeper: None })
     }
 
-    /// Where the user can edit: among the temporary files, owned by whoever called `sudo`. A
-    /// second process removes it when this one ends, even by SIGKILL.
+    /// A temporary directory owned by the user who called `sudo`. A second process removes it when
+    /// this one ends, even by SIGKILL.
     pub(crate) fn editable(program: &Path) -> anyhow::Result<Self> {
         let path = tempfile::Builder::new().prefix("enforcer-lab-").tempdir()?.keep();
         let mut sweeper = Command::new(program);
@@ -45,16 +46,14 @@ impl Scratch {
         &self.path
     }
 
-    /// Writes a file, all of it or nothing.
+    /// Writes a file atomically.
     pub(crate) fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
-        let (path, draft) = (self.path.join(name), self.path.join(format!(".{name}.draft")));
-        fs::write(&draft, text)
-            .and_then(|()| give_to_caller(&draft))
-            .and_then(|()| fs::rename(&draft, &path))
+        let path = self.path.join(name);
+        replace_file(&path, text)
+            .and_then(|()| give_to_caller(&path))
             .with_context(|| format!("write {}", path.display()))
     }
 
-    /// Removes all files.
     pub(crate) fn clear(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             fs::remove_file(entry?.path())?;
@@ -80,9 +79,9 @@ fn give_to_caller(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Waits for the end of standard input and removes the directory.
+/// Waits for the end of standard input, then removes the directory.
 pub(crate) fn sweep(directory: &Path) -> anyhow::Result<ExitCode> {
-    // Ctrl-C goes to the whole foreground group; the lab may still be using the directory.
+    // Ctrl-C goes to the whole foreground process group, but the lab may still use the directory.
     nix::unistd::setsid().context("leave the terminal")?;
     let _ = io::stdin().read_to_end(&mut Vec::new());
     fs::remove_dir_all(directory).with_context(|| format!("remove {}", directory.display()))?;

@@ -1,4 +1,4 @@
-//! What people see.
+//! Output for people.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 
@@ -7,8 +7,8 @@ use owo_colors::{OwoColorize, Style as Paint};
 use super::options::{Output, RunOptions};
 use crate::matrix::Style;
 
-/// Where explanations and tables go: standard output, or nowhere but for short lines on standard
-/// error when standard output is for JSON.
+/// The output for explanations and tables: standard output, or standard error if standard output is
+/// for JSON.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Screen {
     output: Output,
@@ -30,25 +30,23 @@ impl Screen {
         Style { color: self.color }
     }
 
-    /// A heading.
     pub(crate) fn heading(self, text: &str) {
         self.show(&format!("\n{}", self.paint(text, Paint::new().bold())));
     }
 
-    /// A remark of lesser weight.
+    /// Prints a dimmed remark.
     pub(crate) fn aside(self, text: &str) {
         self.show(&self.paint(text, Paint::new().dimmed()));
     }
 
-    /// Good news or bad news.
+    /// Prints a success or a failure.
     pub(crate) fn verdict(self, good: bool, text: &str) {
         let paint = if good { Paint::new().green() } else { Paint::new().red().bold() };
         self.show(&self.paint(text, paint));
     }
 
-    /// Text as it is.
     pub(crate) fn show(self, text: &str) {
-        // A reader that went away (`| head`) is no reason to stop: what counts is the exit code.
+        // A closed pipe (`| head`) does not stop the run: the exit code matters.
         let _ = match self.output {
             Output::Table => writeln!(stdout(), "{text}"),
             Output::Json => writeln!(stderr(), "{text}"),
@@ -60,14 +58,13 @@ impl Screen {
     }
 }
 
-/// Prints the JSON document.
 pub(crate) fn document(value: &impl serde::Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value)?;
     writeln!(stdout(), "{text}")?;
     Ok(())
 }
 
-/// Last words, on standard error.
+/// Prints an error on standard error.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(stderr(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! After the walk-through: the lab stays and follows what the user does to the manifests.
+//! After the walk-through: the lab stays up and follows the user's changes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use tokio::net::TcpListener;
 use super::run::{Run, interrupted};
 use super::scratch::Scratch;
 use super::tutorial::STEPS;
-use super::walk::is_about_services;
+use super::walk::is_no_proxy;
 use super::watch::Watch;
 use crate::lab::forward;
 use crate::matrix::Matrix;
 use crate::session::{AGENT_PORT, Session};
 
-/// The scenario that stays when the walk-through is over.
+/// The scenario that stays after the walk-through.
 const LASTING: &str = "hello-world";
 
 impl Run<'_> {
-    /// Re-measures whenever a manifest changes, until interrupted.
+    /// Measures after each change, until interrupted.
     pub(crate) async fn stay(&self, mut session: Session, scratch: &Scratch) -> anyhow::Result<()> {
         let watch = Watch::new(self.manifests(scratch))?;
         if self.own.is_none() && !self.options.api {
@@ -31,7 +31,7 @@ impl Run<'_> {
         }
         let _server = self.serve_host(&session, scratch)?;
         let metrics = self.metrics_listener().await?;
-        self.invite(scratch, &metrics)?;
+        self.explain(scratch, &metrics)?;
         let inside = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
         let node = Arc::clone(session.lab().node());
         tokio::select! {
@@ -55,39 +55,47 @@ impl Run<'_> {
                     continue;
                 }
             }
-            let applied = match session.apply().await {
-                Err(error) if is_about_services(&error) => {
-                    self.screen.verdict(false, &format!("{error:#}"));
-                    continue;
-                }
-                applied => applied?,
-            };
+            let Some(applied) = self.unless_no_proxy(session.apply().await)? else { continue };
             self.screen.heading("The manifests have changed.");
             self.show(&applied, before.as_ref());
             before = Some(applied.matrix);
         }
     }
 
-    /// The port that was asked for; the default one gives way to whoever has it.
-    async fn metrics_listener(&self) -> anyhow::Result<TcpListener> {
-        if let Some(address) = self.options.metrics {
-            let bound = TcpListener::bind(address).await;
-            return bound.with_context(|| format!("offer metrics at {address}"));
-        }
-        match TcpListener::bind(("127.0.0.1", AGENT_PORT)).await {
-            Ok(listener) => Ok(listener),
-            Err(_) => TcpListener::bind(("127.0.0.1", 0)).await.context("offer metrics"),
+    /// The result, or `None` after showing that Services can't work on this machine.
+    pub(crate) fn unless_no_proxy<T>(
+        &self,
+        result: anyhow::Result<T>,
+    ) -> anyhow::Result<Option<T>> {
+        match result {
+            Err(error) if is_no_proxy(&error) => {
+                self.screen.verdict(false, &format!("{error:#}"));
+                Ok(None)
+            }
+            other => other.map(Some),
         }
     }
 
-    fn invite(&self, scratch: &Scratch, metrics: &TcpListener) -> anyhow::Result<()> {
+    /// Listens on the requested address, or else on the default port or, if it is taken, another.
+    async fn metrics_listener(&self) -> anyhow::Result<TcpListener> {
+        if let Some(address) = self.options.metrics {
+            let bound = TcpListener::bind(address).await;
+            return bound.with_context(|| format!("serve metrics at {address}"));
+        }
+        match TcpListener::bind(("127.0.0.1", AGENT_PORT)).await {
+            Ok(listener) => Ok(listener),
+            Err(_) => TcpListener::bind(("127.0.0.1", 0)).await.context("serve metrics"),
+        }
+    }
+
+    fn explain(&self, scratch: &Scratch, metrics: &TcpListener) -> anyhow::Result<()> {
         let program = self.programs.lab.display();
         self.screen.heading("The lab stays up until Ctrl-C.");
         if self.options.api {
-            self.invite_kubectl(scratch);
+            self.explain_kubectl(scratch);
         } else {
             self.screen.show(&format!("  manifests  {}", self.manifests(scratch).display()));
-            self.screen.show("             edit, add or remove files: the matrix follows");
+            self.screen.show("             Edit, add or remove files: the matrix follows.");
         }
         if self.programs.agent.is_some() {
             self.screen.show(&format!("  metrics    http://{}/metrics", metrics.local_addr()?));

@@ -1,13 +1,10 @@
-//! The tutorial's manifests, as steps. They are part of the binary.
+//! The tutorial's manifests as steps. They are part of the binary.
 
 /// One file of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// The scenario's directory.
     pub scenario: &'static str,
-    /// The file's name.
     pub file: &'static str,
-    /// The file's contents.
     pub text: &'static str,
 }
 
@@ -21,8 +18,8 @@ macro_rules! steps {
     };
 }
 
-/// All steps in order. Within a scenario each adds to those before; a new scenario starts from
-/// nothing.
+/// All steps in order. Within a scenario each step adds to the previous ones; a new scenario starts
+/// empty.
 pub(crate) const STEPS: &[Step] = steps![
     "hello-world" / "00-no-policy.yaml",
     "hello-world" / "10-restrict-all-traffic.yaml",
@@ -40,7 +37,7 @@ pub(crate) const STEPS: &[Step] = steps![
 ];
 
 impl Step {
-    /// The first line of the comment on top.
+    /// The first line of the file's leading comment.
     pub(crate) fn title(&self) -> &'static str {
         self.comment().next().unwrap_or(self.file)
     }
@@ -54,7 +51,7 @@ impl Step {
         self.text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim)
     }
 
-    /// Whether it is the first of its scenario.
+    /// Whether it is the first step of its scenario.
     pub(crate) fn is_first(&self) -> bool {
         STEPS.iter().find(|step| step.scenario == self.scenario) == Some(self)
     }

@@ -1,4 +1,4 @@
-//! The walk-through: step by step through a scenario, measured before and after.
+//! The walk-through: applies the steps one by one and measures after each.
 
 use std::path::Path;
 
@@ -11,8 +11,7 @@ use crate::matrix::{Matrix, essence, render};
 use crate::session::{Applied, Session, SessionOptions};
 
 impl Run<'_> {
-    /// One topology's walk-through. `None` when the lab or the agent failed, which the report
-    /// tells.
+    /// The walk-through of one topology. `None`: the lab or the agent failed, which is reported.
     pub(crate) async fn walk(
         &self,
         topology: Topology,
@@ -40,7 +39,7 @@ impl Run<'_> {
     pub(crate) fn introduce_topology(&self, topology: Topology) {
         self.screen.heading(&format!("═══ {topology} ═══"));
         self.screen.aside(match topology {
-            Topology::Kubenet => "Pods are ports of the bridge cbr0 and share its subnet.",
+            Topology::Kubenet => "Pods are attached to the bridge cbr0 and share its subnet.",
             Topology::AzureCni => "No bridge: the node has a host route to each pod's interface.",
         });
     }
@@ -55,7 +54,6 @@ impl Run<'_> {
             api: self.api_server()?,
             arguments: self.options.agent_arguments.clone(),
             show_log: self.options.agent_log,
-            timeout: self.options.timeout(),
             settle: self.options.settle(),
             layout: Some(self.options.layout(topology)),
             proxy: self.options.proxy(),
@@ -100,9 +98,9 @@ impl Run<'_> {
                 before = None;
             }
             self.introduce(number, step);
-            self.give(session, scratch, step)?;
+            self.apply_step(session, scratch, step)?;
             let Some(applied) = self.apply(session, report).await? else { continue };
-            // Policies of earlier steps have been shown with them.
+            // Policies of earlier steps have been shown before.
             self.policies(&applied, |name| step.text.contains(&format!("name: {name}\n")));
             self.show(&applied, before.as_ref());
             before = Some(applied.matrix.clone());
@@ -111,14 +109,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A step about Services that this machine can't do is refused; others may follow.
+    /// Measures a step. One whose Services can't work on this machine is reported and skipped.
     async fn apply(
         &self,
         session: &mut Session,
         report: &mut Report,
     ) -> anyhow::Result<Option<Applied>> {
         match session.apply().await {
-            Err(error) if is_about_services(&error) => {
+            Err(error) if is_no_proxy(&error) => {
                 self.trouble(report, session.lab().topology(), &error);
                 Ok(None)
             }
@@ -134,7 +132,7 @@ impl Run<'_> {
         }
     }
 
-    /// The essence of the policies whose names are `shown`.
+    /// Shows the policies whose names are `shown` in a few words.
     fn policies(&self, applied: &Applied, shown: impl Fn(&str) -> bool) {
         for policy in applied.cluster.policies.values().filter(|it| shown(&it.id.name)) {
             for line in essence(policy) {
@@ -149,19 +147,19 @@ impl Run<'_> {
             self.screen.show(note);
         }
         if matrix.cells.is_empty() {
-            self.screen.show("There are no pods.");
+            self.screen.show("No pods are running.");
             return;
         }
         self.screen.show(&render(matrix, before, self.screen.style()));
         let (good, all) = (matrix.good(), matrix.cells.len());
         let again = if *rounds > 1 { format!(", round {rounds}") } else { String::new() };
-        let text = format!("{good} of {all} connections as the policies say ({took:.1?}{again})");
+        let text = format!("{good} of {all} connections match the policies ({took:.1?}{again})");
         self.screen.verdict(matrix.all_good(), &text);
     }
 }
 
-/// Whether Services can't work on this machine.
-pub(crate) fn is_about_services(error: &anyhow::Error) -> bool {
+/// Whether the error is that Services can't work on this machine.
+pub(crate) fn is_no_proxy(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(LabError::NoProxy(_)))
 }
 

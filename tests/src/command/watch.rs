@@ -1,4 +1,4 @@
-//! Notices that somebody edited a manifest.
+//! Watches the directory of manifests.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use anyhow::Context;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-/// Editors write a file in several steps; so much later they are done.
+/// The quiet time after which a change counts as complete: editors write a file in several steps.
 const CALM: Duration = Duration::from_millis(50);
 
 /// A watched directory.
@@ -19,13 +19,13 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new(directory: &Path) -> anyhow::Result<Self> {
-        let (tell, changes) = mpsc::channel(1);
+        let (sender, changes) = mpsc::channel(1);
         let mut watcher =
             notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
                 let reading = event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_)));
                 if !reading {
-                    // One note is enough: whoever reads it looks at everything.
-                    let _ = tell.try_send(());
+                    // One message is enough: the receiver reads everything again.
+                    let _ = sender.try_send(());
                 }
             })?;
         watcher
@@ -34,7 +34,7 @@ impl Watch {
         Ok(Self { changes, _watcher: watcher })
     }
 
-    /// Returns when something has changed and calm has returned.
+    /// Returns after a change is complete.
     pub(crate) async fn changed(&mut self) {
         if self.changes.recv().await.is_none() {
             std::future::pending::<()>().await;

@@ -1,7 +1,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's tools may fail loudly")]
-//! Frames built byte by byte, for the programs to judge.
+//! Builds frames byte by byte, as input of the programs.
 //!
-//! Written from the RFCs and independent of how the programs read packets.
+//! Written from the RFCs, independently of the programs' parser. The choice of packets belongs to
+//! the tests and to [`generate`](crate::generate).
 
 mod transport;
 
@@ -18,9 +19,9 @@ pub struct Frame {
     pub source: IpAddr,
     /// Destination address; of the same family.
     pub destination: IpAddr,
-    /// What IP carries.
+    /// The payload of IP.
     pub transport: Transport,
-    /// Whether it is a piece of a packet.
+    /// The fragment that it carries.
     pub fragment: Fragment,
     /// IPv4: 32-bit words of options, up to 10.
     pub options: usize,
@@ -29,20 +30,20 @@ pub struct Frame {
     pub extensions: Vec<(u8, u8)>,
     /// TTL or hop limit.
     pub hop_limit: u8,
-    /// What the fragments of one packet share; IPv4 has 16 bits of it.
+    /// The identification common to all fragments of a packet; IPv4 has 16 bits of it.
     pub identification: u32,
 }
 
-/// Which piece of a packet a frame carries (RFC 791, RFC 8200).
+/// The fragment that a frame carries (RFC 791, RFC 8200).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fragment {
-    /// All of it.
+    /// The whole packet.
     Whole,
-    /// The first of several.
+    /// The first fragment.
     First,
-    /// A later one: no transport header of its own.
+    /// A later fragment, without a transport header.
     Later,
-    /// A later one that begins 8 bytes into the transport header.
+    /// A later fragment that starts 8 bytes into the transport header.
     Second,
 }
 
@@ -50,7 +51,7 @@ pub enum Fragment {
 const AUTHENTICATION: u8 = 51;
 const FRAGMENT_HEADER: u8 = 44;
 
-/// A frame's bytes, and how many of them are headers that a reader must see whole.
+/// A frame's bytes, and the length of the headers that a parser must see completely.
 #[derive(Debug, Clone)]
 pub struct Built {
     /// The frame, from its link-layer header on.
@@ -61,7 +62,6 @@ pub struct Built {
 
 impl Frame {
     /// A plain frame.
-    #[must_use]
     pub fn new(source: IpAddr, destination: IpAddr, transport: Transport) -> Self {
         Self {
             vlans: Vec::new(),
@@ -76,11 +76,10 @@ impl Frame {
         }
     }
 
-    /// Its bytes.
+    /// The frame's bytes.
     ///
     /// # Panics
-    /// The addresses are of different families, or it is too long for its length fields.
-    #[must_use]
+    /// The addresses have different families, or the frame is too long for its length fields.
     pub fn build(&self) -> Built {
         let mut bytes = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2];
         for vlan in &self.vlans {

@@ -1,8 +1,8 @@
-//! What IP carries.
+//! The payload of IP.
 
 use enforcer_core::model::Protocol;
 
-/// What IP carries.
+/// The payload of IP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
     /// TCP, source and destination port.
@@ -11,7 +11,7 @@ pub enum Transport {
     Udp(u16, u16),
     /// SCTP, source and destination port.
     Sctp(u16, u16),
-    /// ICMP or ICMPv6: type (IPv4, IPv6), code, identifier, what follows the first 8 bytes.
+    /// ICMP or ICMPv6.
     Icmp {
         /// The type in ICMP.
         v4: u8,
@@ -21,31 +21,30 @@ pub enum Transport {
         code: u8,
         /// Bytes 4 and 5: a query's identifier.
         identifier: u16,
-        /// What follows: the quoted packet of an error.
+        /// The bytes after the first 8: the quoted packet of an error.
         body: Vec<u8>,
     },
     /// Any other protocol, by number.
     Other(u8),
 }
 
-/// Which packet of a TCP connection.
+/// The packets of a TCP connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tcp {
-    /// The first.
+    /// The first packet.
     Syn,
-    /// The answer to it.
+    /// The reply to it.
     SynAck,
-    /// Any later one.
+    /// Any later packet.
     Ack,
-    /// The last one of an end.
+    /// The last packet of an end.
     Fin,
-    /// The connection is no more.
+    /// The reset of the connection.
     Rst,
 }
 
 impl Transport {
     /// The first packet of a connection.
-    #[must_use]
     pub fn open(protocol: Protocol, source: u16, destination: u16) -> Self {
         match protocol {
             Protocol::Tcp => Self::Tcp(source, destination, Tcp::Syn),
@@ -54,8 +53,7 @@ impl Transport {
         }
     }
 
-    /// The answer to such a packet.
-    #[must_use]
+    /// The reply to such a packet.
     pub fn answer(protocol: Protocol, source: u16, destination: u16) -> Self {
         match protocol {
             Protocol::Tcp => Self::Tcp(source, destination, Tcp::SynAck),
@@ -65,26 +63,19 @@ impl Transport {
     }
 
     /// An echo request or its reply.
-    #[must_use]
     pub fn echo(identifier: u16, reply: bool) -> Self {
         let (v4, v6) = if reply { (0, 129) } else { (8, 128) };
         Self::Icmp { v4, v6, code: 0, identifier, body: Vec::new() }
     }
 
     /// The IP protocol number.
-    #[must_use]
     pub fn number(&self, v4: bool) -> u8 {
         match self {
             Self::Tcp(..) => 6,
             Self::Udp(..) => 17,
             Self::Sctp(..) => 132,
-            Self::Icmp { .. } => {
-                if v4 {
-                    1
-                } else {
-                    58
-                }
-            }
+            Self::Icmp { .. } if v4 => 1,
+            Self::Icmp { .. } => 58,
             Self::Other(number) => *number,
         }
     }
@@ -127,7 +118,7 @@ impl Transport {
         bytes
     }
 
-    /// How many bytes of it a reader must see.
+    /// The length of the header's part that a parser must see, in bytes.
     pub(super) fn fixed(&self) -> usize {
         match self {
             Self::Tcp(..) => 20,

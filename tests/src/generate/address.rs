@@ -1,4 +1,4 @@
-//! Addresses from few subnets, and blocks that overlap them.
+//! Addresses of few subnets, and blocks that overlap them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,7 +10,7 @@ use proptest::prop_oneof;
 use proptest::sample::select;
 use proptest::strategy::{Just, Strategy};
 
-/// An IPv4 address that a pod may have: of two subnets that share three bytes, and of a far one.
+/// An IPv4 address of a pod, from two subnets with the same first two bytes and a distant one.
 pub(super) fn v4() -> impl Strategy<Value = Ipv4Addr> {
     prop_oneof![
         6 => (0..12_u8).prop_map(|host| Ipv4Addr::new(10, 0, 0, host)),
@@ -19,7 +19,7 @@ pub(super) fn v4() -> impl Strategy<Value = Ipv4Addr> {
     ]
 }
 
-/// An IPv6 address that a pod may have; the far one differs in the first half.
+/// An IPv6 address of a pod; the distant one differs in the first half.
 pub(super) fn v6() -> impl Strategy<Value = Ipv6Addr> {
     prop_oneof![
         6 => (0..12_u16).prop_map(|host| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, host)),
@@ -58,10 +58,10 @@ fn prefix() -> impl Strategy<Value = IpNet> {
     prop_oneof![prefix4(), prefix6()]
 }
 
-/// How an exception lies to its block.
+/// The position of an exception relative to its block.
 #[derive(Debug, Clone, Copy)]
 enum Exception {
-    /// Some bits longer, at the block's begin or end.
+    /// Longer by some bits, at the block's start or end.
     Within { bits: u8, end: bool },
     /// Anywhere: within, around or outside.
     Anywhere(IpNet),
@@ -89,15 +89,15 @@ fn except(cidr: IpNet, exception: Exception) -> IpNet {
     }
 }
 
-/// A block, mostly tidy as sources make it, sometimes with host bits, and with exceptions that
-/// nest, stray or leave nothing.
+/// A block: mostly canonical like those from sources, sometimes with host bits, and with exceptions
+/// that are nested, outside of the block, or cover it.
 pub(super) fn block() -> impl Strategy<Value = Block> {
     (prefix(), vec(exception(), 0..4), proptest::bool::weighted(0.9)).prop_map(
-        |(cidr, exceptions, tidy)| {
-            let cidr = if tidy { cidr.trunc() } else { cidr };
+        |(cidr, exceptions, canonical)| {
+            let cidr = if canonical { cidr.trunc() } else { cidr };
             let excepts = exceptions.into_iter().map(|it| except(cidr, it));
-            let excepts = excepts.map(|it| if tidy { it.trunc() } else { it });
-            Block { cidr, except: excepts.filter(|it| !tidy || cidr.contains(it)).collect() }
+            let excepts = excepts.map(|it| if canonical { it.trunc() } else { it });
+            Block { cidr, except: excepts.filter(|it| !canonical || cidr.contains(it)).collect() }
         },
     )
 }

@@ -8,18 +8,17 @@ use proptest::prop_oneof;
 use proptest::sample::select;
 use proptest::strategy::Strategy;
 
-use super::pod::NAMESPACES;
-
+/// The namespaces of pods and policies, declared or not.
+pub(super) const NAMESPACES: [&str; 3] = ["blue", "green", "red"];
 const KEYS: [&str; 3] = ["app", "role", "zone"];
 const VALUES: [&str; 3] = ["a", "b", "c"];
-/// What selectors name though nothing has it.
+/// A key and value that occurs only in selectors.
 const UNUSED: &str = "unused";
 
 fn one_of(names: &[&'static str]) -> impl Strategy<Value = String> + use<> {
     select(names.to_vec()).prop_map(str::to_owned)
 }
 
-/// Labels with some of the keys.
 pub(super) fn labels() -> impl Strategy<Value = Labels> {
     btree_map(one_of(&KEYS), one_of(&VALUES), 0..=KEYS.len())
 }
@@ -41,7 +40,7 @@ fn requirement() -> impl Strategy<Value = Requirement> {
     ]
 }
 
-/// A selector of none (which matches everything) to two requirements.
+/// A selector with up to two requirements; without any, it matches everything.
 pub(super) fn selector() -> impl Strategy<Value = Selector> {
     btree_set(requirement(), 0..=2).prop_map(|requirements| Selector { requirements })
 }

@@ -1,7 +1,7 @@
-//! Generated clusters, small and adversarial, and the questions worth asking about them.
+//! Generators of small, adversarial clusters, and of the addresses and traffic to test them with.
 //!
-//! Few labels, few subnets and few ports, so that selectors hit, blocks overlap pods and ranges
-//! touch far more often than chance in a real cluster would have it.
+//! They use few labels, subnets and ports, so that selectors match, blocks overlap pods and ranges
+//! touch far more often than in a real cluster. Frames belong to [`frame`](crate::frame).
 //!
 //! ```
 //! use enforcer_tests::generate;
@@ -22,6 +22,7 @@ mod label;
 mod pod;
 mod policy;
 mod probe;
+mod size;
 mod smaller;
 
 use std::collections::BTreeSet;
@@ -30,35 +31,12 @@ use enforcer_core::model::{Cluster, PodId};
 use proptest::collection::{btree_set, vec};
 use proptest::strategy::Strategy;
 
+pub use pod::NODE;
 pub use probe::{addresses, traffic};
+pub use size::Size;
 pub use smaller::smaller;
 
-/// The name of the node whose pods are local.
-pub const NODE: &str = "node-here";
-
-/// How large the clusters are; each number is the most of its kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Pods of all nodes.
-    pub pods: usize,
-    /// Policies.
-    pub policies: usize,
-    /// Rules of a policy in one direction.
-    pub rules: usize,
-    /// Peers of a rule, and ports of a rule.
-    pub entries: usize,
-}
-
-impl Size {
-    /// What one can read: for failures that shall be understood at once.
-    pub const TINY: Self = Self { pods: 4, policies: 2, rules: 1, entries: 2 };
-    /// Enough for every rule to meet every other.
-    pub const SMALL: Self = Self { pods: 12, policies: 8, rules: 2, entries: 3 };
-    /// Many columns, rows and port sets.
-    pub const LARGE: Self = Self { pods: 60, policies: 30, rules: 3, entries: 4 };
-}
-
-/// Clusters of the usual size.
+/// Clusters of the default size.
 pub fn cluster() -> impl Strategy<Value = Cluster> {
     size(Size::SMALL)
 }
@@ -80,8 +58,7 @@ pub fn size(size: Size) -> impl Strategy<Value = Cluster> {
     )
 }
 
-/// The pods of [`NODE`], subjects or not.
-#[must_use]
+/// The pods of [`NODE`], whether or not policies apply to them.
 pub fn local(cluster: &Cluster) -> BTreeSet<PodId> {
     let here = cluster.pods.values().filter(|pod| pod.node.as_deref() == Some(NODE));
     here.map(|pod| pod.id.clone()).collect()

@@ -9,18 +9,17 @@ use proptest::prop_oneof;
 use proptest::sample::{select, subsequence};
 use proptest::strategy::{Just, Strategy};
 
-use super::NODE;
 use super::address::{v4, v6};
-use super::label::labels;
+use super::label::{NAMESPACES, labels};
 
-/// The namespaces that pods and policies are in, whether or not they are declared.
-pub(super) const NAMESPACES: [&str; 3] = ["blue", "green", "red"];
-/// The names that ports have or are asked by.
+/// The name of the node of the local pods.
+pub const NODE: &str = "node-here";
+
 pub(super) const PORT_NAMES: [&str; 2] = ["dns", "http"];
 /// Ports near each other and near the edges, so that ranges touch.
 pub(super) const PORTS: [u16; 10] = [1, 2, 53, 79, 80, 81, 443, 8_080, 65_534, 65_535];
 
-/// One of the namespaces; most things are in the first, so that they meet.
+/// One of the namespaces, mostly the first, so that policies and pods meet.
 pub(super) fn namespace() -> impl Strategy<Value = &'static str> {
     prop_oneof![3 => Just(NAMESPACES[0]), 2 => select(NAMESPACES.to_vec())]
 }
@@ -34,7 +33,7 @@ pub(super) fn namespaces() -> impl Strategy<Value = Vec<Namespace>> {
     })
 }
 
-/// The addresses of a pod with one or both families, seldom none or several of one family.
+/// The addresses of a pod: of one or both families, rarely none or several of one family.
 fn addresses() -> impl Strategy<Value = BTreeSet<IpAddr>> {
     let v4 = || v4().prop_map(IpAddr::V4);
     let v6 = || v6().prop_map(IpAddr::V6);
@@ -46,7 +45,6 @@ fn addresses() -> impl Strategy<Value = BTreeSet<IpAddr>> {
     ]
 }
 
-/// A protocol.
 pub(super) fn protocol() -> impl Strategy<Value = Protocol> {
     prop_oneof![
         3 => Just(Protocol::Tcp),
@@ -60,7 +58,7 @@ fn container_port() -> impl Strategy<Value = ContainerPort> {
         .prop_map(|(name, protocol, port)| ContainerPort { name: name.to_owned(), protocol, port })
 }
 
-/// A pod without a name of its own yet.
+/// A pod without a name.
 pub(super) fn pod() -> impl Strategy<Value = Pod> {
     let node = prop_oneof![6 => Just(Some(NODE)), 3 => Just(Some("node-there")), 1 => Just(None)];
     let host_network = proptest::bool::weighted(0.1);
@@ -83,7 +81,7 @@ pub(super) fn pod() -> impl Strategy<Value = Pod> {
     )
 }
 
-/// The pods by their ids, each with a name of its own.
+/// The pods by their ids, with unique names.
 pub(super) fn numbered(pods: Vec<Pod>) -> BTreeMap<PodId, Pod> {
     let named = pods.into_iter().enumerate().map(|(number, mut pod)| {
         pod.id.name = format!("pod-{number}");

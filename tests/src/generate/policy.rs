@@ -1,4 +1,4 @@
-//! Policies: every kind of peer and of port.
+//! Policies with every kind of peer and port.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use proptest::prop_oneof;
 use proptest::sample::select;
 use proptest::strategy::{Just, Strategy};
 
-use super::Size;
 use super::address::block;
 use super::label::{namespace_selector, selector};
 use super::pod::{PORT_NAMES, PORTS, namespace, protocol};
+use super::size::Size;
 
 fn peer() -> impl Strategy<Value = Peer> {
     let pods = (option::of(namespace_selector()), selector())
@@ -40,7 +40,7 @@ fn rule(size: Size) -> impl Strategy<Value = Rule> {
     (peers, ports).prop_map(|(peers, ports)| Rule { peers, ports })
 }
 
-/// A policy of one type, of the other or of both, seldom of neither; without a name yet.
+/// A policy of one or both types, rarely of neither; without a name.
 pub(super) fn policy(size: Size) -> impl Strategy<Value = Policy> {
     let subjects = prop_oneof![1 => Just(Selector::default()), 2 => selector()];
     let rules = move || option::weighted(0.7, vec(rule(size), 0..=size.rules));
@@ -49,7 +49,7 @@ pub(super) fn policy(size: Size) -> impl Strategy<Value = Policy> {
     })
 }
 
-/// The policies by their ids, each with a name of its own.
+/// The policies by their ids, with unique names.
 pub(super) fn numbered(policies: Vec<Policy>) -> BTreeMap<PolicyId, Policy> {
     let named = policies.into_iter().enumerate().map(|(number, mut policy)| {
         policy.id.name = format!("policy-{number}");

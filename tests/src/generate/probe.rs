@@ -1,4 +1,4 @@
-//! The questions worth asking: addresses and ports at, just before and just behind every edge.
+//! Addresses and ports to test with: at, just before and just after every boundary.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,13 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use enforcer_core::model::{Cluster, Peer, PortRule, PortSpec, Protocol, Rule, Traffic};
 use ipnet::IpNet;
 
-/// What no generated cluster names.
+/// Addresses that no generated cluster contains.
 const STRANGERS: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
 ];
 
-/// Ports of each protocol that are asked for whatever the policies name.
+/// Ports of each protocol that are always tested.
 const COMMON_PORTS: [u16; 3] = [0, 80, 65_535];
 
 fn rules(cluster: &Cluster) -> impl Iterator<Item = &Rule> {
@@ -20,9 +20,8 @@ fn rules(cluster: &Cluster) -> impl Iterator<Item = &Rule> {
     policies.flat_map(|policy| policy.ingress.iter().chain(&policy.egress)).flatten()
 }
 
-/// The addresses worth asking about, each once: every pod's and the node's, the first and last
-/// of every block and exception with their neighbours, and strangers.
-#[must_use]
+/// The addresses to test, without duplicates: those of pods and the node, the first and last of
+/// every block and exception with their neighbours, and unknown ones.
 pub fn addresses(cluster: &Cluster) -> Vec<IpAddr> {
     let pods = cluster.pods.values().flat_map(|pod| pod.addresses.iter().copied());
     let blocks = rules(cluster).flat_map(|rule| &rule.peers).filter_map(|peer| match peer {
@@ -38,7 +37,7 @@ pub fn addresses(cluster: &Cluster) -> Vec<IpAddr> {
     all.into_iter().collect()
 }
 
-/// The first and the last address of a prefix, and those just outside, where there are any.
+/// The first and the last address of a prefix, and their neighbours outside, if any.
 fn edges(prefix: &IpNet) -> impl Iterator<Item = IpAddr> + use<> {
     let (first, last) = (prefix.network(), prefix.broadcast());
     [before(first), Some(first), Some(last), after(last)].into_iter().flatten()
@@ -58,9 +57,8 @@ fn after(address: IpAddr) -> Option<IpAddr> {
     })
 }
 
-/// The traffic worth asking about, each once: protocols without ports, the first and last port
-/// of every range with their neighbours, the numbers of named ports, and a few of each protocol.
-#[must_use]
+/// The traffic to test, without duplicates: protocols without ports, the first and last port of
+/// every range with their neighbours, the numbers of named ports, and a few ports of each protocol.
 pub fn traffic(cluster: &Cluster) -> Vec<Traffic> {
     let ranges = rules(cluster).flat_map(|rule| &rule.ports).flat_map(range_edges);
     let named = cluster

@@ -1,9 +1,9 @@
-//! The smallest cluster that still shows a fault.
+//! Reduces a cluster to the smallest one that still shows a fault.
 
 use enforcer_core::model::{Cluster, Peer, Policy, Rule};
 
-/// Leaves out policies, pods, rules, peers, ports, exceptions and node addresses, one after
-/// another, as long as the cluster still `fails`. What it gives fails if `cluster` does.
+/// Removes policies, pods, rules, peers, ports, exceptions and node addresses, one after another,
+/// as long as the cluster still `fails`. The result fails if `cluster` does.
 #[must_use]
 pub fn smaller(cluster: &Cluster, mut fails: impl FnMut(&Cluster) -> bool) -> Cluster {
     let mut smallest = cluster.clone();
@@ -14,7 +14,7 @@ pub fn smaller(cluster: &Cluster, mut fails: impl FnMut(&Cluster) -> bool) -> Cl
     }
 }
 
-/// The cluster without one thing, for each thing that can be left out: large ones first.
+/// The cluster without one element, for each removable element: large ones first.
 fn without_one(cluster: &Cluster) -> Vec<Cluster> {
     let mut all = Vec::new();
     for id in cluster.policies.keys() {
@@ -60,7 +60,7 @@ fn smaller_policies(policy: &Policy) -> Vec<Policy> {
 fn smaller_rules(rules: &[Rule]) -> Vec<Vec<Rule>> {
     let mut all: Vec<Vec<Rule>> = lists_without_one(rules);
     for (at, rule) in rules.iter().enumerate() {
-        // An empty list means everything: that is another rule, not a smaller one.
+        // An empty list means everything: a different rule, not a smaller one.
         let peers = lists_without_one(&rule.peers).into_iter().filter(|it| !it.is_empty());
         let ports = lists_without_one(&rule.ports).into_iter().filter(|it| !it.is_empty());
         let with_peers = peers.chain(fewer_exceptions(&rule.peers));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_fault_needs_is_left() {
+    fn only_the_cause_of_the_fault_remains() {
         let mut runner = TestRunner::deterministic();
         let clusters = (0..100).map(|_| size(Size::LARGE).new_tree(&mut runner).unwrap().current());
         let cluster = clusters.into_iter().find(|it| exceptions(it) > 3).unwrap();

@@ -1,4 +1,4 @@
-//! Processes inside the lab, first of all the agent under test. They die with the lab.
+//! Processes inside the lab, above all the agent under test. They end with the lab.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,39 +14,40 @@ use tokio::process::Child;
 use tokio::runtime::Handle;
 
 use super::confine::confine;
+use super::error::Context as _;
 use super::sandbox::use_bpf;
 use super::{Lab, LabError, Namespace};
 
 /// The hidden subcommand of `enforcer-lab` that becomes another command, see [`become_command`].
 pub const SPAWN_COMMAND: &str = "__spawn";
 
-/// How the agent is started.
+/// The agent's command line and environment.
 #[derive(Debug, Clone)]
 pub struct AgentOptions {
     /// The agent's binary.
     pub binary: PathBuf,
     /// The `enforcer-lab` binary, which starts it.
     pub spawner: PathBuf,
-    /// Where it learns of the cluster.
+    /// The source of the cluster's state.
     pub source: AgentSource,
-    /// Where its standard output and standard error go; `None`: to the lab's own standard error.
+    /// The file for its standard output and error; `None`: the lab's standard error.
     pub log: Option<PathBuf>,
-    /// The port of the node's loopback for metrics and health.
+    /// The port for metrics and health on the node's loopback.
     pub metrics_port: u16,
     /// Further arguments.
     pub arguments: Vec<OsString>,
 }
 
-/// Where an agent learns of the cluster.
+/// The source of the cluster's state.
 #[derive(Debug, Clone)]
 pub enum AgentSource {
-    /// The directory with the user's manifests, beside that with the lab's own.
+    /// The directory of the user's manifests; the lab's status documents are added.
     Manifests(PathBuf),
-    /// The API server that this file names.
+    /// The API server of a kubeconfig file.
     Kubeconfig(PathBuf),
 }
 
-/// A running agent. Dropping it kills it; [`Agent::stop`] asks it first.
+/// A running agent. Dropping it kills it; [`Agent::stop`] sends SIGTERM first.
 #[derive(Debug)]
 pub struct Agent {
     child: Child,
@@ -54,9 +55,6 @@ pub struct Agent {
 
 impl Agent {
     /// Starts the agent in the namespace of the node with this index.
-    ///
-    /// # Errors
-    /// When the binary cannot be started or the log cannot be opened.
     pub async fn start(lab: &Lab, node: usize, options: &AgentOptions) -> Result<Self, LabError> {
         let node = lab.node_at(node)?;
         let mut command = guarded(&options.spawner, options.binary.as_os_str(), node.bpffs(), true);
@@ -72,16 +70,16 @@ impl Agent {
         }
         command.args(["--node-name", &node.site().name(), "--metrics"]);
         command.arg(format!("127.0.0.1:{}", options.metrics_port));
-        // What tests and people look at in a lab is what each pod has counted.
+        // Tests and people in a lab look at the counters of each pod.
         if !options.arguments.iter().any(|it| it == "--pod-metrics") {
             command.args(["--pod-metrics", "pod"]);
         }
-        // The host's container runtime is no business of the lab's.
+        // Not the host's container runtime.
         command.arg("--nri-socket").arg(node.runtime_socket());
         command.args(&options.arguments).stdin(Stdio::null());
         if let Some(path) = &options.log {
             let log = open_log(path)?;
-            let copy = log.try_clone().map_err(|e| LabError::io("the agent's log", e))?;
+            let copy = log.try_clone().context("the agent's log")?;
             command.stdout(log).stderr(copy);
         } else {
             // The lab's standard output may be a JSON document.
@@ -91,41 +89,31 @@ impl Agent {
     }
 
     /// The agent's process id.
-    #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// How the agent ended, if it has.
-    ///
-    /// # Errors
-    /// When the kernel refuses to say.
+    /// The agent's exit status, if it has ended.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, LabError> {
-        self.child.try_wait().map_err(|e| LabError::io("look at the agent", e))
+        self.child.try_wait().context("check the agent")
     }
 
-    /// Sends the agent a signal.
-    ///
-    /// # Errors
-    /// When the agent has ended.
+    /// Sends the agent a signal; an error if it has ended.
     pub fn signal(&self, signal: Signal) -> Result<(), LabError> {
         let pid = self.pid().and_then(|pid| i32::try_from(pid).ok());
         let pid = pid.ok_or_else(|| LabError::Agent("the agent has ended".to_owned()))?;
-        kill(Pid::from_raw(pid), signal).map_err(|e| LabError::io("signal the agent", e))
+        kill(Pid::from_raw(pid), signal).context("signal the agent")
     }
 
-    /// Kills the agent as `kill -9` does, and waits until it is no more.
-    ///
-    /// # Errors
-    /// When it can't be killed.
+    /// Kills the agent by SIGKILL, and waits for its end.
     pub async fn kill(mut self) -> Result<(), LabError> {
-        self.child.kill().await.map_err(|e| LabError::io("kill the agent", e))
+        self.child.kill().await.context("kill the agent")
     }
 
-    /// Asks the agent to end and waits for it; after `patience` it is killed.
+    /// Ends the agent by SIGTERM and waits for it.
     ///
     /// # Errors
-    /// When the agent had to be killed.
+    /// After `patience` the agent is killed, which is an error.
     pub async fn stop(mut self, patience: Duration) -> Result<Option<ExitStatus>, LabError> {
         if let Some(status) = self.ended()? {
             return Ok(Some(status));
@@ -133,7 +121,7 @@ impl Agent {
         self.signal(Signal::SIGTERM)?;
         let started = Instant::now();
         match tokio::time::timeout(patience, self.child.wait()).await {
-            Ok(status) => status.map(Some).map_err(|e| LabError::io("wait for the agent", e)),
+            Ok(status) => status.map(Some).context("wait for the agent"),
             Err(_) => {
                 let _ = self.child.kill().await;
                 let waited = started.elapsed();
@@ -143,8 +131,8 @@ impl Agent {
     }
 }
 
-/// A command that dies with the lab, to be started by [`command_in`]; it sees `bpffs` as the BPF
-/// file system, if that is given. `confined`: with the privileges of the agent's container.
+/// A command that ends with the lab. `bpffs`: mounted as its BPF file system. `confined`: with the
+/// privileges of the agent's container.
 fn guarded(
     spawner: &Path,
     program: &std::ffi::OsStr,
@@ -163,10 +151,7 @@ fn guarded(
     command
 }
 
-/// Runs a command in a namespace and waits for what it prints. It dies with the lab.
-///
-/// # Errors
-/// When it cannot be started.
+/// Runs a command in a namespace and waits for its output. It ends with the lab.
 pub async fn command_in(
     namespace: &Namespace,
     spawner: &Path,
@@ -176,11 +161,11 @@ pub async fn command_in(
     let mut command = guarded(spawner, program.as_ref(), None, false);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = spawn(namespace, command).await?;
-    child.wait_with_output().await.map_err(|e| LabError::io(format!("run {program}"), e))
+    child.wait_with_output().await.context(format!("run {program}"))
 }
 
-/// Starts a process on the namespace's own thread: the process is then inside, and the signal
-/// that it asks for at its parent's death, which is the death of that *thread*, comes when it should.
+/// Starts a process on the namespace's own thread, so that it is inside. Its parent-death signal
+/// refers to that *thread*, which lives as long as the namespace.
 async fn spawn(namespace: &Namespace, command: Command) -> Result<Child, LabError> {
     let runtime = Handle::current();
     namespace
@@ -192,26 +177,21 @@ async fn spawn(namespace: &Namespace, command: Command) -> Result<Child, LabErro
 }
 
 fn open_log(path: &Path) -> Result<File, LabError> {
-    let opened = File::options().create(true).append(true).open(path);
-    opened.map_err(|e| LabError::io(format!("open {}", path.display()), e))
+    File::options().create(true).append(true).open(path).context(format!("open {}", path.display()))
 }
 
-/// Turns the calling process, started by the lab `lab`, into another command that is killed when
-/// the lab ends, that sees `bpffs` as the BPF file system, and that has the privileges of the
-/// agent's container if it is to be `confined`. Returns only when that fails.
-///
-/// # Errors
-/// When the lab is already gone or the command cannot be executed.
+/// Replaces the calling process, started by the lab `lab`, by another command that is killed when
+/// the lab ends. `bpffs` and `confined` as for the hidden subcommand. Returns only on failure.
 pub fn become_command(
     lab: u32,
     bpffs: Option<&Path>,
     confined: bool,
     command: &[OsString],
 ) -> Result<std::convert::Infallible, LabError> {
-    set_pdeathsig(Signal::SIGKILL).map_err(|e| LabError::io("bind to the lab's life", e))?;
+    set_pdeathsig(Signal::SIGKILL).context("bind to the lab's life")?;
     // The lab may have ended before the line above.
     if u32::try_from(getppid().as_raw()) != Ok(lab) {
-        return Err(LabError::Agent("the lab is gone".to_owned()));
+        return Err(LabError::Agent("the lab has ended".to_owned()));
     }
     if let Some(path) = bpffs {
         use_bpf(path)?;
@@ -223,5 +203,5 @@ pub fn become_command(
         return Err(LabError::Agent("no command given".to_owned()));
     };
     let error = Command::new(program).args(arguments).exec();
-    Err(LabError::io(format!("run {}", program.display()), error))
+    Err(error).context(format!("run {}", program.display()))
 }

@@ -1,26 +1,27 @@
-//! What can go wrong while the lab is built or used.
+//! The lab's errors.
 
 use std::io;
 
-use crate::lab::Party;
+use super::party::Party;
+use super::topology::MAX_NODES;
 
-/// A failure of the lab itself, never a packet that was dropped.
+/// A failure of the lab itself, never a dropped packet.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
     /// A system call failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was being done.
+        /// The attempted action.
         what: String,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// A netlink request was refused.
+    /// A netlink request failed.
     #[error("{what}: {source}")]
     Netlink {
-        /// What was being done.
+        /// The attempted action.
         what: String,
-        /// Why it failed.
+        /// The cause.
         source: Box<rtnetlink::Error>,
     },
     /// The process is not inside a [`Sandbox`](crate::lab::Sandbox): a named namespace would be
@@ -28,18 +29,18 @@ pub enum LabError {
     #[error("the calling thread is not inside the lab's sandbox")]
     NoSandbox,
     /// The thread inside a namespace has ended.
-    #[error("the thread inside namespace {0} is gone")]
+    #[error("the thread inside namespace {0} has ended")]
     Gone(String),
     /// The subnet has no free address.
     #[error("the lab's pod subnet is full")]
     Full,
-    /// No lab has so many nodes, or none.
-    #[error("a lab has 1 to {max} nodes, not {0}", max = crate::lab::MAX_NODES)]
+    /// An unsupported number of nodes.
+    #[error("a lab has 1 to {max} nodes, not {0}", max = MAX_NODES)]
     Nodes(u8),
     /// Services can't work on this machine.
     #[error("Services can't work here: {0}")]
     NoProxy(String),
-    /// No such pod or outside client.
+    /// The pod, node or outside client does not exist.
     #[error("the lab has no {0}")]
     Unknown(Party),
     /// A command could not be started or waited for.
@@ -47,14 +48,27 @@ pub enum LabError {
     Agent(String),
 }
 
-impl LabError {
-    /// Gives an I/O error its context.
-    pub fn io(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self::Io { what: what.into(), source: source.into() }
-    }
+/// Adds a context to errors.
+pub(crate) trait Context<T> {
+    /// The same result, with the attempted action in the error.
+    fn context(self, what: impl Into<String>) -> Result<T, LabError>;
+}
 
-    /// Gives a netlink error its context.
-    pub(crate) fn netlink(what: impl Into<String>, source: rtnetlink::Error) -> Self {
-        Self::Netlink { what: what.into(), source: Box::new(source) }
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, what: impl Into<String>) -> Result<T, LabError> {
+        self.map_err(|source| LabError::Io { what: what.into(), source })
+    }
+}
+
+impl<T> Context<T> for nix::Result<T> {
+    fn context(self, what: impl Into<String>) -> Result<T, LabError> {
+        self.map_err(io::Error::from).context(what)
+    }
+}
+
+impl<T> Context<T> for Result<T, rtnetlink::Error> {
+    fn context(self, what: impl Into<String>) -> Result<T, LabError> {
+        let wrap = |source| LabError::Netlink { what: what.into(), source: Box::new(source) };
+        self.map_err(wrap)
     }
 }

@@ -1,16 +1,15 @@
-//! What connects nodes with each other and with the outside host.
+//! The network between the nodes and the outside host.
 //!
-//! One node and the outside host are the two ends of a veth pair. Several nodes hang on a switch,
-//! a namespace with a bridge, and reach each other's pods by routes or through tunnels.
-
-use std::net::IpAddr;
+//! A single node and the outside host are the two ends of a veth pair. Several nodes are connected
+//! to a switch (a namespace with a bridge) and reach each other's pods by routes or through
+//! tunnels.
 
 use ipnet::IpNet;
 
-use super::links::{End, index_of};
+use super::links::{End, Place, index_of};
 use super::site::{BRIDGE_HOST, OUTSIDE_UPLINK, Site};
 use super::topology::{Fabric, OUTSIDE_CLIENTS, Topology};
-use super::wiring::{BRIDGE, LOOPBACK, Place, defaults};
+use super::wiring::{BRIDGE, LOOPBACK, defaults};
 use super::{LabError, ready};
 
 const UPLINK: &str = "eth0";
@@ -18,17 +17,17 @@ const SWITCH: &str = "br0";
 const TUNNEL: &str = "vxlan0";
 /// The index of each node's uplink.
 const NODE_INDEX: u32 = 2;
-/// The index of the outside host's. While both ends of a pair have one index the kernel takes its
-/// time, up to a second, to notice that they are connected (it looks for devices stacked upon
-/// others by comparing indexes).
+/// The index of the outside host's uplink. If both ends of a pair have the same index, the kernel
+/// takes up to a second to notice that they are connected (it compares indexes to find stacked
+/// devices).
 pub(crate) const OUTSIDE_INDEX: u32 = 3;
-/// The switch's ports begin here.
+/// The index of the switch's first port.
 const FIRST_PORT: u32 = 10;
 
 /// A node's names and addresses, and its namespace.
 pub(crate) type NodeAt<'a> = (Site, Place<'a>);
 
-/// Connects the nodes and the outside host; `switch` is needed where there are several nodes.
+/// Connects the nodes and the outside host; several nodes need the `switch`.
 pub(crate) async fn connect(
     fabric: Fabric,
     nodes: &[NodeAt<'_>],
@@ -67,7 +66,7 @@ pub(crate) async fn connect(
 
 /// Gives each end a port of the switch.
 async fn plug_in(ends: &[(u32, Place<'_>, [IpNet; 2])], switch: Place<'_>) -> Result<(), LabError> {
-    // It only switches; nothing there looks at packets.
+    // Plain switching: no netfilter.
     let quiet = ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"];
     switch.namespace.sysctl(quiet.map(|key| (key.to_owned(), "0")).to_vec()).await?;
     switch.links.bridge(SWITCH, [0x0a, 0x58, 10, 240, 0, 0]).await?;
@@ -85,8 +84,9 @@ async fn plug_in(ends: &[(u32, Place<'_>, [IpNet; 2])], switch: Place<'_>) -> Re
 
 async fn outside_side(nodes: &[NodeAt<'_>], outside: Place<'_>) -> Result<(), LabError> {
     for client in OUTSIDE_CLIENTS {
-        outside.links.address(LOOPBACK, IpNet::from(IpAddr::from(client.v4))).await?;
-        outside.links.address(LOOPBACK, IpNet::from(IpAddr::from(client.v6))).await?;
+        for address in client.addresses() {
+            outside.links.address(LOOPBACK, IpNet::from(address)).await?;
+        }
     }
     for (site, _) in nodes {
         for (subnet, node) in site.pods().into_iter().zip(site.uplink()) {
@@ -96,7 +96,7 @@ async fn outside_side(nodes: &[NodeAt<'_>], outside: Place<'_>) -> Result<(), La
     Ok(())
 }
 
-/// The way out, and the bridge where there is one.
+/// A node's default routes, and kubenet's bridge.
 async fn node_side(site: Site, node: Place<'_>) -> Result<(), LabError> {
     for (gateway, everything) in OUTSIDE_UPLINK.into_iter().zip(defaults()) {
         node.links.route(everything, Some(gateway.addr()), NODE_INDEX).await?;
@@ -112,7 +112,7 @@ async fn node_side(site: Site, node: Place<'_>) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Each node and each other one.
+/// All ordered pairs of different nodes.
 fn pairs<'a, 'n>(
     nodes: &'a [NodeAt<'n>],
 ) -> impl Iterator<Item = (&'a NodeAt<'n>, &'a NodeAt<'n>)> {
@@ -122,7 +122,7 @@ fn pairs<'a, 'n>(
     nodes.iter().flat_map(others)
 }
 
-/// Routes to the others' pods, as a route table of the network between the nodes would do it.
+/// Routes to the other nodes' pods, like those of a cloud's route table.
 async fn routes(nodes: &[NodeAt<'_>]) -> Result<(), LabError> {
     for ((_, node), (other, _)) in pairs(nodes) {
         for (subnet, gateway) in other.pods().into_iter().zip(other.uplink()) {
@@ -132,8 +132,8 @@ async fn routes(nodes: &[NodeAt<'_>]) -> Result<(), LabError> {
     Ok(())
 }
 
-/// The same through VXLAN. All that can be known beforehand is entered by hand, so that nothing
-/// is flooded: each other end's hardware address, and which node that address is at.
+/// The same through VXLAN. Nothing is flooded: the other ends' hardware addresses and their nodes
+/// are static entries.
 async fn tunnels(nodes: &[NodeAt<'_>]) -> Result<(), LabError> {
     for (site, node) in nodes {
         let [underlay, _] = site.uplink();

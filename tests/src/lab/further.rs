@@ -1,16 +1,17 @@
-//! What only some tests need of a lab: a host behind a narrow link, neighbours forgotten.
+//! Operations for particular tests: unreported pods, single-family pods, a host behind a narrow
+//! link.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use enforcer_core::model::PodId;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::links::{End, Links};
-use super::wiring::{self, Place, defaults};
+use super::links::{End, Links, Place};
+use super::wiring::{self, defaults};
 use super::{Family, Lab, LabError, Namespace, Party, PodSpec, Ports, ready, status};
 
-/// A host that is reached through the outside host, over a link that takes smaller packets than
-/// any other. It answers with the usual segment size: only the router in between knows better.
+/// A host behind the outside host, over a link with a smaller MTU than all others. It announces the
+/// usual segment size: only the router in between knows the smaller one.
 #[derive(Debug)]
 pub struct Distant {
     namespace: Namespace,
@@ -22,7 +23,7 @@ const DISTANT_INDEX: u32 = 21;
 const ROUTER: [IpNet; 2] = addresses(1);
 const DISTANT: [IpNet; 2] = addresses(2);
 
-/// Of documentation ranges (RFC 5737, RFC 3849).
+/// Addresses of documentation ranges (RFC 5737, RFC 3849).
 const fn addresses(host: u8) -> [IpNet; 2] {
     [
         IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, host), 24)),
@@ -34,14 +35,12 @@ const fn addresses(host: u8) -> [IpNet; 2] {
 }
 
 impl Distant {
-    /// Where its processes run.
-    #[must_use]
+    /// Its network namespace.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
     }
 
     /// Its address of a family.
-    #[must_use]
     pub fn address(family: Family) -> IpAddr {
         match family {
             Family::V4 => DISTANT[0].addr(),
@@ -51,34 +50,25 @@ impl Distant {
 }
 
 impl Lab {
-    /// Starts a pod on the first node as the container runtime does: before the kubelet reports it
-    /// ([`Self::report_pod`]), so that only the runtime knows its addresses.
-    ///
-    /// # Errors
-    /// As [`Self::add_pod`].
+    /// Starts a pod on the first node without its status document ([`Self::report_pod`]): only the
+    /// container runtime knows its addresses.
     pub async fn add_unreported_pod(&mut self, id: &PodId, ports: Ports) -> Result<(), LabError> {
         self.connect_pod(id, PodSpec { ports, ..PodSpec::default() }).await?;
         self.wait_for(&[id]).await
     }
 
-    /// Ends a pod of which nobody hears: its interface is no more, its status document stays, and its
-    /// address is free for the next pod.
-    ///
-    /// # Errors
-    /// When there is no such pod, or its interface cannot be removed.
+    /// Ends a pod silently: its interface is removed and its address is free for the next pod, but
+    /// its status document stays.
     pub async fn vanish(&mut self, id: &PodId) -> Result<(), LabError> {
         let unknown = || LabError::Unknown(Party::Pod(id.clone()));
         let pod = self.pods.remove(id).ok_or_else(unknown)?;
         self.node_at(pod.node())?.links.delete(pod.interfaces.host).await?;
-        self.give_back(pod.node(), pod.number);
+        self.free_host(pod.node(), pod.number);
         Ok(())
     }
 
-    /// Leaves a pod its addresses of one family alone, as on a cluster of only that family. It
-    /// still serves at the others, but nobody gets there.
-    ///
-    /// # Errors
-    /// When there is no such pod, or the kernel refuses something.
+    /// Removes a pod's addresses of the other family, as in a cluster of only one family. Its
+    /// servers at the removed addresses still run, but are unreachable.
     pub async fn leave_only(&mut self, id: &PodId, family: Family) -> Result<(), LabError> {
         let unknown = || LabError::Unknown(Party::Pod(id.clone()));
         let pod = self.pods.get_mut(id).ok_or_else(unknown)?;
@@ -91,10 +81,7 @@ impl Lab {
         status::write(&self.state, id, &pod.addresses)
     }
 
-    /// Adds a host behind a link whose packets have at most `mtu` bytes, at least IPv6's 1280.
-    ///
-    /// # Errors
-    /// When the kernel refuses something.
+    /// Adds a host behind a link with an MTU of `mtu` bytes, at least IPv6's 1280.
     pub async fn add_distant(&self, mtu: u32) -> Result<Distant, LabError> {
         let (namespace, links) = wiring::namespace("distant", false).await?;
         let router = &self.outside_links;
@@ -121,10 +108,7 @@ impl Lab {
         Ok(Distant { namespace, _links: links })
     }
 
-    /// Nodes and pods forget the hardware addresses that they have learnt.
-    ///
-    /// # Errors
-    /// When the kernel refuses it.
+    /// Clears the learnt hardware addresses of nodes and pods.
     pub async fn forget_neighbours(&self) -> Result<(), LabError> {
         for node in &self.nodes {
             node.links.forget_neighbours().await?;

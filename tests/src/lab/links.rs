@@ -1,4 +1,4 @@
-//! Interfaces, addresses, routes and neighbours of one namespace, by rtnetlink.
+//! Interfaces, addresses, routes and neighbours of one namespace, through rtnetlink.
 
 use std::net::IpAddr;
 
@@ -13,19 +13,25 @@ use rtnetlink::{
 };
 use tokio::runtime::Handle as Runtime;
 
+use super::error::Context as _;
+use super::site::Mac;
 use super::{LabError, Namespace};
 
-/// A hardware address.
-pub(crate) type Mac = [u8; 6];
+/// A namespace and its links.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub namespace: &'a Namespace,
+    pub links: &'a Links,
+}
 
 /// One end of a veth pair.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct End<'a> {
     /// The interface's name, at most 15 bytes.
     pub name: &'a str,
-    /// Its hardware address; `None`: the kernel chooses.
+    /// Its hardware address; `None`: the kernel's choice.
     pub mac: Option<Mac>,
-    /// The interface's index; `None`: the kernel chooses. It honours one only with the other's.
+    /// The interface's index; `None`: the kernel's choice. It honours indexes only for both ends.
     pub index: Option<u32>,
 }
 
@@ -36,7 +42,6 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Opens a socket in `namespace`.
     pub(crate) async fn open(namespace: &Namespace) -> Result<Self, LabError> {
         let runtime = Runtime::current();
         let handle = namespace
@@ -50,8 +55,8 @@ impl Links {
         Ok(Self { handle })
     }
 
-    /// Makes a veth pair: `here` in this namespace, `there` in the other from its first moment,
-    /// so that this namespace never sees it. Both ends are still down.
+    /// Creates a veth pair: `here` in this namespace, `there` directly in the other, so that this
+    /// namespace never sees it. Both ends are down.
     pub(crate) async fn veth(
         &self,
         here: End<'_>,
@@ -73,26 +78,31 @@ impl Links {
         if let Some(mac) = here.mac {
             veth = veth.address(mac.to_vec());
         }
-        let done = self.handle.link().add(veth.build()).execute().await;
-        done.map_err(|e| LabError::netlink(format!("make veth {}", here.name), e))
+        self.create(veth.build(), format!("create veth {}", here.name)).await
+    }
+
+    async fn create(&self, link: LinkMessage, what: String) -> Result<(), LabError> {
+        self.handle.link().add(link).execute().await.context(what)
+    }
+
+    async fn change(&self, link: LinkMessage, what: &str) -> Result<(), LabError> {
+        self.handle.link().set(link).execute().await.context(what)
     }
 
     /// Whether the kernel has noticed that the interface is up and connected.
     pub(crate) async fn is_up(&self, index: u32) -> Result<bool, LabError> {
         let mut found = self.handle.link().get().match_index(index).execute();
-        let link = found.try_next().await.map_err(|e| LabError::netlink("look at a link", e))?;
+        let link = found.try_next().await.context("read a link")?;
         let up = LinkAttribute::OperState(State::Up);
         Ok(link.is_some_and(|link| link.attributes.contains(&up)))
     }
 
-    /// Makes a bridge and takes it up.
     pub(crate) async fn bridge(&self, name: &str, mac: Mac) -> Result<(), LabError> {
         let bridge = LinkBridge::new(name).address(mac.to_vec()).build();
-        let done = self.handle.link().add(bridge).execute().await;
-        done.map_err(|e| LabError::netlink(format!("make bridge {name}"), e))
+        self.create(bridge, format!("create bridge {name}")).await
     }
 
-    /// Makes a VXLAN device that sends from `local` by way of the interface `uplink`.
+    /// Creates a VXLAN device that sends from `local` through the interface `uplink`.
     pub(crate) async fn vxlan(
         &self,
         name: &str,
@@ -100,7 +110,7 @@ impl Links {
         uplink: u32,
         local: IpAddr,
     ) -> Result<(), LabError> {
-        /// Any number will do.
+        /// An arbitrary number.
         const NETWORK: u32 = 1;
         /// RFC 7348, section 8.
         const PORT: u16 = 4789;
@@ -109,20 +119,20 @@ impl Links {
             IpAddr::V4(local) => device.local(local),
             IpAddr::V6(local) => device.local6(local),
         };
-        let done = self.handle.link().add(device.address(mac.to_vec()).build()).execute().await;
-        done.map_err(|e| LabError::netlink(format!("make VXLAN device {name}"), e))
+        let device = device.address(mac.to_vec()).build();
+        self.create(device, format!("create VXLAN device {name}")).await
     }
 
-    /// Tells a VXLAN device which node the hardware address `mac` is at.
+    /// Adds the node of the hardware address `mac` to a VXLAN device's table.
     pub(crate) async fn forward(&self, index: u32, mac: Mac, node: IpAddr) -> Result<(), LabError> {
-        // To the device's own table; without the flag the device's bridge is meant.
+        // Without the flag, the entry would belong to the device's bridge.
         let add = self.handle.neighbours().add_bridge(index, &mac).destination(node);
         let add = add.flags(NeighbourFlags::Own);
-        add.execute().await.map_err(|e| LabError::netlink(format!("add the way to {node}"), e))
+        add.execute().await.context(format!("add the entry of {node}"))
     }
 
-    /// Makes `port` a port of `bridge`. With `hairpin` it may send a frame back where it came
-    /// from: a pod that calls its own Service needs that (semantics A1).
+    /// Makes `port` a port of `bridge`. With `hairpin` the bridge may send frames back to their
+    /// port: a pod that calls its own Service needs it (semantics A1).
     pub(crate) async fn enslave(
         &self,
         port: u32,
@@ -130,23 +140,18 @@ impl Links {
         hairpin: bool,
     ) -> Result<(), LabError> {
         let join = LinkUnspec::new_with_index(port).controller(bridge).build();
-        let joined = self.handle.link().set(join).execute().await;
-        joined.map_err(|e| LabError::netlink("join the bridge", e))?;
+        self.change(join, "join the bridge").await?;
         let hairpin = LinkBridgePort::new(port).hairpin(hairpin).build();
-        let done = self.handle.link().set_port(hairpin).execute().await;
-        done.map_err(|e| LabError::netlink("turn hairpin mode on", e))
+        self.handle.link().set_port(hairpin).execute().await.context("set hairpin mode")
     }
 
-    /// Takes an interface up.
     pub(crate) async fn up(&self, index: u32) -> Result<(), LabError> {
-        let done = self.handle.link().set(LinkUnspec::new_with_index(index).up().build());
-        done.execute().await.map_err(|e| LabError::netlink("take an interface up", e))
+        self.change(LinkUnspec::new_with_index(index).up().build(), "bring an interface up").await
     }
 
     /// Removes an interface, and with it the other end of a veth pair.
     pub(crate) async fn delete(&self, index: u32) -> Result<(), LabError> {
-        let done = self.handle.link().del(index).execute().await;
-        done.map_err(|e| LabError::netlink("remove an interface", e))
+        self.handle.link().del(index).execute().await.context("remove an interface")
     }
 
     /// Adds an address, usable at once (no duplicate-address detection).
@@ -155,22 +160,22 @@ impl Links {
         if address.addr().is_ipv6() {
             add.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
-        add.execute().await.map_err(|e| LabError::netlink(format!("add address {address}"), e))
+        add.execute().await.context(format!("add address {address}"))
     }
 
-    /// Takes an address away; nothing happens where it is none of the interface's.
+    /// Removes an address, if the interface has it.
     pub(crate) async fn remove_address(&self, index: u32, address: IpAddr) -> Result<(), LabError> {
-        let failed = |e| LabError::netlink(format!("remove address {address}"), e);
+        let what = || format!("remove address {address}");
         let known = self.handle.address().get().set_link_index_filter(index);
         let mut known = known.set_address_filter(address).execute();
-        while let Some(message) = known.try_next().await.map_err(failed)? {
-            self.handle.address().del(message).execute().await.map_err(failed)?;
+        while let Some(message) = known.try_next().await.context(what())? {
+            self.handle.address().del(message).execute().await.context(what())?;
         }
         Ok(())
     }
 
-    /// Adds a route through `index`, to hosts on that link (`via` is `None`) or behind a gateway,
-    /// which is taken to be on that link. An earlier route there is replaced.
+    /// Adds or replaces a route through `index`, to hosts on that link (`via` is `None`) or behind
+    /// a gateway on that link.
     pub(crate) async fn route(
         &self,
         to: IpNet,
@@ -178,11 +183,11 @@ impl Links {
         index: u32,
     ) -> Result<(), LabError> {
         let route = Self::route_message(to, via, index)?;
-        let done = self.handle.route().add(route).replace().execute().await;
-        done.map_err(|e| LabError::netlink(format!("add a route to {to}"), e))
+        let request = self.handle.route().add(route).replace();
+        request.execute().await.context(format!("add a route to {to}"))
     }
 
-    /// Removes the route that [`Self::route`] made.
+    /// Removes a route added by [`Self::route`].
     pub(crate) async fn unroute(
         &self,
         to: IpNet,
@@ -190,8 +195,7 @@ impl Links {
         index: u32,
     ) -> Result<(), LabError> {
         let route = Self::route_message(to, via, index)?;
-        let done = self.handle.route().del(route).execute().await;
-        done.map_err(|e| LabError::netlink(format!("remove the route to {to}"), e))
+        self.handle.route().del(route).execute().await.context(format!("remove the route to {to}"))
     }
 
     fn route_message(to: IpNet, via: Option<IpAddr>, index: u32) -> Result<RouteMessage, LabError> {
@@ -208,7 +212,6 @@ impl Links {
         Ok(route.build())
     }
 
-    /// Adds a permanent neighbour.
     pub(crate) async fn neighbour(
         &self,
         index: u32,
@@ -216,30 +219,29 @@ impl Links {
         mac: Mac,
     ) -> Result<(), LabError> {
         let add = self.handle.neighbours().add(index, address).link_layer_address(&mac);
-        add.execute().await.map_err(|e| LabError::netlink(format!("add neighbour {address}"), e))
+        add.execute().await.context(format!("add neighbour {address}"))
     }
 
-    /// Sets the size of the largest packet that an interface takes.
     pub(crate) async fn mtu(&self, index: u32, mtu: u32) -> Result<(), LabError> {
-        let done = self.handle.link().set(LinkUnspec::new_with_index(index).mtu(mtu).build());
-        done.execute().await.map_err(|e| LabError::netlink("set an interface's MTU", e))
+        let link = LinkUnspec::new_with_index(index).mtu(mtu).build();
+        self.change(link, "set an interface's MTU").await
     }
 
-    /// Removes all neighbours but the permanent ones.
+    /// Removes all neighbours except the permanent ones.
     pub(crate) async fn forget_neighbours(&self) -> Result<(), LabError> {
-        let context = |e| LabError::netlink("forget neighbours", e);
+        let what = "remove neighbours";
         let known = self.handle.neighbours().get().execute();
-        let known: Vec<NeighbourMessage> = known.try_collect().await.map_err(context)?;
+        let known: Vec<NeighbourMessage> = known.try_collect().await.context(what)?;
         for neighbour in known {
             let lasting = [NeighbourState::Permanent, NeighbourState::Noarp, NeighbourState::None];
             if lasting.contains(&neighbour.header.state) {
                 continue;
             }
             match self.handle.neighbours().del(neighbour).execute().await {
-                // It was forgotten meanwhile.
+                // It has expired meanwhile.
                 Err(rtnetlink::Error::NetlinkError(e))
                     if e.to_io().kind() == std::io::ErrorKind::NotFound => {}
-                other => other.map_err(context)?,
+                other => other.context(what)?,
             }
         }
         Ok(())

@@ -1,4 +1,8 @@
-//! Nodes and their pods on one machine, with no cluster.
+//! Nodes and their pods on one machine, without a cluster.
+//!
+//! Here belong network namespaces, links, routes, servers and processes. What the pods are and
+//! which connections are tried is decided elsewhere: [`session`](crate::session),
+//! [`matrix`](crate::matrix).
 //!
 //! ```text
 //!                 namespace "node"                      namespaces of the pods
@@ -10,15 +14,15 @@
 //!                   node ═════╬ namespace "switch"
 //!                   node2 ════╝
 //! ```
-//! Everything is made inside a [`Sandbox`] and inside namespaces of the lab's own; the host's
-//! interfaces, routes and sysctls are not touched, and nothing survives the process.
+//! Everything is created inside a [`Sandbox`] and in namespaces of the lab's own. The host's
+//! interfaces, routes and sysctls stay unchanged, and nothing survives the process.
 
 mod agent;
 mod confine;
 mod error;
 mod fabric;
 mod further;
-pub mod kube_proxy;
+pub(crate) mod kube_proxy;
 mod links;
 mod namespace;
 mod node;
@@ -44,27 +48,23 @@ use enforcer_core::model::{PodId, Service, ServiceId};
 
 pub use agent::{Agent, AgentOptions, AgentSource, SPAWN_COMMAND, become_command, command_in};
 pub use confine::agent_capabilities;
+pub(crate) use error::Context;
 pub use error::LabError;
 pub use further::Distant;
 pub use kube_proxy::Proxy;
-pub use namespace::Namespace;
+pub use namespace::{Namespace, namespace_name};
 pub use node::{LabNode, Layout};
 pub use party::{Door, Frontend, Party};
 pub use pod::{HostPod, PodNet, PodSpec};
 pub use proxy::forward;
 pub use sandbox::{LAB_DIR, Sandbox};
 pub use server::Ports;
-pub(crate) use server::{hello, read_hello};
-pub use site::{MAX_NODES, NODE_NAME, NODE_NAMESPACE, Site};
-pub use topology::{Fabric, Family, OUTSIDE_CLIENTS, OutsideClient, Topology};
+pub(crate) use server::{SERVICE_TCP, read_hello};
+pub use site::{NODE_NAME, NODE_NAMESPACE, Site};
+pub use topology::{Fabric, Family, MAX_NODES, OUTSIDE_CLIENTS, OutsideClient, Topology};
 
+use links::Place;
 use server::Servers;
-use wiring::Place;
-
-/// The ports that outside clients and nodes serve.
-pub const SERVICE_TCP: u16 = 80;
-/// See [`SERVICE_TCP`].
-pub const SERVICE_UDP: u16 = 53;
 
 /// A running lab: nodes, an outside host, and pods that come and go.
 #[derive(Debug)]
@@ -73,23 +73,22 @@ pub struct Lab {
     pods: BTreeMap<PodId, PodNet>,
     host_pods: BTreeMap<PodId, HostPod>,
     services: BTreeMap<ServiceId, Service>,
-    /// Which node the load balancer gives each external address to.
+    /// The node that the load balancer sends each external address to.
     balanced: BTreeMap<IpAddr, usize>,
     state: PathBuf,
     nodes: Vec<LabNode>,
     outside_links: links::Links,
     outside: Namespace,
-    outside_addresses: BTreeMap<String, Vec<IpAddr>>,
     _servers: Vec<Servers>,
     _switch: Option<Namespace>,
 }
 
 impl Lab {
-    /// Makes a node without pods, and an outside host. The pods' status documents go to
+    /// Creates a node without pods, and an outside host. The pods' status documents are written to
     /// `<directory>/state`, which is emptied first.
     ///
     /// # Errors
-    /// When the kernel refuses something, mostly for want of privilege.
+    /// The kernel reports an error, mostly for lack of privileges.
     pub async fn new(
         sandbox: &Sandbox,
         topology: Topology,
@@ -98,10 +97,7 @@ impl Lab {
         Self::with_layout(sandbox, Layout::one_node(topology), directory).await
     }
 
-    /// The same with several nodes.
-    ///
-    /// # Errors
-    /// As [`Self::new`], and for a number of nodes that no lab has.
+    /// The same with any layout.
     pub async fn with_layout(
         sandbox: &Sandbox,
         layout: Layout,
@@ -136,7 +132,6 @@ impl Lab {
             nodes,
             outside_links,
             outside,
-            outside_addresses: BTreeMap::new(),
             _servers: Vec::new(),
             _switch: switch.map(|(namespace, _)| namespace),
         };
@@ -150,66 +145,56 @@ impl Lab {
             node.serve(&Party::node(index), &ports).await?;
         }
         for client in OUTSIDE_CLIENTS {
-            let addresses = vec![client.v4.into(), client.v6.into()];
+            let addresses = client.addresses();
             let name = Party::outside(client.name).to_string();
             self._servers.push(Servers::start(&self.outside, &name, &addresses, &ports).await?);
-            self.outside_addresses.insert(client.name.to_owned(), addresses);
         }
         Ok(())
     }
 
     /// How pods are attached.
-    #[must_use]
     pub fn topology(&self) -> Topology {
         self.layout.topology
     }
 
-    /// The lab's shape.
-    #[must_use]
+    /// The lab's layout.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
     /// The pods with a network of their own.
-    #[must_use]
     pub fn pods(&self) -> &BTreeMap<PodId, PodNet> {
         &self.pods
     }
 
-    /// The pods that use their node's network.
-    #[must_use]
-    pub fn host_pods(&self) -> &BTreeMap<PodId, HostPod> {
-        &self.host_pods
+    /// The running pods, those in their node's network included: addresses, and the node's index.
+    pub fn running(&self) -> impl Iterator<Item = (&PodId, &[IpAddr], usize)> {
+        let pods = self.pods.iter().map(|(id, pod)| (id, pod.addresses(), pod.node()));
+        let host_pods = self.host_pods.iter();
+        pods.chain(host_pods.map(|(id, pod)| (id, pod.addresses(), pod.node())))
     }
 
     /// The directory of the pods' status documents, for the agent's second `--manifests`.
-    #[must_use]
     pub fn state_directory(&self) -> &Path {
         &self.state
     }
 
     /// The nodes, at least one.
-    #[must_use]
     pub fn nodes(&self) -> &[LabNode] {
         &self.nodes
     }
 
     /// The node with this index.
-    ///
-    /// # Errors
-    /// When there are fewer.
     pub fn node_at(&self, index: usize) -> Result<&LabNode, LabError> {
         self.nodes.get(index).ok_or_else(|| LabError::Unknown(Party::node(index)))
     }
 
     /// The index of the node with this name.
-    #[must_use]
     pub fn node_named(&self, name: &str) -> Option<usize> {
         self.nodes.iter().position(|node| node.site.name() == name)
     }
 
-    /// Where a party is: the index of its node, `None` for outside clients and Services.
-    #[must_use]
+    /// The index of a party's node; `None` for outside clients and Services.
     pub fn node_of(&self, party: &Party) -> Option<usize> {
         match party {
             Party::Pod(id) => {
@@ -229,16 +214,12 @@ impl Lab {
         &self.nodes[0].namespace
     }
 
-    /// All addresses of the first node (semantics A2), link-local ones aside.
-    #[must_use]
+    /// All addresses of the first node (semantics A2) except link-local ones.
     pub fn node_addresses(&self) -> Vec<IpAddr> {
         self.nodes.first().map(|node| node.addresses.clone()).unwrap_or_default()
     }
 
-    /// What a node sends from towards other nodes' pods, and masquerades others to.
-    ///
-    /// # Errors
-    /// When there is no such node.
+    /// A node's source address towards other nodes' pods, also for masquerading.
     pub fn outward_address(&self, node: usize, family: Family) -> Result<IpAddr, LabError> {
         let [v4, v6] = self.node_at(node)?.outward(self.layout.fabric);
         Ok(match family {
@@ -247,10 +228,10 @@ impl Lab {
         })
     }
 
-    /// Where a party's processes run.
+    /// A party's network namespace.
     ///
     /// # Errors
-    /// When the lab has no such party, or it is a Service.
+    /// The party does not exist, or is a Service.
     pub fn namespace(&self, party: &Party) -> Result<&Namespace, LabError> {
         let unknown = || LabError::Unknown(party.clone());
         match party {
@@ -260,15 +241,12 @@ impl Lab {
             }
             Party::Node => Ok(self.node()),
             Party::OtherNode(index) => Ok(&self.node_at(usize::from(*index))?.namespace),
-            Party::Outside(name) if self.outside_addresses.contains_key(name) => Ok(&self.outside),
+            Party::Outside(name) if OutsideClient::named(name).is_some() => Ok(&self.outside),
             Party::Outside(_) | Party::Service(_) => Err(unknown()),
         }
     }
 
-    /// A party's address of one family: what it sends from and is reached at.
-    ///
-    /// # Errors
-    /// When the lab has no such party.
+    /// A party's address of one family, as a sender and as a receiver.
     pub fn address(&self, party: &Party, family: Family) -> Result<IpAddr, LabError> {
         let of = |addresses: &[IpAddr]| {
             addresses.iter().copied().find(|address| Family::of(*address) == family)
@@ -280,15 +258,9 @@ impl Lab {
             }
             Party::Node => of(&self.node_addresses()),
             Party::OtherNode(index) => of(self.node_at(usize::from(*index))?.addresses()),
-            Party::Outside(name) => self.outside_addresses.get(name).and_then(|all| of(all)),
+            Party::Outside(name) => OutsideClient::named(name).and_then(|it| of(&it.addresses())),
             Party::Service(frontend) => self.frontend_address(frontend, family),
         };
         found.ok_or_else(|| LabError::Unknown(party.clone()))
     }
-}
-
-/// The name of a pod's namespace for `ip netns exec` inside the lab.
-#[must_use]
-pub fn namespace_name(id: &PodId) -> String {
-    format!("{}.{}", id.namespace, id.name)
 }

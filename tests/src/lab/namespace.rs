@@ -2,22 +2,24 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use enforcer_core::model::PodId;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use tokio::sync::oneshot;
 
 use super::LabError;
+use super::error::Context as _;
 use super::sandbox::{NETNS_DIR, is_inside};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A named network namespace. A namespace belongs to a thread, so one thread stays inside and
-/// does what has to happen there: it opens sockets, which then work from anywhere, writes
+/// A named network namespace. Namespaces belong to threads, so one thread stays inside and runs
+/// everything that has to happen there: it opens sockets, which then work from anywhere, writes
 /// sysctls, and starts processes.
 #[derive(Debug)]
 pub struct Namespace {
@@ -27,11 +29,16 @@ pub struct Namespace {
     thread: Option<JoinHandle<()>>,
 }
 
+/// The name of a pod's namespace for `ip netns exec` inside the lab.
+pub fn namespace_name(id: &PodId) -> String {
+    format!("{}.{}", id.namespace, id.name)
+}
+
 impl Namespace {
-    /// Makes a namespace that `ip netns exec <name>` finds inside the sandbox.
+    /// Creates a namespace that `ip netns exec <name>` finds inside the sandbox.
     ///
     /// # Errors
-    /// Outside of the sandbox, where the name is taken, or without CAP_SYS_ADMIN.
+    /// Outside of the sandbox, if the name is taken, or without CAP_SYS_ADMIN.
     pub fn new(name: &str) -> Result<Self, LabError> {
         if !is_inside() {
             return Err(LabError::NoSandbox);
@@ -43,30 +50,28 @@ impl Namespace {
             .name(name.chars().take(15).collect())
             .stack_size(512 * 1024)
             .spawn(move || live(&path, &ready, &queue))
-            .map_err(|e| LabError::io("start a thread", e))?;
+            .context("start a thread")?;
         let file = made
             .recv()
             .map_err(|_| LabError::Gone(name.to_owned()))?
-            .map_err(|e| LabError::io(format!("make network namespace {name}"), e))?;
+            .context(format!("create network namespace {name}"))?;
         Ok(Self { name: name.to_owned(), file, jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// The name.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The file that names the namespace inside the sandbox.
-    #[must_use]
     pub fn path(&self) -> PathBuf {
         Path::new(NETNS_DIR).join(&self.name)
     }
 
-    /// Runs a short function on the thread inside the namespace and hands back what it returns.
+    /// Runs a short function on the thread inside the namespace and returns its result.
     ///
     /// # Errors
-    /// When that thread has ended, which only a panic in an earlier function causes.
+    /// The thread has ended, which only a panic in an earlier function causes.
     pub async fn run<T, F>(&self, job: F) -> Result<T, LabError>
     where
         T: Send + 'static,
@@ -82,22 +87,17 @@ impl Namespace {
     }
 
     /// Like [`Self::run`] for functions that do I/O; `what` becomes the error's context.
-    ///
-    /// # Errors
-    /// The function's own, and as [`Self::run`].
     pub async fn io<T, F>(&self, what: &str, job: F) -> Result<T, LabError>
     where
         T: Send + 'static,
         F: FnOnce() -> io::Result<T> + Send + 'static,
     {
         let context = || format!("{} in {}", what, self.name);
-        self.run(job).await?.map_err(|e| LabError::io(context(), e))
+        self.run(job).await?.context(context())
     }
 
-    /// Sets sysctls below `/proc/sys/net`, which shows the writing thread's own namespace.
-    ///
-    /// # Errors
-    /// When the kernel refuses a value; a setting that this kernel does not have is passed over.
+    /// Sets sysctls below `/proc/sys/net`, which shows the writing thread's own namespace. Settings
+    /// that this kernel lacks are ignored.
     pub async fn sysctl(&self, settings: Vec<(String, &'static str)>) -> Result<(), LabError> {
         self.io("set a sysctl", move || {
             for (key, value) in settings {
@@ -113,16 +113,9 @@ impl Namespace {
         .await
     }
 
-    /// The descriptor's number, for netlink messages that name a namespace by it.
-    #[must_use]
+    /// The descriptor's number, for netlink messages.
     pub fn raw_fd(&self) -> RawFd {
         self.file.as_raw_fd()
-    }
-}
-
-impl AsFd for Namespace {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
     }
 }
 
@@ -135,7 +128,7 @@ impl Drop for Namespace {
     }
 }
 
-/// The thread's whole life: into a new namespace, serve, take the name away again.
+/// The thread's main function: enters a new namespace, runs jobs, and finally removes the name.
 fn live(path: &Path, ready: &mpsc::SyncSender<io::Result<File>>, queue: &mpsc::Receiver<Job>) {
     let made = make(path);
     let failed = made.is_err();

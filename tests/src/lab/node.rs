@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::kube_proxy::{KubeProxy, Proxy, ProxyNode};
-use super::links::Links;
+use super::links::{Links, Place};
 use super::sandbox::{LAB_DIR, mount_bpf};
 use super::server::Servers;
 use super::site::{NODE_NAMESPACE, Site};
 use super::topology::{Fabric, Hosts, Topology};
-use super::wiring::{self, Place};
+use super::wiring;
 use super::{LabError, Namespace, Party, Ports};
 
 /// The shape of a lab.
@@ -18,15 +18,14 @@ use super::{LabError, Namespace, Party, Ports};
 pub struct Layout {
     /// How pods are attached.
     pub topology: Topology,
-    /// How many nodes there are, at most [`MAX_NODES`](super::MAX_NODES).
+    /// The number of nodes, at most [`MAX_NODES`](super::MAX_NODES).
     pub nodes: u8,
-    /// How they reach each other's pods.
+    /// How the nodes reach each other's pods.
     pub fabric: Fabric,
 }
 
 impl Layout {
-    /// One node.
-    #[must_use]
+    /// A layout with one node.
     pub const fn one_node(topology: Topology) -> Self {
         Self { topology, nodes: 1, fabric: Fabric::Routed }
     }
@@ -46,7 +45,7 @@ pub struct LabNode {
 }
 
 impl LabNode {
-    /// Makes the node's namespace; nothing is connected yet.
+    /// Creates the node's namespace, still unconnected.
     pub(super) async fn new(site: Site, fabric: Fabric) -> Result<Self, LabError> {
         let (namespace, links) = wiring::namespace(&site.namespace(), true).await?;
         Ok(Self {
@@ -61,7 +60,6 @@ impl LabNode {
         })
     }
 
-    /// Serves its pages.
     pub(super) async fn serve(&mut self, party: &Party, ports: &Ports) -> Result<(), LabError> {
         let name = party.to_string();
         self._servers = Servers::start(&self.namespace, &name, &self.addresses, ports).await?;
@@ -69,36 +67,31 @@ impl LabNode {
     }
 
     /// The node's names and addresses.
-    #[must_use]
     pub fn site(&self) -> Site {
         self.site
     }
 
-    /// All of the node's addresses (semantics A2), link-local ones aside; the uplink's first.
-    #[must_use]
+    /// All of the node's addresses (semantics A2) except link-local ones; the uplink's first.
     pub fn addresses(&self) -> &[IpAddr] {
         &self.addresses
     }
 
     /// The node's network namespace.
-    #[must_use]
     pub fn namespace(&self) -> &Arc<Namespace> {
         &self.namespace
     }
 
-    /// Where the node's container runtime would listen for plugins.
-    #[must_use]
+    /// The path where the node's container runtime would listen for plugins.
     pub fn runtime_socket(&self) -> PathBuf {
         Path::new(LAB_DIR).join(format!("nri-{}.sock", self.site.namespace()))
     }
 
-    /// The node's own BPF file system, where it is not the sandbox's.
-    #[must_use]
+    /// The node's BPF file system, if it is not the sandbox's.
     pub fn bpffs(&self) -> Option<&Path> {
         self.bpffs.as_deref()
     }
 
-    /// What the node sends from towards other nodes and their pods.
+    /// The node's source addresses towards other nodes and their pods.
     pub(super) fn outward(&self, fabric: Fabric) -> [IpAddr; 2] {
         match fabric {
             Fabric::Routed => self.site.uplink().map(|net| net.addr()),
@@ -106,9 +99,8 @@ impl LabNode {
         }
     }
 
-    /// How the node's kube-proxy sees it.
-    #[must_use]
-    pub fn as_proxy_node(&self) -> ProxyNode {
+    /// The node from its kube-proxy's point of view.
+    pub(crate) fn as_proxy_node(&self) -> ProxyNode {
         ProxyNode {
             name: self.site.name(),
             addresses: self.site.uplink().map(|net| net.addr()).to_vec(),
@@ -120,7 +112,7 @@ impl LabNode {
         Place { namespace: &self.namespace, links: &self.links }
     }
 
-    /// The node's kube-proxy, started if need be.
+    /// The node's kube-proxy, created if necessary.
     pub(super) async fn kube_proxy(&mut self, proxy: Proxy) -> Result<&mut KubeProxy, LabError> {
         if self.kube_proxy.as_ref().is_none_or(|it| it.proxy() != proxy) {
             proxy.check()?;
@@ -130,26 +122,25 @@ impl LabNode {
         Ok(self.kube_proxy.get_or_insert_with(|| KubeProxy::new(proxy, node)))
     }
 
-    /// On a bridge, what a backend answers to a pod beside it would never be translated back,
-    /// unless the bridge shows its frames to netfilter.
+    /// On a bridge, replies of a backend to a pod of the same node are translated back only if
+    /// netfilter sees bridged frames.
     async fn prepare_for_services(&self) -> Result<(), LabError> {
         if self.site.topology() == Topology::AzureCni {
             return Ok(());
         }
         const SETTINGS: [&str; 2] =
             ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"];
-        let there = || Ok(Path::new("/proc/sys/net").join(SETTINGS[0]).exists());
-        if !self.namespace.io("look for br_netfilter", there).await? {
-            return Err(LabError::NoProxy(
-                "the kernel's module br_netfilter is not there (modprobe br_netfilter): on a                  bridge Services need it"
-                    .to_owned(),
-            ));
+        let exists = || Ok(Path::new("/proc/sys/net").join(SETTINGS[0]).exists());
+        if !self.namespace.io("look for br_netfilter", exists).await? {
+            let why = "Services on a bridge need the kernel module br_netfilter; load it with: \
+                       modprobe br_netfilter";
+            return Err(LabError::NoProxy(why.to_owned()));
         }
         self.namespace.sysctl(SETTINGS.map(|key| (key.to_owned(), "1")).to_vec()).await
     }
 }
 
-/// The first node's is the sandbox's; others get one each, since real nodes share none.
+/// The node's own BPF file system; the first node uses the sandbox's. Real nodes share none either.
 fn own_bpffs(site: Site) -> Result<Option<PathBuf>, LabError> {
     if site.namespace() == NODE_NAMESPACE {
         return Ok(None);

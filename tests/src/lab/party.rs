@@ -1,4 +1,4 @@
-//! Who can send and receive in the lab.
+//! The parties that send and receive in the lab.
 
 use std::fmt;
 
@@ -16,20 +16,20 @@ pub enum Party {
     OtherNode(u8),
     /// An outside client, by name.
     Outside(String),
-    /// A Service: only a receiver.
+    /// A Service, only as a receiver.
     Service(Frontend),
 }
 
-/// A way into a Service.
+/// A frontend of a Service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Frontend {
     /// The Service.
     pub service: ServiceId,
-    /// Which of its addresses.
+    /// The kind of its address.
     pub door: Door,
 }
 
-/// Which of a Service's addresses.
+/// The kinds of a Service's addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Door {
     /// The cluster address.
@@ -47,7 +47,6 @@ impl Party {
     }
 
     /// The node with this index.
-    #[must_use]
     pub fn node(index: usize) -> Self {
         match u8::try_from(index).unwrap_or(u8::MAX) {
             0 => Self::Node,

@@ -3,15 +3,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::links::Links;
+use super::links::{Links, Place};
 use super::server::Servers;
-use super::wiring::{Interfaces, Place};
+use super::wiring::Interfaces;
 use super::{Namespace, Ports};
 
-/// What a pod is to be.
+/// The wanted state of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PodSpec {
-    /// What it serves.
+    /// The ports that it serves.
     pub ports: Ports,
     /// The index of its node.
     pub node: usize,
@@ -19,7 +19,7 @@ pub struct PodSpec {
     pub host_network: bool,
 }
 
-/// A pod's place in the lab.
+/// A running pod with a network of its own.
 #[derive(Debug)]
 pub struct PodNet {
     pub(super) addresses: Vec<IpAddr>,
@@ -33,25 +33,21 @@ pub struct PodNet {
 
 impl PodNet {
     /// The pod's addresses, IPv4 first.
-    #[must_use]
     pub fn addresses(&self) -> &[IpAddr] {
         &self.addresses
     }
 
-    /// What the pod serves.
-    #[must_use]
+    /// The ports that the pod serves.
     pub fn ports(&self) -> &Ports {
         &self.spec.ports
     }
 
     /// The index of the pod's node.
-    #[must_use]
     pub fn node(&self) -> usize {
         self.spec.node
     }
 
     /// The pod's network namespace.
-    #[must_use]
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
     }
@@ -61,13 +57,12 @@ impl PodNet {
     }
 
     /// The index of the pod's interface on its node.
-    #[must_use]
     pub fn interface(&self) -> u32 {
         self.interfaces.host
     }
 }
 
-/// A pod of its node's network: servers in the node's namespace.
+/// A running pod in its node's network: servers in the node's namespace.
 #[derive(Debug)]
 pub struct HostPod {
     pub(super) addresses: Vec<IpAddr>,
@@ -77,14 +72,12 @@ pub struct HostPod {
 }
 
 impl HostPod {
-    /// The node's addresses that it serves at.
-    #[must_use]
+    /// The pod's addresses, which are its node's.
     pub fn addresses(&self) -> &[IpAddr] {
         &self.addresses
     }
 
     /// The index of the pod's node.
-    #[must_use]
     pub fn node(&self) -> usize {
         self.spec.node
     }

@@ -1,18 +1,16 @@
-//! A port of the host's loopback that leads to a port of the node's loopback.
+//! Forwards a port of the host's loopback to a port of the node's loopback.
 
 use std::net::SocketAddr;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::error::Context as _;
 use super::{LabError, Namespace};
 use crate::probe::socket::tcp_socket;
 
-/// Accepts on `listener` for ever and connects each client with `inside` as seen from the node's
-/// namespace. Clients that come while nothing listens there are closed.
-///
-/// # Errors
-/// When the node's namespace is gone or accepting fails.
+/// Connects each client of `listener` with `inside`, an address in the node's namespace. While
+/// nothing listens there, clients are disconnected. Returns only on failure.
 pub async fn forward(
     node: &Namespace,
     listener: &TcpListener,
@@ -20,7 +18,7 @@ pub async fn forward(
 ) -> Result<(), LabError> {
     loop {
         let accepted = listener.accept().await;
-        let (client, _) = accepted.map_err(|e| LabError::io("accept a client", e))?;
+        let (client, _) = accepted.context("accept a client")?;
         let socket = tcp_socket(node, inside, None).await?;
         tokio::spawn(async move {
             if let Ok(server) = socket.connect(inside).await {

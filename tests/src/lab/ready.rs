@@ -1,28 +1,27 @@
-//! When interfaces can really carry packets.
+//! Waits until interfaces can carry packets.
 //!
-//! The kernel does much of an interface's bring-up in work queues: it notices that a veth's other
-//! end has come up, it takes link-local addresses, it joins multicast groups. What is sent before
-//! is lost, and retried only after a second.
+//! The kernel finishes an interface's bring-up in work queues: the carrier of a veth, link-local
+//! addresses, multicast groups. Packets sent earlier are lost, and retried only after a second.
 
 use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::wiring::Place;
+use super::links::Place;
 use super::{LabError, Namespace};
 
-/// Ample: it takes milliseconds on a quiet machine.
+/// Ample: it takes milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits until the interface `index` of `place` is connected and all its IPv6 addresses, its
-/// link-local one included, are in use. IPv4 addresses are at once.
+/// Waits until the interface `index` of `place` has a carrier and all its IPv6 addresses, including
+/// the link-local one, are in use. IPv4 addresses are in use at once.
 pub(crate) async fn wait_for(place: Place<'_>, index: u32) -> Result<(), LabError> {
     let ready =
         async || Ok(place.links.is_up(index).await? && has_ipv6(place.namespace, index).await?);
     wait_until(place, index, ready).await
 }
 
-/// The same for a device that has no other end, and therefore is never said to be connected.
+/// The same for a device without another end, whose operational state stays unknown.
 pub(crate) async fn wait_for_addresses(place: Place<'_>, index: u32) -> Result<(), LabError> {
     wait_until(place, index, async || has_ipv6(place.namespace, index).await).await
 }
@@ -36,7 +35,7 @@ async fn wait_until(
     while !ready().await? {
         if Instant::now() > deadline {
             let what = format!("wait for interface {index} of {}", place.namespace.name());
-            return Err(LabError::io(what, io::Error::from(io::ErrorKind::TimedOut)));
+            return Err(LabError::Io { what, source: io::ErrorKind::TimedOut.into() });
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -58,8 +57,8 @@ async fn has_ipv6(namespace: &Namespace, index: u32) -> Result<bool, LabError> {
     namespace.io("look at IPv6 addresses", look).await
 }
 
-/// Whether the interface has a link-local address, and each of its addresses a local route: that
-/// is the last thing an address gets.
+/// Whether the interface has a link-local address, and each of its addresses has a local route,
+/// which the kernel adds last.
 fn in_use(index: u32, addresses: &str, routes: &str) -> bool {
     const LINK_SCOPE: &str = "20";
     const RTF_LOCAL: u32 = 0x8000_0000;

@@ -1,36 +1,24 @@
-//! Pods come and go.
+//! Starts and stops pods.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use enforcer_core::model::PodId;
 
+use super::links::Place;
 use super::pod::{HostPod, PodNet, PodSpec};
 use super::server::Servers;
-use super::wiring::{self, Place};
+use super::wiring;
 use super::{Lab, LabError, Party, Ports, namespace_name, status};
 
 impl Lab {
     /// Starts a pod on the first node: namespace, interface, addresses, servers and status
-    /// document. It can be reached when this returns.
+    /// document. It is reachable when this returns.
     ///
     /// # Errors
-    /// When the subnet is full, the pod is already there, or the kernel refuses something.
+    /// The subnet is full, the pod exists already, or the kernel reports an error.
     pub async fn add_pod(&mut self, id: &PodId, ports: Ports) -> Result<&PodNet, LabError> {
-        self.add_pod_on(0, id, ports).await
-    }
-
-    /// The same on the node with this index.
-    ///
-    /// # Errors
-    /// As [`Self::add_pod`], and when there is no such node.
-    pub async fn add_pod_on(
-        &mut self,
-        node: usize,
-        id: &PodId,
-        ports: Ports,
-    ) -> Result<&PodNet, LabError> {
-        self.start_pod(id, PodSpec { ports, node, host_network: false }).await?;
+        self.start_pod(id, PodSpec { ports, ..PodSpec::default() }).await?;
         self.wait_for(&[id]).await?;
         self.pods.get(id).ok_or_else(|| LabError::Unknown(Party::Pod(id.clone())))
     }
@@ -49,7 +37,7 @@ impl Lab {
         let pod = match self.build_pod(id, spec, number).await {
             Ok(pod) => pod,
             Err(error) => {
-                self.give_back(index, number);
+                self.free_host(index, number);
                 return Err(error);
             }
         };
@@ -57,18 +45,15 @@ impl Lab {
         Ok(())
     }
 
-    /// Writes a pod's status document, as the kubelet would report its addresses.
-    ///
-    /// # Errors
-    /// When there is no such pod, or the document can't be written.
+    /// Writes a pod's status document: the addresses as the kubelet would report them.
     pub fn report_pod(&self, id: &PodId) -> Result<(), LabError> {
         let pod = self.pods.get(id).ok_or_else(|| LabError::Unknown(Party::Pod(id.clone())))?;
         status::write(&self.state, id, &pod.addresses)
     }
 
-    pub(super) fn give_back(&mut self, node: usize, number: u8) {
+    pub(super) fn free_host(&mut self, node: usize, number: u8) {
         if let Some(node) = self.nodes.get_mut(node) {
-            node.hosts.give_back(number);
+            node.hosts.free(number);
         }
     }
 
@@ -82,8 +67,8 @@ impl Lab {
         Ok(PodNet { addresses, spec, number, interfaces, links, _servers: servers, namespace })
     }
 
-    /// Serves in the node's own namespace, at its uplink's addresses; the node's own servers serve
-    /// their ports for it.
+    /// Starts servers in the node's namespace, at its uplink's addresses. Ports of the node's own
+    /// servers are left to these.
     async fn start_host_pod(&mut self, id: &PodId, spec: PodSpec) -> Result<(), LabError> {
         let node = self.node_at(spec.node)?;
         let namespace = std::sync::Arc::clone(&node.namespace);
@@ -108,10 +93,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Stops a pod; its address is free again. Nothing happens where there is no such pod.
-    ///
-    /// # Errors
-    /// When the pod's interface cannot be removed.
+    /// Stops a pod, if it exists; its address is free again.
     pub async fn remove_pod(&mut self, id: &PodId) -> Result<(), LabError> {
         if self.host_pods.remove(id).is_some() {
             return status::remove(&self.state, id);
@@ -119,12 +101,11 @@ impl Lab {
         let Some(pod) = self.pods.remove(id) else { return Ok(()) };
         status::remove(&self.state, id)?;
         self.node_at(pod.node())?.links.delete(pod.interfaces.host).await?;
-        self.give_back(pod.node(), pod.number);
+        self.free_host(pod.node(), pod.number);
         Ok(())
     }
 
-    /// What a pod serves; `None`: there is no such pod.
-    #[must_use]
+    /// The ports that a pod serves; `None`: no such pod exists.
     pub fn ports(&self, id: &PodId) -> Option<&Ports> {
         self.spec_of(id).map(|spec| &spec.ports)
     }
@@ -134,11 +115,8 @@ impl Lab {
         self.pods.get(id).map(|pod| &pod.spec).or_else(host)
     }
 
-    /// Starts and stops pods until exactly `wanted` are there. A pod whose ports or node changed
-    /// is replaced.
-    ///
-    /// # Errors
-    /// As [`Self::add_pod`] and [`Self::remove_pod`].
+    /// Starts and stops pods until exactly `wanted` run. Pods with changed ports or node are
+    /// replaced.
     pub async fn reconcile(&mut self, wanted: &BTreeMap<PodId, PodSpec>) -> Result<(), LabError> {
         let all = self.pods.keys().chain(self.host_pods.keys());
         let stale = all.filter(|id| wanted.get(id) != self.spec_of(id));
@@ -146,10 +124,8 @@ impl Lab {
         for id in &stale {
             self.remove_pod(id).await?;
         }
-        let mut new = Vec::new();
-        for (id, spec) in wanted.iter().filter(|(id, _)| self.spec_of(id).is_none()) {
-            new.push((id, spec.clone()));
-        }
+        let new = wanted.iter().filter(|(id, _)| self.spec_of(id).is_none());
+        let new: Vec<(&PodId, PodSpec)> = new.map(|(id, spec)| (id, spec.clone())).collect();
         let ids: Vec<&PodId> = new.iter().map(|(id, _)| *id).collect();
         for (id, spec) in new {
             if spec.host_network {

@@ -1,4 +1,4 @@
-//! What a pod offers: a hello page on its TCP ports, an echo on its UDP ports.
+//! The servers of the lab's parties: a hello page on TCP ports, an echo on UDP ports.
 
 use std::future::IntoFuture;
 use std::io;
@@ -9,7 +9,13 @@ use axum::extract::ConnectInfo;
 use axum::routing::get;
 use tokio::task::JoinSet;
 
-use super::{LabError, Namespace, SERVICE_TCP, SERVICE_UDP};
+use super::error::Context as _;
+use super::{LabError, Namespace};
+
+/// The TCP port of outside clients and nodes.
+pub(crate) const SERVICE_TCP: u16 = 80;
+/// The UDP port of outside clients and nodes.
+const SERVICE_UDP: u16 = 53;
 
 /// The ports that a party serves.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,12 +27,12 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// What the node and the outside clients serve.
+    /// The ports of nodes and outside clients.
     pub(crate) fn of_hosts() -> Self {
         Self { tcp: vec![SERVICE_TCP], udp: vec![SERVICE_UDP] }
     }
 
-    /// Those that `others` does not serve.
+    /// The ports without those of `others`.
     pub(crate) fn without(&self, others: &Self) -> Self {
         let rest = |ports: &[u16], others: &[u16]| {
             ports.iter().copied().filter(|port| !others.contains(port)).collect()
@@ -41,12 +47,7 @@ pub(crate) struct Servers {
     tasks: JoinSet<()>,
 }
 
-/// The first line of a party's hello page.
-pub(crate) fn hello(name: &str) -> String {
-    format!("Hello from {name}")
-}
-
-/// Who greets in a hello page, and the client that it was served to.
+/// The server and the client that a hello page names.
 pub(crate) fn read_hello(page: &str) -> Option<(String, IpAddr)> {
     let by = page.lines().find_map(|line| line.strip_prefix("Hello from "))?;
     let words = page.lines().find_map(|line| line.strip_prefix("You are "))?;
@@ -55,8 +56,8 @@ pub(crate) fn read_hello(page: &str) -> Option<(String, IpAddr)> {
 }
 
 impl Servers {
-    /// Serves `ports` on each of `addresses`, which belong to `namespace`. Sockets are bound to
-    /// the single address, never to all: a reply must come from the address that was asked.
+    /// Serves `ports` on each of `addresses`, which belong to `namespace`. Each socket is bound to
+    /// a single address, so that replies come from the requested address.
     pub(crate) async fn start(
         namespace: &Namespace,
         name: &str,
@@ -70,8 +71,7 @@ impl Servers {
                 let listener = namespace
                     .io(&format!("listen on TCP {at}"), move || nonblocking_listener(at))
                     .await?;
-                let listener = tokio::net::TcpListener::from_std(listener)
-                    .map_err(|e| LabError::io("listen", e))?;
+                let listener = tokio::net::TcpListener::from_std(listener).context("listen")?;
                 servers.tasks.spawn(pages(listener, name.to_owned(), at));
             }
             for &port in &ports.udp {
@@ -83,8 +83,7 @@ impl Servers {
                         Ok(socket)
                     })
                     .await?;
-                let socket =
-                    tokio::net::UdpSocket::from_std(socket).map_err(|e| LabError::io("bind", e))?;
+                let socket = tokio::net::UdpSocket::from_std(socket).context("bind")?;
                 servers.tasks.spawn(echo(socket));
             }
         }
@@ -100,7 +99,7 @@ fn nonblocking_listener(at: SocketAddr) -> io::Result<TcpListener> {
 
 async fn pages(listener: tokio::net::TcpListener, name: String, at: SocketAddr) {
     let page = move |ConnectInfo(client): ConnectInfo<SocketAddr>| async move {
-        format!("{}\nYou are {} and asked {at}.\n", hello(&name), client.ip())
+        format!("Hello from {name}\nYou are {} and asked {at}.\n", client.ip())
     };
     let router = Router::new().fallback(get(page));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
@@ -110,7 +109,8 @@ async fn pages(listener: tokio::net::TcpListener, name: String, at: SocketAddr) 
 async fn echo(socket: tokio::net::UdpSocket) {
     let mut buffer = vec![0; 2048];
     loop {
-        // An ICMP error about an earlier reply surfaces here; the next request is unharmed.
+        // An ICMP error about an earlier reply is reported here; it does not concern the next
+        // request.
         if let Ok((length, client)) = socket.recv_from(&mut buffer).await {
             let reply = buffer.get(..length).unwrap_or_default();
             let _ = socket.send_to(reply, client).await;

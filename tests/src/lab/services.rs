@@ -1,4 +1,4 @@
-//! Services in the lab: every node's kube-proxy, and the load balancer before them.
+//! Services in the lab: every node's kube-proxy, and the load balancer in front of the nodes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,17 +11,16 @@ use super::kube_proxy::{Plan, Proxy};
 use super::{Door, Family, Frontend, Lab, LabError};
 
 impl Lab {
-    /// The Services that the nodes' rules are about.
-    #[must_use]
+    /// The Services of the nodes' current rules.
     pub fn services(&self) -> &BTreeMap<ServiceId, Service> {
         &self.services
     }
 
-    /// Makes every node's rules those of the cluster's Services and pods, and routes external
-    /// addresses to a node. A lab that never had a Service needs no programs for it.
+    /// Updates every node's rules for the cluster's Services and pods, and routes external
+    /// addresses to a node. A lab that never had a Service needs no programs.
     ///
     /// # Errors
-    /// When a program or a kernel module is missing, or refuses something.
+    /// A program or a kernel module is missing, or fails.
     pub async fn serve(&mut self, proxy: Proxy, cluster: &Cluster) -> Result<(), LabError> {
         if cluster.services.is_empty() && self.services.is_empty() {
             return Ok(());
@@ -35,8 +34,8 @@ impl Lab {
         Ok(())
     }
 
-    /// Routes each external address to a node, as a load balancer does that leaves the
-    /// destination as it is: the first node, or the first with a backend where only those count.
+    /// Routes each external address to a node, like a load balancer that keeps the destination: to
+    /// the first node, or with `externalTrafficPolicy: Local` to the first node with a backend.
     async fn balance(&mut self, cluster: &Cluster) -> Result<(), LabError> {
         let mut wanted = BTreeMap::new();
         for service in cluster.services.values() {
@@ -45,8 +44,8 @@ impl Lab {
                 wanted.entry(*address).or_insert(node);
             }
         }
-        let gone = self.balanced.iter().filter(|(address, _)| !wanted.contains_key(*address));
-        for (address, node) in gone {
+        let stale = self.balanced.iter().filter(|(address, _)| !wanted.contains_key(*address));
+        for (address, node) in stale {
             let via = self.gateway(*node, *address)?;
             self.outside_links.unroute(IpNet::from(*address), via, OUTSIDE_INDEX).await?;
         }
@@ -77,12 +76,10 @@ impl Lab {
     }
 
     /// The node that an external address is routed to.
-    #[must_use]
     pub fn balanced_to(&self, address: IpAddr) -> Option<usize> {
         self.balanced.get(&address).copied()
     }
 
-    /// The address of one way into a Service.
     pub(super) fn frontend_address(&self, frontend: &Frontend, family: Family) -> Option<IpAddr> {
         let service = self.services.get(&frontend.service)?;
         let is_of_family = |it: &IpAddr| Family::of(*it) == family;

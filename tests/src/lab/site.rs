@@ -1,20 +1,19 @@
-//! One node's place in the lab, as addresses and names. Nothing here does I/O.
+//! The addresses and names of one node. Nothing here does I/O.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::links::Mac;
-use super::topology::{Fabric, Topology};
+use super::topology::{Fabric, Topology, net4, net6};
+
+pub(crate) type Mac = [u8; 6];
 
 /// The first node's name, in `spec.nodeName` and for its agent.
 pub const NODE_NAME: &str = "lab-node";
 
 /// The first node's namespace, as `ip netns` sees it.
 pub const NODE_NAMESPACE: &str = "node";
-
-/// So many nodes a lab may have.
-pub const MAX_NODES: u8 = 4;
 
 /// The nodes' default gateway, the outside host.
 pub(crate) const OUTSIDE_UPLINK: [IpNet; 2] = [
@@ -36,19 +35,16 @@ pub struct Site {
 
 impl Site {
     /// The site of node `index`, counted from 0 and below [`MAX_NODES`].
-    #[must_use]
     pub const fn new(topology: Topology, index: u8) -> Self {
         Self { topology, index }
     }
 
     /// How the node's pods are attached.
-    #[must_use]
     pub const fn topology(self) -> Topology {
         self.topology
     }
 
     /// The node's name, in `spec.nodeName` and for its agent.
-    #[must_use]
     pub fn name(self) -> String {
         match self.index {
             0 => NODE_NAME.to_owned(),
@@ -57,7 +53,6 @@ impl Site {
     }
 
     /// The name of the node's namespace.
-    #[must_use]
     pub fn namespace(self) -> String {
         match self.index {
             0 => NODE_NAMESPACE.to_owned(),
@@ -66,7 +61,6 @@ impl Site {
     }
 
     /// The pods' IPv4 subnet.
-    #[must_use]
     pub const fn pods_v4(self) -> Ipv4Net {
         match self.topology {
             Topology::Kubenet => net4(Ipv4Addr::new(10, 244, 1 + self.index, 0), 24),
@@ -75,7 +69,6 @@ impl Site {
     }
 
     /// The pods' IPv6 subnet.
-    #[must_use]
     pub const fn pods_v6(self) -> Ipv6Net {
         let index = self.index as u16;
         let (range, subnet) = match self.topology {
@@ -86,12 +79,11 @@ impl Site {
     }
 
     /// Both subnets.
-    pub(crate) fn pods(self) -> [IpNet; 2] {
+    pub fn pods(self) -> [IpNet; 2] {
         [self.pods_v4().into(), self.pods_v6().into()]
     }
 
     /// Both addresses of the subnet's host `number`, with the subnet's prefix lengths.
-    #[must_use]
     pub fn host(self, number: u8) -> [IpNet; 2] {
         let v4 = u32::from(self.pods_v4().network()) + u32::from(number);
         let v6 = u128::from(self.pods_v6().network()) + u128::from(number);
@@ -102,7 +94,6 @@ impl Site {
     }
 
     /// The node's uplink.
-    #[must_use]
     pub fn uplink(self) -> [IpNet; 2] {
         let host = 4 + self.index;
         [
@@ -125,8 +116,7 @@ impl Site {
         [0x0a, 0x58, 10, 239, 0, 1 + self.index]
     }
 
-    /// All addresses of the node (semantics A2), link-local ones aside.
-    #[must_use]
+    /// All addresses of the node (semantics A2) except link-local ones.
     pub fn addresses(self, fabric: Fabric) -> Vec<IpAddr> {
         let bridge = self.host(BRIDGE_HOST);
         let bridge = bridge.into_iter().filter(|_| self.topology == Topology::Kubenet);
@@ -134,8 +124,7 @@ impl Site {
         self.uplink().into_iter().chain(bridge).chain(tunnel).map(|net| net.addr()).collect()
     }
 
-    /// What a pod's default routes point at: the bridge, or the addresses that Azure CNI uses.
-    #[must_use]
+    /// The gateways of a pod's default routes: the bridge, or Azure CNI's addresses.
     pub fn gateways(self) -> [IpAddr; 2] {
         match self.topology {
             Topology::Kubenet => self.host(BRIDGE_HOST).map(|net| net.addr()),
@@ -146,23 +135,19 @@ impl Site {
         }
     }
 
-    /// The hardware address that belongs to the host's IPv4 address, as the bridge plugin makes
-    /// it: neighbours that remember an address need not learn anew when it moves to another pod.
-    #[must_use]
+    /// The hardware address for a host's IPv4 address, as the bridge plugin derives it: neighbour
+    /// entries stay valid when the address moves to another pod.
     pub(crate) fn pod_mac(self, number: u8) -> Mac {
         let [a, b, c, _] = self.pods_v4().network().octets();
         [0x0a, 0x58, a, b, c, number]
     }
 
-    /// The name of a pod's interface on the node. It can be told from nothing about the pod, as
-    /// on a real node, and may be the same on another node.
-    #[must_use]
+    /// The name of a pod's interface on the node. As on a real node, it is unrelated to the pod,
+    /// and may be the same on another node.
     pub fn interface(self, number: u8) -> String {
-        // FNV-1a over topology and number: short, stable, and says nothing.
-        let bytes = [self.topology as u8, number];
-        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let mut hasher = DefaultHasher::new();
+        (self.topology, number).hash(&mut hasher);
+        let hash = hasher.finish();
         match self.topology {
             Topology::Kubenet => format!("veth{:08x}", hash & 0xffff_ffff),
             Topology::AzureCni => format!("azv{:011x}", hash & 0xfff_ffff_ffff),
@@ -170,18 +155,11 @@ impl Site {
     }
 }
 
-pub(crate) const fn net4(address: Ipv4Addr, prefix: u8) -> Ipv4Net {
-    Ipv4Net::new_assert(address, prefix)
-}
-
-pub(crate) const fn net6(address: Ipv6Addr, prefix: u8) -> Ipv6Net {
-    Ipv6Net::new_assert(address, prefix)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::topology::MAX_NODES;
     use super::*;
 
     #[test]
@@ -195,8 +173,8 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_of_the_pods_subnet() {
-        let [v4, v6] = Topology::Kubenet.host(1);
+    fn hosts_are_in_the_pods_subnet() {
+        let [v4, v6] = Site::new(Topology::Kubenet, 0).host(1);
         assert_eq!(
             (v4.to_string(), v6.to_string()),
             ("10.244.1.1/24".to_owned(), "fd00:10:244:1::1/64".to_owned())
@@ -204,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_nodes_share_anything_and_all_pods_are_in_the_clusters_range() {
+    fn nodes_share_no_name_or_address_and_pods_are_in_the_clusters_range() {
         for topology in Topology::ALL {
             let sites: Vec<Site> = (0..MAX_NODES).map(|index| Site::new(topology, index)).collect();
             let distinct = |of: fn(Site) -> Vec<String>| {

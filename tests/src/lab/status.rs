@@ -1,27 +1,29 @@
-//! The pods' addresses as the kubelet would report them: one status document per pod.
+//! The pods' status documents: their addresses as the kubelet would report them.
 
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use enforcer_core::model::PodId;
 use serde_json::json;
 
+use super::error::Context as _;
 use super::{LabError, namespace_name};
+use crate::host::replace_file;
 
-/// Empties and makes the directory for status documents.
+/// Creates an empty directory for status documents.
 pub(crate) fn fresh_directory(parent: &Path) -> Result<PathBuf, LabError> {
     let path = parent.join("state");
-    let context = |e| LabError::io(format!("make {}", path.display()), e);
-    match fs::remove_dir_all(&path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(context(e)),
-        _ => {}
-    }
-    fs::create_dir_all(&path).map_err(context)?;
+    let removed = match fs::remove_dir_all(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    let created = removed.and_then(|()| fs::create_dir_all(&path));
+    created.context(format!("create {}", path.display()))?;
     Ok(path)
 }
 
-/// Writes a pod's status document. Readers see all of it or nothing.
 pub(crate) fn write(directory: &Path, id: &PodId, addresses: &[IpAddr]) -> Result<(), LabError> {
     let ips: Vec<_> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
     let document = json!({
@@ -31,20 +33,16 @@ pub(crate) fn write(directory: &Path, id: &PodId, addresses: &[IpAddr]) -> Resul
         "status": { "phase": "Running", "podIP": addresses.first(), "podIPs": ips },
     });
     let path = path_of(directory, id);
-    let draft = path.with_extension("draft");
     // JSON is YAML.
-    fs::write(&draft, format!("{document:#}\n"))
-        .and_then(|()| fs::rename(&draft, &path))
-        .map_err(|e| LabError::io(format!("write {}", path.display()), e))
+    replace_file(&path, &format!("{document:#}\n")).context(format!("write {}", path.display()))
 }
 
-/// Removes a pod's status document.
 pub(crate) fn remove(directory: &Path, id: &PodId) -> Result<(), LabError> {
     let path = path_of(directory, id);
-    fs::remove_file(&path).map_err(|e| LabError::io(format!("remove {}", path.display()), e))
+    fs::remove_file(&path).context(format!("remove {}", path.display()))
 }
 
 fn path_of(directory: &Path, id: &PodId) -> PathBuf {
-    // Not `set_extension`: names may hold dots.
+    // Not `set_extension`: names may contain dots.
     directory.join(format!("{}.yaml", namespace_name(id)))
 }

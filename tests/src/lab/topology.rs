@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
 
-use super::site::{Site, net4, net6};
+/// The most nodes of a lab.
+pub const MAX_NODES: u8 = 4;
 
 /// How pods are attached to their node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, clap::ValueEnum)]
@@ -15,8 +16,8 @@ use super::site::{Site, net4, net6};
 pub enum Topology {
     /// Pods are ports of the bridge `cbr0` and share one subnet with it.
     Kubenet,
-    /// No bridge: the node routes to each pod by a host route to its `azv…` interface, and the
-    /// pod sends everything to a gateway address that only exists as a static neighbour.
+    /// No bridge: the node has a host route to each pod's `azv…` interface. The pod's gateway
+    /// exists only as a static neighbour entry.
     AzureCni,
 }
 
@@ -24,46 +25,7 @@ impl Topology {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Kubenet, Self::AzureCni];
 
-    /// The name as the command line writes it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kubenet => "kubenet",
-            Self::AzureCni => "azure-cni",
-        }
-    }
-
-    /// The first node's site: all there is in a lab of one node.
-    const fn first(self) -> Site {
-        Site::new(self, 0)
-    }
-
-    /// The pods' IPv4 subnet on the first node.
-    #[must_use]
-    pub const fn pods_v4(self) -> Ipv4Net {
-        self.first().pods_v4()
-    }
-
-    /// The pods' IPv6 subnet on the first node.
-    #[must_use]
-    pub const fn pods_v6(self) -> Ipv6Net {
-        self.first().pods_v6()
-    }
-
-    /// Both addresses of host `number` of the first node's subnet, with its prefix lengths.
-    #[must_use]
-    pub fn host(self, number: u8) -> [IpNet; 2] {
-        self.first().host(number)
-    }
-
-    /// All addresses of the only node (semantics A2), link-local ones aside.
-    #[must_use]
-    pub fn node_addresses(self) -> Vec<IpAddr> {
-        self.first().addresses(Fabric::Routed)
-    }
-
-    /// The ranges that the pods' subnets of all nodes are taken from.
-    #[must_use]
+    /// The ranges of all nodes' pod subnets.
     pub fn pod_ranges(self) -> [IpNet; 2] {
         let (v4, v6) = match self {
             Self::Kubenet => (244, 0x244),
@@ -82,13 +44,16 @@ impl Topology {
 pub enum Fabric {
     /// The network between the nodes knows the pods' subnets, as on AKS.
     Routed,
-    /// The nodes wrap them up in VXLAN, as overlay networks that one brings along do.
+    /// The nodes encapsulate packets in VXLAN, as overlay networks do.
     Vxlan,
 }
 
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(match self {
+            Self::Kubenet => "kubenet",
+            Self::AzureCni => "azure-cni",
+        })
     }
 }
 
@@ -107,17 +72,7 @@ impl Family {
     /// Both.
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 
-    /// The name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        }
-    }
-
     /// The family of an address.
-    #[must_use]
     pub const fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::V4,
@@ -128,19 +83,32 @@ impl Family {
 
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
     }
 }
 
 /// A client outside of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutsideClient {
-    /// What the lab calls it.
+    /// Its name.
     pub name: &'static str,
     /// Its IPv4 address.
     pub v4: Ipv4Addr,
     /// Its IPv6 address.
     pub v6: Ipv6Addr,
+}
+
+impl OutsideClient {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        OUTSIDE_CLIENTS.into_iter().find(|it| it.name == name)
+    }
+
+    pub(crate) fn addresses(self) -> [IpAddr; 2] {
+        [self.v4.into(), self.v6.into()]
+    }
 }
 
 /// The outside clients: two hosts of one network, one of another (documentation ranges, RFC 5737
@@ -163,8 +131,8 @@ pub const OUTSIDE_CLIENTS: [OutsideClient; 3] = [
     },
 ];
 
-/// Hands out host numbers of the pods' subnet, the lowest free one first: an address goes from
-/// one pod to the next as soon as it can, which is the hard case (semantics C5).
+/// Allocates host numbers of the pods' subnet, the lowest free one first: addresses are reused as
+/// soon as possible, which is the hard case (semantics C5).
 #[derive(Debug, Default)]
 pub(crate) struct Hosts {
     taken: BTreeSet<u8>,
@@ -179,9 +147,17 @@ impl Hosts {
         Some(free)
     }
 
-    pub(crate) fn give_back(&mut self, number: u8) {
+    pub(crate) fn free(&mut self, number: u8) {
         self.taken.remove(&number);
     }
+}
+
+pub(crate) const fn net4(address: Ipv4Addr, prefix: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(address, prefix)
+}
+
+pub(crate) const fn net6(address: Ipv6Addr, prefix: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(address, prefix)
 }
 
 #[cfg(test)]
@@ -192,12 +168,12 @@ mod tests {
     fn the_lowest_free_host_comes_first() {
         let mut hosts = Hosts::default();
         assert_eq!((hosts.take(), hosts.take(), hosts.take()), (Some(2), Some(3), Some(4)));
-        hosts.give_back(3);
+        hosts.free(3);
         assert_eq!((hosts.take(), hosts.take()), (Some(3), Some(5)));
     }
 
     #[test]
-    fn a_full_subnet_says_so() {
+    fn a_full_subnet_is_reported() {
         let mut hosts = Hosts::default();
         assert_eq!(std::iter::from_fn(|| hosts.take()).count(), 253);
         assert_eq!(hosts.take(), None);

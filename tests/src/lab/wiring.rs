@@ -1,8 +1,8 @@
-//! Namespaces, and pods attached to their node: interfaces, routes and sysctls.
+//! Creates namespaces and attaches pods to their node: interfaces, routes and sysctls.
 
 use ipnet::IpNet;
 
-use super::links::{End, Links, index_of};
+use super::links::{End, Links, Place, index_of};
 use super::site::{AZURE_MAC, Site};
 use super::topology::Topology;
 use super::{LabError, Namespace, ready};
@@ -13,15 +13,9 @@ const POD_INTERFACE: &str = "eth0";
 /// The index of every namespace's loopback.
 pub(crate) const LOOPBACK: u32 = 1;
 
-/// A namespace and the means to change it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
-    pub namespace: &'a Namespace,
-    pub links: &'a Links,
-}
-
-/// What every namespace gets before its first interface: addresses that are usable at once, no
-/// router discovery, and no rate limit on the ICMP errors that tell *refused* from *dropped*.
+/// The sysctls of every namespace, set before its first interface: addresses that are usable at
+/// once, no router discovery, and no rate limit on the ICMP errors that distinguish *refused* from
+/// *dropped*.
 fn base_sysctls(forwarding: bool) -> Vec<(String, &'static str)> {
     let mut all = vec![
         ("ipv4/ping_group_range", "0 2147483647"),
@@ -43,7 +37,7 @@ fn base_sysctls(forwarding: bool) -> Vec<(String, &'static str)> {
     all.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-/// Makes a namespace with its loopback up.
+/// Creates a namespace with its loopback up.
 pub(crate) async fn namespace(
     name: &str,
     forwarding: bool,
@@ -64,7 +58,7 @@ pub(crate) struct Interfaces {
     pub inner: u32,
 }
 
-/// Waits until a node with pods, and these pods, can send and receive.
+/// Waits until a node and its pods can send and receive.
 pub(crate) async fn wait_until_ready(
     topology: Topology,
     node: Place<'_>,
@@ -74,7 +68,7 @@ pub(crate) async fn wait_until_ready(
         ready::wait_for(*pod, interfaces.inner).await?;
         ready::wait_for(node, interfaces.host).await?;
     }
-    // A bridge is connected from its first port on.
+    // A bridge has a carrier once it has a port.
     if topology == Topology::Kubenet {
         ready::wait_for(node, index_of(node.namespace, BRIDGE).await?).await?;
     }

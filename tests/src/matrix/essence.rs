@@ -1,9 +1,8 @@
-//! A policy in a few lines of plain words.
+//! Summaries of policies in words.
 
 use enforcer_core::model::{Block, Peer, Policy, PortRule, PortSpec, Requirement, Rule, Selector};
 
-/// What a policy selects and allows, one line for the policy and one for each rule.
-#[must_use]
+/// The pods that a policy selects, and one line for each rule.
 pub fn essence(policy: &Policy) -> Vec<String> {
     let mut lines = vec![format!(
         "{} selects {} of {}",
@@ -34,7 +33,7 @@ fn rule(rule: &Rule, word: &str, own: &str) -> String {
         ports => ports.iter().map(port).collect::<Vec<_>>().join(", "),
     };
     let peers = match rule.peers.as_slice() {
-        [] => "everybody".to_owned(),
+        [] => "anywhere".to_owned(),
         peers => peers.iter().map(|it| peer(it, own)).collect::<Vec<_>>().join(", or "),
     };
     format!("{ports} {word} {peers}")
@@ -78,7 +77,7 @@ fn pods(selector: &Selector) -> String {
     requirements(selector).map_or_else(|| "all pods".to_owned(), |text| format!("pods with {text}"))
 }
 
-/// `None`: no requirement, all match.
+/// The requirements in words; `None`: there are none, so all match.
 fn requirements(selector: &Selector) -> Option<String> {
     let words: Vec<String> = selector.requirements.iter().map(requirement).collect();
     (!words.is_empty()).then(|| words.join(", "))

@@ -1,4 +1,4 @@
-//! What the reference evaluator says about a probe.
+//! The reference evaluator's expectation of a probe.
 
 use std::net::IpAddr;
 
@@ -11,21 +11,21 @@ use crate::lab::kube_proxy::Backend;
 use crate::lab::{Family, Frontend, Lab, LabError, Party};
 use crate::probe::Probe;
 
-/// A cluster, and how each node of the lab sees it: only its own addresses are exempt (semantics
-/// A2, A5).
+/// A cluster, and each node's view of it: only the node's own addresses are exempt (semantics A2,
+/// A5).
 #[derive(Debug)]
 pub struct Judge<'a> {
-    pub(super) lab: &'a Lab,
-    pub(super) cluster: &'a Cluster,
+    lab: &'a Lab,
+    cluster: &'a Cluster,
     views: Vec<Cluster>,
 }
 
-/// What a probe should meet.
+/// The expected outcome of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expectation {
-    /// The receiver itself, if that is allowed.
+    /// A direct connection, allowed or not.
     Direct(bool),
-    /// One of a Service's backends, each allowed or not.
+    /// A connection to one of a Service's backends, each allowed or not.
     Backends(Vec<(PodId, bool)>),
 }
 
@@ -41,8 +41,7 @@ impl Expectation {
 }
 
 impl<'a> Judge<'a> {
-    /// Judges the lab's connections by the policies of `cluster`.
-    #[must_use]
+    /// An evaluator of the lab's connections by the policies of `cluster`.
     pub fn new(cluster: &'a Cluster, lab: &'a Lab) -> Self {
         let view = |node: &crate::lab::LabNode| {
             let node_addresses = node.addresses().iter().copied().collect();
@@ -51,10 +50,7 @@ impl<'a> Judge<'a> {
         Self { lab, cluster, views: lab.nodes().iter().map(view).collect() }
     }
 
-    /// What the probe should meet, by both ends (semantics S5).
-    ///
-    /// # Errors
-    /// When the lab has no such party.
+    /// The expected outcome, by the policies of both ends (semantics S5).
     pub fn expected(&self, probe: &Probe) -> Result<Expectation, LabError> {
         if let Party::Service(frontend) = &probe.to {
             return self.expected_through(probe, frontend).map(Expectation::Backends);
@@ -62,8 +58,8 @@ impl<'a> Judge<'a> {
         let from = self.sender(&probe.from, self.lab.node_of(&probe.to), probe.family)?;
         let to = self.lab.address(&probe.to, probe.family)?;
         let (sender, receiver) = (self.lab.node_of(&probe.from), self.lab.node_of(&probe.to));
-        let allowed = self.consents(sender, Direction::Egress, from, to, probe.traffic)
-            && self.consents(receiver, Direction::Ingress, from, to, probe.traffic);
+        let allowed = self.allows(sender, Direction::Egress, from, to, probe.traffic)
+            && self.allows(receiver, Direction::Ingress, from, to, probe.traffic);
         Ok(Expectation::Direct(allowed))
     }
 
@@ -72,24 +68,26 @@ impl<'a> Judge<'a> {
         probe: &Probe,
         frontend: &Frontend,
     ) -> Result<Vec<(PodId, bool)>, LabError> {
-        let Some(path) = through::path(self, probe, frontend)? else { return Ok(Vec::new()) };
+        let Some(path) = through::path(self.lab, self.cluster, probe, frontend)? else {
+            return Ok(Vec::new());
+        };
         let sender = self.lab.node_of(&probe.from);
         let mut all = Vec::new();
         for backend in path.backends.iter().filter(|it| self.is_served(it, path.protocol)) {
             let traffic = Traffic::Port(path.protocol, backend.at.port());
             let own = self.lab.address(&probe.from, probe.family)?;
-            // N1: what counts is the backend, as far as the sender's node can know it.
+            // N1: the backend's address counts, as far as the sender's node knows it.
             let (to, as_sent) = path.untranslated.unwrap_or((backend.at.ip(), traffic));
             let home = self.lab.node_of(&Party::Pod(backend.pod.clone()));
             let client = path.client(own, backend, home);
-            let allowed = self.consents(sender, Direction::Egress, own, to, as_sent)
-                && self.consents(home, Direction::Ingress, client, backend.at.ip(), traffic);
+            let allowed = self.allows(sender, Direction::Egress, own, to, as_sent)
+                && self.allows(home, Direction::Ingress, client, backend.at.ip(), traffic);
             all.push((backend.pod.clone(), allowed));
         }
         Ok(all)
     }
 
-    /// Whether anything listens there: a pod need not serve what a Service sends to it.
+    /// Whether the backend listens: a pod need not serve its Service's target port.
     fn is_served(&self, backend: &Backend, protocol: Protocol) -> bool {
         let Some(ports) = self.lab.ports(&backend.pod) else { return false };
         match protocol {
@@ -99,8 +97,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What one end says; an end that is on no node of the lab's has no say.
-    fn consents(
+    /// Whether one end allows it; an end that is not on a node of the lab always does.
+    fn allows(
         &self,
         node: Option<usize>,
         direction: Direction,
@@ -113,7 +111,7 @@ impl<'a> Judge<'a> {
         all.iter().filter(|it| it.direction == direction).all(|it| it.why.allows())
     }
 
-    /// The address that a party sends from: a node's depends on where it sends to.
+    /// The source address of a party; a node's depends on the destination.
     fn sender(
         &self,
         party: &Party,

@@ -1,4 +1,4 @@
-//! What stands below the table: its signs, and every result that is not as expected in words.
+//! The text below the table: its signs, and the unexpected results in words.
 
 use std::fmt::Write;
 
@@ -6,10 +6,10 @@ use super::{Cell, Matrix, heading};
 use crate::lab::Family;
 use crate::probe::Outcome;
 
-/// So many wrong connections are spelled out.
+/// The most unexpected results that are listed.
 const SHOWN: usize = 8;
 
-/// Explains the signs that occur, and spells out what is not as expected.
+/// Explains the signs in use, and lists the unexpected results.
 pub(crate) fn legend(matrix: &Matrix, before: Option<&Matrix>) -> String {
     let has = |wanted: fn(&Outcome) -> bool| matrix.cells.iter().any(|it| wanted(&it.measured));
     let mut words = vec!["✓ answered", "✗ no answer"];
@@ -22,10 +22,10 @@ pub(crate) fn legend(matrix: &Matrix, before: Option<&Matrix>) -> String {
     if before.is_some() {
         words.push("before→after");
     }
-    words.push("IPv4 and IPv6 alike unless marked 4/6");
+    words.push("IPv4 and IPv6 agree unless marked 4/6");
     let complaints = complaints(matrix);
     if !complaints.is_empty() {
-        words.push("! not what the policies say");
+        words.push("! contradicts the policies");
     }
     let mut text = words.join("   ");
     for complaint in complaints.iter().take(SHOWN) {
@@ -37,7 +37,7 @@ pub(crate) fn legend(matrix: &Matrix, before: Option<&Matrix>) -> String {
     text
 }
 
-/// One line for each wrong connection; the families share it where they agree.
+/// One line for each unexpected result, shared by the families if they agree.
 fn complaints(matrix: &Matrix) -> Vec<String> {
     let mut lines: Vec<(Vec<Family>, String)> = Vec::new();
     for cell in matrix.cells.iter().filter(|cell| !cell.as_expected()) {

@@ -1,4 +1,4 @@
-//! Which connections are tried, and trying them.
+//! Selects connections and measures them.
 
 use std::time::Duration;
 
@@ -8,39 +8,37 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Cell, Expectation, Judge, Matrix, service};
 use crate::lab::{
-    Door, Family, Frontend, Lab, LabError, OUTSIDE_CLIENTS, Party, Ports, SERVICE_TCP, SERVICE_UDP,
+    Door, Family, Frontend, Lab, LabError, OUTSIDE_CLIENTS, Party, Ports, SERVICE_TCP,
 };
 use crate::probe::Probe;
 
-/// So many probes at once; each holds a few descriptors.
+/// The number of concurrent probes; each holds a few descriptors.
 const PARALLEL: usize = 128;
 
-/// Which receivers a matrix has.
+/// The receivers of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Pods.
     Pods,
     /// Pods, and the pages of the node and the outside clients.
     PodsAndPages,
-    /// Whatever anybody serves.
+    /// All ports of all parties.
     Everything,
 }
 
 impl Scope {
-    /// Whoever is no pod is worth a column only where some policy restricts what pods send.
-    #[must_use]
+    /// The default: receivers other than pods matter only if some policy restricts egress.
     pub fn for_cluster(cluster: &Cluster) -> Self {
         let restricts = cluster.policies.values().any(|policy| policy.egress.is_some());
         if restricts { Self::PodsAndPages } else { Self::Pods }
     }
 }
 
-/// All probes between the lab's parties: every sender, every receiver in `scope`, every port that
-/// the receiver serves and an echo request, both families.
-#[must_use]
+/// All probes between the lab's parties: every sender, every receiver in `scope`, every port of the
+/// receiver and an echo request, both families.
 pub fn probes(lab: &Lab, scope: Scope) -> Vec<Probe> {
     let pods = lab.pods().iter().map(|(id, pod)| (Party::Pod(id.clone()), pod.ports().clone()));
-    let own = Ports { tcp: vec![SERVICE_TCP], udp: vec![SERVICE_UDP] };
+    let own = Ports::of_hosts();
     let others = (0..lab.nodes().len()).map(Party::node);
     let others = others.chain(OUTSIDE_CLIENTS.iter().map(|client| Party::outside(client.name)));
     let everybody: Vec<(Party, Ports)> =
@@ -62,7 +60,7 @@ pub fn probes(lab: &Lab, scope: Scope) -> Vec<Probe> {
     probes
 }
 
-/// All ways into all Services, for one sender.
+/// The probes of one sender to all Services.
 fn through_services(lab: &Lab, from: &Party) -> Vec<Probe> {
     let mut probes = Vec::new();
     for service in lab.services().values() {
@@ -84,7 +82,7 @@ fn through_services(lab: &Lab, from: &Party) -> Vec<Probe> {
     probes
 }
 
-/// The ways into a Service that are open to a sender, with the port there.
+/// The frontends of a Service that a sender can reach, with their ports.
 fn doors<'a>(
     lab: &Lab,
     from: &Party,
@@ -93,7 +91,7 @@ fn doors<'a>(
     let mut doors = Vec::new();
     for port in &service.ports {
         let at = |number| Traffic::Port(port.protocol, number);
-        // Nobody outside has a route to cluster addresses.
+        // Outside clients have no route to cluster addresses.
         if !matches!(from, Party::Outside(_)) && !service.cluster_addresses.is_empty() {
             doors.push((Door::Cluster, port, at(port.port)));
         }
@@ -106,7 +104,7 @@ fn doors<'a>(
     doors
 }
 
-/// What of a receiver is tried.
+/// The traffic that is tried with a receiver.
 fn offers(to: &Party, ports: &Ports, scope: Scope) -> Vec<Traffic> {
     match (to, scope) {
         (Party::Pod(_), _) | (_, Scope::Everything) => {}
@@ -118,10 +116,10 @@ fn offers(to: &Party, ports: &Ports, scope: Scope) -> Vec<Traffic> {
     tcp.chain(udp).chain([Traffic::Portless]).collect()
 }
 
-/// Runs the probes, many at once, and asks the reference evaluator about each.
+/// Runs the probes concurrently, and evaluates each by the reference evaluator.
 ///
 /// # Errors
-/// Only when the lab itself fails.
+/// Only a failure of the lab itself.
 pub async fn measure(
     lab: &Lab,
     cluster: &Cluster,
@@ -132,7 +130,7 @@ pub async fn measure(
     let mut judged = Vec::new();
     for probe in probes {
         let expected = judge.expected(&probe)?;
-        // Where nobody serves, nothing is to be seen of policies.
+        // Without a backend, policies have no visible effect.
         if expected != Expectation::Backends(Vec::new()) {
             judged.push((probe, expected));
         }

@@ -1,4 +1,7 @@
-//! Who can reach whom: measured, beside what the policies say.
+//! The matrix of connections: measured results beside the policies' expected ones.
+//!
+//! Here belong the choice of connections, the expectation by the reference evaluator, and the
+//! table. Making a connection belongs to [`probe`](crate::probe).
 
 mod essence;
 mod expect;
@@ -22,20 +25,20 @@ pub use render::{Style, render};
 
 use crate::probe::{Outcome, Probe};
 
-/// One connection: tried, and judged by the reference evaluator.
+/// One connection: its measured result, and the reference evaluator's verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
-    /// What was tried.
+    /// The attempted connection.
     pub probe: Probe,
-    /// What became of it.
+    /// Its outcome.
     pub measured: Outcome,
     /// Whether the policies allow it.
     pub expected: bool,
 }
 
 impl Cell {
-    /// Whether policies and packets agree. What is forbidden must be *dropped*: a refusal means
-    /// that the packet went through to somebody who refused.
+    /// Whether the outcome agrees with the policies. Forbidden packets must be *dropped*: a refusal
+    /// means that the packet reached a host that refused it.
     #[must_use]
     pub fn as_expected(&self) -> bool {
         match self.measured {
@@ -61,7 +64,7 @@ impl Serialize for Cell {
     }
 }
 
-/// The name of what a probe sends; [`Traffic::Portless`] is an echo request.
+/// The protocol's name; [`Traffic::Portless`] is an echo request.
 fn protocol(traffic: Traffic) -> &'static str {
     match traffic {
         Traffic::Port(protocol, _) => protocol.name(),
@@ -94,20 +97,18 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// How many cells are as expected.
-    #[must_use]
+    /// The number of cells as expected.
     pub fn good(&self) -> usize {
         self.cells.iter().filter(|cell| cell.as_expected()).count()
     }
 
-    /// Whether every cell is as expected. A matrix without cells proves nothing and is not.
+    /// Whether every cell is as expected. False for a matrix without cells, which proves nothing.
     #[must_use]
     pub fn all_good(&self) -> bool {
         !self.cells.is_empty() && self.good() == self.cells.len()
     }
 
-    /// The cell for the same probe, if there is one.
-    #[must_use]
+    /// The cell of this probe, if there is one.
     pub fn find(&self, probe: &Probe) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.probe == *probe)
     }

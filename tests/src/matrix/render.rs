@@ -1,4 +1,4 @@
-//! A matrix as a table for people.
+//! Renders a matrix as a table.
 
 use comfy_table::{Cell as TableCell, CellAlignment, Color, Table, presets};
 use enforcer_core::policy::reference::Traffic;
@@ -8,18 +8,16 @@ use super::{Cell, Matrix, heading};
 use crate::lab::{Door, Family, Frontend, Party};
 use crate::probe::Outcome;
 
-/// How to draw.
+/// The style of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
     /// Whether to use colours.
     pub color: bool,
 }
 
-/// A column: receiver and traffic.
 type Column = (Party, Traffic);
 
-/// Draws a matrix; where `before` has another result for the same connection, both are shown.
-#[must_use]
+/// Renders a matrix. Results that differ from those in `before` are shown with the earlier one.
 pub fn render(matrix: &Matrix, before: Option<&Matrix>, style: Style) -> String {
     let axes = Axes::new(matrix);
     let mut table = Table::new();
@@ -46,21 +44,20 @@ pub fn render(matrix: &Matrix, before: Option<&Matrix>, style: Style) -> String 
     format!("{table}\n{}", legend(matrix, before))
 }
 
-/// What is along the edges.
 struct Axes {
     rows: Vec<Party>,
     columns: Vec<Column>,
-    /// The namespace of all pods, if they share one: it need not be repeated then.
+    /// The namespace of all pods, if they share one: then it is omitted.
     namespace: Option<String>,
-    /// Whether receivers are headed by numbers, because their names would make the table too wide.
+    /// Whether columns have numbers instead of names, which would make the table too wide.
     numbered: bool,
 }
 
-/// Wider tables are numbered.
+/// The width of a terminal in columns: wider tables get numbers.
 const WIDTH: usize = 80;
 
 impl Axes {
-    /// Senders and columns in the order in which they first occur.
+    /// Rows and columns in the order of their first occurrence.
     fn new(matrix: &Matrix) -> Self {
         let (mut rows, mut columns) = (Vec::new(), Vec::new());
         for Cell { probe, .. } in &matrix.cells {
@@ -102,7 +99,7 @@ impl Axes {
         if self.numbered { format!("{} {name}", self.number(party)) } else { name }
     }
 
-    /// Namespace and name below each other: columns stay narrow.
+    /// Namespace and name in separate lines, so that columns stay narrow.
     fn column_label(&self, party: &Party) -> String {
         match party {
             Party::Pod(id) => match self.own_name(party) {
@@ -124,7 +121,7 @@ impl Axes {
     }
 }
 
-/// The Service's name, and which of its addresses.
+/// The Service's name, and the kind of the address.
 fn service_label(frontend: &Frontend) -> String {
     let door = match frontend.door {
         Door::Cluster => "cluster".to_owned(),
@@ -178,7 +175,7 @@ fn table_cell(cells: &[&Cell], before: Option<&Matrix>, style: Style) -> TableCe
     })
 }
 
-/// One sign where both families agree, else one for each.
+/// One sign if both families agree, or else one for each.
 fn signs(cells: &[&Cell]) -> String {
     let sign = |cell: &&Cell| match &cell.measured {
         Outcome::Open => '✓',

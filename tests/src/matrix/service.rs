@@ -1,4 +1,4 @@
-//! Trying a Service: as often as it takes to meet all of its backends.
+//! Measures connections to a Service, often enough to reach all of its backends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,16 +6,13 @@ use std::time::Duration;
 use enforcer_core::model::{PodId, Protocol, Traffic};
 use futures::future::try_join_all;
 
-use crate::lab::{Lab, LabError, Party};
+use crate::lab::{Lab, LabError};
 use crate::probe::{Outcome, Page, Probe, fetch};
 
-/// So many connections where there is a choice.
+/// The number of connections if there are several backends.
 const TRIES: usize = 10;
 
-/// Connects to a Service with these backends, of which each is allowed or not.
-///
-/// # Errors
-/// Only when the lab itself fails.
+/// Connects to a Service with these backends, each allowed or not.
 pub(super) async fn measure(
     lab: &Lab,
     probe: &Probe,
@@ -29,15 +26,12 @@ pub(super) async fn measure(
     };
     let at = SocketAddr::new(lab.address(&probe.to, probe.family)?, port);
     let namespace = lab.namespace(&probe.from)?;
-    let from = match &probe.from {
-        Party::Node | Party::OtherNode(_) => None,
-        other => Some(lab.address(other, probe.family)?),
-    };
+    let from = probe.source(lab)?;
     let all = (0..tries).map(|_| fetch(namespace, at, from, patience));
     Ok(verdict(&try_join_all(all).await?, backends))
 }
 
-/// One outcome of all: what should not have happened, if anything did.
+/// The combined outcome: a wrong one, if there is any.
 fn verdict(answers: &[Result<Page, Outcome>], backends: &[(PodId, bool)]) -> Outcome {
     let may =
         |name: &str| backends.iter().any(|(pod, allowed)| *allowed && pod.to_string() == name);
@@ -54,7 +48,7 @@ fn verdict(answers: &[Result<Page, Outcome>], backends: &[(PodId, bool)]) -> Out
     if answered { Outcome::Open } else { Outcome::TimedOut }
 }
 
-/// The same for answers that do not tell who sent them.
+/// The same for answers without the sender's name.
 fn nameless_verdict(answers: &[Outcome], backends: &[(PodId, bool)]) -> Outcome {
     let some = backends.iter().any(|(_, allowed)| *allowed);
     let usual = if some { Outcome::Open } else { Outcome::TimedOut };
@@ -80,7 +74,7 @@ mod tests {
     const DROPPED: Result<Page, Outcome> = Err(Outcome::TimedOut);
 
     #[test]
-    fn the_worst_counts() {
+    fn a_wrong_answer_decides_the_outcome() {
         use Outcome::{Open, TimedOut};
         let mixed = [page("n/a"), DROPPED];
         assert_eq!(verdict(&mixed, &backends(true, false)), Open);

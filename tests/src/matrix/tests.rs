@@ -1,4 +1,4 @@
-//! Tables of made-up matrices.
+//! Tables of constructed matrices.
 
 use enforcer_core::model::Protocol;
 use enforcer_core::policy::reference::Traffic;
@@ -45,7 +45,7 @@ fn families_share_a_sign_unless_they_differ() {
 }
 
 #[test]
-fn a_wrong_cell_is_marked_and_spelled_out() {
+fn an_unexpected_result_is_marked_and_listed() {
     let matrix = Matrix { cells: vec![cell("a", "b", Family::V6, Outcome::Open, false)] };
     let text = render(&matrix, None, PLAIN);
     assert_eq!(line(&text, "a"), "a ✓!");
@@ -53,7 +53,7 @@ fn a_wrong_cell_is_marked_and_spelled_out() {
 }
 
 #[test]
-fn what_changed_is_shown_with_what_was() {
+fn changes_are_shown_with_the_earlier_result() {
     let before = Matrix { cells: vec![cell("a", "b", Family::V4, Outcome::Open, true)] };
     let after = Matrix { cells: vec![cell("a", "b", Family::V4, Outcome::TimedOut, false)] };
     assert_eq!(line(&render(&after, Some(&before), PLAIN), "a"), "a ✓→✗");
@@ -68,7 +68,7 @@ fn a_refusal_is_never_as_expected() {
 }
 
 #[test]
-fn long_names_give_way_to_numbers() {
+fn wide_tables_have_numbers_instead_of_names() {
     let names = ["a-very-long-name-indeed", "another-very-long-name", "yet-another-long-name"];
     let mut cells = Vec::new();
     for from in names {
@@ -85,7 +85,7 @@ fn long_names_give_way_to_numbers() {
 }
 
 #[test]
-fn families_that_are_wrong_alike_share_a_line() {
+fn families_with_the_same_unexpected_result_share_a_line() {
     let both = Family::ALL.map(|family| cell("a", "b", family, Outcome::TimedOut, true));
     let text = render(&Matrix { cells: both.to_vec() }, None, PLAIN);
     let line = "! IPv4+IPv6 demo/a → demo/b :80: should answer, did not answer";

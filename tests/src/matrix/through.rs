@@ -1,59 +1,57 @@
-//! The way of a connection through a Service: where it is translated, to what, and what the
-//! backend's node can still see of the client.
+//! The path of a connection through a Service: the node that translates it, the backends, and the
+//! client's address at the backend's node.
 
 use std::net::IpAddr;
 
-use enforcer_core::model::{Protocol, Traffic, TrafficPolicy};
+use enforcer_core::model::{Cluster, Protocol, Traffic, TrafficPolicy};
 
-use super::expect::Judge;
 use crate::lab::kube_proxy::{Backend, Plan, PortPlan};
-use crate::lab::{Door, Frontend, LabError, Party};
+use crate::lab::{Door, Frontend, Lab, LabError, Party};
 use crate::probe::Probe;
 
-/// How a connection through a Service goes.
+/// The path of a connection through a Service.
 #[derive(Debug)]
 pub(super) struct Path {
     pub protocol: Protocol,
-    /// Where it may end.
+    /// The possible backends.
     pub backends: Vec<Backend>,
-    /// What the sender's node sees, where another one translates.
+    /// The destination that the sender's node sees, if another node translates.
     pub untranslated: Option<(IpAddr, Traffic)>,
     /// The node that translates.
     entry: usize,
-    /// Whether that node masquerades every client like this one.
+    /// Whether that node masquerades this kind of client.
     masqueraded: bool,
-    /// To which address.
+    /// The source address after masquerading.
     masquerade: IpAddr,
 }
 
 impl Path {
-    /// What the client `own` looks like to a backend on the node `home` (semantics N3). Who gets
-    /// itself as its backend is always masqueraded.
+    /// The address of the client `own` at a backend on the node `home` (semantics N3). A client
+    /// that is its own backend is always masqueraded.
     pub(super) fn client(&self, own: IpAddr, backend: &Backend, home: Option<usize>) -> IpAddr {
         let masqueraded = self.masqueraded || own == backend.at.ip();
         if masqueraded && home != Some(self.entry) { self.masquerade } else { own }
     }
 }
 
-/// `None`: the Service is not offered there.
+/// The path of a probe; `None`: the Service is not reachable that way.
 pub(super) fn path(
-    judge: &Judge<'_>,
+    lab: &Lab,
+    cluster: &Cluster,
     probe: &Probe,
     frontend: &Frontend,
 ) -> Result<Option<Path>, LabError> {
-    let (lab, Traffic::Port(protocol, number)) = (judge.lab, probe.traffic) else {
-        return Ok(None);
-    };
+    let Traffic::Port(protocol, number) = probe.traffic else { return Ok(None) };
     let at = lab.address(&probe.to, probe.family)?;
     let home = lab.node_of(&probe.from);
     let entry = match frontend.door {
         Door::Node(index) => Some(usize::from(index)),
-        // Every node translates what its own pods send.
+        // Every node translates its own pods' packets.
         Door::Cluster => home,
         Door::External => home.or_else(|| lab.balanced_to(at)),
     };
     let Some(entry) = entry else { return Ok(None) };
-    let plan = Plan::new(judge.cluster, &lab.node_at(entry)?.as_proxy_node(), probe.family);
+    let plan = Plan::new(cluster, &lab.node_at(entry)?.as_proxy_node(), probe.family);
     let offers = |port: &&PortPlan| {
         let offered = match frontend.door {
             Door::Node(_) => port.node_port,
@@ -62,7 +60,7 @@ pub(super) fn path(
         port.service == frontend.service && port.protocol == protocol && offered == Some(number)
     };
     let Some(port) = plan.ports.iter().find(offers) else { return Ok(None) };
-    let client = Client::of(judge, &probe.from, entry);
+    let client = Client::of(lab, &probe.from, entry);
     let elsewhere = home.is_some_and(|home| home != entry);
     Ok(Some(Path {
         protocol,
@@ -74,22 +72,22 @@ pub(super) fn path(
     }))
 }
 
-/// What kube-proxy makes of clients.
+/// The kinds of clients that kube-proxy distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Client {
-    /// Of the pods' range.
+    /// In the pods' range.
     Pod,
     /// The node that translates.
     Itself,
-    /// Anybody else.
+    /// Any other client.
     Outside,
 }
 
 impl Client {
-    fn of(judge: &Judge<'_>, from: &Party, entry: usize) -> Self {
+    fn of(lab: &Lab, from: &Party, entry: usize) -> Self {
         match from {
-            Party::Pod(id) if judge.lab.pods().contains_key(id) => Self::Pod,
-            other if judge.lab.node_of(other) == Some(entry) => Self::Itself,
+            Party::Pod(id) if lab.pods().contains_key(id) => Self::Pod,
+            other if lab.node_of(other) == Some(entry) => Self::Itself,
             _ => Self::Outside,
         }
     }
@@ -106,7 +104,7 @@ impl Client {
     fn backends(self, door: Door, port: &PortPlan) -> &[Backend] {
         match (self, door) {
             (_, Door::Cluster) => port.internal(),
-            (Self::Outside, _) => port.from_outside(),
+            (Self::Outside, _) => port.outside(),
             _ => &port.all,
         }
     }

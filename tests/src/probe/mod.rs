@@ -1,4 +1,5 @@
-//! Real connections between the lab's parties, and what became of them.
+//! Attempts real connections between the lab's parties. The choice of connections and their
+//! expected outcome belong to [`matrix`](crate::matrix).
 
 pub(crate) mod socket;
 
@@ -13,36 +14,36 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::timeout;
 
-use crate::lab::{Family, Lab, LabError, Namespace, Party, hello, read_hello};
+use crate::lab::{Family, Lab, LabError, Namespace, Party, read_hello};
 
-/// How long a probe waits before it takes a packet for dropped. A TCP SYN is sent again after
-/// one second, so a drop and a loss look the same.
+/// The time after which a packet counts as dropped. It is shorter than the second after which a TCP
+/// SYN is sent again, so a drop and a loss look the same.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The right party answered.
     Open,
-    /// Somebody said no: a reset, or an ICMP error.
+    /// The attempt was refused: a reset, or an ICMP error.
     Refused,
-    /// Nothing came back in time.
+    /// No answer came in time.
     TimedOut,
-    /// The attempt itself went wrong, or the wrong party answered.
+    /// The attempt itself failed, or the wrong party answered.
     Error(String),
 }
 
-/// One attempt.
+/// An attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
-    /// Who tries.
+    /// The sender.
     pub from: Party,
-    /// Whom it tries to reach.
+    /// The receiver.
     pub to: Party,
-    /// With which family's addresses.
+    /// The family of the addresses.
     pub family: Family,
-    /// How; [`Traffic::Portless`] is an echo request.
+    /// Protocol and port; [`Traffic::Portless`] is an echo request.
     pub traffic: Traffic,
 }
 
@@ -50,8 +51,7 @@ impl Probe {
     /// Makes the attempt.
     ///
     /// # Errors
-    /// Only when the lab has no such parties or no socket can be had; never because of what
-    /// became of the packets.
+    /// A party does not exist, or no socket can be opened; never the outcome of the attempt.
     pub async fn run(&self, lab: &Lab, patience: Duration) -> Result<Outcome, LabError> {
         let to = lab.address(&self.to, self.family)?;
         let namespace = lab.namespace(&self.from)?;
@@ -60,7 +60,11 @@ impl Probe {
             match self.traffic {
                 Traffic::Port(Protocol::Tcp, port) => {
                     let at = SocketAddr::new(to, port);
-                    page(namespace, at, from, &hello(&self.to.to_string())).await
+                    Ok(match page(namespace, at, from).await? {
+                        Ok(page) if page.by == self.to.to_string() => Outcome::Open,
+                        Ok(page) => Outcome::Error(format!("{} answered", page.by)),
+                        Err(outcome) => outcome,
+                    })
                 }
                 Traffic::Port(Protocol::Udp, port) => {
                     let at = SocketAddr::new(to, port);
@@ -76,8 +80,8 @@ impl Probe {
         timeout(patience, attempt).await.unwrap_or(Ok(Outcome::TimedOut))
     }
 
-    /// The address to send from. The node chooses by itself: it has one address per interface.
-    fn source(&self, lab: &Lab) -> Result<Option<IpAddr>, LabError> {
+    /// The source address. A node chooses it itself: it has one address per interface.
+    pub(crate) fn source(&self, lab: &Lab) -> Result<Option<IpAddr>, LabError> {
         match self.from {
             Party::Node | Party::OtherNode(_) => Ok(None),
             _ => lab.address(&self.from, self.family).map(Some),
@@ -85,54 +89,45 @@ impl Probe {
     }
 }
 
-/// Fetches the page at `to` and looks for its greeting.
-async fn page(
-    namespace: &Namespace,
-    to: SocketAddr,
-    from: Option<IpAddr>,
-    greeting: &str,
-) -> Result<Outcome, LabError> {
-    let socket = socket::tcp_socket(namespace, to, from).await?;
-    Ok(match get(socket, to, "/").await {
-        Ok(reply) if reply.lines().any(|line| line == greeting) => Outcome::Open,
-        Ok(reply) => Outcome::Error(format!("expected {greeting:?}, got {reply:?}")),
-        Err(error) => outcome_of(&error),
-    })
-}
-
-/// What a hello page says.
+/// The content of a hello page.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Page {
-    /// Who answered, as [`Party`] displays it.
+    /// The name of the server's [`Party`].
     pub by: String,
-    /// The address that the server was asked from.
+    /// The client's address at the server.
     pub client: IpAddr,
 }
 
-/// Fetches the page at `to`, whoever serves it.
+/// Fetches the page at `to` from any server.
 ///
 /// # Errors
-/// Only when no socket can be had; what became of the packets is the inner result.
+/// No socket can be opened; the inner result is the outcome of the attempt.
 pub async fn fetch(
     namespace: &Namespace,
     to: SocketAddr,
     from: Option<IpAddr>,
     patience: Duration,
 ) -> Result<Result<Page, Outcome>, LabError> {
+    let answer = timeout(patience, page(namespace, to, from)).await;
+    answer.unwrap_or(Ok(Err(Outcome::TimedOut)))
+}
+
+/// The same without a time limit.
+async fn page(
+    namespace: &Namespace,
+    to: SocketAddr,
+    from: Option<IpAddr>,
+) -> Result<Result<Page, Outcome>, LabError> {
     let socket = socket::tcp_socket(namespace, to, from).await?;
-    Ok(match timeout(patience, get(socket, to, "/")).await {
-        Err(_) => Err(Outcome::TimedOut),
-        Ok(Err(error)) => Err(outcome_of(&error)),
-        Ok(Ok(reply)) => read_hello(&reply)
+    Ok(match get(socket, to, "/").await {
+        Err(error) => Err(outcome_of(&error)),
+        Ok(reply) => read_hello(&reply)
             .map(|(by, client)| Page { by, client })
             .ok_or_else(|| Outcome::Error(format!("an unexpected reply: {reply:?}"))),
     })
 }
 
-/// The status of a page, or `None` where nobody answers.
-///
-/// # Errors
-/// When no socket can be had.
+/// The HTTP status of a page; `None`: no answer.
 pub async fn http_status(
     namespace: &Namespace,
     at: SocketAddr,
@@ -174,7 +169,7 @@ async fn exchange(
     is_reply: impl Fn(&[u8], &[u8]) -> bool,
 ) -> Result<Outcome, LabError> {
     let socket = match socket {
-        // A route or policy that forbids even the sending is an outcome, not a broken lab.
+        // A route or policy that forbids sending is an outcome, not a failure of the lab.
         Err(LabError::Io { source, .. }) if outcome_of(&source) == Outcome::Refused => {
             return Ok(Outcome::Refused);
         }

@@ -1,4 +1,4 @@
-//! Sockets that belong to a namespace and are used from outside of it.
+//! Sockets of a namespace, for use from outside of it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -9,7 +9,7 @@ use nix::sys::socket::{
 };
 use tokio::net::TcpSocket;
 
-use crate::lab::{LabError, Namespace};
+use crate::lab::{Context as _, LabError, Namespace};
 
 /// An unconnected TCP socket for `to`, sending from `from` where that is given.
 pub(crate) async fn tcp_socket(
@@ -22,7 +22,7 @@ pub(crate) async fn tcp_socket(
     Ok(TcpSocket::from_std_stream(TcpStream::from(made.await?)))
 }
 
-/// A UDP socket that talks to `to` alone: ICMP errors and replies of others do not mix in.
+/// A UDP socket connected to `to`: ICMP errors and replies of other hosts do not interfere.
 pub(crate) async fn udp_socket(
     namespace: &Namespace,
     to: SocketAddr,
@@ -31,8 +31,8 @@ pub(crate) async fn udp_socket(
     connected(namespace, to, from, SockProtocol::Udp).await
 }
 
-/// An ICMP or ICMPv6 echo socket (the kernel writes identifier and checksum, and delivers only
-/// the replies to this socket's requests), talking to `to` alone.
+/// An ICMP or ICMPv6 echo socket connected to `to`. The kernel writes identifier and checksum, and
+/// delivers only the replies to this socket's requests.
 pub(crate) async fn ping_socket(
     namespace: &Namespace,
     to: IpAddr,
@@ -49,13 +49,13 @@ async fn connected(
     protocol: SockProtocol,
 ) -> Result<tokio::net::UdpSocket, LabError> {
     let open = move || {
-        // To the standard library every datagram socket is a UdpSocket; only names differ.
+        // For the standard library, every datagram socket is a UdpSocket.
         let socket = UdpSocket::from(open(to.ip(), from, SockType::Datagram, protocol)?);
         socket.connect(to)?;
         Ok(socket)
     };
     let socket = namespace.io("open a datagram socket", open).await?;
-    tokio::net::UdpSocket::from_std(socket).map_err(|e| LabError::io("use a datagram socket", e))
+    tokio::net::UdpSocket::from_std(socket).context("use a datagram socket")
 }
 
 fn open(

@@ -1,7 +1,10 @@
-//! A stand-in for the container runtime: the side of NRI that containerd has.
+//! A stand-in for the container runtime: containerd's side of NRI.
 //!
-//! It speaks as containerd's `nri` does: two ttrpc connections over one unix socket, registration,
-//! configuration, a list of what runs, then a call for each event, answered before it goes on.
+//! Like containerd's `nri` it uses two ttrpc connections over one Unix socket: registration,
+//! configuration, a list of the running pods, then a call for each event, which waits for the
+//! reply.
+//!
+//! Nothing here uses the agent's code: errors common to both sides would stay unnoticed.
 
 mod wire;
 
@@ -22,17 +25,17 @@ use wire::{
 const PLUGIN: &str = "nri.pkg.api.v1alpha1.Plugin";
 const RUNTIME: &str = "nri.pkg.api.v1alpha1.Runtime";
 
-/// gRPC's code for a call that the other side does not have.
+/// gRPC's code for an unsupported call.
 const UNIMPLEMENTED: u64 = 12;
 
-/// How a runtime tells of pods.
+/// The variants of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// containerd 1.7 with NRI 0.6: one call for all events, no addresses, no word of time limits.
+    /// containerd 1.7 with NRI 0.6: one call for all events, no addresses, no time limits.
     Old,
     /// containerd 2 with NRI 0.9: one call for all events.
     Current,
-    /// Later: a call for each event.
+    /// Later versions: a separate call for each event.
     Later,
 }
 
@@ -47,9 +50,9 @@ pub struct PodSandbox {
     pub uid: String,
     /// The pod's labels; those that the kubelet adds are added.
     pub labels: BTreeMap<String, String>,
-    /// Its addresses; of the old dialect they are left out.
+    /// Its addresses; the old dialect omits them.
     pub addresses: Vec<IpAddr>,
-    /// The file that names its network namespace; `None`: the node's network.
+    /// The file of its network namespace; `None`: the node's network.
     pub network: Option<PathBuf>,
     /// The sandbox's process.
     pub process: u32,
@@ -61,23 +64,20 @@ pub struct Runtime {
     listener: UnixListener,
 }
 
-/// A plugin that has registered.
+/// A registered plugin.
 #[derive(Debug)]
 pub struct Plugin {
     trunk: Trunk,
     dialect: Dialect,
     stream: u32,
-    /// Its name as the runtime logs it: index and name.
+    /// Its index and name.
     pub name: String,
-    /// The events that it wants to hear of, one bit each.
+    /// The events that it subscribes to, one bit each.
     pub events: u64,
 }
 
 impl Runtime {
-    /// Listens at a path; a socket that an earlier runtime left there is replaced.
-    ///
-    /// # Errors
-    /// The socket can't be made.
+    /// Listens at a path. The socket of an earlier runtime is replaced.
     pub fn listen(path: &Path) -> io::Result<Self> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -85,11 +85,11 @@ impl Runtime {
         }
     }
 
-    /// Takes the next plugin in. It is told that it has `patience` for each event, and of the pods
-    /// that run, one message each.
+    /// Accepts the next plugin. It is configured with `patience` as the time limit for each event,
+    /// and gets the running pods, one per message.
     ///
     /// # Errors
-    /// The plugin does not speak as expected, or not any more.
+    /// The plugin violates the protocol or disconnects.
     pub async fn accept(
         &self,
         dialect: Dialect,
@@ -118,9 +118,6 @@ impl Runtime {
     }
 
     /// Refuses the next plugin.
-    ///
-    /// # Errors
-    /// As [`Self::accept`].
     pub async fn refuse(&self) -> io::Result<()> {
         self.registered(Dialect::Current).await?.answer_registration(3).await
     }
@@ -160,35 +157,32 @@ impl Plugin {
         if let Some(pod) = pod {
             bytes(&mut list, 1, &self.message(pod));
         }
-        // A container, of which the plugin wants to know nothing.
+        // A container, which the plugin has to ignore.
         bytes(&mut list, 2, b"\x0a\x01c");
         number(&mut list, 3, more.into());
         let answer = self.call("Synchronize", &list).await?;
         if value(&answer, 2)? == u64::from(more) {
             Ok(())
         } else {
-            Err(invalid("it does not understand lists in parts"))
+            Err(invalid("the plugin does not support lists in parts"))
         }
     }
 
-    /// The runtime has made a pod's sandbox and its network; its containers start when this
-    /// returns.
+    /// Announces a pod's sandbox and network; its containers start when this returns.
     ///
     /// # Errors
-    /// The plugin refuses: the pod fails; or it is gone: the runtime goes on without it.
+    /// The plugin refuses (a real pod would fail) or has disconnected (a real runtime would ignore
+    /// it).
     pub async fn run_pod(&mut self, pod: &PodSandbox) -> io::Result<()> {
-        self.happened("RunPodSandbox", 1, pod).await
+        self.announce("RunPodSandbox", 1, pod).await
     }
 
-    /// The runtime has stopped a pod's processes, and is about to take its network away.
-    ///
-    /// # Errors
-    /// As [`Self::run_pod`].
+    /// Announces the end of a pod's processes, before its network is removed.
     pub async fn stop_pod(&mut self, pod: &PodSandbox) -> io::Result<()> {
-        self.happened("StopPodSandbox", 2, pod).await
+        self.announce("StopPodSandbox", 2, pod).await
     }
 
-    async fn happened(&mut self, method: &str, event: u64, pod: &PodSandbox) -> io::Result<()> {
+    async fn announce(&mut self, method: &str, event: u64, pod: &PodSandbox) -> io::Result<()> {
         let pod = self.message(pod);
         let mut request = Vec::new();
         if self.dialect == Dialect::Later {
@@ -233,10 +227,7 @@ impl Plugin {
         message
     }
 
-    /// Calls the plugin; what it answers.
-    ///
-    /// # Errors
-    /// It is gone, or answers with an error.
+    /// Calls the plugin; returns its reply.
     async fn call(&mut self, method: &str, payload: &[u8]) -> io::Result<Vec<u8>> {
         let mut request = Vec::new();
         bytes(&mut request, 1, PLUGIN.as_bytes());
@@ -257,10 +248,7 @@ impl Plugin {
         }
     }
 
-    /// Whether the plugin says that it does not have a call.
-    ///
-    /// # Errors
-    /// It is gone.
+    /// Whether the plugin reports a call as unsupported.
     pub async fn lacks(&mut self, method: &str) -> io::Result<bool> {
         match self.call(method, &[]).await {
             Ok(_) => Ok(false),
@@ -270,7 +258,7 @@ impl Plugin {
     }
 }
 
-/// A message of two texts: an entry of a map, or a namespace.
+/// A message of two strings: an entry of a map, or a namespace.
 fn pair(first: &str, second: &str) -> Vec<u8> {
     let mut message = Vec::new();
     bytes(&mut message, 1, first.as_bytes());

@@ -1,26 +1,24 @@
-//! The bytes between a container runtime and its plugins, made by hand.
-//!
-//! Nothing here is the agent's own code: what both sides get wrong alike would go unnoticed.
+//! The messages between a container runtime and its plugins, encoded by hand.
 
 use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-/// A connection inside the socket: the runtime calls the plugin.
+/// The connection inside the socket for the runtime's calls.
 pub(super) const TO_PLUGIN: u32 = 1;
-/// A connection inside the socket: the plugin calls the runtime.
+/// The connection inside the socket for the plugin's calls.
 pub(super) const TO_RUNTIME: u32 = 2;
 
-/// A ttrpc message is a request.
+/// The type of a ttrpc request.
 pub(super) const REQUEST: u8 = 1;
-/// A ttrpc message is a response.
+/// The type of a ttrpc response.
 pub(super) const RESPONSE: u8 = 2;
 
-/// A ttrpc header: length, stream, kind, flags.
+/// The bytes of a ttrpc header: length, stream, kind, flags.
 const HEADER: usize = 10;
 
-/// Where messages are cut. Go's writers do it at 4096 bytes; a reader must bear any length.
+/// The size of pieces in bytes. Go's writers use 4096 bytes; a reader must accept any size.
 const CUT: usize = 100;
 
 /// A ttrpc message.
@@ -38,7 +36,7 @@ pub(super) fn number(message: &mut Vec<u8>, field: u8, value: u64) {
     varint(message, value);
 }
 
-/// Appends bytes, a text or a message to a protobuf message.
+/// Appends bytes, a string or a message to a protobuf message.
 pub(super) fn bytes(message: &mut Vec<u8>, field: u8, value: &[u8]) {
     varint(message, u64::from(field) << 3 | 2);
     varint(message, value.len() as u64);
@@ -53,7 +51,7 @@ fn varint(message: &mut Vec<u8>, mut value: u64) {
     message.push(value.to_le_bytes()[0]);
 }
 
-/// The bytes of a field, the last of its number; a number's are its value's, little-endian.
+/// The bytes of a field, the last one with its number. Those of a number are little-endian.
 pub(super) fn field(message: &[u8], wanted: u64) -> io::Result<Option<Vec<u8>>> {
     let mut rest = message;
     let mut found = None;
@@ -77,13 +75,13 @@ pub(super) fn field(message: &[u8], wanted: u64) -> io::Result<Option<Vec<u8>>> 
     Ok(found)
 }
 
-/// The number in a field, 0 where it is not there.
+/// The number in a field; 0 if it is missing.
 pub(super) fn value(message: &[u8], wanted: u64) -> io::Result<u64> {
     let found = field(message, wanted)?.unwrap_or_default();
     Ok(found.first_chunk().copied().map_or(0, u64::from_le_bytes))
 }
 
-/// The text in a field, empty where it is not there.
+/// The string in a field; empty if it is missing.
 pub(super) fn text(message: &[u8], wanted: u64) -> io::Result<String> {
     String::from_utf8(field(message, wanted)?.unwrap_or_default()).map_err(io::Error::other)
 }
@@ -101,12 +99,12 @@ fn take_varint(rest: &mut &[u8]) -> io::Result<u64> {
     Err(invalid("a number has no end"))
 }
 
-/// An error about what came.
+/// An error about received data.
 pub(super) fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// The socket, and what has come of a message that is not complete.
+/// The socket, and the received parts of incomplete messages.
 #[derive(Debug)]
 pub(super) struct Trunk {
     socket: UnixStream,
@@ -145,7 +143,7 @@ impl Trunk {
             let connection = self.socket.read_u32().await?;
             let length =
                 usize::try_from(self.socket.read_u32().await?).map_err(io::Error::other)?;
-            // containerd's buffer: it gives up on a plugin that sends more at once.
+            // containerd's buffer: it disconnects a plugin that sends more at once.
             if length > 4096 {
                 return Err(invalid("a piece of more than 4096 bytes"));
             }
@@ -159,7 +157,7 @@ impl Trunk {
     }
 }
 
-/// Takes a message off the front, if it is there.
+/// Removes the first message, if it is complete.
 fn whole(pending: &mut Vec<u8>, connection: u32) -> Option<Message> {
     let (length, rest) = pending.split_first_chunk()?;
     let (stream, rest) = rest.split_first_chunk()?;

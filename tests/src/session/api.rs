@@ -1,4 +1,4 @@
-//! A session whose cluster is an API server's: the lab does what scheduler and kubelets would.
+//! A session with an API server: the lab plays the role of scheduler and kubelets.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, TcpListener};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::api::{ApiServer, Key, Kind, Listening, kinds, write_kubeconfig};
 use crate::lab::{LAB_DIR, Lab, LabNode};
 
-/// Where each node finds the server on its own loopback.
+/// The server's port on each node's loopback.
 pub const API_PORT: u16 = 6443;
 
 /// The server at each node.
@@ -22,12 +22,12 @@ pub(crate) struct Api {
     server: ApiServer,
     listening: Vec<Listening>,
     kubeconfig: PathBuf,
-    /// Which pods the lab runs: a pod of the same name may be another one.
+    /// The running pods with their uids: another pod may have the same name.
     running: BTreeMap<PodId, String>,
 }
 
 impl Api {
-    /// Makes the nodes known, and the server reachable there.
+    /// Creates the node objects, and makes the server reachable on the nodes.
     pub(crate) async fn start(server: ApiServer, lab: &Lab) -> anyhow::Result<Self> {
         for node in lab.nodes() {
             server.store().put(&kinds::NODES, node_object(node))?;
@@ -40,7 +40,6 @@ impl Api {
         Ok(api)
     }
 
-    /// Listens on each node's loopback.
     pub(crate) async fn listen(&mut self, lab: &Lab) -> anyhow::Result<()> {
         for node in lab.nodes() {
             let opened = node
@@ -51,19 +50,18 @@ impl Api {
         Ok(())
     }
 
-    /// Is gone, with all connections; the cluster is not.
+    /// Stops listening and cuts all connections; the objects stay.
     pub(crate) async fn leave(&mut self) {
         for listening in std::mem::take(&mut self.listening) {
             listening.stop().await;
         }
     }
 
-    /// For the agents.
     pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// The objects as the model sees them, and what is wrong with them.
+    /// The objects converted to the model, and their mistakes.
     pub(crate) fn cluster(&self) -> (Cluster, Vec<String>) {
         let mut reader =
             Reader { server: &self.server, cluster: Cluster::default(), notes: Vec::new() };
@@ -74,7 +72,7 @@ impl Api {
         (reader.cluster, reader.notes)
     }
 
-    /// Stops pods whose place another one of the same name has taken.
+    /// Stops pods that were replaced by others of the same name.
     pub(crate) async fn stop_replaced(
         &mut self,
         lab: &mut Lab,
@@ -82,36 +80,27 @@ impl Api {
     ) -> anyhow::Result<()> {
         let is_other =
             |id: &PodId, uid: &String| cluster.pods.get(id).is_none_or(|pod| pod.uid != *uid);
-        let gone = self.running.iter().filter(|(id, uid)| is_other(id, uid));
-        let gone: Vec<PodId> = gone.map(|(id, _)| id.clone()).collect();
-        for id in gone {
+        for (id, _) in self.running.extract_if(.., |id, uid| is_other(id, uid)) {
             lab.remove_pod(&id).await?;
-            self.running.remove(&id);
         }
         Ok(())
     }
 
-    /// Tells the server which pods run, and takes those away that have ended.
+    /// Writes the running pods' status to the server, and removes the ended ones.
     pub(crate) fn report(&mut self, lab: &Lab, cluster: &Cluster) {
-        let pods = lab.pods().iter().map(|(id, pod)| (id, pod.addresses(), pod.node()));
-        let host_pods = lab.host_pods().iter();
-        let host_pods = host_pods.map(|(id, pod)| (id, pod.addresses(), pod.node()));
         self.running.clear();
-        for (id, addresses, node) in pods.chain(host_pods) {
+        for (id, addresses, node) in lab.running() {
             let (Some(pod), Some(node)) = (cluster.pods.get(id), lab.nodes().get(node)) else {
                 continue;
             };
             self.running.insert(id.clone(), pod.uid.clone());
-            self.edit(id, |object| run(object, addresses, node));
+            let store = self.server.store();
+            store.edit(&kinds::PODS, &key(id), |object| report(object, addresses, node));
         }
         let ended = cluster.pods.values();
         for pod in ended.filter(|it| it.terminating && !self.running.contains_key(&it.id)) {
             self.server.store().remove(&kinds::PODS, &key(&pod.id));
         }
-    }
-
-    fn edit(&self, id: &PodId, edit: impl FnOnce(&mut Value)) {
-        self.server.store().edit(&kinds::PODS, &key(id), edit);
     }
 }
 
@@ -119,7 +108,7 @@ fn key(id: &PodId) -> Key {
     Key::new(id.namespace.as_str(), id.name.as_str())
 }
 
-/// Reads the objects of a server, kind by kind.
+/// Converts the objects of a server, kind by kind.
 struct Reader<'a> {
     server: &'a ApiServer,
     cluster: Cluster,
@@ -155,8 +144,8 @@ impl Reader<'_> {
     }
 }
 
-/// A pod as its node's kubelet reports it.
-fn run(pod: &mut Value, addresses: &[IpAddr], node: &LabNode) {
+/// Writes a pod's status like its node's kubelet.
+fn report(pod: &mut Value, addresses: &[IpAddr], node: &LabNode) {
     pod["spec"]["nodeName"] = node.site().name().into();
     let since = pod["metadata"]["creationTimestamp"].clone();
     let ready: Vec<Value> = ["Initialized", "Ready", "ContainersReady", "PodScheduled"]

@@ -1,4 +1,4 @@
-//! What the manifests declare: the cluster, and what its pods serve.
+//! The declared cluster, and the ports that its pods serve.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,27 +10,27 @@ use enforcer::source::manifests::Manifests;
 use super::api::Api;
 use crate::lab::{Lab, PodSpec, Ports};
 
-/// A reader of what is declared.
+/// The source of the declared cluster.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// A directory of manifests, and what it said.
+    /// A directory of manifests, and the cluster read from it.
     Manifests(Box<Manifests>, Cluster),
     /// An API server.
     Api(Api),
 }
 
-/// What is declared.
+/// The declared state.
 #[derive(Debug, Default)]
 pub struct Declared {
-    /// As the model sees it.
+    /// The cluster.
     pub cluster: Cluster,
     /// The pods that the lab has to run.
     pub pods: BTreeMap<PodId, PodSpec>,
-    /// What is wrong with the manifests, and what the lab cannot do.
+    /// Mistakes in the manifests, and objects that the lab does not support.
     pub notes: Vec<String>,
 }
 
-/// Where a pod that names no port listens.
+/// The port of a pod that names none.
 const DEFAULT_PORT: u16 = 80;
 
 impl Source {
@@ -39,7 +39,6 @@ impl Source {
         Ok(Self::Manifests(Box::new(manifests), Cluster::default()))
     }
 
-    /// The API server, if it is one.
     pub(crate) fn api(&mut self) -> Option<&mut Api> {
         match self {
             Self::Api(api) => Some(api),
@@ -47,7 +46,6 @@ impl Source {
         }
     }
 
-    /// Looks again.
     pub(crate) fn rescan(&mut self, lab: &Lab) -> Declared {
         let mut declared = Declared::default();
         match self {
@@ -61,13 +59,13 @@ impl Source {
             }
             Self::Api(api) => (declared.cluster, declared.notes) = api.cluster(),
         }
-        // A kubelet ends what is being deleted.
+        // A kubelet stops pods that are being deleted.
         for pod in declared.cluster.pods.values().filter(|pod| !pod.terminating) {
             match spec(pod, lab) {
                 Ok(spec) => {
                     declared.pods.insert(pod.id.clone(), spec);
                 }
-                Err(why) => declared.notes.push(format!("pod {} is not run: {why}", pod.id)),
+                Err(why) => declared.notes.push(format!("pod {} is not started: {why}", pod.id)),
             }
         }
         declared.notes.extend(declared.cluster.services.values().flat_map(unserved));
@@ -75,7 +73,7 @@ impl Source {
     }
 }
 
-/// What the lab has to run, or why it cannot.
+/// The wanted state of a pod, or why the lab can't run it.
 fn spec(pod: &Pod, lab: &Lab) -> Result<PodSpec, String> {
     if pod.finished {
         return Err("it is finished".to_owned());
@@ -87,15 +85,13 @@ fn spec(pod: &Pod, lab: &Lab) -> Result<PodSpec, String> {
     Ok(PodSpec { ports: ports(pod), node, host_network: pod.host_network })
 }
 
-/// What a cluster would have filled in: the agent reads the same manifests, so that the lab can't.
+/// The note for a Service without addresses. A cluster would assign some; the lab can't, since the
+/// agent reads the same manifests.
 fn unserved(service: &Service) -> Option<String> {
     let none = service.cluster_addresses.is_empty() && service.external_addresses.is_empty();
     let wanted = service.selector.is_some() && !service.ports.is_empty();
     (none && wanted).then(|| {
-        format!(
-            "service {} has no address: write its spec.clusterIPs into the manifest",
-            service.id
-        )
+        format!("service {} has no address: set spec.clusterIPs in its manifest", service.id)
     })
 }
 

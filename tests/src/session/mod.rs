@@ -1,4 +1,6 @@
-//! A lab, its agent and its manifests, kept together.
+//! A lab with its agents and the source of its cluster, kept in step.
+//!
+//! Here belongs the role of a cluster's controllers: which pods run, and what is reported of them.
 
 mod api;
 mod declared;
@@ -23,45 +25,42 @@ use declared::Source;
 pub use api::API_PORT;
 pub use declared::Declared;
 
-/// Where the agent serves metrics and health, on the node's loopback.
+/// The port of the agent's metrics and health on the node's loopback.
 pub const AGENT_PORT: u16 = 9469;
 
-/// How long a starting agent may take, and a stopping one.
+/// The time for an agent to start, and to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A pause, so that the agent gets its share of a small machine.
+/// A pause that leaves CPU time to the agent on a small machine.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(20);
 
-/// How a session is set up.
+/// The setup of a session.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
     /// The directory of manifests.
     pub manifests: PathBuf,
     /// The `enforcer-lab` binary, which starts processes.
     pub spawner: PathBuf,
-    /// The agent; `None`: nothing is to be enforced.
+    /// The agent; `None`: nothing is enforced.
     pub agent: Option<PathBuf>,
     /// Further arguments for the agent.
     pub arguments: Vec<OsString>,
     /// Whether the agent's log goes to standard error instead of a file.
     pub show_log: bool,
-    /// How long a probe waits for an answer before it counts as dropped.
-    pub timeout: Duration,
-    /// How long a change may take to show in every cell.
+    /// The time for a change to take effect in every cell.
     pub settle: Duration,
-    /// What is measured; `None`: what the policies make worth measuring.
+    /// The measured receivers; `None`: those that the policies concern.
     pub scope: Option<Scope>,
-    /// How many nodes there are and how they are connected; `None`: one.
+    /// The nodes and their network; `None`: one node.
     pub layout: Option<Layout>,
-    /// By which kind of rules Services work.
+    /// The kind of rules that implement Services.
     pub proxy: Proxy,
-    /// What the cluster is, instead of the manifests, for the lab and for the agent.
+    /// The API server that holds the cluster, instead of the manifests.
     pub api: Option<ApiServer>,
 }
 
 impl SessionOptions {
-    /// The usual patience.
-    #[must_use]
+    /// The default options.
     pub fn new(manifests: PathBuf, spawner: PathBuf, agent: Option<PathBuf>) -> Self {
         Self {
             manifests,
@@ -69,7 +68,6 @@ impl SessionOptions {
             agent,
             arguments: Vec::new(),
             show_log: false,
-            timeout: DEFAULT_TIMEOUT,
             settle: Duration::from_secs(2),
             scope: None,
             layout: None,
@@ -88,26 +86,26 @@ pub struct Session {
     options: SessionOptions,
 }
 
-/// What a look at the manifests led to.
+/// The result of applying the declared cluster.
 #[derive(Debug)]
 pub struct Applied {
     /// The declared cluster, its pods running in the lab.
     pub cluster: Cluster,
-    /// What the reader of the manifests has to say.
+    /// Mistakes in the manifests, and unsupported objects.
     pub notes: Vec<String>,
     /// The last measurement.
     pub matrix: Matrix,
-    /// How often everything was measured.
+    /// The number of measurements.
     pub rounds: usize,
-    /// From the first look at the manifests to the last answer.
+    /// The time from reading the manifests to the last answer.
     pub took: Duration,
 }
 
 impl Session {
-    /// Makes the lab and starts the agent in it; waits until the agent is ready.
+    /// Creates the lab, starts the agents, and waits until they are ready.
     ///
     /// # Errors
-    /// When the lab cannot be made, or the agent ends or is not ready in time.
+    /// The lab can't be created, or an agent ends or is not ready in time.
     pub async fn start(
         sandbox: &Sandbox,
         topology: Topology,
@@ -124,53 +122,43 @@ impl Session {
         Ok(session)
     }
 
-    /// The API server goes away, with all its connections.
-    ///
-    /// # Errors
-    /// When the cluster is not an API server's.
+    /// Stops the API server and cuts its connections.
     pub async fn api_leaves(&mut self) -> anyhow::Result<()> {
         self.source.api().context("there is no API server")?.leave().await;
         Ok(())
     }
 
-    /// It comes back.
-    ///
-    /// # Errors
-    /// When the cluster is not an API server's, or its place is taken.
+    /// Starts the API server again.
     pub async fn api_returns(&mut self) -> anyhow::Result<()> {
         self.source.api().context("there is no API server")?.listen(&self.lab).await
     }
 
-    /// Further arguments for the agents that are started from now on.
+    /// Sets further arguments for agents started later.
     pub fn set_arguments(&mut self, arguments: Vec<OsString>) {
         self.options.arguments = arguments;
     }
 
     /// The lab.
-    #[must_use]
     pub fn lab(&self) -> &Lab {
         &self.lab
     }
 
-    /// The lab, to change it behind the manifests' back.
+    /// The lab, to change it independently of the manifests.
     pub fn lab_mut(&mut self) -> &mut Lab {
         &mut self.lab
     }
 
-    /// The API server that is the cluster, if one is.
-    #[must_use]
+    /// The API server, if one holds the cluster.
     pub fn api(&self) -> Option<&ApiServer> {
         self.options.api.as_ref()
     }
 
     /// The first node's agent, while it runs.
-    #[must_use]
     pub fn agent(&self) -> Option<&Agent> {
         self.agents.first()
     }
 
-    /// Where a node's agent writes its log; `None`: to standard error.
-    #[must_use]
+    /// The log file of a node's agent; `None`: standard error.
     pub fn log_file(&self, node: usize) -> Option<PathBuf> {
         let topology = self.lab.topology();
         let name = match node {
@@ -180,10 +168,10 @@ impl Session {
         (!self.options.show_log).then(|| Path::new(LAB_DIR).join(name))
     }
 
-    /// Starts the agents anew (after [`Self::stop_agent`]) and waits until they are ready.
+    /// Starts the agents (again) and waits until they are ready.
     ///
     /// # Errors
-    /// When an agent ends or is not ready in time.
+    /// An agent ends or is not ready in time.
     pub async fn start_agent(&mut self) -> anyhow::Result<()> {
         self.launch_agent().await?;
         if self.agents.is_empty() {
@@ -192,17 +180,14 @@ impl Session {
         let started = Instant::now();
         while let Some(node) = self.unready().await? {
             if started.elapsed() > PATIENCE {
-                bail!("the agent was not ready after {PATIENCE:?}{}", self.last_words(node));
+                bail!("the agent was not ready after {PATIENCE:?}{}", self.end_of_log(node));
             }
             tokio::time::sleep(BETWEEN_ROUNDS).await;
         }
         Ok(())
     }
 
-    /// Starts the agents anew (after [`Self::stop_agent`]), and waits for nothing.
-    ///
-    /// # Errors
-    /// When one can't be started.
+    /// Starts the agents (again) without waiting.
     pub async fn launch_agent(&mut self) -> anyhow::Result<()> {
         let Some(binary) = &self.options.agent else { return Ok(()) };
         let source = match self.source.api() {
@@ -210,7 +195,7 @@ impl Session {
             None => AgentSource::Manifests(self.options.manifests.clone()),
         };
         for node in 0..self.lab.nodes().len() {
-            let how = AgentOptions {
+            let options = AgentOptions {
                 binary: binary.clone(),
                 spawner: self.options.spawner.clone(),
                 source: source.clone(),
@@ -218,7 +203,7 @@ impl Session {
                 metrics_port: AGENT_PORT,
                 arguments: self.options.arguments.clone(),
             };
-            self.agents.push(Agent::start(&self.lab, node, &how).await?);
+            self.agents.push(Agent::start(&self.lab, node, &options).await?);
         }
         Ok(())
     }
@@ -235,10 +220,10 @@ impl Session {
         Ok(None)
     }
 
-    /// Fails when an agent has ended.
+    /// Checks that all agents run.
     ///
     /// # Errors
-    /// With the agent's exit status and the end of its log.
+    /// An agent's exit status and the end of its log.
     pub fn check_agent(&mut self) -> anyhow::Result<()> {
         let mut ended = None;
         for (node, agent) in self.agents.iter_mut().enumerate() {
@@ -247,11 +232,11 @@ impl Session {
             }
         }
         let Some((node, status)) = ended else { return Ok(()) };
-        bail!("the agent ended with {status}{}", self.last_words(node))
+        bail!("the agent ended with {status}{}", self.end_of_log(node))
     }
 
     /// The end of an agent's log, for error messages.
-    fn last_words(&self, node: usize) -> String {
+    fn end_of_log(&self, node: usize) -> String {
         const LINES: usize = 20;
         let log = self.log_file(node);
         let Some(text) = log.and_then(|path| std::fs::read_to_string(path).ok()) else {
@@ -262,20 +247,13 @@ impl Session {
         format!("; the end of its log:\n  {}", tail.join("\n  "))
     }
 
-    /// Reads the manifests and starts and stops pods. Nothing is measured: nobody sends anything.
-    /// Returns what the reader of the manifests has to say.
-    ///
-    /// # Errors
-    /// When the lab fails.
+    /// Starts and stops pods as declared. Returns the notes of [`Declared`].
     pub async fn run_pods(&mut self) -> anyhow::Result<Vec<String>> {
         Ok(self.declare().await?.notes)
     }
 
-    /// Looks at what is declared, and starts and stops pods. The cluster that is returned is as it
-    /// is with the lab's pods running.
-    ///
-    /// # Errors
-    /// When the lab fails.
+    /// Reads the declared cluster, and starts and stops pods, without any measurement. The returned
+    /// cluster contains the running pods' addresses.
     pub async fn declare(&mut self) -> anyhow::Result<Declared> {
         let mut declared = self.source.rescan(&self.lab);
         if let Some(api) = self.source.api() {
@@ -290,22 +268,19 @@ impl Session {
         Ok(declared)
     }
 
-    /// Reads the manifests, starts and stops pods, and measures until every cell is as expected
-    /// or time is up. The last round counts, whatever it says: only a wrong result that does not
-    /// last is forgiven, since the agent needs its milliseconds.
+    /// Reads the declared cluster, starts and stops pods, and measures until every cell is as
+    /// expected or time is up. The last round counts: wrong results are tolerated only while the
+    /// agent still processes the change.
     ///
     /// # Errors
-    /// When the lab fails or the agent has ended; never because of what was measured.
+    /// The lab fails or an agent has ended; never a measured result.
     pub async fn apply(&mut self) -> anyhow::Result<Applied> {
         let started = Instant::now();
         let declared = self.declare().await?;
         self.settle(declared, started).await
     }
 
-    /// The same for what was declared at a time before. Nothing is lost if this is given up.
-    ///
-    /// # Errors
-    /// As [`Self::apply`].
+    /// Measures after [`Self::declare`]. The future may be dropped at any time.
     pub async fn settle(
         &mut self,
         declared: Declared,
@@ -316,8 +291,7 @@ impl Session {
         let probes = probes(&self.lab, scope);
         let mut rounds = 0;
         let matrix = loop {
-            let patience = self.options.timeout;
-            let matrix = measure(&self.lab, &cluster, probes.clone(), patience).await?;
+            let matrix = measure(&self.lab, &cluster, probes.clone(), DEFAULT_TIMEOUT).await?;
             rounds += 1;
             if matrix.all_good() || started.elapsed() > self.options.settle || probes.is_empty() {
                 break matrix;
@@ -329,12 +303,9 @@ impl Session {
         Ok(Applied { cluster, notes: declared.notes, matrix, rounds, took })
     }
 
-    /// Fills in where the lab runs the pods, and the first node's addresses.
+    /// Adds the running pods' addresses and nodes, and the first node's addresses.
     fn cluster(&self, mut cluster: Cluster) -> Cluster {
-        let pods = self.lab.pods().iter().map(|(id, pod)| (id, pod.addresses(), pod.node()));
-        let host_pods = self.lab.host_pods().iter();
-        let host_pods = host_pods.map(|(id, pod)| (id, pod.addresses(), pod.node()));
-        for (id, addresses, node) in pods.chain(host_pods) {
+        for (id, addresses, node) in self.lab.running() {
             if let Some(declared) = cluster.pods.get_mut(id) {
                 declared.addresses = addresses.iter().copied().collect();
                 declared.node = self.lab.nodes().get(node).map(|node| node.site().name());
@@ -344,22 +315,16 @@ impl Session {
         cluster
     }
 
-    /// Ends the agent that was started first.
-    ///
-    /// # Errors
-    /// When there is none, or it does not end by itself.
+    /// Stops the first of the running agents.
     pub async fn end_first_agent(&mut self) -> anyhow::Result<()> {
         if self.agents.is_empty() {
-            bail!("no agent runs");
+            bail!("no agent is running");
         }
         self.agents.remove(0).stop(PATIENCE).await?;
         Ok(())
     }
 
-    /// Kills the agents without a word; the lab stays.
-    ///
-    /// # Errors
-    /// When one can't be killed.
+    /// Kills the agents by SIGKILL; the lab stays.
     pub async fn kill_agent(&mut self) -> anyhow::Result<()> {
         for agent in std::mem::take(&mut self.agents) {
             agent.kill().await?;
@@ -367,10 +332,10 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the agents as an orderly stop would; the lab stays.
+    /// Stops the agents in an orderly way; the lab stays.
     ///
     /// # Errors
-    /// When an agent does not end by itself, or not well.
+    /// An agent does not end in time, or ends with an error.
     pub async fn stop_agent(&mut self) -> anyhow::Result<()> {
         for agent in std::mem::take(&mut self.agents) {
             match agent.stop(PATIENCE).await? {

@@ -1,23 +1,22 @@
-//! What this kernel does with the programs: whether they load, and where they can be attached.
+//! Facts on the kernel: whether it loads the programs, and which hooks it has.
 
 use anyhow::Context as _;
 use enforcer::kernel::{Hooks, Kernel, Place, Settings};
 
-use super::mark;
+use super::console::mark;
 use crate::rig::with_interfaces;
 
-/// Says all of it on the console.
-pub(super) fn tell() {
-    // An init that panics takes the machine down with it, and the tests could not run.
-    let facts = std::panic::catch_unwind(|| with_interfaces(1, |found| tell_of(&found)));
+pub(super) fn report() {
+    // A panic of the init process would stop the machine before the tests.
+    let facts = std::panic::catch_unwind(|| with_interfaces(1, |found| report_on(&found)));
     match facts {
         Ok(Ok(())) => {}
         Ok(Err(error)) => mark("error", &format!("{error:#}")),
-        Err(_) => mark("error", "no interface can be made; the reason is above"),
+        Err(_) => mark("error", "create an interface: see the messages above"),
     }
 }
 
-fn tell_of(interfaces: &[u32]) -> anyhow::Result<()> {
+fn report_on(interfaces: &[u32]) -> anyhow::Result<()> {
     let mut kernel = Kernel::load(&Settings::default())?;
     mark("loaded", "");
     for (name, instructions) in kernel.verified_instructions() {

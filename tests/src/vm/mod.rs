@@ -1,36 +1,34 @@
-//! The first process of a virtual machine: it runs the tests that lie in `/tests`, says on the
-//! console how each ended, and switches the machine off.
+//! The init process of a virtual machine: it runs the tests in `/tests`, reports their results on
+//! the console, and powers the machine off.
 //!
-//! `cargo xtask vm-test` makes the machine and reads the console. Lines of this module's own begin
-//! with [`MARK`]; everything between `begin` and `end` is a test program's.
+//! `cargo xtask vm-test` starts the machine and reads the console. The lines of this module start
+//! with `@@vm`; everything between `begin` and `end` is a test program's output.
 
+mod console;
 mod facts;
 mod machine;
 
-use std::fs;
-use std::io::{self, Write as _};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 
 use anyhow::Context;
 
-/// What this module's lines begin with; xtask's `vm/console.rs` looks for it.
-pub const MARK: &str = "@@vm";
+use console::mark;
+use machine::files;
 
-/// Where the test programs are.
 const TESTS: &str = "/tests";
 
-/// Runs everything, then switches off. The arguments are handed to each test program: the kernel
-/// passes on what follows `--` on its command line, and puts variables into the environment.
+/// Runs all tests, then powers off. The arguments are passed to each test program: the kernel
+/// passes everything after `--` on its command line, and puts variables into the environment.
 ///
 /// # Errors
-/// The machine can't be switched off. All else is said on the console.
+/// The machine can't be powered off. All other errors are reported on the console.
 pub fn main(arguments: &[String]) -> anyhow::Result<()> {
     match machine::prepare() {
         Ok(release) => {
             mark("kernel", &release);
-            facts::tell();
+            facts::report();
             if let Err(error) = run_all(arguments) {
                 mark("error", &format!("{error:#}"));
             }
@@ -38,18 +36,11 @@ pub fn main(arguments: &[String]) -> anyhow::Result<()> {
         Err(error) => mark("error", &format!("{error:#}")),
     }
     mark("over", "");
-    machine::switch_off()
-}
-
-/// Says one line of the protocol; line breaks would end it too early.
-fn mark(word: &str, rest: &str) {
-    let rest = rest.replace(['\r', '\n'], " ");
-    // The console may be in the middle of a line that a test program never ended.
-    let _ = writeln!(io::stdout(), "\n{MARK} {word} {rest}");
+    machine::power_off()
 }
 
 fn run_all(arguments: &[String]) -> anyhow::Result<()> {
-    for program in programs(Path::new(TESTS))? {
+    for program in files(Path::new(TESTS))? {
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         mark("begin", &name);
         let status = Command::new(&program)
@@ -59,15 +50,6 @@ fn run_all(arguments: &[String]) -> anyhow::Result<()> {
         mark("end", &format!("{name} {}", code(status)));
     }
     Ok(())
-}
-
-/// All files in a folder, by name.
-fn programs(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("can't read {}", folder.display()))?;
-    let mut paths = entries.map(|it| Ok(it?.path())).collect::<io::Result<Vec<_>>>()?;
-    paths.sort();
-    Ok(paths)
 }
 
 /// The exit code as a shell would give it.

@@ -53,6 +53,22 @@ impl Pod {
     pub fn is_peer(&self) -> bool {
         !self.host_network && !self.finished
     }
+
+    /// A pod of the pod network that is neither finished nor terminating; all else is empty.
+    #[must_use]
+    pub fn new(id: PodId) -> Self {
+        Self {
+            id,
+            uid: String::new(),
+            labels: Labels::new(),
+            node: None,
+            addresses: BTreeSet::new(),
+            host_network: false,
+            finished: false,
+            terminating: false,
+            ports: BTreeSet::new(),
+        }
+    }
 }
 
 /// A namespace.

@@ -15,18 +15,14 @@ fn id(name: &str) -> PodId {
     PodId::new("shop", name)
 }
 
-/// As the source has it: labels say so.
+/// A pod as the source reports it; its label shows that.
 fn pod(name: &str, uid: &str, list: &[&str]) -> Pod {
     Pod {
-        id: id(name),
         uid: uid.to_owned(),
         labels: labels("of the source"),
         node: Some(HERE.to_owned()),
         addresses: addresses(list),
-        host_network: false,
-        finished: false,
-        terminating: false,
-        ports: BTreeSet::new(),
+        ..Pod::new(id(name))
     }
 }
 
@@ -41,7 +37,7 @@ fn sandbox(number: &str, name: &str, uid: &str, list: &[&str]) -> Sandbox {
     }
 }
 
-/// Both, and the cluster that comes of it.
+/// The sandboxes, and the cluster that follows from them.
 struct World {
     sandboxes: Sandboxes,
     cluster: Cluster,
@@ -58,13 +54,13 @@ impl World {
         }
     }
 
-    fn said(&mut self, change: Change) {
-        let change = self.sandboxes.said(change, &self.cluster);
+    fn merge(&mut self, change: Change) {
+        let change = self.sandboxes.merge(change, &self.cluster);
         self.apply([change]);
     }
 
     fn pod(&mut self, pod: Pod) {
-        self.said(Change::Pod(pod));
+        self.merge(Change::Pod(pod));
     }
 
     fn started(&mut self, sandbox: Sandbox) {
@@ -79,6 +75,11 @@ impl World {
 
     fn all(&mut self, sandboxes: Vec<Sandbox>) {
         let changes = self.sandboxes.all(sandboxes, &self.cluster);
+        self.apply(changes);
+    }
+
+    fn seen(&mut self, interfaces: &[PodInterface]) {
+        let changes = self.sandboxes.seen(&snapshot(interfaces));
         self.apply(changes);
     }
 
@@ -106,7 +107,7 @@ fn c6_a_sandbox_alone_is_a_pod_of_this_node() {
 }
 
 #[test]
-fn c6_the_source_knows_better_but_for_addresses_that_it_lacks() {
+fn c6_the_source_is_authoritative_except_for_addresses_that_it_lacks() {
     let one = addresses(&["10.0.0.1"]);
     for source_first in [true, false] {
         let mut world = World::new();
@@ -118,7 +119,7 @@ fn c6_the_source_knows_better_but_for_addresses_that_it_lacks() {
             world.pod(pod("a", "u1", &[]));
         }
         assert_eq!(world.has("a"), Some(("u1", one.clone(), "of the source")));
-        // It has them now, and one more: its word counts.
+        // The source has the addresses now, and one more: its view counts.
         world.pod(pod("a", "u1", &["10.0.0.1", "10.0.0.9"]));
         let two = addresses(&["10.0.0.1", "10.0.0.9"]);
         assert_eq!(world.has("a"), Some(("u1", two, "of the source")));
@@ -126,7 +127,7 @@ fn c6_the_source_knows_better_but_for_addresses_that_it_lacks() {
 }
 
 #[test]
-fn pods_that_policy_is_not_about_get_no_addresses() {
+fn pods_that_policy_ignores_get_no_addresses() {
     for change in [
         Pod { host_network: true, ..pod("a", "u1", &[]) },
         Pod { finished: true, ..pod("a", "u1", &[]) },
@@ -140,7 +141,7 @@ fn pods_that_policy_is_not_about_get_no_addresses() {
 }
 
 #[test]
-fn a_pod_whose_sandbox_was_made_anew_has_the_new_addresses() {
+fn a_pod_with_a_replaced_sandbox_has_the_new_addresses() {
     let mut world = World::new();
     world.started(sandbox("1", "a", "u1", &["10.0.0.1"]));
     world.pod(pod("a", "u1", &["10.0.0.1"]));
@@ -151,14 +152,14 @@ fn a_pod_whose_sandbox_was_made_anew_has_the_new_addresses() {
     world.pod(pod("a", "u1", &["10.0.0.1"]));
     world.ended("1");
     assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.2"]));
-    // Without the runtime only the source can tell.
+    // Without the runtime only the source counts.
     world.lost();
     assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.1"]));
 }
 
 /// Semantics C5: the runtime gives the address away before the source shows the end.
 #[test]
-fn c5_a_sandbox_that_ends_takes_its_addresses_with_it() {
+fn c5_a_sandbox_that_ends_removes_its_addresses() {
     let mut world = World::new();
     world.pod(pod("old", "u1", &["10.0.0.1"]));
     world.started(sandbox("1", "old", "u1", &["10.0.0.1"]));
@@ -166,18 +167,18 @@ fn c5_a_sandbox_that_ends_takes_its_addresses_with_it() {
     world.started(sandbox("2", "new", "u2", &["10.0.0.1"]));
     assert_eq!(world.has("old").unwrap().1, addresses(&[]));
     assert_eq!(world.has("new").unwrap().1, addresses(&["10.0.0.1"]));
-    // Late news of the old pod, with that address still.
+    // A late change of the old pod still has that address.
     world.pod(Pod { labels: labels("later"), ..pod("old", "u1", &["10.0.0.1"]) });
     assert_eq!(world.has("old"), Some(("u1", addresses(&[]), "later")));
-    // Other addresses are of another sandbox, of which nothing was told.
+    // Other addresses belong to another sandbox, which was not announced.
     world.pod(pod("old", "u1", &["10.0.0.7"]));
     assert_eq!(world.has("old").unwrap().1, addresses(&["10.0.0.7"]));
-    world.said(Change::PodGone(id("old")));
+    world.merge(Change::PodGone(id("old")));
     assert_eq!(world.has("old"), None);
 }
 
 #[test]
-fn c5_addresses_that_the_source_shows_only_after_the_end_are_none() {
+fn c5_addresses_that_the_source_shows_only_after_the_end_are_ignored() {
     let mut world = World::new();
     world.pod(pod("old", "u1", &[]));
     world.started(sandbox("1", "old", "u1", &["10.0.0.1"]));
@@ -193,27 +194,27 @@ fn c5_the_next_pod_of_a_name_has_nothing_of_the_last() {
     world.started(sandbox("2", "a", "u2", &["10.0.0.2"]));
     let next = Some(("u2", addresses(&["10.0.0.2"]), "of the runtime"));
     assert_eq!(world.has("a"), next);
-    // The source lags: news of the last pod, then its end.
+    // The source lags: a change of the last pod, then its end.
     world.pod(Pod { finished: true, ..pod("a", "u1", &["10.0.0.1"]) });
     assert_eq!(world.has("a"), next);
-    world.said(Change::PodGone(id("a")));
+    world.merge(Change::PodGone(id("a")));
     assert_eq!(world.has("a"), next);
     world.pod(pod("a", "u2", &[]));
     assert_eq!(world.has("a"), Some(("u2", addresses(&["10.0.0.2"]), "of the source")));
 }
 
 #[test]
-fn c5_what_the_source_calls_gone_is_gone() {
+fn c5_a_pod_that_the_source_reports_as_gone_stays_gone() {
     let mut world = World::new();
     world.pod(pod("a", "u1", &[]));
     world.started(sandbox("1", "a", "u1", &["10.0.0.1"]));
-    world.said(Change::PodGone(id("a")));
+    world.merge(Change::PodGone(id("a")));
     assert_eq!(world.has("a"), None);
     // The runtime is late.
     world.started(sandbox("2", "a", "u1", &["10.0.0.3"]));
     assert_eq!(world.has("a"), None);
     assert_eq!(world.sandboxes.pod_of("2"), None);
-    // Replaced without a word of its end.
+    // Replaced without a report of its end.
     world.pod(pod("b", "u3", &[]));
     world.started(sandbox("3", "b", "u3", &["10.0.0.3"]));
     world.pod(pod("b", "u4", &[]));
@@ -228,7 +229,7 @@ fn pods_of_files_have_no_uid() {
     world.pod(pod("a", "", &[]));
     world.started(sandbox("1", "a", "u1", &["10.0.0.1"]));
     assert_eq!(world.has("a"), Some(("", addresses(&["10.0.0.1"]), "of the source")));
-    world.said(Change::PodGone(id("a")));
+    world.merge(Change::PodGone(id("a")));
     assert_eq!(world.has("a"), None);
     world.pod(pod("a", "", &[]));
     world.started(sandbox("2", "a", "u2", &["10.0.0.2"]));
@@ -236,14 +237,14 @@ fn pods_of_files_have_no_uid() {
 }
 
 #[test]
-fn a_list_replaces_what_was_told() {
+fn a_list_replaces_earlier_events() {
     let mut world = World::new();
     world.pod(pod("a", "u1", &["10.0.0.1"]));
     world.started(sandbox("1", "a", "u1", &["10.0.0.1"]));
     world.started(sandbox("2", "b", "u2", &["10.0.0.2"]));
     world.pod(pod("d", "u4", &["10.0.0.4"]));
     world.lost();
-    assert_eq!(world.has("b").unwrap().1, addresses(&["10.0.0.2"]), "nobody says otherwise");
+    assert_eq!(world.has("b").unwrap().1, addresses(&["10.0.0.2"]), "the source does not know it");
     world.all(vec![
         sandbox("3", "c", "u3", &["10.0.0.3"]),
         // Another pod than the source's, and two of one pod: which is the newer?
@@ -251,7 +252,7 @@ fn a_list_replaces_what_was_told() {
         sandbox("6", "e", "u6", &["10.0.0.6"]),
         sandbox("7", "e", "u6", &["10.0.0.7"]),
     ]);
-    // That it is not listed does not say that it has ended.
+    // A sandbox that is not listed need not have ended.
     assert_eq!(world.has("a"), Some(("u1", addresses(&["10.0.0.1"]), "of the source")));
     assert_eq!(world.has("b"), None);
     assert_eq!(world.has("c").unwrap().1, addresses(&["10.0.0.3"]));
@@ -277,63 +278,58 @@ fn snapshot(list: &[PodInterface]) -> Snapshot {
     }
 }
 
-/// containerd never tells the end of pods that are older than itself.
+/// containerd never reports the end of pods that are older than itself.
 #[test]
 fn c5_a_listed_sandbox_ends_with_its_interface() {
     let mut world = World::new();
     world.pod(pod("b", "u2", &["10.0.0.9"]));
     world.all(vec![sandbox("1", "a", "u1", &["10.0.0.1"]), sandbox("2", "b", "u2", &["10.0.0.2"])]);
-    assert_eq!(world.has("b").unwrap().1, addresses(&["10.0.0.9"]), "the source's word counts");
+    assert_eq!(world.has("b").unwrap().1, addresses(&["10.0.0.9"]), "the source's addresses count");
     let both = [interface(7, 3, &["10.0.0.1"]), interface(8, 4, &["10.0.0.2"])];
-    // Nothing was seen so far: that says nothing.
+    // An interface that was never seen has not ended.
     for seen in [&[][..], &both[1..], &both] {
-        let changes = world.sandboxes.seen(&snapshot(seen));
-        world.apply(changes);
+        world.seen(seen);
         assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.1"]));
     }
-    let changes = world.sandboxes.seen(&snapshot(&both[1..]));
-    world.apply(changes);
+    world.seen(&both[1..]);
     assert_eq!(world.has("a"), None);
     assert_eq!(world.sandboxes.count(), 1);
-    // Of one that was announced, the end is told.
+    // The end of an announced sandbox is reported.
     world.started(sandbox("3", "c", "u3", &["10.0.0.3"]));
     for seen in [&[interface(9, 5, &["10.0.0.3"])][..], &[]] {
-        let changes = world.sandboxes.seen(&snapshot(seen));
-        world.apply(changes);
+        world.seen(seen);
     }
     assert_eq!(world.has("c").unwrap().1, addresses(&["10.0.0.3"]));
 }
 
 #[test]
-fn the_namespace_tells_the_addresses_where_the_runtime_does_not() {
+fn addresses_are_found_by_namespace_if_the_runtime_has_none() {
     let mut world = World::new();
     world.started(Sandbox { namespace: Some(4), ..sandbox("1", "a", "u1", &[]) });
     assert_eq!(world.has("a"), None);
-    let seen = snapshot(&[interface(7, 3, &["10.0.0.3"]), interface(8, 4, &["10.0.0.4"])]);
-    let changes = world.sandboxes.seen(&seen);
-    world.apply(changes);
+    let seen = [interface(7, 3, &["10.0.0.3"]), interface(8, 4, &["10.0.0.4"])];
+    world.seen(&seen);
     assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.4"]));
-    assert_eq!(world.sandboxes.seen(&seen), []);
-    // A list that names it again brings no gap.
+    assert_eq!(world.sandboxes.seen(&snapshot(&seen)), []);
+    // A list that has it again leaves no gap.
     world.all(vec![Sandbox { namespace: Some(4), ..sandbox("1", "a", "u1", &[]) }]);
     assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.4"]));
-    let changes = world.sandboxes.seen(&snapshot(&[]));
-    world.apply(changes);
+    world.seen(&[]);
     assert_eq!(world.has("a"), None);
 }
 
 #[test]
-fn only_so_many_that_are_gone_are_remembered() {
+fn the_number_of_gone_pods_that_are_remembered_is_limited() {
     let mut world = World::new();
     for number in 0..2 * GONE {
         let name = number.to_string();
         world.pod(pod(&name, &name, &[]));
-        world.said(Change::PodGone(id(&name)));
+        world.merge(Change::PodGone(id(&name)));
     }
     assert_eq!(world.sandboxes.gone.len(), GONE);
-    // Pods of other nodes push none of this node's out.
+    // Pods of other nodes displace none of this node's.
     let before = world.sandboxes.gone.clone();
     world.pod(Pod { node: Some("elsewhere".to_owned()), ..pod("a", "u1", &[]) });
-    world.said(Change::PodGone(id("a")));
+    world.merge(Change::PodGone(id("a")));
     assert_eq!(world.sandboxes.gone, before);
 }

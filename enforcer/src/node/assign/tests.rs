@@ -8,15 +8,9 @@ fn addresses(list: &[&str]) -> BTreeSet<IpAddr> {
 
 fn pod(name: &str, node: Option<&str>, list: &[&str]) -> Pod {
     Pod {
-        id: PodId::new("hello", name),
-        uid: String::new(),
-        labels: BTreeMap::new(),
         node: node.map(str::to_owned),
         addresses: addresses(list),
-        host_network: false,
-        finished: false,
-        terminating: false,
-        ports: BTreeSet::new(),
+        ..Pod::new(PodId::new("hello", name))
     }
 }
 
@@ -75,7 +69,7 @@ fn pods_elsewhere_and_pods_that_are_no_peers_claim_nothing() {
     }
 }
 
-/// Semantics C5: the address moved on; the finished pod must not get its successor's interface.
+/// Semantics C5: the finished pod must not get the interface of the pod that reuses its address.
 #[test]
 fn an_address_of_a_finished_pod_is_its_successors() {
     let old = Pod { finished: true, ..pod("a-old", Some(NODE), &["10.0.0.1"]) };
@@ -124,7 +118,7 @@ fn c5_an_address_passed_on_is_the_next_pods() {
     assert_eq!(assigned(&seen, std::slice::from_ref(&old)), only(7, "a-old"));
     let new = pod("b-new", Some(NODE), &["10.0.0.1"]);
     assert_eq!(assigned(&seen, &[old.clone(), new]), only(7, "b-new"));
-    // Also to a pod of another node: what still has it here is nobody's.
+    // Also if the other pod is on another node: then the interface is unknown.
     let elsewhere = pod("c", Some("there"), &["10.0.0.1"]);
     assert_eq!(assigned(&seen, &[old.clone(), elsewhere]), unknown(7));
     let finished = Pod { finished: true, ..pod("d", Some(NODE), &["10.0.0.1"]) };

@@ -36,9 +36,9 @@ fn record(event: &Event) -> DropRecord {
     DropRecord::new(event, names)
 }
 
-/// The form that people and scripts rely on.
+/// People and scripts rely on this form.
 #[test]
-fn a_line_says_who_what_where_and_why() {
+fn a_line_has_ends_protocol_place_and_reason() {
     let line = record(&event("10.1.0.4", "10.1.0.5", 6, (43512, 80))).to_string();
     let expected = "hello/pod1 10.1.0.4:43512 → hello/pod2 10.1.0.5:80 TCP dropped at hello/pod2 \
                     ingress: no rule allows it";
@@ -57,7 +57,7 @@ fn lines() {
         event("2001:db8::1", "fd00::5", 132, (1, 2)),
         event("10.1.0.4", "10.1.0.5", 47, (0, 0)),
         event("10.1.0.4", "10.1.0.5", 200, (0, 0)),
-        // ICMP's number within IPv6 is not ICMP.
+        // ICMP's number in IPv6 is not ICMP.
         event("fd00::4", "fd00::5", 1, (0, echo)),
         Event { endpoint: 1, direction: 1, reason: Reason::SpoofedSource as u8, ..tcp },
         Event {
@@ -89,7 +89,7 @@ fn lines() {
 }
 
 #[test]
-fn whom_an_address_stands_for_is_said() {
+fn the_sender_behind_an_address_is_shown() {
     let masqueraded =
         Event { sender: bits("203.0.113.9"), ..event("10.1.0.1", "10.1.0.5", 6, (43512, 80)) };
     assert!(

@@ -59,10 +59,6 @@ fn agent() -> Agent {
     Agent { metrics, log, healthy: Ok(()), ready: Ok(()) }
 }
 
-async fn with_server(ready: Result<(), String>, test: impl AsyncFnOnce(SocketAddr)) {
-    with(Agent { ready, ..agent() }, Paths::All, test).await;
-}
-
 async fn with(agent: Agent, paths: Paths, test: impl AsyncFnOnce(SocketAddr)) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -75,69 +71,46 @@ async fn with(agent: Agent, paths: Paths, test: impl AsyncFnOnce(SocketAddr)) {
 }
 
 #[tokio::test]
-async fn metrics_have_the_content_type_of_open_metrics() {
-    with_server(Ok(()), async |address| {
+async fn answers_have_the_data_and_its_content_type() {
+    with(agent(), Paths::All, async |address| {
         let (head, body) = request(address, "/metrics").await;
         assert!(head.starts_with("http/1.1 200"), "{head}");
         assert!(head.contains(&format!("content-type: {OPEN_METRICS}")), "{head}");
         assert_eq!(body, Metrics::new(PodMetrics::Pod).text(fixture::report()));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn status_is_json() {
-    with_server(Ok(()), async |address| {
         let (head, body) = request(address, "/status").await;
         assert!(head.contains("content-type: application/json"), "{head}");
         let status: Status = serde_json::from_str(&body).unwrap();
         assert_eq!(status, Status::new(fixture::report(), None));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn readiness_says_what_is_missing() {
-    with_server(Ok(()), async |address| {
-        let (head, body) = request(address, "/readyz").await;
-        assert!(head.starts_with("http/1.1 200"), "{head}");
-        assert_eq!(body, "ok\n");
-    })
-    .await;
-    with_server(Err("no lists yet".to_owned()), async |address| {
-        let (head, body) = request(address, "/readyz").await;
-        assert!(head.starts_with("http/1.1 503"), "{head}");
-        assert_eq!(body, "no lists yet\n");
-        let (head, _) = request(address, "/healthz").await;
-        assert!(head.starts_with("http/1.1 200"), "{head}");
-        let (_, body) = request(address, "/status").await;
-        assert!(!serde_json::from_str::<Status>(&body).unwrap().ready);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn other_paths_are_not_found() {
-    with_server(Ok(()), async |address| {
         assert!(request(address, "/").await.0.starts_with("http/1.1 404"));
     })
     .await;
 }
 
 #[tokio::test]
-async fn health_says_what_is_stuck() {
-    let stuck = Agent { healthy: Err("the loop is stuck".to_owned()), ..agent() };
-    with(stuck, Paths::Metrics, async |address| {
-        let (head, body) = request(address, "/healthz").await;
-        assert!(head.starts_with("http/1.1 503"), "{head}");
-        assert_eq!(body, "the loop is stuck\n");
-        assert!(request(address, "/readyz").await.0.starts_with("http/1.1 200"));
-    })
-    .await;
+async fn probes_show_the_problem() {
+    let stuck = || Err("the loop is stuck".to_owned());
+    let missing = || Err("no lists yet".to_owned());
+    for (healthy, ready, healthz, readyz) in [
+        (Ok(()), Ok(()), (200, "ok\n"), (200, "ok\n")),
+        (Ok(()), missing(), (200, "ok\n"), (503, "no lists yet\n")),
+        (stuck(), Ok(()), (503, "the loop is stuck\n"), (200, "ok\n")),
+    ] {
+        let is_ready = ready.is_ok();
+        with(Agent { healthy, ready, ..agent() }, Paths::All, async |address| {
+            for (path, (code, text)) in [("/healthz", healthz), ("/readyz", readyz)] {
+                let (head, body) = request(address, path).await;
+                assert!(head.starts_with(&format!("http/1.1 {code}")), "{path}: {head}");
+                assert_eq!(body, text);
+            }
+            let (_, body) = request(address, "/status").await;
+            assert_eq!(serde_json::from_str::<Status>(&body).unwrap().ready, is_ready);
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
-async fn what_names_pods_and_policies_is_not_beside_the_metrics() {
+async fn status_and_log_are_not_served_with_the_metrics() {
     let codes = async |paths, expected: [&str; 5]| {
         with(agent(), paths, async |address| {
             for (path, code) in
@@ -161,14 +134,14 @@ async fn what_names_pods_and_policies_is_not_beside_the_metrics() {
 
 #[tokio::test]
 async fn the_log_filter_can_be_changed() {
-    with_server(Ok(()), async |address| {
+    with(agent(), Paths::All, async |address| {
         assert_eq!(request(address, "/log").await.1, "info\n");
         let (head, body) = send(address, "PUT", "/log", "enforcer::drops=off,debug\n").await;
         assert!(head.starts_with("http/1.1 200"), "{head}");
         assert_eq!(body, "enforcer::drops=off,debug\n");
         let (head, body) = send(address, "PUT", "/log", "loud").await;
         assert!(
-            head.starts_with("http/1.1 400") && body.contains("\"loud\" is no level"),
+            head.starts_with("http/1.1 400") && body.contains("\"loud\" is not a level"),
             "{body}"
         );
         let (head, _) = send(address, "PUT", "/log", &"a=info,".repeat(1_000)).await;

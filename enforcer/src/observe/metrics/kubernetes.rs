@@ -1,4 +1,4 @@
-//! Metrics of the Kubernetes API: how its watches do, and what it was told.
+//! Metrics of the Kubernetes API: its watches, and the agent's Events.
 
 use std::fmt;
 
@@ -7,70 +7,52 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
 use super::super::{EventReport, WatchReport};
-use super::{put_counter, put_gauge};
+use super::encode::{counters, gauges};
 use crate::source::kubernetes::Phase;
 
-/// Whether the watches of the Kubernetes API hear of changes, and what they hold.
+/// Encodes the state of the watches, if there are any.
 pub(super) fn watches(encoder: &mut DescriptorEncoder<'_>, watches: &[WatchReport]) -> fmt::Result {
     if watches.is_empty() {
         return Ok(());
     }
-    let help = "1 for what a watch of the Kubernetes API is about: listing (not complete), synced \
-                (hears of every change), reconnecting (what was last heard stays in effect).";
-    let mut family = encoder.encode_descriptor("watch_state", help, None, MetricType::Gauge)?;
-    for watch in watches {
-        for state in Phase::ALL.map(Phase::name) {
-            let labels = [("kind", &*watch.kind), ("state", state)];
-            put_gauge(&mut family, &labels, u64::from(state == watch.state))?;
-        }
-    }
-    let help = "Since when the API server has shown no sign of life on a watch; it is heard of once \
-                a minute though nothing changes.";
+    let help = "1 for the state of a watch of the Kubernetes API: listing (not complete), synced \
+                (receives every change), reconnecting (the last known state stays active).";
+    let states = watches.iter().flat_map(|watch| {
+        Phase::ALL.map(Phase::name).map(|state| {
+            ([("kind", &*watch.kind), ("state", state)], u64::from(state == watch.state))
+        })
+    });
+    gauges(encoder, "watch_state", help, states)?;
+    let help = "Seconds since the API server last sent data on a watch; it sends a bookmark once a \
+                minute although nothing changes.";
     let (gauge, unit) = (MetricType::Gauge, Some(&Unit::Seconds));
     let mut family = encoder.encode_descriptor("watch_silence", help, unit, gauge)?;
     for watch in watches {
         if let Some(seconds) = watch.silent_seconds {
-            put_gauge(&mut family, &[("kind", &*watch.kind)], seconds)?;
+            family.encode_family(&[("kind", &*watch.kind)])?.encode_gauge(&seconds)?;
         }
     }
-    type Of = (&'static str, &'static str, fn(&WatchReport) -> u64);
-    let gauges: [Of; 2] = [
-        ("watch_objects", "Objects known of the Kubernetes API.", |it| it.objects),
-        (
-            "watch_bad_objects",
-            "Objects that can't be taken as they are: the last good version is in effect, or none.",
-            |it| it.bad_objects,
-        ),
-    ];
-    for (name, help, of) in gauges {
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for watch in watches {
-            put_gauge(&mut family, &[("kind", &*watch.kind)], of(watch))?;
-        }
-    }
-    let counters: [Of; 2] = [
-        ("watch_lists", "Lists of the Kubernetes API begun, the first included.", |it| it.lists),
-        ("watch_errors", "Lists and watches of the Kubernetes API that failed.", |it| it.errors),
-    ];
-    for (name, help, of) in counters {
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for watch in watches {
-            put_counter(&mut family, &[("kind", &*watch.kind)], of(watch))?;
-        }
-    }
-    Ok(())
+    let by_kind = |of: fn(&WatchReport) -> u64| {
+        watches.iter().map(move |watch| ([("kind", &*watch.kind)], of(watch)))
+    };
+    let help = "Known objects of the Kubernetes API.";
+    gauges(encoder, "watch_objects", help, by_kind(|it| it.objects))?;
+    let help =
+        "Objects that can't be used as they are: their last good version, if any, stays active.";
+    gauges(encoder, "watch_bad_objects", help, by_kind(|it| it.bad_objects))?;
+    let help = "Started lists of the Kubernetes API, including the first.";
+    counters(encoder, "watch_lists", help, by_kind(|it| it.lists))?;
+    let help = "Failed lists and watches of the Kubernetes API.";
+    counters(encoder, "watch_errors", help, by_kind(|it| it.errors))
 }
 
-/// What became of the Events.
+/// Encodes the results of the Events.
 pub(super) fn events(encoder: &mut DescriptorEncoder<'_>, events: EventReport) -> fmt::Result {
-    let help = "Kubernetes Events on policies: posted, existing (another node had made the same), \
-                failed, put-off (too many waited).";
-    let name = "kubernetes_events";
-    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    let help = "Kubernetes Events on policies by result: posted, existing (another node had created \
+                the same), failed, put-off (too many waited).";
     let EventReport { posted, existing, failed, put_off } = events;
     let results =
         [("posted", posted), ("existing", existing), ("failed", failed), ("put-off", put_off)];
-    results
-        .iter()
-        .try_for_each(|(name, count)| put_counter(&mut family, &[("result", *name)], *count))
+    let results = results.map(|(name, count)| ([("result", name)], count));
+    counters(encoder, "kubernetes_events", help, results)
 }

@@ -1,4 +1,4 @@
-//! Packets by direction and reason, and by as much of the pod as is asked for.
+//! Packets by direction and reason, and by pod, namespace or node.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,52 +6,49 @@ use std::fmt;
 use enforcer_ebpf::contract::counters::{Count, Counters};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use prometheus_client::encoding::DescriptorEncoder;
-use prometheus_client::metrics::MetricType;
 
+use super::super::report::nonzero;
 use super::super::{FORMER_NAMESPACES, Isolation, Report};
-use super::{Label, put_counter};
+use super::encode::{Label, counters};
 use enforcer_core::model::PodId;
 
-/// By what packets are counted in the metrics. The more, the more series: up to 70 for each, though
-/// most combinations of direction and reason never occur, and have no series until they do.
+/// The labels of the packet metrics. Each pod, namespace or node has up to 70 series; most
+/// combinations of direction and reason never occur, and have no series until they do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum PodMetrics {
-    /// Each pod by its name; its series end with it.
+    /// By pod; the series of a pod end with it.
     Pod,
-    /// Each namespace, the pods that ended included.
+    /// By namespace; ended pods stay in the sum.
     #[default]
     Namespace,
-    /// The node alone.
+    /// For the node as a whole.
     Node,
 }
 
-/// The namespace and the pod that packets are counted for. Where one is not told apart, its label is
-/// empty, not absent: a Prometheus that honours labels would put the agent's own pod there.
-type Whose<'a> = (&'a str, &'a str);
+/// The labels `namespace` and `pod`. An unused label is empty, not absent: a Prometheus that honours
+/// labels would set it to the agent's own pod.
+type PodLabels<'a> = (&'a str, &'a str);
 
-/// The node alone, or whom nobody knows.
-const NOBODY: Whose<'static> = ("", "");
+/// The labels of the node as a whole, and of unknown pods.
+const NO_POD: PodLabels<'static> = ("", "");
 
-fn whose(pod: &PodId, by: PodMetrics) -> Whose<'_> {
+fn pod_labels(pod: &PodId, by: PodMetrics) -> PodLabels<'_> {
     match by {
         PodMetrics::Pod => (&pod.namespace, &pod.name),
         PodMetrics::Namespace => (&pod.namespace, ""),
-        PodMetrics::Node => NOBODY,
+        PodMetrics::Node => NO_POD,
     }
 }
 
-type Traffic<'a> = BTreeMap<(Whose<'a>, Direction, Reason), Count>;
+type Key<'a> = (PodLabels<'a>, Direction, Reason);
 
-fn add<'a>(traffic: &mut Traffic<'a>, whose: Whose<'a>, counters: &Counters) {
-    for (direction, counts) in Direction::ALL.into_iter().zip(counters.counts) {
-        for (reason, count) in Reason::ALL.into_iter().zip(counts) {
-            // Most of the combinations never occur.
-            if count.packets > 0 {
-                let total = traffic.entry((whose, direction, reason)).or_default();
-                total.packets += count.packets;
-                total.bytes += count.bytes;
-            }
-        }
+type Traffic<'a> = BTreeMap<Key<'a>, Count>;
+
+fn add<'a>(traffic: &mut Traffic<'a>, pod: PodLabels<'a>, counters: &Counters) {
+    for (direction, reason, count) in nonzero(counters) {
+        let total = traffic.entry((pod, direction, reason)).or_default();
+        total.packets += count.packets;
+        total.bytes += count.bytes;
     }
 }
 
@@ -59,9 +56,9 @@ fn sum(report: &Report, by: PodMetrics) -> Traffic<'_> {
     let mut traffic = Traffic::new();
     match by {
         PodMetrics::Pod => {
-            add(&mut traffic, NOBODY, &report.podless);
+            add(&mut traffic, NO_POD, &report.podless);
             for endpoint in &report.endpoints {
-                add(&mut traffic, whose(&endpoint.pod, by), &endpoint.counters);
+                add(&mut traffic, pod_labels(&endpoint.pod, by), &endpoint.counters);
             }
         }
         PodMetrics::Namespace => {
@@ -72,15 +69,17 @@ fn sum(report: &Report, by: PodMetrics) -> Traffic<'_> {
         }
         PodMetrics::Node => {
             for counters in report.namespaces_total.values() {
-                add(&mut traffic, NOBODY, counters);
+                add(&mut traffic, NO_POD, counters);
             }
         }
     }
-    // Refusals of an isolated pod begin at zero, so that an alert on their rate sees the first one.
+    // The denials of an isolated pod start at zero, so that an alert on their rate sees the first one.
     for endpoint in &report.endpoints {
         for direction in Direction::ALL {
             if endpoint.isolation(direction) != Isolation::NotIsolated {
-                traffic.entry((whose(&endpoint.pod, by), direction, Reason::Denied)).or_default();
+                traffic
+                    .entry((pod_labels(&endpoint.pod, by), direction, Reason::Denied))
+                    .or_default();
             }
         }
     }
@@ -93,29 +92,21 @@ pub(super) fn encode(
     by: PodMetrics,
 ) -> fmt::Result {
     let traffic = sum(report, by);
-    let counter = MetricType::Counter;
-    let help = "Packets dropped, by pod (as far as --pod-metrics says), direction seen from the pod, \
-                and reason.";
-    let mut family = encoder.encode_descriptor("drops", help, None, counter)?;
-    for ((whose, direction, reason), count) in &traffic {
-        if reason.is_drop() {
-            put_counter(&mut family, &labels(*whose, *direction, *reason), count.packets)?;
-        }
-    }
-    let help = "Packets judged, allowed and dropped alike.";
-    let mut family = encoder.encode_descriptor("packets", help, None, counter)?;
-    for ((whose, direction, reason), count) in &traffic {
-        put_counter(&mut family, &judged(*whose, *direction, *reason), count.packets)?;
-    }
-    let help = "Bytes of the packets judged, link-layer headers included.";
-    let mut family = encoder.encode_descriptor("bytes", help, None, counter)?;
-    for ((whose, direction, reason), count) in &traffic {
-        put_counter(&mut family, &judged(*whose, *direction, *reason), count.bytes)?;
-    }
-    Ok(())
+    let help =
+        "Dropped packets by pod (see --pod-metrics), direction as seen from the pod, and reason.";
+    let drops = traffic.iter().filter(|((_, _, reason), _)| reason.is_drop());
+    let drops = drops.map(|(key, count)| (labels(key), count.packets));
+    counters(encoder, "drops", help, drops)?;
+    let all = |of: fn(&Count) -> u64| {
+        traffic.iter().map(move |(key, count)| (labels_with_verdict(key), of(count)))
+    };
+    let help = "Packets at pods' interfaces, allowed and dropped.";
+    counters(encoder, "packets", help, all(|it| it.packets))?;
+    let help = "Bytes of the packets at pods' interfaces, link-layer headers included.";
+    counters(encoder, "bytes", help, all(|it| it.bytes))
 }
 
-fn labels((namespace, pod): Whose<'_>, direction: Direction, reason: Reason) -> [Label<'_>; 4] {
+fn labels<'a>(((namespace, pod), direction, reason): &Key<'a>) -> [Label<'a>; 4] {
     [
         ("namespace", namespace),
         ("pod", pod),
@@ -124,10 +115,10 @@ fn labels((namespace, pod): Whose<'_>, direction: Direction, reason: Reason) -> 
     ]
 }
 
-fn judged(whose: Whose<'_>, direction: Direction, reason: Reason) -> [Label<'_>; 5] {
-    let [namespace, pod, direction, because] = labels(whose, direction, reason);
-    let verdict = if reason.is_drop() { "drop" } else { "allow" };
-    [namespace, pod, direction, ("verdict", verdict), because]
+fn labels_with_verdict<'a>(key: &Key<'a>) -> [Label<'a>; 5] {
+    let [namespace, pod, direction, reason] = labels(key);
+    let verdict = if key.2.is_drop() { "drop" } else { "allow" };
+    [namespace, pod, direction, ("verdict", verdict), reason]
 }
 
 #[cfg(test)]

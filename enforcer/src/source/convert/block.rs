@@ -60,7 +60,7 @@ fn no_network(text: &str, path: &str) -> Problem {
             Problem::error(path, format!("`{text}` has no prefix length"))
                 .help(format!("write {network} for this one address"))
         }
-        Err(_) => Problem::error(path, format!("`{text}` is no address block"))
+        Err(_) => Problem::error(path, format!("`{text}` is not an address block"))
             .help("an address and a prefix length, such as 10.0.0.0/8 or fd00::/8"),
     }
 }
@@ -68,7 +68,7 @@ fn no_network(text: &str, path: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::convert::Severity;
+    use crate::source::remark::Severity;
 
     fn convert(cidr: &str, except: &[&str]) -> (Option<Block>, Vec<Problem>) {
         let except = Some(except.iter().map(ToString::to_string).collect());
@@ -136,7 +136,7 @@ mod tests {
         assert!(problem("10.0.0.1").contains("(write 10.0.0.1/32 "));
         assert!(problem("fd00::1").contains("(write fd00::1/128 "));
         for text in ["", "10.0.0.0/33", "fd00::/129", "x/8", "10.0.0/8", "10.0.0.0/8 "] {
-            assert!(problem(text).contains("is no address block"), "{text}");
+            assert!(problem(text).contains("is not an address block"), "{text}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Problem;
+use crate::source::nearest::nearest;
 
 /// `metadata.name`, which every object must have.
 pub(super) fn name(meta: &ObjectMeta, problems: &mut Vec<Problem>) -> String {
@@ -32,40 +33,16 @@ pub(super) fn address(
         Ok(address) => {
             into.insert(address);
         }
-        Err(_) => problems.push(Problem::error(path, format!("`{text}` is no IP address"))),
+        Err(_) => problems.push(Problem::error(path, format!("`{text}` is not an IP address"))),
     }
 }
 
-/// A problem with a word that is none of the allowed ones; suggests the nearest if one is near.
+/// An error about a word that is not allowed; suggests an allowed one that is near.
 pub(super) fn unknown_word(path: &str, word: &str, what: &str, allowed: &[&str]) -> Problem {
     let message = format!("unknown {what} `{word}`; expected one of {}", allowed.join(", "));
     let problem = Problem::error(path, message);
     match nearest(word, allowed) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
         None => problem,
-    }
-}
-
-/// The nearest allowed word, if at most a third of its letters differ. Not more: `ICMP` must not
-/// suggest `TCP`.
-fn nearest<'a>(word: &str, allowed: &[&'a str]) -> Option<&'a str> {
-    let word = word.trim().to_lowercase();
-    let distance = |it: &str| strsim::damerau_levenshtein(&word, &it.to_lowercase());
-    let best = allowed.iter().copied().min_by_key(|it| distance(it))?;
-    (distance(best) <= (best.len() / 3).max(1)).then_some(best)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn suggests_only_what_is_near() {
-        let all = ["TCP", "UDP", "SCTP"];
-        assert_eq!(nearest("tcp", &all), Some("TCP"));
-        assert_eq!(nearest("TPC", &all), Some("TCP"));
-        assert_eq!(nearest("SCPT", &all), Some("SCTP"));
-        assert_eq!(nearest("ICMP", &all), None);
-        assert_eq!(nearest("", &all), None);
     }
 }

@@ -1,6 +1,6 @@
 //! The syntax of labels (Kubernetes documentation, "Labels and Selectors").
 //!
-//! A selector with a label that no object can have matches nothing, silently: better said.
+//! A selector with a label that no object can have would silently match nothing, so it is reported.
 
 use super::Problem;
 use enforcer_core::model::Labels;
@@ -14,21 +14,21 @@ pub(super) fn check(labels: &Labels, path: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Checks a label's key: a name, with a DNS name and a slash in front if wanted.
+/// Checks the key of a label: a name, optionally after a DNS name and a slash.
 pub(super) fn check_key(key: &str, path: &str, problems: &mut Vec<Problem>) {
     let (prefix, name) = key.split_once('/').map_or((None, key), |(it, name)| (Some(it), name));
     if !is_name(name) || prefix.is_some_and(|it| !is_domain(it)) {
         let help = "at most 63 letters, digits, `-`, `_` and `.`, a letter or digit at both ends; \
-                    in front, if wanted, a lower-case DNS name and `/`";
-        problems.push(Problem::error(path, format!("`{key}` is no label key")).help(help));
+                    optionally after a lower-case DNS name and `/`";
+        problems.push(Problem::error(path, format!("`{key}` is not a label key")).help(help));
     }
 }
 
-/// Checks a label's value, which may be empty.
+/// Checks the value of a label, which may be empty.
 pub(super) fn check_value(value: &str, path: &str, problems: &mut Vec<Problem>) {
     if !value.is_empty() && !is_name(value) {
         let help = "at most 63 letters, digits, `-`, `_` and `.`, a letter or digit at both ends";
-        problems.push(Problem::error(path, format!("`{value}` is no label value")).help(help));
+        problems.push(Problem::error(path, format!("`{value}` is not a label value")).help(help));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Kubernetes objects → model, with every problem named by its field path.
 //!
 //! Pure and total: every object yields either a value or at least one error, and all problems of
-//! an object are found at once.
+//! an object are reported at once. Reading objects from files or a server does not belong here.
 
 mod block;
 mod field;
@@ -18,17 +18,19 @@ mod workload;
 pub use namespace::namespace;
 pub use pod::pod;
 pub use policy::{closed_policy, policy};
-pub use problem::{Problem, Severity};
+pub use problem::Problem;
 pub use selector::selector;
 pub use service::service;
 pub use workload::pod_template;
 
-/// What became of an object.
+use super::remark::Severity;
+
+/// The result of a conversion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Converted<T> {
-    /// The object as the model sees it; `None` exactly if some problem is an error.
+    /// The object in the model; `None` exactly if some problem is an error.
     pub value: Option<T>,
-    /// Everything found wrong, in the order of the fields' checks.
+    /// All problems, in the order in which the fields are checked.
     pub problems: Vec<Problem>,
 }
 
@@ -39,18 +41,32 @@ impl<T> Converted<T> {
         Self { value: (!failed).then_some(value), problems }
     }
 
-    /// Makes something else of the value.
+    /// Maps the value.
     #[must_use]
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Converted<U> {
         Converted { value: self.value.map(make), problems: self.problems }
     }
 
-    /// Puts `prefix.` before every problem's path: for objects embedded in others.
+    /// Puts `prefix.` before the path of every problem, for objects within others.
     #[must_use]
     pub fn under(mut self, prefix: &str) -> Self {
         for problem in &mut self.problems {
             problem.path = format!("{prefix}.{}", problem.path);
         }
         self
+    }
+}
+
+#[cfg(test)]
+impl<T> Converted<T> {
+    /// The value, which has no problems.
+    fn good(self) -> T {
+        assert_eq!(self.problems, []);
+        self.value.unwrap()
+    }
+
+    /// The paths of the problems.
+    fn paths(&self) -> Vec<&str> {
+        self.problems.iter().map(|it| it.path.as_str()).collect()
     }
 }

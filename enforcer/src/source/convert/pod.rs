@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use super::{Converted, Problem, field, labels, port};
 use enforcer_core::model::{self, ContainerPort, PodId};
 
-/// A pod, as far as policy needs it.
+/// A pod, with the fields that policy needs.
 #[must_use]
 pub fn pod(object: &Pod) -> Converted<model::Pod> {
     let mut problems = Vec::new();
@@ -57,7 +57,7 @@ pub(super) fn ports(spec: &PodSpec, problems: &mut Vec<Problem>) -> BTreeSet<Con
         container(it, &format!("spec.containers[{index}]"), &mut found, problems);
     }
     for (index, it) in spec.init_containers.iter().flatten().enumerate() {
-        // A sidecar is an init container that runs on; a plain one is gone when the pod serves.
+        // A sidecar is an init container that keeps running; others end before the pod serves.
         if it.restart_policy.as_deref() == Some("Always") {
             container(it, &format!("spec.initContainers[{index}]"), &mut found, problems);
         }
@@ -75,7 +75,7 @@ fn container(
         let path = format!("{path}.ports[{index}]");
         let protocol = port::protocol(it.protocol.as_deref(), &path, problems);
         let number = port::number(it.container_port, &format!("{path}.containerPort"), problems);
-        // Ports without a name stay, too: no policy can name them, but what serves them is shown.
+        // Ports without a name are kept, although no policy can name them: the pod serves them.
         let name = it.name.clone().unwrap_or_default();
         into.extend(number.map(|port| ContainerPort { name, protocol, port }));
     }
@@ -96,9 +96,7 @@ mod tests {
     }
 
     fn good(spec: Value, status: Value) -> model::Pod {
-        let converted = convert(spec, status);
-        assert_eq!(converted.problems, []);
-        converted.value.unwrap()
+        convert(spec, status).good()
     }
 
     #[test]
@@ -181,9 +179,8 @@ mod tests {
             json!({"podIP": "x", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.256"}]}),
         );
         assert_eq!(converted.value, None);
-        let paths: Vec<_> = converted.problems.iter().map(|it| it.path.as_str()).collect();
         assert_eq!(
-            paths,
+            converted.paths(),
             [
                 "status.podIPs[1].ip",
                 "status.podIP",

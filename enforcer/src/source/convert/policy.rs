@@ -7,7 +7,7 @@ use k8s_openapi::api::networking::v1::{
 use super::{Converted, Problem, block, field, port, selector};
 use enforcer_core::model::{self, Peer, PolicyId, Rule, Selector};
 
-/// A network policy with its defaults applied (semantics S3, R8).
+/// A network policy with its deerrors applied (semantics S3, R8).
 #[must_use]
 pub fn policy(object: &NetworkPolicy) -> Converted<model::Policy> {
     let mut problems = Vec::new();
@@ -20,9 +20,13 @@ pub fn policy(object: &NetworkPolicy) -> Converted<model::Policy> {
     });
     let subjects = optional_selector(spec.pod_selector.as_ref(), "spec.podSelector", &mut problems);
     let directions = directions(&spec, &mut problems);
-    // Rules without effect are still checked: the API server would refuse them too.
-    let ingress = ingress(&spec, &mut problems);
-    let egress = egress(&spec, &mut problems);
+    // Rules without effect are still checked: the API server would reject them, too.
+    let ingress = spec.ingress.iter().flatten();
+    let ingress = ingress.map(|it| (it.from.as_deref(), it.ports.as_deref()));
+    let ingress = rules(ingress, "spec.ingress", "from", &mut problems);
+    let egress = spec.egress.iter().flatten();
+    let egress = egress.map(|it| (it.to.as_deref(), it.ports.as_deref()));
+    let egress = rules(egress, "spec.egress", "to", &mut problems);
     let value = model::Policy {
         id,
         subjects: subjects.unwrap_or_default(),
@@ -32,23 +36,23 @@ pub fn policy(object: &NetworkPolicy) -> Converted<model::Policy> {
     Converted::new(value, problems)
 }
 
-/// What takes effect of a policy that has an error and never was without: it isolates what it
-/// selects, in its directions, and allows nothing (semantics R9). Where what it selects is not
-/// understood, that is every pod of its namespace.
+/// The stand-in for a policy that never was without errors: it isolates the selected pods in the
+/// policy's directions and allows nothing (semantics R9). If the selector has an error, these are
+/// all pods of the namespace.
 #[must_use]
 pub fn closed_policy(object: &NetworkPolicy) -> model::Policy {
-    let mut unheard = Vec::new();
+    let mut ignored = Vec::new();
     let id = PolicyId::new(
         field::namespace(&object.metadata),
-        field::name(&object.metadata, &mut unheard),
+        field::name(&object.metadata, &mut ignored),
     );
     let spec = object.spec.clone().unwrap_or_default();
-    let directions = directions(&spec, &mut unheard);
-    let mut faults = Vec::new();
-    let subjects = optional_selector(spec.pod_selector.as_ref(), "spec.podSelector", &mut faults);
+    let directions = directions(&spec, &mut ignored);
+    let mut errors = Vec::new();
+    let subjects = optional_selector(spec.pod_selector.as_ref(), "spec.podSelector", &mut errors);
     model::Policy {
         id,
-        subjects: subjects.filter(|_| faults.is_empty()).unwrap_or_default(),
+        subjects: subjects.filter(|_| errors.is_empty()).unwrap_or_default(),
         ingress: directions.ingress.then(Vec::new),
         egress: directions.egress.then(Vec::new),
     }
@@ -76,7 +80,7 @@ fn directions(spec: &NetworkPolicySpec, problems: &mut Vec<Problem>) -> Directio
                 let path = format!("spec.policyTypes[{index}]");
                 let allowed = ["Ingress", "Egress"];
                 problems.push(field::unknown_word(&path, other, "policy type", &allowed));
-                // What was meant is unknown: no warnings that follow from it.
+                // The intent is unknown: no warnings that would follow from it.
                 found = Directions { ingress: true, egress: true };
             }
         }
@@ -94,34 +98,22 @@ fn warn_without_effect(is_so: bool, field: &str, kind: &str, problems: &mut Vec<
     }
 }
 
-fn ingress(spec: &NetworkPolicySpec, problems: &mut Vec<Problem>) -> Vec<Rule> {
-    let rules = spec.ingress.iter().flatten().enumerate();
-    rules
-        .map(|(index, it)| {
-            let path = format!("spec.ingress[{index}]");
-            Rule {
-                peers: peers(it.from.as_deref(), &format!("{path}.from"), problems),
-                ports: ports(it.ports.as_deref(), &path, problems),
-            }
-        })
-        .collect()
+/// The rules of one direction, given as their peers and ports.
+fn rules<'a>(
+    list: impl Iterator<Item = (Option<&'a [NetworkPolicyPeer]>, Option<&'a [NetworkPolicyPort]>)>,
+    path: &str,
+    peers_field: &str,
+    problems: &mut Vec<Problem>,
+) -> Vec<Rule> {
+    let rule = |(index, (its_peers, its_ports)): (usize, (_, _))| Rule {
+        peers: peers(its_peers, &format!("{path}[{index}].{peers_field}"), problems),
+        ports: ports(its_ports, &format!("{path}[{index}]"), problems),
+    };
+    list.enumerate().map(rule).collect()
 }
 
-fn egress(spec: &NetworkPolicySpec, problems: &mut Vec<Problem>) -> Vec<Rule> {
-    let rules = spec.egress.iter().flatten().enumerate();
-    rules
-        .map(|(index, it)| {
-            let path = format!("spec.egress[{index}]");
-            Rule {
-                peers: peers(it.to.as_deref(), &format!("{path}.to"), problems),
-                ports: ports(it.ports.as_deref(), &path, problems),
-            }
-        })
-        .collect()
-}
-
-// An entry left out below always comes with an error, so the emptied list, which would match
-// everything (semantics R1), never takes effect.
+// An entry that is left out below always comes with an error, so an emptied list, which would
+// match everything (semantics R1), never takes effect.
 
 fn ports(
     list: Option<&[NetworkPolicyPort]>,

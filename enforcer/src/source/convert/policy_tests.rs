@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::source::convert::Severity;
+use crate::source::remark::Severity;
 
 fn convert(spec: Value) -> Converted<model::Policy> {
     let object = json!({"metadata": {"name": "p"}, "spec": spec});
@@ -9,9 +9,7 @@ fn convert(spec: Value) -> Converted<model::Policy> {
 }
 
 fn good(spec: Value) -> model::Policy {
-    let converted = convert(spec);
-    assert_eq!(converted.problems, []);
-    converted.value.unwrap()
+    convert(spec).good()
 }
 
 fn peer_of(peer: Value) -> Peer {
@@ -44,8 +42,7 @@ fn namespace_defaults_and_name_is_needed() {
     assert_eq!(good(json!({})).id, PolicyId::new("default", "p"));
     let converted = policy(&NetworkPolicy::default());
     assert_eq!(converted.value, None);
-    let paths: Vec<_> = converted.problems.iter().map(|it| it.path.as_str()).collect();
-    assert_eq!(paths, ["metadata.name", "spec"]);
+    assert_eq!(converted.paths(), ["metadata.name", "spec"]);
 }
 
 #[test]
@@ -113,9 +110,8 @@ fn paths_reach_every_depth() {
         "egress": [{"to": [{"ipBlock": {"cidr": "::/0", "except": ["::1"]}}]}],
     }));
     assert_eq!(converted.value, None);
-    let paths: Vec<_> = converted.problems.iter().map(|it| it.path.as_str()).collect();
     assert_eq!(
-        paths,
+        converted.paths(),
         [
             "spec.podSelector.matchExpressions[0].values",
             "spec.ingress[0].from[1].ipBlock.cidr",

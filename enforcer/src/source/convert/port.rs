@@ -21,7 +21,7 @@ pub(super) fn protocol(name: Option<&str>, path: &str, problems: &mut Vec<Proble
 pub(super) fn number(value: i32, path: &str, problems: &mut Vec<Problem>) -> Option<u16> {
     let port = u16::try_from(value).ok().filter(|it| *it != 0);
     if port.is_none() {
-        let message = format!("{value} is no port number; expected 1 to 65535");
+        let message = format!("{value} is not a port number; expected 1 to 65535");
         problems.push(Problem::error(path, message));
     }
     port
@@ -76,7 +76,7 @@ pub(super) fn name(text: &str, path: &str, problems: &mut Vec<Problem>) -> Optio
     if is_service_name(text) {
         return Some(PortSpec::Named(text.to_owned()));
     }
-    let message = format!("`{text}` is no port name");
+    let message = format!("`{text}` is not a port name");
     let help = if !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit()) {
         format!("write {text} without quotes")
     } else {
@@ -87,7 +87,7 @@ pub(super) fn name(text: &str, path: &str, problems: &mut Vec<Problem>) -> Optio
     None
 }
 
-/// Whether a text is a service name (RFC 6335, section 5.1), in lower case as Kubernetes wants it.
+/// Whether a text is a service name (RFC 6335, section 5.1), in lower case as Kubernetes requires.
 fn is_service_name(text: &str) -> bool {
     let allowed = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-';
     (1..=15).contains(&text.len())
@@ -119,7 +119,7 @@ mod tests {
     fn bad(port: Value) -> String {
         let (_, problems) = convert(port);
         assert_eq!(problems.len(), 1, "{problems:?}");
-        assert_eq!(problems[0].severity, super::super::Severity::Error);
+        assert_eq!(problems[0].severity, crate::source::remark::Severity::Error);
         problems[0].to_string()
     }
 
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn bad_numbers() {
-        assert_eq!(bad(json!({"port": 0})), "p.port: 0 is no port number; expected 1 to 65535");
+        assert_eq!(bad(json!({"port": 0})), "p.port: 0 is not a port number; expected 1 to 65535");
         assert!(bad(json!({"port": 65536})).starts_with("p.port: 65536"));
         assert!(bad(json!({"port": -1})).starts_with("p.port: -1"));
         assert!(bad(json!({"port": 1, "endPort": 70000})).starts_with("p.endPort: 70000"));
@@ -150,10 +150,10 @@ mod tests {
     fn bad_names() {
         assert_eq!(
             bad(json!({"port": "80"})),
-            "p.port: `80` is no port name (write 80 without quotes)"
+            "p.port: `80` is not a port name (write 80 without quotes)"
         );
         for name in ["", "HTTP", "-a", "a-", "a--b", "a_b", "abcdefghijklmnop", "1-2"] {
-            assert!(bad(json!({"port": name})).contains("is no port name (1 to 15"), "{name}");
+            assert!(bad(json!({"port": name})).contains("is not a port name (1 to 15"), "{name}");
         }
         good(json!({"port": "abcdefghijklmno"}));
     }

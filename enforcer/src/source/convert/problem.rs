@@ -1,20 +1,13 @@
-//! What is wrong with a field of an object.
+//! Problems with fields of objects.
 
 use std::fmt;
 
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Severity {
-    /// The object takes effect, but probably not as meant.
-    Warning,
-    /// The object can't take effect.
-    Error,
-}
+use crate::source::remark::Severity;
 
-/// What is wrong with a field of an object.
+/// A problem with a field of an object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Problem {
-    /// Where, e.g. `spec.ingress[0].from[1].ipBlock.cidr`.
+    /// The field, e.g. `spec.ingress[0].from[1].ipBlock.cidr`.
     pub path: String,
     /// How bad it is.
     pub severity: Severity,
@@ -35,18 +28,18 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
-    /// Something that keeps the object from taking effect.
+    /// An error: the object can't take effect.
     pub(super) fn error(path: impl Into<String>, message: impl Into<String>) -> Self {
         let (path, message) = (path.into(), message.into());
         Self { path, severity: Severity::Error, message, help: None }
     }
 
-    /// Something that is probably not as meant.
+    /// A warning: the object takes effect, but probably not as meant.
     pub(super) fn warning(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(path, message) }
     }
 
-    /// Says what to do about it.
+    /// Adds what to do about it.
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self

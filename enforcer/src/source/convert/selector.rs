@@ -7,8 +7,8 @@ use enforcer_core::model::{Labels, Requirement, Selector};
 
 const OPERATORS: [&str; 4] = ["In", "NotIn", "Exists", "DoesNotExist"];
 
-/// A label selector (semantics R3). If it adds an error to `problems`, the result lacks the bad
-/// requirement and must not take effect.
+/// A label selector (semantics R3). After an error the result lacks the bad requirement and must
+/// not take effect.
 pub fn selector(object: &LabelSelector, path: &str, problems: &mut Vec<Problem>) -> Selector {
     let pairs = object.match_labels.clone().unwrap_or_default();
     labels::check(&pairs, &format!("{path}.matchLabels"), problems);

@@ -27,7 +27,7 @@ pub fn service(object: &Service) -> Converted<model::Service> {
     Converted::new(value, problems)
 }
 
-/// An empty selector selects nothing: the endpoints are made by hand. `ExternalName` ignores it.
+/// An empty selector selects nothing: the endpoints are manual. `ExternalName` ignores it.
 fn selected(spec: &ServiceSpec, problems: &mut Vec<Problem>) -> Option<model::Selector> {
     if spec.type_.as_deref() == Some("ExternalName") {
         return None;
@@ -166,9 +166,7 @@ mod tests {
     }
 
     fn good(spec: Value, status: Value) -> model::Service {
-        let converted = convert(spec, status);
-        assert_eq!(converted.problems, []);
-        converted.value.unwrap()
+        convert(spec, status).good()
     }
 
     fn set(list: &[&str]) -> BTreeSet<IpAddr> {
@@ -267,8 +265,7 @@ mod tests {
                 "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
             ),
         ] {
-            let problems = convert(spec, json!({})).problems;
-            assert_eq!(problems.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), [path]);
+            assert_eq!(convert(spec, json!({})).paths(), [path]);
         }
     }
 
@@ -284,9 +281,8 @@ mod tests {
             json!({"loadBalancer": {"ingress": [{"ip": "d"}]}}),
         );
         assert_eq!(converted.value, None);
-        let paths: Vec<_> = converted.problems.iter().map(|it| it.path.as_str()).collect();
         assert_eq!(
-            paths,
+            converted.paths(),
             [
                 "spec.clusterIPs[0]",
                 "spec.clusterIP",

@@ -1,4 +1,4 @@
-//! How the API server is reached.
+//! The connection to the API server.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,54 +17,54 @@ use tower::util::{BoxService, MapResponseLayer};
 use super::kind::Kind;
 use super::state::{Phase, Watches};
 
-/// For how long the server may be silent. Watches have a bookmark each minute if nothing else.
+/// How long the server may be silent. A watch carries at least a bookmark a minute.
 const SILENCE: Duration = Duration::from_secs(90);
 const CONNECT: Duration = Duration::from_secs(10);
 /// The user agent of all requests.
 const USER_AGENT: &str = concat!("enforcer/", env!("CARGO_PKG_VERSION"));
 
-/// Which API server, and as whom.
+/// Which API server, and with which credentials.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientOptions {
-    /// A kubeconfig file; `None`: that of the environment, or of the pod that this runs in.
+    /// A kubeconfig file; `None` for that of the environment, or for the pod's service account.
     pub kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig; `None`: its current one.
+    /// The context of the kubeconfig; `None` for its current one.
     pub context: Option<String>,
 }
 
-/// Why the API server can't be reached at all.
+/// Errors that prevent any connection to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nothing says where it is.
+    /// No configuration names a server.
     #[error(
-        "no Kubernetes API server to ask: this is not a pod with a service account \
-         (KUBERNETES_SERVICE_HOST is not set), and there is no kubeconfig. Give --kubeconfig FILE, \
-         set KUBECONFIG, or read manifests from files by --manifests DIR"
+        "no Kubernetes API server is configured: this is not a pod with a service account \
+         (KUBERNETES_SERVICE_HOST is not set), and there is no kubeconfig. Use --kubeconfig FILE, \
+         set KUBECONFIG, or read manifests from files with --manifests DIR"
     )]
     Nowhere,
-    /// A kubeconfig is not usable.
+    /// A kubeconfig can't be used.
     #[error("kubeconfig {}", origin)]
     Kubeconfig {
-        /// Where it is from.
+        /// Its path.
         origin: String,
-        /// What is wrong with it.
+        /// The cause.
         source: kube::config::KubeconfigError,
     },
-    /// The pod's service account is not usable.
+    /// The pod's service account can't be used.
     #[error("the pod's service account is not usable: is automountServiceAccountToken off?")]
     InCluster(#[from] kube::config::InClusterError),
-    /// The proxy's address is none.
-    #[error("the proxy {0} is no URL: set HTTPS_PROXY to one like http://proxy:3128")]
+    /// The address of the proxy is not a URL.
+    #[error("the proxy {0} is not a URL: set HTTPS_PROXY to one such as http://proxy:3128")]
     Proxy(String),
-    /// The configuration does not give a client.
+    /// No client can be created from the configuration.
     #[error("cannot make a Kubernetes client")]
     Client(#[from] kube::Error),
 }
 
-/// What all requests go through in the end.
+/// The transport of all requests.
 type Transport = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>;
 
-/// Where the API server is and how to talk to it.
+/// The address of the API server, and a factory of clients for it.
 #[derive(Clone)]
 pub struct Connection {
     server: Uri,
@@ -78,11 +78,11 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Finds the API server: by the kubeconfig that is given, or `KUBECONFIG`, or as a pod of the
-    /// cluster, or by `~/.kube/config`.
+    /// Finds the API server by the given kubeconfig, `KUBECONFIG`, the pod's service account, or
+    /// `~/.kube/config`, in this order.
     ///
     /// # Errors
-    /// None of them is there, or the first that is is not usable.
+    /// None of them exists, or the first that exists can't be used.
     pub async fn find(options: &ClientOptions) -> Result<Self, ClientError> {
         let environment = |name: &str| std::env::var(name).ok().filter(|it| !it.is_empty());
         let mut config = config(options, &environment).await?;
@@ -92,25 +92,25 @@ impl Connection {
         Ok(Self::new(config))
     }
 
-    /// With a configuration that was found otherwise. Its time limits are replaced.
+    /// A connection by this configuration. Its time limits are replaced.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self::patient(config, SILENCE)
+        Self::with_silence(config, SILENCE)
     }
 
-    /// With this long a time that the server may be silent.
-    pub(super) fn patient(mut config: Config, silence: Duration) -> Self {
+    /// The same, with another limit on the server's silence.
+    pub(super) fn with_silence(mut config: Config, silence: Duration) -> Self {
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(silence);
         config.reset_reader_on_write = true;
-        // Each watch waits for itself, longer each time, and as the server asks.
+        // Each watch has its own backoff, and honours the wait that the server asks for.
         config.default_retry = false;
         config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
         let server = config.cluster_url.clone();
         Self { server, builder: Arc::new(move || config.clone().try_into()) }
     }
 
-    /// To a server within this process.
+    /// A connection to a server within this process.
     #[cfg(test)]
     pub(super) fn of_service(
         builder: impl Fn() -> ClientBuilder<Transport> + Send + Sync + 'static,
@@ -132,8 +132,8 @@ impl Connection {
         Ok((self.builder)()?.build())
     }
 
-    /// A client for the watch of a kind, which notes each sign of life of the server's: also
-    /// bookmarks, and that a watch goes on, of which the library's stream says nothing.
+    /// A client for the watch of a kind that records when the server last sent something. That
+    /// includes bookmarks and resumed watches, which the library's stream does not report.
     pub(super) fn watching(
         &self,
         kind: Kind,
@@ -143,18 +143,18 @@ impl Connection {
         let listen = MapResponseLayer::new(move |response: Response<_>| {
             if response.status().is_success() {
                 watches.change(kind, |state| {
-                    state.heard = Some(Instant::now());
+                    state.received_at = Some(Instant::now());
                     if state.phase == Phase::Reconnecting {
                         state.phase = Phase::Synced;
                         state.failing = None;
-                        tracing::info!(kind = kind.resource(), "the watch goes on");
+                        tracing::info!(kind = kind.resource(), "watch resumed");
                     }
                 });
             }
             let watches = Arc::clone(&watches);
             response.map(|body: Box<DynBody>| {
                 body.map_frame(move |frame| {
-                    watches.change(kind, |state| state.heard = Some(Instant::now()));
+                    watches.change(kind, |state| state.received_at = Some(Instant::now()));
                     frame
                 })
             })
@@ -199,8 +199,8 @@ async fn read(
     Config::from_custom_kubeconfig(kubeconfig, &choice).await.map_err(fail)
 }
 
-/// The proxy to the server as the environment has it. The library asks the environment only for
-/// kubeconfigs, and holds `NO_PROXY` against the proxy's own address.
+/// The proxy that the environment sets for the server. The library reads the environment only for
+/// kubeconfigs, and matches `NO_PROXY` against the proxy's own address.
 fn proxy(
     server: &Uri,
     environment: &impl Fn(&str) -> Option<String>,
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn proxies_as_the_environment_has_them() {
+    fn proxies_of_the_environment() {
         let server = "https://10.0.0.1:443";
         let through = |list: &[(&str, &str)]| proxied(server, list).unwrap();
         assert_eq!(through(&[]), None);
@@ -261,7 +261,7 @@ mod tests {
         let list = [("HTTPS_PROXY", "http://p:1"), ("no_proxy", ".example.org")];
         assert_eq!(proxied("https://api.example.org", &list), Ok(None));
         let wrong = proxied(server, &[("HTTPS_PROXY", "ftp://p:1")]).unwrap_err();
-        assert!(wrong.starts_with("the proxy ftp://p:1 is no URL"), "{wrong}");
+        assert!(wrong.starts_with("the proxy ftp://p:1 is not a URL"), "{wrong}");
     }
 
     const KUBECONFIG: &str = r#"
@@ -306,7 +306,7 @@ current-context: first
     }
 
     #[tokio::test]
-    async fn without_any_what_to_do_is_said() {
+    async fn an_error_names_the_remedies() {
         let wrong = found(ClientOptions::default(), &[("HOME", "/nowhere")]).await.unwrap_err();
         for hint in ["--kubeconfig", "KUBECONFIG", "--manifests", "service account"] {
             assert!(wrong.contains(hint), "{wrong}");

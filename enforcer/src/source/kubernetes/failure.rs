@@ -1,4 +1,4 @@
-//! What went wrong with a list or a watch, in words, and what follows from it.
+//! Failures of lists and watches: their messages and consequences.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::kind::Kind;
 /// The longest wait that a server may ask for.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Whether the server has forgotten what the watch was to go on from. That is how things go.
+/// Whether the server no longer has the version to resume from. This is normal.
 pub(super) fn is_expired(error: &watcher::Error) -> bool {
     let status = match error {
         watcher::Error::WatchError(status) => status,
@@ -21,18 +21,18 @@ pub(super) fn is_expired(error: &watcher::Error) -> bool {
     status.code == 410
 }
 
-/// Whether going on where the watch left off will not do: something may have been missed, or the
-/// server will not have it. The library itself lists anew only when the watch *says* that it is
-/// expired.
+/// Whether the watch can't be resumed and needs a new list: events may have been missed, or the
+/// server rejects the version. The library itself lists again only when a watch *event* reports
+/// expiry.
 pub(super) fn needs_list(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::WatchStartFailed(kube::Error::Api(status)) => match status.code {
-            // Not now, or not to us: the same question may be answered later.
+            // Temporary, or a matter of rights: the same request may succeed later.
             401 | 403 | 429 | 500 | 502 | 503 => false,
-            // 504: the server knows no such version yet; it may be another server's.
+            // 504: the server does not have this version yet; it may be another server's.
             code => code >= 400,
         },
-        // An event that can't be read is an event that was missed.
+        // An unreadable event is a missed event.
         watcher::Error::WatchFailed(error) => matches!(
             error,
             kube::Error::SerdeError(_)
@@ -44,7 +44,7 @@ pub(super) fn needs_list(error: &watcher::Error) -> bool {
     }
 }
 
-/// For how long the server wants to be left alone.
+/// How long the server asks clients to wait.
 pub(super) fn asked_to_wait(error: &watcher::Error) -> Duration {
     let details = status(error).and_then(|it| it.details.as_ref());
     let seconds = details.map(|it| it.retry_after_seconds).unwrap_or_default();
@@ -61,7 +61,7 @@ fn status(error: &watcher::Error) -> Option<&Status> {
     }
 }
 
-/// One sentence, with what to do about it.
+/// Returns the failure as one sentence, with what to do about it.
 pub(super) fn describe(kind: Kind, error: &watcher::Error) -> String {
     let resource = kind.resource();
     match error {
@@ -92,17 +92,19 @@ fn reason(kind: Kind, error: &kube::Error) -> String {
 
 fn of_status(kind: Kind, status: &Status) -> String {
     let resource = kind.resource();
-    let said = if status.message.is_empty() { &status.reason } else { &status.message };
+    let message = if status.message.is_empty() { &status.reason } else { &status.message };
     match status.code {
-        401 => format!("{said} (401: is the agent's token one of this cluster?)"),
-        403 => format!("{said} (403: let the agent's service account list and watch {resource})"),
-        code => format!("{said} ({code})"),
+        401 => format!("{message} (401: is the agent's token one of this cluster?)"),
+        403 => {
+            format!("{message} (403: let the agent's service account list and watch {resource})")
+        }
+        code => format!("{message} ({code})"),
     }
 }
 
-/// An error and its causes, each once: some errors' texts have their cause's already.
+/// An error and its causes, each once: the texts of some errors contain their cause.
 pub(super) fn chain(error: &kube::Error) -> String {
-    // That it came by way of a service tells nobody anything.
+    // The prefix of a service error adds nothing.
     let (mut text, mut source) = match error {
         kube::Error::Service(error) => (error.to_string(), error.source()),
         error => (error.to_string(), error.source()),

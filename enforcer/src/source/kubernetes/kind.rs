@@ -1,4 +1,4 @@
-//! What is watched, and which fields of it.
+//! The watched kinds, and the fields that are read.
 
 use std::fmt::Debug;
 
@@ -6,23 +6,23 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::de::DeserializeOwned;
 
-use super::Key;
+use super::key::Key;
 use super::prune::Keep;
 use crate::source::convert::{self, Converted};
 use enforcer_core::model::{Change, PodId, PolicyId, ServiceId};
 
-/// A kind of objects that is watched.
+/// A watched kind of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// Namespaces.
     Namespace,
-    /// Pods, those of all nodes: any of them may be somebody's peer.
+    /// Pods of all nodes: any of them may be a peer.
     Pod,
     /// Network policies.
     Policy,
     /// Services.
     Service,
-    /// This node alone: it must exist.
+    /// This node only: it must exist.
     Node,
 }
 
@@ -31,7 +31,7 @@ impl Kind {
     pub const ALL: [Self; 5] =
         [Self::Namespace, Self::Pod, Self::Policy, Self::Service, Self::Node];
 
-    /// The name as manifests have it.
+    /// The name in manifests.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Kind {
         }
     }
 
-    /// The name as RBAC rules have it.
+    /// The name in RBAC rules.
     #[must_use]
     pub const fn resource(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl Kind {
         }
     }
 
-    /// The change by which an object leaves the cluster's state; `None` if it never was in it.
+    /// The change that removes an object from the model; `None` if the model has no such objects.
     pub(super) fn gone(self, key: &Key) -> Option<Change> {
         let (namespace, name) = (key.namespace.clone(), key.name.clone());
         match self {
@@ -68,20 +68,20 @@ impl Kind {
     }
 }
 
-/// A Kubernetes type that is watched.
+/// A watched Kubernetes type.
 pub(super) trait Watch:
     kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + 'static
 {
-    /// Which kind it is.
+    /// Its kind.
     const KIND: Kind;
-    /// Which of its fields are needed.
+    /// The fields to read.
     const KEEP: &'static Keep;
 
-    /// The change to the cluster's state that it stands for.
+    /// The change to the model.
     fn convert(&self) -> Converted<Option<Change>>;
 
-    /// What takes effect instead when it has a mistake and never was without.
-    fn in_doubt(&self) -> Option<Change> {
+    /// The change that takes effect instead while it has errors and was never good.
+    fn fallback(&self) -> Option<Change> {
         None
     }
 }
@@ -181,7 +181,7 @@ impl Watch for NetworkPolicy {
         convert::policy(self).map(Change::Policy).map(Some)
     }
 
-    fn in_doubt(&self) -> Option<Change> {
+    fn fallback(&self) -> Option<Change> {
         Some(Change::Policy(convert::closed_policy(self)))
     }
 }

@@ -1,16 +1,17 @@
-//! An API server as the cluster's state.
+//! The API server as a source of the cluster's state.
 //!
 //! ```text
 //! server ═► watch (one a kind) ─► object: JSON ─► typed ─► model ─┐ events
 //!             list, watch, again      (prune)  (convert)          ▼
 //!                                                     tracker (one a kind) ─► changes
 //! ```
-//! Objects become the model's while they are read; afterwards only their names are kept here.
-//! Nothing is ever emptied by a lost connection (semantics C4, see `tracker`). No right to write
-//! is needed, only `get`, `list` and `watch` of what [`Kind`] names.
+//! Objects are converted while they are read; afterwards only their names are kept here. A lost
+//! connection never empties anything (semantics C4, see `tracker`). The agent needs no right to
+//! write, only `get`, `list` and `watch` on each [`Kind`].
 
 mod client;
 mod failure;
+mod key;
 mod kind;
 mod node;
 mod object;
@@ -23,7 +24,6 @@ mod watch;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
@@ -35,28 +35,12 @@ pub use client::{ClientError, ClientOptions, Connection};
 pub use kind::Kind;
 pub use state::{Phase, WatchState, Watches};
 
-use super::Update;
+use super::update::Update;
 use tracker::Tracker;
-use watch::Said;
+use watch::Received;
 
-/// How many events wait at most for being carried on.
+/// Events that may wait to be processed.
 const WAITING: usize = 512;
-
-/// An object's namespace, if its kind has one, and name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    namespace: String,
-    name: String,
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.namespace.as_str() {
-            "" => f.write_str(&self.name),
-            namespace => write!(f, "{namespace}/{}", self.name),
-        }
-    }
-}
 
 /// The objects of an API server.
 #[derive(Debug)]
@@ -67,27 +51,26 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// The objects of a server, seen by the node of this name. Asks nothing yet.
+    /// The source for the node of this name. Sends no request yet.
     #[must_use]
     pub fn new(connection: Connection, node_name: String) -> Self {
         Self { connection, node_name, watches: Arc::new(Watches::new()) }
     }
 
-    /// How the watches are doing.
+    /// The state of the watches.
     #[must_use]
     pub fn watches(&self) -> Arc<Watches> {
         Arc::clone(&self.watches)
     }
 
-    /// Sends what there is and then each change, for ever; ends when nobody receives any more. An
-    /// update is `complete` once every kind's first list was complete and this node was among the
-    /// nodes.
+    /// Sends the initial state and then every change; ends when the receiver is dropped. An update
+    /// is `complete` once every kind's first list was complete and this node was among the nodes.
     ///
     /// # Errors
-    /// There is no client to be had: see [`Connection::client`]. Later failures are no errors:
-    /// they are noted in [`Self::watches`] and tried again.
+    /// No client can be created, see [`Connection::client`]. Later failures are not returned: they
+    /// are recorded in [`Self::watches`], and the request is retried.
     pub async fn watch<U: From<Update>>(self, updates: mpsc::Sender<U>) -> Result<(), ClientError> {
-        let (events, said) = mpsc::channel(WAITING);
+        let (events, received) = mpsc::channel(WAITING);
         let mut tasks = JoinSet::new();
         self.start::<Namespace>(&mut tasks, None, &events)?;
         self.start::<Pod>(&mut tasks, None, &events)?;
@@ -98,7 +81,7 @@ impl Kubernetes {
         drop(events);
         let client = self.connection.client()?;
         let name = node::NodeName::new(client, self.node_name, Arc::clone(&self.watches));
-        collect(said, name, &self.watches, &updates).await;
+        collect(received, name, &self.watches, &updates).await;
         tasks.shutdown().await;
         Ok(())
     }
@@ -107,7 +90,7 @@ impl Kubernetes {
         &self,
         tasks: &mut JoinSet<()>,
         fields: Option<String>,
-        events: &mpsc::Sender<Said>,
+        events: &mpsc::Sender<Received>,
     ) -> Result<(), ClientError> {
         let client = self.connection.watching(K::KIND, &self.watches)?;
         let watches = Arc::clone(&self.watches);
@@ -116,9 +99,9 @@ impl Kubernetes {
     }
 }
 
-/// Carries events on as changes, until one of both ends is closed.
+/// Turns events into updates until either channel closes.
 async fn collect<U: From<Update>>(
-    mut said: mpsc::Receiver<Said>,
+    mut received: mpsc::Receiver<Received>,
     mut node: node::NodeName,
     watches: &Watches,
     updates: &mpsc::Sender<U>,
@@ -126,7 +109,7 @@ async fn collect<U: From<Update>>(
     let mut trackers = Trackers::new();
     let mut events = Vec::with_capacity(WAITING);
     let mut was_complete = false;
-    while said.recv_many(&mut events, WAITING).await > 0 {
+    while received.recv_many(&mut events, WAITING).await > 0 {
         let mut update = trackers.take(events.drain(..), watches);
         let known = trackers.of(Kind::Node).is_some_and(|nodes| node.check(nodes));
         update.complete = was_complete || (known && trackers.are_complete());
@@ -155,11 +138,12 @@ impl Trackers {
         self.0.values().all(Tracker::is_complete)
     }
 
-    /// Takes events; the update does not say yet whether it is complete.
-    fn take(&mut self, events: impl Iterator<Item = Said>, watches: &Watches) -> Update {
+    /// Applies events; the caller sets whether the update is complete.
+    fn take(&mut self, events: impl Iterator<Item = Received>, watches: &Watches) -> Update {
         let mut update = Update::default();
-        for (kind, event, heard) in events {
-            update.heard = Some(update.heard.map_or(heard, |it| it.min(heard)));
+        for (kind, event, received_at) in events {
+            let first = update.received_at.map_or(received_at, |it| it.min(received_at));
+            update.received_at = Some(first);
             let tracker = self.0.entry(kind).or_insert_with(|| Tracker::new(kind));
             let then = tracker.take(event);
             update.changes.extend(then.changes);

@@ -1,4 +1,4 @@
-//! Whether this node's name is one.
+//! The check of this node's name.
 
 use std::sync::Arc;
 
@@ -7,21 +7,21 @@ use kube::api::{ListParams, PartialObjectMeta};
 use kube::{Api, Client};
 use tokio::task::JoinHandle;
 
-use super::Key;
+use super::key::Key;
 use super::state::Watches;
 use super::tracker::Tracker;
 
-/// How many names are suggested at most.
+/// Names to suggest at most.
 const SUGGESTED: usize = 3;
 const PAGE: u32 = 500;
 
-/// The name that this node is held to have. Under a wrong one, other nodes' pods would be taken for
-/// this one's, and its own for others'.
+/// The configured name of this node. Under a wrong one, the agent would take pods of another node
+/// for its own.
 pub(super) struct NodeName {
     client: Client,
     name: String,
     watches: Arc<Watches>,
-    /// `None` before the nodes were listed.
+    /// `None` until the nodes are listed.
     is_there: Option<bool>,
     search: Option<JoinHandle<()>>,
 }
@@ -31,7 +31,7 @@ impl NodeName {
         Self { client, name, watches, is_there: None, search: None }
     }
 
-    /// Whether there is a node of that name. If there is none, says so and looks for similar ones.
+    /// Whether there is a node of that name. If not, reports it and searches for similar names.
     pub(super) fn check(&mut self, nodes: &Tracker) -> bool {
         if !nodes.is_complete() {
             return false;
@@ -45,7 +45,7 @@ impl NodeName {
             }
             (Some(true), false) => {
                 let text = format!(
-                    "this node, {}, is gone from the API server; what is known stays in effect",
+                    "this node, {}, is gone from the API server; the known state stays in effect",
                     self.name
                 );
                 tracing::warn!("{text}");
@@ -65,7 +65,7 @@ impl NodeName {
             let text = match names(client).await {
                 Ok(names) => unknown(&name, &similar(&name, &names)),
                 Err(error) => {
-                    format!("{} (nor can nodes be listed: {error})", unknown(&name, &[]))
+                    format!("{} (and listing the nodes failed: {error})", unknown(&name, &[]))
                 }
             };
             tracing::error!("{text}");
@@ -106,15 +106,15 @@ fn unknown(name: &str, similar: &[&str]) -> String {
         names => format!("; there is {}", names.join(", ")),
     };
     format!(
-        "no node is called {name:?}{hint}. Nothing is enforced until one is: give this node's name \
-         by --node-name or NODE_NAME (in a DaemonSet, from the field spec.nodeName)"
+        "no node is called {name:?}{hint}. Nothing is enforced until one is: set this node's name \
+         with --node-name or NODE_NAME (in a DaemonSet, from the field spec.nodeName)"
     )
 }
 
-/// The names that are most like it, the best first.
+/// The names that are most similar, the best first.
 fn similar<'a>(name: &str, names: &'a [String]) -> Vec<&'a str> {
     let distance = |other: &str| {
-        // Often only a domain is missing or too much.
+        // Often only the domain is missing or added.
         if other.starts_with(name) || name.starts_with(other) {
             return 0;
         }

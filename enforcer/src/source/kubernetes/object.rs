@@ -1,4 +1,4 @@
-//! An object as the API server sends it → what it means, in one step.
+//! Converts objects of the API server while they are read.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -10,37 +10,35 @@ use serde::de::DeserializeSeed as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::Key;
+use super::key::Key;
 use super::kind::Watch;
-use crate::source::convert::{Problem, Severity as Grade};
-use crate::source::manifests::Severity;
+use crate::source::remark::{Remark, Severity};
 use crate::source::typed;
-use crate::source::update::Remark;
 use enforcer_core::model::Change;
 
-/// What is known of an object: its name, and what it means to the model.
+/// An object's name and its meaning for the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) key: Key,
     /// `metadata.uid`
     pub(super) uid: String,
     pub(super) outcome: Outcome,
-    /// What there is to say about it.
+    /// The remarks on it.
     pub(super) remarks: Vec<Remark>,
 }
 
-/// What an object means to the model.
+/// An object's meaning for the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It converts; to no change if the model has no such objects.
+    /// Converted; to no change if the model has no such objects.
     Good(Option<Change>),
-    /// It does not; if it never did, then this takes effect.
+    /// Has errors; the change takes effect if the object was never good.
     Bad(Option<Change>),
 }
 
-/// An object of kind `K`, converted while it was read: so a page of a list holds only what the
-/// model needs. Reading never fails because of what an object is, only because of what JSON is:
-/// one bad object must not keep others from being read.
+/// An object of kind `K`, converted while it is read, so that a page of a list holds only model
+/// values. Reading fails for invalid JSON only, never for the contents of an object: one bad object
+/// must not block the others.
 #[derive(Debug, Clone)]
 pub(super) struct Watched<K> {
     /// Only name, namespace and resource version.
@@ -79,16 +77,10 @@ fn outcome<K: Watch>(value: &Value) -> (Outcome, Vec<Remark>) {
         }
     };
     let converted = object.convert();
-    let outcome = converted.value.map_or_else(|| Outcome::Bad(object.in_doubt()), Outcome::Good);
-    (outcome, converted.problems.iter().map(remark).collect())
-}
-
-fn remark(problem: &Problem) -> Remark {
-    let severity = match problem.severity {
-        Grade::Warning => Severity::Warning,
-        Grade::Error => Severity::Error,
-    };
-    Remark { severity, text: problem.to_string() }
+    let outcome = converted.value.map_or_else(|| Outcome::Bad(object.fallback()), Outcome::Good);
+    let remarks = converted.problems.iter();
+    let remarks = remarks.map(|it| Remark { severity: it.severity, text: it.to_string() });
+    (outcome, remarks.collect())
 }
 
 impl<'de, K: Watch> Deserialize<'de> for Watched<K> {
@@ -127,7 +119,7 @@ impl<K: Watch> Resource for Watched<K> {
 }
 
 impl Seen {
-    /// Tells objects apart that had the same name one after the other.
+    /// A hash that distinguishes objects with the same name, one after the other.
     pub(super) fn identity(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.uid.hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! JSON with only the wanted fields: what is not wanted never takes memory.
+//! Reads only the wanted fields of JSON: the others never take memory.
 
 use std::fmt;
 
@@ -13,12 +13,12 @@ pub(super) enum Keep {
     All,
     /// These fields of a mapping.
     Fields(&'static [(&'static str, Self)]),
-    /// Each entry of a list, of each this.
+    /// This of each entry of a list.
     Each(&'static Self),
 }
 
-/// Never fails because of what the value is: one that is no mapping or no list though it should be
-/// stays recognisable as such, for whoever reads it next to name.
+/// Never fails because of a value's type: a value that should be a mapping or a list but is not
+/// stays recognisable, so that the next reader can report it.
 impl<'de> DeserializeSeed<'de> for &Keep {
     type Value = Value;
 

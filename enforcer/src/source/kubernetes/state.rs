@@ -1,4 +1,4 @@
-//! How the watches are doing, for metrics and for whoever asks why the agent is not ready.
+//! The state of the watches, for metrics and readiness.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use super::kind::Kind;
 
-/// What a watch is about at the moment.
+/// The phase of a watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Phase {
-    /// Waiting for its first list, or for a new one: the server said that the old one is too old.
+    /// Waits for its first list, or for a new one because the last version expired.
     #[default]
     Listing,
-    /// Hears of every change.
+    /// Receives every change.
     Synced,
-    /// The connection was lost; what was last heard stays in effect.
+    /// Lost the connection; the last known state stays in effect.
     Reconnecting,
 }
 
@@ -33,28 +33,28 @@ impl Phase {
     }
 }
 
-/// How a kind's watch is doing.
+/// The state of the watch of a kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WatchState {
-    /// What it is about.
+    /// Its phase.
     pub phase: Phase,
     /// Whether a list was complete at least once.
     pub complete: bool,
-    /// When something was last heard; `None`: never.
-    pub heard: Option<Instant>,
+    /// When the server last sent something; `None` if it never did.
+    pub received_at: Option<Instant>,
     /// Objects known.
     pub objects: usize,
     /// Objects with an error at present.
     pub bad: usize,
-    /// How many lists were begun, the first included.
+    /// Lists that were started, the first included.
     pub lists: u64,
-    /// How often a list or a watch failed.
+    /// Failures of lists and watches.
     pub errors: u64,
-    /// What failed last; `None` since it works again.
+    /// The last failure; `None` while it works.
     pub failing: Option<String>,
 }
 
-/// How all watches are doing; shared between those who watch and those who tell.
+/// The state of all watches; shared between the watches and its readers.
 #[derive(Debug, Default)]
 pub struct Watches {
     kinds: Mutex<BTreeMap<Kind, WatchState>>,
@@ -62,7 +62,7 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Watches that have not begun.
+    /// Watches that have not started.
     #[must_use]
     pub fn new() -> Self {
         let watches = Self::default();
@@ -76,7 +76,7 @@ impl Watches {
         self.kinds().iter().map(|(kind, state)| (*kind, state.clone())).collect()
     }
 
-    /// Why the cluster's state is not completely known yet, if it isn't.
+    /// Why the cluster's state is incomplete, if it is.
     #[must_use]
     pub fn missing(&self) -> Option<String> {
         let states = self.states();
@@ -88,7 +88,7 @@ impl Watches {
         (!missing.is_empty()).then(|| missing.join("; "))
     }
 
-    /// What is wrong with the node's name, if something is.
+    /// The problem with the node's name, if there is one.
     #[must_use]
     pub fn node_problem(&self) -> Option<String> {
         lock(&self.node).clone()
@@ -99,7 +99,7 @@ impl Watches {
         change(self.kinds().entry(kind).or_default());
     }
 
-    /// Notes what is wrong with the node's name.
+    /// Sets or clears the problem with the node's name.
     pub(super) fn set_node_problem(&self, problem: Option<String>) {
         *lock(&self.node) = problem;
     }
@@ -109,7 +109,7 @@ impl Watches {
     }
 }
 
-/// Each state is whole between any two changes, so a panic elsewhere does no harm.
+/// Locks it even after a panic: every change leaves it consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

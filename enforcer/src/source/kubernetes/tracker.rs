@@ -1,71 +1,70 @@
 //! One kind's events → changes. Pure.
 //!
-//! Nothing is forgotten because of a lost connection or a new list: what a list lacks is gone only
-//! when the list is complete (semantics C4). What was good of an object stays in effect while the
-//! object can't be read.
+//! An object is removed only when it is deleted or a *complete* list lacks it, never because of a
+//! lost connection (semantics C4). While an object has errors, its last good version stays in
+//! effect.
 
 use std::collections::BTreeMap;
 
-use super::Key;
+use super::key::Key;
 use super::kind::Kind;
 use super::object::{Outcome, Seen};
-use crate::source::manifests::Severity;
-use crate::source::update::{Remark, Remarks};
+use crate::source::remark::{Remark, Remarks, Severity};
 use enforcer_core::model::{Change, PolicyId};
 
-/// Something that happened to a kind's objects.
+/// An event of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event {
-    /// A list begins.
+    /// A list starts.
     Listing,
-    /// An object is there, or changed.
+    /// An object exists or changed.
     Object(Box<Seen>),
-    /// An object is gone.
+    /// An object was deleted.
     Gone(Key),
     /// The list is complete.
     Listed,
 }
 
-/// What an event leads to.
+/// The results of an event.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Consequences {
     pub(super) changes: Vec<Change>,
     pub(super) remarks: Vec<Remarks>,
 }
 
-/// What is in effect of an object.
+/// The version of an object that is in effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
-    /// Its last good state.
+    /// The last good one.
     Good,
-    /// What takes effect in doubt, or nothing at all: it never was good.
-    Doubtful,
+    /// The fallback, or nothing: it was never good.
+    Fallback,
 }
 
 #[derive(Debug)]
 struct Held {
-    /// Of its uid.
+    /// The hash of its uid.
     identity: u64,
     effect: Effect,
-    /// In which list, or after which, it was seen last.
+    /// The list during or after which it was last seen.
     list: u32,
 }
 
-/// The objects of a kind: which there are, not what they are.
+/// The names of a kind's objects, without their contents.
 #[derive(Debug)]
 pub(super) struct Tracker {
     kind: Kind,
     held: BTreeMap<Key, Held>,
-    /// What was last said about the few objects that there is something to say about.
-    said: BTreeMap<Key, Vec<Remark>>,
-    /// Counts lists, so that what the present one lacks can be told.
+    /// The last reported remarks on each object that has any.
+    reported: BTreeMap<Key, Vec<Remark>>,
+    /// The number of the current list: it lacks the objects that were last seen in earlier ones.
     list: u32,
     complete: bool,
 }
 
 impl Tracker {
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, held: BTreeMap::new(), said: BTreeMap::new(), list: 0, complete: false }
+        Self { kind, held: BTreeMap::new(), reported: BTreeMap::new(), list: 0, complete: false }
     }
 
     /// Whether a list was complete at least once.
@@ -73,15 +72,15 @@ impl Tracker {
         self.complete
     }
 
-    /// How many objects there are.
+    /// The number of objects.
     pub(super) fn objects(&self) -> usize {
         self.held.len()
     }
 
-    /// How many of them can't be read.
+    /// The number of objects with errors.
     pub(super) fn bad(&self) -> usize {
         let is_bad = |list: &&Vec<Remark>| list.iter().any(|it| it.severity == Severity::Error);
-        self.said.values().filter(is_bad).count()
+        self.reported.values().filter(is_bad).count()
     }
 
     /// Whether there is an object of this name.
@@ -89,7 +88,7 @@ impl Tracker {
         self.held.contains_key(key)
     }
 
-    /// Takes an event.
+    /// Applies an event.
     pub(super) fn take(&mut self, event: Event) -> Consequences {
         let mut then = Consequences::default();
         match event {
@@ -109,19 +108,19 @@ impl Tracker {
     fn see(&mut self, seen: Seen, then: &mut Consequences) {
         let identity = seen.identity();
         if self.held.get(&seen.key).is_some_and(|held| held.identity != identity) {
-            // Another object of the same name: that the former one ended was missed.
+            // Another object of the same name: the deletion of the former was missed.
             self.release(&seen.key, then);
         }
-        self.say(&seen, then);
+        self.report(&seen, then);
         if seen.key.name.is_empty() {
-            // What can't be named can't be held to be the same later on.
+            // An object without a name can't be recognised later.
             return;
         }
         let held = self.held.get(&seen.key);
         let (effect, change) = match (seen.outcome, held.map(|it| it.effect)) {
             (Outcome::Good(change), _) => (Effect::Good, change),
             (Outcome::Bad(_), Some(Effect::Good)) => (Effect::Good, None),
-            (Outcome::Bad(in_doubt), _) => (Effect::Doubtful, in_doubt),
+            (Outcome::Bad(fallback), _) => (Effect::Fallback, fallback),
         };
         then.changes.extend(change);
         self.held.insert(seen.key, Held { identity, effect, list: self.list });
@@ -135,32 +134,32 @@ impl Tracker {
 
     fn forget(&mut self, key: &Key, then: &mut Consequences) {
         self.release(key, then);
-        if let Some(before) = self.said.remove(key) {
+        if let Some(before) = self.reported.remove(key) {
             then.remarks.extend(retracted(&self.about(key), &before, "gone, with its errors"));
         }
     }
 
-    /// Says what there is to say, unless that was said before.
-    fn say(&mut self, seen: &Seen, then: &mut Consequences) {
-        let before = self.said.get(&seen.key);
+    /// Reports the remarks on an object, unless they are those that were reported last.
+    fn report(&mut self, seen: &Seen, then: &mut Consequences) {
+        let before = self.reported.get(&seen.key);
         if before.map_or(&[][..], Vec::as_slice) == seen.remarks {
             return;
         }
         let about = self.about(&seen.key);
         if seen.remarks.is_empty() {
-            let before = self.said.remove(&seen.key).unwrap_or_default();
+            let before = self.reported.remove(&seen.key).unwrap_or_default();
             then.remarks.extend(retracted(&about, &before, "fixed"));
             return;
         }
         let mut list = seen.remarks.clone();
-        if let Outcome::Bad(in_doubt) = &seen.outcome {
+        if let Outcome::Bad(fallback) = &seen.outcome {
             let was_good = self.held.get(&seen.key).is_some_and(|it| it.effect == Effect::Good);
             list.push(Remark {
                 severity: Severity::Notice,
-                text: effect(was_good, in_doubt).into(),
+                text: effect(was_good, fallback).into(),
             });
         }
-        self.said.insert(seen.key.clone(), seen.remarks.clone());
+        self.reported.insert(seen.key.clone(), seen.remarks.clone());
         for remark in &mut list {
             remark.text = format!("{about}: {}", remark.text);
         }
@@ -174,12 +173,12 @@ impl Tracker {
     }
 }
 
-/// What follows from an object's errors.
-fn effect(was_good: bool, in_doubt: &Option<Change>) -> &'static str {
-    match in_doubt {
+/// The effect of an object's errors.
+fn effect(was_good: bool, fallback: &Option<Change>) -> &'static str {
+    match fallback {
         _ if was_good => "its last good version stays in effect",
         Some(_) => {
-            "until it is understood, it isolates the pods that it selects and allows nothing"
+            "until it has no errors, it isolates the pods that it selects and allows nothing"
         }
         None => "it is not in effect",
     }

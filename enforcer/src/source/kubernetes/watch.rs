@@ -1,4 +1,4 @@
-//! Watches one kind, for ever.
+//! The watch of one kind.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::pin::pin;
@@ -16,22 +16,23 @@ use super::object::Watched;
 use super::state::{Phase, Watches};
 use super::tracker::Event;
 
-/// How many objects a page of a list has: what is in memory at once while listing.
+/// Objects in a page of a list: those in memory at once while listing.
 const PAGE: u32 = 500;
-/// For how many seconds a watch lasts before it is begun anew where it left off; it is given up
-/// five seconds later if the server does not end it. The time differs from agent to agent, so that
-/// a thousand of them that started together do not come back together.
+/// Seconds that a watch lasts before it is resumed; the client ends it five seconds later if the
+/// server does not. Random, so that a thousand agents that started together do not reconnect
+/// together.
 const WATCH: std::ops::Range<u64> = 200..280;
 
-/// What a kind's watch says, and when it heard of it.
-pub(super) type Said = (Kind, Event, Instant);
+/// An event of a kind, and when it arrived.
+pub(super) type Received = (Kind, Event, Instant);
 
-/// Watches all objects of a kind, or those that `fields` selects; ends when nobody listens.
+/// Watches all objects of a kind, or those that `fields` selects; ends when the receiver is
+/// dropped.
 pub(super) async fn watch<K: Watch>(
     client: Client,
     fields: Option<String>,
     watches: Arc<Watches>,
-    events: mpsc::Sender<Said>,
+    events: mpsc::Sender<Received>,
 ) {
     let api: Api<Watched<K>> = Api::all(client);
     let config = watcher::Config {
@@ -43,7 +44,7 @@ pub(super) async fn watch<K: Watch>(
     let mut backoff = watcher::DefaultBackoff::default();
     loop {
         let mut stream = pin!(watcher(api.clone(), config.clone()));
-        // The stream never ends by itself.
+        // The stream does not end by itself.
         while let Some(event) = stream.next().await {
             match event {
                 Ok(event) => {
@@ -53,14 +54,14 @@ pub(super) async fn watch<K: Watch>(
                     }
                 }
                 Err(error) => {
-                    let anew = needs_list(&error);
+                    let list_again = needs_list(&error);
                     let wait = backoff.next().unwrap_or_default().max(asked_to_wait(&error));
                     fail(K::KIND, &watches, &error, wait);
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         () = events.closed() => return,
                     }
-                    if anew {
+                    if list_again {
                         break;
                     }
                 }
@@ -88,7 +89,7 @@ fn translate<K>(event: watcher::Event<Watched<K>>) -> Event {
 
 fn note<K>(kind: Kind, watches: &Watches, event: &watcher::Event<Watched<K>>) {
     watches.change(kind, |state| match event {
-        // Nothing was heard yet: the list is about to be asked for.
+        // No response yet: the list is about to be requested.
         watcher::Event::Init => {
             state.lists += 1;
             state.phase = Phase::Listing;
@@ -103,7 +104,7 @@ fn note<K>(kind: Kind, watches: &Watches, event: &watcher::Event<Watched<K>>) {
 
 fn fail(kind: Kind, watches: &Watches, error: &watcher::Error, wait: Duration) {
     if is_expired(error) {
-        tracing::info!(kind = kind.resource(), "the watch is too old to go on: listing anew");
+        tracing::info!(kind = kind.resource(), "the watch expired: listing again");
         return;
     }
     let text = describe(kind, error);
@@ -116,8 +117,8 @@ fn fail(kind: Kind, watches: &Watches, error: &watcher::Error, wait: Duration) {
         known = state.failing.replace(text.clone()).as_ref() == Some(&text);
     });
     if known {
-        tracing::debug!(?wait, "{text}, still");
+        tracing::debug!(?wait, "{text} (again)");
     } else {
-        tracing::warn!(?wait, "{text}; what is known stays in effect");
+        tracing::warn!(?wait, "{text}; the known state stays in effect");
     }
 }

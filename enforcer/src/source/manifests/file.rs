@@ -1,14 +1,16 @@
-//! A file: its bytes → what it says, and which of its states is in effect.
+//! A file: its bytes → its objects, and which version of it is in effect.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::document::{self, Object, Parsed};
-use super::report::{Report, Severity};
+use super::document::{self, Parsed};
+use super::object::Object;
+use super::report::Report;
 use super::text::{Place, Text};
 use super::yaml;
+use crate::source::remark::Severity;
 
-/// Bytes a file may have.
+/// Bytes that a file may have.
 const MOST_BYTES: usize = 16 << 20;
 
 /// A file that was read.
@@ -16,16 +18,16 @@ const MOST_BYTES: usize = 16 << 20;
 pub(super) struct File {
     bytes: Vec<u8>,
     pub(super) text: Arc<Text>,
-    /// What is in effect, with the text it was read from.
+    /// The objects in effect, with the text that they were read from.
     pub(super) effective: Vec<Object>,
     pub(super) effective_text: Arc<Text>,
-    /// The remarks on what was last read.
+    /// The reports on the last version read.
     pub(super) reports: Vec<Report>,
     was_good: bool,
 }
 
 impl File {
-    /// A file that is seen for the first time.
+    /// A new file.
     pub(super) fn new(path: &Path, bytes: Vec<u8>) -> Self {
         let text = Arc::new(Text::new(path.to_owned(), ""));
         let mut file = Self {
@@ -40,7 +42,7 @@ impl File {
         file
     }
 
-    /// Takes over new content; whether it is new.
+    /// Reads this content; returns whether it is new.
     pub(super) fn update(&mut self, path: &Path, bytes: Vec<u8>) -> bool {
         let new = self.bytes != bytes;
         if new {
@@ -69,34 +71,34 @@ impl File {
     }
 }
 
-/// What follows from a file's errors.
+/// The effect of a file's errors.
 fn effect(was_good: bool, objects: usize) -> String {
     match objects {
         _ if was_good => "its last good version stays in effect".to_owned(),
         0 => "nothing of this file is in effect".to_owned(),
-        1 => "never was without errors: only its 1 good object is in effect".to_owned(),
-        _ => format!("never was without errors: only its {objects} good objects are in effect"),
+        1 => "always had errors: only its 1 good object is in effect".to_owned(),
+        _ => format!("always had errors: only its {objects} good objects are in effect"),
     }
 }
 
-/// Something to know about a whole file.
+/// A notice about a whole file.
 pub(super) fn notice(path: &Path, message: &str) -> Report {
     Report::new(&Text::new(path.to_owned(), ""), first(), Severity::Notice, message)
 }
 
-/// The file's first place.
+/// The first place of a file.
 pub(super) fn first() -> Place {
     Place { line: 1, column: 1, start: 0, length: 0 }
 }
 
-/// Tells that a file or folder can't be read.
+/// The report that a file or folder can't be read.
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Report {
     let text = Text::new(path.to_owned(), "");
-    let message = format!("can't be read, what was read last stays in effect: {error}");
+    let message = format!("can't be read; the last version read stays in effect: {error}");
     Report::new(&text, first(), Severity::Error, message)
 }
 
-/// Reads a file's bytes. Total: whatever they are, there is an answer.
+/// Parses the bytes of a file. Total: reports everything that is wrong with them.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> (Text, Parsed) {
     let fail = |text: Text, place: Place, message: String, help: Option<&str>| {
         let help = help.map(ToOwned::to_owned);
@@ -112,8 +114,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> (Text, Parsed) {
         Ok(source) => source,
         Err(error) => {
             let text = Text::new(path.to_owned(), &String::from_utf8_lossy(bytes));
-            // Up to there both are the same.
-            let place = text.place_of(error.valid_up_to());
+            // Both texts are the same up to there.
+            let place = text.place(error.valid_up_to(), 1);
             return fail(text, place, "not UTF-8 text".to_owned(), Some("save it as UTF-8"));
         }
     };
@@ -121,15 +123,12 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> (Text, Parsed) {
     let bad = source.char_indices().find(|&(_, it)| is_control(it));
     if let Some((at, it)) = bad {
         let message = format!("the control character U+{:04X} can't be in YAML", u32::from(it));
-        let place = text.place_of(at);
+        let place = text.place(at, 1);
         return fail(text, place, message, None);
     }
-    let documents = yaml::read(&text);
-    let mut parsed = document::read(&text, &documents.roots);
-    for fault in documents.faults {
-        let report = Report::new(&text, fault.place, Severity::Error, fault.message);
-        parsed.reports.push(report.help(fault.help));
-    }
+    let (roots, reports) = yaml::read(&text);
+    let mut parsed = document::read(&text, &roots);
+    parsed.reports.extend(reports);
     parsed.reports.sort_by_key(|it| (it.line, it.column));
     (text, parsed)
 }

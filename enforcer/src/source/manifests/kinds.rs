@@ -1,8 +1,8 @@
-//! The kinds that are read.
+//! The supported kinds.
 
 use serde_json::Value;
 
-/// Kinds and their versions.
+/// Kinds and their supported versions.
 const KINDS: [(&str, &str); 9] = [
     ("Namespace", "v1"),
     ("Pod", "v1"),
@@ -15,13 +15,13 @@ const KINDS: [(&str, &str); 9] = [
     ("Job", "batch/v1"),
 ];
 
-/// What a kind is to us.
+/// Support of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Judgement {
-    Ours(&'static str),
-    /// One of ours by name and group, in a version that isn't read.
+pub(super) enum Support {
+    Full(&'static str),
+    /// The kind is supported, but not in this version.
     OtherVersion(&'static str),
-    Other,
+    None,
 }
 
 /// The kind of that name.
@@ -29,22 +29,22 @@ pub(super) fn known(kind: &str) -> Option<&'static str> {
     KINDS.iter().find(|(it, _)| *it == kind).map(|(it, _)| *it)
 }
 
-/// The version of a kind that is read.
+/// The supported version of a kind.
 pub(super) fn version(kind: &str) -> &'static str {
     KINDS.iter().find(|(it, _)| *it == kind).map_or("", |(_, version)| version)
 }
 
-/// Tells our kinds from those that only share the name, e.g. of another API group.
-pub(super) fn judge(kind: &str, given: &str) -> Judgement {
-    let Some(kind) = known(kind) else { return Judgement::Other };
+/// Distinguishes supported kinds from those with the same name in another API group.
+pub(super) fn support(kind: &str, given: &str) -> Support {
+    let Some(kind) = known(kind) else { return Support::None };
     let wanted = version(kind);
-    // These kinds began their life in the group `extensions`.
+    // Some of these kinds were in the group `extensions` first.
     if given == wanted {
-        Judgement::Ours(kind)
+        Support::Full(kind)
     } else if group(given) == group(wanted) || group(given) == "extensions" {
-        Judgement::OtherVersion(kind)
+        Support::OtherVersion(kind)
     } else {
-        Judgement::Other
+        Support::None
     }
 }
 
@@ -52,7 +52,7 @@ fn group(version: &str) -> &str {
     version.split_once('/').map_or("", |(group, _)| group)
 }
 
-/// Whether it is a list: `Some(None)` of anything, `Some(Some(kind))` of that kind.
+/// The item kind of a list: `Some(None)` for any kind; `None` if it is not a list.
 pub(super) fn list_of(kind: &str, given: &str) -> Option<Option<&'static str>> {
     let item = kind.strip_suffix("List")?;
     if item.is_empty() {
@@ -61,7 +61,7 @@ pub(super) fn list_of(kind: &str, given: &str) -> Option<Option<&'static str>> {
     known(item).filter(|it| version(it) == given).map(Some)
 }
 
-/// Fills in what items of a list may leave out.
+/// Adds the fields that items of a list may leave out.
 pub(super) fn complete(mut json: Value, kind: &str) -> Value {
     if let Some(object) = json.as_object_mut() {
         object.entry("kind").or_insert_with(|| kind.into());

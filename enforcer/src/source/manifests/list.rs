@@ -1,4 +1,4 @@
-//! Which files there are.
+//! Finds the manifest files.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
@@ -6,29 +6,29 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Folders within folders that are followed.
+/// Levels of folders that are followed.
 const MOST_LEVELS: usize = 16;
 
-/// Device and inode: what a file is, by whatever path.
+/// Device and inode: the identity of a file, whatever its path.
 pub(super) type Identity = (u64, u64);
 
-/// What was found below some paths.
+/// The result of a search.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// The manifests; one that is there by several paths, by the first of them.
+    /// The manifests, each by the first of its paths.
     pub(super) files: BTreeSet<PathBuf>,
-    /// Folders that can't be looked into: what was read below them has to do.
+    /// Unreadable folders: files below them keep their last version.
     pub(super) lost: BTreeMap<PathBuf, io::Error>,
 }
 
 impl Found {
-    /// Whether a path may still be there although it was not found.
+    /// Whether a path may still exist although it was not found.
     pub(super) fn may_have(&self, path: &Path) -> bool {
         self.files.contains(path) || path.ancestors().any(|it| self.lost.contains_key(it))
     }
 }
 
-/// The manifests at and below some paths.
+/// Finds the manifests at and below some paths.
 pub(super) fn manifests(roots: &[PathBuf]) -> Found {
     let mut found = Found::default();
     for root in roots {
@@ -43,12 +43,12 @@ pub(super) fn manifests(roots: &[PathBuf]) -> Found {
     found
 }
 
-/// What a path leads to; `None` if that can't be told.
+/// The identity of a path's target; `None` if unknown.
 pub(super) fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|it| (it.dev(), it.ino()))
 }
 
-/// `above`: the folders that we are in. A link may lead back into one of them.
+/// `above` are the folders around this one. A link may lead back to one of them.
 fn folder(path: &Path, above: &mut Vec<Identity>, found: &mut Found) {
     let is_root = above.is_empty();
     let entries = match (fs::metadata(path), fs::read_dir(path)) {
@@ -57,7 +57,7 @@ fn folder(path: &Path, above: &mut Vec<Identity>, found: &mut Found) {
             entries
         }
         (Ok(_), Ok(_)) => return,
-        // A folder in a folder comes and goes; but that all of them go is not meant.
+        // Folders within a root come and go, but a missing root is a mistake.
         (Err(error), _) | (_, Err(error)) => {
             if is_root || error.kind() != io::ErrorKind::NotFound {
                 found.lost.insert(path.to_owned(), error);
@@ -81,7 +81,7 @@ fn folder(path: &Path, above: &mut Vec<Identity>, found: &mut Found) {
     above.pop();
 }
 
-/// Editors' copies, and the folders behind the links of a mounted ConfigMap.
+/// Copies of editors, and the folders behind the links of a mounted ConfigMap.
 fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|it| it.as_encoded_bytes().starts_with(b"."))
 }

@@ -1,16 +1,17 @@
-//! The objects of all files → one cluster, and from one cluster to the next.
+//! The objects of all files → one cluster, and the changes between two clusters.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 
-use super::document::{Item, Object, Status};
 use super::file::File;
-use super::report::{Report, Severity};
+use super::object::{Item, Object, Status};
+use super::report::Report;
 use super::text::Text;
+use crate::source::remark::Severity;
 use enforcer_core::model::{Change, Cluster, Labels, Namespace};
 
-/// One cluster of all files, in the order of their paths; and what is declared twice.
+/// Merges all files, in the order of their paths; reports duplicate declarations.
 pub(super) fn merge(files: &BTreeMap<PathBuf, File>) -> (Cluster, Vec<Report>) {
     let mut merger = Merger::default();
     for file in files.values() {
@@ -27,7 +28,7 @@ type Key = (&'static str, String, String);
 #[derive(Default)]
 struct Merger {
     cluster: Cluster,
-    /// Where each object was declared first: `file:line`, and of which kind.
+    /// Where each object was declared first: `file:line`.
     declared: BTreeMap<Key, String>,
     statuses: Vec<Status>,
     reports: Vec<Report>,
@@ -62,7 +63,7 @@ impl Merger {
         }
     }
 
-    /// Whether this is the first declaration; reports if it is not.
+    /// Returns whether this is the first declaration; reports it if not.
     fn declare(&mut self, key: Key, text: &Text, object: &Object) -> bool {
         let here = format!("{}:{}", text.file.display(), object.place.line);
         let (kind, namespace, name) = &key;
@@ -88,7 +89,7 @@ impl Merger {
 
     fn finish(mut self) -> (Cluster, Vec<Report>) {
         for status in self.statuses {
-            // Without its pod a status means nothing (yet).
+            // A status without its pod has no effect yet.
             if let Some(pod) = self.cluster.pods.get_mut(&status.id) {
                 pod.addresses = status.addresses.unwrap_or_else(|| pod.addresses.clone());
                 pod.finished = status.finished.unwrap_or(pod.finished);
@@ -108,8 +109,8 @@ impl Merger {
     }
 }
 
-/// What leads from one cluster to another. Namespaces come before what is in them, and policies
-/// go last, so that no step in between allows more than both ends do.
+/// The changes from one cluster to another. Namespaces come before their contents and policies go
+/// last, so that no intermediate state allows more than both ends do.
 pub(super) fn changes(from: &Cluster, to: &Cluster) -> Vec<Change> {
     let mut found = Vec::new();
     let put = differing(&from.namespaces, &to.namespaces);

@@ -1,24 +1,25 @@
-//! Manifests: folders of ordinary Kubernetes YAML as the cluster's state.
+//! Manifests: folders of ordinary Kubernetes YAML as a source of the cluster's state.
 //!
 //! ```text
 //! bytes ─► tree with places ─► Kubernetes type ─► model ─┐
-//!          (yaml, build)       (typed)        (convert)  ├─► one cluster ─► changes
+//!          (yaml, tree)        (typed)        (convert)  ├─► one cluster ─► changes
 //!                                            other files ┘   (merge)
 //! ```
-//! The last good state of a file stays in effect while the file has an error, so that a slip of
-//! the pen never opens or closes a connection.
+//! The last good version of a file stays in effect while the file has an error, so that a typo
+//! never opens or closes a connection.
 
-mod build;
 mod document;
 mod fields;
 mod file;
 mod kinds;
 mod list;
 mod merge;
+mod object;
+mod reader;
 mod report;
-mod scalar;
 mod text;
 mod tree;
+mod update;
 mod watch;
 mod workload;
 mod yaml;
@@ -26,25 +27,26 @@ mod yaml;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-pub use report::{Report, Severity};
+pub use report::Report;
+pub use update::Update;
 
-use enforcer_core::model::{Change, Cluster};
+use crate::source::remark::Severity;
+use enforcer_core::model::Cluster;
 use file::File;
 
-/// Why manifests can't be used at all.
+/// Errors that prevent reading manifests at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// A folder isn't there.
+    /// A folder is missing.
     #[error("{}: {error}", path.display())]
     Missing {
         /// The folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         error: std::io::Error,
     },
-    /// Changes of the files can't be noticed.
+    /// The files can't be watched.
     #[error("can't watch the manifests: {0}")]
     Watch(#[from] notify::Error),
     /// Reading stopped unexpectedly.
@@ -52,43 +54,24 @@ pub enum ManifestError {
     Stopped(#[from] tokio::task::JoinError),
 }
 
-/// What is different since the last time.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Update {
-    /// To the cluster; apply them in this order.
-    pub changes: Vec<Change>,
-    /// New remarks on the files.
-    pub reports: Vec<Report>,
-    /// When the first of the events came that led to it, if any did.
-    pub heard: Option<Instant>,
-}
-
-impl Update {
-    /// Whether nothing is different.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.reports.is_empty()
-    }
-}
-
-/// Folders of manifests, and what they said last.
+/// Folders of manifests, and their last contents.
 #[derive(Debug)]
 pub struct Manifests {
     roots: Vec<PathBuf>,
     files: BTreeMap<PathBuf, File>,
     cluster: Cluster,
     conflicts: Vec<Report>,
-    /// What can't be read, and the remark on it.
+    /// Unreadable files and folders, with a report on each.
     unreadable: BTreeMap<PathBuf, Report>,
-    /// The remarks that were last made on each file.
-    said: BTreeMap<PathBuf, Vec<Report>>,
+    /// The last reports on each file.
+    reported: BTreeMap<PathBuf, Vec<Report>>,
 }
 
 impl Manifests {
-    /// Manifests below folders (or single files). Reads nothing yet.
+    /// Manifests below folders, or single files. Reads nothing yet.
     ///
     /// # Errors
-    /// If one of them is not there.
+    /// One of them is missing.
     pub fn new(dirs: Vec<PathBuf>) -> Result<Self, ManifestError> {
         for path in &dirs {
             std::fs::metadata(path)
@@ -100,28 +83,27 @@ impl Manifests {
             cluster: Cluster::default(),
             conflicts: Vec::new(),
             unreadable: BTreeMap::new(),
-            said: BTreeMap::new(),
+            reported: BTreeMap::new(),
         })
     }
 
-    /// Reads the files and returns what is different since the last time. Only files with new
-    /// content are parsed. What was read below a folder that can't be looked into any more stays
-    /// in effect (semantics C4).
+    /// Reads the files and returns the differences to the last scan. Only files with new content
+    /// are parsed. Files below a folder that has become unreadable stay in effect (semantics C4).
     pub fn rescan(&mut self) -> Update {
         let all = self.roots.iter().cloned().collect();
         self.rescan_below(&all)
     }
 
-    /// Like [`Self::rescan`], but reads only files at or below some paths: others may be half
-    /// written at the moment.
+    /// Like [`Self::rescan`], but reads only files at or below some paths: others may be
+    /// half-written.
     fn rescan_below(&mut self, paths: &BTreeSet<PathBuf>) -> Update {
         let mut found = list::manifests(&self.roots);
-        // A single file is not a folder that was lost; it is gone.
+        // A missing single file is not an unreadable folder: it was removed.
         found.lost.retain(|path, _| !self.files.contains_key(path));
-        let mut heard = self.forget(&found);
+        let mut touched = self.forget(&found);
         for path in found.files {
             if path.ancestors().any(|it| paths.contains(it)) && self.read(&path) {
-                heard.insert(path);
+                touched.insert(path);
             }
         }
         let (cluster, conflicts) = merge::merge(&self.files);
@@ -129,21 +111,21 @@ impl Manifests {
             let only = a.iter().filter(|it| !b.contains(it));
             only.map(|it| it.file.clone()).collect::<Vec<_>>()
         };
-        heard.extend(other(&conflicts, &self.conflicts));
-        heard.extend(other(&self.conflicts, &conflicts));
+        touched.extend(other(&conflicts, &self.conflicts));
+        touched.extend(other(&self.conflicts, &conflicts));
         self.conflicts = conflicts;
         let changes = merge::changes(&self.cluster, &cluster);
         self.cluster = cluster;
-        let reports = heard.iter().flat_map(|it| self.remarks(it)).collect();
-        Update { changes, reports, heard: None }
+        let reports = touched.iter().flat_map(|it| self.reports_on(it)).collect();
+        Update { changes, reports, received_at: None }
     }
 
-    /// Forgets the files that are gone. Returns those, and the folders that were lost or are back.
+    /// Forgets removed files. Returns them, and the folders that became unreadable or readable.
     fn forget(&mut self, found: &list::Found) -> BTreeSet<PathBuf> {
-        let mut heard = BTreeSet::new();
+        let mut touched = BTreeSet::new();
         let mut keep = |path: &PathBuf, there: bool| {
             if !there {
-                heard.insert(path.clone());
+                touched.insert(path.clone());
             }
             there
         };
@@ -152,13 +134,13 @@ impl Manifests {
         for (path, error) in &found.lost {
             if !self.unreadable.contains_key(path) {
                 self.unreadable.insert(path.clone(), file::unreadable(path, error));
-                heard.insert(path.clone());
+                touched.insert(path.clone());
             }
         }
-        heard
+        touched
     }
 
-    /// Reads a file; whether there is something new to say about it.
+    /// Reads a file; returns whether its reports may have changed.
     fn read(&mut self, path: &Path) -> bool {
         match std::fs::read(path) {
             Ok(bytes) => {
@@ -172,7 +154,7 @@ impl Manifests {
                 };
                 back || changed
             }
-            // It vanished after it was listed; the next scan notices.
+            // It was removed after it was listed; the next scan handles that.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
             Err(error) => {
                 let report = file::unreadable(path, &error);
@@ -181,8 +163,8 @@ impl Manifests {
         }
     }
 
-    /// All remarks on a file, so that whoever keeps them can replace those that it has.
-    fn remarks(&mut self, path: &Path) -> Vec<Report> {
+    /// All reports on a file: they replace the earlier ones.
+    fn reports_on(&mut self, path: &Path) -> Vec<Report> {
         let mut now: Vec<Report> = self.unreadable.get(path).into_iter().cloned().collect();
         if let Some(file) = self.files.get(path) {
             now.extend(file.reports.iter().cloned());
@@ -190,9 +172,9 @@ impl Manifests {
         now.extend(self.conflicts.iter().filter(|it| it.file == path).cloned());
         let bad = |it: &Report| it.severity != Severity::Notice;
         let before = if now.is_empty() {
-            self.said.remove(path)
+            self.reported.remove(path)
         } else {
-            self.said.insert(path.to_owned(), now.clone())
+            self.reported.insert(path.to_owned(), now.clone())
         };
         if before.iter().flatten().any(bad) && !now.iter().any(bad) {
             let there = self.files.contains_key(path) || path.is_dir();

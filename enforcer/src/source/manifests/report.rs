@@ -1,4 +1,4 @@
-//! What a reader of manifests is told.
+//! Reports on manifests.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,30 +8,9 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use serde::{Serialize, Serializer};
 
 use super::text::{Place, Text};
+use crate::source::remark::Severity;
 
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Good to know.
-    Notice,
-    /// It takes effect, but probably not as meant.
-    Warning,
-    /// It can't take effect.
-    Error,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Notice => "notice",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        })
-    }
-}
-
-/// A remark on a place of a file.
+/// A remark on a place in a file.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The file.
@@ -40,7 +19,7 @@ pub struct Report {
     pub line: usize,
     /// In characters, counted from 1.
     pub column: usize,
-    /// The field, e.g. `spec.ingress[0].ports[1].port`; empty where it is about the whole file.
+    /// The field, e.g. `spec.ingress[0].ports[1].port`; empty if it is about the whole file.
     pub path: String,
     /// How bad it is.
     pub severity: Severity,
@@ -48,13 +27,13 @@ pub struct Report {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
-    /// Bytes of the file's text that it is about.
+    /// The byte range in the file's text.
     span: (usize, usize),
     source: NamedSource<Arc<str>>,
 }
 
 impl Report {
-    /// A remark on a place of a text.
+    /// A remark on a place in a text.
     pub(super) fn new(
         text: &Text,
         place: Place,
@@ -74,7 +53,7 @@ impl Report {
         }
     }
 
-    /// The same for a terminal, where the excerpt shows what the one-line form has to say.
+    /// The same for a terminal, where the excerpt shows what the one-line form spells out.
     pub fn excerpt(&self) -> impl Diagnostic + '_ {
         Excerpt(self)
     }
@@ -85,7 +64,7 @@ impl Report {
         self
     }
 
-    /// Says what to do about it.
+    /// Adds what to do about it.
     pub(super) fn help(mut self, help: Option<String>) -> Self {
         self.help = help;
         self
@@ -93,7 +72,7 @@ impl Report {
 }
 
 impl PartialEq for Report {
-    /// Equal if they read the same; the excerpt doesn't count.
+    /// Equal if they read the same; the excerpt is ignored.
     fn eq(&self, other: &Self) -> bool {
         let key = |it: &Self| (it.line, it.column, it.severity, it.span);
         key(self) == key(other)
@@ -121,41 +100,14 @@ impl fmt::Display for Report {
     }
 }
 
-/// The text without control characters: what is quoted from a file may hold line breaks, and
-/// what follows them must not look like lines of a log's own.
+/// The text without control characters: text from a file may contain line breaks, and must not
+/// look like separate lines of a log.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for it in text.chars() {
         if it.is_control() { line.extend(it.escape_default()) } else { line.push(it) }
     }
     line
-}
-
-impl std::error::Error for Report {}
-
-impl Diagnostic for Report {
-    fn severity(&self) -> Option<miette::Severity> {
-        Some(match self.severity {
-            Severity::Notice => miette::Severity::Advice,
-            Severity::Warning => miette::Severity::Warning,
-            Severity::Error => miette::Severity::Error,
-        })
-    }
-
-    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help.as_ref().map(|it| Box::new(it) as Box<dyn fmt::Display>)
-    }
-
-    fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(&self.source)
-    }
-
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let (start, length) = self.span;
-        let label = if self.path.is_empty() { "here" } else { &self.path };
-        let span = LabeledSpan::new(Some(label.to_owned()), start, length);
-        Some(Box::new(std::iter::once(span)))
-    }
 }
 
 /// A report whose text is only the message.
@@ -172,19 +124,26 @@ impl std::error::Error for Excerpt<'_> {}
 
 impl Diagnostic for Excerpt<'_> {
     fn severity(&self) -> Option<miette::Severity> {
-        Diagnostic::severity(self.0)
+        Some(match self.0.severity {
+            Severity::Notice => miette::Severity::Advice,
+            Severity::Warning => miette::Severity::Warning,
+            Severity::Error => miette::Severity::Error,
+        })
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Diagnostic::help(self.0)
+        self.0.help.as_ref().map(|it| Box::new(it) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.0.source_code()
+        Some(&self.0.source)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        self.0.labels()
+        let (start, length) = self.0.span;
+        let label = if self.0.path.is_empty() { "here" } else { &self.0.path };
+        let span = LabeledSpan::new(Some(label.to_owned()), start, length);
+        Some(Box::new(std::iter::once(span)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Notices changes of the files.
+//! Watches the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,41 +9,41 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 use super::list::{self, Identity};
-use super::{ManifestError, Manifests, Update};
+use super::update::Update;
+use super::{ManifestError, Manifests};
 
-/// How long to wait for more changes: a checkout or an editor's save touches several files.
+/// How long to wait for more changes: a checkout or a save touches several files.
 const GATHER: Duration = Duration::from_millis(3);
-/// How often to see whether the watched folders are still the same ones.
-const PATROL: Duration = Duration::from_millis(500);
-/// After this time everything in a new folder makes events: it is watched by then.
+/// How often to check whether the watched folders are still the same ones.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// After this time a new folder is watched, so that everything in it causes events.
 const SETTLED: Duration = Duration::from_millis(100);
 
 impl Manifests {
-    /// Sends everything at once, then an update whenever files have changed; ends when nobody
-    /// receives any more. A file counts as changed when its writer has closed it, so a file that
-    /// is being written never counts as emptied. A folder that is moved away and made anew is
-    /// watched anew.
+    /// Sends the initial state, then an update whenever files have changed; ends when the receiver
+    /// is dropped. A file counts as changed when its writer has closed it, so a file that is being
+    /// written never counts as empty. A folder that is replaced is watched again.
     ///
     /// # Errors
-    /// If the files can't be watched.
+    /// The files can't be watched.
     pub async fn watch<U: From<Update>>(
         mut self,
         updates: mpsc::Sender<U>,
     ) -> Result<(), ManifestError> {
         let (notes, mut changed) = mpsc::unbounded_channel();
         let watcher = notify::recommended_watcher(move |event| {
-            // Nobody listens only while this ends.
+            // The receiver is gone only while this ends.
             let _ = notes.send(event);
         })?;
         let mut folders = Folders::new(watcher, &self.roots)?;
-        let mut patrol = tokio::time::interval(PATROL);
+        let mut check = tokio::time::interval(CHECK_INTERVAL);
         let mut paths: BTreeSet<_> = self.roots.iter().cloned().collect();
         let mut first = true;
-        let mut heard = Instant::now();
+        let mut received_at = Instant::now();
         loop {
             let (manifests, mut update) = scan(self, std::mem::take(&mut paths)).await?;
             self = manifests;
-            update.heard = Some(heard);
+            update.received_at = Some(received_at);
             if (first || !update.is_empty()) && updates.send(update.into()).await.is_err() {
                 return Ok(());
             }
@@ -55,10 +55,10 @@ impl Manifests {
                         None => return Ok(()),
                     },
                     () = updates.closed() => return Ok(()),
-                    _ = patrol.tick() => paths.extend(folders.renew()),
+                    _ = check.tick() => paths.extend(folders.renew()),
                 }
             }
-            heard = Instant::now();
+            received_at = Instant::now();
             tokio::time::sleep(GATHER).await;
             while let Ok(event) = changed.try_recv() {
                 self.note(event, &mut folders, &mut paths);
@@ -66,7 +66,7 @@ impl Manifests {
         }
     }
 
-    /// Adds the paths that an event makes worth reading.
+    /// Adds the paths to read because of an event.
     fn note(
         &self,
         event: notify::Result<notify::Event>,
@@ -90,7 +90,7 @@ impl Manifests {
                     }
                 }
             }
-            // Something was missed; what exactly is unknown.
+            // Some event was missed; which one is unknown.
             Err(_) => paths.extend(self.roots.iter().cloned()),
         }
     }
@@ -99,10 +99,10 @@ impl Manifests {
 /// The watched folders.
 struct Folders {
     watcher: RecommendedWatcher,
-    /// What each was when its watch began.
+    /// The mode and the identity of each when its watch started.
     watched: BTreeMap<PathBuf, (RecursiveMode, Option<Identity>)>,
-    /// Folders in them that were made a moment ago. What was put into one before its watch began
-    /// made no event.
+    /// Folders in them that were created a moment ago. Files that appeared in one before its watch
+    /// started caused no event.
     new: BTreeMap<PathBuf, Instant>,
 }
 
@@ -113,7 +113,7 @@ impl Folders {
             let (folder, mode) = if root.is_dir() {
                 (root.as_path(), RecursiveMode::Recursive)
             } else {
-                // Editors replace files: the folder sees that, the file itself doesn't.
+                // Editors replace files: only a watch of the folder notices that.
                 (folder_of(root), RecursiveMode::NonRecursive)
             };
             watcher.watch(folder, mode)?;
@@ -122,7 +122,7 @@ impl Folders {
         Ok(Self { watcher, watched, new: BTreeMap::new() })
     }
 
-    /// Watches folders that were replaced. Returns what has to be looked at again.
+    /// Watches replaced folders. Returns the paths to read again.
     fn renew(&mut self) -> Vec<PathBuf> {
         let settled: Vec<PathBuf> =
             self.new.extract_if(.., |_, made| made.elapsed() >= SETTLED).map(|it| it.0).collect();
@@ -135,7 +135,7 @@ impl Folders {
             // This fails if the watch has ended with the folder.
             let _ = self.watcher.unwatch(folder);
             let watched = now.is_some() && self.watcher.watch(folder, *mode).is_ok();
-            // If it went away again meanwhile, the next patrol will see.
+            // If it is gone again by now, the next check finds out.
             *known = now.filter(|_| watched);
             look.push(folder.clone());
         }
@@ -154,14 +154,14 @@ async fn scan(
     Ok(tokio::task::spawn_blocking(scan).await?)
 }
 
-/// Whether after this event a path is as its writer wants it.
+/// Whether this event ends the change of a path.
 fn is_complete(kind: &EventKind, path: &Path) -> bool {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write))
         | EventKind::Create(CreateKind::Folder)
         | EventKind::Modify(ModifyKind::Name(_))
         | EventKind::Remove(_) => true,
-        // A new file is closed later, but a new link never.
+        // A new file is closed later, a new link never.
         EventKind::Create(_) => is_link(path),
         _ => false,
     }
@@ -172,8 +172,8 @@ fn is_link(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink() || it.nlink() > 1)
 }
 
-/// The path itself, or the folder that shows what is in a hidden one: the files of a mounted
-/// ConfigMap are links through the hidden `..data`, which is replaced as a whole.
+/// The path itself, or the visible folder around a hidden one: the files of a mounted ConfigMap are
+/// links through the hidden `..data`, which is replaced as a whole.
 fn visible(path: &Path) -> PathBuf {
     let hidden =
         |it: &&Path| it.file_name().is_some_and(|it| it.as_encoded_bytes().starts_with(b".."));

@@ -3,99 +3,62 @@
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::document::{Document, Item, Reader};
+use super::object::Item;
+use super::reader::{Document, Reader};
 use crate::source::convert;
 
-/// Pods that one workload may have; more is most likely a slip.
-const MOST_PODS: i32 = 5000;
+/// Pods that one workload may have; more is most likely a mistake.
+const MOST_PODS: i64 = 5000;
 
-/// What matters of a workload.
-struct Workload {
-    metadata: ObjectMeta,
-    /// The field that gave the count.
-    field: &'static str,
-    count: i32,
-    template: PodTemplateSpec,
-}
-
-/// The pods of a workload.
+/// The pods of a workload; `None` after an error.
 pub(super) fn pods(
     reader: &mut Reader<'_>,
     document: &Document<'_>,
     kind: &str,
     json: &Value,
-) -> Vec<Item> {
-    let Some(workload) = read(reader, document, kind, json) else { return Vec::new() };
-    let Workload { metadata, field, count, template } = workload;
-    let Some(name) = metadata.name.filter(|it| !it.is_empty()) else {
-        reader.error(document, "metadata.name", "missing: an object needs a name", None);
-        return Vec::new();
+) -> Option<Vec<Item>> {
+    match kind {
+        "Deployment" => reader.typed::<Deployment>(document, kind, json).map(drop),
+        "ReplicaSet" => reader.typed::<ReplicaSet>(document, kind, json).map(drop),
+        "StatefulSet" => reader.typed::<StatefulSet>(document, kind, json).map(drop),
+        "DaemonSet" => reader.typed::<DaemonSet>(document, kind, json).map(drop),
+        "Job" => reader.typed::<Job>(document, kind, json).map(drop),
+        _ => None,
+    }?;
+    // All of it fits its type from here on.
+    let given = |field: &str| json.pointer(field).filter(|it| !it.is_null());
+    let word = |field| given(field).and_then(Value::as_str).filter(|it| !it.is_empty());
+    let Some(template) = given("/spec/template") else {
+        reader.error(document, "spec", "missing field `template`", None);
+        return None;
     };
+    let template = PodTemplateSpec::deserialize(template).ok()?;
+    let Some(name) = word("/metadata/name") else {
+        reader.error(document, "metadata.name", "missing: an object needs a name", None);
+        return None;
+    };
+    let field = match kind {
+        "Job" if given("/spec/completions").is_some() => "completions",
+        "Job" => "parallelism",
+        _ => "replicas",
+    };
+    let count = given(&format!("/spec/{field}")).and_then(Value::as_i64).unwrap_or(1);
     if !(0..=MOST_PODS).contains(&count) {
         let message = format!("`{count}` is not in 0 to {MOST_PODS}");
-        reader.error(document, field, &message, None);
-        return Vec::new();
+        reader.error(document, &format!("spec.{field}"), &message, None);
+        return None;
     }
-    let namespace =
-        metadata.namespace.filter(|it| !it.is_empty()).unwrap_or_else(|| "default".to_owned());
+    let namespace = word("/metadata/namespace").unwrap_or("default");
     // Checked even without replicas: problems of the template are the same for all.
-    let first = convert::pod_template(format!("{name}-0"), &namespace, &template);
-    let Some(first) = reader.converted(document, first.under("spec.template")) else {
-        return Vec::new();
-    };
+    let first = convert::pod_template(format!("{name}-0"), namespace, &template);
+    let first = reader.converted(document, first.under("spec.template"))?;
     let pod = |index| {
         let mut pod = first.clone();
         pod.id.name = format!("{name}-{index}");
         Item::Pod(pod)
     };
-    (0..count).map(pod).collect()
-}
-
-fn read(
-    reader: &mut Reader<'_>,
-    document: &Document<'_>,
-    kind: &str,
-    json: &Value,
-) -> Option<Workload> {
-    let of = |metadata, field, count: Option<i32>, template| Workload {
-        metadata,
-        field,
-        count: count.unwrap_or(1),
-        template,
-    };
-    const REPLICAS: &str = "spec.replicas";
-    let workload = match kind {
-        "Deployment" => reader.typed::<Deployment>(document, kind, json).map(|it| {
-            let spec = it.spec.unwrap_or_default();
-            of(it.metadata, REPLICAS, spec.replicas, spec.template)
-        }),
-        "ReplicaSet" => reader.typed::<ReplicaSet>(document, kind, json).map(|it| {
-            let spec = it.spec.unwrap_or_default();
-            of(it.metadata, REPLICAS, spec.replicas, spec.template.unwrap_or_default())
-        }),
-        "StatefulSet" => reader.typed::<StatefulSet>(document, kind, json).map(|it| {
-            let spec = it.spec.unwrap_or_default();
-            of(it.metadata, REPLICAS, spec.replicas, spec.template)
-        }),
-        "DaemonSet" => reader.typed::<DaemonSet>(document, kind, json).map(|it| {
-            let spec = it.spec.unwrap_or_default();
-            of(it.metadata, "spec", None, spec.template)
-        }),
-        "Job" => reader.typed::<Job>(document, kind, json).map(|it| {
-            let spec = it.spec.unwrap_or_default();
-            match spec.completions {
-                Some(count) => of(it.metadata, "spec.completions", Some(count), spec.template),
-                None => of(it.metadata, "spec.parallelism", spec.parallelism, spec.template),
-            }
-        }),
-        _ => None,
-    }?;
-    if json.pointer("/spec/template").is_none_or(Value::is_null) {
-        reader.error(document, "spec", "missing field `template`", None);
-        return None;
-    }
-    Some(workload)
+    Some((0..count).map(pod).collect())
 }

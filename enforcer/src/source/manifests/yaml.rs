@@ -1,102 +1,211 @@
 //! YAML text → trees.
 //!
-//! After an error, reading goes on at the next `---`: one bad document doesn't hide what is wrong
-//! with the others.
+//! Each document is parsed by itself: a bad one does not hide the errors of the others.
 
-use saphyr_parser::{Marker, Parser, Span};
+use std::cell::Cell;
+use std::panic::resume_unwind;
+use std::rc::Rc;
+use std::thread;
 
-use super::build::Builder;
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::{
+    DefaultMessageFormatter, DuplicateKeyPolicy, Error, Location, MergeKeyPolicy, MessageFormatter,
+    NonFiniteFloatPolicy, Options,
+};
+
+use super::report::Report;
 use super::text::{Place, Text};
-use super::tree::Node;
+use super::tree::{KeyFault, Node};
+use crate::source::remark::Severity;
 
-/// What is wrong with the YAML.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) place: Place,
-    pub(super) message: String,
-    pub(super) help: Option<String>,
+/// Keys and values that a file may have, aliases expanded: a few lines of aliases could otherwise
+/// fill the memory.
+const MOST_NODES: usize = 1_000_000;
+/// Levels that a document may have: the readers of the tree recurse.
+const MOST_LEVELS: usize = 100;
+/// The stack of the parser. A level takes 5 KiB of it, and ten times as much without optimization:
+/// more than other threads have.
+const STACK: usize = 16 << 20;
+
+/// A document without YAML errors.
+#[derive(Debug)]
+pub(super) struct Root {
+    pub(super) node: Node,
+    /// The byte of the text that its locations count from.
+    start: usize,
 }
 
-impl Fault {
-    pub(super) fn new(place: Place, message: impl Into<String>, help: &str) -> Self {
-        let help = (!help.is_empty()).then(|| help.to_owned());
-        Self { place, message: message.into(), help }
+impl Root {
+    /// The text that its locations are about.
+    pub(super) fn source<'t>(&self, text: &'t Text) -> &'t str {
+        text.source.get(self.start..).unwrap_or_default()
+    }
+
+    pub(super) fn place(&self, text: &Text, location: &Location) -> Place {
+        place(text, self.start, location)
+    }
+
+    fn report(&self, text: &Text, fault: KeyFault) -> Report {
+        let (location, message, help) = match fault {
+            KeyFault::Duplicate { key, location, first } => {
+                let line = self.place(text, &first).line;
+                let message = format!("the key `{key}` is already on line {line}");
+                (location, message, Some("keep one of the two".to_owned()))
+            }
+            KeyFault::Merge { location } => {
+                (location, "`<<` needs a mapping, or a list of mappings".to_owned(), None)
+            }
+        };
+        let place = self.place(text, &location);
+        Report::new(text, place, Severity::Error, message).help(help)
     }
 }
 
-/// Documents without faults, and the faults of the others.
-#[derive(Debug, Default)]
-pub(super) struct Documents {
-    pub(super) roots: Vec<Node>,
-    pub(super) faults: Vec<Fault>,
+/// Returns the documents of a text that have no YAML errors, and the errors of the others.
+pub(super) fn read(text: &Text) -> (Vec<Root>, Vec<Report>) {
+    thread::scope(|scope| {
+        let parser = thread::Builder::new().stack_size(STACK);
+        match parser.spawn_scoped(scope, || parse(text)) {
+            Ok(parser) => parser.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => parse(text),
+        }
+    })
 }
 
-/// Reads every document of a text.
-pub(super) fn read(text: &Text) -> Documents {
-    let mut found = Documents::default();
-    let mut budget = super::build::MOST_NODES;
-    let mut from = Some(0);
-    while let Some(line) = from {
-        from = read_from(text, line, &mut budget, &mut found);
-    }
-    found
-}
-
-/// Reads from a line on; after an error returns the line to go on from.
-fn read_from(
-    text: &Text,
-    first: usize,
-    budget: &mut usize,
-    found: &mut Documents,
-) -> Option<usize> {
-    let source = text.source.get(text.line_start(first)..)?;
-    let mut builder = Builder::new(*budget);
-    let mut parser = Parser::new_from_str(source);
-    let fault = loop {
-        match parser.next_event() {
-            None => break None,
-            Some(Ok((event, span))) => {
-                if let Err(fault) = builder.event(event, place(text, first, &span)) {
-                    break Some(fault);
+fn parse(text: &Text) -> (Vec<Root>, Vec<Report>) {
+    let (mut roots, mut reports) = (Vec::new(), Vec::new());
+    let mut left = MOST_NODES;
+    let starts = starts(text);
+    let ends = starts.iter().copied().skip(1).chain([text.source.len()]);
+    for (&start, end) in starts.iter().zip(ends) {
+        let source = text.source.get(start..end).unwrap_or_default();
+        let spent = Rc::new(Cell::new(0));
+        let nodes = serde_saphyr::from_multiple_with_options(source, options(left, &spent));
+        match nodes {
+            Err(error) => reports.push(report(text, start, source, &error)),
+            Ok(nodes) => {
+                for node in nodes {
+                    let (mut root, mut faults) = (Root { node, start }, Vec::new());
+                    root.node.merge(&mut faults);
+                    let is_good = faults.is_empty();
+                    for fault in faults {
+                        // An alias repeats the faults of its mapping.
+                        let report = root.report(text, fault);
+                        if !reports.contains(&report) {
+                            reports.push(report);
+                        }
+                    }
+                    if is_good {
+                        roots.push(root);
+                    }
                 }
             }
-            Some(Err(error)) => break Some(syntax(text, first, error.marker(), error.info())),
         }
-    };
-    *budget = builder.budget();
-    builder.finish(fault.is_none(), found);
-    let fault = fault?;
-    let line = fault.place.line - 1;
-    if !found.faults.contains(&fault) {
-        found.faults.push(fault);
+        left = left.saturating_sub(spent.get());
+        if left == 0 {
+            break;
+        }
     }
-    if *budget == 0 {
-        return None;
-    }
-    (line.max(first + 1)..text.lines()).find(|&it| starts_document(text.line(it)))
+    (roots, reports)
 }
 
-fn starts_document(line: &str) -> bool {
-    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
-}
-
-fn spot(first: usize, marker: &Marker) -> (usize, usize) {
-    (first + marker.line().saturating_sub(1), marker.col())
-}
-
-fn place(text: &Text, first: usize, span: &Span) -> Place {
-    text.place(spot(first, &span.start), spot(first, &span.end))
-}
-
-fn syntax(text: &Text, first: usize, marker: &Marker, info: &str) -> Fault {
-    let (line, column) = spot(first, marker);
-    let line = line.min(text.lines().saturating_sub(1));
-    let place = text.place((line, column), (line, column + 1));
-    let indent = |line: usize| {
-        let text = text.line(line);
-        text.get(..text.len() - text.trim_start().len()).unwrap_or_default().contains('\t')
+/// The byte offset of each document: of its `---`, or of the directives before. Such a line is
+/// never content.
+fn starts(text: &Text) -> Vec<usize> {
+    let mut after_directive = false;
+    let begins = |&(start, line): &(usize, &str)| {
+        let is_directive = line.starts_with('%');
+        let is_marker = line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
+        let inside = std::mem::replace(&mut after_directive, is_directive);
+        start == 0 || ((is_directive || is_marker) && !inside)
     };
-    let tab = indent(line) || (line > first && indent(line - 1));
-    let help = if tab { "YAML indents with spaces, never with tabs" } else { "" };
-    Fault::new(place, format!("not valid YAML: {info}"), help)
+    text.lines().filter(begins).map(|(start, _)| start).collect()
+}
+
+/// How to read: as `kubectl` does, with at most `left` nodes. Notes how many there were.
+fn options(left: usize, spent: &Rc<Cell<usize>>) -> Options {
+    let spent = Rc::clone(spent);
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: left,
+            max_depth: MOST_LEVELS,
+            // These two bound everything else.
+            max_events: usize::MAX,
+            max_aliases: usize::MAX,
+            max_anchors: usize::MAX,
+            max_documents: usize::MAX,
+            enforce_alias_anchor_ratio: false,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: usize::MAX,
+            max_replay_stack_depth: usize::MAX,
+        },
+        // Handled by the tree.
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        merge_keys: MergeKeyPolicy::AsOrdinary,
+        legacy_octal_numbers: true,
+        underscored_numbers_as_strings: true,
+        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+        with_snippet: false,
+    }
+    .with_budget_report(move |report| spent.set(report.nodes))
+}
+
+fn place(text: &Text, start: usize, location: &Location) -> Place {
+    let span = location.span();
+    let source = text.source.get(start..).unwrap_or_default();
+    // Errors of the scanner have characters only.
+    let byte = |characters: u64| {
+        let characters = usize::try_from(characters).unwrap_or(usize::MAX);
+        source.char_indices().nth(characters).map_or(source.len(), |(at, _)| at)
+    };
+    let from = span.byte_offset().map_or_else(|| byte(span.offset()), number);
+    let length = span.byte_len().map_or_else(|| byte(span.offset() + span.len()) - from, number);
+    text.place(start + from, length)
+}
+
+fn number(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+fn report(text: &Text, start: usize, source: &str, error: &Error) -> Report {
+    let place = error.location().map_or_else(
+        || text.place(start + source.len(), 0),
+        |location| place(text, start, &location),
+    );
+    let message = message(error);
+    let has_tab = |line: usize| {
+        let line = text.line(line);
+        line.get(..line.len() - line.trim_start().len()).unwrap_or_default().contains('\t')
+    };
+    let line = place.line - 1;
+    let syntax = message.starts_with(NOT_VALID);
+    let tab = syntax && (has_tab(line) || (line > 0 && has_tab(line - 1)));
+    let help = tab.then(|| "YAML indents with spaces, never with tabs".to_owned());
+    Report::new(text, place, Severity::Error, message).help(help)
+}
+
+const NOT_VALID: &str = "not valid YAML: ";
+
+fn message(error: &Error) -> String {
+    match error {
+        Error::AliasError { error, .. } => message(error),
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
+            format!("nested more than {MOST_LEVELS} levels deep")
+        }
+        Error::Budget { .. } => {
+            format!("more than {MOST_NODES} keys and values, aliases expanded")
+        }
+        Error::RecursiveReferencesRequireWeakTypes { .. } => {
+            "the alias is inside of its own anchor".to_owned()
+        }
+        Error::Unexpected { .. }
+        | Error::NullIntoString { .. }
+        | Error::TaggedScalarCannotDeserializeIntoString { .. } => {
+            "a key must be a word".to_owned()
+        }
+        error => format!("{NOT_VALID}{}", DefaultMessageFormatter.format_message(error)),
+    }
 }

@@ -1,4 +1,4 @@
-//! Puts rules in force in a node's namespace.
+//! Applies rules in a node's namespace.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{Plan, ProxyNode, iptables, nftables};
+use crate::host::find_program;
 use crate::lab::{Family, LabError, Namespace};
 use enforcer_core::model::Cluster;
 
-/// By which kind of rules Services work.
+/// The kind of rules that implement Services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Proxy {
-    /// As kube-proxy's mode iptables.
+    /// Those of kube-proxy's iptables mode.
     Iptables,
-    /// As kube-proxy's mode nftables.
+    /// Those of kube-proxy's nftables mode.
     Nftables,
 }
 
@@ -22,36 +23,26 @@ impl Proxy {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Iptables, Self::Nftables];
 
-    /// The name as the command line writes it; it is that of the Debian package, too.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Iptables => "iptables",
-            Self::Nftables => "nftables",
-        }
-    }
-
-    /// The kind to use unless one is asked for: iptables, as on AKS, or else what is installed.
-    #[must_use]
+    /// The default kind: iptables, as on AKS, or else the installed one.
     pub fn default_here() -> Self {
         Self::ALL.into_iter().find(|it| it.is_installed()).unwrap_or(Self::Iptables)
     }
 
-    /// Whether the programs are there.
+    /// Checks that the programs are installed.
     ///
     /// # Errors
-    /// Names what is missing and how to install it.
+    /// Names the missing program and how to install it.
     pub fn check(self) -> Result<(), LabError> {
         Family::ALL.into_iter().try_for_each(|family| self.program(family).map(drop))
     }
 
     fn is_installed(self) -> bool {
-        Family::ALL.into_iter().all(|family| find(self.program_name(family)).is_some())
+        Family::ALL.into_iter().all(|family| find_program(self.program_name(family)).is_some())
     }
 
     fn program(self, family: Family) -> Result<PathBuf, LabError> {
         let name = self.program_name(family);
-        find(name).ok_or_else(|| LabError::NoProxy(missing(self, name)))
+        find_program(name).ok_or_else(|| LabError::NoProxy(missing(self, name)))
     }
 
     const fn program_name(self, family: Family) -> &'static str {
@@ -64,7 +55,7 @@ impl Proxy {
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            // Wait for the lock that the older variant takes.
+            // Wait for the lock of the older variant.
             Self::Iptables => &["-w"],
             Self::Nftables => &["-f", "-"],
         }
@@ -80,7 +71,10 @@ impl Proxy {
 
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(match self {
+            Self::Iptables => "iptables",
+            Self::Nftables => "nftables",
+        })
     }
 }
 
@@ -90,60 +84,44 @@ fn missing(proxy: Proxy, program: &str) -> String {
         Proxy::Nftables => Proxy::Iptables,
     };
     let alternative =
-        if other.is_installed() { format!("; or choose --proxy {other}") } else { String::new() };
-    format!(
-        "there is no {program} on this machine, it is in the package {proxy} (apt-get install \
-         {proxy}){alternative}"
-    )
-}
-
-/// Administrators' programs are not on everybody's path.
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let own = std::env::split_paths(&path);
-    let all = own.chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    all.map(|folder| folder.join(program)).find(|path| path.is_file())
+        if other.is_installed() { format!("; or use --proxy {other}") } else { String::new() };
+    format!("{program} is not installed; install it with: apt-get install {proxy}{alternative}")
 }
 
 /// The kube-proxy of one node.
 #[derive(Debug)]
-pub struct KubeProxy {
+pub(crate) struct KubeProxy {
     proxy: Proxy,
     node: ProxyNode,
-    /// The rules in force, by family.
+    /// The current rules, by family.
     texts: [String; 2],
 }
 
 impl KubeProxy {
-    /// Nothing is in force yet.
-    #[must_use]
-    pub fn new(proxy: Proxy, node: ProxyNode) -> Self {
+    /// A kube-proxy without rules.
+    pub(crate) fn new(proxy: Proxy, node: ProxyNode) -> Self {
         Self { proxy, node, texts: Default::default() }
     }
 
-    /// The kind of rules.
-    #[must_use]
-    pub fn proxy(&self) -> Proxy {
+    pub(crate) fn proxy(&self) -> Proxy {
         self.proxy
     }
 
-    /// The node.
-    #[must_use]
-    pub fn node(&self) -> &ProxyNode {
-        &self.node
-    }
-
-    /// Makes the rules in force those of `cluster`; nothing happens where they are already.
+    /// Updates the rules for `cluster`, if they differ.
     ///
     /// # Errors
-    /// When the program is missing or refuses the rules.
-    pub async fn sync(&mut self, namespace: &Namespace, cluster: &Cluster) -> Result<(), LabError> {
-        for (family, in_force) in Family::ALL.into_iter().zip(&mut self.texts) {
+    /// The program is missing or rejects the rules.
+    pub(crate) async fn sync(
+        &mut self,
+        namespace: &Namespace,
+        cluster: &Cluster,
+    ) -> Result<(), LabError> {
+        for (family, current) in Family::ALL.into_iter().zip(&mut self.texts) {
             let plan = Plan::new(cluster, &self.node, family);
             let text = self.proxy.render(&plan);
-            if text != *in_force {
-                feed(namespace, self.proxy, family, text.clone()).await?;
-                *in_force = text;
+            if text != *current {
+                load(namespace, self.proxy, family, text.clone()).await?;
+                *current = text;
             }
         }
         Ok(())
@@ -151,7 +129,7 @@ impl KubeProxy {
 }
 
 /// Runs the program on the namespace's own thread: it reads a few kilobytes and ends.
-async fn feed(
+async fn load(
     namespace: &Namespace,
     proxy: Proxy,
     family: Family,
@@ -174,6 +152,6 @@ fn run(program: &Path, arguments: &[&str], text: &str) -> io::Result<()> {
     if output.status.success() {
         return written;
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("{}: {}", output.status, said.trim())))
+    let message = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{}: {}", output.status, message.trim())))
 }

@@ -5,10 +5,10 @@
 //!                                         ├ external address ─► KUBE-EXT-…
 //!                                         └ own address ─► KUBE-NODEPORTS ─► KUBE-EXT-…
 //!   KUBE-EXT-…  KUBE-MARK-MASQ, then KUBE-SVC-…; with the policy Local: KUBE-SVL-…, unmarked
-//!   KUBE-SVC-…  one of KUBE-SEP-… by chance, or the one that the client had before
+//!   KUBE-SVC-…  a random KUBE-SEP-…, or with affinity the client's last one
 //!   KUBE-SEP-…  KUBE-MARK-MASQ if the backend calls itself, then DNAT
-//! nat POSTROUTING ─► KUBE-POSTROUTING: MASQUERADE what is marked
-//! filter: REJECT what has no backend, DROP what has none on this node
+//! nat POSTROUTING ─► KUBE-POSTROUTING: MASQUERADE marked packets
+//! filter: REJECT without any backend, DROP without one on this node
 //! ```
 
 use std::fmt::Write;
@@ -19,8 +19,7 @@ use enforcer_core::model::TrafficPolicy;
 use super::MASQUERADE_MARK;
 use super::plan::{Backend, Plan, PortPlan};
 
-/// The text for `iptables-restore` or `ip6tables-restore`: all of the tables nat and filter.
-#[must_use]
+/// The text for `iptables-restore` or `ip6tables-restore`: the complete tables nat and filter.
 pub(super) fn render(plan: &Plan) -> String {
     filter(plan) + &nat(plan)
 }
@@ -72,14 +71,14 @@ fn filter(plan: &Plan) -> String {
     table.rule("FORWARD", &format!("{NEW} -j KUBE-EXTERNAL-SERVICES"));
     table.rule("OUTPUT", &format!("{NEW} -j KUBE-SERVICES"));
     table.rule("OUTPUT", "-j KUBE-FIREWALL");
-    // Nobody but this node itself may send to its loopback (the kubelet's rule).
+    // Only this node may send to its loopback (the kubelet's rule).
     let loopback = match plan.family {
         crate::lab::Family::V4 => "127.0.0.0/8",
         crate::lab::Family::V6 => "::1/128",
     };
     let answers = "-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT";
     table.rule("KUBE-FIREWALL", &format!("! -s {loopback} -d {loopback} {answers} -j DROP"));
-    // A packet that conntrack cannot place would leave with its address untranslated.
+    // A packet unknown to conntrack would leave with its address untranslated.
     table.rule("KUBE-FORWARD", "-m conntrack --ctstate INVALID -j DROP");
     let mark = format!("{MASQUERADE_MARK:#x}");
     table.rule("KUBE-FORWARD", &format!("-m mark --mark {mark}/{mark} -j ACCEPT"));
@@ -90,19 +89,15 @@ fn filter(plan: &Plan) -> String {
     table.text()
 }
 
-/// What nat leaves alone for want of a backend.
+/// Packets that nat does not translate, for lack of a backend.
 fn without_backends(table: &mut Table, port: &PortPlan) {
-    let verdict = |backends: &[Backend]| match (port.all.is_empty(), backends.is_empty()) {
-        (true, _) => Some("REJECT"),
-        (false, true) => Some("DROP"),
-        (false, false) => None,
-    };
+    let verdict = |backends| port.without_backend(backends, "REJECT", "DROP");
     if let Some(verdict) = verdict(port.internal()) {
         for address in &port.cluster {
             table.rule("KUBE-SERVICES", &format!("{} -j {verdict}", to(*address, port, port.port)));
         }
     }
-    if let Some(verdict) = verdict(port.from_outside()) {
+    if let Some(verdict) = verdict(port.outside()) {
         const CHAIN: &str = "KUBE-EXTERNAL-SERVICES";
         for address in &port.external {
             table.rule(CHAIN, &format!("{} -j {verdict}", to(*address, port, port.port)));
@@ -151,7 +146,7 @@ fn service(table: &mut Table, plan: &Plan, port: &PortPlan) {
     if uses_local {
         table.chain(&local);
     }
-    // Before any backend is chosen, since these rules end the matter.
+    // Before the choice of a backend, which ends the traversal.
     if let Some(range) = plan.pod_range {
         for address in &port.cluster {
             let from_elsewhere = format!("! -s {range} {}", to(*address, port, port.port));
@@ -168,7 +163,7 @@ fn service(table: &mut Table, plan: &Plan, port: &PortPlan) {
     }
 }
 
-/// From the Service's addresses to its chains.
+/// Rules from the Service's addresses to its chains.
 fn frontends(table: &mut Table, port: &PortPlan, internal: &str, external: &str) {
     let comment = |what: &str| format!("-m comment --comment \"{} {what}\"", port.name);
     for address in &port.cluster {
@@ -193,7 +188,7 @@ fn from_outside(table: &mut Table, plan: &Plan, port: &PortPlan, chains: [&Strin
             table.rule(external, &format!("-j {all}"));
         }
         TrafficPolicy::Local => {
-            // Pods and the node itself are not outside: they get any backend.
+            // Pods and the node itself are internal clients: they get any backend.
             if let Some(range) = plan.pod_range {
                 table.rule(external, &format!("-s {range} -j {all}"));
             }
@@ -207,7 +202,7 @@ fn from_outside(table: &mut Table, plan: &Plan, port: &PortPlan, chains: [&Strin
     }
 }
 
-/// One of `backends`, each with equal chance.
+/// The choice of one of `backends` with equal probability.
 fn choose(table: &mut Table, port: &PortPlan, chain: &str, backends: &[Backend]) {
     if let Some(seconds) = port.distribution.affinity {
         for backend in backends {

@@ -61,7 +61,7 @@ fn a_connection_goes_from_address_to_backend() {
 }
 
 #[test]
-fn local_spares_who_comes_from_outside_the_masquerading() {
+fn with_local_outside_clients_are_not_masqueraded() {
     let external = TrafficPolicy::Local;
     let text = text(Distribution { external, ..Distribution::default() }, &here(), Family::V4);
     assert_eq!(
@@ -77,7 +77,7 @@ fn local_spares_who_comes_from_outside_the_masquerading() {
 }
 
 #[test]
-fn without_a_backend_here_it_is_dropped_and_without_any_refused() {
+fn without_a_backend_here_packets_are_dropped_and_without_any_rejected() {
     let local = Distribution { external: TrafficPolicy::Local, ..Distribution::default() };
     let nowhere = ProxyNode { name: "nowhere".into(), ..here() };
     let dropped = text(local, &nowhere, Family::V4);
@@ -97,7 +97,7 @@ fn without_a_backend_here_it_is_dropped_and_without_any_refused() {
 }
 
 #[test]
-fn who_was_served_before_is_served_by_the_same() {
+fn affinity_keeps_a_clients_backend() {
     let affinity = Some(30);
     let text = text(Distribution { affinity, ..Distribution::default() }, &here(), Family::V6);
     let known: Vec<String> = rules(&text, "KUBE-SVC-#");

@@ -1,21 +1,21 @@
-//! A stand-in for kube-proxy: makes Services work on the lab's nodes, by the same kinds of rules.
+//! A stand-in for kube-proxy: implements Services on the lab's nodes with the same kinds of rules.
 //!
-//! What policy has to cope with is what kube-proxy does to packets: it replaces the receiver's
-//! address before they are routed and, for some, the sender's when they leave. Here a pure
-//! [`Plan`] is made of Services and pods, [`iptables`] and [`nftables`] write it down in the
-//! layout of kube-proxy's two modes, and [`KubeProxy`] puts that in force, each family's tables
-//! replaced at once.
+//! kube-proxy replaces a packet's destination before routing and, for some packets, the source when
+//! they leave; policy has to cope with that. Here a pure [`Plan`] is computed from Services and
+//! pods, [`iptables`] and [`nftables`] render it in the layout of kube-proxy's two modes, and
+//! [`KubeProxy`] applies it, replacing each family's tables atomically.
 //!
-//! Not done: health-check ports, topology hints, terminating endpoints, source ranges of load
-//! balancers; connections that conntrack knows keep their backend, also when it is gone.
+//! Not supported: health-check ports, topology hints, terminating endpoints, source ranges of load
+//! balancers. Connections known to conntrack keep their backend, even after it has ended.
 
 mod apply;
 mod iptables;
 mod nftables;
 mod plan;
 
-pub use apply::{KubeProxy, Proxy};
-pub use plan::{Backend, Plan, PortPlan, ProxyNode};
+pub(crate) use apply::KubeProxy;
+pub use apply::Proxy;
+pub(crate) use plan::{Backend, Plan, PortPlan, ProxyNode};
 
-/// The bit of the packet mark for *to be masqueraded* (`--iptables-masquerade-bit 14`).
+/// The bit of the packet mark that requests masquerading (`--iptables-masquerade-bit 14`).
 const MASQUERADE_MARK: u32 = 0x4000;

@@ -5,13 +5,13 @@
 //!                                            └ external address ─► external-…
 //!           map of protocol . port at the node's addresses ──────► external-…
 //!   external-…  mark, then service-…; with the policy Local: local-…, unmarked
-//!   service-…   one of endpoint-… by chance, or the one that the client had before
+//!   service-…   a random endpoint-…, or with affinity the client's last one
 //!   endpoint-…  mark if the backend calls itself, then dnat
-//! masquerading: masquerade what is marked
-//! service-endpoints: maps of what has no backend (reject) or none on this node (drop)
+//! masquerading: masquerade marked packets
+//! service-endpoints: maps of ports without any backend (reject) or one on this node (drop)
 //! ```
-//! Each family has a table of its own, which one transaction replaces: nothing of an earlier set
-//! of rules stays, not even which client was bound to which backend.
+//! Each family has a table of its own, which is replaced in one transaction: nothing of the earlier
+//! rules stays, not even the clients' affinity.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -22,19 +22,18 @@ use super::MASQUERADE_MARK;
 use super::plan::{Backend, Plan, PortPlan};
 use crate::lab::Family;
 
-/// The text for `nft -f`: the table of one family, old contents removed.
-#[must_use]
+/// The text for `nft -f`: replaces the table of one family.
 pub(super) fn render(plan: &Plan) -> String {
     let ip = words(plan.family).0;
     let mut table = Table::new(plan);
     for port in &plan.ports {
         table.port(port);
     }
-    // Adding it first makes the removal good for a table that is not there.
+    // Without the `add`, deleting a missing table would be an error.
     format!("add table {ip} kube-proxy\ndelete table {ip} kube-proxy\n{}", table.text())
 }
 
-/// What nft calls the family, and the type of its addresses.
+/// nft's names of the family and of its addresses' type.
 const fn words(family: Family) -> (&'static str, &'static str) {
     match family {
         Family::V4 => ("ip", "ipv4_addr"),
@@ -42,7 +41,6 @@ const fn words(family: Family) -> (&'static str, &'static str) {
     }
 }
 
-/// A table under construction.
 struct Table<'a> {
     plan: &'a Plan,
     ip: &'static str,
@@ -108,7 +106,8 @@ impl<'a> Table<'a> {
         self.frontends(port);
     }
 
-    /// From the Service's addresses to its chains. What has no backend here is left to the filter.
+    /// Map elements from the Service's addresses to its chains. Those without a backend here are
+    /// left to the filter.
     fn frontends(&mut self, port: &PortPlan) {
         let kind = match port.distribution.internal {
             TrafficPolicy::Cluster => "service",
@@ -131,19 +130,15 @@ impl<'a> Table<'a> {
     }
 
     fn without_backends(&mut self, port: &PortPlan) {
-        let verdict = |backends: &[Backend]| match (port.all.is_empty(), backends.is_empty()) {
-            (true, _) => Some("goto reject-chain"),
-            (false, true) => Some("drop"),
-            (false, false) => None,
-        };
+        let verdict = |backends| port.without_backend(backends, "goto reject-chain", "drop");
         let element = |address: &IpAddr, verdict| format!("{} : {verdict}", key(*address, port));
         if let Some(verdict) = verdict(port.internal()) {
             let all = port.cluster.iter().map(|it| element(it, verdict));
             self.no_endpoint_services.extend(all);
         }
-        // Under the policy Local pods and the node itself still get a backend elsewhere: what
-        // they send is translated before the filter sees it.
-        if let Some(verdict) = verdict(port.from_outside()) {
+        // Under the policy Local, pods and the node itself still get a backend elsewhere: their
+        // packets are translated before the filter.
+        if let Some(verdict) = verdict(port.outside()) {
             let all = port.external.iter().map(|it| element(it, verdict));
             self.no_endpoint_services.extend(all);
             if let Some(number) = port.node_port {
@@ -153,7 +148,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Marks what comes to a cluster address from anybody but a pod.
+    /// Marks packets to a cluster address that do not come from a pod.
     fn mark_others(&self, port: &PortPlan) -> Vec<String> {
         let (ip, Some(range)) = (self.ip, self.plan.pod_range) else { return Vec::new() };
         let rule = |address: &IpAddr| {
@@ -171,7 +166,7 @@ impl<'a> Table<'a> {
         if port.distribution.external == TrafficPolicy::Cluster {
             return vec!["jump mark-for-masquerade".to_owned(), format!("goto {all}")];
         }
-        // Pods and the node itself are not outside: they get any backend.
+        // Pods and the node itself are internal clients: they get any backend.
         let pods = self.plan.pod_range.map(|range| format!("{ip} saddr {range} goto {all}"));
         let mut rules: Vec<String> = pods.into_iter().collect();
         rules.push("fib saddr type local jump mark-for-masquerade".to_owned());
@@ -182,7 +177,7 @@ impl<'a> Table<'a> {
         rules
     }
 
-    /// One of `backends`, each with equal chance.
+    /// The choice of one of `backends` with equal probability.
     fn choose(&self, port: &PortPlan, backends: &[Backend], before: Vec<String>) -> Vec<String> {
         let mut rules = before;
         if port.distribution.affinity.is_some() {
@@ -244,7 +239,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// What is there whatever the Services are.
+/// The chains that do not depend on the Services.
 fn base_chains(ip: &str) -> String {
     let mark = format!("{MASQUERADE_MARK:#x}");
     format!(

@@ -14,7 +14,7 @@ fn lines<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn the_table_is_replaced_in_one_go() {
+fn the_table_is_replaced_in_one_transaction() {
     let text = text(Distribution::default(), &here(), Family::V6);
     let start: Vec<&str> = text.lines().take(3).collect();
     assert_eq!(
@@ -60,7 +60,7 @@ fn local_has_a_chain_of_its_own() {
 }
 
 #[test]
-fn what_nobody_serves_is_refused() {
+fn ports_without_backends_are_rejected() {
     let nobody = cluster(&[], Distribution::default());
     let text = render(&Plan::new(&nobody, &here(), Family::V4));
     let [refused] = lines(&text, "map no-endpoint-services")[..] else { panic!("{text}") };
@@ -71,7 +71,7 @@ fn what_nobody_serves_is_refused() {
 }
 
 #[test]
-fn who_was_served_before_is_remembered_for_so_long() {
+fn affinity_has_a_timeout() {
     let affinity = Some(30);
     let text = text(Distribution { affinity, ..Distribution::default() }, &here(), Family::V6);
     assert_eq!(lines(&text, "timeout 30s;").len(), 2);

@@ -1,5 +1,6 @@
-//! What one node's kube-proxy has to do, free of any rule language and of I/O.
+//! The plan of one node's kube-proxy, independent of the rule language. No I/O.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use enforcer_core::model::{
@@ -10,73 +11,65 @@ use ipnet::IpNet;
 
 use crate::lab::Family;
 
-/// A node as its kube-proxy knows it.
+/// A node's properties that its kube-proxy needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProxyNode {
+pub(crate) struct ProxyNode {
     /// `spec.nodeName` of its pods.
     pub name: String,
-    /// Where it offers node ports, if the rules name addresses at all.
+    /// The addresses of its node ports.
     pub addresses: Vec<IpAddr>,
-    /// The ranges of all pods of the cluster (`--cluster-cidr`): what comes from elsewhere is
-    /// masqueraded on its way to a cluster address.
+    /// The ranges of the cluster's pods (`--cluster-cidr`): packets from elsewhere to a cluster
+    /// address are masqueraded.
     pub pod_ranges: Vec<IpNet>,
 }
 
 /// The Services of one address family on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// The family of every address here.
+pub(crate) struct Plan {
+    /// The family of all addresses here.
     pub family: Family,
-    /// Where the node offers node ports.
+    /// The addresses of the node ports.
     pub node_addresses: Vec<IpAddr>,
-    /// The range of the cluster's pods.
     pub pod_range: Option<IpNet>,
-    /// By Service, in the order of its ports.
     pub ports: Vec<PortPlan>,
 }
 
 /// One port of one Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortPlan {
-    /// The Service.
+pub(crate) struct PortPlan {
     pub service: ServiceId,
     /// `namespace/name`, with `:port` where the port has a name: for comments.
     pub name: String,
-    /// Tells its chains from others'.
+    /// Identifies its chains.
     pub id: String,
-    /// The protocol.
     pub protocol: Protocol,
     /// The port at the Service's addresses.
     pub port: u16,
     /// The port at the node's addresses.
     pub node_port: Option<u16>,
-    /// Cluster addresses.
     pub cluster: Vec<IpAddr>,
     /// External addresses and the load balancer's.
     pub external: Vec<IpAddr>,
-    /// All backends.
     pub all: Vec<Backend>,
-    /// Those of them on this node.
+    /// The backends on this node.
     pub local: Vec<Backend>,
-    /// How connections are spread.
+    /// Traffic policies and affinity.
     pub distribution: Distribution,
 }
 
-/// Where a connection may end.
+/// A backend of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backend {
-    /// The pod.
+pub(crate) struct Backend {
     pub pod: PodId,
     /// Its address and port.
     pub at: SocketAddr,
-    /// Tells its chains from others'.
+    /// Identifies its chains.
     pub id: String,
 }
 
 impl Plan {
     /// The plan of `node` for one family.
-    #[must_use]
-    pub fn new(cluster: &Cluster, node: &ProxyNode, family: Family) -> Self {
+    pub(crate) fn new(cluster: &Cluster, node: &ProxyNode, family: Family) -> Self {
         let of_family = |all: &[IpAddr]| -> Vec<IpAddr> {
             all.iter().copied().filter(|it| Family::of(*it) == family).collect()
         };
@@ -112,14 +105,14 @@ impl PortPlan {
             name = format!("{name}:{}", port.name);
         }
         let protocol = port.protocol;
-        let id = short_id(&[&name, protocol.name(), &port.port.to_string(), family.name()]);
+        let id = short_id(&[&name, protocol.name(), &port.port.to_string(), &family.to_string()]);
         let cluster_addresses = of_family(&service.cluster_addresses);
-        // A Service has the families of its cluster addresses, its node ports with them.
+        // A Service, with its node ports, has the families of its cluster addresses.
         let node_port = port.node_port.filter(|_| !cluster_addresses.is_empty());
         let pods = || backing_pods(cluster, service);
         let backends = |pods: Vec<&Pod>| -> Vec<Backend> {
             let all = pods.into_iter().filter_map(|pod| backend(pod, port, family, &id));
-            // Pods of the host's network may share an address; they are one backend then.
+            // Pods in the host's network may share an address: they are one backend.
             let mut all: Vec<Backend> = all.collect();
             all.sort_by_key(|it| it.at);
             all.dedup_by_key(|it| it.at);
@@ -145,15 +138,13 @@ impl PortPlan {
         !self.cluster.is_empty() || !self.external.is_empty() || self.node_port.is_some()
     }
 
-    /// The backends for what comes to a cluster address.
-    #[must_use]
-    pub fn internal(&self) -> &[Backend] {
+    /// The backends of the cluster addresses.
+    pub(crate) fn internal(&self) -> &[Backend] {
         self.under(self.distribution.internal)
     }
 
-    /// The backends for what comes from outside to an external address or a node port.
-    #[must_use]
-    pub fn from_outside(&self) -> &[Backend] {
+    /// The backends of external addresses and node ports, for outside clients.
+    pub(crate) fn outside(&self) -> &[Backend] {
         self.under(self.distribution.external)
     }
 
@@ -164,14 +155,29 @@ impl PortPlan {
         }
     }
 
-    /// Whether it is offered outside of the cluster.
+    /// The verdict for packets without a backend among `backends`: `none` if the port has no
+    /// backend at all, `none_here` if it has one on another node.
+    pub(super) fn without_backend(
+        &self,
+        backends: &[Backend],
+        none: &'static str,
+        none_here: &'static str,
+    ) -> Option<&'static str> {
+        match (self.all.is_empty(), backends.is_empty()) {
+            (true, _) => Some(none),
+            (false, true) => Some(none_here),
+            (false, false) => None,
+        }
+    }
+
+    /// Whether it is reachable from outside of the cluster.
     #[must_use]
-    pub fn is_external(&self) -> bool {
+    pub(crate) fn is_external(&self) -> bool {
         !self.external.is_empty() || self.node_port.is_some()
     }
 }
 
-/// The pods that a Service selects and that can serve. In the lab every pod that runs is ready.
+/// The pods behind a Service. In the lab all running pods are ready.
 fn backing_pods<'a>(cluster: &'a Cluster, service: &'a Service) -> impl Iterator<Item = &'a Pod> {
     cluster.pods.values().filter(move |pod| {
         let selected = service.selector.as_ref().is_some_and(|it| it.matches(&pod.labels));
@@ -179,7 +185,7 @@ fn backing_pods<'a>(cluster: &'a Cluster, service: &'a Service) -> impl Iterator
     })
 }
 
-/// `None`: the pod has no address of that family, or no port of that name.
+/// The backend of a pod; `None`: it has no address of that family, or no port of that name.
 fn backend(pod: &Pod, port: &ServicePort, family: Family, service: &str) -> Option<Backend> {
     let address = pod.addresses.iter().copied().find(|it| Family::of(*it) == family)?;
     let number = match &port.target {
@@ -196,14 +202,11 @@ fn backend(pod: &Pod, port: &ServicePort, family: Family, service: &str) -> Opti
     Some(Backend { pod: pod.id.clone(), at, id })
 }
 
-/// Sixteen characters that are the same on every node and after every restart.
+/// A hash of sixteen characters, the same on every node and in every run.
 fn short_id(parts: &[&str]) -> String {
-    // FNV-1a; the separator keeps ("a", "bc") and ("ab", "c") apart.
-    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0xff]));
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016X}")
+    let mut hasher = DefaultHasher::new();
+    parts.hash(&mut hasher);
+    format!("{:016X}", hasher.finish())
 }
 
 #[cfg(test)]

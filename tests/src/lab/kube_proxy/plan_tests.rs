@@ -8,15 +8,11 @@ use super::*;
 fn pod(name: &str, node: &str, host: u8, port: u16) -> Pod {
     let http = ContainerPort { name: "http".into(), protocol: Protocol::Tcp, port };
     Pod {
-        id: PodId::new("shop", name),
-        uid: String::new(),
         labels: [("app".to_owned(), "web".to_owned())].into(),
         node: Some(node.to_owned()),
         addresses: [address(&format!("10.244.1.{host}")), address(&format!("fd00::{host}"))].into(),
-        host_network: false,
-        finished: false,
-        terminating: false,
         ports: [http].into(),
+        ..Pod::new(PodId::new("shop", name))
     }
 }
 
@@ -69,7 +65,7 @@ fn ats(backends: &[Backend]) -> Vec<String> {
 }
 
 #[test]
-fn names_of_ports_are_each_pods_own_and_families_are_apart() {
+fn named_ports_are_resolved_per_pod_and_families_are_separate() {
     let cluster = cluster(&two_pods(), Distribution::default());
     let plan = Plan::new(&cluster, &here(), Family::V4);
     let [port] = plan.ports.as_slice() else { panic!("{plan:?}") };
@@ -83,14 +79,14 @@ fn names_of_ports_are_each_pods_own_and_families_are_apart() {
 }
 
 #[test]
-fn who_is_no_backend() {
+fn pods_that_are_no_backends() {
     let mut other_namespace = pod("a", "here", 2, 80);
     other_namespace.id.namespace = "mall".into();
     let finished = Pod { finished: true, ..pod("b", "here", 3, 80) };
     let unlabelled = Pod { labels: [].into(), ..pod("c", "here", 4, 80) };
     let nameless = Pod { ports: [].into(), ..pod("d", "here", 5, 80) };
-    let homeless = Pod { addresses: BTreeSet::new(), ..pod("e", "here", 6, 80) };
-    let pods = [other_namespace, finished, unlabelled, nameless, homeless];
+    let without_address = Pod { addresses: BTreeSet::new(), ..pod("e", "here", 6, 80) };
+    let pods = [other_namespace, finished, unlabelled, nameless, without_address];
     let plan = Plan::new(&cluster(&pods, Distribution::default()), &here(), Family::V4);
     assert_eq!(ats(&plan.ports[0].all), Vec::<String>::new());
 }
@@ -104,11 +100,11 @@ fn pods_of_the_hosts_network_share_a_backend() {
 }
 
 #[test]
-fn local_counts_for_its_own_side_only() {
+fn internal_and_external_policy_are_independent() {
     let local = TrafficPolicy::Local;
     let spread = |distribution| {
         let plan = Plan::new(&cluster(&two_pods(), distribution), &here(), Family::V4);
-        (plan.ports[0].internal().len(), plan.ports[0].from_outside().len())
+        (plan.ports[0].internal().len(), plan.ports[0].outside().len())
     };
     assert_eq!(spread(Distribution::default()), (2, 2));
     assert_eq!(spread(Distribution { external: local, ..Distribution::default() }), (2, 1));
@@ -116,7 +112,7 @@ fn local_counts_for_its_own_side_only() {
 }
 
 #[test]
-fn a_service_without_addresses_is_no_business_of_the_proxy() {
+fn services_without_addresses_are_ignored() {
     let mut cluster = cluster(&two_pods(), Distribution::default());
     for service in cluster.services.values_mut() {
         service.cluster_addresses.clear();

@@ -101,15 +101,9 @@ impl World {
 
     fn pod_in(mut self, namespace: &str, name: &str, text: &str, addresses: &str) -> Self {
         let pod = Pod {
-            id: PodId::new(namespace, name),
-            uid: String::new(),
             labels: labels(text),
-            node: None,
             addresses: addresses.split_whitespace().map(ip).collect(),
-            host_network: false,
-            finished: false,
-            terminating: false,
-            ports: BTreeSet::new(),
+            ..Pod::new(PodId::new(namespace, name))
         };
         self.cluster.pods.insert(pod.id.clone(), pod);
         self

@@ -44,8 +44,8 @@ fn interfaces_of_one_pod_are_summed() {
     assert!(drops(&report, 10));
 }
 
-/// A node of `pods` pods in `namespaces` namespaces, half of them isolated both ways, with what such
-/// pods usually count, or, at `worst`, with every reason there is.
+/// A node with `pods` pods in `namespaces` namespaces. Half of them are isolated both ways. They have
+/// the usual counters of such pods, or, at `worst`, all counters.
 fn node(pods: usize, namespaces: usize, worst: bool) -> Report {
     use Reason::{Denied, Link, Node, NotIsolated, Policy, Reply};
     let mut report = Report::default();
@@ -57,7 +57,7 @@ fn node(pods: usize, namespaces: usize, worst: bool) -> Report {
             let judged = if isolated { [Policy, Denied] } else { [NotIsolated; 2] };
             let usual = [Reply, Link].into_iter().chain(judged);
             let usual = usual.filter(|it| isolated || *it != Reply);
-            // The kubelet's probes come in.
+            // The kubelet's probes.
             let usual: Vec<_> =
                 usual.chain((direction == Direction::Ingress).then_some(Node)).collect();
             let all = if worst { Reason::ALL.to_vec() } else { usual };
@@ -79,9 +79,9 @@ fn node(pods: usize, namespaces: usize, worst: bool) -> Report {
     report
 }
 
-/// How many series each setting gives: what the README says.
+/// The number of series of each setting, as the README has it.
 #[test]
-fn how_many_series_there_are() {
+fn number_of_series() {
     let count = |pods, namespaces, worst, by| series(node(pods, namespaces, worst), by).len();
     let mut table = Vec::new();
     for (pods, namespaces) in [(30, 10), (250, 30)] {

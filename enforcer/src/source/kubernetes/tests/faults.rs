@@ -1,9 +1,9 @@
-//! Servers and connections that fail: nothing is lost, nothing emptied, and it goes on.
+//! Failing servers and connections: nothing is lost, and the watch resumes.
 
 use super::server::{Piece, lines};
 use super::*;
 
-/// A server with one pod, whose watch is answered so.
+/// A server with one pod and these answers to its watch.
 fn with_pod(watch: impl IntoIterator<Item = Answer>) -> Server {
     let server = Server::default();
     server.on("pods", [Answer::List(vec![pod("one", 5)], 5, None)]);
@@ -22,7 +22,7 @@ async fn c4_an_outage_changes_nothing_and_ends() {
     let state = scene.state(Kind::Pod);
     assert_eq!((state.phase, state.lists), (Phase::Reconnecting, 1));
     assert_eq!(state.failing.as_deref(), Some("cannot watch pods: connection refused"));
-    // Eagerly at first, then every minute or half of it, at random: neither a storm nor a nap.
+    // Often at first, then every half to full minute, at random.
     assert!((7..14).contains(&state.errors), "{}", state.errors);
     assert!(scene.asked("pods")[1..].iter().all(|it| it.contains("resourceVersion=5")));
     scene.seconds(700).await;
@@ -32,7 +32,7 @@ async fn c4_an_outage_changes_nothing_and_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_goes_on_where_it_was_cut() {
+async fn a_watch_resumes_where_it_was_cut() {
     let torn = event("MODIFIED", &pod("one", 7));
     let (half, _) = torn.split_at(torn.len() / 2);
     for end in [Piece::Cut, Piece::Wait(Duration::ZERO)] {
@@ -49,24 +49,24 @@ async fn a_watch_goes_on_where_it_was_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bookmark_is_where_to_go_on_and_a_sign_of_life() {
+async fn a_bookmark_is_where_to_resume_and_a_sign_of_life() {
     let mark = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"resourceVersion": "50"}});
     let pieces =
         [Piece::Wait(Duration::from_secs(60))].into_iter().chain(lines([event("BOOKMARK", &mark)]));
     let server = with_pod([Answer::Pieces(pieces.collect()), Answer::Refused, Answer::watch([])]);
     let mut scene = Scene::start(server);
     scene.seconds(1).await;
-    let before = scene.state(Kind::Pod).heard.unwrap();
+    let before = scene.state(Kind::Pod).received_at.unwrap();
     scene.seconds(60).await;
-    assert!(scene.state(Kind::Pod).heard.unwrap() > before);
+    assert!(scene.state(Kind::Pod).received_at.unwrap() > before);
     scene.seconds(10).await;
     assert!(scene.asked("pods")[2..].iter().all(|it| it.contains("resourceVersion=50")));
-    // That the watch goes on is seen though it has no event.
+    // The resumed watch is noticed although it has no event.
     assert_eq!(scene.state(Kind::Pod).phase, Phase::Synced);
 }
 
 #[tokio::test(start_paused = true)]
-async fn c4_what_can_not_be_read_is_asked_for_again() {
+async fn c4_after_an_unreadable_event_everything_is_listed_again() {
     let gibberish =
         ["{\"type\":\"ADDED\",\"object\":7]", "garbage", "{\"type\":\"WHAT\",\"object\":{}}"];
     for line in gibberish {
@@ -80,7 +80,7 @@ async fn c4_what_can_not_be_read_is_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_can_not_be_read_is_asked_for_again() {
+async fn an_unreadable_list_is_requested_again() {
     let server = Server::default();
     server.on(
         "pods",
@@ -98,7 +98,7 @@ async fn a_list_that_can_not_be_read_is_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
+async fn a_busy_server_gets_the_wait_that_it_asks_for() {
     let busy = || Answer::Status(429, json!({"details": {"retryAfterSeconds": 40}}));
     let mut scene = Scene::start(with_pod([busy(), Answer::watch([])]));
     scene.seconds(39).await;
@@ -109,7 +109,7 @@ async fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_allowed_is_said_with_what_to_do() {
+async fn a_missing_right_is_reported_with_its_remedy() {
     let refused = json!({"message": "pods is forbidden", "reason": "Forbidden"});
     let server = Server::default();
     server.on("pods", [Answer::Status(403, refused)]);
@@ -123,7 +123,7 @@ async fn what_is_not_allowed_is_said_with_what_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_watch_is_begun_anew() {
+async fn a_silent_watch_is_restarted() {
     let back = Answer::watch([event("ADDED", &pod("two", 6))]);
     let mut scene = Scene::start(with_pod([Answer::watch([]), back]));
     scene.seconds(190).await;
@@ -135,7 +135,7 @@ async fn a_silent_watch_is_begun_anew() {
 
 /// A version that the server does not have (yet): one that was restored from a backup.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_does_not_know_the_version_is_asked_for_all() {
+async fn a_server_without_the_version_is_listed_again() {
     let unknown = json!({"message": "Too large resource version", "reason": "Timeout"});
     let list = Answer::List(vec![pod("two", 2)], 2, None);
     let mut scene = Scene::start(with_pod([Answer::Status(504, unknown), list]));
@@ -143,9 +143,9 @@ async fn a_server_that_does_not_know_the_version_is_asked_for_all() {
     assert_eq!(scene.pods(), ["two"]);
 }
 
-/// The time limit on the connection itself: it needs a real one.
+/// The time limit of the connection itself, which needs a real one.
 #[tokio::test]
-async fn a_server_that_takes_requests_and_says_nothing_is_given_up() {
+async fn a_server_that_never_answers_is_given_up() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (asked, mut requests) = mpsc::channel(16);
@@ -157,13 +157,13 @@ async fn a_server_that_takes_requests_and_says_nothing_is_given_up() {
         }
     });
     let config = kube::Config::new(url.parse().unwrap());
-    let connection = Connection::patient(config, Duration::from_millis(50));
+    let connection = Connection::with_silence(config, Duration::from_millis(50));
     let kubernetes = Kubernetes::new(connection, NODE.to_owned());
     let watches = kubernetes.watches();
     let (sender, _updates) = mpsc::channel::<Update>(1);
     let task = tokio::spawn(kubernetes.watch(sender));
     for _ in 0..=Kind::ALL.len() {
-        // One more than there are kinds: somebody has asked again.
+        // One more than there are kinds: some request was repeated.
         tokio::time::timeout(Duration::from_secs(20), requests.recv()).await.unwrap();
     }
     assert!(watches.states().iter().any(|(_, state)| state.errors > 0));

@@ -1,4 +1,4 @@
-//! Lists: what is there, what is gone, and when that is believed (semantics C4).
+//! Lists: when objects are added and removed (semantics C4).
 
 use super::*;
 
@@ -26,7 +26,7 @@ async fn c4_nothing_is_complete_before_every_kind_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lists_come_in_pages_and_are_carried_on_as_they_come() {
+async fn lists_come_in_pages_that_take_effect_as_they_come() {
     let server = Server::default();
     let later = |answer| Answer::After(Duration::from_secs(10), Box::new(answer));
     server.on(
@@ -52,9 +52,9 @@ async fn lists_come_in_pages_and_are_carried_on_as_they_come() {
     assert_eq!((scene.state(Kind::Pod).objects, scene.state(Kind::Pod).lists), (5, 1));
 }
 
-/// Both as the watch's own event and as the answer to it; and if a page has expired.
+/// Expiry as an event of the watch and as its response; and of a page.
 #[tokio::test(start_paused = true)]
-async fn c4_what_a_new_list_lacks_is_gone_when_the_list_is_complete() {
+async fn c4_a_new_list_removes_objects_only_when_it_is_complete() {
     let gone = json!({"reason": "Expired", "message": "too old", "code": 410, "kind": "Status"});
     let expired: [fn(Value) -> Answer; 2] =
         [|gone| Answer::watch([event("ERROR", &gone)]), |gone| Answer::Status(410, gone)];
@@ -86,17 +86,17 @@ async fn c4_what_a_new_list_lacks_is_gone_when_the_list_is_complete() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_made_anew_unseen_is_another_pod() {
-    let mut anew = pod("one", 5);
-    anew["metadata"]["uid"] = json!("another");
-    anew["status"]["podIPs"] = json!([{"ip": "not an address"}]);
+async fn a_pod_that_was_recreated_unseen_is_another_pod() {
+    let mut again = pod("one", 5);
+    again["metadata"]["uid"] = json!("another");
+    again["status"]["podIPs"] = json!([{"ip": "not an address"}]);
     let server = Server::default();
     server.on(
         "pods",
         [
             Answer::List(vec![pod("one", 1)], 1, None),
             Answer::Status(410, json!({})),
-            Answer::List(vec![anew], 5, None),
+            Answer::List(vec![again], 5, None),
         ],
     );
     let mut scene = Scene::start(server);
@@ -131,7 +131,7 @@ async fn nothing_is_enforced_under_a_name_that_no_node_has() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_vanishes_later_ends_nothing() {
+async fn a_node_that_is_removed_later_changes_nothing() {
     let node = json!({"metadata": {"name": NODE, "resourceVersion": "2"}});
     let server = Server::default();
     server.on(

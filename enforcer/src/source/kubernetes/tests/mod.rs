@@ -15,10 +15,10 @@ use super::*;
 use enforcer_core::model::{Cluster, PodId};
 use server::{Answer, Server};
 
-/// The name of this node, which the server has unless told otherwise.
+/// The name of this node, which the server has by default.
 const NODE: &str = "here";
 
-/// The source with a server that plays what it is told, and what comes of it.
+/// The source with a scripted server, and the results.
 struct Scene {
     server: Server,
     watches: Arc<Watches>,
@@ -30,7 +30,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// The source starts; nothing was received yet.
+    /// Starts the source; nothing is received yet.
     fn start(server: Server) -> Self {
         let kubernetes = Kubernetes::new(server.connection(), NODE.to_owned());
         let watches = kubernetes.watches();
@@ -40,7 +40,7 @@ impl Scene {
         Self { server, watches, updates, cluster, complete, remarks, task }
     }
 
-    /// Takes over what comes within this time (which does not really pass).
+    /// Applies the updates of this time, which is simulated.
     async fn pass(&mut self, time: Duration) {
         let end = tokio::time::Instant::now() + time;
         while let Ok(update) = tokio::time::timeout_at(end, self.updates.recv()).await {
@@ -71,7 +71,7 @@ impl Scene {
         self.watches.states().into_iter().find(|(it, _)| *it == kind).unwrap().1
     }
 
-    /// Everything that was asked of a resource.
+    /// All requests for a resource.
     fn asked(&self, resource: &str) -> Vec<String> {
         self.server.asked(resource)
     }

@@ -7,7 +7,7 @@ fn deny(selector: &Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_bad_object_stalls_no_other() {
+async fn one_bad_object_blocks_no_other() {
     let odd = |metadata: Value| json!({"metadata": metadata, "spec": 5});
     let bad = [
         odd(json!({"name": "b1", "namespace": "a", "resourceVersion": "2"})),
@@ -66,7 +66,7 @@ async fn c4_the_last_good_version_of_an_object_stays() {
     let known = scene.cluster.policies.values().next().unwrap();
     assert_eq!(known.subjects.requirements.len(), 1, "as it was");
     assert_eq!(scene.state(Kind::Policy).bad, 1);
-    // Once, though it came three times.
+    // Once, although it came three times.
     assert_eq!(scene.remarks.len(), 2, "{:?}", scene.remarks);
     assert!(scene.remarks[0].contains("unknown operator `Like`"), "{:?}", scene.remarks);
     assert!(scene.remarks[1].ends_with("its last good version stays in effect"));
@@ -108,7 +108,7 @@ async fn r9_a_policy_that_never_was_understood_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn warnings_keep_nothing_from_taking_effect() {
+async fn objects_with_warnings_take_effect() {
     let mut warned = policy("p", 1, &json!({"podSelector": {}}));
     warned["spec"] = json!(null);
     let server = Server::default();
@@ -120,7 +120,7 @@ async fn warnings_keep_nothing_from_taking_effect() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn doubled_events_change_nothing() {
+async fn duplicate_events_change_nothing() {
     let server = Server::default();
     let two = event("ADDED", &pod("two", 2));
     server.on(

@@ -1,9 +1,10 @@
-//! What a real API server sent, replayed in any order of the kinds, with watches that break off and
-//! lists that break off.
+//! Recordings of a real API server, replayed in any order of the kinds, with interrupted watches and
+//! lists.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::super::key::Key;
 use super::super::object::{Outcome, Seen, Watched};
 use super::super::tracker::Event;
 use super::*;
@@ -27,7 +28,7 @@ const WATCHES: [(Kind, &str); 4] = [
     (Kind::Service, recorded!("watch.services.jsonl")),
 ];
 
-/// What a kind's objects were at each time, the first list being the first.
+/// The objects of a kind at each time, beginning with the first list.
 struct History {
     kind: Kind,
     events: Vec<(bool, Value)>,
@@ -78,7 +79,7 @@ impl History {
         }
     }
 
-    /// What the whole objects convert to, read without leaving anything out.
+    /// The conversion of the complete objects.
     fn cluster(&self, time: usize) -> Cluster {
         fn change<K: serde::de::DeserializeOwned, M>(
             object: &Value,
@@ -100,7 +101,7 @@ impl History {
         cluster
     }
 
-    /// The events of a list of what there was at a time; one that breaks off has only a part.
+    /// The events of the list at a time; an interrupted one has only some.
     fn list(&self, before: usize, time: usize, broken: Option<Index>) -> Vec<Step> {
         let objects: Vec<&Value> = self.times[time].values().collect();
         let count = broken.map_or(objects.len(), |it| it.index(objects.len() + 1));
@@ -114,8 +115,8 @@ impl History {
         steps
     }
 
-    /// What a client hears whose watch breaks off as told.
-    fn heard(&self, faults: &[(Index, Index, Option<Index>)]) -> Vec<Step> {
+    /// The events that a client receives if its watch is interrupted like this.
+    fn received(&self, faults: &[(Index, Index, Option<Index>)]) -> Vec<Step> {
         let mut steps = self.list(0, 0, None);
         let end = self.events.len();
         let mut time = 0;
@@ -145,12 +146,12 @@ impl History {
     }
 }
 
-/// What is expected of the cluster after an event.
+/// The expected cluster after an event.
 #[derive(Debug, Clone, Copy)]
 enum Expected {
-    /// What there was at that time.
+    /// The objects at that time.
     At(usize),
-    /// What there was at both times at least, and nothing that was at neither.
+    /// At least the objects of both times, and none of neither.
     Between(usize, usize),
 }
 
@@ -188,7 +189,7 @@ fn check(history: &History, expected: Expected, is_complete: bool, cluster: &Clu
             let [now, before, after] =
                 [now, history.cluster(before), history.cluster(after)].map(|it| names(&it));
             assert!(now.is_subset(&(&before | &after)), "{now:?}");
-            // C4: not even while it is listed anew.
+            // C4: not even during a new list.
             assert!(!is_complete || (&before & &after).is_subset(&now), "{now:?}");
         }
     }
@@ -203,23 +204,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn c4_whatever_breaks_off_the_cluster_is_what_the_server_has(
+    fn c4_the_cluster_is_what_the_server_has_whatever_is_interrupted(
         faults in proptest::array::uniform4(faults()),
         order in proptest::collection::vec(any::<Index>(), 400),
     ) {
         let histories = WATCHES.map(|(kind, _)| History::read(kind));
-        let mut heard: Vec<_> = histories
+        let mut received: Vec<_> = histories
             .iter()
             .zip(&faults)
-            .map(|(history, faults)| history.heard(faults).into_iter())
+            .map(|(history, faults)| history.received(faults).into_iter())
             .collect();
         let (mut trackers, watches) = (Trackers::new(), Watches::new());
         let mut cluster = Cluster::default();
-        // In that order, and what is left over at the end kind by kind.
-        let picks = order.iter().map(|it| it.index(heard.len()));
+        // In that order, and the rest kind by kind.
+        let picks = order.iter().map(|it| it.index(received.len()));
         let rest = (0..histories.len()).flat_map(|it| std::iter::repeat_n(it, 1000));
         for pick in picks.collect::<Vec<_>>().into_iter().chain(rest) {
-            let Some((event, expected)) = heard[pick].next() else { continue };
+            let Some((event, expected)) = received[pick].next() else { continue };
             let history = &histories[pick];
             let is_complete = trackers.of(history.kind).unwrap().is_complete();
             let update = trackers.take([(history.kind, event, std::time::Instant::now())].into_iter(), &watches);
@@ -235,7 +236,7 @@ proptest! {
     }
 }
 
-/// What is left out of an object makes no difference to what it means.
+/// The fields that are left out do not matter.
 #[test]
 fn pruned_objects_mean_the_same() {
     for (kind, _) in WATCHES {

@@ -1,5 +1,5 @@
-//! An API server that answers as it is told, within the process. It never is there for real, so
-//! tests that wait for minutes take no time.
+//! A scripted API server within the process. Time is simulated, so that tests which wait for minutes
+//! take none.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -22,32 +22,32 @@ use tower::{BoxError, Service};
 use super::super::Connection;
 use super::NODE;
 
-/// How a request is answered.
+/// The response to a request.
 pub(super) enum Answer {
-    /// By a list: its objects, its version, and how to get the next page.
+    /// A list: its objects, its version, and the token of the next page.
     List(Vec<Value>, u32, Option<&'static str>),
-    /// By a `Status`.
+    /// A `Status`.
     Status(u16, Value),
-    /// By these pieces, one after the other.
+    /// These pieces, one after the other.
     Pieces(Vec<Piece>),
-    /// Not at all: the connection is refused.
+    /// None: the connection is refused.
     Refused,
-    /// By that, later.
+    /// That one, later.
     After(Duration, Box<Self>),
 }
 
-/// What comes of an answer.
+/// A piece of a response.
 pub(super) enum Piece {
     Text(String),
     Wait(Duration),
-    /// The connection breaks.
+    /// The connection is reset.
     Cut,
-    /// Nothing comes any more.
+    /// Nothing more is sent.
     Silence,
 }
 
 impl Answer {
-    /// A watch with these events that goes on without any more.
+    /// A watch with these events that stays open.
     pub(super) fn watch(events: impl IntoIterator<Item = String>) -> Self {
         Self::Pieces(lines(events).chain([Piece::Silence]).collect())
     }
@@ -63,28 +63,28 @@ pub(super) fn lines(events: impl IntoIterator<Item = String>) -> impl Iterator<I
 }
 
 #[derive(Default)]
-struct Play {
+struct Script {
     answers: BTreeMap<String, VecDeque<Answer>>,
     asked: Vec<(String, String)>,
 }
 
-/// The server. Where nothing is left to play, lists are empty (but for this node) and watches are
+/// The server. After the scripted answers, lists are empty except for this node, and watches are
 /// silent.
 #[derive(Clone, Default)]
-pub(super) struct Server(Arc<Mutex<Play>>);
+pub(super) struct Server(Arc<Mutex<Script>>);
 
 impl Server {
-    /// Answers the next requests for a resource.
+    /// Adds answers to the next requests for a resource.
     pub(super) fn on(&self, resource: &str, answers: impl IntoIterator<Item = Answer>) -> Self {
-        let mut play = self.0.lock().unwrap();
-        play.answers.entry(resource.to_owned()).or_default().extend(answers);
-        drop(play);
+        let mut script = self.0.lock().unwrap();
+        script.answers.entry(resource.to_owned()).or_default().extend(answers);
+        drop(script);
         self.clone()
     }
 
     pub(super) fn asked(&self, resource: &str) -> Vec<String> {
-        let play = self.0.lock().unwrap();
-        let of_it = play.asked.iter().filter(|(it, _)| it == resource);
+        let script = self.0.lock().unwrap();
+        let of_it = script.asked.iter().filter(|(it, _)| it == resource);
         of_it.map(|(_, query)| query.clone()).collect()
     }
 
@@ -99,9 +99,9 @@ impl Server {
         let path = request.uri().path().to_owned();
         let resource = path.rsplit('/').next().unwrap_or_default().to_owned();
         let query = request.uri().query().unwrap_or_default().to_owned();
-        let mut play = self.0.lock().unwrap();
-        play.asked.push((resource.clone(), query.clone()));
-        let next = play.answers.get_mut(&resource).and_then(VecDeque::pop_front);
+        let mut script = self.0.lock().unwrap();
+        script.asked.push((resource.clone(), query.clone()));
+        let next = script.answers.get_mut(&resource).and_then(VecDeque::pop_front);
         next.unwrap_or_else(|| match (query.contains("watch=true"), resource.as_str()) {
             (true, _) => Answer::watch([]),
             (false, "nodes") => {

@@ -12,9 +12,9 @@ use tokio::time::{sleep, timeout};
 use super::scene::policy;
 use super::*;
 
-/// Long enough for any machine; nothing waits for it unless a test fails.
+/// Long enough for any machine; reached only if a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Long enough for an update that must not come to come, were it wrongly sent.
+/// Long enough for a wrongly sent update to arrive.
 const QUIET: Duration = Duration::from_millis(400);
 
 struct Watched {
@@ -68,7 +68,7 @@ impl Watched {
 
     async fn is_quiet(&mut self) {
         let update = timeout(QUIET, self.updates.recv()).await;
-        assert!(update.is_err(), "nothing was to happen: {update:?}");
+        assert!(update.is_err(), "unexpected update: {update:?}");
     }
 }
 
@@ -85,14 +85,14 @@ async fn the_whole_state_comes_first_even_if_there_is_none() {
 }
 
 #[tokio::test]
-async fn written_anew_renamed_into_place_and_removed() {
+async fn rewritten_renamed_into_place_and_removed() {
     let mut watched = Watched::new(&[("a.yaml", simple("a"))]).await;
     fs::write(watched.path("a.yaml"), simple("a2")).unwrap();
     watched.until(&["a2"]).await;
     fs::write(watched.path(".a.yaml.tmp"), simple("a3")).unwrap();
     fs::rename(watched.path(".a.yaml.tmp"), watched.path("a.yaml")).unwrap();
     watched.until(&["a3"]).await;
-    // As vim does it: the old version is kept under another name.
+    // As vim saves: the old version is kept under another name.
     fs::rename(watched.path("a.yaml"), watched.path("a.yaml~")).unwrap();
     fs::write(watched.path("a.yaml"), simple("a4")).unwrap();
     fs::remove_file(watched.path("a.yaml~")).unwrap();
@@ -114,7 +114,7 @@ async fn a_file_is_not_read_while_it_is_written() {
     let text = [simple("a"), simple("b")].join("---\n");
     let (first, second) = text.split_at(50);
     file.write_all(first.as_bytes()).unwrap();
-    // Another file's change must not make anybody read this one.
+    // The change of another file must not cause this one to be read.
     fs::write(watched.path("z.yaml"), simple("z")).unwrap();
     watched.until(&["a", "z"]).await;
     watched.is_quiet().await;
@@ -125,7 +125,7 @@ async fn a_file_is_not_read_while_it_is_written() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_made_is_read_when_it_is_closed() {
+async fn a_new_file_is_read_when_it_is_closed() {
     let mut watched = Watched::new(&[]).await;
     let mut file = File::create(watched.path("a.yaml")).unwrap();
     file.write_all(&simple("a").as_bytes()[..50]).unwrap();
@@ -144,7 +144,7 @@ async fn saving_the_same_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_error_and_its_mending_are_told() {
+async fn an_error_and_its_fix_are_reported() {
     let mut watched = Watched::new(&[("a.yaml", simple("a"))]).await;
     fs::write(watched.path("a.yaml"), policy("a", "bad: x")).unwrap();
     let reports = watched.update().await;
@@ -172,7 +172,7 @@ async fn directories_come_and_go() {
 }
 
 #[tokio::test]
-async fn links_count_as_soon_as_they_are_made() {
+async fn links_count_as_soon_as_they_exist() {
     let mut watched = Watched::new(&[]).await;
     let elsewhere = tempfile::tempdir().unwrap();
     fs::write(elsewhere.path().join("a.yaml"), simple("a")).unwrap();
@@ -184,23 +184,21 @@ async fn links_count_as_soon_as_they_are_made() {
 #[tokio::test]
 async fn a_mounted_config_map_is_swapped() {
     let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
     let version = |number: u32, name: &str| {
-        let version = directory.path().join(format!("..{number}"));
+        let version = path.join(format!("..{number}"));
         fs::create_dir(&version).unwrap();
         fs::write(version.join("a.yaml"), simple(name)).unwrap();
-        let link = directory.path().join("..data_tmp");
+        let link = path.join("..data_tmp");
         std::os::unix::fs::symlink(format!("..{number}"), &link).unwrap();
-        fs::rename(link, directory.path().join("..data")).unwrap();
+        fs::rename(link, path.join("..data")).unwrap();
     };
     version(1, "one");
-    std::os::unix::fs::symlink("..data/a.yaml", directory.path().join("a.yaml")).unwrap();
-    let path = directory.path().to_owned();
-    let manifests = Manifests::new(vec![path.clone()]).unwrap();
-    let (sender, updates) = mpsc::channel(16);
-    let task = tokio::spawn(manifests.watch(sender));
+    std::os::unix::fs::symlink("..data/a.yaml", path.join("a.yaml")).unwrap();
+    let mut watched = Watched::start(directory, "").await;
+    assert_eq!(watched.policies(), ["one"]);
     version(2, "two");
     fs::remove_dir_all(path.join("..1")).unwrap();
-    let mut watched = Watched { directory, cluster: Cluster::default(), updates, task };
     watched.until(&["two"]).await;
 }
 
@@ -236,7 +234,7 @@ async fn many_changes_lose_nothing() {
 }
 
 #[tokio::test]
-async fn it_ends_with_its_receiver() {
+async fn the_watch_ends_with_its_receiver() {
     let watched = Watched::new(&[]).await;
     drop(watched.updates);
     timeout(PATIENCE, watched.task).await.expect("an end").unwrap().unwrap();

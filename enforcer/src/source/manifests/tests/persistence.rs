@@ -1,12 +1,14 @@
-//! Which version of what is in force, and what changes.
+//! Which version of a file is in effect.
 
 use std::net::IpAddr;
 
-use super::scene::{Scene, exists, pod, policy};
+use insta::assert_snapshot;
+
+use super::scene::{Scene, pod, policy};
 use super::*;
 use enforcer_core::model::PodId;
 
-const MENDED: &str = ":1:1: notice: fixed";
+const FIXED: &str = ":1:1: notice: fixed";
 
 fn addresses(scene: &Scene, name: &str) -> Vec<IpAddr> {
     scene.cluster.pods[&PodId::new("default", name)].addresses.iter().copied().collect()
@@ -23,17 +25,18 @@ fn the_last_good_version_of_a_file_stays() {
         two("podSelecter: {}"),
         two("ingress: [{from: [{}]}]"),
         "apiVersion: v1\nkind: [".to_owned(),
-        // The other document was changed as well: the file is one thing.
+        // The other document was changed as well: all of the last good version stays.
         [policy("p", "egress: [{}]"), policy("q", "bad: x")].join("---\n"),
     ] {
-        let said = scene.save("a.yaml", broken);
-        assert!(said.contains("its last good version stays in effect"), "{said}");
+        let reports = scene.save("a.yaml", broken);
+        assert!(reports.ends_with("notice: its last good version stays in effect\n"), "{reports}");
         assert_eq!(scene.cluster, before);
+        assert!(scene.rescan().is_empty());
     }
-    // The program goes on with the rest meanwhile.
+    // Other files are still read.
     scene.save("other.yaml", policy("o2", "podSelector: {}"));
     assert_eq!(scene.policies(), ["o2", "p", "q"]);
-    assert_eq!(scene.save("a.yaml", two("egress: [{}]")), format!("a.yaml{MENDED}\n"));
+    assert_eq!(scene.save("a.yaml", two("egress: [{}]")), format!("a.yaml{FIXED}\n"));
     assert!(scene.policy("q").unwrap().egress.is_some());
 }
 
@@ -52,18 +55,18 @@ fn of_two_declarations_the_first_by_path_counts() {
     let mut scene = Scene::new();
     scene.save("b.yaml", policy("p", "egress: [{}]"));
     assert!(scene.policy("p").unwrap().egress.is_some());
-    let said = scene.save("a.yaml", policy("p", "podSelector: {}"));
-    assert!(said.starts_with("b.yaml:4:9: error: "), "{said}");
-    assert!(said.contains("at a.yaml:4;"), "{said}");
+    let reports = scene.save("a.yaml", policy("p", "podSelector: {}"));
+    assert_snapshot!(reports, @"b.yaml:3:18: error: metadata.name: NetworkPolicy default/p is already declared at a.yaml:3; that one counts (keep one of the two)");
     assert!(scene.policy("p").unwrap().egress.is_none());
+    assert!(scene.rescan().is_empty());
     scene.remove("a.yaml");
     let update = scene.rescan();
-    assert_eq!(scene.lines(&update.reports), format!("b.yaml{MENDED}\n"));
+    assert_eq!(scene.lines(&update.reports), format!("b.yaml{FIXED}\n"));
     assert!(scene.policy("p").unwrap().egress.is_some());
 }
 
 #[test]
-fn a_status_says_more_than_the_pods_own() {
+fn a_status_document_has_priority_over_the_pods_own() {
     let mut scene = Scene::new();
     let own = format!("{}status: {{podIP: 10.0.0.9, phase: Pending}}\n", pod("a", "web"));
     scene.save("a.yaml", own);
@@ -73,36 +76,6 @@ fn a_status_says_more_than_the_pods_own() {
     scene.save("b.yaml", uid);
     assert_eq!(addresses(&scene, "a"), ["10.0.0.9".parse::<IpAddr>().unwrap()]);
     assert_eq!(scene.cluster.pods[&PodId::new("default", "a")].uid, "u-1");
-}
-
-fn workload(kind: &str, version: &str, more: &str) -> String {
-    format!(
-        "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: web, namespace: shop}}\nspec:\n{more}  \
-         template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      containers:\n      - \
-         name: c\n        ports: [{{name: http, containerPort: 8080}}]\n"
-    )
-}
-
-#[test]
-fn workloads_are_their_pods() {
-    let selector = "  selector: {matchLabels: {app: web}}\n";
-    for (kind, version, more, count) in [
-        ("Deployment", "apps/v1", format!("{selector}  replicas: 3\n"), 3),
-        ("ReplicaSet", "apps/v1", format!("{selector}  replicas: 0\n"), 0),
-        ("StatefulSet", "apps/v1", selector.to_owned(), 1),
-        ("DaemonSet", "apps/v1", selector.to_owned(), 1),
-        ("Job", "batch/v1", "  parallelism: 2\n".to_owned(), 2),
-    ] {
-        let mut scene = Scene::new();
-        assert_eq!(scene.save("w.yaml", workload(kind, version, &more)), "", "{kind}");
-        let names: Vec<String> = scene.cluster.pods.keys().map(ToString::to_string).collect();
-        let expected: Vec<String> = (0..count).map(|index| format!("shop/web-{index}")).collect();
-        assert_eq!(names, expected, "{kind}");
-        for pod in scene.cluster.pods.values() {
-            assert_eq!(pod.labels["app"], "web");
-            assert_eq!(pod.ports.first().unwrap().port, 8080);
-        }
-    }
 }
 
 #[test]
@@ -154,26 +127,26 @@ fn c4_a_directory_that_vanishes_takes_nothing_with_it() {
     fs::rename(&inner, outer.path().join("away")).unwrap();
     let update = manifests.rescan();
     assert_eq!(update.changes, []);
-    let said = update.reports[0].to_string();
-    assert!(said.contains("can't be read") && said.contains("stays in effect"), "{said}");
+    let reports = update.reports[0].to_string();
+    assert!(reports.contains("can't be read") && reports.contains("stays in effect"), "{reports}");
     assert!(manifests.rescan().is_empty());
     fs::rename(outer.path().join("away"), &inner).unwrap();
     let update = manifests.rescan();
     assert_eq!(update.changes, []);
-    assert!(update.reports[0].to_string().contains(MENDED));
-    assert!(!exists(&outer.path().join("away")));
+    assert!(update.reports[0].to_string().contains(FIXED));
+    assert!(!outer.path().join("away").exists());
 }
 
 #[test]
-fn a_file_that_is_too_large_is_refused_and_its_last_version_stays() {
+fn a_file_that_is_too_large_keeps_its_last_version() {
     let mut scene = Scene::new();
     scene.save("a.yaml", policy("a", "podSelector: {}"));
-    let said = scene.save("a.yaml", vec![b'#'; (16 << 20) + 1]);
-    assert!(said.contains("larger than 16 MiB"), "{said}");
+    let reports = scene.save("a.yaml", vec![b'#'; (16 << 20) + 1]);
+    assert!(reports.contains("larger than 16 MiB"), "{reports}");
     assert_eq!(scene.policies(), ["a"]);
 }
 
-/// Whoever keeps remarks by file replaces all of a file's by what it is told last.
+/// The remarks on a file replace its earlier ones, so they have to be all of them.
 #[test]
 fn a_new_remark_on_a_file_brings_all_of_them() {
     let mut scene = Scene::new();
@@ -182,27 +155,28 @@ fn a_new_remark_on_a_file_brings_all_of_them() {
         scene.write("a.yaml", policy("p", "podSelector: {}"));
         scene.rescan()
     };
-    let said = scene.lines(&update.reports);
-    assert!(said.contains("already declared") && said.contains("spec.bad"), "{said}");
+    let reports = scene.lines(&update.reports);
+    assert!(reports.contains("already declared") && reports.contains("spec.bad"), "{reports}");
 }
 
 #[test]
 fn a_report_is_one_line() {
     let mut scene = Scene::new();
     let text = policy("p", "podSelector: {matchLabels: {\"a\\nERROR b\": \"c\\n\\e[31m\"}}");
-    let said = scene.save("f.yaml", text);
-    assert!(said.lines().all(|line| line.starts_with("f.yaml:")), "{said}");
-    assert!(said.contains("`a\\nERROR b`") && said.contains("\\u{1b}"), "{said}");
+    let reports = scene.save("f.yaml", text);
+    assert!(reports.lines().all(|line| line.starts_with("f.yaml:")), "{reports}");
+    assert!(reports.contains("`a\\nERROR b`") && reports.contains("\\u{1b}"), "{reports}");
 }
 
 #[test]
 fn labels_that_no_object_can_have_are_errors() {
     let mut scene = Scene::new();
-    let said = scene.save("f.yaml", policy("p", "podSelector: {matchLabels: {app.x/y: my app}}"));
+    let reports =
+        scene.save("f.yaml", policy("p", "podSelector: {matchLabels: {app.x/y: my app}}"));
     assert!(
-        said.starts_with("f.yaml:6:40: error: spec.podSelector.matchLabels.app.x/y: "),
-        "{said}"
+        reports.starts_with("f.yaml:5:40: error: spec.podSelector.matchLabels.app.x/y: "),
+        "{reports}"
     );
-    let said = scene.save("f.yaml", pod("a", "-web"));
-    assert!(said.starts_with("f.yaml:5:17: error: metadata.labels.app: "), "{said}");
+    let reports = scene.save("f.yaml", pod("a", "-web"));
+    assert!(reports.starts_with("f.yaml:5:17: error: metadata.labels.app: "), "{reports}");
 }

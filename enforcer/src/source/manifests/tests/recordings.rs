@@ -53,7 +53,7 @@ fn both_ways<T: DeserializeOwned, M>(
 }
 
 #[test]
-fn every_object_converts_and_reads_alike() {
+fn every_object_is_the_same_from_the_server_and_from_a_file() {
     both_ways(PODS, convert::pod, Change::Pod);
     both_ways(NAMESPACES, convert::namespace, Change::Namespace);
     both_ways(POLICIES, convert::policy, Change::Policy);
@@ -110,15 +110,15 @@ fn whole_lists_are_manifests() {
     scene.write("pods.json", POD_LIST);
     scene.write("policies.json", POLICY_LIST);
     let update = scene.rescan();
-    let said = scene.lines(&update.reports);
-    assert!(!said.contains(": error: "), "{said}");
+    let reports = scene.lines(&update.reports);
+    assert!(!reports.contains(": error: "), "{reports}");
     assert!(scene.cluster.pods.contains_key(&PodId::new("hello", "hostnet")));
     assert_eq!(scene.policies(), ["api-zones", "backend-policy"]);
 }
 
-/// What people are shown first must be without fault.
+/// The first manifests that newcomers see.
 #[test]
-fn the_tutorials_manifests_say_nothing() {
+fn the_tutorials_manifests_have_no_reports() {
     let tutorials = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/tutorial");
     let mut count = 0;
     for tutorial in fs::read_dir(tutorials).unwrap() {

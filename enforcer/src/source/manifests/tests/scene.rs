@@ -1,14 +1,14 @@
-//! A directory of manifests, and the cluster that its updates amount to.
+//! A directory of manifests, and the cluster that its updates lead to.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
 use super::super::{Manifests, Report, Update};
 use enforcer_core::model::{Cluster, Policy, PolicyId};
 
-/// A directory of manifests, and the cluster that its updates amount to.
+/// A directory of manifests, and the cluster that its updates lead to.
 pub(super) struct Scene {
     pub(super) directory: TempDir,
     pub(super) manifests: Manifests,
@@ -36,7 +36,7 @@ impl Scene {
         std::fs::remove_file(self.path(name)).unwrap();
     }
 
-    /// Rescans; checks on the way that each change is one.
+    /// Rescans; asserts that each change has an effect.
     pub(super) fn rescan(&mut self) -> Update {
         let update = self.manifests.rescan();
         for change in &update.changes {
@@ -45,7 +45,7 @@ impl Scene {
         update
     }
 
-    /// Writes a file and rescans; what there is to say about it.
+    /// Writes a file and rescans; returns the reports.
     pub(super) fn save(&mut self, name: &str, text: impl AsRef<[u8]>) -> String {
         self.write(name, text);
         let update = self.rescan();
@@ -68,18 +68,18 @@ impl Scene {
     pub(super) fn policies(&self) -> Vec<&str> {
         self.cluster.policies.keys().map(|id| id.name.as_str()).collect()
     }
-}
 
-/// What there is to say about a text as a file's contents.
-pub(super) fn say(text: impl AsRef<[u8]>) -> String {
-    Scene::new().save("f.yaml", text)
+    /// The namespaces and names of all pods.
+    pub(super) fn pods(&self) -> String {
+        self.cluster.pods.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// A policy's manifest with that `spec`, which is indented by two blanks.
 pub(super) fn policy(name: &str, spec: &str) -> String {
-    let head = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n";
+    let head = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n";
     let spec = spec.lines().fold(String::new(), |all, line| format!("{all}  {line}\n"));
-    format!("{head}  name: {name}\nspec:\n{spec}")
+    format!("{head}metadata: {{name: {name}}}\nspec:\n{spec}")
 }
 
 /// A pod's manifest.
@@ -88,8 +88,4 @@ pub(super) fn pod(name: &str, label: &str) -> String {
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  labels: {{app: {label}}}\n\
          spec:\n  containers: [{{name: c, image: i}}]\n"
     )
-}
-
-pub(super) fn exists(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok()
 }

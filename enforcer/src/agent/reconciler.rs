@@ -1,0 +1,324 @@
+//! The reconciler: brings the kernel to the cluster's state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use enforcer_ebpf::contract::counters::Counters;
+
+use super::claims::{LastPods, PodClaims, podless};
+use super::options::{Attach, Options, UnknownPod};
+use super::retired_counters::{RetiredCounters, Settlement};
+use super::sandboxes::Sandboxes;
+use crate::kernel::{
+    DropReader, Hooks, Kernel, KernelError, Pins, Place, ProgramLog, SettledTable,
+};
+use crate::node::{Assignment, Snapshot, assign};
+use crate::observe::TakenOver;
+use enforcer_core::model::{Change, Cluster, PodId};
+use enforcer_core::policy::compile;
+use enforcer_core::tables::{Desired, Inherited, Interface, Owner, State, Step, Unrepresented};
+
+/// The result of [`Reconciler::reconcile`].
+#[derive(Debug)]
+pub struct Reconciled {
+    /// The number of writes to the tables.
+    pub writes: usize,
+    /// Pods that are new behind their interfaces, and for how long these have waited.
+    pub waited: Vec<(PodId, Duration)>,
+    /// The time until the next reconciliation, if one is needed although nothing changes.
+    pub again: Option<Duration>,
+}
+
+/// The cluster's state, and the part of it that the kernel has.
+pub struct Reconciler {
+    node_name: String,
+    check_source: bool,
+    unknown_pod: UnknownPod,
+    uplinks: BTreeSet<String>,
+    last_pods: LastPods,
+    pub(super) claims: PodClaims,
+    pub(super) sandboxes: Sandboxes,
+    pub(super) cluster: Cluster,
+    pub(super) snapshot: Snapshot,
+    pub(super) assignment: Assignment,
+    pub(super) state: State,
+    pub(super) unrepresented: Vec<Unrepresented>,
+    pub(super) kernel: Kernel,
+    pub(super) hooks: Hooks,
+    /// The state that outlives the agent; `None`: nothing does.
+    pub(super) pins: Option<Pins>,
+    /// The records of an earlier agent, until the first state is enforced.
+    inheritance: Option<Vec<Inherited>>,
+    pub(super) taken_over: Option<TakenOver>,
+    pub(super) retired: RetiredCounters,
+    /// The store of settlements; `None`: they end with the agent.
+    settled: Option<SettledTable>,
+}
+
+impl Reconciler {
+    /// Loads the programs. The programs of an earlier agent stay active until the first
+    /// [`Self::reconcile`].
+    ///
+    /// # Errors
+    /// The kernel rejects the programs.
+    pub fn new(options: &Options, pins: Option<Pins>) -> Result<Self, KernelError> {
+        let Options { node_name, check_source, unknown_pod, uplinks, attach, settings, .. } =
+            options;
+        let kernel = match &pins {
+            Some(pins) => Kernel::load_pinned(settings, pins)?,
+            None => Kernel::load(settings)?,
+        };
+        let inherited = kernel.inherited()?;
+        let is_resumed = kernel.is_resumed();
+        let endpoints = inherited.iter().filter(|it| it.owner.is_some()).count() as u64;
+        if is_resumed {
+            tracing::info!(endpoints, "taking over from an earlier agent");
+        }
+        let hooks = pins.as_ref().map(Hooks::pinned).unwrap_or_default();
+        let (settled, before) = match pins.as_ref().map(open_settled).transpose() {
+            Ok(opened) => opened.unzip(),
+            Err(error) => {
+                tracing::warn!("counters of ended pods start at zero and are not kept: {error}");
+                (None, None)
+            }
+        };
+        Ok(Self {
+            node_name: node_name.clone(),
+            check_source: *check_source,
+            unknown_pod: *unknown_pod,
+            uplinks: uplinks.clone(),
+            last_pods: LastPods::default(),
+            claims: PodClaims::default(),
+            sandboxes: Sandboxes::new(node_name),
+            cluster: Cluster::default(),
+            snapshot: Snapshot::default(),
+            assignment: Assignment::default(),
+            state: State::resuming(settings.limits, &inherited),
+            unrepresented: Vec::new(),
+            kernel,
+            hooks: if *attach == Attach::Clsact { hooks.without_tcx() } else { hooks },
+            pins,
+            taken_over: is_resumed.then_some(TakenOver { endpoints }),
+            retired: RetiredCounters::resuming(&inherited, before.unwrap_or_default()),
+            settled,
+            inheritance: Some(inherited),
+        })
+    }
+
+    /// Notes changes; [`Self::reconcile`] enforces them. Returns whether the state has changed.
+    pub fn apply(&mut self, changes: Vec<Change>) -> bool {
+        let (mut changed, now) = (false, Instant::now());
+        for change in changes {
+            let reported = match &change {
+                Change::Pod(pod) => Some(pod.id.clone()),
+                _ => None,
+            };
+            if let Change::PodGone(pod) = &change {
+                self.claims.forget(pod);
+            }
+            let change = self.sandboxes.merge(change, &self.cluster);
+            if self.cluster.apply(change) {
+                changed = true;
+                // A list that shows the pod as before is no change to it.
+                if let Some(pod) = reported {
+                    self.claims.changed(&pod, now);
+                }
+            }
+        }
+        changed
+    }
+
+    /// Notes the node's interfaces and addresses; [`Self::reconcile`] enforces them.
+    pub fn see(&mut self, snapshot: Snapshot) {
+        self.cluster.node_addresses.clone_from(&snapshot.node_addresses);
+        self.snapshot = snapshot;
+        self.locate_sandboxes();
+    }
+
+    /// Finds the addresses of sandboxes in the node's snapshot.
+    pub(super) fn locate_sandboxes(&mut self) {
+        let changes = self.sandboxes.seen(&self.snapshot);
+        self.put(changes);
+    }
+
+    /// Applies changes that were merged with the sandboxes.
+    pub(super) fn put(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            self.cluster.apply(change);
+        }
+    }
+
+    /// Takes the drop events' ring buffer.
+    ///
+    /// # Errors
+    /// It was taken before.
+    pub fn take_drops(&mut self) -> Result<DropReader, KernelError> {
+        self.kernel.take_drops()
+    }
+
+    /// Takes the programs' log, if logging is on in their settings.
+    ///
+    /// # Errors
+    /// It was taken before.
+    pub fn take_program_log(&mut self) -> Result<ProgramLog, KernelError> {
+        self.kernel.take_log()
+    }
+
+    /// Brings the kernel to the cluster's state.
+    ///
+    /// # Errors
+    /// A table can't be written: the kernel's state is then not known.
+    pub fn reconcile(&mut self) -> Result<Reconciled, KernelError> {
+        let now = Instant::now();
+        let inheritance = self.inheritance.take();
+        if let Some(inherited) = &inheritance {
+            self.last_pods.resume(inherited);
+            self.claims.resume(inherited, &self.cluster, &self.snapshot, now);
+        }
+        self.assignment = assign(&self.snapshot, &self.cluster, &self.node_name);
+        let pods = &self.cluster.pods;
+        let is_terminating = |pod: &PodId| pods.get(pod).is_some_and(|it| it.terminating);
+        let again =
+            self.claims.hold_back(&self.snapshot, &mut self.assignment, is_terminating, now);
+        let waited = self.last_pods.record(&self.snapshot, &self.assignment, now);
+        let desired = self.desired();
+        let plan = self.state.plan(&desired);
+        for step in &plan.steps {
+            if let Step::Owner { id, owner, .. } = step {
+                let kernel = &self.kernel;
+                let counted = || counters(kernel, *id);
+                let settlements = self.retired.hand_over(*id, owner.as_ref(), counted);
+                self.store(settlements);
+            }
+            self.kernel.apply(step)?;
+        }
+        let namespaces = &self.cluster.namespaces;
+        let settlements = self.retired.retire_namespaces(|name| namespaces.contains_key(name));
+        self.store(settlements);
+        self.unrepresented = plan.unrepresented;
+        match inheritance {
+            Some(_) => self.take_over()?,
+            None => self.attach(),
+        }
+        Ok(Reconciled { writes: plan.steps.len(), waited, again })
+    }
+
+    fn store(&mut self, settlements: Vec<Settlement>) {
+        let Some(table) = &mut self.settled else { return };
+        for (namespace, counters) in settlements {
+            if let Err(error) = table.write(&namespace, counters.as_ref()) {
+                tracing::warn!(%namespace, "cannot store the counters of ended pods: {error}");
+            }
+        }
+    }
+
+    fn desired(&self) -> Desired {
+        let local: BTreeSet<PodId> = self.assignment.pods.values().cloned().collect();
+        let pods = self.assignment.pods.iter().map(|(ifindex, id)| {
+            let pod = self.cluster.pods.get(id);
+            let addresses = pod.map(|pod| pod.addresses.clone()).unwrap_or_default();
+            let uid = pod.map(|pod| pod.uid.clone()).unwrap_or_default();
+            let (owner, check_source) = (Owner::Pod(id.clone()), self.check_source);
+            (*ifindex, Interface { owner, uid, addresses, check_source })
+        });
+        let others = podless(&self.snapshot, &self.assignment).into_iter().map(|ifindex| {
+            let last = self.last_pods.of(ifindex).or_else(|| self.claims.held(ifindex));
+            let owner = match last {
+                Some(pod) => Owner::Gone(pod.clone()),
+                None => Owner::Unknown { closed: self.unknown_pod == UnknownPod::Deny },
+            };
+            let seen = self.snapshot.interfaces.get(&ifindex);
+            let addresses = seen.map(|it| it.addresses.clone()).unwrap_or_default();
+            (ifindex, Interface { owner, uid: String::new(), addresses, check_source: false })
+        });
+        Desired {
+            interfaces: pods.chain(others).collect(),
+            compiled: compile(&self.cluster, &local),
+        }
+    }
+
+    /// Replaces the programs of an earlier agent, now that the tables are complete: each packet is
+    /// checked by the old programs or by the new ones.
+    fn take_over(&mut self) -> Result<(), KernelError> {
+        self.attach();
+        while self.kernel.next_stage()? {
+            self.hooks.release_pins();
+            self.attach();
+        }
+        self.hooks.prune(&self.hook_places().into_keys().collect())?;
+        if let Some(pins) = &self.pins {
+            self.kernel.drop_other_tables(pins)?;
+        }
+        Ok(())
+    }
+
+    /// Attaches the programs to every interface that leads to a pod, known or not: once the pod is
+    /// known, its next packet is checked. Uplinks come first: they check the packets that a pod's
+    /// programs leave open.
+    fn attach(&mut self) {
+        let wanted = self.hook_places();
+        let stale: Vec<u32> = self
+            .hooks
+            .interfaces()
+            .filter(|(ifindex, place)| wanted.get(ifindex).is_none_or(|it| it.1 != *place))
+            .map(|(ifindex, _)| ifindex)
+            .collect();
+        for ifindex in stale {
+            self.hooks.detach(ifindex);
+        }
+        let mut missing: Vec<(u32, String, Place)> = wanted
+            .into_iter()
+            .filter(|(ifindex, _)| self.hooks.place(*ifindex).is_none())
+            .map(|(ifindex, (name, place))| (ifindex, name, place))
+            .collect();
+        missing.sort_by_key(|(ifindex, _, place)| (*place == Place::Pod, *ifindex));
+        for (ifindex, name, place) in missing {
+            match self.hooks.attach(&mut self.kernel, ifindex, &name, place) {
+                Ok(()) => tracing::debug!(interface = %name, ?place, "programs attached"),
+                // The interface is probably gone; if not, the next snapshot of the node tries again.
+                Err(error) => tracing::warn!(interface = %name, ?place, "{error}"),
+            }
+        }
+    }
+
+    /// The interfaces that need programs.
+    fn hook_places(&self) -> BTreeMap<u32, (String, Place)> {
+        let Snapshot { interfaces, unaddressed, uplinks, .. } = &self.snapshot;
+        let pods = interfaces.iter().map(|(ifindex, it)| (ifindex, &it.name)).chain(unaddressed);
+        let pods = pods.map(|(ifindex, name)| (*ifindex, (name.clone(), Place::Pod)));
+        let chosen = |name: &String| self.uplinks.is_empty() || self.uplinks.contains(name);
+        let uplinks = uplinks.iter().filter(|(_, name)| chosen(name));
+        let uplinks = uplinks.map(|(ifindex, name)| (*ifindex, (name.clone(), Place::Uplink)));
+        pods.chain(uplinks).collect()
+    }
+
+    /// Pods by address, and this node's pods by endpoint id, to name the ends of a dropped packet.
+    #[must_use]
+    pub fn names(&self) -> (BTreeMap<IpAddr, PodId>, BTreeMap<u32, PodId>) {
+        let peers = self.cluster.pods.values().filter(|pod| pod.is_peer());
+        let addresses =
+            peers.flat_map(|pod| pod.addresses.iter().map(|it| (*it, pod.id.clone()))).collect();
+        let endpoints = self.state.endpoints();
+        let endpoints =
+            endpoints.filter_map(|(owner, it)| Some((it.id, owner.pod()?.clone()))).collect();
+        (addresses, endpoints)
+    }
+}
+
+type Settled = (SettledTable, BTreeMap<String, Counters>);
+
+/// The store of settlements, and the records of earlier agents in it.
+fn open_settled(pins: &Pins) -> Result<Settled, KernelError> {
+    let table = SettledTable::open(pins)?;
+    let before = table.read()?;
+    Ok((table, before))
+}
+
+/// The counters of an endpoint id; zero if they can't be read.
+pub(super) fn counters(kernel: &Kernel, id: u32) -> Counters {
+    kernel.counters(id).unwrap_or_else(|error| {
+        tracing::warn!(endpoint = id, "{error}");
+        Counters::default()
+    })
+}

@@ -1,0 +1,132 @@
+//! Running the loaded programs on given packets (`BPF_PROG_TEST_RUN`), for the kernel tests and the
+//! benchmark. The agent itself only reads the programs' clock this way.
+
+use std::time::Duration;
+
+use aya::programs::{TestRun, TestRunOptions};
+use bytemuck::{Pod, Zeroable};
+
+use super::{Kernel, KernelError};
+
+/// A program to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RunProgram {
+    /// The program for packets from a pod.
+    FromPod,
+    /// The program for packets to a pod.
+    ToPod,
+    /// The program for packets that enter the node.
+    FromWire,
+    /// The program for packets that leave the node.
+    ToWire,
+    /// A program that does nothing.
+    Empty,
+    /// A program that only parses the packet.
+    ParseOnly,
+}
+
+impl RunProgram {
+    /// The program's name in the object.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FromPod => "from_pod",
+            Self::ToPod => "to_pod",
+            Self::FromWire => "from_wire",
+            Self::ToWire => "to_wire",
+            Self::Empty => "empty",
+            Self::ParseOnly => "parse_only",
+        }
+    }
+}
+
+/// A packet, and the place where a program sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct RunInput<'a> {
+    /// The frame with its link-layer header, at least 14 bytes.
+    pub frame: &'a [u8],
+    /// The interface of the hook, which must exist in the calling thread's network namespace.
+    pub ifindex: u32,
+    /// The interface that the packet entered by; 0: the node itself sent it.
+    pub ingress_ifindex: u32,
+    /// `skb->mark`
+    pub mark: u32,
+    /// The number of runs.
+    pub repeat: u32,
+}
+
+/// The result of running a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Whether the packet may proceed.
+    pub passes: bool,
+    /// `skb->mark` afterwards.
+    pub mark: u32,
+    /// The mean duration of one run.
+    pub duration: Duration,
+}
+
+/// The beginning of `struct __sk_buff`. The kernel rejects values in unsupported fields.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
+struct Context {
+    len: u32,
+    pkt_type: u32,
+    mark: u32,
+    queue_mapping: u32,
+    protocol: u32,
+    vlan_present: u32,
+    vlan_tci: u32,
+    vlan_proto: u32,
+    priority: u32,
+    ingress_ifindex: u32,
+    ifindex: u32,
+    tc_index: u32,
+    cb: [u32; 5],
+}
+
+/// The return value for a packet that may proceed (TC_ACT_UNSPEC).
+const NEXT: u32 = u32::MAX;
+
+impl Kernel {
+    /// The present bucket of the programs' coarse clock.
+    ///
+    /// # Errors
+    /// The kernel can't run the program.
+    pub fn now(&mut self) -> Result<u32, KernelError> {
+        let name = "clock";
+        let mut options = TestRunOptions::new();
+        // The length of the shortest frame that kernels accept.
+        options.data_in = Some(&[0; 60]);
+        let run = self.program(name)?.test_run(options);
+        Ok(run.map_err(|source| KernelError::Program { name, source })?.return_value)
+    }
+
+    /// Runs a program on a packet.
+    ///
+    /// # Errors
+    /// The kernel rejects the packet (shorter than a link-layer header) or the interface.
+    pub fn run(&mut self, program: RunProgram, input: &RunInput<'_>) -> Result<Run, KernelError> {
+        let name = program.name();
+        let context = Context {
+            mark: input.mark,
+            ingress_ifindex: if self.test_origin { 0 } else { input.ingress_ifindex },
+            ifindex: input.ifindex,
+            cb: [0, u32::from(self.test_origin && input.ingress_ifindex != 0), 0, 0, 0],
+            ..Context::default()
+        };
+        // The kernel writes its complete context, which is larger in newer versions.
+        let mut after = [0; 512];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(input.frame);
+        options.ctx_in = Some(bytemuck::bytes_of(&context));
+        options.ctx_out = Some(&mut after);
+        options.repeat = input.repeat;
+        let result = self
+            .program(name)?
+            .test_run(options)
+            .map_err(|source| KernelError::Program { name, source })?;
+        let after: Context = bytemuck::pod_read_unaligned(&after[..size_of::<Context>()]);
+        Ok(Run { passes: result.return_value == NEXT, mark: after.mark, duration: result.duration })
+    }
+}

@@ -1,0 +1,124 @@
+//! Reads one object of a document, with reports on its fields.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::report::Report;
+use super::text::{Place, Text};
+use super::tree::Node;
+use super::yaml::Root;
+use super::{fields, kinds};
+use crate::source::convert::Converted;
+use crate::source::remark::Severity;
+use crate::source::typed;
+
+/// A document, or an item of a list in one.
+#[derive(Debug, Clone)]
+pub(super) struct Document<'n> {
+    root: &'n Root,
+    pub(super) node: &'n Node,
+    /// The prefix of its paths: `items[0].`, or nothing.
+    prefix: String,
+}
+
+impl<'n> Document<'n> {
+    pub(super) fn new(root: &'n Root) -> Self {
+        Self { root, node: &root.node, prefix: String::new() }
+    }
+
+    /// An item of this list.
+    pub(super) fn item(&self, index: usize, node: &'n Node) -> Self {
+        Self { root: self.root, node, prefix: format!("{}items[{index}].", self.prefix) }
+    }
+
+    /// The place of a field, or of the nearest thing around it.
+    pub(super) fn place(&self, text: &Text, path: &str) -> Place {
+        self.root.place(text, self.node.locate(path))
+    }
+
+    /// As JSON, completed by what items of a list of this kind may leave out.
+    pub(super) fn json(&self, text: &Text, kind: &str) -> Value {
+        kinds::complete(self.node.json(self.root.source(text)), kind)
+    }
+}
+
+/// Reads objects of a text, and collects the reports on them.
+#[derive(Debug)]
+pub(super) struct Reader<'t> {
+    pub(super) text: &'t Text,
+    pub(super) reports: Vec<Report>,
+}
+
+impl Reader<'_> {
+    /// Reads a Kubernetes type; reports values that don't fit and unknown fields.
+    pub(super) fn typed<T: DeserializeOwned>(
+        &mut self,
+        document: &Document<'_>,
+        kind: &str,
+        json: &Value,
+    ) -> Option<T> {
+        let (result, unknown) = typed::read(json);
+        for path in unknown {
+            self.unknown_field(document, kind, &path);
+        }
+        match result {
+            Ok(object) => Some(object),
+            Err(misfit) => {
+                // As written: `yes` should become "yes", not "true".
+                let source = document.root.source(self.text);
+                let written = document.node.written(&misfit.path, source);
+                let quoted = misfit.wants_quotes.then(|| format!("write it as \"{written}\""));
+                self.error(document, &misfit.path, &misfit.message, misfit.help.or(quoted));
+                None
+            }
+        }
+    }
+
+    /// An error in a policy, where a misspelt field changes what is allowed. A warning in other
+    /// objects: they may have fields newer than this program.
+    fn unknown_field(&mut self, document: &Document<'_>, kind: &str, path: &str) {
+        let severity = if kind == "NetworkPolicy" { Severity::Error } else { Severity::Warning };
+        let help = fields::suggestion(kind, path).map(|it| format!("did you mean `{it}`?"));
+        let place = document.root.place(self.text, document.node.locate_key(path));
+        self.add(document, place, severity, path, "unknown field", help);
+    }
+
+    /// Returns the value of a conversion; reports its problems.
+    pub(super) fn converted<M>(
+        &mut self,
+        document: &Document<'_>,
+        converted: Converted<M>,
+    ) -> Option<M> {
+        for it in converted.problems {
+            let place = document.place(self.text, &it.path);
+            self.add(document, place, it.severity, &it.path, &it.message, it.help);
+        }
+        converted.value
+    }
+
+    /// Reports an error of a field.
+    pub(super) fn error(
+        &mut self,
+        document: &Document<'_>,
+        path: &str,
+        message: &str,
+        help: Option<String>,
+    ) {
+        let place = document.place(self.text, path);
+        self.add(document, place, Severity::Error, path, message, help);
+    }
+
+    fn add(
+        &mut self,
+        document: &Document<'_>,
+        place: Place,
+        severity: Severity,
+        path: &str,
+        message: &str,
+        help: Option<String>,
+    ) {
+        let path = format!("{}{path}", document.prefix).trim_end_matches('.').to_owned();
+        let report = Report::new(self.text, place, severity, message).at(path).help(help);
+        self.reports.push(report);
+    }
+}

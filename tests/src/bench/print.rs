@@ -1,0 +1,99 @@
+//! Output of the figures, for people and for scripts.
+
+use std::io::{self, Write as _};
+
+use comfy_table::{CellAlignment, Table};
+
+use super::effect::{Effect, Through};
+use super::packets::Figures;
+use super::watched::Watched;
+
+/// Reports progress on standard error.
+#[expect(clippy::print_stderr, reason = "progress, away from the figures")]
+pub(super) fn progress(what: &str) {
+    eprintln!("measuring with {what}");
+}
+
+/// Prints a title and a table; its columns are numbers, except those at `texts`.
+fn print<const N: usize>(
+    title: &str,
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+    texts: &[usize],
+) -> anyhow::Result<()> {
+    let mut table = Table::new();
+    table.set_header(header).add_rows(rows);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if !texts.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    writeln!(io::stdout(), "{title}\n{table}")?;
+    Ok(())
+}
+
+pub(super) fn packets(figures: &Figures) -> anyhow::Result<()> {
+    let title =
+        format!("ns per packet, medians of {} rounds, kernel {}", figures.rounds, figures.kernel);
+    let header =
+        ["IP", "policies", "peers", "packet", "empty", "parse", "total", "over parse", "× empty"];
+    let rows = figures.rows.iter().map(|row| {
+        [
+            row.family.to_string(),
+            row.policies.to_string(),
+            row.peers.to_string(),
+            row.case.to_owned(),
+            format!("{:.1}", row.empty),
+            format!("{:.1}", row.parse_only),
+            format!("{:.1}", row.total),
+            format!("{:.1}", row.over_parse),
+            format!("{:.2}", row.ratio),
+        ]
+    });
+    print(&title, header, rows, &[3])?;
+    for (program, count) in &figures.verified_instructions {
+        let count = count.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
+        writeln!(io::stdout(), "{program}: {count} verified instructions")?;
+    }
+    Ok(())
+}
+
+pub(super) fn effect(effect: &Effect) -> anyhow::Result<()> {
+    let (topology, rate) = (effect.topology, effect.packets_per_second);
+    let through = match effect.through {
+        Through::Files => "in a file",
+        Through::Api => "at the Kubernetes API",
+    };
+    let title =
+        format!("ms from saving a policy {through} to its effect, {topology}, {rate:.0} packets/s");
+    let rows = effect.rows.iter().map(|row| {
+        let [median, p99, max] =
+            [row.median_ms, row.p99_ms, row.max_ms].map(|it| format!("{it:.2}"));
+        [row.change.to_owned(), row.saves.to_string(), median, p99, max]
+    });
+    print(&title, ["saved", "times", "median", "p99", "max"], rows, &[0])
+}
+
+pub(super) fn watched(rows: &[Watched]) -> anyhow::Result<()> {
+    let changes = rows.first().map_or(0, |row| row.changes_per_second);
+    let title = format!("the agent with a cluster; changes: {changes} pods' labels per second");
+    let header = ["pods", "RSS MiB", "own MiB", "start, CPU s", "at rest, CPU %", "changes, CPU %"];
+    let rows = rows.iter().map(|row| {
+        [
+            row.pods.to_string(),
+            format!("{:.1}", row.rss_mib),
+            format!("{:.1}", row.anonymous_mib),
+            format!("{:.2}", row.start_seconds),
+            format!("{:.2}", row.rest_percent),
+            format!("{:.2}", row.churn_percent),
+        ]
+    });
+    print(&title, header, rows, &[])
+}
+
+pub(super) fn json(figures: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, figures)?;
+    writeln!(out)?;
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! Files and programs of this machine.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Writes a file atomically: readers see the old contents or the new ones.
+pub(crate) fn replace_file(path: &Path, text: &str) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = path.with_file_name(format!(".{name}.draft"));
+    fs::write(&draft, text)?;
+    fs::rename(&draft, path)
+}
+
+/// Finds an installed program. Administrators' programs are not on everybody's path.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    all.map(|folder| folder.join(name)).find(|path| path.is_file())
+}
