@@ -1,6 +1,7 @@
-//! `lint`: formatting and clippy, for the host's crates and for the eBPF programs; and what the
-//! documents refer to.
+//! `lint`: formatting and clippy, for the host's crates and for the eBPF programs; links and
+//! file names in the documents; import cycles.
 
+mod cycles;
 mod docs;
 
 use std::path::Path;
@@ -31,32 +32,34 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     programs.args(["--features", "program", "--", "-D", "warnings"]);
     programs.env("CARGO_PROFILE_DEV_PANIC", "abort");
 
-    let checks =
-        [("formatting", format), ("lints", host), ("lints of the eBPF programs", programs)];
-    let mut complained = Vec::new();
-    for (name, command) in checks {
-        if !check(name, command)? {
-            complained.push(name);
-        }
-    }
-    if !documents(root)? {
-        complained.push("documents");
-    }
-    if !complained.is_empty() {
-        bail!("{} to be put right: `cargo fmt`, and the messages above", complained.join(", "));
+    let checks = [
+        ("formatting", check("formatting", format)?),
+        ("documents", own_check("documents", || docs::check(root))?),
+        ("import cycles", own_check("import cycles", || cycles::check(root))?),
+        ("lints", check("lints", host)?),
+        ("lints of the eBPF programs", check("lints of the eBPF programs", programs)?),
+    ];
+    let failed: Vec<_> =
+        checks.iter().filter(|(_, passed)| !passed).map(|(name, _)| *name).collect();
+    if !failed.is_empty() {
+        bail!(
+            "{} failed: run `cargo fmt`, and fix what the messages above report",
+            failed.join(", ")
+        );
     }
     Ok(())
 }
 
-fn documents(root: &Path) -> Result<bool> {
-    let step = Step::start("documents");
-    let wrong = docs::check(root)?;
-    if wrong.is_empty() {
+/// Runs a check of this program's own; returns whether it passed.
+fn own_check(name: &str, complaints: impl FnOnce() -> Result<Vec<String>>) -> Result<bool> {
+    let step = Step::start(name);
+    let complaints = complaints()?;
+    if complaints.is_empty() {
         step.done("");
         return Ok(true);
     }
     drop(step);
-    wrong.iter().for_each(ui::say);
+    complaints.iter().for_each(ui::say);
     Ok(false)
 }
 
