@@ -111,7 +111,7 @@ impl Apt {
         process::output_of(question.args(["show", "--no-all-versions", package]))
     }
 
-    /// Fetches packages; returns all packages' files that were fetched.
+    /// Fetches packages; returns the folder of all packages that were fetched.
     ///
     /// # Errors
     /// apt's.
@@ -119,11 +119,8 @@ impl Apt {
         &self,
         packages: impl IntoIterator<Item = &'a str>,
         step: &Step,
-    ) -> Result<Vec<PathBuf>> {
+    ) -> Result<PathBuf> {
         process::run_quietly(self.command("apt-get").arg("download").args(packages), step)?;
-        let folder = self.folder.join("packages");
-        let entries =
-            fs::read_dir(&folder).with_context(|| format!("can't read {}", folder.display()))?;
-        Ok(entries.filter_map(Result::ok).map(|it| it.path()).collect())
+        Ok(self.folder.join("packages"))
     }
 }

@@ -7,7 +7,8 @@ use anyhow::Result;
 
 use crate::cli::{Run, Test};
 use crate::test::Counts;
-use crate::{Unfit, lab, lint, report, test, ui, vm};
+use crate::unfit::report;
+use crate::{lab, lint, test, ui, vm};
 
 /// Runs all stages, also after one has failed, and returns the tests' counts and whether all was
 /// well.
@@ -58,7 +59,7 @@ fn stage(result: Result<()>) -> bool {
     match result {
         Ok(()) => true,
         Err(error) => {
-            report(&error, error.downcast_ref::<Unfit>().is_some());
+            report(&error);
             false
         }
     }

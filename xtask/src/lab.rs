@@ -13,8 +13,9 @@ use crate::privilege;
 use crate::process;
 use crate::system::{self, Facts};
 use crate::ui::{self, Step};
+use crate::unfit::Unfit;
 use crate::workspace::{self, Profile};
-use crate::{Unfit, ebpf, kubectl};
+use crate::{ebpf, tools};
 
 /// Fails with [`Unfit`] when the lab can't run here.
 pub(crate) fn check_system() -> Result<()> {
@@ -45,8 +46,8 @@ pub(crate) fn run(root: &Path, options: &Run) -> Result<ExitCode> {
         obtain_proxies(&[options.proxy.unwrap_or(Proxy::Iptables)])?;
     }
     if options.api {
-        let path = kubectl::obtain()?;
-        if process::which("kubectl").as_deref() != Some(path) {
+        let path = tools::kubectl()?;
+        if process::which("kubectl").as_ref() != Some(&path) {
             ui::say(format_args!("  kubectl is {}", path.display()));
         }
     }

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::process;
-use crate::toolchain::Version;
+use crate::version::{self, Version};
 
 /// The oldest kernel the programs are made for.
-const KERNEL: Version = Version::new(5, 10, 0);
+const KERNEL: Version = [5, 10, 0];
 
 /// Capability bits, from `linux/capability.h`.
 const NET_ADMIN: u32 = 12;
@@ -78,8 +78,8 @@ impl Facts {
                 self.architecture
             ));
         }
-        if self.kernel.parse::<Version>().is_ok_and(|found| found < KERNEL) {
-            missing.push(format!("the kernel must be {KERNEL} or newer, this is {}", self.kernel));
+        if version::parse(&self.kernel).is_some_and(|found| found < KERNEL) {
+            missing.push(format!("the kernel must be 5.10 or newer, this is {}", self.kernel));
         }
         if !self.btf {
             missing.push(

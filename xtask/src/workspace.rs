@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 /// The workspace's root folder.
 ///
@@ -67,15 +67,4 @@ pub(crate) fn cargo(root: &Path) -> Command {
         }
     }
     command
-}
-
-/// This user's cache folder for the project: `$XDG_CACHE_HOME/enforcer`, else `~/.cache/enforcer`.
-pub(crate) fn cache() -> Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = set("XDG_CACHE_HOME")
-        // The specification says that a relative path is to be ignored.
-        .filter(|path| path.is_absolute())
-        .or_else(|| set("HOME").map(|home| home.join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME is set: where may the toolchain be kept?")?;
-    Ok(base.join("enforcer"))
 }

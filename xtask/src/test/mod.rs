@@ -15,7 +15,6 @@ pub(crate) use libtest::{Counts, counts, failures};
 
 use crate::cli::{Proxy, Test};
 use crate::ebpf;
-use crate::kubectl;
 use crate::lab;
 use crate::privilege;
 use crate::process;
@@ -43,7 +42,6 @@ pub(crate) fn run(root: &Path, options: &Test) -> Result<Counts> {
         lab::check_system()?;
         tools = tools::obtain()?;
         lab::obtain_proxies(&[Proxy::Iptables, Proxy::Nftables])?;
-        kubectl::obtain()?;
         ebpf::build(root)?;
         // Cargo builds no program for another package's tests, and the lab's start the agent.
         lab::build_programs(root, Profile::Dev)?;
@@ -129,15 +127,11 @@ fn command(program: &Executable, more: &[(&'static str, String)]) -> Command {
 fn variables(program: &Executable) -> Vec<(&'static str, String)> {
     let folder = program.folder.display().to_string();
     let manifest = program.folder.join("Cargo.toml").display().to_string();
-    let mut variables = vec![
+    vec![
         ("CARGO_MANIFEST_DIR", folder),
         ("CARGO_MANIFEST_PATH", manifest),
         ("CARGO_PKG_NAME", program.package.clone()),
-    ];
-    if let Some(path) = kubectl::found() {
-        variables.push((kubectl::VARIABLE, path.display().to_string()));
-    }
-    variables
+    ]
 }
 
 fn documentation(root: &Path, options: &Test) -> Result<Counts> {

@@ -6,17 +6,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::modules::{self, Module};
 use crate::apt::{self, Apt, Mirror};
 use crate::cli::Series;
-use crate::process;
-use crate::toolchain::lock;
 use crate::ui::Step;
-use crate::workspace;
+use crate::{cache, packages};
 
 /// What depends on the current kernel. The cloud's kernels lack only drivers, and are smaller.
 const META: &str = "linux-image-cloud-amd64";
@@ -49,36 +46,22 @@ fn place(series: Series) -> (Mirror, &'static str) {
 /// # Errors
 /// apt is missing or can't fetch it.
 pub(super) fn obtain(series: Series, refresh: bool) -> Result<Kernel> {
-    let suite = place(series).1;
-    let cache = workspace::cache()?;
-    let folder = cache.join("kernels").join(suite);
-    let _lock = lock::take(&cache)?;
-    if refresh || !folder.is_dir() {
-        fetch(series, &folder)?;
-    }
-    read(&folder)
+    let name = format!("kernels/{}", place(series).1);
+    let is_good = |folder: &Path| folder.is_dir() && !refresh;
+    read(&cache::folder_if(&name, is_good, |folder| fetch(series, folder))?)
 }
 
 fn fetch(series: Series, folder: &Path) -> Result<()> {
     let (mirror, suite) = place(series);
     let step = Step::start(format!("fetching the kernel of {suite}"));
-    let partial = folder.with_extension("partial");
-    let _ = fs::remove_dir_all(&partial);
-    let apt = Apt::prepare(&partial.join("apt"), mirror, suite, "amd64")?;
+    let apt = Apt::prepare(&folder.join("apt"), mirror, suite, "amd64")?;
     apt.update(&step)?;
-    let packages = parts(&apt)?;
-    let packages = apt.download(packages.iter().map(String::as_str), &step)?;
-    let unpacked = partial.join("unpacked");
-    for package in &packages {
-        let mut command = Command::new("dpkg");
-        process::run_quietly(command.arg("-x").arg(package).arg(&unpacked), &step)?;
-    }
-    let release = keep(&unpacked, &partial)?;
-    fs::remove_dir_all(&unpacked).context("can't remove what was unpacked")?;
-    fs::remove_dir_all(partial.join("apt")).context("can't remove apt's lists")?;
-    let _ = fs::remove_dir_all(folder);
-    fs::rename(&partial, folder)
-        .with_context(|| format!("can't move the kernel to {}", folder.display()))?;
+    let downloaded = apt.download(parts(&apt)?.iter().map(String::as_str), &step)?;
+    let unpacked = folder.join("unpacked");
+    packages::unpack_all(&downloaded, &unpacked, &step)?;
+    let release = keep(&unpacked, folder)?;
+    fs::remove_dir_all(&unpacked).context("can't remove the unpacked packages")?;
+    fs::remove_dir_all(folder.join("apt")).context("can't remove apt's lists")?;
     step.done(&release);
     Ok(())
 }

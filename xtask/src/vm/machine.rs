@@ -33,7 +33,7 @@ impl Qemu {
     /// Finds QEMU, or installs it.
     ///
     /// # Errors
-    /// It is missing and can't be installed; [`Unfit`](crate::Unfit) if that is for want of root.
+    /// It is missing and can't be installed; [`Unfit`](crate::unfit::Unfit) if that is for want of root.
     pub(super) fn obtain() -> Result<PathBuf> {
         packages::obtain(Wanted {
             program: "qemu-system-x86_64",

@@ -24,7 +24,8 @@ use clap::ValueEnum;
 use crate::cli::{Output, Series, VmTest};
 use crate::test::Counts;
 use crate::ui::{self, Step};
-use crate::{Unfit, ebpf, process, test, workspace};
+use crate::unfit::{self, Unfit};
+use crate::{ebpf, process, test, workspace};
 use archive::Kernel;
 use console::Report;
 use machine::Qemu;
@@ -82,7 +83,7 @@ fn outcomes(root: &Path, options: &VmTest) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
     for series in chosen {
         let outcome = machines.try_one(*series).unwrap_or_else(|error| {
-            crate::report(&error, false);
+            unfit::report(&error);
             Outcome::failed(name(*series), &error)
         });
         outcomes.push(outcome);
