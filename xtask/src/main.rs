@@ -5,6 +5,7 @@ mod arch;
 mod cache;
 mod ci;
 mod cli;
+mod duration;
 mod ebpf;
 mod image;
 mod lab;
@@ -33,7 +34,7 @@ use clap::{CommandFactory, Parser};
 use cli::{Cli, Task};
 use test::Counts;
 
-/// The exit code when this machine lacks something.
+/// The exit code if this machine lacks something.
 const UNFIT: u8 = 2;
 
 fn main() -> ExitCode {

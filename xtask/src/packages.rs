@@ -1,4 +1,4 @@
-//! Debian's packages of programs that are needed beside Rust: found, or installed.
+//! Debian's packages: installed, or downloaded and unpacked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,36 +11,33 @@ use crate::process;
 use crate::ui::{self, Step};
 use crate::unfit::Unfit;
 
-/// A program and Debian's package of it, perhaps with others that it needs to be of use.
+/// A program and its Debian package, perhaps with other packages that it needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) program: &'static str,
-    /// Several are separated by blanks.
+    /// Several names are separated by spaces.
     pub(crate) package: &'static str,
-    /// What it is for, after "needed".
+    /// Its purpose, after "needed".
     pub(crate) why: &'static str,
 }
 
-/// Finds a program, or installs it: as root, or by sudo, which then asks.
+/// Finds a program, or installs it as root or by sudo.
 ///
 /// # Errors
-/// It is missing and can't be installed; [`Unfit`] if that is for want of root or of apt.
+/// It is missing and can't be installed; [`Unfit`] if root or apt is missing.
 pub(crate) fn obtain(wanted: Wanted) -> Result<PathBuf> {
     if let Some(path) = find(wanted.program) {
         return Ok(path);
     }
     let Wanted { program, package, why } = wanted;
-    let advice = || {
-        Unfit(format!(
-            "{program} is missing, which is needed {why}: sudo apt-get install {package}"
-        ))
-    };
+    let advice =
+        || Unfit(format!("{program} is needed {why} but missing: sudo apt-get install {package}"));
     let is_root = nix::unistd::geteuid().is_root();
     if process::which("apt-get").is_none() || !(is_root || process::which("sudo").is_some()) {
         return Err(advice().into());
     }
     if !is_root {
-        ui::say(format_args!("  {program} is missing, which is needed {why}."));
+        ui::say(format_args!("  {program} is needed {why} but missing"));
     }
     install(package)?;
     find(program).ok_or_else(|| advice().into())
@@ -107,7 +104,7 @@ pub(crate) fn unpack_all(packages: &Path, into: &Path, step: &Step) -> Result<()
     Ok(())
 }
 
-/// Where a program is. Administrators' programs are not on everybody's path.
+/// The path of a program. Administrators' programs are not on every user's `PATH`.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let elsewhere = ["/usr/sbin", "/sbin"].map(|folder| Path::new(folder).join(program));
     process::which(program).or_else(|| elsewhere.into_iter().find(|path| path.is_file()))

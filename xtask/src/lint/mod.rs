@@ -13,10 +13,10 @@ use crate::process;
 use crate::ui::{self, Step};
 use crate::workspace;
 
-/// Runs every check, so that one run shows all complaints.
+/// Runs every check, so that one run shows all mistakes.
 ///
 /// # Errors
-/// When one of them complains.
+/// A check fails.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let mut format = workspace::cargo(root);
     format.args(["fmt", "--all", "--check"]);
@@ -51,19 +51,19 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 }
 
 /// Runs a check of this program's own; returns whether it passed.
-fn own_check(name: &str, complaints: impl FnOnce() -> Result<Vec<String>>) -> Result<bool> {
+fn own_check(name: &str, mistakes: impl FnOnce() -> Result<Vec<String>>) -> Result<bool> {
     let step = Step::start(name);
-    let complaints = complaints()?;
-    if complaints.is_empty() {
+    let mistakes = mistakes()?;
+    if mistakes.is_empty() {
         step.done("");
         return Ok(true);
     }
     drop(step);
-    complaints.iter().for_each(ui::say);
+    mistakes.iter().for_each(ui::say);
     Ok(false)
 }
 
-/// Whether the check has nothing to complain about.
+/// Runs a command; returns whether the check passed.
 fn check(name: &str, mut command: Command) -> Result<bool> {
     let step = Step::start(name);
     let (status, lines) = process::collect(&mut command, &step, None)?;
@@ -78,7 +78,7 @@ fn check(name: &str, mut command: Command) -> Result<bool> {
     Ok(false)
 }
 
-/// Whether a line only says what cargo is at.
+/// Whether a line is cargo's progress.
 fn is_progress(line: &str) -> bool {
     let word = line.trim_start();
     ["Checking ", "Compiling ", "Blocking ", "Downloaded ", "Downloading "]
@@ -91,7 +91,7 @@ mod tests {
     use super::is_progress;
 
     #[test]
-    fn progress_is_told_from_complaints() {
+    fn progress_differs_from_messages() {
         assert!(is_progress("    Checking enforcer v0.1.0 (/w/enforcer)"));
         assert!(!is_progress("error: unused variable"));
         assert!(!is_progress("   --> enforcer/src/lib.rs:1:1"));

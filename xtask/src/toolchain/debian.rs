@@ -1,4 +1,5 @@
-//! The compiler of Debian's packages, unpacked into the cache folder: needs no root, installs nothing.
+//! The compiler of Debian's packages, unpacked into the cache folder: needs no root, installs
+//! nothing.
 //!
 //! apt checks the archive's signature; the compiler's packages must have the pinned checksums, too.
 
@@ -8,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::Toolchain;
+use super::compiler::Toolchain;
 use crate::arch::Arch;
 use crate::ui::Step;
 use crate::{cache, packages, process};
@@ -64,7 +65,7 @@ fn folder() -> Result<String> {
 }
 
 fn toolchain(folder: &Path) -> Result<Toolchain> {
-    Toolchain::in_folder(&folder.join("usr"), &format!("Debian's packages of Rust {RELEASE}"))
+    Toolchain::in_folder(&folder.join("usr"), RELEASE, "Debian's Rust")
 }
 
 /// Rejects systems that the packages aren't built for.

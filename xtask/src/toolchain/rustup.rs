@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::Toolchain;
+use super::compiler::Toolchain;
 use crate::process;
 use crate::ui::Step;
 
@@ -25,7 +25,7 @@ pub(super) fn existing() -> Result<Toolchain> {
     let mut command = Command::new("rustup");
     command.args(["run", RELEASE, "rustc", "--print", "sysroot"]);
     let folder = process::output_of(&mut command)?;
-    Toolchain::in_folder(Path::new(folder.trim()), &format!("rustup's toolchain {RELEASE}"))
+    Toolchain::in_folder(Path::new(folder.trim()), RELEASE, "rustup's Rust")
 }
 
 /// Has rustup add `rust-src` to the pinned release, and install the release if it is missing.

@@ -17,7 +17,7 @@ use crate::ui;
 use modules::{Module, Reference};
 
 /// Packages that have no cycle and get none.
-const CLEAN: [&str; 0] = [];
+const CLEAN: [&str; 1] = ["xtask"];
 
 /// The imports of a crate: which file imports which, and the first line that does.
 type Imports = BTreeMap<PathBuf, BTreeMap<PathBuf, usize>>;
@@ -30,7 +30,7 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>> {
     let mut command = MetadataCommand::new();
     command.current_dir(root).no_deps();
     let metadata = command.exec().context("can't read the workspace's metadata")?;
-    let mut wrong = Vec::new();
+    let mut mistakes = Vec::new();
     for package in &metadata.packages {
         let folder = package.manifest_path.parent().context("a manifest without a folder")?;
         let prefix = folder.strip_prefix(&metadata.workspace_root).unwrap_or(folder);
@@ -43,12 +43,12 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>> {
             }
         }
         if CLEAN.contains(&package.name.as_str()) {
-            wrong.extend(lines);
+            mistakes.extend(lines);
         } else {
             lines.iter().for_each(|line| ui::say(format_args!("  not yet an error: {line}")));
         }
     }
-    Ok(wrong)
+    Ok(mistakes)
 }
 
 /// Files that import each other, directly or through others of them.
