@@ -71,7 +71,7 @@ fn lock(cache: &Path) -> Result<File> {
     let file = File::create(&path).with_context(|| format!("can't write {}", path.display()))?;
     let waited = match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
-            ui::say(format_args!("  waiting for another process that fills {}", cache.display()));
+            ui::print(format_args!("  waiting for another process that fills {}", cache.display()));
             file.lock()
         }
         Err(TryLockError::Error(error)) => Err(error),

@@ -27,7 +27,7 @@ pub(crate) fn run(root: &Path) -> Result<(Counts, bool)> {
     if vm::FITS {
         jobs.push(Job::new("vm-test, in brief", false, || vm::brief(root)));
     } else {
-        ui::say("  vm-test is for x86-64 only");
+        ui::print("  vm-test is for x86-64 only");
     }
     match &tests {
         Ok(tests) => {
@@ -45,8 +45,8 @@ pub(crate) fn run(root: &Path) -> Result<(Counts, bool)> {
         took: built,
     };
     let ended: Vec<_> = std::iter::once(builds).chain(ended).collect();
-    ended.iter().for_each(ui::say);
-    ui::say(format_args!("  all of it took {}", ui::seconds(started.elapsed())));
+    ended.iter().for_each(ui::print);
+    ui::print(format_args!("  all of it took {}", ui::seconds(started.elapsed())));
     let counts = ended.iter().map(|it| it.outcome.counts).sum();
     Ok((counts, ended.iter().all(|it| it.outcome.passed)))
 }
@@ -75,6 +75,6 @@ fn walk(root: &Path) -> Result<Outcome> {
     } else {
         drop(step);
     }
-    ui::say(lines.join("\n"));
+    ui::print(lines.join("\n"));
     Ok(Outcome { counts: Counts::default(), passed })
 }

@@ -281,7 +281,7 @@ Examples:
 const TEST: &str = "\
 Examples:
   cargo xtask test
-  cargo xtask test --quick policy::   # the pure tests whose name contains policy::
+  cargo xtask test --quick policy::   # the pure tests with policy:: in their names
   cargo xtask test --verbose scenarios
   cargo xtask test --exhaustive --for 2h
   cargo xtask test --arch arm64       # the pure tests of the code for ARM64 nodes

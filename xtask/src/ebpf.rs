@@ -39,7 +39,7 @@ pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     let changed = install(&built, &object)?;
     step.done(if changed { toolchain.origin.as_str() } else { "nothing changed" });
     for line in warnings(&output) {
-        ui::say(line);
+        ui::print(line);
     }
     Ok(object)
 }

@@ -48,7 +48,7 @@ pub(crate) fn run(root: &Path, options: &Run) -> Result<ExitCode> {
     if options.api {
         let path = tools::kubectl()?;
         if process::which("kubectl").as_ref() != Some(&path) {
-            ui::say(format_args!("  kubectl is {}", path.display()));
+            ui::print(format_args!("  kubectl is {}", path.display()));
         }
     }
     ebpf::build(root)?;
@@ -158,7 +158,7 @@ fn newest_lab(root: &Path) -> Result<PathBuf> {
     if let Some(path) = newest {
         return Ok(path);
     }
-    ui::say("  the lab isn't built yet");
+    ui::print("  the lab isn't built yet");
     build_programs(root, Profile::Dev)?;
     Ok(target.join("debug/enforcer-lab"))
 }

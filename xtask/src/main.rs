@@ -54,7 +54,7 @@ fn task(task: Task) -> Result<ExitCode> {
         Task::Completions { .. } => Ok(ExitCode::SUCCESS),
         Task::BuildEbpf => {
             let object = ebpf::build(&root)?;
-            ui::say(format_args!("  {}", object.display()));
+            ui::print(format_args!("  {}", object.display()));
             Ok(ExitCode::SUCCESS)
         }
         Task::Run(options) => lab::run(&root, &options),

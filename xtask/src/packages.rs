@@ -37,7 +37,7 @@ pub(crate) fn obtain(wanted: Wanted) -> Result<PathBuf> {
         return Err(advice().into());
     }
     if !is_root {
-        ui::say(format_args!("  {program} is needed {why} but missing"));
+        ui::print(format_args!("  {program} is needed {why} but missing"));
     }
     install(package)?;
     find(program).ok_or_else(|| advice().into())

@@ -48,8 +48,8 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Command {
 /// Announces sudo's password prompt, with the reason and the command.
 pub(crate) fn announce(command: &Command, why: &str) {
     if command.get_program() == "sudo" {
-        ui::say(format_args!("  root is needed {why}. The command:"));
-        ui::say(format_args!("    {}", process::shown(command)));
+        ui::print(format_args!("  root is needed {why}. The command:"));
+        ui::print(format_args!("    {}", process::shown(command)));
     }
 }
 

@@ -17,7 +17,7 @@ static SPINNERS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// Writes one line to standard error.
-pub(crate) fn say(line: impl Display) {
+pub(crate) fn print(line: impl Display) {
     SPINNERS.suspend(|| {
         // A closed standard error (`2>&-`) is no reason to stop the work.
         let _ = writeln!(io::stderr().lock(), "{line}");
@@ -45,7 +45,7 @@ impl Step {
         let shown = if io::stderr().is_terminal() {
             Shown::Spinner(spinner(&label))
         } else {
-            say(format_args!("  ... {label}"));
+            print(format_args!("  ... {label}"));
             Shown::Lines { last: Mutex::new(Instant::now()) }
         };
         Self { label, started: Instant::now(), shown, finished: false }
@@ -60,7 +60,7 @@ impl Step {
                 if last.elapsed() >= HEARTBEAT && !text.trim().is_empty() {
                     *last = Instant::now();
                     let seconds = self.started.elapsed().as_secs();
-                    say(format_args!("  ... {} ({seconds} s): {}", self.label, text.trim()));
+                    print(format_args!("  ... {} ({seconds} s): {}", self.label, text.trim()));
                 }
             }
         }
@@ -88,7 +88,7 @@ impl Step {
         self.clear();
         let separator = if outcome.is_empty() { "" } else { ": " };
         let took = seconds(self.started.elapsed());
-        say(format_args!("  {mark} {}{separator}{outcome} ({took})", self.label));
+        print(format_args!("  {mark} {}{separator}{outcome} ({took})", self.label));
     }
 }
 
@@ -99,7 +99,7 @@ impl Drop for Step {
         }
         self.clear();
         let took = seconds(self.started.elapsed());
-        say(format_args!("  failed: {} ({took})", self.label));
+        print(format_args!("  failed: {} ({took})", self.label));
     }
 }
 

@@ -20,9 +20,9 @@ impl std::error::Error for Unfit {}
 pub(crate) fn report(error: &anyhow::Error) -> bool {
     let is_unfit = error.is::<Unfit>();
     if is_unfit {
-        ui::say(format_args!("xtask: {error}"));
+        ui::print(format_args!("xtask: {error}"));
     } else {
-        ui::say(format_args!("xtask: error: {error:#}"));
+        ui::print(format_args!("xtask: error: {error:#}"));
     }
     is_unfit
 }

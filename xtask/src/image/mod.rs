@@ -54,7 +54,7 @@ pub(crate) fn run(root: &Path, options: &cli::Image) -> Result<ExitCode> {
             bail!("--rootfs takes one architecture: add --arch amd64 or --arch arm64");
         };
         contents::unpack(&only.image.entries, folder)?;
-        ui::say(format_args!("  {}", folder.display()));
+        ui::print(format_args!("  {}", folder.display()));
         return Ok(ExitCode::SUCCESS);
     }
     write(root, made, &name, &origin, options)?;
@@ -181,7 +181,7 @@ fn write(
     let size = fs::metadata(&archive).map(|data| data.len()).unwrap_or_default();
     step.done(&format!("{} kB", size / 1000));
     writeln!(io::stdout(), "{}", layout.digest)?;
-    ui::say(advice(&archive, name, sboms.iter().map(|(path, _)| path)));
+    ui::print(advice(&archive, name, sboms.iter().map(|(path, _)| path)));
     Ok(())
 }
 

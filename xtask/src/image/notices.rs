@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_part_without_a_licence_is_reported() {
-        let error = format!("{:#}", text(vec![part("d", "what I say", &[])]).unwrap_err());
-        assert!(error.contains("d 1.0.0") && error.contains("what I say"), "{error}");
+        let error = format!("{:#}", text(vec![part("d", "my own terms", &[])]).unwrap_err());
+        assert!(error.contains("d 1.0.0") && error.contains("my own terms"), "{error}");
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         checks.iter().filter(|(_, passed)| !passed).map(|(name, _)| *name).collect();
     if !failed.is_empty() {
         bail!(
-            "{} failed: run `cargo fmt`, and fix what the messages above report",
+            "{} failed: see the messages above; `cargo fmt` corrects the formatting",
             failed.join(", ")
         );
     }
@@ -59,7 +59,7 @@ fn own_check(name: &str, mistakes: impl FnOnce() -> Result<Vec<String>>) -> Resu
         return Ok(true);
     }
     drop(step);
-    mistakes.iter().for_each(ui::say);
+    mistakes.iter().for_each(ui::print);
     Ok(false)
 }
 
@@ -73,7 +73,7 @@ fn check(name: &str, mut command: Command) -> Result<bool> {
     }
     drop(step);
     for line in lines.iter().filter(|line| !is_progress(line)) {
-        ui::say(line);
+        ui::print(line);
     }
     Ok(false)
 }

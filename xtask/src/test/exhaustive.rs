@@ -42,7 +42,7 @@ pub(super) fn run(root: &Path, programs: &[Executable], options: &Test) -> Resul
     let mut counts = Vec::new();
     for round in 0.. {
         let seed = first.wrapping_add(round);
-        ui::say(format_args!(
+        ui::print(format_args!(
             "round {} with seed {seed}, {} of {}",
             round + 1,
             ui::seconds(started.elapsed()),
@@ -93,13 +93,13 @@ fn seeds(seed: u64) -> Vec<(&'static str, String)> {
 /// Shows the commands to repeat and inspect a failure.
 fn show_failure(test: &Generated, seed: u64, failures: &Path) {
     let (variable, value) = test.effort;
-    ui::say(format_args!(
+    ui::print(format_args!(
         "  to repeat it: ENFORCER_SEED={seed} PROPTEST_RNG_SEED={seed} {variable}={value} \
          cargo xtask test {}",
         test.filter
     ));
     for folder in manifests(failures) {
-        ui::say(format_args!(
+        ui::print(format_args!(
             "  the smallest cluster: {0}\n  in the lab: cargo xtask run --manifests {0}/manifests",
             folder.display()
         ));

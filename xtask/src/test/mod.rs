@@ -113,7 +113,7 @@ fn ask_for_root(programs: &[Executable]) -> Result<()> {
     if nix::unistd::geteuid().is_root() || !programs.iter().any(needs_root) {
         return Ok(());
     }
-    ui::say(format_args!(
+    ui::print(format_args!(
         "  Root is needed for the tests of {AS_ROOT}, which make network namespaces and load eBPF \
          programs; they are started by `sudo -- env … PROGRAM`."
     ));

@@ -77,7 +77,7 @@ pub(super) fn run_program(name: &str, mut command: Command, options: &Test) -> R
         let _ = writeln!(report, "      {line}");
     }
     if !report.is_empty() {
-        ui::say(report.trim_end_matches('\n'));
+        ui::print(report.trim_end_matches('\n'));
     }
     Ok(counts)
 }

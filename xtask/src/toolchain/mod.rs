@@ -24,7 +24,7 @@ pub(crate) fn obtain() -> Result<Toolchain> {
     if let Ok(toolchain) = rustup::existing().or_else(|_| debian::existing()) {
         return Ok(toolchain);
     }
-    ui::say("  no compiler for the bpf target yet: it needs the sources of Rust's core library");
+    ui::print("  no compiler for the bpf target yet: it needs the sources of Rust's core library");
     rustup::install()
         .or_else(|by_rustup| debian::install().map_err(|by_debian| by_hand(&by_rustup, &by_debian)))
 }

@@ -67,7 +67,7 @@ pub(crate) fn brief(root: &Path) -> Result<test::lanes::Outcome> {
         filters: BRIEF.map(str::to_owned).into(),
     };
     let outcomes = outcomes(root, &options)?;
-    ui::say(outcome::table(&outcomes));
+    ui::print(outcome::table(&outcomes));
     let counts = outcomes.iter().map(Outcome::counts).sum();
     Ok(test::lanes::Outcome { counts, passed: outcomes.iter().all(Outcome::is_success) })
 }
@@ -135,7 +135,7 @@ impl Machines<'_> {
         let verbose = self.options.verbose;
         let seen = |line: &str| {
             if verbose {
-                ui::say(format_args!("      {}", line.trim_end()));
+                ui::print(format_args!("      {}", line.trim_end()));
             } else if !line.trim().is_empty() {
                 step.detail(line);
             }
@@ -209,23 +209,23 @@ fn report_machine(step: Step, report: &Report, lines: &[String], verbose: bool) 
         return;
     }
     drop(step);
-    ui::say(format_args!("  {release}: {}", report.counts()));
+    ui::print(format_args!("  {release}: {}", report.counts()));
     for error in &report.errors {
-        ui::say(format_args!("      {error}"));
+        ui::print(format_args!("      {error}"));
     }
     if verbose {
         return;
     }
     let failed: Vec<_> = report.parts.iter().filter(|part| !part.counts.is_success()).collect();
     for part in &failed {
-        ui::say(format_args!("    {}: {}", part.name, part.counts));
+        ui::print(format_args!("    {}: {}", part.name, part.counts));
         for line in test::failures(&part.lines) {
-            ui::say(format_args!("      {line}"));
+            ui::print(format_args!("      {line}"));
         }
     }
     if failed.is_empty() {
         for line in lines.iter().rev().take(TAIL).rev() {
-            ui::say(format_args!("      {}", line.trim_end()));
+            ui::print(format_args!("      {}", line.trim_end()));
         }
     }
 }

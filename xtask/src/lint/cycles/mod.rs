@@ -45,7 +45,7 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>> {
         if CLEAN.contains(&package.name.as_str()) {
             mistakes.extend(lines);
         } else {
-            lines.iter().for_each(|line| ui::say(format_args!("  not yet an error: {line}")));
+            lines.iter().for_each(|line| ui::print(format_args!("  not yet an error: {line}")));
         }
     }
     Ok(mistakes)
@@ -144,7 +144,7 @@ fn named(modules: &[Module], module: usize, name: &str, depth: usize) -> Option<
     if let Some(&child) = here.children.get(name) {
         return Some(Target::Module(child));
     }
-    // `use enforcer;` imports by its own name what is no module.
+    // A crate that is imported by its own name is no module.
     if let Some(path) = here.imports.get(name).filter(|it| it[..] != [name]) {
         return resolve(modules, module, path, depth + 1);
     }
