@@ -25,7 +25,11 @@ struct Generated {
 
 /// A round takes about two minutes.
 const GENERATED: [Generated; 4] = [
-    Generated { target: "enforcer", filter: "tables::tests::", effort: ("PROPTEST_CASES", "64") },
+    Generated {
+        target: "enforcer_core",
+        filter: "tables::tests::",
+        effort: ("PROPTEST_CASES", "64"),
+    },
     Generated { target: "compile", filter: "compiled_", effort: ("PROPTEST_CASES", "512") },
     Generated { target: "fuzz", filter: "mutated_", effort: ("ENFORCER_FRAMES", "1000000") },
     Generated { target: "kernel", filter: "agree_with", effort: ("ENFORCER_PACKETS", "120000") },

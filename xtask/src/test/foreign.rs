@@ -34,7 +34,10 @@ pub(super) fn run(root: &Path, arch: Arch, options: &Test) -> Result<Counts> {
     // The crates that run on nodes. Tests that load programs are left out: the emulator has no
     // kernel, and this machine's kernel would read the calls as those of its own architecture.
     // Optimising the tests takes longer than running them, even by emulation.
-    command.args(["--no-run", "--lib", "--config", "profile.dev.package.enforcer.opt-level=0"]);
+    command.args(["--no-run", "--lib"]);
+    for package in ["enforcer", "enforcer-core"] {
+        command.args(["--config", &format!("profile.dev.package.{package}.opt-level=0")]);
+    }
     command.args(["--workspace", "--exclude", AS_ROOT, "--exclude", "xtask"]);
     let programs = executables::build(&mut command, &step)?;
     step.done(builder.origin());
