@@ -1,4 +1,4 @@
-//! The cases: what is in force, step by step, and what is expected then. All of it is data.
+//! The cases, which are data: states of a cluster, step by step, and the expected connections.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,11 +13,11 @@ use crate::expect::{Expected, parse_traffic};
 /// Labels of a pod or namespace.
 pub(crate) type Labels = BTreeMap<String, String>;
 
-/// What becomes different. What is not named stays as it was.
+/// The changes of one step. Everything else stays.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Step {
-    /// In a sentence.
+    /// A description, in one sentence.
     what: String,
     /// By `namespace/name`, the `spec`; `null`: the policy is deleted.
     #[serde(default)]
@@ -31,17 +31,16 @@ struct Step {
     expect: String,
 }
 
-/// A case as it is written.
+/// A case as in its file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     case: String,
     intent: String,
     rules: Vec<String>,
-    /// What is sent to pods; TCP 80 if it is not said.
+    /// The traffic to pods; TCP 80 by default.
     traffic: Option<Vec<String>>,
-    /// Manifests beside those that the rest makes, all through the case: pods that the lab does
-    /// not run.
+    /// Further manifests, for the whole case: pods that the lab does not run.
     #[serde(default)]
     beside: Vec<Value>,
     #[serde(default)]
@@ -55,7 +54,7 @@ struct Written {
     then: Vec<Step>,
 }
 
-/// What the cluster is at one point of a case.
+/// The cluster at one point of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct State {
     /// The `spec` of each policy, by `namespace/name`.
@@ -68,10 +67,10 @@ pub(crate) struct State {
     pub beside: Vec<Value>,
 }
 
-/// A state, and what is expected in it.
+/// A state, and its expected connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Stage {
-    /// What became different.
+    /// The description of its changes.
     pub what: String,
     pub state: State,
     pub expected: Expected,
@@ -102,7 +101,7 @@ struct Base {
     pods: BTreeMap<String, Labels>,
 }
 
-/// The cluster that every case begins with.
+/// The cluster at the start of every case.
 pub(crate) fn base() -> State {
     let text = fs::read_to_string(folder().join("../base.yaml")).unwrap();
     let Base { namespaces, pods } = yaml("base.yaml", &text);
@@ -119,6 +118,17 @@ pub(crate) fn all() -> Vec<Case> {
     files.iter().flat_map(|path| read(path, &base)).collect()
 }
 
+/// The variable with a part of the names of the cases to run; by default all run.
+pub(crate) const ONLY: &str = "CONFORMANCE";
+
+/// The cases to run.
+pub(crate) fn chosen() -> Vec<Case> {
+    let only = std::env::var(ONLY).unwrap_or_default();
+    let cases: Vec<Case> = all().into_iter().filter(|it| it.name.contains(&only)).collect();
+    assert!(!cases.is_empty(), "no case matches {ONLY}={only}");
+    cases
+}
+
 fn read(path: &Path, base: &State) -> Vec<Case> {
     let file = path.file_name().unwrap().to_string_lossy();
     let text = fs::read_to_string(path).unwrap();
@@ -127,7 +137,7 @@ fn read(path: &Path, base: &State) -> Vec<Case> {
     written.into_iter().map(|it| it.case(&theme, base)).collect()
 }
 
-/// The namespace `y` is a name, not an answer: booleans are those of YAML 1.2.
+/// The namespace `y` is a name, not a boolean: booleans are those of YAML 1.2.
 fn yaml<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> T {
     let options = serde_saphyr::options! { strict_booleans: true };
     let read = serde_saphyr::from_str_with_options(text, options);

@@ -1,15 +1,15 @@
-//! The expected matrix, as a person writes it down.
+//! The expected matrix, in a notation for people.
 //!
 //! ```text
-//! allow                          # the first line: what holds unless a later line says otherwise
+//! allow                          # the first line: the default
 //! deny  * -> x/*                 # later lines win
 //! allow y/*, office -> x/a : tcp80, udp80
 //! allow guest -> x/a : tcp80, v4
 //! ```
 //! Ends: `x/a` (a pod), `x/*`, `*/a`, `pods`, `node`, `office`, `guest`, `internet`, `outside` (the
-//! three), `*` (all). Behind the colon: `tcp80`, `udp81`, `ping`, `v4`, `v6`. What no policy can
-//! change is not repeated in each case: a pod reaches itself (semantics A1), the node reaches its
-//! pods and they the node (A2).
+//! three), `*` (all). After the colon: `tcp80`, `udp81`, `ping`, `v4`, `v6`. Connections that no
+//! policy can deny are implied: of a pod to itself (semantics A1), and between the node and its
+//! pods (A2).
 
 use enforcer_core::model::Protocol;
 use enforcer_core::policy::reference::Traffic;
@@ -22,7 +22,7 @@ pub(crate) struct Expected {
     lines: Vec<Line>,
 }
 
-/// One line behind the first.
+/// One line after the first.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     allow: bool,
@@ -32,7 +32,7 @@ pub(crate) struct Line {
     traffic: Vec<Traffic>,
     /// Empty: both.
     families: Vec<Family>,
-    /// As it was written.
+    /// The original text.
     pub text: String,
 }
 
@@ -48,7 +48,7 @@ impl Expected {
         Ok(Self { default, lines: lines? })
     }
 
-    /// Whether the connection is to succeed.
+    /// Whether the connection is expected to succeed.
     pub(crate) fn allows(
         &self,
         from: &Party,
@@ -62,11 +62,11 @@ impl Expected {
         }
         let of_family = |line: &&Line| line.families.is_empty() || line.families.contains(&family);
         let mut lines = self.lines.iter().rev().filter(of_family);
-        let said = lines.find(|line| line.covers(from, to, traffic));
-        said.map_or(self.default, |line| line.allow)
+        let last = lines.find(|line| line.covers(from, to, traffic));
+        last.map_or(self.default, |line| line.allow)
     }
 
-    /// The lines that cover none of these connections: slips of the pen.
+    /// The lines that cover none of these connections, by mistake.
     pub(crate) fn idle<'a>(
         &'a self,
         cells: &'a [(Party, Party, Traffic)],
@@ -143,7 +143,7 @@ pub(crate) fn parse_traffic(text: &str) -> Result<Traffic, String> {
     }
 }
 
-/// A party as expectations write it.
+/// A party's name in expectations.
 pub(crate) fn name(party: &Party) -> String {
     match party {
         Party::Pod(id) => id.to_string(),
@@ -159,7 +159,7 @@ pub(crate) fn outside() -> impl Iterator<Item = Party> {
 }
 
 #[test]
-fn later_lines_win_and_slips_are_found() {
+fn later_lines_win_and_idle_lines_are_found() {
     let text = "allow # of course\ndeny * -> x/*\n\
                 allow a/c -> x/a : tcp80, v6\nallow */b, office -> x/a : tcp80\nallow w/* -> x/a";
     let expected = Expected::parse(text).unwrap();

@@ -1,4 +1,4 @@
-//! How the states of the cases come to the lab and its agents.
+//! The source from which the lab and its agents read the states of the cases.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::world::TURN;
 
-/// Where the lab and its agents learn of the cluster.
+/// The source of the cluster for the lab and its agents.
 pub(crate) enum Feed {
     /// A folder of manifests.
     Manifests(PathBuf),
@@ -19,7 +19,7 @@ pub(crate) enum Feed {
 }
 
 impl Feed {
-    /// Whether an agent knows as much as there is.
+    /// Whether an agent knows all objects.
     pub(crate) fn is_known(&self, status: &Status) -> bool {
         match self {
             Self::Manifests(_) => true,
@@ -32,7 +32,7 @@ impl Feed {
     }
 }
 
-/// The objects of an API server, of which only those are touched that differ.
+/// The objects of an API server, of which only those change that differ.
 pub(crate) struct ApiFeed {
     store: Store,
     given: BTreeMap<(&'static str, Key), Value>,
@@ -45,8 +45,8 @@ impl ApiFeed {
         Self { store, given: BTreeMap::new() }
     }
 
-    /// Lets exactly these objects be there. Watches of different kinds know no order, so that in
-    /// each kind what alternates comes last, and for pods, after all have their addresses.
+    /// Stores exactly these objects. Watches of different kinds have no common order, so the
+    /// alternating object of each kind comes last, for pods after all have their addresses.
     pub(crate) async fn give(
         &mut self,
         session: &mut Session,
@@ -63,7 +63,7 @@ impl ApiFeed {
         notes
     }
 
-    /// The objects of a kind; those that are not chosen are left as they are.
+    /// Stores the objects of a kind; those that are not chosen stay unchanged.
     fn of_kind(
         &mut self,
         kind: &'static Kind,
@@ -88,7 +88,7 @@ impl ApiFeed {
             if object["status"].is_null() {
                 self.store.apply_object((*object).clone()).unwrap();
             } else {
-                // Of a pod elsewhere: nobody here reports how it is.
+                // A pod elsewhere: the lab does not report its status.
                 self.store.put(kind, (*object).clone()).unwrap();
             }
             self.given.insert(place, (*object).clone());

@@ -1,4 +1,4 @@
-//! What the cases are tried on: how pods are attached, and on how many nodes they run.
+//! The labs for the cases: the topology, and the number of nodes.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use enforcer_tests::lab::{Fabric, Layout, Party, Site, Topology};
 use ipnet::IpNet;
 
-/// Where the cases' pods run.
+/// The lab that runs the cases' pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ground {
     pub topology: Topology,
@@ -32,8 +32,8 @@ impl Ground {
         Layout { nodes: self.nodes, ..Layout::one_node(self.topology) }
     }
 
-    /// The index of the node that runs a pod: the same through all stages of all cases, and half
-    /// of the pods of each namespace on either.
+    /// The index of the node that runs a pod: constant through all cases, and half of the pods of
+    /// each namespace on each node.
     pub(crate) fn node_of(self, pod: &str) -> u8 {
         let bytes = pod.bytes().fold(0_u8, u8::wrapping_add);
         bytes % self.nodes
@@ -52,7 +52,7 @@ impl Ground {
         Site::new(self.topology, 0).addresses(Fabric::Routed)
     }
 
-    /// A case's `node` is the one that the pod at the other end runs on (semantics A2).
+    /// A case's `node` is the node of the pod at the other end (semantics A2).
     pub(crate) fn localized(self, party: &Party, other: &Party) -> Party {
         match (party, other) {
             (Party::Node, Party::Pod(pod)) => {

@@ -1,6 +1,12 @@
-//! What the NetworkPolicy documentation promises and the upstream end-to-end tests look at, as a
-//! table of cases: `cases/*.yaml`, explained in `cases/README.md`. Expectations are written by hand
-//! there. Without root they are compared with the reference evaluator; with it, with connections.
+//! The promises of the NetworkPolicy documentation and of the upstream end-to-end tests as a table
+//! of cases: `cases/*.yaml`, explained in `cases/README.md`, with expectations written by hand.
+//! They are compared with the reference evaluator, and, as root, with real connections.
+//!
+//! What belongs here: the meaning of policies, in states that a table can express. What does not:
+//! anything that needs code to show, such as open connections or the agent's restart (`scenarios`).
+//!
+//! The meaning of a policy does not depend on the topology, on the number of nodes or on the source
+//! of the cluster. Two labs cover both values of each.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "how a test fails")]
 
 mod case;
@@ -22,18 +28,8 @@ use ground::Ground;
 use stand::Stand;
 use world::Hosts;
 
-/// Names the cases that are to be run, by a part of their name; without it, all.
-const ONLY: &str = "CONFORMANCE";
-
-fn chosen() -> Vec<Case> {
-    let only = std::env::var(ONLY).unwrap_or_default();
-    let cases: Vec<Case> = case::all().into_iter().filter(|it| it.name.contains(&only)).collect();
-    assert!(!cases.is_empty(), "no case is named like {ONLY}={only}");
-    cases
-}
-
 #[test]
-fn cases_are_told_apart_and_cite_rules() {
+fn cases_have_unique_names_and_cite_rules() {
     let cases = case::all();
     let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
     assert_eq!(names.len(), cases.len(), "two cases share a name");
@@ -66,7 +62,7 @@ fn the_reference_evaluator_expects_the_same() {
     assert!(wrong.is_empty(), "{} stages:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Where expectation and reference evaluator differ, in words.
+/// A report on the differences between expectation and reference evaluator, if any.
 fn differences(case: &Case, stage: &Stage, hosts: &mut Hosts, place: &str) -> Option<String> {
     hosts.follow(&stage.state);
     let folder = tempfile::tempdir().unwrap();
@@ -80,13 +76,13 @@ fn differences(case: &Case, stage: &Stage, hosts: &mut Hosts, place: &str) -> Op
             if connection_allowed(&cluster, address(&from), address(&to), traffic) != expected {
                 let (from, to) = (expect::name(&from), expect::name(&to));
                 let what = report::traffic_name(traffic);
-                let said = if expected { "allow" } else { "deny" };
-                lines.push((format!("{from} -> {to} : {what}  expected {said}"), family));
+                let verdict = if expected { "allow" } else { "deny" };
+                lines.push((format!("{from} -> {to} : {what}  expected {verdict}"), family));
             }
         }
     }
-    let said = || report::heading(case, stage, place) + &report::grouped(lines.iter().cloned());
-    (!lines.is_empty()).then(said)
+    let text = || report::heading(case, stage, place) + &report::grouped(lines.iter().cloned());
+    (!lines.is_empty()).then(text)
 }
 
 #[test]
@@ -94,20 +90,10 @@ fn cases_on_kubenet() {
     measured(Ground::one_node(Topology::Kubenet), false);
 }
 
+/// These agents read the cluster from an API server.
 #[test]
-fn cases_on_azure_cni() {
-    measured(Ground::one_node(Topology::AzureCni), false);
-}
-
-/// These agents learn of the cluster from an API server.
-#[test]
-fn cases_on_two_kubenet_nodes_by_the_api() {
-    measured(Ground { topology: Topology::Kubenet, nodes: 2 }, true);
-}
-
-#[test]
-fn cases_on_two_azure_cni_nodes() {
-    measured(Ground { topology: Topology::AzureCni, nodes: 2 }, false);
+fn cases_on_two_azure_cni_nodes_by_the_api() {
+    measured(Ground { topology: Topology::AzureCni, nodes: 2 }, true);
 }
 
 /// Runs all cases in one lab, on a thread inside a sandbox.
@@ -126,7 +112,7 @@ fn measured(ground: Ground, by_api: bool) {
 #[expect(clippy::print_stdout, reason = "the summary")]
 async fn all_cases(sandbox: &Sandbox, ground: Ground, by_api: bool) {
     let mut stand = Stand::start(sandbox, ground, by_api).await;
-    let cases = chosen();
+    let cases = case::chosen();
     let mut failures = Vec::new();
     for case in &cases {
         failures.extend(stand.run(case).await);

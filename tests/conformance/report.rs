@@ -1,4 +1,4 @@
-//! What a failing case says.
+//! The report on a failed case.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -6,18 +6,36 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use enforcer_core::policy::reference::Traffic;
+use enforcer_tests::lab::{Family, Party};
 use enforcer_tests::probe::Outcome;
 
-use crate::ONLY;
-use crate::case::{Case, Stage};
+use crate::case::{Case, ONLY, Stage};
 use crate::expect::name;
 use crate::ground::Ground;
-use crate::stand::Cell;
 
-/// So many differing connections are spelled out.
+/// Most differing connections in a report.
 const SHOWN: usize = 30;
 
-/// The case, what it is about, the cells that differ, the manifests and how to see it again.
+/// One attempted connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Cell {
+    pub from: Party,
+    pub to: Party,
+    pub family: Family,
+    pub traffic: Traffic,
+    pub expected: bool,
+    pub measured: Outcome,
+}
+
+impl Cell {
+    /// Whether the outcome is as expected. A denied packet must be dropped; a refusal means that it
+    /// passed.
+    pub(crate) fn is_right(&self) -> bool {
+        self.measured == if self.expected { Outcome::Open } else { Outcome::TimedOut }
+    }
+}
+
+/// The case with its intent, the cells that differ, the manifests, and how to reproduce it.
 pub(crate) fn failure(
     case: &Case,
     stage: &Stage,
@@ -45,13 +63,13 @@ pub(crate) fn failure(
     text + &replay(case, ground, manifests)
 }
 
-/// The case in words.
+/// The case's heading.
 pub(crate) fn heading(case: &Case, stage: &Stage, place: &str) -> String {
     let Case { name, intent, rules, .. } = case;
     format!("{name} ({place}), {}\n  {intent} [{}]\n", stage.what, rules.join(", "))
 }
 
-/// Lines that differ in something, which is put behind them.
+/// Groups equal lines, each followed by what they differ in.
 pub(crate) fn grouped<T: ToString>(lines: impl Iterator<Item = (String, T)>) -> String {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (line, what) in lines {
@@ -68,7 +86,7 @@ pub(crate) fn grouped<T: ToString>(lines: impl Iterator<Item = (String, T)>) -> 
     text
 }
 
-/// A protocol and port as expectations write it.
+/// A protocol and port as in expectations.
 pub(crate) fn traffic_name(traffic: Traffic) -> String {
     match traffic {
         Traffic::Port(protocol, port) => format!("{}{port}", protocol.name().to_lowercase()),
@@ -76,7 +94,7 @@ pub(crate) fn traffic_name(traffic: Traffic) -> String {
     }
 }
 
-/// Leaves the manifests where the lab can be started with them.
+/// Keeps the manifests for a lab, and returns how to start it.
 fn replay(case: &Case, ground: Ground, manifests: &str) -> String {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("conformance");
     let folder = folder.join(format!(
@@ -89,7 +107,7 @@ fn replay(case: &Case, ground: Ground, manifests: &str) -> String {
         .and_then(|()| fs::write(folder.join("cluster.yaml"), manifests));
     match written {
         Ok(()) => command(case, &folder, ground),
-        Err(error) => format!("  its manifests could not be kept: {error}\n"),
+        Err(error) => format!("  the manifests can't be kept: {error}\n"),
     }
 }
 
@@ -97,8 +115,11 @@ fn command(case: &Case, folder: &Path, ground: Ground) -> String {
     let (folder, topology) = (folder.display(), ground.topology);
     if ground.nodes == 1 {
         return format!(
-            "  again: cargo xtask run --once --topology {topology} --manifests {folder}\n"
+            "  reproduce: cargo xtask run --once --topology {topology} --manifests {folder}\n"
         );
     }
-    format!("  manifests: {folder}; again: {ONLY}={} cargo xtask test cases_on_two\n", case.name)
+    format!(
+        "  manifests: {folder}; reproduce: {ONLY}={} cargo xtask test cases_on_two\n",
+        case.name
+    )
 }

@@ -1,4 +1,4 @@
-//! One lab and one agent for all cases.
+//! One lab with its agents for all cases.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use enforcer::observe::{Isolation, Status};
 use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::api::ApiServer;
 use enforcer_tests::lab::{Family, LAB_DIR, Party, Sandbox};
-use enforcer_tests::probe::{Outcome, Probe};
+use enforcer_tests::probe::Probe;
 use enforcer_tests::session::{AGENT_PORT, Session, SessionOptions};
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -17,37 +17,19 @@ use crate::case::{Case, Stage, State};
 use crate::expect::Expected;
 use crate::feed::{ApiFeed, Feed};
 use crate::ground::Ground;
-use crate::report;
+use crate::report::{self, Cell};
 use crate::world::{Hosts, canaries, cells, documents, manifests};
 
-/// How long a condition is waited for that has to come; only a failing test waits so long.
+/// Time limit for a condition that must come true; only a failing test reaches it.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long an answer is waited for that has to come, also on a busy machine.
+/// Time limit for an answer that must come, also on a busy machine.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How long silence must last to count as a drop.
+/// Duration of silence that counts as a drop.
 const SILENCE: Duration = Duration::from_millis(300);
-/// So many probes at once: a state's denied cells share one silence, and descriptors are finite.
+/// Concurrent probes: the denied cells of a state share one silence, but descriptors are limited.
 const PARALLEL: usize = 384;
 
-/// One connection that was tried.
-#[derive(Debug, Clone)]
-pub(crate) struct Cell {
-    pub from: Party,
-    pub to: Party,
-    pub family: Family,
-    pub traffic: Traffic,
-    pub expected: bool,
-    pub measured: Outcome,
-}
-
-impl Cell {
-    /// What is denied must be dropped; a refusal means that the packet went through.
-    pub(crate) fn is_right(&self) -> bool {
-        self.measured == if self.expected { Outcome::Open } else { Outcome::TimedOut }
-    }
-}
-
-/// The lab, and what is in force there.
+/// The lab, and the state that is active there.
 pub(crate) struct Stand {
     session: Session,
     feed: Feed,
@@ -86,7 +68,7 @@ impl Stand {
         self.session.stop_agent().await.unwrap();
     }
 
-    /// Goes through a case's stages; what is wrong, in words.
+    /// Runs a case's stages; returns a report if one fails.
     pub(crate) async fn run(&mut self, case: &Case) -> Option<String> {
         for stage in &case.stages {
             self.enforce(case, stage).await;
@@ -101,14 +83,14 @@ impl Stand {
         None
     }
 
-    /// Puts a state in force.
+    /// Activates a state, and waits until all agents enforce it.
     async fn enforce(&mut self, case: &Case, stage: &Stage) {
         let state = &stage.state;
         self.is_odd = !self.is_odd;
         self.hosts.follow(state);
         let notes = match &mut self.feed {
             Feed::Manifests(folder) => {
-                // All of it in one file, written at once.
+                // One file, replaced atomically.
                 let draft = folder.join(".draft");
                 fs::write(&draft, manifests(state, &self.hosts, self.is_odd)).unwrap();
                 fs::rename(draft, folder.join("cluster.yaml")).unwrap();
@@ -119,24 +101,24 @@ impl Stand {
                 api.give(&mut self.session, documents).await
             }
         };
-        // Some cases are about what deserves a warning.
+        // Some cases are about warnings.
         assert!(!notes.iter().any(|note| note.contains(": error: ")), "{notes:?}");
         for (id, pod) in self.session.lab().pods() {
             let known = self.hosts.addresses();
             assert_eq!(pod.addresses(), known.get(id).unwrap(), "{id} has another address");
         }
-        let started = Instant::now();
-        while !self.is_in_force().await {
-            if started.elapsed() >= PATIENCE {
+        let started_at = Instant::now();
+        while !self.is_active().await {
+            if started_at.elapsed() >= PATIENCE {
                 let status = self.status(0).await;
-                panic!("never in force: {}, {}: {status:#?}", case.name, stage.what);
+                panic!("never active: {}, {}: {status:#?}", case.name, stage.what);
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
-    /// Whether the tables in each node's kernel are those of the state that was written last.
-    async fn is_in_force(&mut self) -> bool {
+    /// Whether the tables in each node's kernel are those of the state written last.
+    async fn is_active(&mut self) -> bool {
         self.session.check_agent().unwrap();
         for node in 0..usize::from(self.ground.nodes) {
             let status = self.status(node).await;
@@ -176,7 +158,7 @@ impl Stand {
 
     async fn measure(&self, case: &Case, stage: &Stage) -> Vec<Cell> {
         let mut wanted = wanted(self.ground, case, &stage.state, &stage.expected);
-        // Those that take long begin together.
+        // Those that take long start together.
         wanted.sort_by_key(|(_, expected)| *expected);
         let tried = stream::iter(wanted).map(async |(probe, expected)| {
             let patience = if expected { ANSWER } else { SILENCE };

@@ -17,8 +17,8 @@ use crate::case::{Case, Labels, State};
 use crate::expect::outside;
 use crate::ground::Ground;
 
-/// Pods that no case names, one on each node. With every state their policy changes: the agents'
-/// status shows by them which state is in force.
+/// Pods that no case names, one on each node. Their policy changes with every state, so the agents'
+/// status shows which state is active.
 pub(crate) const CANARIES: [&str; 2] = ["canary/a", "canary/b"];
 
 /// The canaries of a ground's nodes.
@@ -26,7 +26,7 @@ pub(crate) fn canaries(ground: Ground) -> &'static [&'static str] {
     &CANARIES[..usize::from(ground.nodes)]
 }
 
-/// Which pod has which host of its node's subnet: the lowest free one goes first, as in the lab.
+/// The host number of each pod in its node's subnet: the lowest free one first, as in the lab.
 #[derive(Debug, Clone)]
 pub(crate) struct Hosts {
     ground: Ground,
@@ -38,7 +38,7 @@ impl Hosts {
         Self { ground, numbers: BTreeMap::new() }
     }
 
-    /// Follows pods that end and, after these, pods that start.
+    /// Releases the numbers of pods that end, then assigns those of pods that start.
     pub(crate) fn follow(&mut self, state: &State) {
         let canaries = canaries(self.ground).iter().copied();
         let pods: Vec<&str> = canaries.chain(state.pods.keys().map(String::as_str)).collect();
@@ -83,8 +83,8 @@ pub(crate) fn pod_id(name: &str) -> PodId {
     PodId::new(namespace, name)
 }
 
-/// A state is in force when every node's canary is isolated in one direction and only there: which
-/// one it is, alternates. That takes the canary's label and the canaries' policy.
+/// The label that selects the canaries' policy. A state is active when every node's canary is
+/// isolated in one direction only, which alternates with the states.
 pub(crate) const TURN: &str = "turn";
 
 /// The state's manifests, a line for each object. JSON is YAML.
@@ -96,8 +96,8 @@ pub(crate) fn manifests(state: &State, hosts: &Hosts, is_odd: bool) -> String {
     text
 }
 
-/// The state's objects: further ones, namespaces, pods, policies; of each kind those that alternate
-/// are the last.
+/// The state's objects: further ones, namespaces, pods, policies; the alternating ones of each kind
+/// are last.
 pub(crate) fn documents(state: &State, hosts: &Hosts, is_odd: bool) -> Vec<Value> {
     let ground = hosts.ground;
     let mut all = state.beside.clone();
@@ -147,8 +147,8 @@ fn pod(name: &str, labels: &Labels, ground: Ground) -> Value {
         "spec": {"nodeName": node, "containers": [{"name": "main", "image": "example.org/main", "ports": ports}]}})
 }
 
-/// The cluster as the manifests in `folder` declare it, its pods on the lab's node. An error of
-/// the reader is one of the case.
+/// The cluster of the manifests in `folder`, its pods on the lab's node. A manifest error is an
+/// error of the case.
 pub(crate) fn cluster(folder: &Path, text: &str, hosts: &Hosts) -> Cluster {
     fs::write(folder.join("cluster.yaml"), text).unwrap();
     let update = Manifests::new(vec![folder.to_owned()]).unwrap().rescan();
@@ -167,8 +167,8 @@ pub(crate) fn cluster(folder: &Path, text: &str, hosts: &Hosts) -> Cluster {
     cluster
 }
 
-/// What is tried: from everybody to every pod what the case is about, and from the pods to
-/// everybody else the page on TCP 80, and an echo request where the case is about these too.
+/// The connections of a case: its traffic from all parties to every pod, and TCP 80 from the pods
+/// to all other parties, with an echo request where the case includes these.
 pub(crate) fn cells(case: &Case, state: &State) -> Vec<(Party, Party, Traffic)> {
     let pods: Vec<Party> = state.pods.keys().map(|name| Party::Pod(pod_id(name))).collect();
     let others: Vec<Party> = [Party::Node].into_iter().chain(outside()).collect();
@@ -188,7 +188,7 @@ pub(crate) fn cells(case: &Case, state: &State) -> Vec<(Party, Party, Traffic)> 
     cells
 }
 
-/// The address of a party that needs no lab.
+/// A party's address, computed without a lab.
 pub(crate) fn address(party: &Party, family: Family, hosts: &Hosts) -> Option<IpAddr> {
     let of_family = |address: &IpAddr| Family::of(*address) == family;
     match party {

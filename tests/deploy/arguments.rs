@@ -1,4 +1,4 @@
-//! The arguments in the manifests are the agent's own.
+//! The arguments in the manifests are valid arguments of the agent.
 
 use clap::Parser as _;
 use enforcer::cli::Cli;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::render::{self, containers, of_kind, strings};
 
-/// What the kubelet makes of an argument.
+/// Expands an argument like the kubelet.
 fn expand(argument: &str, container: &Value) -> String {
     let mut expanded = argument.to_owned();
     for variable in container["env"].as_array().into_iter().flatten() {
@@ -24,13 +24,13 @@ fn parses(arguments: &[String]) -> Result<(), String> {
 }
 
 #[test]
-fn the_agent_takes_all_arguments() {
+fn the_agent_accepts_all_arguments() {
     let mut seen = 0;
     for (name, objects) in render::everything() {
         for container in containers(of_kind(objects, "DaemonSet")[0]) {
             let arguments = strings(&container["args"]);
             if arguments.is_empty() {
-                // Not the agent: it waits when the agent is gone.
+                // Not the agent: a container that waits after cleanup.
                 continue;
             }
             let arguments: Vec<_> = arguments.iter().map(|it| expand(it, container)).collect();
@@ -40,11 +40,11 @@ fn the_agent_takes_all_arguments() {
             seen += 1;
         }
     }
-    assert!(seen > 5, "only {seen} command lines were looked at");
+    assert!(seen > 5, "only {seen} command lines were checked");
 }
 
 #[test]
-fn misspelt_arguments_are_found() {
+fn misspelt_arguments_are_rejected() {
     for wrong in ["--metric=127.0.0.1:1", "--unknown-pod=ask", "--flow-timeouts=upd=3"] {
         let line = ["run".to_owned(), wrong.to_owned()];
         assert!(parses(&line).is_err(), "{wrong}");

@@ -1,4 +1,4 @@
-//! The documents name things that are there.
+//! The documents refer to existing files.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ fn document(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Words that are paths into `deploy/`, without what encloses them.
+/// The words that are paths into `deploy/`, without enclosing characters.
 fn paths(text: &str) -> Vec<&str> {
     let enclosing = |c: char| "`()[],.;:\"'".contains(c);
     text.split(|c: char| c.is_whitespace() || c == '(' || c == '=')
@@ -18,7 +18,7 @@ fn paths(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn paths_lead_somewhere() {
+fn paths_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut seen = 0;
     for name in ["README.md", "SECURITY.md", "ARCHITECTURE.md", "deploy/README.md"] {
@@ -38,7 +38,10 @@ fn every_component_and_overlay_is_explained() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize").join(folder);
         for entry in fs::read_dir(folder).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            assert!(guide.contains(&format!("`{name}`")), "deploy/README.md: nothing on {name}");
+            assert!(
+                guide.contains(&format!("`{name}`")),
+                "deploy/README.md does not explain {name}"
+            );
         }
     }
 }

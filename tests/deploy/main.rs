@@ -1,8 +1,10 @@
-//! What `deploy/` holds, rendered by the real kubectl, helm and promtool: objects that Kubernetes
-//! knows, privileges no wider than said, arguments that the agent takes, kustomize and Helm alike.
+//! The contents of `deploy/`, rendered by the real kubectl, helm and promtool: valid objects, no
+//! more privileges than documented, valid arguments, the same result from kustomize and Helm.
 //!
-//! The programs are named by `ENFORCER_KUBECTL`, `ENFORCER_HELM` and `ENFORCER_PROMTOOL`, which
-//! `cargo xtask test` sets; else they are those of the PATH. No test here needs root.
+//! `ENFORCER_KUBECTL`, `ENFORCER_HELM` and `ENFORCER_PROMTOOL` name the programs, as set by
+//! `cargo xtask test`; by default they are those on the PATH. No test here needs root.
+//!
+//! What belongs here: everything that a user installs. What does not: running it (`scenarios`).
 #![expect(clippy::unwrap_used, clippy::panic, reason = "how a test fails")]
 
 mod arguments;

@@ -1,4 +1,4 @@
-//! Alerts and dashboard speak of metrics that the agent has.
+//! Alerts and dashboard use metrics that the agent has.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::render::{self, deploy, file, output, tool};
 
-/// The agent's metrics, as its own test shows them.
+/// The agent's metrics, in its own test's snapshot.
 const EXPOSITION: &str =
     "../enforcer/src/observe/snapshots/enforcer__observe__metrics__tests__exposition.snap";
 
@@ -19,7 +19,7 @@ fn exposed() -> BTreeSet<String> {
     samples.map(|line| line.split(['{', ' ']).next().unwrap_or_default().to_owned()).collect()
 }
 
-/// The metrics of the agent that an expression names.
+/// The agent's metrics in an expression.
 fn named(expression: &str) -> Vec<&str> {
     expression
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
@@ -40,7 +40,7 @@ fn dashboard() -> Value {
     serde_json::from_str(&file("monitoring/dashboard.json")).unwrap()
 }
 
-/// The expressions of the dashboard's panels, with what Grafana fills in.
+/// The expressions of the dashboard's panels, with the values that Grafana fills in.
 fn dashboards_expressions() -> Vec<String> {
     let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap().iter();
@@ -57,8 +57,8 @@ fn dashboards_expressions() -> Vec<String> {
 fn promtool(arguments: &[&str], folder: &Path) {
     let mut command = tool("ENFORCER_PROMTOOL", "promtool");
     let output = output(command.args(arguments).current_dir(folder));
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "promtool {arguments:?}: {said}");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "promtool {arguments:?}: {text}");
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn every_alert_is_tested() {
 }
 
 #[test]
-fn alerts_are_the_same_wherever_they_are() {
+fn all_copies_of_the_alerts_are_the_same() {
     let rule = &render::documents(&file("kustomize/components/alerts/prometheus-rule.yaml"))[0];
     assert_eq!(rule["spec"]["groups"], alerts()["groups"]);
 }
@@ -104,7 +104,7 @@ fn metrics_exist() {
 }
 
 #[test]
-fn the_dashboard_asks_well_formed_questions() {
+fn the_dashboards_expressions_are_valid() {
     let folder = tempfile::tempdir().unwrap();
     let mut text = "groups:\n- name: dashboard\n  rules:\n".to_owned();
     for (index, expression) in dashboards_expressions().iter().enumerate() {
@@ -120,7 +120,7 @@ fn the_dashboard_can_be_imported_anywhere() {
     let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap();
     let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
-    assert_eq!(ids.len(), panels.len(), "ids are told apart");
+    assert_eq!(ids.len(), panels.len(), "ids are unique");
     for panel in panels {
         let place = &panel["gridPos"];
         let number = |key: &str| place[key].as_u64().unwrap();

@@ -1,4 +1,4 @@
-//! The chart and the kustomizations install the same.
+//! The chart and the kustomizations install the same objects.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::render::{self, COMPONENTS, OVERLAYS, VALUES};
 
-/// The labels that helm's conventions add.
+/// The labels of helm's conventions.
 const HELMS: [&str; 4] = [
     "app.kubernetes.io/instance",
     "app.kubernetes.io/version",
@@ -14,8 +14,8 @@ const HELMS: [&str; 4] = [
     "helm.sh/chart",
 ];
 
-/// The objects by kind and name, without what differs by nature: helm's labels, and the Namespace,
-/// which helm's user makes, for a release can't live in a namespace that it makes itself.
+/// The objects by kind and name, without necessary differences: helm's labels, and the Namespace,
+/// which helm's user creates, since a release can't be in a namespace that it creates itself.
 fn comparable(objects: Vec<Value>) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
     for mut object in objects {
@@ -28,7 +28,7 @@ fn comparable(objects: Vec<Value>) -> BTreeMap<String, Value> {
             }
         }
         for container in agents(&mut object) {
-            // The order of variables means nothing, and a patch moves the ones that it names.
+            // The order of variables has no meaning, and a patch moves its variables.
             if let Some(list) = container["env"].as_array_mut() {
                 list.sort_by_key(|it| it["name"].to_string());
             }
@@ -54,7 +54,7 @@ fn assert_same(kustomize: Vec<Value>, helm: Vec<Value>) {
     assert!(differences.is_empty(), "kustomize and helm differ:\n{}", differences.join("\n"));
 }
 
-/// Notes where two values differ.
+/// Collects the differences of two values.
 fn compare(path: &str, one: &Value, other: &Value, differences: &mut Vec<String>) {
     match (one, other) {
         (Value::Object(a), Value::Object(b)) => {
@@ -109,14 +109,14 @@ fn options_go_together() {
 }
 
 #[test]
-fn helm_finds_nothing_to_complain_about() {
+fn helm_reports_no_problems() {
     let mut command = render::tool("ENFORCER_HELM", "helm");
     let output = render::output(command.args(["lint", "--strict"]).arg(render::chart()));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]
-fn misspelt_values_are_refused() {
+fn misspelt_values_are_rejected() {
     for (value, named) in [
         ("agent.unknownPot=deny", "unknownPot"),
         ("agent.unknownPod=ask", "unknownPod"),
@@ -127,8 +127,8 @@ fn misspelt_values_are_refused() {
         ("image.digest=sha1:12", "digest"),
         ("resource.limits.cpu=1", "resource"),
     ] {
-        let said = render::helm_refusal(&[value]);
-        assert!(said.contains(named), "{value}: {said}");
+        let message = render::helm_refusal(&[value]);
+        assert!(message.contains(named), "{value}: {message}");
     }
 }
 

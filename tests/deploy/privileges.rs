@@ -1,13 +1,13 @@
-//! No manifest asks for more than SECURITY.md says.
+//! No manifest requests more privileges than SECURITY.md documents.
 
 use serde_json::{Value, json};
 
 use crate::render::{self, containers, of_kind, strings};
 
-/// The capabilities of the container that works on the node, everywhere the same.
+/// The capabilities of the container that works on the node, in every rendering.
 const CAPABILITIES: [&str; 4] = ["BPF", "NET_ADMIN", "NET_BROADCAST", "PERFMON"];
 
-/// What may be read, and nothing of it written.
+/// The resources that may be read, and not written.
 const READ: [(&str, &str); 5] = [
     ("", "pods"),
     ("", "namespaces"),
@@ -16,21 +16,21 @@ const READ: [(&str, &str); 5] = [
     ("networking.k8s.io", "networkpolicies"),
 ];
 
-/// What else may be done where a component or value asks for it.
+/// Further permissions, with the component or value that needs them.
 const EVENTS: [(&str, &str, &str); 1] = [("events.k8s.io", "events", "create")];
 const TAINT: [(&str, &str, &str); 1] = [("", "nodes", "patch")];
 
-/// The paths of the node that are mounted.
+/// The mounted paths of the node.
 const BPFFS: &str = "/sys/fs/bpf";
 const NRI: [&str; 2] = ["/var/run/nri", "/var/run/netns"];
 
-/// Who may have the extras.
+/// Whether a rendering includes this optional component.
 fn has(name: &str, extra: &str) -> bool {
     name == extra || name == "all components" || name == "helm, all values"
 }
 
 #[test]
-fn containers_can_do_only_what_they_must() {
+fn containers_have_only_the_necessary_privileges() {
     for (name, objects) in render::everything() {
         let sets = of_kind(objects, "DaemonSet");
         assert_eq!(sets.len(), 1, "{name}");
@@ -41,7 +41,7 @@ fn containers_can_do_only_what_they_must() {
             assert_eq!(context["allowPrivilegeEscalation"], false, "{what}");
             assert_eq!(context["readOnlyRootFilesystem"], true, "{what}");
             assert_eq!(context["seccompProfile"], json!({"type": "RuntimeDefault"}), "{what}");
-            assert!(context["appArmorProfile"].is_null(), "{what}: the runtime's default is kept");
+            assert!(context["appArmorProfile"].is_null(), "{what}: the runtime's default stays");
             let capabilities = &context["capabilities"];
             assert_eq!(strings(&capabilities["drop"]), ["ALL"], "{what}");
             if container["name"] == "done" {
@@ -49,7 +49,7 @@ fn containers_can_do_only_what_they_must() {
                 assert_eq!(context["runAsNonRoot"], true, "{what}");
             } else {
                 assert_eq!(strings(&capabilities["add"]), CAPABILITIES, "{what}");
-                assert_eq!(context["runAsUser"], 0, "{what}: capabilities go to user 0 only");
+                assert_eq!(context["runAsUser"], 0, "{what}: only user 0 gets capabilities");
             }
         }
     }
@@ -111,7 +111,7 @@ fn granted(objects: &[Value]) -> Vec<(String, String, String)> {
 }
 
 #[test]
-fn accounts_may_read_what_is_watched_and_nothing_else() {
+fn accounts_may_read_watched_resources_only() {
     for (name, objects) in render::everything() {
         let mut expected = Vec::new();
         if name != "uninstall" {
@@ -163,7 +163,7 @@ fn only_the_agent_gets_a_token() {
 }
 
 #[test]
-fn probes_ask_where_the_agent_listens() {
+fn probes_use_the_agents_address() {
     for (name, objects) in render::everything() {
         for container in containers(of_kind(objects, "DaemonSet")[0]) {
             if container["name"] != "agent" {
@@ -181,7 +181,7 @@ fn probes_ask_where_the_agent_listens() {
                 let get = &container[probe]["httpGet"];
                 assert_eq!(get["path"], path, "{name}: {probe}");
                 assert_eq!(get["port"].to_string(), port, "{name}: {probe}");
-                // Without a host the kubelet asks the pod's address: on the node's network, the node's.
+                // Without a host the kubelet uses the pod's address, here that of the node.
                 assert_eq!(&get["host"], address, "{name}: {probe}");
             }
             let listens = container["ports"].as_array().map_or(0, Vec::len);
@@ -197,7 +197,7 @@ fn variable<'a>(container: &'a Value, name: &str) -> &'a Value {
 }
 
 #[test]
-fn metrics_are_on_loopback_unless_asked_for() {
+fn metrics_are_on_loopback_by_default() {
     for (name, objects) in render::everything() {
         let agents = containers(of_kind(objects, "DaemonSet")[0]);
         let Some(agent) = agents.into_iter().find(|it| it["name"] == "agent") else { continue };

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The overlays by which the agent is installed.
+/// The overlays that install the agent.
 pub(crate) const OVERLAYS: [&str; 4] =
     ["generic", "aks-kubenet", "aks-azure-cni", "aks-azure-cni-overlay"];
 
@@ -16,7 +16,7 @@ pub(crate) const OVERLAYS: [&str; 4] =
 pub(crate) const COMPONENTS: [&str; 7] =
     ["strict", "events", "taint", "nri", "podmonitor", "servicemonitor", "alerts"];
 
-/// The chart's values that switch on the same, and nothing else.
+/// The chart's values that enable the same, and nothing else.
 pub(crate) const VALUES: [&str; 7] = [
     "agent.unknownPod=deny",
     "agent.events=true",
@@ -35,7 +35,7 @@ pub(crate) fn chart() -> PathBuf {
     deploy().join("helm/enforcer")
 }
 
-/// A program that `cargo xtask test` has found, else that of the PATH.
+/// A program that `cargo xtask test` has found, by default that on the PATH.
 pub(crate) fn tool(variable: &str, name: &str) -> Command {
     let program = std::env::var_os(variable).unwrap_or_else(|| name.into());
     Command::new(program)
@@ -44,7 +44,9 @@ pub(crate) fn tool(variable: &str, name: &str) -> Command {
 pub(crate) fn output(command: &mut Command) -> Output {
     let shown = format!("{command:?}");
     command.output().unwrap_or_else(|error| {
-        panic!("{shown}: {error}: `cargo xtask test` gets what the tests of deploy/ need")
+        panic!(
+            "{shown}: {error}: `cargo xtask test` installs the programs for the tests of deploy/"
+        )
     })
 }
 
@@ -98,7 +100,7 @@ pub(crate) fn helm(values: &[&str]) -> Vec<Value> {
     documents(&text(&mut helm_command(values)))
 }
 
-/// What helm says when it refuses the values.
+/// Helm's message when it rejects the values.
 pub(crate) fn helm_refusal(values: &[&str]) -> String {
     let output = output(&mut helm_command(values));
     assert!(!output.status.success(), "helm takes {values:?}");
@@ -115,7 +117,7 @@ fn helm_command(values: &[&str]) -> Command {
     command
 }
 
-/// Everything that can be installed, each with a name for messages.
+/// All renderings, each with a name for messages.
 pub(crate) fn everything() -> &'static [(String, Vec<Value>)] {
     static EVERYTHING: LazyLock<Vec<(String, Vec<Value>)>> = LazyLock::new(render_everything);
     &EVERYTHING
@@ -137,7 +139,7 @@ fn render_everything() -> Vec<(String, Vec<Value>)> {
     all
 }
 
-/// Values for which there is no component.
+/// Values without a component.
 pub(crate) const OTHER_VALUES: [&str; 20] = [
     "aks=true",
     "image.repository=example.azurecr.io/enforcer",

@@ -1,5 +1,4 @@
-//! Objects against the types of the Kubernetes API: no field that it would ignore, no value of
-//! another type than it takes.
+//! Objects against the types of the Kubernetes API: no unknown fields, no values of a wrong type.
 
 use k8s_openapi::Resource;
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{render, shapes};
 
-/// What is wrong with an object.
+/// The problems of an object.
 fn problems(object: &Value) -> Vec<String> {
     let named = |key: &str| object[key].as_str().unwrap_or_default();
     let metadata = &object["metadata"];
@@ -47,7 +46,7 @@ fn builtin<T: DeserializeOwned + Resource>(object: &Value) -> Vec<String> {
 }
 
 #[test]
-fn every_object_is_one_that_kubernetes_knows() {
+fn every_object_is_valid() {
     let mut wrong = Vec::new();
     for (name, objects) in render::everything() {
         assert!(!objects.is_empty(), "{name} renders nothing");
@@ -60,7 +59,7 @@ fn every_object_is_one_that_kubernetes_knows() {
 }
 
 #[test]
-fn no_two_objects_share_a_name() {
+fn objects_have_unique_names() {
     for (name, objects) in render::everything() {
         let mut keys: Vec<_> =
             objects.iter().map(|it| format!("{} {}", it["kind"], it["metadata"]["name"])).collect();

@@ -1,6 +1,6 @@
-//! The shapes of custom resources, as far as `deploy/` uses them: of the Prometheus Operator, and of
-//! Azure's managed Prometheus, which has the same in another group.
-#![expect(dead_code, reason = "what is read only has to be there and of its type")]
+//! The types of the custom resources in `deploy/`: those of the Prometheus Operator, and of Azure's
+//! managed Prometheus, which has the same types in another group.
+#![expect(dead_code, reason = "the fields need only exist and have their type")]
 
 use std::collections::BTreeMap;
 
@@ -94,7 +94,7 @@ struct Rule {
     annotations: Labels,
 }
 
-/// What is wrong with a custom resource.
+/// The problems of a custom resource.
 pub(crate) fn problems(group: &str, kind: &str, object: &Value) -> Vec<String> {
     const OPERATOR: &str = "monitoring.coreos.com/v1";
     const AZURE: &str = "azmonitoring.coreos.com/v1";

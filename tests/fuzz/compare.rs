@@ -1,14 +1,14 @@
-//! Whether the packet path's reader and the naive one say the same of a frame.
+//! The comparison of the packet path's reader and the naive one.
 
 use std::net::IpAddr;
 
 use enforcer_ebpf::packet::{
-    self, Packet, Quoted, ethernet, ethertype, is_link_message, quoted4, quoted6, role,
+    self, LinkMessage, Packet, Quoted, ethernet, ethertype, link_message, quoted4, quoted6, role,
 };
 
 use crate::naive::{self, Carried, Icmp, Piece, Quote, Read, Seen};
 
-/// How the two differ over a frame, if they do. A panic is a difference, too.
+/// The difference of the two on a frame, if any. A panic counts as one.
 pub(crate) fn disagreement(frame: &[u8]) -> Option<String> {
     let theirs = std::panic::catch_unwind(|| packet_path(frame));
     let theirs = theirs.unwrap_or_else(|_| "it panics".to_owned());
@@ -16,7 +16,7 @@ pub(crate) fn disagreement(frame: &[u8]) -> Option<String> {
     (theirs != naive).then(|| format!("the packet path reads {theirs}\nthe naive reader {naive}"))
 }
 
-/// What both readers' results are written as.
+/// A common form of both readers' results.
 #[derive(Debug)]
 #[expect(dead_code, reason = "compared as text, which failures show")]
 struct Facts {
@@ -28,7 +28,7 @@ struct Facts {
     icmp: [u8; 2],
     roles: Vec<&'static str>,
     identification: Option<u32>,
-    link_message: bool,
+    link: String,
     quoted: Option<Quote>,
 }
 
@@ -39,14 +39,22 @@ fn packet_path(frame: &[u8]) -> String {
     let facts = match kind {
         ethertype::IPV4 => packet::ipv4(frame, start).map(|it| {
             let quoted = (it.role & role::ERROR != 0).then(|| quoted4(frame, &it)).flatten();
-            facts(&it, |address| IpAddr::V4(address.into()), false, quoted)
+            facts(&it, |address| IpAddr::V4(address.into()), "none".to_owned(), quoted)
         }),
         ethertype::IPV6 => packet::ipv6(frame, start).map(|it| {
             let quoted = (it.role & role::ERROR != 0).then(|| quoted6(frame, &it)).flatten();
             let address = |[high, low]: [u64; 2]| {
                 IpAddr::V6((u128::from(high) << 64 | u128::from(low)).into())
             };
-            facts(&it, address, is_link_message(&it), quoted)
+            let link = match link_message(frame, &it, start, frame.len()) {
+                LinkMessage::No => "none".to_owned(),
+                LinkMessage::Host => "host".to_owned(),
+                LinkMessage::Advertisement(target) => {
+                    format!("advertisement of {}", address(target))
+                }
+                LinkMessage::Router => "router".to_owned(),
+            };
+            facts(&it, address, link, quoted)
         }),
         other => return format!("ether type {other:#x}"),
     };
@@ -56,7 +64,7 @@ fn packet_path(frame: &[u8]) -> String {
 fn facts<A: Copy>(
     it: &Packet<A>,
     address: impl Fn(A) -> IpAddr,
-    link_message: bool,
+    link: String,
     quoted: Option<Quoted<A>>,
 ) -> Facts {
     let names = [
@@ -79,7 +87,7 @@ fn facts<A: Copy>(
         icmp: [it.icmp_type, it.icmp_code],
         roles: names.iter().filter(|(bit, _)| it.role & bit != 0).map(|(_, name)| *name).collect(),
         identification: piece.then_some(it.identification),
-        link_message,
+        link,
         quoted: quoted.map(|quoted| Quote {
             source: address(quoted.source),
             destination: address(quoted.destination),
@@ -89,7 +97,7 @@ fn facts<A: Copy>(
     }
 }
 
-/// The names of what holds.
+/// The names of the conditions that hold.
 fn named(all: &[(&'static str, bool)]) -> Vec<&'static str> {
     all.iter().filter(|(_, holds)| *holds).map(|(name, _)| *name).collect()
 }
@@ -156,7 +164,7 @@ fn expected_facts(read: &Read) -> Facts {
         icmp,
         roles,
         identification,
-        link_message: read.is_link_message(),
+        link: read.link.clone(),
         quoted,
     }
 }

@@ -1,4 +1,4 @@
-//! Frames as files: text of hexadecimal digits, with remarks behind `#`.
+//! Frames as files: hexadecimal digits, with comments after `#`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -47,7 +47,7 @@ pub(crate) fn keep(frame: &[u8], remark: &str) -> PathBuf {
 }
 
 #[test]
-fn frames_are_read_as_they_were_written() {
+fn written_frames_are_read_back() {
     let frame: Vec<u8> = (0..=255).collect();
     assert_eq!(parse(&render(&frame, "all\nbytes")), frame);
     assert_eq!(parse("# none\n\n0a FF # two\n"), [10, 255]);

@@ -1,9 +1,12 @@
 //! The packet reader against another one, on mutated frames (semantics P1, P2, P6, A4).
 //!
-//! The corpus is data beside this file; what is mutated further is chosen by what the other reader
-//! made of it. `ENFORCER_SEED` and `ENFORCER_FRAMES` ask for other mutations and more of them. A
-//! frame that the two read differently is shrunk and kept in `failures`, to be tried first from
-//! then on.
+//! The corpus is data beside this file; a mutated frame joins it if the other reader has not met
+//! its kind before. `ENFORCER_SEED` and `ENFORCER_FRAMES` set the seed and the number of mutations.
+//! A frame on which the two differ is shrunk and kept in `failures`, where every later run tries
+//! it.
+//!
+//! What belongs here: the parser of single frames, as plain Rust. What does not: verdicts, and the
+//! loaded programs (`kernel`).
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
 
 mod compare;
@@ -20,9 +23,9 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 use compare::disagreement;
 use naive::Fault;
 
-/// Frames that a run tries, unless told otherwise.
+/// Frames of a run, by default.
 const FRAMES: u64 = 400_000;
-/// The seed of a run, unless told otherwise: each change is tried on the same frames.
+/// The seed of a run, by default: every change is tested on the same frames.
 const SEED: u64 = 1;
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -32,7 +35,7 @@ fn number(variable: &str, default: u64) -> u64 {
     }
 }
 
-/// Fails with the smallest frame like this one that is still read differently, and keeps it.
+/// Fails if the two readers differ on a frame, and keeps the smallest frame that they differ on.
 fn assert_agreed(frame: &[u8]) {
     if disagreement(frame).is_none() {
         return;
@@ -44,7 +47,7 @@ fn assert_agreed(frame: &[u8]) {
 }
 
 #[test]
-fn what_failed_once_is_read_alike() {
+fn kept_failures_are_read_alike() {
     for frame in corpus::read("failures") {
         assert_agreed(&frame);
     }
@@ -73,13 +76,13 @@ fn mutated_frames_are_read_alike() {
     let faults = seen.iter().filter_map(naive::Kind::fault);
     let faults: BTreeSet<Fault> = faults.collect();
     println!("seed {seed}: {frames} frames of {} kinds, {} faults", seen.len(), faults.len());
-    // Without this, the mutations could all be refused at their first byte.
+    // Without this, all mutations could be malformed at their first byte.
     let missing: Vec<_> = Fault::ALL.iter().filter(|it| !faults.contains(it)).collect();
     assert!(missing.is_empty() || frames < FRAMES, "never met: {missing:?}");
     assert!(seen.len() >= 300 || frames < FRAMES, "only {} kinds", seen.len());
 }
 
-/// Nothing that a frame may hold makes the reader panic, least of all noise.
+/// No contents of a frame make the reader panic.
 #[test]
 fn noise_is_read_alike() {
     let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);

@@ -2,9 +2,9 @@
 
 use proptest::prelude::{Rng, RngExt as _};
 
-/// No frame grows longer: what matters is at its beginning.
+/// Greatest length of a frame: the headers are at its beginning.
 const LONGEST: usize = 600;
-/// Bytes that mean something somewhere: lengths, versions, protocols, next headers, ICMP types.
+/// Bytes with a meaning: lengths, versions, protocols, next headers, ICMP types.
 const TELLING: [u8; 34] = [
     0, 1, 2, 3, 4, 5, 6, 8, 11, 12, 13, 17, 20, 40, 43, 44, 45, 46, 51, 58, 60, 64, 69, 96, 128,
     129, 132, 133, 135, 136, 139, 140, 143, 255,
@@ -36,7 +36,7 @@ fn change(frame: &mut Vec<u8>, pool: &[Vec<u8>], rng: &mut impl Rng) {
         4 => set(frame, at, |byte| byte.wrapping_add_signed(rng.random_range(-2..=2))),
         5 => frame.truncate(at),
         6 => {
-            // As long as an extension header, often.
+            // Often an extension header's length.
             let length = 8 * rng.random_range(1..=3);
             let mut header = vec![0; length];
             header[0] = telling;
@@ -48,7 +48,7 @@ fn change(frame: &mut Vec<u8>, pool: &[Vec<u8>], rng: &mut impl Rng) {
             frame.drain(at..end);
         }
         _ => {
-            // From here on another frame: the headers of one before what the other carries.
+            // The headers of this frame before the contents of another one.
             let other = &pool[rng.random_range(0..pool.len())];
             let from = place(other.len(), rng);
             frame.truncate(at);

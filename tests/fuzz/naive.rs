@@ -1,58 +1,28 @@
-//! A packet reader to be read, not to be fast: it shares no code with the packet path.
+//! A packet reader made to be readable, not fast. It shares no code with the packet path.
 //!
-//! Written from the RFCs and from P1, P2, P6 and A4 of ARCHITECTURE.md. A frame is cut into its
-//! headers from left to right; what is not needed for a verdict need not be there.
+//! Written after the RFCs and P1, P2, P6 and A4 of ARCHITECTURE.md. It cuts a frame into its
+//! headers from left to right; bytes that no verdict needs may be missing.
 
 mod carried;
+mod headers;
+mod link;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use carried::carried;
 pub(crate) use carried::{Carried, Icmp, Quote};
+use headers::{Bytes, Chain, chain};
+pub(crate) use headers::{Fault, Piece};
 
-/// What a frame holds.
+/// The contents of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// An IP packet.
     Ip(Read),
-    /// Something else, by its ether type.
+    /// Another protocol, by its ether type.
     Other(u16),
-    /// Nothing that could be judged.
+    /// An unreadable frame.
     Malformed(Fault),
-}
-
-/// Why a frame can't be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Fault {
-    Ethernet,
-    TooManyTags,
-    IpCut,
-    Version,
-    HeaderLength,
-    TotalLength,
-    ExtensionCut,
-    TooManyExtensions,
-    PayloadLength,
-    TransportCut,
-    TransportLength,
-    OverlappingFragment,
-}
-
-impl Fault {
-    pub(crate) const ALL: [Self; 12] = [
-        Self::Ethernet,
-        Self::TooManyTags,
-        Self::IpCut,
-        Self::Version,
-        Self::HeaderLength,
-        Self::TotalLength,
-        Self::ExtensionCut,
-        Self::TooManyExtensions,
-        Self::PayloadLength,
-        Self::TransportCut,
-        Self::TransportLength,
-        Self::OverlappingFragment,
-    ];
 }
 
 /// A packet as policy and flows see it.
@@ -63,21 +33,15 @@ pub(crate) struct Read {
     pub hop_limit: u8,
     pub protocol: u8,
     pub piece: Piece,
-    /// Extension headers or words of options: only tells kinds of frames apart.
+    /// Extension headers or words of options: only to distinguish kinds of frames.
     pub extras: usize,
-    /// What follows the headers of IP; nothing of it can be seen in a later fragment.
+    /// The payload of IP; a later fragment does not show it.
     pub carried: Option<Carried>,
+    /// Its part in keeping its link working, in words (semantics A4).
+    pub link: String,
 }
 
-/// Which piece of a packet it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Piece {
-    Whole,
-    First { identification: u32 },
-    Later { identification: u32 },
-}
-
-/// Frames of the same kind take the same way through a reader.
+/// Frames of the same kind take the same path through a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Ip { v4: bool, protocol: u8, piece: u8, extras: usize, carried: u8 },
@@ -161,7 +125,7 @@ fn ipv4(packet: Bytes<'_>) -> Result<Read, Fault> {
     if words < 5 {
         return Err(Fault::HeaderLength);
     }
-    // No length at all is what the kernel gives its own packets of more than 64 KiB.
+    // The kernel's own packets of more than 64 KiB have length 0.
     let room = match total {
         0 => None,
         _ => Some(total.checked_sub(4 * words).ok_or(Fault::TotalLength)?),
@@ -176,14 +140,10 @@ fn ipv4(packet: Bytes<'_>) -> Result<Read, Fault> {
         piece: Piece::of(offset, more, identification),
         extras: words - 5,
         carried: None,
+        link: "none".to_owned(),
     };
     read.carrying(payload, room, offset)
 }
-
-const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
-/// Hop-by-hop, routing, destination, mobility, HIP, shim6: each tells its length in 8 bytes.
-const EXTENSIONS: [u8; 6] = [0, 43, 60, 135, 139, 140];
 
 /// RFC 8200.
 fn ipv6(packet: Bytes<'_>) -> Result<Read, Fault> {
@@ -199,8 +159,11 @@ fn ipv6(packet: Bytes<'_>) -> Result<Read, Fault> {
         return Err(Fault::Version);
     }
     let Chain { protocol, before, extras, piece, offset, rest } = chain(protocol, rest)?;
-    let read = Read { source, destination, hop_limit, protocol, piece, extras, carried: None };
-    // No length is a jumbogram's, or that of the kernel's own packets of more than 64 KiB.
+    let link = String::new();
+    let mut read =
+        Read { source, destination, hop_limit, protocol, piece, extras, carried: None, link };
+    read.link = link::part(&read, before, rest.0);
+    // Jumbograms and the kernel's own packets of more than 64 KiB have length 0.
     let room = match (length, piece) {
         (0, _) | (_, Piece::Later { .. }) => None,
         _ => Some(length.checked_sub(before).ok_or(Fault::PayloadLength)?),
@@ -208,66 +171,9 @@ fn ipv6(packet: Bytes<'_>) -> Result<Read, Fault> {
     read.carrying(rest, room, offset)
 }
 
-/// What is behind IPv6's extension headers.
-struct Chain<'a> {
-    /// The first number that is no extension header's, or that of a later fragment's payload.
-    protocol: u8,
-    /// Bytes that the extension headers take.
-    before: usize,
-    /// How many there are.
-    extras: usize,
-    piece: Piece,
-    /// Where in its packet the payload lies, in 8 bytes.
-    offset: u16,
-    rest: Bytes<'a>,
-}
-
-/// Reads extension headers, from one with the number `protocol` on (RFC 8200).
-fn chain(mut protocol: u8, mut rest: Bytes<'_>) -> Result<Chain<'_>, Fault> {
-    let (mut before, mut extras) = (0, 0);
-    let (mut piece, mut offset) = (Piece::Whole, 0);
-    while protocol == FRAGMENT || protocol == AUTHENTICATION || EXTENSIONS.contains(&protocol) {
-        extras += 1;
-        if extras > 8 {
-            return Err(Fault::TooManyExtensions);
-        }
-        let mut header = rest;
-        let next = header.u8(Fault::ExtensionCut)?;
-        let units = usize::from(header.u8(Fault::ExtensionCut)?);
-        let middle = header.u16(Fault::ExtensionCut)?;
-        let identification = header.u32(Fault::ExtensionCut)?;
-        let size = match protocol {
-            FRAGMENT => 8,
-            AUTHENTICATION => 8 + 4 * units,
-            _ => 8 + 8 * units,
-        };
-        if protocol == FRAGMENT {
-            offset = middle >> 3;
-            piece = Piece::of(offset, middle & 1 != 0, identification);
-        }
-        protocol = next;
-        before += size;
-        rest = rest.after(size);
-        if offset != 0 {
-            break;
-        }
-    }
-    Ok(Chain { protocol, before, extras, piece, offset, rest })
-}
-
-impl Piece {
-    fn of(offset: u16, more: bool, identification: u32) -> Self {
-        match (offset, more) {
-            (0, false) => Self::Whole,
-            (0, true) => Self::First { identification },
-            _ => Self::Later { identification },
-        }
-    }
-}
-
 impl Read {
-    /// `room`: what the header of IP leaves for the payload, if it says. `offset`: where in its
-    /// packet the payload lies, in 8 bytes.
+    /// Adds the payload. `room`: its length according to the IP header, if given. `offset`: its
+    /// offset in its packet, in units of 8 bytes.
     fn carrying(
         mut self,
         payload: Bytes<'_>,
@@ -277,68 +183,9 @@ impl Read {
         if offset == 0 {
             self.carried = Some(carried(self.source.is_ipv4(), self.protocol, payload, room)?);
         } else if offset == 1 && self.protocol == carried::TCP {
-            // It would replace the flags that the first fragment shows (RFC 3128).
+            // It would overwrite the flags of the first fragment (RFC 3128).
             return Err(Fault::OverlappingFragment);
         }
         Ok(self)
-    }
-
-    /// Whether a link can't work without it (semantics A4; RFC 4861, RFC 2710, RFC 3810).
-    pub(crate) fn is_link_message(&self) -> bool {
-        let (IpAddr::V6(source), Some(Carried::Icmp { kind, code, .. })) =
-            (self.source, &self.carried)
-        else {
-            return false;
-        };
-        let local = source.segments()[0] & 0xffc0 == 0xfe80;
-        if self.piece != Piece::Whole {
-            return false;
-        }
-        match kind {
-            133 | 135 | 136 => self.hop_limit == 255 && *code == 0,
-            134 | 137 => self.hop_limit == 255 && *code == 0 && local,
-            130 | 131 | 132 | 143 => {
-                self.hop_limit == 1 && (local || source == Ipv6Addr::UNSPECIFIED)
-            }
-            _ => false,
-        }
-    }
-}
-
-/// What is left of a frame.
-#[derive(Clone, Copy)]
-pub(crate) struct Bytes<'a>(pub &'a [u8]);
-
-impl<'a> Bytes<'a> {
-    fn take<const N: usize>(&mut self, fault: Fault) -> Result<[u8; N], Fault> {
-        let (head, rest) = self.0.split_first_chunk::<N>().ok_or(fault)?;
-        self.0 = rest;
-        Ok(*head)
-    }
-
-    fn u8(&mut self, fault: Fault) -> Result<u8, Fault> {
-        Ok(self.take::<1>(fault)?[0])
-    }
-
-    fn u16(&mut self, fault: Fault) -> Result<u16, Fault> {
-        self.take(fault).map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self, fault: Fault) -> Result<u32, Fault> {
-        self.take(fault).map(u32::from_be_bytes)
-    }
-
-    fn u128(&mut self, fault: Fault) -> Result<u128, Fault> {
-        self.take(fault).map(u128::from_be_bytes)
-    }
-
-    fn skip(&mut self, count: usize, fault: Fault) -> Result<(), Fault> {
-        self.0 = self.0.get(count..).ok_or(fault)?;
-        Ok(())
-    }
-
-    /// What follows so many bytes: nothing, if there are fewer.
-    fn after(self, count: usize) -> Self {
-        Self(self.0.get(count..).unwrap_or_default())
     }
 }

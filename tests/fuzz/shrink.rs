@@ -1,4 +1,4 @@
-//! The smallest frame that still fails.
+//! Shrinking a frame that fails.
 
 /// Cuts pieces out, then blanks bytes, as long as it still `fails`.
 pub(crate) fn shrink(frame: &[u8], fails: impl Fn(&[u8]) -> bool) -> Vec<u8> {
@@ -30,7 +30,7 @@ pub(crate) fn shrink(frame: &[u8], fails: impl Fn(&[u8]) -> bool) -> Vec<u8> {
 }
 
 #[test]
-fn what_does_not_matter_goes() {
+fn irrelevant_bytes_are_removed() {
     let frame: Vec<u8> = (1..=100).collect();
     let fails = |it: &[u8]| it.contains(&40) && it.contains(&77) && it.len() > 2;
     assert_eq!(shrink(&frame, fails), [0, 40, 77]);

@@ -1,7 +1,9 @@
-//! Our programs beside another's on the same hooks (semantics P5), on real packets.
+//! Our programs beside others on the same hooks (semantics P5), on real packets. Needs root.
 //!
-//! The neighbour is a second set of our own programs with policies of its own: what passes one
-//! must still be judged by the other, whichever comes first.
+//! The neighbour is a second set of our own programs with policies of its own: a packet that passes
+//! one must still be checked by the other, in either order.
+//!
+//! What belongs here: two programs on one hook. What does not: attaching and detaching (`kernel`).
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
 
@@ -60,7 +62,7 @@ struct Guard {
 }
 
 impl Guard {
-    /// Puts programs with these policies in front of whatever is there.
+    /// Attaches programs with these policies in front of the existing ones.
     fn new(mut hooks: Hooks, ifindex: u32, ports: &[u16]) -> Self {
         let mut rig = Rig::new().unwrap();
         rig.program(&cluster(ports), BTreeMap::from([(subject(), ifindex)])).unwrap();
@@ -68,8 +70,8 @@ impl Guard {
         Self { rig, _hooks: hooks }
     }
 
-    /// Packets that it let pass by policy, and that it refused.
-    fn judged(&self) -> (u64, u64) {
+    /// Packets that its policy has allowed, and denied.
+    fn verdicts(&self) -> (u64, u64) {
         let count = |reason| self.rig.count(&subject(), Direction::Egress, reason).unwrap().packets;
         (count(Reason::Policy), count(Reason::Denied))
     }
@@ -77,22 +79,22 @@ impl Guard {
 
 /// Sends one datagram to each port, and waits until the first guard has seen all of them.
 fn send(pod: &Namespace, ports: &[u16], first: &Guard) {
-    let before = first.judged();
+    let before = first.verdicts();
     pod.enter(|| {
         let socket = UdpSocket::bind((POD.parse::<IpAddr>().unwrap(), 0)).unwrap();
         for port in ports {
             socket.send_to(b"hello", (NODE.parse::<IpAddr>().unwrap(), *port)).unwrap();
         }
     });
-    let began = Instant::now();
-    let seen = |(passed, refused): (u64, u64)| passed + refused;
-    while seen(first.judged()) < seen(before) + ports.len() as u64 {
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", first.judged());
+    let started_at = Instant::now();
+    let seen = |(allowed, denied): (u64, u64)| allowed + denied;
+    while seen(first.verdicts()) < seen(before) + ports.len() as u64 {
+        assert!(started_at.elapsed() < Duration::from_secs(10), "{:?}", first.verdicts());
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// The newcomer is asked first: by TCX because it asks to be, by clsact among equal priorities.
+/// The later programs run first: in TCX by request, in clsact among equal priorities.
 fn two_guards(hooks: fn() -> Hooks) {
     let node = Namespace::new();
     let (pod, ifindex) = pod(&node, HOST_SIDE, &[POD]);
@@ -101,28 +103,28 @@ fn two_guards(hooks: fn() -> Hooks) {
         let neighbour = Guard::new(hooks(), ifindex, &[53, 80]);
         let ours = Guard::new(hooks(), ifindex, &[53, 443]);
         send(&pod, &[53, 80, 443, 9], &ours);
-        assert_eq!(ours.judged(), (2, 2));
-        // What the first let pass, the second judged by itself; what it dropped never came there.
-        assert_eq!(neighbour.judged(), (1, 1));
-        // When one goes, the other stays.
+        assert_eq!(ours.verdicts(), (2, 2));
+        // The second checked the packets that the first allowed, and saw none that it dropped.
+        assert_eq!(neighbour.verdicts(), (1, 1));
+        // The other one stays.
         drop(ours);
         send(&pod, &[80, 443], &neighbour);
-        assert_eq!(neighbour.judged(), (2, 2));
+        assert_eq!(neighbour.verdicts(), (2, 2));
     });
 }
 
 #[test]
-fn p5_what_one_allows_the_next_judges_on_tcx() {
+fn p5_the_next_program_checks_allowed_packets_on_tcx() {
     two_guards(Hooks::default);
 }
 
 #[test]
-fn p5_what_one_allows_the_next_judges_on_clsact() {
+fn p5_the_next_program_checks_allowed_packets_on_clsact() {
     two_guards(|| Hooks::default().without_tcx());
 }
 
 #[test]
-fn p5_clsact_and_tcx_stand_beside_each_other() {
+fn p5_clsact_and_tcx_work_together() {
     let node = Namespace::new();
     let (pod, ifindex) = pod(&node, HOST_SIDE, &[POD]);
     node.run(async |ip| ip.add(HOST_SIDE, NODE, 24).await);
@@ -130,6 +132,6 @@ fn p5_clsact_and_tcx_stand_beside_each_other() {
         let ours = Guard::new(Hooks::default(), ifindex, &[53]);
         let neighbour = Guard::new(Hooks::default().without_tcx(), ifindex, &[80]);
         send(&pod, &[53, 80], &ours);
-        assert_eq!((ours.judged(), neighbour.judged()), ((1, 1), (0, 1)));
+        assert_eq!((ours.verdicts(), neighbour.verdicts()), ((1, 1), (0, 1)));
     });
 }

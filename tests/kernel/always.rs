@@ -1,28 +1,19 @@
-//! What is always allowed, and who may have sent it (semantics A1–A4, P3, P4), one rule a test.
+//! Packets that are always allowed, and their valid sources (semantics A1–A4, P3, P4), one rule per
+//! test.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use enforcer::kernel::Settings;
 use enforcer_core::model::Cluster;
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_tests::frame::{Frame, Tcp, Transport};
 use enforcer_tests::rig::{ELSEWHERE, Rig, with_interfaces};
 
-use crate::support::{cluster, free, ip, subject, with_rig};
-
-const IN: Direction = Direction::Ingress;
-const OUT: Direction = Direction::Egress;
-
-fn frame(source: &str, destination: &str, transport: Transport) -> Frame {
-    Frame::new(ip(source), ip(destination), transport)
-}
-
-fn passes(rig: &mut Rig, direction: Direction, frame: &Frame) -> bool {
-    rig.judge(&subject(), direction, &frame.build().bytes).unwrap().passes
-}
-
-/// The subject's and a stranger's address, in both families.
-const STRANGERS: [(&str, &str); 2] = [("10.1.0.5", "203.0.113.9"), ("fd00::5", "2600::9")];
+use crate::support::{
+    FAMILIES, Family, IN, OUT, cluster, frame, free, ip, passes, subject, with_loaded, with_rig,
+    with_rig_of,
+};
 
 #[test]
 fn a1_a_pod_reaches_itself_by_its_service() {
@@ -30,7 +21,7 @@ fn a1_a_pod_reaches_itself_by_its_service() {
         let hairpin = frame("10.96.0.1", "10.1.0.5", Transport::Tcp(999, 8080, Tcp::Syn));
         let bytes = hairpin.build().bytes;
         assert!(!rig.judge(&subject(), IN, &bytes).unwrap().passes);
-        // The mark that the from-pod program leaves says who sent it, whatever NAT did since.
+        // The mark of the from-pod program identifies the sender, also after translation.
         let out = frame("10.1.0.5", "192.0.2.1", Transport::Tcp(999, 80, Tcp::Syn));
         let mark = rig.judge(&subject(), OUT, &out.build().bytes).unwrap().mark;
         assert_ne!(mark, 0);
@@ -46,7 +37,7 @@ fn a1_a_pod_reaches_itself_by_its_service() {
 }
 
 #[test]
-fn the_mark_leaves_kube_proxys_bits_alone() {
+fn kube_proxys_bits_of_the_mark_stay() {
     with_rig(|rig| {
         let out = frame("10.1.0.5", "192.0.2.1", Transport::Other(47)).build().bytes;
         let mark = rig.judge_from(&subject(), OUT, &out, ELSEWHERE, 0xc000).unwrap().mark;
@@ -58,7 +49,7 @@ fn the_mark_leaves_kube_proxys_bits_alone() {
 #[test]
 fn a2_the_node_itself_is_allowed_but_its_address_is_not_enough() {
     with_rig(|rig| {
-        for (own, node) in [("10.1.0.5", "10.1.0.1"), ("fd00::5", "fd00::1")] {
+        for Family { subject: own, node, .. } in FAMILIES {
             let probe = frame(node, own, Transport::Tcp(40_000, 8080, Tcp::Syn)).build().bytes;
             assert!(rig.judge_from(&subject(), IN, &probe, 0, 0).unwrap().passes);
             // Masqueraded to the node's address on its way through (semantics N3).
@@ -72,11 +63,9 @@ fn a2_the_node_itself_is_allowed_but_its_address_is_not_enough() {
 #[test]
 fn a3_replies_pass_in_both_directions_and_only_replies() {
     with_rig(|rig| {
-        for (own, server, friend) in
-            [("10.1.0.5", "192.0.2.1", "10.1.0.7"), ("fd00::5", "2001:db8::1", "fd00::7")]
-        {
+        for Family { subject: own, block: server, friend, .. } in FAMILIES {
             let answer = frame(server, own, Transport::Tcp(443, 5000, Tcp::SynAck));
-            assert!(!passes(rig, IN, &answer), "nothing was asked yet");
+            assert!(!passes(rig, IN, &answer), "no request yet");
             assert!(passes(rig, OUT, &frame(own, server, Transport::Tcp(5000, 443, Tcp::Syn))));
             assert!(passes(rig, IN, &answer));
             let other_port = frame(server, own, Transport::Tcp(443, 5001, Tcp::SynAck));
@@ -93,9 +82,9 @@ fn a3_replies_pass_in_both_directions_and_only_replies() {
 }
 
 #[test]
-fn a3_pings_are_answered_but_answers_do_not_ask() {
+fn a3_echo_replies_pass_and_open_nothing() {
     with_rig(|rig| {
-        for (own, server) in [("10.1.0.5", "192.0.2.1"), ("fd00::5", "2001:db8::1")] {
+        for Family { subject: own, block: server, .. } in FAMILIES {
             let answer = frame(server, own, Transport::echo(7, true));
             assert!(!passes(rig, IN, &answer));
             assert!(passes(rig, OUT, &frame(own, server, Transport::echo(7, false))));
@@ -135,7 +124,7 @@ fn a3_errors_about_living_flows_pass_and_others_do_not() {
             assert!(passes(rig, IN, &frame(friend, own, Transport::Tcp(6000, 80, Tcp::Syn))));
             let reply = frame(own, friend, Transport::Tcp(80, 6000, Tcp::Ack));
             assert!(passes(rig, IN, &error(router, own, &reply)));
-            // And by the pod, about what it was sent.
+            // And from the pod, about a packet that it received.
             let asked = frame(friend, own, Transport::Tcp(6000, 80, Tcp::Syn));
             assert!(passes(rig, OUT, &error(own, friend, &asked)));
         }
@@ -152,7 +141,7 @@ fn a4_arp_passes_and_other_link_protocols_do_not() {
         for direction in Direction::ALL {
             assert!(rig.judge(&subject(), direction, &bytes).unwrap().passes);
         }
-        // MPLS (RFC 3032): whatever it carries was not judged.
+        // MPLS (RFC 3032): its contents are not read.
         (bytes[12], bytes[13]) = (0x88, 0x47);
         for direction in Direction::ALL {
             assert!(!rig.judge(&subject(), direction, &bytes).unwrap().passes);
@@ -166,7 +155,7 @@ fn p4_a_pod_sends_from_its_own_addresses_only() {
     with_rig(|rig| {
         let judge = |rig: &mut Rig, source: &str, destination: &str, transport: Transport| {
             let bytes = frame(source, destination, transport).build().bytes;
-            // Even a pod that nothing isolates.
+            // Also for a pod that no policy isolates.
             rig.judge(&free(), OUT, &bytes).unwrap().passes
         };
         let udp = || Transport::Udp(68, 67);
@@ -190,7 +179,7 @@ fn p4_a_pod_sends_from_its_own_addresses_only() {
 #[test]
 fn p3_without_a_flow_no_packet_passes_for_lack_of_a_syn() {
     with_rig(|rig| {
-        for (own, stranger) in STRANGERS {
+        for Family { subject: own, stranger, .. } in FAMILIES {
             for kind in [Tcp::Syn, Tcp::SynAck, Tcp::Ack] {
                 assert!(!passes(rig, IN, &frame(stranger, own, Transport::Tcp(80, 80, kind))));
                 assert!(!passes(rig, OUT, &frame(own, stranger, Transport::Tcp(80, 80, kind))));
@@ -201,7 +190,8 @@ fn p3_without_a_flow_no_packet_passes_for_lack_of_a_syn() {
 
 #[test]
 fn every_packet_is_counted_once_and_drops_are_reported() {
-    with_rig(|rig| {
+    // Programs of its own: drops can be taken once.
+    with_rig_of(&Settings::default(), |rig| {
         let mut drops = rig.kernel.take_drops().unwrap();
         let denied = frame("203.0.113.9", "10.1.0.5", Transport::Tcp(1234, 80, Tcp::Syn)).build();
         let allowed = frame("10.1.0.7", "10.1.0.5", Transport::Tcp(1234, 80, Tcp::Syn)).build();
@@ -223,25 +213,26 @@ fn every_packet_is_counted_once_and_drops_are_reported() {
     });
 }
 
-/// A policy may land between a SYN and its answer.
+/// A policy may become active between a SYN and its reply.
 #[test]
-fn a3_a_handshake_goes_on_when_a_policy_isolates_the_pod_in_the_middle() {
+fn a3_a_handshake_continues_when_a_policy_isolates_the_pod_in_the_middle() {
     let isolated = cluster();
     let open = Cluster { policies: BTreeMap::new(), ..isolated.clone() };
     with_interfaces(1, |interfaces| {
-        let mut rig = Rig::new().unwrap();
         let pods = BTreeMap::from([(subject(), interfaces[0])]);
-        for (own, friend, server) in
-            [("10.1.0.5", "10.1.0.7", "192.0.2.1"), ("fd00::5", "fd00::7", "2001:db8::1")]
-        {
-            rig.program(&open, pods.clone()).unwrap();
-            let rig = &mut rig;
-            assert!(passes(rig, IN, &frame(friend, own, Transport::Tcp(6000, 80, Tcp::Syn))));
-            assert!(passes(rig, OUT, &frame(own, server, Transport::Tcp(6000, 443, Tcp::Syn))));
-            rig.program(&isolated, pods.clone()).unwrap();
-            assert!(passes(rig, OUT, &frame(own, friend, Transport::Tcp(80, 6000, Tcp::SynAck))));
-            assert!(passes(rig, IN, &frame(server, own, Transport::Tcp(443, 6000, Tcp::SynAck))));
-            assert!(!passes(rig, OUT, &frame(own, friend, Transport::Tcp(80, 6001, Tcp::SynAck))));
-        }
+        with_loaded(|rig| {
+            for Family { subject: own, friend, block: server, .. } in FAMILIES {
+                let tcp = |from, to, ports: [u16; 2], kind| {
+                    frame(from, to, Transport::Tcp(ports[0], ports[1], kind))
+                };
+                rig.program(&open, pods.clone()).unwrap();
+                assert!(passes(rig, IN, &tcp(friend, own, [6000, 80], Tcp::Syn)));
+                assert!(passes(rig, OUT, &tcp(own, server, [6000, 443], Tcp::Syn)));
+                rig.program(&isolated, pods.clone()).unwrap();
+                assert!(passes(rig, OUT, &tcp(own, friend, [80, 6000], Tcp::SynAck)));
+                assert!(passes(rig, IN, &tcp(server, own, [443, 6000], Tcp::SynAck)));
+                assert!(!passes(rig, OUT, &tcp(own, friend, [80, 6001], Tcp::SynAck)));
+            }
+        });
     });
 }

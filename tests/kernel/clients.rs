@@ -1,20 +1,15 @@
-//! Masqueraded clients, and what is answered through translation (semantics N3, N4), one rule a test.
+//! Masqueraded clients, and replies through translation (semantics N3, N4), one rule per test.
 
 use std::net::IpAddr;
-use std::sync::Mutex;
 
 use enforcer::kernel::RunProgram;
-use enforcer_ebpf::contract::verdict::Direction;
-use enforcer_tests::frame::{Frame, Tcp, Transport};
-use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig};
+use enforcer_tests::frame::{Tcp, Transport};
+use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig, with_interfaces};
 
-use crate::services::{Family, syn, tcp, with_rig};
-use crate::support::{free, ip, subject};
+use crate::services::{program, syn, tcp, with_rig};
+use crate::support::{FAMILIES, Family, IN, OUT, frame, free, ip, subject};
 
-const IN: Direction = Direction::Ingress;
-const OUT: Direction = Direction::Egress;
-
-/// A packet from outside to an address of the node, as the subject gets it.
+/// A packet from outside to an address of the node; whether it passes to the subject.
 fn from_outside(rig: &mut Rig, client: &str, arrives: &Family, translated: &[u8]) -> bool {
     let seen = rig.wire(RunProgram::FromWire, &syn(client, arrives.node, 30_080), 0).unwrap();
     assert!(seen.passes);
@@ -22,16 +17,16 @@ fn from_outside(rig: &mut Rig, client: &str, arrives: &Family, translated: &[u8]
 }
 
 #[test]
-fn n3_a_masqueraded_client_outside_is_judged_by_its_own_address() {
+fn n3_the_address_of_a_masqueraded_client_outside_decides() {
     with_rig(|rig, it| {
         let masqueraded = tcp(it.node, 6000, it.subject, 80, Tcp::Syn);
         assert!(from_outside(rig, it.friend, it, &masqueraded));
         assert!(!from_outside(rig, it.stranger, it, &masqueraded));
-        // Who it was is remembered for each packet that is under way.
+        // The client is recorded for each packet in flight.
         let mut marks = Vec::new();
         for client in [it.friend, it.stranger, it.friend] {
-            let frame = syn(client, it.node, 30_080);
-            marks.push(rig.wire(RunProgram::FromWire, &frame, 0).unwrap().mark);
+            let seen = syn(client, it.node, 30_080);
+            marks.push(rig.wire(RunProgram::FromWire, &seen, 0).unwrap().mark);
         }
         let mut passes =
             |mark| rig.judge_from(&subject(), IN, &masqueraded, ELSEWHERE, mark).unwrap().passes;
@@ -40,11 +35,11 @@ fn n3_a_masqueraded_client_outside_is_judged_by_its_own_address() {
 }
 
 #[test]
-fn n3_a_client_that_was_forgotten_is_nobody() {
+fn n3_a_client_whose_slot_was_overwritten_is_unknown() {
     with_rig(|rig, it| {
         let masqueraded = tcp(it.node, 6000, it.subject, 80, Tcp::Syn);
-        let frame = syn(it.friend, it.node, 30_080);
-        let mark = rig.wire(RunProgram::FromWire, &frame, 0).unwrap().mark;
+        let seen = syn(it.friend, it.node, 30_080);
+        let mark = rig.wire(RunProgram::FromWire, &seen, 0).unwrap().mark;
         for _ in 0..enforcer_ebpf::contract::client::CLIENTS {
             rig.wire(RunProgram::FromWire, &syn(it.stranger, it.node, 30_080), 0).unwrap();
         }
@@ -53,7 +48,7 @@ fn n3_a_client_that_was_forgotten_is_nobody() {
 }
 
 #[test]
-fn n3_a_masqueraded_pod_of_this_node_is_judged_as_itself() {
+fn n3_a_masqueraded_pod_of_this_node_keeps_its_identity() {
     with_rig(|rig, it| {
         let sent = syn(it.free, it.node, 30_080);
         let masqueraded = tcp(it.node, 6000, it.subject, 80, Tcp::Syn);
@@ -63,26 +58,29 @@ fn n3_a_masqueraded_pod_of_this_node_is_judged_as_itself() {
 }
 
 #[test]
-fn n3_a_drop_tells_whom_the_nodes_address_stood_for() {
-    let drops = Mutex::new(None);
-    with_rig(|rig, it| {
-        let mut drops = drops.lock().unwrap();
-        let drops = drops.get_or_insert_with(|| rig.kernel.take_drops().unwrap());
-        let masqueraded = tcp(it.node, 6000, it.subject, 80, Tcp::Syn);
-        assert!(!from_outside(rig, it.stranger, it, &masqueraded));
-        let event = drops.take().unwrap();
-        assert_eq!(event.sender, numbers(it.stranger));
-        assert_eq!(event.source, numbers(it.node));
-        let sent = syn(it.free, it.node, 30_080);
-        rig.forwarded(&free(), &sent, Some(&subject()), &masqueraded).unwrap();
-        assert_eq!(drops.take().unwrap().sender, numbers(it.free));
-        let plain = tcp(it.stranger, 6000, it.subject, 80, Tcp::Syn);
-        assert!(!rig.judge(&subject(), IN, &plain).unwrap().passes);
-        assert_eq!(drops.take().unwrap().sender, [0, 0]);
+fn n3_a_drop_reports_the_masqueraded_client() {
+    with_interfaces(2, |interfaces| {
+        // Programs of its own: drops can be taken once.
+        let rig = &mut Rig::new().unwrap();
+        let mut drops = rig.kernel.take_drops().unwrap();
+        program(rig, &interfaces);
+        for it in &FAMILIES {
+            let masqueraded = tcp(it.node, 6000, it.subject, 80, Tcp::Syn);
+            assert!(!from_outside(rig, it.stranger, it, &masqueraded));
+            let event = drops.take().unwrap();
+            assert_eq!(event.sender, numbers(it.stranger));
+            assert_eq!(event.source, numbers(it.node));
+            let sent = syn(it.free, it.node, 30_080);
+            rig.forwarded(&free(), &sent, Some(&subject()), &masqueraded).unwrap();
+            assert_eq!(drops.take().unwrap().sender, numbers(it.free));
+            let plain = tcp(it.stranger, 6000, it.subject, 80, Tcp::Syn);
+            assert!(!rig.judge(&subject(), IN, &plain).unwrap().passes);
+            assert_eq!(drops.take().unwrap().sender, [0, 0]);
+        }
     });
 }
 
-/// An address as events have it.
+/// An address in the format of events.
 fn numbers(address: &str) -> [u64; 2] {
     let bits = match ip(address) {
         IpAddr::V4(it) => it.to_ipv6_mapped().to_bits(),
@@ -94,8 +92,8 @@ fn numbers(address: &str) -> [u64; 2] {
 #[test]
 fn n3_a_clients_own_address_needs_no_mark() {
     with_rig(|rig, it| {
-        // externalTrafficPolicy: Local, or a pod of another node: the source is the client's. Of
-        // the mark only that matters which an address of the node asks for.
+        // externalTrafficPolicy: Local, or a pod of another node: the source is the client's own
+        // address. The mark counts only for packets from an address of the node.
         for mark in [0, rig.wire(RunProgram::FromWire, &[0; 60], 0).unwrap().mark] {
             let own = tcp(it.friend, 6000, it.subject, 80, Tcp::Syn);
             assert!(rig.judge_from(&subject(), IN, &own, ELSEWHERE, mark).unwrap().passes);
@@ -106,23 +104,23 @@ fn n3_a_clients_own_address_needs_no_mark() {
 }
 
 #[test]
-fn a_pods_mark_is_kept_where_its_packet_passes_another_interface() {
+fn a_pods_mark_is_kept_at_further_interfaces() {
     with_rig(|rig, it| {
         let sent = syn(it.subject, it.service, 80);
         let mark = rig.judge(&subject(), OUT, &sent).unwrap().mark;
         assert_eq!(rig.wire(RunProgram::FromWire, &sent, mark).unwrap().mark, mark);
         let outside = rig.wire(RunProgram::FromWire, &sent, 0xc000).unwrap().mark;
-        assert_eq!(outside & 0x1_ffff, 0xc000, "the bits of others stay");
+        assert_eq!(outside & 0x1_ffff, 0xc000, "foreign bits stay");
     });
 }
 
 #[test]
-fn n4_the_answers_of_a_service_pass_and_end_with_the_permission() {
+fn n4_the_replies_of_a_service_pass_while_the_backend_is_allowed() {
     with_rig(|rig, it| {
         let sent = syn(it.subject, it.service, 80);
         let there = syn(it.subject, it.friend, 443);
         assert_eq!(rig.forwarded(&subject(), &sent, None, &there).unwrap(), Forwarded::Passed);
-        // The backend's answer comes in by the wire, and has the Service's address when it arrives.
+        // The backend's reply comes in by the uplink; translation gives it the Service's address.
         let answer = |rig: &mut Rig, backend: &str, port| {
             let raw = tcp(backend, port, it.subject, 5000, Tcp::SynAck);
             let mark = rig.wire(RunProgram::FromWire, &raw, 0).unwrap().mark;
@@ -130,10 +128,10 @@ fn n4_the_answers_of_a_service_pass_and_end_with_the_permission() {
             rig.judge_from(&subject(), IN, &translated, ELSEWHERE, mark).unwrap().passes
         };
         assert!(answer(rig, it.friend, 443));
-        // Had the backend been another, policy would not allow what it answers to (C2).
+        // Policy denies the packets that another backend replies to (C2).
         assert!(!answer(rig, it.friend, 444));
         assert!(!answer(rig, it.stranger, 443));
-        // Nobody but the translation makes the Service's address an answer's source.
+        // Only translation makes the Service's address the source of a reply.
         let forged = tcp(it.service, 80, it.subject, 5000, Tcp::SynAck);
         let mark = rig.wire(RunProgram::FromWire, &forged, 0).unwrap().mark;
         assert!(!rig.judge_from(&subject(), IN, &forged, ELSEWHERE, mark).unwrap().passes);
@@ -141,7 +139,7 @@ fn n4_the_answers_of_a_service_pass_and_end_with_the_permission() {
 }
 
 #[test]
-fn n4_a_masqueraded_client_gets_its_answers_while_it_is_allowed() {
+fn n4_a_masqueraded_client_gets_replies_while_it_is_allowed() {
     with_rig(|rig, it| {
         let masqueraded = tcp(it.node, 6000, it.subject, 80, Tcp::Syn);
         assert!(from_outside(rig, it.friend, it, &masqueraded));
@@ -153,7 +151,7 @@ fn n4_a_masqueraded_client_gets_its_answers_while_it_is_allowed() {
             rig.forwarded(&subject(), &answer, None, &translated).unwrap()
         };
         assert_eq!(to(it.friend), Forwarded::Passed);
-        assert_eq!(to(it.stranger), Forwarded::Later, "the ingress policy knows no such client");
+        assert_eq!(to(it.stranger), Forwarded::Later, "ingress policy does not allow this client");
     });
 }
 
@@ -165,7 +163,7 @@ fn n4_errors_about_translated_flows_pass() {
         let error = |about: &[u8]| {
             let body = about[14..].iter().copied().take(64).collect();
             let transport = Transport::Icmp { v4: 3, v6: 2, code: 4, identifier: 0, body };
-            Frame::new(ip(it.stranger), ip(it.subject), transport).build().bytes
+            frame(it.stranger, it.subject, transport).build().bytes
         };
         let too_big = error(&sent);
         // It came in by the wire, where the backend's address is still there.
@@ -176,7 +174,7 @@ fn n4_errors_about_translated_flows_pass() {
         };
         assert!(!judge(rig, &too_big), "nothing was sent yet");
         rig.forwarded(&subject(), &sent, None, &there).unwrap();
-        // The translation has put the Service's address into what the error quotes.
+        // Translation puts the Service's address into the quoted packet.
         assert!(judge(rig, &too_big));
         assert!(!judge(rig, &error(&tcp(it.subject, 5001, it.service, 80, Tcp::Syn))));
         // No router outside has seen a packet to a Service's address (A3).

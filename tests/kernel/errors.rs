@@ -1,27 +1,22 @@
-//! ICMP errors about living flows (semantics A3), path-MTU discovery above all (RFC 1191, RFC
-//! 8201): whoever can't quote a packet of the flow is refused.
+//! ICMP errors about active flows (semantics A3), mainly for path-MTU discovery (RFC 1191, RFC
+//! 8201): an error that does not quote a packet of the flow is denied.
 
-use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
 use enforcer_tests::rig::{ELSEWHERE, Rig};
 
-use crate::support::{Pair, free, ip, subject, with_rig};
+use crate::support::{
+    HANDSHAKE, IN, OUT, Pair, SERVERS, frame, free, ip, passes, subject, with_rig,
+};
 
-const IN: Direction = Direction::Ingress;
-const OUT: Direction = Direction::Egress;
-
-/// The subject and a server that it may reach, and a router between them that it may not.
-const PAIRS: [(Pair, &str); 2] = [
-    (Pair { own: "10.1.0.5", other: "192.0.2.1" }, "198.51.100.1"),
-    (Pair { own: "fd00::5", other: "2001:db8::1" }, "2600::1"),
-];
+/// The subject and a server that it may reach, and a router between them that it may not reach.
+const PAIRS: [(Pair, &str); 2] = [(SERVERS[0], "198.51.100.1"), (SERVERS[1], "2600::1")];
 
 /// A packet of the flow, as the pod sent it.
 fn sent(pair: &Pair) -> Frame {
     pair.frame(OUT, Transport::Tcp(5_000, 443, Tcp::Ack))
 }
 
-/// Fragmentation needed, or packet too big, with the first `length` bytes of a packet.
+/// An error "fragmentation needed" or "packet too big" with the first `length` bytes of a packet.
 fn too_big(pair: &Pair, router: &str, quoted: &[u8], length: usize) -> Frame {
     let body = quoted[..quoted.len().min(length)].to_vec();
     let kind = Transport::Icmp {
@@ -34,18 +29,14 @@ fn too_big(pair: &Pair, router: &str, quoted: &[u8], length: usize) -> Frame {
     Frame::new(ip(router), ip(pair.own), kind)
 }
 
-fn passes(rig: &mut Rig, frame: &Frame) -> bool {
-    rig.judge(&subject(), IN, &frame.build().bytes).unwrap().passes
-}
-
 /// Whether an error passes that quotes this packet.
 fn about(rig: &mut Rig, pair: &Pair, router: &str, quoted: &Frame) -> bool {
     let bytes = quoted.build().bytes.split_off(14);
-    passes(rig, &too_big(pair, router, &bytes, bytes.len()))
+    passes(rig, IN, &too_big(pair, router, &bytes, bytes.len()))
 }
 
 fn connect(rig: &mut Rig, pair: &Pair) {
-    for (direction, kind) in [(OUT, Tcp::Syn), (IN, Tcp::SynAck), (OUT, Tcp::Ack)] {
+    for (direction, kind) in HANDSHAKE {
         assert!(pair.tcp(rig, direction, 5_000, 443, kind));
     }
     assert!(pair.passes(rig, OUT, Transport::Udp(5_000, 53)));
@@ -66,7 +57,7 @@ fn a3_packet_too_big_reaches_the_sender_of_a_living_flow() {
 }
 
 #[test]
-fn a3_an_error_that_quotes_anything_else_is_refused() {
+fn a3_an_error_that_quotes_another_packet_is_denied() {
     with_rig(|rig| {
         for (pair, router) in &PAIRS {
             connect(rig, pair);
@@ -83,7 +74,7 @@ fn a3_an_error_that_quotes_anything_else_is_refused() {
                 pair.frame(OUT, Transport::Other(6 + 100)),
                 Frame { source: ip(other_own), ..sent(pair) },
                 Frame { destination: ip(stranger), ..sent(pair) },
-                // Not what the pod sent, but what it was sent.
+                // A packet that the pod received, not one that it sent.
                 pair.frame(IN, Transport::Tcp(443, 5_000, Tcp::Ack)),
                 // A later fragment shows no ports.
                 Frame { fragment: Fragment::Later, ..sent(pair) },
@@ -117,17 +108,17 @@ fn a3_the_quoted_packet_may_have_more_headers() {
 }
 
 #[test]
-fn a3_a_quotation_is_cut_anywhere() {
+fn a3_a_quotation_may_be_cut_anywhere() {
     with_rig(|rig| {
         for (pair, router) in &PAIRS {
             connect(rig, pair);
             let (options, extensions) = (2, vec![(0, 0), (60, 0)]);
             let dressed = Frame { options, extensions, ..sent(pair) }.build();
             let bytes = &dressed.bytes[14..];
-            // Eight bytes of the transport header are sure to be there (RFC 792).
+            // Eight bytes of the transport header are always quoted (RFC 792).
             let needed = dressed.headers - 14 - 20 + 8;
             for length in 0..bytes.len() {
-                // The frame builder adds some bytes of its own behind.
+                // Without the frame builder's trailing bytes.
                 let mut frame = too_big(pair, router, bytes, length).build().bytes;
                 frame.truncate(frame.len() - 24);
                 let outcome = rig.judge(&subject(), IN, &frame).unwrap();
@@ -143,50 +134,48 @@ fn a3_an_error_goes_to_the_sender_of_what_it_quotes_and_is_short() {
         for (pair, router) in &PAIRS {
             connect(rig, pair);
             let quoted = sent(pair).build().bytes.split_off(14);
-            let header = if ip(pair.own).is_ipv4() { 28 } else { 48 };
-            let limit = if ip(pair.own).is_ipv4() { 576 } else { 1280 };
-            // The frame builder adds 24 bytes behind.
+            let (header, limit) = if ip(pair.own).is_ipv4() { (28, 576) } else { (48, 1280) };
+            // The frame builder adds 24 bytes.
             let long = |length: usize| {
                 let mut body = quoted.clone();
                 body.resize(length - header - 24, 0x55);
                 too_big(pair, router, &body, body.len())
             };
-            assert!(passes(rig, &long(limit)));
-            assert!(!passes(rig, &long(limit + 1)), "{limit} bytes are the most");
-            // What the pod was sent it may report to the sender only, and to nobody else.
+            assert!(passes(rig, IN, &long(limit)));
+            assert!(!passes(rig, IN, &long(limit + 1)), "{limit} bytes are the most");
+            // The pod reports a packet to its sender only.
             let friend = if ip(pair.own).is_ipv4() { "10.1.0.7" } else { "fd00::7" };
             let asked = Pair { own: pair.own, other: friend };
             assert!(asked.tcp(rig, IN, 80, 6_000, Tcp::Syn));
-            let body =
-                asked.frame(IN, Transport::Tcp(6_000, 80, Tcp::Syn)).build().bytes[14..].to_vec();
+            let syn = asked.frame(IN, Transport::Tcp(6_000, 80, Tcp::Syn)).build().bytes;
+            let body = syn[14..].to_vec();
             let unreachable = Transport::Icmp { v4: 3, v6: 1, code: 4, identifier: 0, body };
-            let to = |to: &str| Frame::new(ip(pair.own), ip(to), unreachable.clone()).build().bytes;
-            assert!(rig.judge(&subject(), OUT, &to(friend)).unwrap().passes);
-            assert!(!rig.judge(&subject(), OUT, &to(router)).unwrap().passes);
+            let to = |to: &str| frame(pair.own, to, unreachable.clone());
+            assert!(passes(rig, OUT, &to(friend)));
+            assert!(!passes(rig, OUT, &to(router)));
         }
     });
 }
 
-/// Nobody between them: a pod of the same node is no router on the way to another.
+/// There is no router between pods of a node: a pod reports only packets that were sent to it.
 #[test]
-fn a3_pods_report_only_what_they_were_sent() {
+fn a3_a_pod_is_no_router_on_the_way_to_another() {
     with_rig(|rig| {
         for (pair, _) in &PAIRS {
             connect(rig, pair);
             let other = if ip(pair.own).is_ipv4() { "10.1.0.6" } else { "fd00::6" };
             let bytes = sent(pair).build().bytes.split_off(14);
             let error = too_big(pair, other, &bytes, bytes.len()).build().bytes;
-            assert!(!rig.judge(&free(), OUT, &error).unwrap().passes, "about what it never got");
-            let plain = Frame::new(ip(other), ip(pair.own), Transport::Udp(1, 2)).build().bytes;
+            let plain = frame(other, pair.own, Transport::Udp(1, 2)).build().bytes;
             let mark = rig.judge(&free(), OUT, &plain).unwrap().mark;
             assert!(!rig.judge_from(&subject(), IN, &error, ELSEWHERE, mark).unwrap().passes);
         }
     });
 }
 
-/// A flow with the node never leaves it: no router outside can have seen its packets.
+/// Packets between a pod and its node never leave the node: no router outside can report them.
 #[test]
-fn a3_flows_with_the_node_are_reported_by_nobody_outside() {
+fn a3_flows_with_the_node_are_reported_by_no_router() {
     with_rig(|rig| {
         for (pair, router) in &PAIRS {
             let node = if ip(pair.own).is_ipv4() { "10.1.0.1" } else { "fd00::1" };
@@ -194,11 +183,10 @@ fn a3_flows_with_the_node_are_reported_by_nobody_outside() {
             assert!(flow.passes(rig, OUT, Transport::Udp(5_000, 5_001)));
             let quoted = flow.frame(OUT, Transport::Udp(5_000, 5_001));
             assert!(!about(rig, pair, router, &quoted));
-            // Nor is the pod's error about such a packet for the world outside.
+            // Nor does the pod report such a packet to another end.
             let body = flow.frame(IN, Transport::Udp(5_001, 5_000)).build().bytes[14..].to_vec();
             let error = Transport::Icmp { v4: 3, v6: 1, code: 3, identifier: 0, body };
-            let out = Frame::new(ip(pair.own), ip(router), error).build().bytes;
-            assert!(!rig.judge(&subject(), OUT, &out).unwrap().passes);
+            assert!(!passes(rig, OUT, &frame(pair.own, router, error)));
         }
     });
 }

@@ -1,5 +1,5 @@
-//! A test of the tests: when one word of one table is wrong and matters to any packet, comparing
-//! the loaded programs with the reference evaluator finds it.
+//! A test of the tests: if one wrong word of a table changes the verdict on any packet, the
+//! comparison of the loaded programs with the reference evaluator finds it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,15 +21,15 @@ use proptest::test_runner::TestRunner;
 
 use crate::generated::{policy_allows, runner, seed};
 
-/// How many words that matter are falsified, each in another cluster.
+/// Faults that change a verdict, each in another cluster.
 const FAULTS: usize = 8;
-/// How many clusters may be tried for that; many have no policies, or no pods here.
+/// Most clusters tried for that; many have no policies, or no pods on this node.
 const CLUSTERS: usize = 80;
-/// How many faults are tried in a cluster until one matters.
+/// Most faults tried in a cluster until one changes a verdict.
 const TRIES: usize = 40;
 const INTERFACES: u32 = 6;
 
-/// One question, and who is asked.
+/// A packet at a pod's interface.
 struct Probe {
     pod: PodId,
     direction: Direction,
@@ -39,30 +39,21 @@ struct Probe {
 }
 
 #[test]
-fn a_falsified_table_entry_is_noticed() {
+fn a_wrong_table_entry_is_detected() {
     let seed = seed();
     println!("seed {seed} (repeat with ENFORCER_SEED={seed})");
     with_interfaces(INTERFACES, |interfaces| {
         let mut runner = runner(seed);
-        let mut found = 0;
-        let mut sound = None;
-        for _ in 0..CLUSTERS {
-            let (mut rig, mut image) =
-                sound.take().unwrap_or_else(|| (Rig::new().unwrap(), Image::new(Limits::DEFAULT)));
-            if falsify(&mut rig, &mut image, &interfaces, &mut runner) {
-                found += 1;
-            } else {
-                sound = Some((rig, image));
-            }
-            if found == FAULTS {
-                return;
-            }
-        }
-        panic!("only {found} clusters in which a fault matters");
+        let (mut rig, mut image) = (Rig::new().unwrap(), Image::new(Limits::DEFAULT));
+        let faults = (0..CLUSTERS)
+            .filter(|_| falsify(&mut rig, &mut image, &interfaces, &mut runner))
+            .take(FAULTS);
+        let found = faults.count();
+        assert_eq!(found, FAULTS, "clusters in which a fault changes a verdict");
     });
 }
 
-/// Whether there was a fault that matters; if there was, it was noticed.
+/// Whether a fault changed a verdict; if so, it was detected. The tables are correct afterwards.
 fn falsify(rig: &mut Rig, image: &mut Image, interfaces: &[u32], runner: &mut TestRunner) -> bool {
     let cluster = generate::size(Size::SMALL).new_tree(runner).unwrap().current();
     let pods: BTreeMap<PodId, u32> =
@@ -75,7 +66,7 @@ fn falsify(rig: &mut Rig, image: &mut Image, interfaces: &[u32], runner: &mut Te
     if steps.is_empty() || probes.is_empty() {
         return false;
     }
-    assert!(!disagrees(rig, &cluster, &probes), "before anything is falsified");
+    assert!(!disagrees(rig, &cluster, &probes), "without a fault");
 
     let before = answers(image, rig, &probes);
     for _ in 0..TRIES {
@@ -85,7 +76,9 @@ fn falsify(rig: &mut Rig, image: &mut Image, interfaces: &[u32], runner: &mut Te
         wrong.apply(&fault).unwrap();
         if answers(&wrong, rig, &probes) != before {
             rig.kernel.apply(&fault).unwrap();
-            assert!(disagrees(rig, &cluster, &probes), "not noticed: {fault:?}");
+            assert!(disagrees(rig, &cluster, &probes), "not detected: {fault:?}");
+            // The fault's word is among those that the plan has written.
+            steps.iter().for_each(|step| rig.kernel.apply(step).unwrap());
             return true;
         }
     }
@@ -129,7 +122,7 @@ fn opposite(cell: Cell) -> Cell {
     if cell == Cell::ALLOW { Cell::DENY } else { Cell::ALLOW }
 }
 
-/// Everything about which policy alone decides.
+/// All packets that policy alone decides.
 fn probes(cluster: &Cluster, rig: &Rig) -> Vec<Probe> {
     let mut probes = Vec::new();
     for pod in rig.interfaces.keys() {
@@ -153,7 +146,7 @@ fn probes(cluster: &Cluster, rig: &Rig) -> Vec<Probe> {
 fn disagrees(rig: &mut Rig, cluster: &Cluster, probes: &[Probe]) -> bool {
     let mut wrong = false;
     for (number, it) in probes.iter().enumerate() {
-        // A port of its own, so that no packet can be taken for an answer to another.
+        // A separate port, so that no packet is the reply to another one.
         let port = u16::try_from(40_000 + number % 20_000).unwrap();
         let transport = match it.traffic {
             Traffic::Port(protocol, to) => Transport::open(protocol, port, to),

@@ -1,5 +1,5 @@
-//! Tables that are too small for what comes (semantics A3): a flood breaks no living connection
-//! whose policy still allows it, lets nothing in that policy forbids, and is seen in the counters.
+//! Tables that are too small for the traffic (semantics A3): a flood breaks no open connection that
+//! policy allows, lets no denied packet pass, and shows in the counters.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -8,35 +8,24 @@ use enforcer::kernel::{FlowUse, Lifetimes, Pins, Settings};
 use enforcer_core::tables::Step;
 use enforcer_ebpf::contract::stage::Stage;
 use enforcer_ebpf::contract::table::Limits;
-use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Tcp, Transport};
 use enforcer_tests::rig::Rig;
 
 use crate::lifetime::next_bucket;
-use crate::support::{Pair, cluster, free, subject, with_bpffs, with_rig_of};
+use crate::support::{
+    FAMILIES, Family, HANDSHAKE, IN, OUT, Pair, cluster, free, subject, with_bpffs, with_rig_of,
+};
 
-const IN: Direction = Direction::Ingress;
-const OUT: Direction = Direction::Egress;
+/// The subject with a server that it may reach, with its friend, and with a stranger.
+const fn parties(it: &Family) -> [Pair; 3] {
+    [it.pair(it.block), it.pair(it.friend), it.pair(it.stranger)]
+}
 
-/// The subject and a server that it may reach, a friend that may reach it, and a stranger.
-const FAMILIES: [[Pair; 3]; 2] = [
-    [
-        Pair { own: "10.1.0.5", other: "192.0.2.1" },
-        Pair { own: "10.1.0.5", other: "10.1.0.7" },
-        Pair { own: "10.1.0.5", other: "203.0.113.9" },
-    ],
-    [
-        Pair { own: "fd00::5", other: "2001:db8::1" },
-        Pair { own: "fd00::5", other: "fd00::7" },
-        Pair { own: "fd00::5", other: "2600::9" },
-    ],
-];
-
-const HANDSHAKE: [(Direction, Tcp); 3] = [(OUT, Tcp::Syn), (IN, Tcp::SynAck), (OUT, Tcp::Ack)];
+const PARTIES: [[Pair; 3]; 2] = [parties(&FAMILIES[0]), parties(&FAMILIES[1])];
 
 /// Entries of each table.
 const ROOM: u32 = 256;
-/// Packets of a flood: many times as many.
+/// Packets of a flood: many times the entries.
 const FLOOD: u16 = 4_000;
 
 fn small() -> Settings {
@@ -55,8 +44,8 @@ fn connect(rig: &mut Rig, server: &Pair, port: u16) {
     }
 }
 
-/// Living flows: begun by the pod, TCP and UDP, and by a friend of it.
-fn live(rig: &mut Rig, [server, friend, _]: &[Pair; 3]) {
+/// Opens flows: from the pod, TCP and UDP, and from its friend.
+fn open_flows(rig: &mut Rig, [server, friend, _]: &[Pair; 3]) {
     connect(rig, server, 100);
     for (direction, kind) in HANDSHAKE {
         assert!(friend.tcp(rig, direction.opposite(), 80, 100, kind));
@@ -66,14 +55,15 @@ fn live(rig: &mut Rig, [server, friend, _]: &[Pair; 3]) {
     }
 }
 
-/// What answers them.
-fn answers_pass(rig: &mut Rig, [server, friend, _]: &[Pair; 3]) {
+/// Replies on these flows.
+fn replies_pass(rig: &mut Rig, [server, friend, _]: &[Pair; 3]) {
     assert!(server.tcp(rig, IN, 100, 443, Tcp::Ack));
     assert!(friend.tcp(rig, OUT, 80, 100, Tcp::Ack));
     assert!(server.passes(rig, IN, Transport::Udp(53, 100)));
 }
 
-/// SYNs and datagrams from the pod to where it may send anything, and SYNs from its friend.
+/// SYNs and datagrams from the pod to an address that it may reach on all ports, and SYNs from its
+/// friend.
 fn flood(rig: &mut Rig, [server, friend, _]: &[Pair; 3]) {
     for port in 1_000..1_000 + FLOOD {
         assert!(server.tcp(rig, OUT, port, 443, Tcp::Syn));
@@ -82,8 +72,8 @@ fn flood(rig: &mut Rig, [server, friend, _]: &[Pair; 3]) {
     }
 }
 
-/// What was never asked for, whatever the tables have forgotten.
-fn forbidden_are_dropped(rig: &mut Rig, [server, friend, stranger]: &[Pair; 3]) {
+/// Packets that belong to no flow, whether evicted or not.
+fn denied_are_dropped(rig: &mut Rig, [server, friend, stranger]: &[Pair; 3]) {
     for kind in [Tcp::Syn, Tcp::SynAck, Tcp::Ack, Tcp::Fin, Tcp::Rst] {
         assert!(!stranger.tcp(rig, IN, 80, 443, kind));
         assert!(!stranger.tcp(rig, OUT, 80, 443, kind));
@@ -95,25 +85,25 @@ fn forbidden_are_dropped(rig: &mut Rig, [server, friend, stranger]: &[Pair; 3]) 
 }
 
 #[test]
-fn a3_floods_displace_no_established_flow() {
+fn a3_floods_evict_no_established_flow() {
     with_rig_of(&small(), |rig| {
-        FAMILIES.iter().for_each(|it| live(rig, it));
-        // Datagrams are an established flow when they go on after a while.
+        PARTIES.iter().for_each(|it| open_flows(rig, it));
+        // Datagrams become an established flow when they continue in a later bucket.
         next_bucket(rig);
-        FAMILIES.iter().for_each(|it| answers_pass(rig, it));
+        PARTIES.iter().for_each(|it| replies_pass(rig, it));
         assert_eq!(sweep(rig).map(|it| (it.established.used, it.evicted)), [(3, 0); 2]);
 
-        FAMILIES.iter().for_each(|it| flood(rig, it));
-        FAMILIES.iter().for_each(|it| answers_pass(rig, it));
-        FAMILIES.iter().for_each(|it| forbidden_are_dropped(rig, it));
+        PARTIES.iter().for_each(|it| flood(rig, it));
+        PARTIES.iter().for_each(|it| replies_pass(rig, it));
+        PARTIES.iter().for_each(|it| denied_are_dropped(rig, it));
         for family in sweep(rig) {
             assert_eq!((family.established.used, family.refused), (3, 0));
             assert!(family.opening.used <= u64::from(ROOM));
             let sent = 3 * u64::from(FLOOD);
-            let displaced = family.evicted;
-            assert!((sent - u64::from(ROOM)..=sent + 3).contains(&displaced), "{displaced}");
+            let evicted = family.evicted;
+            assert!((sent - u64::from(ROOM)..=sent + 3).contains(&evicted), "{evicted}");
         }
-        // And never fewer at the next look.
+        // The counter never decreases.
         let before = sweep(rig).map(|it| it.evicted);
         assert_eq!(sweep(rig).map(|it| it.evicted), before);
     });
@@ -124,7 +114,7 @@ fn a3_connections_beyond_the_table_of_established_ones_work_and_are_counted() {
     with_rig_of(&small(), |rig| {
         let room = u16::try_from(ROOM).unwrap();
         let beyond = 20;
-        for [server, ..] in &FAMILIES {
+        for [server, ..] in &PARTIES {
             for port in 1..=room + beyond {
                 connect(rig, server, port);
             }
@@ -137,15 +127,15 @@ fn a3_connections_beyond_the_table_of_established_ones_work_and_are_counted() {
             assert_eq!(family.established.used, u64::from(ROOM));
             assert_eq!(family.opening.used, u64::from(beyond));
         }
-        for all in &FAMILIES {
+        for all in &PARTIES {
             let [server, ..] = all;
             flood(rig, all);
-            // Those that found room live on; the others were remembered as long as there was any.
+            // The established ones stay; the others stayed while there was room.
             for port in 1..=room {
                 assert!(server.tcp(rig, IN, port, 443, Tcp::Ack), "{port}");
             }
-            forbidden_are_dropped(rig, &[*server, all[1], all[2]]);
-            // What is over makes room.
+            denied_are_dropped(rig, &[*server, all[1], all[2]]);
+            // A closed connection makes room.
             for (direction, kind) in [(OUT, Tcp::Fin), (IN, Tcp::Fin), (OUT, Tcp::Ack)] {
                 assert!(server.tcp(rig, direction, 1, 443, kind));
             }
@@ -160,34 +150,34 @@ fn a3_connections_beyond_the_table_of_established_ones_work_and_are_counted() {
 fn a3_a_refused_flow_is_established_when_there_is_room() {
     with_rig_of(&small(), |rig| {
         let room = u16::try_from(ROOM).unwrap();
-        let [server, ..] = &FAMILIES[0];
+        let [server, ..] = &PARTIES[0];
         for port in 1..=room + 1 {
             connect(rig, server, port);
         }
         assert!(server.tcp(rig, OUT, 1, 443, Tcp::Rst));
         next_bucket(rig);
         assert!(server.tcp(rig, IN, room + 1, 443, Tcp::Ack));
-        flood(rig, &FAMILIES[0]);
+        flood(rig, &PARTIES[0]);
         assert!(server.tcp(rig, IN, room + 1, 443, Tcp::Ack));
         assert_eq!(sweep(rig)[0].established.used, u64::from(ROOM));
     });
 }
 
 #[test]
-fn a3_what_is_refused_ends_no_connection() {
+fn a3_a_denied_packet_ends_no_connection() {
     let second = std::time::Duration::from_secs(1);
     let short = [Stage::TcpFinWait, Stage::TcpTimeWait, Stage::TcpClose];
     let lifetimes = short.into_iter().fold(Lifetimes::DEFAULT, |all, it| all.with(it, second));
     with_rig_of(&Settings { lifetimes, ..Settings::default() }, |rig| {
         let pods = rig.interfaces.clone();
-        for [server, ..] in &FAMILIES {
+        for [server, ..] in &PARTIES {
             connect(rig, server, 100);
         }
-        // The server falls out of favour: what it sends on its own ports is no reply any more.
+        // The server is no longer allowed: its packets are no replies any more.
         let mut denied = cluster();
         denied.policies.values_mut().for_each(|it| it.egress = Some(Vec::new()));
         rig.program(&denied, pods.clone()).unwrap();
-        for [server, _, stranger] in &FAMILIES {
+        for [server, _, stranger] in &PARTIES {
             for kind in [Tcp::Fin, Tcp::Rst] {
                 assert!(!server.tcp(rig, IN, 100, 443, kind));
                 assert!(!server.tcp(rig, OUT, 100, 443, kind));
@@ -196,16 +186,16 @@ fn a3_what_is_refused_ends_no_connection() {
         }
         rig.program(&cluster(), pods).unwrap();
         std::thread::sleep(std::time::Duration::from_secs(6));
-        for [server, ..] in &FAMILIES {
+        for [server, ..] in &PARTIES {
             assert!(server.tcp(rig, IN, 100, 443, Tcp::Ack));
         }
     });
 }
 
 #[test]
-fn c5_an_endpoint_is_forgotten_in_every_table() {
+fn c5_an_endpoint_is_removed_from_every_table() {
     with_rig_of(&Settings::default(), |rig| {
-        for [server, ..] in &FAMILIES {
+        for [server, ..] in &PARTIES {
             connect(rig, server, 100);
             assert!(server.passes(rig, OUT, Transport::Udp(100, 53)));
         }
@@ -216,15 +206,15 @@ fn c5_an_endpoint_is_forgotten_in_every_table() {
         assert_eq!(used(rig), [[1, 1]; 2]);
         rig.kernel.apply(&Step::ForgetEndpoint { id: its }).unwrap();
         assert_eq!(used(rig), [[0, 0]; 2]);
-        for [server, ..] in &FAMILIES {
+        for [server, ..] in &PARTIES {
             assert!(!server.tcp(rig, IN, 100, 443, Tcp::Ack));
         }
     });
 }
 
-/// What an agent has removed was not displaced by others, and its successor does not say so.
+/// Entries that an agent removed are no evictions, also for its successor.
 #[test]
-fn c3_the_next_agent_counts_what_is_displaced_from_now_on() {
+fn c3_the_next_agent_counts_evictions_from_its_start() {
     const SENT: u16 = 40;
     with_bpffs(|ifindex, root| {
         let pods = BTreeMap::from([(subject(), ifindex)]);
@@ -234,7 +224,7 @@ fn c3_the_next_agent_counts_what_is_displaced_from_now_on() {
             rig.program(&cluster(), pods.clone()).unwrap();
             let found = sweep(&mut rig);
             assert_eq!(found.map(|it| it.evicted), [0; 2]);
-            for [server, ..] in &FAMILIES {
+            for [server, ..] in &PARTIES {
                 ports.clone().for_each(|it| assert!(server.tcp(&mut rig, OUT, it, 443, Tcp::Syn)));
             }
             (rig, found.map(|it| it.opening.used))
@@ -247,10 +237,10 @@ fn c3_the_next_agent_counts_what_is_displaced_from_now_on() {
         let (rig, found) = live(1..=1);
         assert_eq!(found, [0; 2]);
         drop(rig);
-        // What is displaced under its own eyes it does say.
+        // It counts the evictions during its own life.
         let (mut rig, found) = live(1_000..=1_000 + FLOOD);
         assert_eq!(found, [1; 2]);
-        let displaced = u64::from(FLOOD) + 2 - sweep(&mut rig)[0].opening.used;
-        assert_eq!(sweep(&mut rig)[0].evicted, displaced);
+        let evicted = u64::from(FLOOD) + 2 - sweep(&mut rig)[0].opening.used;
+        assert_eq!(sweep(&mut rig)[0].evicted, evicted);
     });
 }

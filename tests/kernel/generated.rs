@@ -1,5 +1,5 @@
-//! Generated packets of generated clusters, judged by the loaded programs and by the reference
-//! evaluator (semantics S1–S5, R1–R8, A1–A3, C2, P1, P2, P6).
+//! Generated packets of generated clusters: the verdicts of the loaded programs and of the
+//! reference evaluator (semantics S1–S5, R1–R8, A1–A3, C2, P1, P2, P6).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,14 +17,14 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::tried::{Tried, answer, dressed, is_own_or_node, opening};
 
-/// How many packets a run judges at least, unless told otherwise: ENFORCER_PACKETS=<number>.
+/// Least packets of a run; `ENFORCER_PACKETS=<number>` sets another number.
 const PACKETS: usize = 120_000;
-/// The most pods of a cluster that get an interface.
+/// Most pods of a cluster with an interface.
 const INTERFACES: u32 = 16;
 /// Connections tried in each cluster.
 const CONNECTIONS: usize = 500;
 
-/// A seed to reproduce a run with: ENFORCER_SEED=<number>.
+/// The seed of a run; `ENFORCER_SEED=<number>` reproduces it.
 pub(crate) fn seed() -> u64 {
     match std::env::var("ENFORCER_SEED") {
         Ok(text) => text.parse().expect("ENFORCER_SEED is a number"),
@@ -32,7 +32,7 @@ pub(crate) fn seed() -> u64 {
     }
 }
 
-/// How many packets to judge: fewer where a machine is emulated.
+/// The packets of a run: fewer on an emulated machine.
 pub(crate) fn packets() -> usize {
     match std::env::var("ENFORCER_PACKETS") {
         Ok(text) => text.parse().expect("ENFORCER_PACKETS is a number"),
@@ -71,24 +71,24 @@ fn loaded_programs_agree_with_the_reference() {
             session.run(&cluster, &changed, &mut runner);
         }
         let Session { judged, denied, .. } = session;
-        println!("{judged} packets judged, {denied} of them denied");
+        println!("{judged} packets, {denied} of them denied");
         assert!(denied > judged / 20, "hardly anything was denied");
         assert!(denied < judged * 19 / 20, "hardly anything was allowed");
     });
 }
 
-/// The programs, and what was asked of them.
+/// The programs, and the packets so far.
 struct Session {
     rig: Rig,
     interfaces: Vec<u32>,
     port: u16,
-    /// Between whom there has been GRE: without ports, all of it is one flow.
+    /// Pairs of addresses with GRE: without ports, all of its packets are one flow.
     tunnels: BTreeSet<(IpAddr, IpAddr)>,
     judged: usize,
     denied: usize,
 }
 
-/// A packet that was judged otherwise than the reference evaluator does, in words.
+/// The description of a packet on which the programs and the reference evaluator disagree.
 struct Wrong(String);
 
 type Judged = Result<(), Wrong>;
@@ -158,10 +158,10 @@ impl Session {
         Ok(())
     }
 
-    /// Finds the smallest clusters on which the same connection goes wrong, keeps them, and fails.
+    /// Finds the smallest clusters on which the same connection fails, keeps them, and fails.
     fn fail(&mut self, cluster: &Cluster, changed: Option<&Cluster>, it: &Tried, wrong: Wrong) {
         let mut wrong = wrong;
-        // Traffic without ports is one flow: it can't be tried again as a new one.
+        // Traffic without ports is one flow: it can't be repeated as a new one.
         let (before, after) = match (it.gre, changed) {
             (true, _) => (cluster.clone(), changed.cloned()),
             (false, None) => {
@@ -186,14 +186,17 @@ impl Session {
         let mut text = wrong.0;
         if let Some(after) = after {
             let kept = failure::keep("kernel-after", &after, &text).unwrap();
-            text = format!("{text}\nafter a change from this to what is kept in {kept:?}");
+            text = format!("{text}\nafter a change from this cluster to the one kept in {kept:?}");
         }
         let kept = failure::keep("kernel", &before, &text).unwrap();
         let kept = kept.display();
-        assert!(text.is_empty(), "{text}\nsee it: cargo xtask run --manifests {kept}/manifests");
+        assert!(
+            text.is_empty(),
+            "{text}\nreproduce it: cargo xtask run --manifests {kept}/manifests"
+        );
     }
 
-    /// Whether a connection goes wrong again, on other clusters.
+    /// Whether a connection fails again, on other clusters.
     fn again(
         &mut self,
         cluster: &Cluster,
@@ -232,7 +235,7 @@ impl Session {
         let Tried { pod, own, peer, traffic, .. } = it;
         let got = if outcome.passes { "passes" } else { "is dropped" };
         Err(Wrong(format!(
-            "{pod} ({own}) {direction:?} with {peer}, {traffic:?}, begun by {:?}: it {got}: {frame:?}",
+            "{pod} ({own}) {direction:?} with {peer}, {traffic:?}, opened by {:?}: it {got}: {frame:?}",
             it.direction,
         )))
     }
@@ -243,7 +246,7 @@ impl Session {
         let frame = dressed(it, it.direction, opening(it), rng);
         self.judge(it, it.direction, &frame, it.allowed)?;
         if let (true, Traffic::Port(Protocol::Tcp, port)) = (it.allowed, it.traffic) {
-            // The handshake's last packet: from now on the flow is known, whoever began it.
+            // The handshake's last packet: from now on the flow's opener is known.
             let acknowledgement = Transport::Tcp(it.port, port, Tcp::Ack);
             let frame = dressed(it, it.direction, acknowledgement, rng);
             self.judge(it, it.direction, &frame, true)?;
@@ -251,7 +254,7 @@ impl Session {
         Ok(())
     }
 
-    /// What looks like an answer, but to nothing, is judged like any packet (semantics P3).
+    /// A reply without a flow is checked like any packet (semantics P3).
     fn stray(&mut self, cluster: &Cluster, it: &Tried, rng: &mut TestRng) -> Judged {
         let Traffic::Port(Protocol::Tcp, port) = it.traffic else { return Ok(()) };
         // No connection of this run ever used this port.
@@ -280,19 +283,19 @@ impl Session {
         self.judge(it, it.direction, &piece(Fragment::First), it.allowed)?;
         self.judge(it, it.direction, &later, follows)?;
         self.judge(it, it.direction, &piece(Fragment::Later), follows)?;
-        // One that would lie over the flags of a TCP header can't be judged (semantics P1).
+        // One that would overwrite the flags of a TCP header is unreadable (semantics P1).
         let over = piece(Fragment::Second);
         let tcp = matches!(over.transport, Transport::Tcp(..));
         let isolated = Direction::ALL.map(|to| reference::is_isolated(cluster, &it.pod, to));
         let expected = if tcp { isolated == [false; 2] } else { follows };
         self.judge(it, it.direction, &over, expected)?;
-        // Another packet's fragment learns nothing from this one: nobody has this number.
+        // A fragment of another packet, with an unused number, gets no verdict from this one.
         let identification = 50_000 + identification % 10_000;
         let other = Frame { identification, ..piece(Fragment::Later) };
         self.judge(it, it.direction, &other, whatever_the_port)
     }
 
-    /// Under changed policies a connection goes on as far as they allow it (semantics C2).
+    /// Under changed policies a connection continues as far as they allow it (semantics C2).
     fn after_the_change(&mut self, cluster: &Cluster, it: &Tried) -> Judged {
         let mut rng = rng(it.dress.wrapping_add(1));
         let still = asked(cluster, it, it.direction, it.traffic);
@@ -321,7 +324,7 @@ fn asked(cluster: &Cluster, it: &Tried, direction: Direction, traffic: Traffic) 
     policy_allows(cluster, &it.pod, it.peer, direction, traffic)
 }
 
-/// What the reference evaluator says of a packet in `direction`, its rules A1 and A2 included.
+/// The reference evaluator's verdict on a packet in `direction`, rules A1 and A2 included.
 pub(crate) fn policy_allows(
     cluster: &Cluster,
     pod: &PodId,

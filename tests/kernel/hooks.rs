@@ -1,4 +1,4 @@
-//! Where programs are attached (TCX, or clsact before Linux 6.6), and that nothing of it is left.
+//! Attaching programs (TCX, or clsact before Linux 6.6), and detaching them without traces.
 
 mod pinned;
 mod privileges;
@@ -10,10 +10,10 @@ use enforcer_tests::rig::with_interfaces;
 use futures::TryStreamExt as _;
 use netlink_packet_route::tc::{TcAttribute, TcMessage};
 
-/// Of `with_interfaces`.
+/// The name of the first interface of `with_interfaces`.
 const NAME: &str = "pod0";
 
-/// What hangs on the interface's hooks.
+/// The programs at the interface's hooks.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
     clsact: bool,
@@ -54,14 +54,25 @@ async fn listed(ifindex: i32) -> (bool, [usize; 2]) {
     (true, [count(&to_node), count(&to_pod)])
 }
 
+/// Runs a test for each kind of hooks, concurrently: each loads its own programs.
+fn for_each_kind<T: Copy + Send>(kinds: [T; 2], test: impl Fn(T) + Send + Sync) {
+    let test = &test;
+    std::thread::scope(|scope| {
+        for kind in kinds {
+            scope.spawn(move || test(kind));
+        }
+    });
+}
+
 /// Runs a test with an interface, loaded programs, and hooks of each kind.
 fn with_hooks(test: impl Fn(u32, Kernel, Hooks) + Send + Sync) {
-    for make in [Hooks::default, || Hooks::default().without_tcx()] {
+    let kinds: [fn() -> Hooks; 2] = [Hooks::default, || Hooks::default().without_tcx()];
+    for_each_kind(kinds, |make| {
         with_interfaces(1, |interfaces| {
             let kernel = Kernel::load(&Settings::default()).unwrap();
             test(interfaces[0], kernel, make());
         });
-    }
+    });
 }
 
 fn attached_by(hooks: &Hooks) -> Found {
@@ -80,7 +91,7 @@ fn both_hooks_have_a_program_until_it_is_detached() {
         assert_eq!(look(ifindex), attached_by(&hooks));
         hooks.detach(ifindex);
         assert_eq!(look(ifindex), NOTHING);
-        // And without being asked to.
+        // And when the hooks are dropped.
         hooks.attach(&mut kernel, ifindex, NAME, Place::Pod).unwrap();
         drop(hooks);
         assert_eq!(look(ifindex), NOTHING);
@@ -88,7 +99,7 @@ fn both_hooks_have_a_program_until_it_is_detached() {
 }
 
 #[test]
-fn the_qdisc_of_someone_else_stays() {
+fn a_foreign_qdisc_stays() {
     with_hooks(|ifindex, mut kernel, mut hooks| {
         qdisc_add_clsact(NAME).unwrap();
         hooks.attach(&mut kernel, ifindex, NAME, Place::Pod).unwrap();
@@ -98,7 +109,7 @@ fn the_qdisc_of_someone_else_stays() {
 }
 
 #[test]
-fn our_qdisc_stays_for_the_filters_of_others() {
+fn our_qdisc_stays_for_foreign_filters() {
     with_interfaces(1, |interfaces| {
         let ifindex = interfaces[0];
         let [mut ours, mut others] = [(); 2].map(|()| Kernel::load(&Settings::default()).unwrap());

@@ -1,13 +1,13 @@
-//! Packets made to be misread (semantics P1): whoever is isolated never gets them.
+//! Packets made to be misread (semantics P1): isolated pods never receive them.
 
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
 use enforcer_tests::rig::Rig;
 
-use crate::support::{free, ip, subject, with_rig};
+use crate::support::{FAMILIES, Family, IN, OUT, frame, free, ip, subject, with_rig};
 
-/// The shortest cut of a frame that the kernel test-runs: it refuses an IP header that is not
-/// whole, unless VLAN tags hide from it that there is one.
+/// The shortest cut of a frame that the kernel test-runs: it rejects an incomplete IP header,
+/// unless VLAN tags hide it.
 fn shortest(frame: &Frame) -> usize {
     match (frame.vlans.is_empty(), frame.source.is_ipv4()) {
         (false, _) => 15,
@@ -16,21 +16,19 @@ fn shortest(frame: &Frame) -> usize {
     }
 }
 
-/// Frames that the subject's policies allow, to it and from it, in every dress.
+/// Frames that the subject's policies allow, in both directions: plain, and with all extra headers.
 fn allowed() -> Vec<(Direction, Frame)> {
     let mut frames = Vec::new();
-    for (own, friend, server) in
-        [("10.1.0.5", "10.1.0.7", "192.0.2.1"), ("fd00::5", "fd00::7", "2001:db8::1")]
-    {
-        let to_pod = Frame::new(ip(friend), ip(own), Transport::Tcp(6000, 80, Tcp::Syn));
-        frames.push((Direction::Ingress, to_pod));
+    for Family { subject: own, friend, block: server, .. } in FAMILIES {
+        let to_pod = frame(friend, own, Transport::Tcp(6000, 80, Tcp::Syn));
+        frames.push((IN, to_pod));
         for transport in [
             Transport::Tcp(6000, 443, Tcp::Syn),
             Transport::Udp(6000, 53),
             Transport::Sctp(6000, 9),
             Transport::echo(3, false),
         ] {
-            frames.push((Direction::Egress, Frame::new(ip(own), ip(server), transport)));
+            frames.push((OUT, frame(own, server, transport)));
         }
     }
     let dressed: Vec<_> = frames
@@ -49,7 +47,7 @@ fn passes(rig: &mut Rig, direction: Direction, bytes: &[u8]) -> bool {
 }
 
 #[test]
-fn p1_cut_off_anywhere_in_its_headers_nothing_passes() {
+fn p1_cut_anywhere_in_its_headers_no_packet_passes() {
     with_rig(|rig| {
         for (direction, frame) in allowed() {
             let built = frame.build();
@@ -63,34 +61,34 @@ fn p1_cut_off_anywhere_in_its_headers_nothing_passes() {
 }
 
 #[test]
-fn p1_a_pod_that_nothing_isolates_gets_what_it_is_sent() {
+fn p1_a_pod_that_no_policy_isolates_receives_what_is_addressed_to_it() {
     with_rig(|rig| {
-        let plain = Frame::new(ip("10.1.0.7"), ip("10.1.0.6"), Transport::Tcp(1, 2, Tcp::Syn));
+        let plain = frame("10.1.0.7", "10.1.0.6", Transport::Tcp(1, 2, Tcp::Syn));
         let frame = Frame { vlans: vec![3], ..plain };
         let built = frame.build();
         for length in shortest(&frame)..built.headers {
-            let outcome = rig.judge(&free(), Direction::Ingress, &built.bytes[..length]);
-            // The fixed header says for whom it is (P4).
+            let outcome = rig.judge(&free(), IN, &built.bytes[..length]);
+            // The fixed header has the destination (P4).
             let addressed = length >= 14 + 4 + 20;
             assert_eq!(outcome.unwrap().passes, addressed, "{length}");
         }
     });
 }
 
-/// The frame to the pod of one family, and where its IP header begins.
+/// The plain frame to the pod, of one family.
 fn plain(v4: bool) -> Vec<u8> {
     let index = if v4 { 0 } else { 5 };
     allowed()[index].1.build().bytes
 }
 
 #[test]
-fn p1_absurd_lengths_are_not_believed() {
+fn p1_invalid_lengths_are_denied() {
     with_rig(|rig| {
         let mut judge = |v4: bool, change: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = plain(v4);
-            assert!(passes(rig, Direction::Ingress, &bytes));
+            assert!(passes(rig, IN, &bytes));
             change(&mut bytes);
-            passes(rig, Direction::Ingress, &bytes)
+            passes(rig, IN, &bytes)
         };
         // IPv4: version, header length, total length.
         for version in (0..16).filter(|version| *version != 4) {
@@ -109,7 +107,7 @@ fn p1_absurd_lengths_are_not_believed() {
         for payload in 1..20_u16 {
             assert!(!judge(false, &|it| it[18..20].copy_from_slice(&payload.to_be_bytes())));
         }
-        // TCP: data offset below the header, or beyond the packet.
+        // TCP: data offset within the header, or beyond the packet.
         for (v4, transport) in [(true, 34), (false, 54)] {
             for words in 0..5 {
                 assert!(!judge(v4, &|it| it[transport + 12] = words << 4));
@@ -126,12 +124,12 @@ fn p1_up_to_eight_extension_headers_are_read() {
         for count in 0..=12 {
             let extensions = vec![(60, 1); count];
             let bytes = Frame { extensions, ..frame.clone() }.build().bytes;
-            assert_eq!(passes(rig, Direction::Ingress, &bytes), count <= 8, "{count}");
+            assert_eq!(passes(rig, IN, &bytes), count <= 8, "{count}");
         }
         // A header of the greatest length.
         let extensions = vec![(60, 255)];
         let bytes = Frame { extensions, ..frame }.build().bytes;
-        assert!(passes(rig, Direction::Ingress, &bytes));
+        assert!(passes(rig, IN, &bytes));
     });
 }
 
@@ -141,8 +139,8 @@ fn p2_a_first_fragment_too_short_for_its_ports_does_not_pass() {
         for index in [0, 5] {
             let frame = Frame { fragment: Fragment::First, ..allowed()[index].1.clone() };
             let built = frame.build();
-            assert!(passes(rig, Direction::Ingress, &built.bytes));
-            assert!(!passes(rig, Direction::Ingress, &built.bytes[..built.headers - 1]));
+            assert!(passes(rig, IN, &built.bytes));
+            assert!(!passes(rig, IN, &built.bytes[..built.headers - 1]));
         }
     });
 }
@@ -157,8 +155,8 @@ fn p6_tags_do_not_hide_a_packet() {
                 let vlans = vec![5; tags];
                 Frame { vlans, ..frame.clone() }.build().bytes
             };
-            assert_eq!(passes(rig, Direction::Ingress, &tagged(&good)), tags <= 2, "{tags}");
-            assert!(!passes(rig, Direction::Ingress, &tagged(&stranger)));
+            assert_eq!(passes(rig, IN, &tagged(&good)), tags <= 2, "{tags}");
+            assert!(!passes(rig, IN, &tagged(&stranger)));
         }
     });
 }

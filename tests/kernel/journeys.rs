@@ -1,6 +1,6 @@
-//! Generated journeys through Services, node ports and masquerade, judged at each hook on the way
-//! by the loaded programs, and by the reference evaluator at their real ends (semantics N1–N4, A1,
-//! C2). What the node's address translation makes of a packet is written down here.
+//! Generated journeys through Services, node ports and masquerading: the verdicts of the loaded
+//! programs at each hook on the way, and of the reference evaluator at the real ends (semantics
+//! N1–N4, A1, C2). The tests themselves do the node's address translation.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,45 +11,43 @@ use enforcer_core::policy::reference::Traffic;
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Frame, Tcp, Transport};
 use enforcer_tests::generate;
-use enforcer_tests::rig::{
-    ELSEWHERE, Forwarded, Rig, address_towards, stay_on_one_cpu, with_interfaces,
-};
+use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig, address_towards, with_interfaces};
 use proptest::prelude::RngExt as _;
 use proptest::test_runner::TestRunner;
 
 use crate::generated::{large, packets, pick, policy_allows, runner, seed};
 use crate::support::ip;
 
-/// The most pods of a cluster that get an interface.
+/// Most pods of a cluster with an interface.
 const INTERFACES: u32 = 16;
 /// Journeys in each cluster.
 const JOURNEYS: usize = 300;
-/// Journeys are four packets and more; of those of the other generated test, so many.
+/// Packets of the other generated test for each journey, which has four packets or more.
 const SHARE: usize = 12;
 
 /// An address of the node that is no pod's.
 const NODE: [&str; 2] = ["10.224.0.4", "fd00:224::4"];
 const SERVICE: [&str; 2] = ["10.96.0.10", "fd96::10"];
-/// The port of the Service or of the node that was asked for.
+/// The port of the Service or of the node that the client connects to.
 const ASKED: u16 = 30_080;
 
-/// Who asks.
+/// The end that opens a connection.
 #[derive(Debug, Clone)]
 enum Client {
     Pod(PodId),
     Outside,
 }
 
-/// A connection by way of the node's address translation.
+/// A connection through the node's address translation.
 #[derive(Debug, Clone)]
 struct Journey {
     client: Client,
     source: IpAddr,
-    /// Asked for: a Service's or the node's address.
+    /// The client's destination: a Service's or the node's address.
     asked: IpAddr,
-    /// What translation makes of the source.
+    /// Whether translation replaces the source.
     masqueraded: bool,
-    /// The pod that gets it, if it is on this node.
+    /// The receiving pod, if it is on this node.
     receiver: Option<PodId>,
     backend: IpAddr,
     protocol: Protocol,
@@ -63,7 +61,6 @@ fn n1_n3_n4_journeys_agree_with_the_reference() {
     let seed = seed();
     println!("seed {seed} (repeat with ENFORCER_SEED={seed})");
     with_interfaces(INTERFACES, |interfaces| {
-        stay_on_one_cpu().unwrap();
         let mut runner = runner(seed);
         let mut walker = Walker { rig: Rig::new().unwrap(), port: 10_000, made: 0, passed: 0 };
         let enough = packets() / SHARE;
@@ -162,14 +159,14 @@ impl Walker {
         };
         let itself = matches!(&client, Client::Pod(pod) if receiver.as_ref() == Some(pod));
         let owns = |pod: &PodId, address| cluster.pods[pod].addresses.contains(address);
-        // The node's own traffic is judged by no hook further on; and of an address that both ends
-        // claim nobody can tell whose it is.
+        // No later hook checks the node's own traffic; and the owner of an address that both ends
+        // claim is ambiguous.
         let both = client.pod().is_some_and(|pod| owns(pod, &backend))
             || receiver.as_ref().is_some_and(|pod| owns(pod, &source));
         let by_node = cluster.node_addresses.contains(&source)
             || cluster.node_addresses.contains(&backend)
             || (both && !itself);
-        if by_node || [source, backend].iter().any(is_nobody) {
+        if by_node || [source, backend].iter().any(is_unusable) {
             return None;
         }
         let (service, node) =
@@ -188,7 +185,7 @@ impl Walker {
         })
     }
 
-    /// A packet of the client's; whether it arrives.
+    /// Whether a packet of the client arrives.
     fn forward(&mut self, it: &Journey, opens: bool) -> bool {
         let [port, translated_port] = it.ports();
         let transport = |from, to| match (it.protocol, opens) {
@@ -200,7 +197,7 @@ impl Walker {
         self.hop(it.client.pod(), it.receiver.as_ref(), &sent, &arrives)
     }
 
-    /// The backend's answer.
+    /// Whether the backend's reply arrives.
     fn answer(&mut self, it: &Journey) -> bool {
         let [port, translated_port] = it.ports();
         let transport = |from, to| Transport::answer(it.protocol, from, to);
@@ -242,7 +239,7 @@ impl Journey {
         [own, if self.masqueraded { masqueraded } else { own }]
     }
 
-    /// Who the client is for the backend.
+    /// The client's address as the backend sees it.
     fn seen_as(&self) -> IpAddr {
         if !self.masqueraded {
             return self.source;
@@ -259,8 +256,8 @@ fn frame(source: IpAddr, destination: IpAddr, transport: Transport) -> Vec<u8> {
     Frame::new(source, destination, transport).build().bytes
 }
 
-/// An address that nobody can send from or to.
-fn is_nobody(address: &IpAddr) -> bool {
+/// Whether no packet can be sent from or to the address.
+fn is_unusable(address: &IpAddr) -> bool {
     address.is_unspecified()
 }
 
@@ -284,8 +281,8 @@ fn consents(
     })
 }
 
-/// An answer passes either end that allows what it answers, or that would allow it as a packet of
-/// its own. Where translation hides which port was asked for, that some port is allowed is enough.
+/// A reply passes an end that allows the packets that it replies to, or that would allow it as a
+/// packet of its own. Where translation hides the destination port, one allowed port is enough.
 fn answer_allowed(cluster: &Cluster, it: &Journey) -> bool {
     if it.is_to_itself() {
         return true;

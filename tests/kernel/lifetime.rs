@@ -1,4 +1,4 @@
-//! How long flows live (semantics A3).
+//! Timeouts of flows (semantics A3).
 
 use std::time::Duration;
 
@@ -8,21 +8,14 @@ use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Tcp, Transport};
 use enforcer_tests::rig::Rig;
 
-use crate::support::{Pair, with_rig_of};
+use crate::support::{HANDSHAKE, IN, OUT, Pair, SERVERS, with_rig_of};
 
-const IN: Direction = Direction::Ingress;
-const OUT: Direction = Direction::Egress;
-
-/// The subject and a server that it may reach.
-const PAIRS: [Pair; 2] =
-    [Pair { own: "10.1.0.5", other: "192.0.2.1" }, Pair { own: "fd00::5", other: "2001:db8::1" }];
-
-/// Two of the clock's buckets, of up to two seconds each, and the rest of a third.
-fn let_the_short_ones_die() {
+/// Sleeps for two of the clock's buckets, of up to two seconds each, and the rest of a third.
+fn let_short_ones_expire() {
     std::thread::sleep(Duration::from_secs(6));
 }
 
-/// The next bucket of the clock, or a later one.
+/// Waits for the clock's next bucket.
 pub(crate) fn next_bucket(rig: &mut Rig) {
     let now = rig.kernel.now().unwrap();
     while rig.kernel.now().unwrap() == now {
@@ -43,21 +36,19 @@ fn tcp(rig: &mut Rig, pair: &Pair, port: u16, packets: &[(Direction, Tcp)]) {
     }
 }
 
-const HANDSHAKE: [(Direction, Tcp); 3] = [(OUT, Tcp::Syn), (IN, Tcp::SynAck), (OUT, Tcp::Ack)];
-
 #[test]
-fn a3_a_silent_flow_is_forgotten_and_others_are_not() {
+fn a3_a_silent_flow_expires_and_others_do_not() {
     with_rig_of(&short(&[Stage::Udp, Stage::UdpStream]), |rig| {
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             assert!(pair.passes(rig, OUT, Transport::Udp(5_000, 53)));
             assert!(pair.passes(rig, IN, Transport::Udp(53, 5_000)));
             tcp(rig, pair, 5_000, &[(OUT, Tcp::Syn)]);
         }
-        let_the_short_ones_die();
-        for pair in &PAIRS {
+        let_short_ones_expire();
+        for pair in &SERVERS {
             assert!(!pair.passes(rig, IN, Transport::Udp(53, 5_000)));
             tcp(rig, pair, 5_000, &[(IN, Tcp::SynAck)]);
-            // Asked again, it lives again.
+            // A new request makes a new flow.
             assert!(pair.passes(rig, OUT, Transport::Udp(5_000, 53)));
             assert!(pair.passes(rig, IN, Transport::Udp(53, 5_000)));
         }
@@ -80,7 +71,7 @@ fn one_of_each_stage(rig: &mut Rig, pair: &Pair) -> [(u16, Stage); 7] {
         (2, Stage::TcpSynRecv),
         (3, Stage::TcpEstablished),
         (4, Stage::TcpFinWait),
-        // The server's word alone.
+        // The server's reset alone.
         (5, Stage::TcpFinWait),
         (6, Stage::TcpTimeWait),
         (7, Stage::TcpClose),
@@ -97,9 +88,9 @@ fn a3_each_stage_of_a_connection_has_its_own_lifetime() {
         for stages in every_other {
             scope.spawn(move || {
                 with_rig_of(&short(stages), |rig| {
-                    let all = PAIRS.map(|pair| one_of_each_stage(rig, &pair));
-                    let_the_short_ones_die();
-                    for (pair, ports) in PAIRS.iter().zip(all) {
+                    let all = SERVERS.map(|pair| one_of_each_stage(rig, &pair));
+                    let_short_ones_expire();
+                    for (pair, ports) in SERVERS.iter().zip(all) {
                         for (port, stage) in ports {
                             let lives = !stages.contains(&stage);
                             let got = pair.tcp(rig, IN, port, 443, Tcp::Ack);
@@ -113,20 +104,20 @@ fn a3_each_stage_of_a_connection_has_its_own_lifetime() {
 }
 
 #[test]
-fn a3_a_reset_is_believed_until_the_pod_talks_on() {
+fn a3_a_reset_counts_until_the_pod_sends_again() {
     with_rig_of(&short(&[Stage::TcpFinWait]), |rig| {
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             for port in [1, 2] {
                 tcp(rig, pair, port, &HANDSHAKE);
                 tcp(rig, pair, port, &[(IN, Tcp::Rst)]);
             }
         }
         next_bucket(rig);
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             tcp(rig, pair, 1, &[(OUT, Tcp::Ack)]);
         }
-        let_the_short_ones_die();
-        for pair in &PAIRS {
+        let_short_ones_expire();
+        for pair in &SERVERS {
             assert!(pair.tcp(rig, IN, 1, 443, Tcp::Ack));
             assert!(!pair.tcp(rig, IN, 2, 443, Tcp::Ack));
         }
@@ -134,19 +125,19 @@ fn a3_a_reset_is_believed_until_the_pod_talks_on() {
 }
 
 #[test]
-fn a3_a_closed_connection_starts_anew_and_a_living_one_does_not() {
+fn a3_a_closed_connection_restarts_and_an_open_one_does_not() {
     with_rig_of(&short(&[Stage::TcpTimeWait]), |rig| {
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             for port in [1, 2] {
                 tcp(rig, pair, port, &HANDSHAKE);
             }
             tcp(rig, pair, 1, &[(OUT, Tcp::Fin), (IN, Tcp::Fin), (OUT, Tcp::Ack)]);
             tcp(rig, pair, 1, &HANDSHAKE);
-            // The same ports again while it lives: its own packets still pass.
+            // The same ports again while it is open: its own packets still pass.
             tcp(rig, pair, 2, &HANDSHAKE);
         }
-        let_the_short_ones_die();
-        for pair in &PAIRS {
+        let_short_ones_expire();
+        for pair in &SERVERS {
             for port in [1, 2] {
                 tcp(rig, pair, port, &[(IN, Tcp::Ack)]);
             }
@@ -155,16 +146,16 @@ fn a3_a_closed_connection_starts_anew_and_a_living_one_does_not() {
 }
 
 #[test]
-fn a3_two_way_udp_lives_longer_than_a_question() {
+fn a3_two_way_udp_outlasts_a_single_request() {
     with_rig_of(&short(&[Stage::Udp]), |rig| {
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             for port in [1, 2] {
                 assert!(pair.passes(rig, OUT, Transport::Udp(port, 53)));
             }
             assert!(pair.passes(rig, IN, Transport::Udp(53, 2)));
         }
-        let_the_short_ones_die();
-        for pair in &PAIRS {
+        let_short_ones_expire();
+        for pair in &SERVERS {
             assert!(!pair.passes(rig, IN, Transport::Udp(53, 1)));
             assert!(pair.passes(rig, IN, Transport::Udp(53, 2)));
         }
@@ -172,9 +163,9 @@ fn a3_two_way_udp_lives_longer_than_a_question() {
 }
 
 #[test]
-fn dead_entries_are_cleared_away_and_living_ones_stay() {
+fn expired_entries_are_removed_and_others_stay() {
     with_rig_of(&short(&[Stage::UdpStream, Stage::TcpSynSent]), |rig| {
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             tcp(rig, pair, 1, &HANDSHAKE);
             tcp(rig, pair, 2, &HANDSHAKE[..1]);
             assert!(pair.passes(rig, OUT, Transport::Udp(1, 53)));
@@ -186,14 +177,14 @@ fn dead_entries_are_cleared_away_and_living_ones_stay() {
         };
         assert_eq!(counts(rig), [(1, 2); 2]);
         next_bucket(rig);
-        for pair in &PAIRS {
+        for pair in &SERVERS {
             assert!(pair.passes(rig, IN, Transport::Udp(53, 1)));
         }
         assert_eq!(counts(rig), [(2, 1); 2]);
-        let_the_short_ones_die();
+        let_short_ones_expire();
         assert_eq!(counts(rig), [(1, 0); 2]);
-        // What is over leaves the table of established flows at once.
-        for pair in &PAIRS {
+        // A closed flow leaves the table of established flows immediately.
+        for pair in &SERVERS {
             tcp(rig, pair, 1, &[(OUT, Tcp::Rst)]);
         }
         assert_eq!(counts(rig), [(0, 1); 2]);

@@ -7,10 +7,7 @@ use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_tests::frame::{Frame, Transport};
 use enforcer_tests::rig::{Forwarded, Rig};
 
-use crate::support::{free, ip, subject, with_rig};
-
-const IN: Direction = Direction::Ingress;
-const OUT: Direction = Direction::Egress;
+use crate::support::{IN, OUT, free, ip, subject, with_rig};
 
 /// The hardware address that frames of the tests come from.
 const SOURCE: [u8; 6] = [0x02, 0, 0, 0, 0, 2];

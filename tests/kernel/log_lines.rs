@@ -1,4 +1,4 @@
-//! The programs' own log: off unless asked for.
+//! The programs' own log, which is off by default.
 
 use std::sync::Mutex;
 
@@ -19,7 +19,7 @@ impl log::Log for Lines {
 
     fn log(&self, record: &log::Record<'_>) {
         let line = record.args().to_string();
-        // Libraries log, too.
+        // Libraries log as well.
         if line.contains("can't be judged") {
             LINES.lock().unwrap().push(line);
         }
@@ -28,7 +28,7 @@ impl log::Log for Lines {
     fn flush(&self) {}
 }
 
-/// A frame of an ether type that nobody judges (LLDP).
+/// Sends a frame of an unsupported ether type (LLDP).
 fn foreign(rig: &mut Rig) {
     let mut frame = vec![0; 60];
     frame[12..14].copy_from_slice(&0x88cc_u16.to_be_bytes());
@@ -37,7 +37,7 @@ fn foreign(rig: &mut Rig) {
 }
 
 #[test]
-fn the_programs_say_what_they_cannot_read_if_they_are_asked_to() {
+fn the_programs_log_unreadable_packets_if_enabled() {
     log::set_logger(&Lines).unwrap();
     log::set_max_level(log::LevelFilter::Trace);
     for log in [false, true] {

@@ -1,4 +1,10 @@
-//! The loaded programs, judged packet by packet.
+//! The loaded programs, packet by packet (`BPF_PROG_TEST_RUN`), and their hooks and tables. Needs
+//! root.
+//!
+//! What belongs here: what only the kernel can show of the programs, on each supported kernel
+//! (`cargo xtask vm-test`). What does not: parsing and table look-ups that run as plain Rust
+//! (`enforcer-ebpf`, `fuzz`), plans of table writes (`enforcer-core`), real connections
+//! (`scenarios`).
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
 
 mod always;

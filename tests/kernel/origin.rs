@@ -7,10 +7,7 @@ use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
 use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig};
 
 use crate::services::{syn, tcp, with_rig};
-use crate::support::{free, ip, subject};
-
-const IN: Direction = Direction::Ingress;
-const OUT: Direction = Direction::Egress;
+use crate::support::{IN, OUT, free, ip, subject};
 
 fn counted(rig: &Rig, direction: Direction, reason: Reason) -> u64 {
     let count = |pod| rig.count(&pod, direction, reason).unwrap().packets;

@@ -1,4 +1,4 @@
-//! Ports at the edges, in the loaded programs (semantics R7, R8, R9).
+//! Ports at the edges of ranges, in the loaded programs (semantics R7, R8, R9).
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,13 @@ use enforcer_core::model::{
     Cluster, Policy, PolicyId, PortRange, PortRule, PortSpec, Protocol, Rule, Selector,
 };
 use enforcer_ebpf::contract::verdict::Direction;
-use enforcer_tests::frame::{Frame, Transport};
+use enforcer_tests::frame::Transport;
 use enforcer_tests::rig::{Rig, with_interfaces};
 
-use crate::support::{cluster, ip, subject};
+use crate::support::{FAMILIES, Family, cluster, frame, passes, subject, with_loaded};
 
-const FAMILIES: [(&str, &str); 2] = [("10.1.0.7", "10.1.0.5"), ("fd00::7", "fd00::5")];
-
-/// The usual cluster, in which one policy lets everybody in to these ports, and one lets the
-/// subject out to them.
+/// The usual cluster with a single policy, which allows these ports in both directions, for all
+/// peers.
 fn allowing(protocol: Protocol, ranges: &[(u16, u16)]) -> Cluster {
     let port = |(first, last): &(u16, u16)| PortRule {
         protocol,
@@ -30,20 +28,20 @@ fn allowing(protocol: Protocol, ranges: &[(u16, u16)]) -> Cluster {
     Cluster { policies: BTreeMap::from([(policy.id.clone(), policy)]), ..cluster() }
 }
 
-/// Judges the first packet to each of these ports, in both directions and families.
+/// Checks the first packet to each of these ports, in both directions and families.
 fn check(rig: &mut Rig, protocol: Protocol, ports: impl IntoIterator<Item = (u16, bool)>) {
     for (port, allowed) in ports {
-        for (peer, own) in FAMILIES {
+        for Family { friend: peer, subject: own, .. } in FAMILIES {
             for direction in Direction::ALL {
                 let (from, to) = match direction {
                     Direction::Ingress => (peer, own),
                     Direction::Egress => (own, peer),
                 };
-                // A port of its own for each: no packet is the answer to another.
+                // No packet is the reply to another one.
                 let source = if port == 40_000 { 40_001 } else { 40_000 };
-                let frame = Frame::new(ip(from), ip(to), Transport::open(protocol, source, port));
-                let passes = rig.judge(&subject(), direction, &frame.build().bytes).unwrap().passes;
-                assert_eq!(passes, allowed, "{protocol} {port} {direction:?} {from}");
+                let frame = frame(from, to, Transport::open(protocol, source, port));
+                let passed = passes(rig, direction, &frame);
+                assert_eq!(passed, allowed, "{protocol} {port} {direction:?} {from}");
             }
         }
     }
@@ -51,14 +49,15 @@ fn check(rig: &mut Rig, protocol: Protocol, ports: impl IntoIterator<Item = (u16
 
 fn with_ports(protocol: Protocol, ranges: &[(u16, u16)], test: impl FnOnce(&mut Rig) + Send) {
     with_interfaces(1, |interfaces| {
-        let mut rig = Rig::new().unwrap();
-        let pods = BTreeMap::from([(subject(), interfaces[0])]);
-        rig.program(&allowing(protocol, ranges), pods).unwrap();
-        test(&mut rig);
+        with_loaded(|rig| {
+            let pods = BTreeMap::from([(subject(), interfaces[0])]);
+            rig.program(&allowing(protocol, ranges), pods).unwrap();
+            test(rig);
+        });
     });
 }
 
-/// Every port that lies at, before or behind an edge, and whether a range has it.
+/// The ports at, before and behind each edge, and whether a range contains them.
 fn edges(ranges: &[(u16, u16)]) -> BTreeMap<u16, bool> {
     let ends = ranges.iter().flat_map(|(first, last)| [*first, *last]);
     let near = ends.flat_map(|it| [it.saturating_sub(1), it, it.saturating_add(1)]);
@@ -67,7 +66,7 @@ fn edges(ranges: &[(u16, u16)]) -> BTreeMap<u16, bool> {
     all.map(|port| (port, has(port))).collect()
 }
 
-/// Ranges that meet, overlap, contain each other, or end where ports do.
+/// Ranges that are adjacent, overlap, contain each other, or end at the first or last port.
 const RANGES: [&[(u16, u16)]; 7] = [
     &[(1, 1)],
     &[(65_535, 65_535)],
@@ -78,29 +77,17 @@ const RANGES: [&[(u16, u16)]; 7] = [
     &[(65_000, 65_535), (1, 2), (63, 64), (32_767, 32_768)],
 ];
 
-fn at_their_edges(protocol: Protocol) {
-    for ranges in RANGES {
-        with_ports(protocol, ranges, |rig| check(rig, protocol, edges(ranges)));
+#[test]
+fn r7_r8_ports_of_each_protocol_at_the_edges_of_ranges() {
+    for protocol in Protocol::ALL {
+        for ranges in RANGES {
+            with_ports(protocol, ranges, |rig| check(rig, protocol, edges(ranges)));
+        }
     }
 }
 
 #[test]
-fn r7_tcp_ports_at_the_edges_of_ranges() {
-    at_their_edges(Protocol::Tcp);
-}
-
-#[test]
-fn r7_udp_ports_at_the_edges_of_ranges() {
-    at_their_edges(Protocol::Udp);
-}
-
-#[test]
-fn r7_r8_sctp_ports_at_the_edges_of_ranges() {
-    at_their_edges(Protocol::Sctp);
-}
-
-#[test]
-fn r8_a_port_of_one_protocol_is_none_of_another() {
+fn r8_a_port_of_one_protocol_is_not_allowed_for_another() {
     for protocol in Protocol::ALL {
         with_ports(protocol, &[(7_000, 7_000)], |rig| {
             for other in Protocol::ALL {
@@ -110,9 +97,9 @@ fn r8_a_port_of_one_protocol_is_none_of_another() {
     }
 }
 
-/// Other implementations keep two dozen ports of a rule and forget the rest.
+/// Other implementations truncate the ports of a rule after two dozen.
 #[test]
-fn r9_ten_thousand_single_ports_of_one_policy_are_all_there() {
+fn r9_ten_thousand_single_ports_of_one_policy_are_all_enforced() {
     let ranges: Vec<(u16, u16)> = (0..10_000).map(|it| 5 * it + 3).map(|it| (it, it)).collect();
     with_ports(Protocol::Tcp, &ranges, |rig| {
         let all = (0..50_010).map(|port| (port, port % 5 == 3 && port < 50_000));

@@ -1,53 +1,15 @@
-//! Egress by way of Services and node ports (semantics N1, A1, A2): packets as the node's address
-//! translation leaves them at the second hook, one rule a test. Ingress and answers: clients.rs.
+//! Egress through Services and node ports (semantics N1, A1, A2): packets at the second hook, after
+//! the node's address translation, one rule per test. Ingress and replies: clients.rs.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use enforcer::kernel::RunProgram;
 use enforcer_core::model::{Cluster, Protocol, Service, ServiceId, ServicePort, TargetPort};
-use enforcer_ebpf::contract::verdict::{Direction, Reason};
+use enforcer_ebpf::contract::verdict::Reason;
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
-use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig, stay_on_one_cpu, with_interfaces};
+use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig, with_interfaces};
 
-use crate::support::{cluster, free, ip, subject};
-
-const IN: Direction = Direction::Ingress;
-const OUT: Direction = Direction::Egress;
-
-/// One family's addresses of [`cluster`] and of a Service.
-pub(crate) struct Family {
-    pub(crate) subject: &'static str,
-    pub(crate) free: &'static str,
-    pub(crate) node: &'static str,
-    /// What the subject may reach and be reached by.
-    pub(crate) friend: &'static str,
-    /// All of it may be reached by the subject.
-    pub(crate) block: &'static str,
-    pub(crate) stranger: &'static str,
-    pub(crate) service: &'static str,
-}
-
-const FAMILIES: [Family; 2] = [
-    Family {
-        subject: "10.1.0.5",
-        free: "10.1.0.6",
-        node: "10.1.0.1",
-        friend: "10.1.0.7",
-        block: "192.0.2.1",
-        stranger: "203.0.113.9",
-        service: "10.96.0.1",
-    },
-    Family {
-        subject: "fd00::5",
-        free: "fd00::6",
-        node: "fd00::1",
-        friend: "fd00::7",
-        block: "2001:db8::1",
-        stranger: "2600::9",
-        service: "fd96::1",
-    },
-];
+use crate::support::{FAMILIES, Family, IN, OUT, cluster, frame, free, ip, subject, with_loaded};
 
 fn service() -> Service {
     let addresses: [IpAddr; 2] = FAMILIES.map(|it| ip(it.service));
@@ -71,23 +33,26 @@ fn with_service() -> Cluster {
     cluster
 }
 
+/// Programs the cluster and its Service, with `subject` and `free` at these interfaces.
+pub(crate) fn program(rig: &mut Rig, interfaces: &[u32]) {
+    let pods = [subject(), free()].into_iter().zip(interfaces.iter().copied()).collect();
+    rig.program(&with_service(), pods).unwrap();
+}
+
 /// Runs a test with `subject` and `free` at interfaces, on one CPU, for each family.
 pub(crate) fn with_rig(test: impl Fn(&mut Rig, &Family) + Send + Sync) {
     with_interfaces(2, |interfaces| {
-        stay_on_one_cpu().unwrap();
-        let mut rig = Rig::new().unwrap();
         for family in &FAMILIES {
-            // Endpoints that come anew begin with counters and flows of their own.
-            rig.program(&with_service(), BTreeMap::new()).unwrap();
-            let pods = [subject(), free()].into_iter().zip(interfaces.clone()).collect();
-            rig.program(&with_service(), pods).unwrap();
-            test(&mut rig, family);
+            with_loaded(|rig| {
+                program(rig, &interfaces);
+                test(rig, family);
+            });
         }
     });
 }
 
 pub(crate) fn tcp(source: &str, from: u16, destination: &str, to: u16, kind: Tcp) -> Vec<u8> {
-    Frame::new(ip(source), ip(destination), Transport::Tcp(from, to, kind)).build().bytes
+    frame(source, destination, Transport::Tcp(from, to, kind)).build().bytes
 }
 
 pub(crate) fn syn(source: &str, destination: &str, port: u16) -> Vec<u8> {
@@ -95,7 +60,7 @@ pub(crate) fn syn(source: &str, destination: &str, port: u16) -> Vec<u8> {
 }
 
 #[test]
-fn n1_egress_is_about_the_backend_that_was_chosen() {
+fn n1_the_chosen_backend_decides() {
     with_rig(|rig, it| {
         let sent = syn(it.subject, it.service, 80);
         let mut to = |backend: &str, port| {
@@ -106,16 +71,16 @@ fn n1_egress_is_about_the_backend_that_was_chosen() {
         assert_eq!(to(it.friend, 444), Forwarded::Later, "the backend's port counts");
         assert_eq!(to(it.block, 444), Forwarded::Passed);
         assert_eq!(to(it.stranger, 443), Forwarded::Later);
-        // kube-proxy left it alone: the Service's address is like any other.
+        // Untranslated: the Service's address is like any other.
         assert_eq!(to(it.service, 80), Forwarded::Later);
         let denied = rig.count(&subject(), OUT, Reason::Denied).unwrap();
-        assert_eq!(denied.packets, 3, "it is the sender's policy that drops");
+        assert_eq!(denied.packets, 3, "the sender's policy drops");
         assert_eq!(rig.count(&subject(), OUT, Reason::Service).unwrap().packets, 5);
     });
 }
 
 #[test]
-fn n1_also_when_the_backend_is_on_this_node() {
+fn n1_the_chosen_backend_on_this_node_decides() {
     with_rig(|rig, it| {
         let sent = syn(it.subject, it.service, 80);
         let translated = syn(it.subject, it.free, 443);
@@ -123,7 +88,7 @@ fn n1_also_when_the_backend_is_on_this_node() {
         assert_eq!(got, Forwarded::Later);
         assert_eq!(rig.count(&subject(), OUT, Reason::Denied).unwrap().packets, 1);
         assert_eq!(rig.count(&free(), IN, Reason::Denied).unwrap().packets, 0);
-        // Nothing isolates the other way.
+        // The other direction.
         let sent = syn(it.free, it.service, 80);
         let translated = syn(it.free, it.subject, 443);
         let got = rig.forwarded(&free(), &sent, Some(&subject()), &translated).unwrap();
@@ -133,11 +98,11 @@ fn n1_also_when_the_backend_is_on_this_node() {
 }
 
 #[test]
-fn n1_a_node_port_of_the_own_node_hides_nobody() {
+fn n1_a_node_port_of_the_own_node_hides_no_backend() {
     with_rig(|rig, it| {
         let sent = syn(it.subject, it.node, 30_080);
         let mut to = |backend: &str| {
-            // Masquerade: the source has become the node's.
+            // Masqueraded: the source is the node's address.
             let translated = tcp(it.node, 6000, backend, 443, Tcp::Syn);
             rig.forwarded(&subject(), &sent, None, &translated).unwrap()
         };
@@ -147,27 +112,27 @@ fn n1_a_node_port_of_the_own_node_hides_nobody() {
 }
 
 #[test]
-fn n1_a_packet_is_judged_once() {
+fn n1_a_packet_is_checked_once() {
     with_rig(|rig, it| {
         let sent = syn(it.subject, it.service, 80);
         let mark = rig.judge(&subject(), OUT, &sent).unwrap().mark;
         let inner = syn(it.subject, it.friend, 443);
         let left = rig.wire(RunProgram::ToWire, &inner, mark).unwrap();
         assert!(left.passes);
-        // Wrapped up by a tunnel, it leaves the node once more.
-        let outer = Frame::new(ip(it.node), ip(it.stranger), Transport::Udp(1, 4789)).build();
+        // Encapsulated by a tunnel, it leaves the node again.
+        let outer = frame(it.node, it.stranger, Transport::Udp(1, 4789)).build();
         assert!(rig.wire(RunProgram::ToWire, &outer.bytes, left.mark).unwrap().passes);
         assert!(!rig.wire(RunProgram::ToWire, &outer.bytes, mark).unwrap().passes);
     });
 }
 
 #[test]
-fn n1_what_cannot_be_read_any_more_is_not_let_through() {
+fn n1_a_packet_that_became_unreadable_is_dropped() {
     with_rig(|rig, it| {
         let sent = syn(it.subject, it.service, 80);
         let mark = rig.judge(&subject(), OUT, &sent).unwrap().mark;
         let whole = syn(it.subject, it.friend, 443);
-        // In the midst of the TCP header.
+        // In the middle of the TCP header.
         let cut = &whole[..if ip(it.subject).is_ipv4() { 44 } else { 64 }];
         assert!(!rig.wire(RunProgram::ToWire, cut, mark).unwrap().passes);
         assert!(!rig.judge_from(&free(), IN, cut, ELSEWHERE, mark).unwrap().passes);
@@ -178,7 +143,7 @@ fn n1_what_cannot_be_read_any_more_is_not_let_through() {
 }
 
 #[test]
-fn n1_without_its_sender_nothing_pending_passes() {
+fn n1_without_its_sender_no_deferred_packet_passes() {
     with_rig(|rig, it| {
         let sent = syn(it.subject, it.service, 80);
         let mark = rig.judge(&subject(), OUT, &sent).unwrap().mark;
@@ -195,9 +160,7 @@ fn n1_later_fragments_follow_the_first_one_behind_the_service() {
     with_rig(|rig, it| {
         let piece = |destination: &str, fragment| {
             let transport = Transport::Tcp(5000, 443, Tcp::Ack);
-            Frame { fragment, ..Frame::new(ip(it.subject), ip(destination), transport) }
-                .build()
-                .bytes
+            Frame { fragment, ..frame(it.subject, destination, transport) }.build().bytes
         };
         let pieces = [Fragment::First, Fragment::Later];
         let marks = pieces.map(|fragment| {
@@ -224,7 +187,7 @@ fn a1_a_pod_reaches_itself_by_its_service() {
             let got = rig.forwarded(&subject(), &sent, Some(&subject()), &back).unwrap();
             assert_eq!(got, Forwarded::Passed, "from {source}");
         }
-        // And its answer, on its way back to itself.
+        // And its reply to itself.
         let answer = tcp(it.subject, 443, it.node, 6000, Tcp::SynAck);
         let back = tcp(it.service, 80, it.subject, 5000, Tcp::SynAck);
         let got = rig.forwarded(&subject(), &answer, Some(&subject()), &back).unwrap();
@@ -233,7 +196,7 @@ fn a1_a_pod_reaches_itself_by_its_service() {
 }
 
 #[test]
-fn a2_what_goes_to_the_node_itself_passes() {
+fn a2_packets_to_the_node_itself_pass() {
     with_rig(|rig, it| {
         let sent = syn(it.subject, it.node, 53);
         assert!(rig.judge(&subject(), OUT, &sent).unwrap().passes);

@@ -1,4 +1,4 @@
-//! A connection that is tried, and its packets.
+//! An attempted connection, and its packets.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use enforcer_tests::frame::{Frame, Transport};
 use proptest::prelude::RngExt as _;
 use proptest::test_runner::TestRng;
 
-/// A connection that was tried.
+/// An attempted connection.
 #[derive(Clone)]
 pub(crate) struct Tried {
     pub pod: PodId,
@@ -17,17 +17,17 @@ pub(crate) struct Tried {
     pub own: IpAddr,
     pub peer: IpAddr,
     pub traffic: Traffic,
-    /// The port at the end that began it; an ICMP identifier.
+    /// The port at the opener's end, or an ICMP identifier.
     pub port: u16,
     /// Whether traffic without ports is GRE; else it is an echo request.
     pub gre: bool,
-    /// What its frames are dressed by.
+    /// The seed of its frames' extra headers.
     pub dress: u64,
     pub allowed: bool,
 }
 
 impl Tried {
-    /// What is allowed as the node's or the pod's own traffic leaves no flow (A1, A2).
+    /// Whether it leaves a flow: the node's and the pod's own traffic does not (A1, A2).
     pub(crate) fn leaves_a_flow(&self, cluster: &Cluster) -> bool {
         self.allowed && !is_own_or_node(cluster, &self.pod, self.peer)
     }

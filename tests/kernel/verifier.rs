@@ -1,9 +1,9 @@
-//! What the kernel's verifier has to look at.
+//! The work of the kernel's verifier.
 
 use enforcer::kernel::{Kernel, Settings};
 
-/// The kernel refuses a program for which it must look at more than a million instructions, and
-/// older ones look at up to twice as many as this one.
+/// The kernel rejects a program whose verification takes more than a million instructions, and
+/// older kernels take up to twice as many as this one.
 const MOST: u32 = 450_000;
 
 #[test]

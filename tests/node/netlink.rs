@@ -1,4 +1,7 @@
-//! Finding pods' interfaces, with real namespaces and interfaces.
+//! Finding pods' interfaces, with real namespaces and interfaces. Needs root.
+//!
+//! What belongs here: what `enforcer::node` reads from and hears of the kernel. What does not: the
+//! assignment of interfaces to pods, which is pure (`node/assign`).
 
 #![expect(
     clippy::unwrap_used,
@@ -51,7 +54,7 @@ fn bridged_pods_are_found_by_their_addresses() {
 }
 
 #[test]
-fn the_way_off_the_node_is_no_pods_even_if_it_is_a_veth() {
+fn an_uplink_is_no_pods_interface_even_if_it_is_a_veth() {
     let node = Namespace::new();
     let (_outside, uplink) = pod(&node, "eth0", &["192.0.2.1"]);
     let (_pod, a) = pod(&node, "veth-a", &["10.9.0.2"]);
@@ -86,7 +89,7 @@ fn routed_pods_are_found_by_their_addresses() {
 }
 
 #[test]
-fn secondary_addresses_count_link_local_ones_do_not() {
+fn secondary_addresses_count_and_link_local_ones_do_not() {
     let node = Namespace::new();
     let (_full, a) = pod(&node, "a", &["10.9.0.2", "10.9.0.77", "fd00::2", "fd00::77"]);
     let (_bare, b) = pod(&node, "b", &["fe80::b"]);
@@ -97,7 +100,7 @@ fn secondary_addresses_count_link_local_ones_do_not() {
 }
 
 #[test]
-fn a_pair_within_the_node_is_no_pod() {
+fn a_veth_pair_within_the_node_is_no_pod() {
     let node = Namespace::new();
     node.run(async |ip| {
         ip.veth("left", "right").await;
@@ -131,7 +134,7 @@ fn two_pods_may_claim_one_address() {
 }
 
 #[test]
-fn a_pod_comes_changes_and_goes() {
+fn a_pod_starts_changes_and_ends() {
     let node = Namespace::new();
     node.run(async |_| {
         let mut watched = Watched::start().await;
@@ -153,7 +156,7 @@ fn a_pod_comes_changes_and_goes() {
 }
 
 #[test]
-fn a_destroyed_namespace_takes_its_interface_along() {
+fn an_interface_ends_with_its_namespace() {
     let node = Namespace::new();
     node.run(async |_| {
         let (stays, kept) = pod(&node, "a", &["10.9.0.1"]);
@@ -168,13 +171,13 @@ fn a_destroyed_namespace_takes_its_interface_along() {
 }
 
 #[test]
-fn an_interface_of_the_same_name_is_another() {
+fn a_new_interface_of_the_same_name_is_another() {
     let node = Namespace::new();
     node.run(async |ip| {
         let (_old, before) = pod(&node, "p", &["10.9.0.2"]);
         let mut watched = Watched::start().await;
         ip.remove("p").await;
-        // Nothing was looked at since: the watcher meets both changes at once.
+        // The watcher has not run since: it sees both changes at once.
         let (_new, after) = pod(&node, "p", &["10.9.0.3"]);
         assert_ne!(before, after);
         watched
@@ -184,20 +187,20 @@ fn an_interface_of_the_same_name_is_another() {
 }
 
 #[test]
-fn a_namespace_id_that_is_given_again_brings_no_old_addresses() {
+fn a_reused_namespace_id_brings_no_old_addresses() {
     let node = Namespace::new();
     node.run(async |_| {
         let (old, before) = pod(&node, "old", &["10.9.0.2"]);
         let mut watched = Watched::start().await;
         let id = watched.now().interfaces[&before].namespace;
         drop(old);
-        // Outside of the runtime's sight: the watcher sleeps until all this is over.
+        // Without yielding to the runtime: the watcher runs after all of this.
         while node.snapshot().interfaces.contains_key(&before) {
             std::thread::yield_now();
         }
         let (_new, after) = pod(&node, "new", &["10.9.0.3"]);
         let snapshot = watched.until("the new", |it| indices(it) == [after]).await;
-        assert_eq!(snapshot.interfaces[&after].namespace, id, "the kernel gives ids anew");
+        assert_eq!(snapshot.interfaces[&after].namespace, id, "the kernel reuses ids");
         watched.until("its address", |it| has(it, after, &["10.9.0.3"])).await;
     });
 }
@@ -213,7 +216,7 @@ fn a_pod_may_be_complete_before_it_is_connected() {
             std::thread::yield_now();
         }
         // The pair is made inside, so nothing happens in the pod's namespace after it has an id
-        // here: only the id itself, the old pod's, tells that it is another namespace.
+        // here: only the event of the id itself, the old pod's, shows that the namespace is new.
         let new = Namespace::new();
         new.run(async |ip| {
             ip.veth("eth0", "host").await;
@@ -226,7 +229,7 @@ fn a_pod_may_be_complete_before_it_is_connected() {
 }
 
 #[test]
-fn the_other_end_may_move_on() {
+fn the_other_end_may_move_to_another_namespace() {
     let node = Namespace::new();
     node.run(async |_| {
         let (first, index) = pod(&node, "p", &["10.9.0.2"]);
@@ -240,7 +243,7 @@ fn the_other_end_may_move_on() {
 }
 
 #[test]
-fn node_addresses_come_and_go() {
+fn node_addresses_appear_and_disappear() {
     let node = Namespace::new();
     node.run(async |ip| {
         let mut watched = Watched::start().await;
@@ -262,8 +265,8 @@ fn lost_events_lose_nothing() {
         let (noisy, a) = pod(&node, "noisy", &["10.9.0.2"]);
         let (quiet, b) = pod(&node, "quiet", &["10.9.0.3"]);
         let mut watched = Watched::start().await;
-        // The watcher shares this thread, so it reads none of this before it is over: far more
-        // than its socket holds, and the one event of the quiet pod is among what is lost.
+        // The watcher shares this thread, so it reads nothing before the end: far more events than
+        // its socket holds, and the one of the quiet pod is among the lost ones.
         noisy.run(async |ip| {
             for _ in 0..4_000 {
                 ip.add("eth0", "10.7.0.1", 24).await;
@@ -278,7 +281,7 @@ fn lost_events_lose_nothing() {
 }
 
 #[test]
-fn many_pods_come_and_go_at_once() {
+fn many_pods_start_and_end_at_once() {
     let node = Namespace::new();
     node.run(async |_| {
         let mut watched = Watched::start().await;
@@ -303,7 +306,7 @@ fn many_pods_come_and_go_at_once() {
 }
 
 #[test]
-fn watching_ends_when_nobody_listens() {
+fn watching_ends_with_its_receiver() {
     let node = Namespace::new();
     node.run(async |_| {
         let (sender, receiver) = tokio::sync::watch::channel(enforcer::node::Seen::default());

@@ -1,4 +1,4 @@
-//! Private network namespaces without names: nothing to clean up, whatever happens.
+//! Private network namespaces without names: nothing remains after a test.
 
 use std::fs::File;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use tokio::runtime;
 use tokio::sync::watch::{Receiver, channel};
 use tokio::time::timeout;
 
-/// How long an event may take before a test gives up; far more than it ever takes.
+/// Time limit for an event; far more than it ever takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A network namespace that lives as long as this, or as a thread in it.
@@ -43,7 +43,7 @@ impl Namespace {
         result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    /// Runs something asynchronous inside the namespace, with the means to change it.
+    /// Runs something asynchronous inside the namespace, with a handle to change it.
     pub(crate) fn run<T: Send>(&self, inside: impl AsyncFnOnce(Ip) -> T + Send) -> T {
         self.enter(|| {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -55,13 +55,13 @@ impl Namespace {
         })
     }
 
-    /// A look at the namespace.
+    /// A snapshot of the namespace.
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.enter(|| enforcer::node::snapshot().unwrap())
     }
 }
 
-/// What `ip` does, in one namespace.
+/// The functions of `ip`, in one namespace.
 pub(crate) struct Ip(Handle);
 
 impl Ip {
@@ -125,7 +125,7 @@ impl Ip {
         self.0.address().del(found).execute().await.unwrap();
     }
 
-    /// Makes an interface the way to everywhere that no other route leads to.
+    /// Makes an interface the default route.
     pub(crate) async fn default_route(&self, name: &str) {
         let index = self.index(name).await;
         let route = rtnetlink::RouteMessageBuilder::<std::net::Ipv4Addr>::new();

@@ -1,8 +1,11 @@
-//! The compiler against the reference evaluator, on generated clusters.
+//! The compiler against the reference evaluator, on generated clusters. Pure: needs no root.
 //!
-//! `PROPTEST_CASES` asks for more clusters than the default, `PROPTEST_RNG_SEED` for those of
-//! one seed. A failure prints the smallest cluster that shows it, and is kept beside this file,
-//! to be tried first from then on.
+//! `PROPTEST_CASES` sets the number of clusters, `PROPTEST_RNG_SEED` their seed. A failure prints
+//! the smallest cluster that shows it, and is kept beside this file, where every later run tries it
+//! first.
+//!
+//! What belongs here: laws of pure code that span crates. What does not: laws of one crate alone,
+//! which are tested there.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +39,7 @@ proptest! {
     }
 
     #[test]
-    fn compiled_keeps_its_form(cluster in generate::cluster()) {
+    fn compiled_has_its_documented_form(cluster in generate::cluster()) {
         let local = generate::local(&cluster);
         form(&cluster, &local, &compile(&cluster, &local))?;
     }
@@ -61,7 +64,7 @@ proptest! {
     #![proptest_config(config(48))]
 
     #[test]
-    fn compiled_keeps_its_form_when_large(cluster in generate::size(Size::LARGE)) {
+    fn compiled_has_its_documented_form_when_large(cluster in generate::size(Size::LARGE)) {
         let local = generate::local(&cluster);
         form(&cluster, &local, &compile(&cluster, &local))?;
     }
@@ -75,7 +78,7 @@ fn kept(cluster: &Cluster, wrong: &TestCaseError) -> TestCaseError {
     }
 }
 
-/// The same answer to every question, for every subject.
+/// Compares compiler and reference evaluator for every subject, peer and kind of traffic.
 fn agree(cluster: &Cluster, compiled: &Compiled) -> Result<(), TestCaseError> {
     let (addresses, traffic) = (generate::addresses(cluster), generate::traffic(cluster));
     for (pod, policy) in &compiled.pods {
@@ -109,7 +112,7 @@ fn agree(cluster: &Cluster, compiled: &Compiled) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// What [`Compiled`] promises of its form.
+/// Checks the documented form of [`Compiled`].
 fn form(
     cluster: &Cluster,
     local: &BTreeSet<PodId>,
@@ -131,7 +134,7 @@ fn distinct_rows(compiled: &Compiled) -> Result<(), TestCaseError> {
     prop_assert_eq!(rows.len(), compiled.rows.len(), "rows alike");
     let named = compiled.pods.values().flat_map(|it| [it.ingress, it.egress]).flatten();
     let named: BTreeSet<_> = named.collect();
-    prop_assert!(named.into_iter().eq(0..compiled.rows.len()), "rows that no pod has, or no rows");
+    prop_assert!(named.into_iter().eq(0..compiled.rows.len()), "unused rows, or no rows");
     Ok(())
 }
 
@@ -146,12 +149,13 @@ fn distinct_columns(compiled: &Compiled) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Every prefix says something new, but for the node's own addresses, which are all there.
+/// Every prefix differs from its surroundings, except for the node's own addresses, which are all
+/// present.
 fn needed_prefixes(cluster: &Cluster, compiled: &Compiled) -> Result<(), TestCaseError> {
     let node: BTreeSet<_> = cluster.node_addresses.iter().map(|it| (*it).into()).collect();
     prop_assert_eq!(&compiled.node_addresses, &node);
     for address in &node {
-        prop_assert!(compiled.addresses.contains_key(address), "{} is not there", address);
+        prop_assert!(compiled.addresses.contains_key(address), "{} is missing", address);
     }
     for (prefix, column) in &compiled.addresses {
         prop_assert_eq!(*prefix, prefix.trunc(), "host bits");
@@ -161,7 +165,7 @@ fn needed_prefixes(cluster: &Cluster, compiled: &Compiled) -> Result<(), TestCas
             .filter(|(other, _)| *other != prefix && other.contains(prefix))
             .max_by_key(|(other, _)| other.prefix_len())
             .map_or(0, |(_, column)| *column);
-        prop_assert!(*column != around || node.contains(prefix), "{} says nothing new", prefix);
+        prop_assert!(*column != around || node.contains(prefix), "{} is redundant", prefix);
     }
     Ok(())
 }
@@ -193,8 +197,8 @@ fn subjects(
     Ok(())
 }
 
-/// The generator's promise: what the properties are about does occur. Without this, a change to
-/// the generator could make the properties hold of nothing.
+/// The generated clusters contain the cases that the properties are about. Without this, a change
+/// to the generator could make the properties hold trivially.
 #[test]
 fn generated_clusters_are_various() {
     use proptest::strategy::{Strategy, ValueTree};

@@ -1,15 +1,16 @@
-//! The agent as an operator sees it: readiness, metrics, status, log, mistakes, its end.
+//! The agent from an operator's view: readiness, metrics, status, log, invalid manifests, its end.
 
 use enforcer_core::model::{Protocol, Traffic};
-use enforcer_tests::lab::{Family, Lab, Party, Topology, command_in};
+use enforcer_tests::lab::{Family, Lab, Party, Topology};
 use enforcer_tests::matrix::{Scope, probes};
 use enforcer_tests::probe::{Outcome, Probe};
 use enforcer_tests::session::AGENT_PORT;
 
-use crate::scene::{Scene, namespace, pod, policy, until, with_agent, with_agent_and};
-use crate::support::{ANSWER, SILENCE, agent, outcomes, spawner};
+use crate::scene::{INGRESS_ISOLATED, Scene, Setup, namespace, pod, policy, until, with_scene};
+use crate::support::{ANSWER, SILENCE, outcomes};
 
-const DENIED: &str = "podSelector: {matchLabels: {app: server}}";
+/// Isolates the server.
+const SERVER: &str = "podSelector: {matchLabels: {app: server}}";
 
 fn cluster() -> String {
     [
@@ -20,9 +21,10 @@ fn cluster() -> String {
     .concat()
 }
 
-async fn denied(scene: &mut Scene) {
+/// Enforces that the server lets nothing in.
+async fn isolate_server(scene: &mut Scene) {
     scene.write("cluster.yaml", &cluster());
-    scene.write("policy.yaml", &policy("shop", "nothing-in", DENIED));
+    scene.write("policy.yaml", &policy("shop", "nothing-in", SERVER));
     scene.agree("nothing in").await;
 }
 
@@ -32,10 +34,10 @@ fn client_to_server(lab: &Lab) -> Vec<Probe> {
     all.filter(|probe| probe.from == client && probe.to == server).collect()
 }
 
-/// Where the datagrams of [`send`] go.
+/// The destination port of the datagrams of [`send`]: no process listens.
 const NOWHERE: u16 = 4242;
 
-/// Sends so many datagrams from the client to the server, and expects nothing of them.
+/// Sends `count` datagrams from the client to the server, and expects no answer.
 async fn send(lab: &Lab, family: Family, count: u64) {
     let server = lab.address(&Party::pod("shop", "server"), family).unwrap();
     let own = lab.address(&Party::pod("shop", "client"), family).unwrap();
@@ -47,39 +49,35 @@ async fn send(lab: &Lab, family: Family, count: u64) {
     client.io("send", sending).await.unwrap();
 }
 
-const DROPS: &str =
-    r#"enforcer_drops_total{namespace="shop",pod="server",direction="ingress",reason="denied"}"#;
-
 #[test]
 fn every_dropped_packet_is_counted_once() {
-    with_agent(Topology::Kubenet, async |scene| {
-        // In force before anybody has sent anything: a connection that a policy cuts would go on
-        // being repeated, and each time be dropped and counted.
-        scene.write("policy.yaml", &policy("shop", "nothing-in", DENIED));
+    with_scene(Topology::Kubenet, async |scene| {
+        // Active before the first packet: a connection that a policy cuts is retransmitted, and
+        // each time dropped and counted.
+        scene.write("policy.yaml", &policy("shop", "nothing-in", SERVER));
         scene.write("cluster.yaml", &cluster());
         scene.run_pods().await;
-        const ISOLATED: &str = "enforcer_endpoints{state=\"ingress-isolated\"}";
-        until("the policy is in force", async || scene.metric(ISOLATED).await == 1).await;
+        until("the policy is active", async || scene.metric(INGRESS_ISOLATED).await == 1).await;
         let mut sent = 0;
         for family in Family::ALL {
             send(scene.lab(), family, 50).await;
             sent += 50;
-            until("the drops are counted", async || scene.metric(DROPS).await >= sent).await;
-            // What would be counted twice would show by the time that this is given up.
+            until("the drops are counted", async || scene.denied().await >= sent).await;
+            // A packet counted twice shows before this probe times out.
             let mut probes = client_to_server(scene.lab()).into_iter();
             let udp = Traffic::Port(Protocol::Udp, 53);
             let probe = probes.find(|it| it.family == family && it.traffic == udp).unwrap();
             assert_eq!(probe.run(scene.lab(), SILENCE).await.unwrap(), Outcome::TimedOut);
             sent += 1;
-            assert_eq!(scene.metric(DROPS).await, sent);
+            assert_eq!(scene.denied().await, sent);
         }
     });
 }
 
 #[test]
 fn the_log_of_drops_names_both_pods() {
-    with_agent(Topology::AzureCni, async |scene| {
-        denied(scene).await;
+    with_scene(Topology::AzureCni, async |scene| {
+        isolate_server(scene).await;
         for family in Family::ALL {
             let line = |lab: &Lab| {
                 let of = |name: &str| lab.address(&Party::pod("shop", name), family).unwrap();
@@ -108,8 +106,8 @@ fn the_log_of_drops_names_both_pods() {
 
 #[test]
 fn the_status_lists_each_pod_with_its_interface_and_isolation() {
-    with_agent(Topology::Kubenet, async |scene| {
-        denied(scene).await;
+    with_scene(Topology::Kubenet, async |scene| {
+        isolate_server(scene).await;
         let status = scene.status().await;
         assert!(status.ready);
         assert!(status.problems.is_empty(), "{:?}", status.problems);
@@ -138,47 +136,47 @@ fn the_status_lists_each_pod_with_its_interface_and_isolation() {
 }
 
 #[test]
-fn c4_ready_means_that_policies_are_in_force() {
-    with_agent(Topology::AzureCni, async |scene| {
-        denied(scene).await;
+fn c4_ready_means_that_policies_are_enforced() {
+    with_scene(Topology::AzureCni, async |scene| {
+        isolate_server(scene).await;
         for path in ["/readyz", "/healthz"] {
-            assert!(scene.ask(path).await.starts_with("HTTP/1.1 200"), "{path}");
+            assert!(scene.get(path).await.starts_with("HTTP/1.1 200"), "{path}");
         }
         scene.stop_agent().await.unwrap();
-        scene.try_ask("/readyz").await.unwrap_err();
-        // It knows nothing of what was there; what counts is the first packet after "ready".
+        scene.try_get("/readyz").await.unwrap_err();
+        // The new agent starts without state: the first packet after "ready" must be denied.
         scene.start_agent().await.unwrap();
         let outcomes = outcomes(scene.lab(), &client_to_server(scene.lab()), SILENCE).await;
         assert!(outcomes.iter().all(|it| *it == Outcome::TimedOut), "{outcomes:?}");
     });
 }
 
-/// For how long the agent's loop has been away, in seconds.
-async fn away(scene: &Scene) -> f64 {
-    let text = scene.ask("/metrics").await;
+/// Seconds since the agent's main loop last ran.
+async fn heartbeat_age(scene: &Scene) -> f64 {
+    let text = scene.get("/metrics").await;
     let age = text.lines().find_map(|line| line.strip_prefix("enforcer_heartbeat_age_seconds "));
     age.unwrap().parse().unwrap()
 }
 
 #[test]
 fn an_idle_agent_is_healthy() {
-    with_agent(Topology::Kubenet, async |scene| {
+    with_scene(Topology::Kubenet, async |scene| {
         let mut before = 0.0;
         for _ in 0..2 {
-            until("the loop comes round though nothing happens", async || {
-                let now = away(scene).await;
+            until("the loop runs though nothing happens", async || {
+                let now = heartbeat_age(scene).await;
                 now < std::mem::replace(&mut before, now)
             })
             .await;
         }
-        assert!(scene.ask("/healthz").await.starts_with("HTTP/1.1 200"));
+        assert!(scene.get("/healthz").await.starts_with("HTTP/1.1 200"));
     });
 }
 
 #[test]
-fn an_agent_that_keeps_nothing_takes_its_programs_away() {
-    with_agent_and(Topology::Kubenet, &["--pins", "off"], async |scene| {
-        denied(scene).await;
+fn an_agent_without_pins_removes_its_programs() {
+    with_scene(Setup::with(Topology::Kubenet, &["--pins", "off"]), async |scene| {
+        isolate_server(scene).await;
         let probes = client_to_server(scene.lab());
         assert!(!scene.status().await.outlives_agent);
         scene.stop_agent().await.unwrap();
@@ -187,8 +185,8 @@ fn an_agent_that_keeps_nothing_takes_its_programs_away() {
     });
 }
 
-/// A policy with a mistake in its fifth line.
-const MISTAKEN: &str = "apiVersion: networking.k8s.io/v1
+/// A policy with an error in its fifth line.
+const INVALID: &str = "apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {namespace: shop, name: nothing-in}
 spec:
@@ -196,12 +194,12 @@ spec:
 ";
 
 #[test]
-fn c4_a_mistake_keeps_the_last_good_state_until_it_is_mended() {
-    with_agent(Topology::AzureCni, async |scene| {
-        denied(scene).await;
+fn c4_an_invalid_manifest_keeps_the_last_good_state_until_it_is_fixed() {
+    with_scene(Topology::AzureCni, async |scene| {
+        isolate_server(scene).await;
         let probes = client_to_server(scene.lab());
-        scene.write("policy.yaml", MISTAKEN);
-        until("the mistake is reported", async || {
+        scene.write("policy.yaml", INVALID);
+        until("the error is reported", async || {
             scene.metric("enforcer_manifest_errors").await == 1
         })
         .await;
@@ -210,10 +208,10 @@ fn c4_a_mistake_keeps_the_last_good_state_until_it_is_mended() {
         assert!(scene.log().contains("policy.yaml:5:16"));
         let outcomes = outcomes(scene.lab(), &probes, SILENCE).await;
         assert!(outcomes.iter().all(|it| *it == Outcome::TimedOut), "{outcomes:?}");
-        // Mended, and allowing something else than before.
-        let mended = policy("shop", "nothing-in", &format!("{DENIED}, ingress: [{{}}]"));
-        scene.write("policy.yaml", &mended);
-        let matrix = scene.agree("mended").await;
+        // Fixed, and with another effect than before.
+        let fixed = policy("shop", "nothing-in", &format!("{SERVER}, ingress: [{{}}]"));
+        scene.write("policy.yaml", &fixed);
+        let matrix = scene.agree("fixed").await;
         assert!(matrix.cells.iter().all(|cell| cell.measured == Outcome::Open));
         assert_eq!(scene.metric("enforcer_manifest_errors").await, 0);
         let problems = scene.status().await.problems;
@@ -221,45 +219,43 @@ fn c4_a_mistake_keeps_the_last_good_state_until_it_is_mended() {
     });
 }
 
-/// What the agent's command line says on the node, about the agent that runs there: its exit code, and
-/// what it writes.
-async fn say(scene: &Scene, arguments: &[&str]) -> (Option<i32>, String) {
+/// Runs the agent's command line on the node, against the agent there; returns exit code and
+/// output.
+async fn command(scene: &Scene, arguments: &[&str]) -> (Option<i32>, String) {
     let at = format!("--status=127.0.0.1:{AGENT_PORT}");
     let arguments: Vec<&str> = arguments.iter().copied().chain([&*at]).collect();
-    let (agent, spawner) = (agent(), spawner());
-    let program = agent.to_str().unwrap();
-    let output = command_in(scene.lab().node(), &spawner, program, &arguments).await.unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(said).unwrap())
+    let output = scene.enforcer(&arguments).await;
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
 }
 
 #[test]
-fn what_is_logged_can_be_changed_while_the_agent_runs() {
-    with_agent(Topology::Kubenet, async |scene| {
-        denied(scene).await;
+fn the_log_level_can_be_changed_at_run_time() {
+    with_scene(Topology::Kubenet, async |scene| {
+        isolate_server(scene).await;
         let logged =
             |scene: &Scene| scene.log().matches(&format!(":{NOWHERE} UDP dropped")).count();
-        assert_eq!(say(scene, &["log-level"]).await, (Some(0), "info\n".to_owned()));
+        assert_eq!(command(scene, &["log-level"]).await, (Some(0), "info\n".to_owned()));
         let quiet = "enforcer::drops=off,info";
-        assert_eq!(say(scene, &["log-level", quiet]).await, (Some(0), format!("{quiet}\n")));
-        let before = scene.metric(DROPS).await;
+        assert_eq!(command(scene, &["log-level", quiet]).await, (Some(0), format!("{quiet}\n")));
+        let before = scene.denied().await;
         send(scene.lab(), Family::V4, 3).await;
-        until("the drops are heard of", async || {
+        until("the drops are reported", async || {
             let drops = scene.status().await.drops;
             let ours = drops.iter().filter(|it| it.drop.to_string().contains(":4242 UDP"));
             ours.count() == 3
         })
         .await;
-        assert!(scene.metric(DROPS).await >= before + 3);
+        assert!(scene.denied().await >= before + 3);
         assert_eq!(logged(scene), 0);
-        let (code, said) = say(scene, &["log-level", "inof"]).await;
+        let (code, message) = command(scene, &["log-level", "inof"]).await;
         assert_eq!(code, Some(2));
-        assert!(said.contains("\"inof\" is not a level"), "{said}");
-        assert_eq!(say(scene, &["log-level"]).await.1, format!("{quiet}\n"));
-        say(scene, &["log-level", "info"]).await;
+        assert!(message.contains("\"inof\" is not a level"), "{message}");
+        assert_eq!(command(scene, &["log-level"]).await.1, format!("{quiet}\n"));
+        command(scene, &["log-level", "info"]).await;
         send(scene.lab(), Family::V4, 1).await;
         until("the drop is logged", async || logged(scene) == 1).await;
-        let (code, status) = say(scene, &["status"]).await;
+        let (code, status) = command(scene, &["status"]).await;
         let status: enforcer::observe::Status = serde_json::from_str(&status).unwrap();
         assert_eq!((code, status.ready), (Some(0), true));
     });
@@ -269,19 +265,16 @@ fn what_is_logged_can_be_changed_while_the_agent_runs() {
 fn c3_counts_by_namespace_outlive_pods_and_agents() {
     const DENIED: &str =
         r#"enforcer_drops_total{namespace="shop",pod="",direction="ingress",reason="denied"}"#;
-    with_agent_and(Topology::AzureCni, &["--pod-metrics", "namespace"], async |scene| {
-        denied(scene).await;
+    with_scene(Setup::with(Topology::AzureCni, &["--pod-metrics", "namespace"]), async |scene| {
+        isolate_server(scene).await;
         send(scene.lab(), Family::V6, 20).await;
         until("the drops are counted", async || scene.metric(DENIED).await >= 20).await;
-        assert!(!scene.ask("/metrics").await.contains("pod=\"server\""));
+        assert!(!scene.get("/metrics").await.contains("pod=\"server\""));
         let before = scene.metric(DENIED).await;
         let client = [namespace("shop", ""), pod("shop", "client", "app: client", &[])].concat();
         scene.write("cluster.yaml", &client);
         scene.run_pods().await;
-        let isolated = async |scene: &Scene| {
-            scene.metric("enforcer_endpoints{state=\"ingress-isolated\"}").await
-        };
-        assert_eq!(isolated(scene).await, 0);
+        assert_eq!(scene.metric(INGRESS_ISOLATED).await, 0);
         let ended = scene.metric(DENIED).await;
         assert!(ended >= before, "{ended} after {before}");
         assert!(scene.status().await.outlives_agent);
@@ -291,12 +284,12 @@ fn c3_counts_by_namespace_outlive_pods_and_agents() {
         let resumed = scene.metric(DENIED).await;
         assert!(resumed >= ended, "{resumed} after {ended}");
         assert_eq!(scene.metric("enforcer_taken_over").await, 1);
-        // The client, and the one that ended, if its interface was still there.
+        // The client, and the pod that ended, if its interface still existed.
         assert!(scene.metric("enforcer_taken_over_endpoints").await >= 1);
-        // Whoever gets the id of the pod that ended begins at zero, and adds to the sum.
+        // The next pod with the ended pod's id starts at zero, and adds to the sum.
         scene.write("cluster.yaml", &cluster());
         scene.run_pods().await;
-        until("the policy is in force", async || isolated(scene).await == 1).await;
+        until("the policy is active", async || scene.metric(INGRESS_ISOLATED).await == 1).await;
         send(scene.lab(), Family::V6, 5).await;
         until("they are added", async || scene.metric(DENIED).await >= ended + 5).await;
     });

@@ -1,9 +1,9 @@
-//! Changes of policy and labels, seen by connections that live on.
+//! Changes of policy and labels, seen by open connections.
 
 use enforcer_tests::lab::{Party, Topology};
 
-use crate::living::{Living, all_are_cut, all_go_on, connect_all};
-use crate::scene::{Scene, namespace, pod, policy, until, with_agent};
+use crate::connection::{Connection, all_are_cut, all_resume, connect_all, exchange_all};
+use crate::scene::{Scene, namespace, pod, policy, until};
 
 /// The server in `shop`, and its client in `mall`.
 fn cluster(client_labels: &str, mall_labels: &str) -> String {
@@ -17,21 +17,25 @@ fn cluster(client_labels: &str, mall_labels: &str) -> String {
 }
 
 const FRIEND: &str = "app: client, role: friend";
+const KNOWN: &str = "kind: known";
+/// Friends of a known namespace, as a peer.
+const KNOWN_FRIENDS: &str = "namespaceSelector: {matchLabels: {kind: known}}, \
+                             podSelector: {matchLabels: {role: friend}}";
 
-async fn connected(scene: &mut Scene) -> Vec<Living> {
+async fn connected(scene: &mut Scene) -> Vec<Connection> {
     let (client, server) = (Party::pod("mall", "client"), Party::pod("shop", "server"));
     connect_all(scene.lab(), &client, &server).await
 }
 
-/// The server may send replies only, and the client receive replies only: what comes back hangs
-/// on the flow at both ends. Each end judges it by its own policy; an end that may send anything
-/// anyway would not be stopped by what it may not receive.
+/// The server may send replies only, and the client receive replies only, so the flow decides at
+/// both ends. Each end applies its own policy; an end that may send anything would not be stopped
+/// by its ingress policy.
 fn replies_only() -> String {
     policy("shop", "replies-only", "podSelector: {}, policyTypes: [Egress]")
         + &policy("mall", "replies-only", "podSelector: {}")
 }
 
-/// Policies that each forbid what the client sends.
+/// Policies that each deny what the client sends.
 const DENIALS: [(&str, &str); 2] =
     [("shop", "podSelector: {}"), ("mall", "podSelector: {}, policyTypes: [Egress]")];
 
@@ -46,28 +50,18 @@ async fn denied_and_allowed_again(scene: &mut Scene) {
         all_are_cut(&mut connections).await;
         scene.remove("deny.yaml");
         scene.agree("allowed again").await;
-        all_go_on(&mut connections).await;
+        all_resume(&mut connections).await;
     }
 }
 
-#[test]
-fn c2_what_is_now_forbidden_stops_with_its_replies_and_goes_on_later_on_kubenet() {
-    with_agent(Topology::Kubenet, denied_and_allowed_again);
-}
-
-#[test]
-fn c2_what_is_now_forbidden_stops_with_its_replies_and_goes_on_later_on_azure_cni() {
-    with_agent(Topology::AzureCni, denied_and_allowed_again);
-}
-
-/// Exchanges that each must arrive at the first attempt, after the change is in force.
+/// Exchanges after the change is active. Each must arrive at the first attempt.
 const AFTERWARDS: usize = 100;
 
-/// Puts a policy in force while the connections talk, in lockstep and without any repetition: a
-/// single packet lost anywhere ends the test. `isolated` is the state that shows it in force.
-async fn talk_through(
+/// Activates a policy while the connections exchange messages, in lockstep and without repetition:
+/// a single lost packet ends the test. `isolated` is the state that shows the policy as active.
+async fn exchange_through(
     scene: &Scene,
-    connections: &mut [Living],
+    connections: &mut [Connection],
     namespace: &str,
     spec: &str,
     isolated: &str,
@@ -75,65 +69,43 @@ async fn talk_through(
     let series = format!("enforcer_endpoints{{state=\"{isolated}\"}}");
     let before = scene.metric(&series).await;
     scene.write(&format!("{namespace}-{isolated}.yaml"), &policy(namespace, isolated, spec));
-    let mut talk = async || {
-        for connection in &mut *connections {
-            connection.exchange().await;
-        }
-    };
-    until("the policy is in force", async || {
-        talk().await;
+    until("the policy is active", async || {
+        exchange_all(connections).await;
         scene.metric(&series).await > before
     })
     .await;
     for _ in 0..AFTERWARDS {
-        talk().await;
+        exchange_all(connections).await;
     }
 }
 
 async fn nothing_is_lost(scene: &mut Scene) {
-    scene.write("cluster.yaml", &cluster(FRIEND, "kind: known"));
+    scene.write("cluster.yaml", &cluster(FRIEND, KNOWN));
     scene.agree("no policy").await;
     let mut connections = connected(scene).await;
-    let known = "namespaceSelector: {matchLabels: {kind: known}}, \
-                 podSelector: {matchLabels: {role: friend}}";
+    let only_friends = format!("podSelector: {{}}, ingress: [{{from: [{{{KNOWN_FRIENDS}}}]}}]");
+    let only_pods = "podSelector: {}, policyTypes: [Egress], \
+                     egress: [{to: [{namespaceSelector: {}}]}]";
     let changes = [
-        // The server is isolated, but for this client.
-        ("shop", format!("podSelector: {{}}, ingress: [{{from: [{{{known}}}]}}]"), "ingress"),
-        // The client is isolated: what comes in are replies (semantics A3).
-        ("mall", "podSelector: {}".to_owned(), "ingress"),
-        // The server may begin nothing, but answer (semantics A3).
-        ("shop", "podSelector: {}, policyTypes: [Egress]".to_owned(), "egress"),
-        // The client is isolated, but for the server.
-        (
-            "mall",
-            "podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {}}]}]"
-                .to_owned(),
-            "egress",
-        ),
+        // The server is isolated, except from this client.
+        ("shop", only_friends.as_str(), "ingress"),
+        // The client is isolated: it receives replies (semantics A3).
+        ("mall", "podSelector: {}", "ingress"),
+        // The server may open nothing, but reply (semantics A3).
+        ("shop", "podSelector: {}, policyTypes: [Egress]", "egress"),
+        // The client is isolated, except towards the server.
+        ("mall", only_pods, "egress"),
     ];
     for (namespace, spec, direction) in changes {
         let isolated = format!("{direction}-isolated");
-        talk_through(scene, &mut connections, namespace, &spec, &isolated).await;
+        exchange_through(scene, &mut connections, namespace, spec, &isolated).await;
     }
-    scene.agree("all of it is in force").await;
+    scene.agree("all policies are active").await;
 }
 
-#[test]
-fn c1_a3_isolating_either_end_of_what_stays_allowed_loses_nothing_on_kubenet() {
-    with_agent(Topology::Kubenet, nothing_is_lost);
-}
-
-#[test]
-fn c1_a3_isolating_either_end_of_what_stays_allowed_loses_nothing_on_azure_cni() {
-    with_agent(Topology::AzureCni, nothing_is_lost);
-}
-
-/// A connection that labels allow, cut and healed by a change of labels alone.
+/// Labels allow a connection; a change of labels alone cuts it and resumes it.
 async fn labels_change(scene: &mut Scene) {
-    const KNOWN: &str = "kind: known";
-    let friends = "namespaceSelector: {matchLabels: {kind: known}}, \
-                   podSelector: {matchLabels: {role: friend}}";
-    let spec = format!("podSelector: {{}}, ingress: [{{from: [{{{friends}}}]}}]");
+    let spec = format!("podSelector: {{}}, ingress: [{{from: [{{{KNOWN_FRIENDS}}}]}}]");
     scene.write("server.yaml", &policy("shop", "friends", &spec));
     scene.write("base.yaml", &replies_only());
     scene.write("cluster.yaml", &cluster(FRIEND, KNOWN));
@@ -148,11 +120,15 @@ async fn labels_change(scene: &mut Scene) {
         all_are_cut(&mut connections).await;
         scene.write("cluster.yaml", &cluster(FRIEND, KNOWN));
         scene.agree("the old labels").await;
-        all_go_on(&mut connections).await;
+        all_resume(&mut connections).await;
     }
 }
 
-#[test]
-fn r4_c2_living_connections_follow_labels_of_pods_and_namespaces() {
-    with_agent(Topology::AzureCni, labels_change);
+scenarios! {
+    c2_denied_connections_and_their_replies_stop_and_resume_when_allowed: Topology::Kubenet =>
+        denied_and_allowed_again;
+    c1_a3_isolating_either_end_of_an_allowed_connection_loses_no_packet: Topology::Kubenet =>
+        nothing_is_lost;
+    r4_c2_open_connections_follow_labels_of_pods_and_namespaces: Topology::AzureCni =>
+        labels_change;
 }

@@ -1,4 +1,5 @@
-//! The lab's program: exit codes, JSON, what it says, and that it notices what is not enforced.
+//! The lab's program: exit codes, JSON, messages, and the detection of policies that are not
+//! enforced.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::host::{Host, on_host};
+use crate::host::{Host, Up, on_host};
 use crate::scene::{namespace, pod, policy};
 use crate::support::agent;
 
@@ -30,7 +31,7 @@ fn nothing_in(app: &str) -> String {
     policy("shop", "nothing-in", &format!("podSelector: {{matchLabels: {{app: {app}}}}}"))
 }
 
-/// Runs the lab on [`manifests`] with another agent, and a short patience: it will not come right.
+/// Runs the lab on [`manifests`] with another agent, and short patience: the result stays wrong.
 fn once_with(host: &Host, agent: &str) -> (Output, Value) {
     let manifests = manifests(host);
     let fixed = ["run", "--once", "--output", "json", "--topology", "kubenet", "--settle", "300"];
@@ -50,20 +51,9 @@ fn script(host: &Host, text: &str) -> String {
 #[test]
 fn the_tutorial_is_as_expected_in_both_topologies() {
     on_host(|host| {
-        let agent = agent();
-        // A busy machine may need longer than people's patience.
-        let output = host.run(&[
-            "run",
-            "--once",
-            "--output",
-            "json",
-            "--settle",
-            "20000",
-            "--agent",
-            agent.to_str().unwrap(),
-        ]);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{said}");
+        let output = host.lab_with_agent(&["--once", "--output", "json"]).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{message}");
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(report["ok"], true);
         assert_eq!(report["cells"], report["as_expected"]);
@@ -82,9 +72,9 @@ fn the_tutorial_is_as_expected_in_both_topologies() {
     });
 }
 
-/// A Service, on a machine where nothing is installed that could make it work.
+/// A Service, on a machine without the programs that implement it.
 #[test]
-fn without_its_tools_a_service_is_refused_and_said_how_to_get_them() {
+fn a_service_without_its_tools_is_refused_with_advice() {
     on_host(|host| {
         let none: Option<&str> = None;
         for folder in ["/usr/sbin", "/sbin"] {
@@ -102,9 +92,9 @@ fn without_its_tools_a_service_is_refused_and_said_how_to_get_them() {
             let mut command = host.lab(&[fixed.as_slice(), own.as_slice()].concat());
             let output = command.env("PATH", "/usr/bin:/bin").output().unwrap();
             assert_eq!(output.status.code(), Some(1));
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(said.contains(&format!("{program} is not installed")), "{said}");
-            assert!(said.contains(&format!("apt-get install {proxy}")), "{said}");
+            let message = String::from_utf8_lossy(&output.stdout);
+            assert!(message.contains(&format!("{program} is not installed")), "{message}");
+            assert!(message.contains(&format!("apt-get install {proxy}")), "{message}");
         }
     });
 }
@@ -118,13 +108,13 @@ fn walk_length() -> usize {
 }
 
 #[test]
-fn without_an_agent_the_lab_notices_that_nothing_is_enforced() {
+fn without_an_agent_the_lab_detects_that_nothing_is_enforced() {
     on_host(|host| {
         let (output, report) = once_with(host, "none");
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(report["ok"], false);
         let cells = report["steps"][0]["matrix"].as_array().unwrap();
-        // Exactly what the policy forbids is wrong, and it is wrong by being open.
+        // Exactly the denied connections are wrong, by being open.
         for cell in cells {
             let wrong = cell["expected"] == "timed-out";
             assert_eq!(cell["as_expected"], !wrong, "{cell}");
@@ -135,9 +125,9 @@ fn without_an_agent_the_lab_notices_that_nothing_is_enforced() {
 }
 
 #[test]
-fn an_agent_that_is_ready_but_enforces_nothing_is_noticed() {
+fn a_ready_agent_that_enforces_nothing_is_detected() {
     on_host(|host| {
-        // It is told of no manifests but the lab's own: three words are gone, `run --manifests DIR`.
+        // It gets no manifests but the lab's own: without the words `run --manifests DIR`.
         let deaf = format!("shift 3\nexec {} run \"$@\"", agent().display());
         let (output, report) = once_with(host, &script(host, &deaf));
         assert_eq!(output.status.code(), Some(1));
@@ -147,7 +137,7 @@ fn an_agent_that_is_ready_but_enforces_nothing_is_noticed() {
 }
 
 #[test]
-fn an_agent_that_ends_is_noticed_and_quoted() {
+fn an_agent_that_ends_is_detected_and_quoted() {
     on_host(|host| {
         let broken = script(host, "echo no programs to load >&2\nexit 7");
         let (output, report) = once_with(host, &broken);
@@ -159,7 +149,7 @@ fn an_agent_that_ends_is_noticed_and_quoted() {
 }
 
 #[test]
-fn what_does_not_exist_is_named() {
+fn missing_paths_and_unknown_topologies_are_named() {
     on_host(|host| {
         let agent = agent();
         let agent = agent.to_str().unwrap();
@@ -169,30 +159,22 @@ fn what_does_not_exist_is_named() {
             (["--topology", "token-ring", "--agent", agent], "token-ring"),
         ] {
             let output = host.run(&[&["run", "--once"], arguments.as_slice()].concat());
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(2), "{said}");
-            assert!(said.contains(complaint), "{said}");
+            let message = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{message}");
+            assert!(message.contains(complaint), "{message}");
             assert!(output.stdout.is_empty());
         }
     });
 }
 
 #[test]
-fn mistakes_in_manifests_are_shown_with_their_place() {
+fn errors_in_manifests_are_shown_with_their_position() {
     on_host(|host| {
         let directory = manifests(host);
         fs::write(directory.join("broken.yaml"), "kind: Pod\nspec: [\n").unwrap();
-        let agent = agent();
-        let output = host.run(&[
-            "run",
-            "--once",
-            "--topology",
-            "azure-cni",
-            "--manifests",
-            directory.to_str().unwrap(),
-            "--agent",
-            agent.to_str().unwrap(),
-        ]);
+        let mut command =
+            host.lab_with_agent(&["--once", "--topology", "azure-cni", "--manifests"]);
+        let output = command.arg(directory).output().unwrap();
         let shown = String::from_utf8_lossy(&output.stdout);
         assert!(shown.contains("broken.yaml:"), "{shown}");
     });
@@ -201,20 +183,9 @@ fn mistakes_in_manifests_are_shown_with_their_place() {
 #[test]
 fn an_edit_is_measured_while_the_lab_stays_up() {
     on_host(|host| {
-        let (directory, agent) = (manifests(host), agent());
-        let mut up = host.start(&[
-            "run",
-            "--topology",
-            "kubenet",
-            "--settle",
-            "20000",
-            "--metrics",
-            "127.0.0.1:0",
-            "--manifests",
-            directory.to_str().unwrap(),
-            "--agent",
-            agent.to_str().unwrap(),
-        ]);
+        let directory = manifests(host);
+        let folder = directory.to_str().unwrap();
+        let mut up = host.start(&["--topology", "kubenet", "--manifests", folder]);
         let before = host.facts();
         fs::write(directory.join("policy.yaml"), nothing_in("client")).unwrap();
         let shown = up.read_until("connections match the policies");
@@ -223,9 +194,9 @@ fn an_edit_is_measured_while_the_lab_stays_up() {
             let line = shown.lines().find(|line| line.starts_with(&format!("│ {from} "))).unwrap();
             line.contains('✗')
         };
-        // Now the client gets nothing from the server, and the server all from the client.
+        // Now the server cannot reach the client, and the client reaches the server.
         assert!(cut("server") && !cut("client"), "{shown}");
-        host.is_as(&before);
+        host.assert_unchanged(&before);
         let (status, rest) = up.end(Signal::SIGINT);
         assert_eq!(status.code(), Some(0), "{rest}");
         assert!(rest.contains("The lab ends."), "{rest}");
@@ -233,11 +204,9 @@ fn an_edit_is_measured_while_the_lab_stays_up() {
 }
 
 #[test]
-fn an_interrupted_walk_has_an_exit_code_of_its_own() {
+fn an_interrupted_walk_has_its_own_exit_code() {
     on_host(|host| {
-        let agent = agent();
-        let mut command = host.lab(&["run", "--once", "--agent", agent.to_str().unwrap()]);
-        let mut up = crate::host::Up::new(&mut command);
+        let mut up = Up::new(&mut host.lab_with_agent(&["--once"]));
         up.read_until("1/");
         let (status, rest) = up.end(Signal::SIGINT);
         assert_eq!(status.code(), Some(130), "{rest}");

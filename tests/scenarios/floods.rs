@@ -1,15 +1,14 @@
-//! Floods from one pod while connections of another live on, silent (semantics A3).
-
-use std::net::{SocketAddr, UdpSocket};
+//! Floods from one pod while another pod's connections are open and silent (semantics A3).
 
 use enforcer_tests::lab::{Family, Party, Topology};
 
-use crate::living::{End, Living};
-use crate::scene::{Scene, namespace, pod, policy, until, with_agent_and};
+use crate::connection::{Connection, End, exchange_all};
+use crate::scene::{Scene, Setup, namespace, pod, policy, until};
+use crate::support::udp_at;
 
-/// The agent's tables hold this many flows of each kind and family.
+/// Limits the agent's tables to this many flows of each kind and family.
 const SMALL: &[&str] = &["--flows", "256", "--opening-flows", "256"];
-/// Ports that the flood goes to: as many flows.
+/// The flood's destination ports: each makes a flow.
 const FLOOD: std::ops::Range<u16> = 10_000..14_000;
 
 async fn a_flood(scene: &mut Scene) {
@@ -19,37 +18,31 @@ async fn a_flood(scene: &mut Scene) {
         pod("shop", "server", "app: server", &["http/TCP/80"]),
         pod("mall", "client", "app: client", &["http/TCP/80"]),
         pod("mall", "flooder", "app: flooder", &["http/TCP/80"]),
-        // What comes back hangs on the flow at both ends.
+        // The flow decides on replies at both ends.
         policy("shop", "replies-only", "podSelector: {}, policyTypes: [Egress]"),
         policy("mall", "replies-only", "podSelector: {matchLabels: {app: client}}"),
     ];
     scene.write("all.yaml", &manifests.concat());
     scene.agree("replies only").await;
-    let (client, server) = (Party::pod("mall", "client"), Party::pod("shop", "server"));
+    let [client, flooder] = ["client", "flooder"].map(|name| Party::pod("mall", name));
+    let server = Party::pod("shop", "server");
     let mut connections = Vec::new();
     for family in Family::ALL {
-        let mut living = Living::tcp(scene.lab(), &client, &server, family).await;
-        living.exchange().await;
-        connections.push(living);
+        connections.push(Connection::tcp(scene.lab(), &client, &server, family).await);
     }
+    exchange_all(&mut connections).await;
     for family in Family::ALL {
         let to = scene.lab().address(&server, family).unwrap();
-        let from = scene.lab().address(&Party::pod("mall", "flooder"), family).unwrap();
-        let flood = move || {
-            let socket = UdpSocket::bind(SocketAddr::new(from, 0))?;
-            for port in FLOOD {
-                // Nobody listens; what the kernel says of an earlier one is no matter.
-                let _ = socket.send_to(b"flood", SocketAddr::new(to, port));
-            }
-            Ok(())
-        };
-        let flooder = scene.lab().namespace(&Party::pod("mall", "flooder")).unwrap();
-        flooder.io("flood", flood).await.unwrap();
+        let socket = udp_at(scene.lab(), &flooder, family, 0).await;
+        for port in FLOOD {
+            // No process listens; an ICMP error about an earlier datagram does not matter.
+            let _ = socket.send_to(b"flood", (to, port)).await;
+        }
     }
-    for living in &mut connections {
-        living.say(End::Server).await;
-        living.hear(End::Client).await;
-        living.exchange().await;
+    for connection in &mut connections {
+        connection.send(End::Server).await;
+        connection.receive(End::Client).await;
+        connection.exchange().await;
     }
     for family in ["ipv4", "ipv6"] {
         let evicted = format!("enforcer_flows_evicted_total{{family=\"{family}\"}}");
@@ -57,15 +50,9 @@ async fn a_flood(scene: &mut Scene) {
         let refused = format!("enforcer_flows_refused_total{{family=\"{family}\"}}");
         assert_eq!(scene.metric(&refused).await, 0);
     }
-    scene.agree("what is forbidden stays forbidden").await;
+    scene.agree("denied connections stay denied").await;
 }
 
-#[test]
-fn a3_a_flood_breaks_no_silent_connection_on_kubenet() {
-    with_agent_and(Topology::Kubenet, SMALL, a_flood);
-}
-
-#[test]
-fn a3_a_flood_breaks_no_silent_connection_on_azure_cni() {
-    with_agent_and(Topology::AzureCni, SMALL, a_flood);
+scenarios! {
+    a3_a_flood_breaks_no_silent_connection: Setup::with(Topology::AzureCni, SMALL) => a_flood;
 }

@@ -1,5 +1,5 @@
-//! A host for the lab's program: a network and mounts of the test's own, so that whatever the
-//! program did to its host would show, and nothing else does.
+//! A host for the lab's program: a network and mounts of its own, so that each change the program
+//! makes to its host is visible, and no other change is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,9 +19,9 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::scene::PATIENCE;
-use crate::support::spawner;
+use crate::support::{agent, spawner};
 
-/// A host with a few interfaces. Its network belongs to the test's thread, and to what that starts.
+/// A host with a few interfaces. Its network is that of the test's thread and of its children.
 pub(crate) struct Host {
     directory: TempDir,
 }
@@ -33,10 +33,10 @@ pub(crate) fn on_host<F: FnOnce(&Host) + Send + 'static>(test: F) {
         let none: Option<&str> = None;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
         for line in [
-            // Nothing that settles later: no carrier to be found, no address to be probed.
+            // Nothing that settles later: no carrier detection, no duplicate address detection.
             "link set lo up",
             "address add 192.0.2.1/24 dev lo",
-            "address add 2001:db8:ffff::1/64 dev lo",
+            "address add 2001:db8:ffff::1/64 dev lo nodad",
             "link add host0 type veth peer name host1",
             "address add 192.0.2.2/24 dev host0",
             "route add blackhole 10.244.0.0/16",
@@ -62,7 +62,7 @@ fn run(program: &str, line: &str) -> String {
 }
 
 impl Host {
-    /// Where the lab's program keeps its temporary files, and the test its own.
+    /// A folder of this name, for the lab's program or for the test.
     pub(crate) fn directory(&self, name: &str) -> PathBuf {
         let path = self.directory.path().join(name);
         fs::create_dir_all(&path).unwrap();
@@ -76,7 +76,15 @@ impl Host {
         command
     }
 
-    /// What the lab's program keeps there.
+    /// The lab's command `run` with the real agent, the patience that a busy machine needs, and
+    /// these arguments.
+    pub(crate) fn lab_with_agent(&self, arguments: &[&str]) -> Command {
+        let mut command = self.lab(&["run", "--settle", "20000", "--agent"]);
+        command.arg(agent()).args(arguments);
+        command
+    }
+
+    /// The temporary files of the lab's program.
     pub(crate) fn temporary_files(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.directory("tmp")).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
@@ -87,14 +95,15 @@ impl Host {
         self.lab(arguments).output().unwrap()
     }
 
-    /// Starts the lab's program and waits until it stays up.
+    /// Starts a lab with the real agent, and waits until it is up to stay.
     pub(crate) fn start(&self, arguments: &[&str]) -> Up {
-        let mut up = Up::new(&mut self.lab(arguments));
+        let mut command = self.lab_with_agent(arguments);
+        let mut up = Up::new(command.args(["--metrics", "127.0.0.1:0"]));
         up.read_until("The lab stays up");
         up
     }
 
-    /// All of the host that the lab could have changed.
+    /// The state of the host that the lab could change.
     pub(crate) fn facts(&self) -> BTreeMap<String, String> {
         let shown = ["-4 route", "-6 route", "rule", "-d link", "address"];
         let mut facts: Vec<(String, String)> =
@@ -110,13 +119,13 @@ impl Host {
         facts.into_iter().collect()
     }
 
-    /// Hears of changes from now on.
+    /// A monitor of the changes from now on.
     pub(crate) fn monitor(&self) -> Monitor {
         Monitor::new()
     }
 
-    /// Fails the test where anything of the host differs from what it was.
-    pub(crate) fn is_as(&self, before: &BTreeMap<String, String>) {
+    /// Fails the test if the host differs from its earlier state.
+    pub(crate) fn assert_unchanged(&self, before: &BTreeMap<String, String>) {
         let now = self.facts();
         let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
         for name in names {
@@ -125,7 +134,7 @@ impl Host {
     }
 }
 
-/// Hears of every change of the host's network from the moment that it is made.
+/// Counts the changes of the host's network.
 pub(crate) struct Monitor {
     socket: OwnedFd,
 }
@@ -143,16 +152,16 @@ impl Monitor {
         Self { socket }
     }
 
-    /// How many changes there were since the last time that this was asked.
+    /// The number of changes since the last call.
     pub(crate) fn changes(&self) -> usize {
-        // Whoever makes a change has told everybody when that returns.
+        // The kernel has sent all messages about a change when the change returns.
         let mut buffer = [0; 65536];
         let next = || recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty());
         std::iter::repeat_with(next).map_while(Result::ok).count()
     }
 }
 
-/// The settings that belong to the network, but for those that count or can't be read.
+/// The network's settings, except for counters and unreadable ones.
 fn sysctls(directory: &Path, facts: &mut Vec<(String, String)>) {
     let mut entries: Vec<_> = fs::read_dir(directory).unwrap().map(Result::unwrap).collect();
     entries.sort_by_key(fs::DirEntry::file_name);
@@ -161,7 +170,7 @@ fn sysctls(directory: &Path, facts: &mut Vec<(String, String)>) {
         if entry.file_type().unwrap().is_dir() {
             sysctls(&path, facts);
         } else if path.ends_with("nf_conntrack_count") {
-            // Counts what passes.
+            // A counter.
         } else if let Ok(value) = fs::read_to_string(&path) {
             facts.push((path.display().to_string(), value));
         }
@@ -185,7 +194,7 @@ impl Up {
         self.child.id()
     }
 
-    /// Reads what the lab shows up to a line with `text`, which is returned with all before it.
+    /// Reads the lab's output up to a line with `text`; returns all of it.
     pub(crate) fn read_until(&mut self, text: &str) -> String {
         let mut shown = String::new();
         while !shown.lines().last().is_some_and(|line| line.contains(text)) {
@@ -195,13 +204,13 @@ impl Up {
         shown
     }
 
-    /// Sends a signal, and waits for the end. Returns the rest of what was shown.
+    /// Sends a signal and waits for the end. Returns the rest of the output.
     pub(crate) fn end(self, signal: Signal) -> (ExitStatus, String) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
         self.finish()
     }
 
-    /// Waits for the end. Returns the rest of what was shown.
+    /// Waits for the end. Returns the rest of the output.
     pub(crate) fn finish(mut self) -> (ExitStatus, String) {
         let mut rest = String::new();
         self.screen.read_to_string(&mut rest).unwrap();
@@ -211,21 +220,21 @@ impl Up {
 
 impl Drop for Up {
     fn drop(&mut self) {
-        // An error means that it has ended.
+        // An error means that it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Looks again and again until `left` finds nothing; fails the test if that never comes.
+/// Repeats a check until it finds nothing; fails the test if that takes too long.
 pub(crate) fn until_nothing<T: std::fmt::Debug>(what: &str, mut left: impl FnMut() -> Vec<T>) {
-    let started = Instant::now();
+    let started_at = Instant::now();
     loop {
         let found = left();
         if found.is_empty() {
             return;
         }
-        assert!(started.elapsed() < PATIENCE, "{what} stay: {found:?}");
+        assert!(started_at.elapsed() < PATIENCE, "{what} stay: {found:?}");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }

@@ -1,4 +1,4 @@
-//! The lab driven by the real kubectl: what the tutorial does to a cluster, done to the lab.
+//! The lab driven by the real kubectl: the tutorial's steps.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -8,9 +8,8 @@ use nix::sys::signal::Signal;
 
 use crate::host::{Host, Up, on_host};
 use crate::scene::PATIENCE;
-use crate::support::agent;
 
-/// A lab, and kubectl with what the lab says it needs.
+/// A lab, and kubectl with the lab's configuration.
 struct Lab {
     up: Up,
     kubeconfig: PathBuf,
@@ -19,11 +18,7 @@ struct Lab {
 
 impl Lab {
     fn start(host: &Host, topology: &str) -> Self {
-        let agent = agent();
-        let agent = agent.to_str().unwrap();
-        let arguments = ["run", "--api", "--topology", topology, "--agent", agent];
-        let own = ["--metrics", "127.0.0.1:0", "--settle", "20000"];
-        let mut up = host.start(&[arguments.as_slice(), own.as_slice()].concat());
+        let mut up = host.start(&["--api", "--topology", topology]);
         let line = up.read_until("KUBECONFIG=");
         let (_, path) = line.trim_end().rsplit_once("KUBECONFIG=").unwrap();
         let home = host.directory("home");
@@ -45,7 +40,7 @@ impl Lab {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Whether one pod gets another's page.
+    /// Whether one pod receives another's page.
     fn gets(&self, from: &str, to: &str) -> bool {
         let address = self.ok(&format!("get pod -n demo {to} -o jsonpath={{.status.podIP}}"));
         let shell = format!(
@@ -53,18 +48,18 @@ impl Lab {
         );
         let fetch = ["timeout", "0.5", "bash", "-c", &shell];
         let output = self.output(&[["exec", "-n", "demo", from, "--"].as_slice(), &fetch].concat());
-        let said = String::from_utf8_lossy(&output.stdout);
-        let came = said.contains(&format!("Hello from demo/{to}"));
-        assert_eq!(came, output.status.success(), "{output:?}");
-        came
+        let page = String::from_utf8_lossy(&output.stdout);
+        let arrived = page.contains(&format!("Hello from demo/{to}"));
+        assert_eq!(arrived, output.status.success(), "{output:?}");
+        arrived
     }
 
-    /// Waits until it is so.
+    /// Waits until it does, or does not.
     #[track_caller]
     fn until_gets(&self, from: &str, to: &str, expected: bool) {
-        let started = Instant::now();
+        let started_at = Instant::now();
         while self.gets(from, to) != expected {
-            assert!(started.elapsed() < PATIENCE, "{from} to {to} never became {expected}");
+            assert!(started_at.elapsed() < PATIENCE, "{from} to {to} never became {expected}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -91,7 +86,7 @@ fn kubectl_drives_the_lab() {
         apply(&lab, "hello-world/20-backend-policy.yaml");
         lab.ok("wait -n demo --for=condition=Ready pod/pod3 --timeout=20s");
         lab.until_gets("pod3", "pod2", true);
-        // Its label is what lets it in.
+        // Its label lets it in.
         lab.ok("label pod -n demo pod3 role=stranger --overwrite");
         lab.until_gets("pod3", "pod2", false);
         lab.ok("delete netpol -n demo restrict-all-traffic backend-policy");

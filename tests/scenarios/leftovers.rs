@@ -1,4 +1,4 @@
-//! What the lab leaves behind, however it ends: nothing.
+//! The lab leaves nothing behind, however it ends.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,13 +10,12 @@ use enforcer_tests::lab::Topology;
 use nix::sys::signal::Signal;
 
 use crate::host::{Host, Up, ip, on_host, until_nothing};
-use crate::scene::{namespace, pod, policy, until, with_agent};
-use crate::support::agent;
+use crate::scene::{namespace, pod, policy, until, with_scene};
 
-/// What the kernel holds for a lab and its processes.
+/// The kernel's objects of a lab and its processes.
 #[derive(Debug, Default)]
 struct Trace {
-    /// Process ids with their start times, since ids are used again.
+    /// Process ids with their start times, since ids are reused.
     processes: BTreeSet<(u32, u64)>,
     /// Network and mount namespaces, as `/proc` names them.
     namespaces: BTreeSet<PathBuf>,
@@ -26,7 +25,7 @@ struct Trace {
 }
 
 impl Trace {
-    /// Of a running lab: of it and of all that it started.
+    /// The trace of a running lab and all of its children.
     fn of(lab: u32) -> Self {
         let mut trace = Self::default();
         let own: Vec<_> = ["net", "mnt"]
@@ -51,7 +50,7 @@ impl Trace {
         trace
     }
 
-    /// What of it is still there.
+    /// The objects that still exist.
     fn left(&self) -> Vec<String> {
         let mut left = Vec::new();
         for (process, time) in &self.processes {
@@ -75,7 +74,7 @@ impl Trace {
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
-    // Processes and their files come and go while they are listed.
+    // Processes and their files appear and disappear during the listing.
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
 }
@@ -105,7 +104,7 @@ fn start_time(process: u32) -> Option<u64> {
     stat(process)?.get(19)?.parse().ok()
 }
 
-/// A process, its children, their children.
+/// A process and all of its descendants.
 fn family(first: u32) -> BTreeSet<u32> {
     let mut family = BTreeSet::from([first]);
     loop {
@@ -123,7 +122,7 @@ fn read_namespace(process: &Path, kind: &str) -> Option<PathBuf> {
     fs::read_link(process.join("ns").join(kind)).ok()
 }
 
-/// What a process keeps alive of these namespaces: by being inside, or by an open file.
+/// The namespaces that a process keeps alive: by a thread inside, or by an open file.
 fn holds(process: u32, namespaces: &BTreeSet<PathBuf>) -> impl Iterator<Item = String> {
     let inside = threads(process).into_iter();
     let inside = inside.flat_map(|thread| ["net", "mnt"].map(|kind| read_namespace(&thread, kind)));
@@ -133,7 +132,7 @@ fn holds(process: u32, namespaces: &BTreeSet<PathBuf>) -> impl Iterator<Item = S
     held.map(|it| it.display().to_string())
 }
 
-/// The links of these programs: pinned ones are no process's files.
+/// The links of these programs, also those that are pinned and open in no process.
 fn links_of(programs: &BTreeSet<u32>) -> BTreeSet<u32> {
     let links = loaded_links().filter_map(Result::ok);
     links.filter(|it| programs.contains(&it.program_id())).map(|it| it.id()).collect()
@@ -150,11 +149,11 @@ fn number(text: &str, key: &str) -> Option<u32> {
     text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }
 
-/// The trace of a lab in full swing.
+/// The trace of a lab that runs pods and the agent.
 fn trace_of(up: &Up) -> Trace {
     let trace = Trace::of(up.pid());
-    // What would not be found now would not be missed later: the lab and the agent; node, outside
-    // and two pods at least, and the mounts; both programs at their hooks.
+    // An object missed now would not be missed later either. Expected are at least the lab and the
+    // agent; node, outside, two pods and the mounts; both programs at their hooks.
     assert!(trace.processes.len() >= 2, "{trace:?}");
     assert!(trace.namespaces.len() >= 5, "{trace:?}");
     assert!(trace.programs.len() >= 2 && trace.maps.len() >= 2, "{trace:?}");
@@ -167,20 +166,9 @@ fn trace_of(up: &Up) -> Trace {
 /// A lab that stays up ends by a signal.
 fn ends_by(host: &Host, signal: Signal, topology: &str) {
     let before = host.facts();
-    let agent = agent();
-    let up = host.start(&[
-        "run",
-        "--topology",
-        topology,
-        "--settle",
-        "20000",
-        "--metrics",
-        "127.0.0.1:0",
-        "--agent",
-        agent.to_str().unwrap(),
-    ]);
+    let up = host.start(&["--topology", topology]);
     let trace = trace_of(&up);
-    // The directory that people may edit, and the process that is to sweep it.
+    // The folder of manifests to edit, and the process that removes it.
     assert_ne!(host.facts()["temporary files"], before["temporary files"]);
     assert!(trace.processes.len() >= 3, "{trace:?}");
     let (status, rest) = up.end(signal);
@@ -188,23 +176,20 @@ fn ends_by(host: &Host, signal: Signal, topology: &str) {
     assert_eq!(status.code(), if killed { None } else { Some(0) }, "{rest}");
     until_nothing("things of the lab", || trace.left());
     until_nothing("temporary files", || host.temporary_files());
-    host.is_as(&before);
+    host.assert_unchanged(&before);
 }
 
 #[test]
 fn a_lab_that_ends_by_itself_leaves_nothing() {
     on_host(|host| {
         let before = host.facts();
-        let agent = agent();
-        let mut command =
-            host.lab(&["run", "--once", "--topology", "kubenet", "--settle", "20000"]);
-        let mut up = Up::new(command.arg("--agent").arg(agent));
+        let mut up = Up::new(&mut host.lab_with_agent(&["--once", "--topology", "kubenet"]));
         up.read_until("connections match the policies");
         let trace = trace_of(&up);
         let (status, rest) = up.finish();
         assert_eq!(status.code(), Some(0), "{rest}");
         until_nothing("things of the lab", || trace.left());
-        host.is_as(&before);
+        host.assert_unchanged(&before);
     });
 }
 
@@ -224,37 +209,29 @@ fn kill_9_leaves_nothing() {
 }
 
 #[test]
-fn the_host_is_never_touched_not_even_for_a_while() {
+fn the_host_is_never_changed_not_even_temporarily() {
     on_host(|host| {
         let before = host.facts();
         let monitor = host.monitor();
-        let (directory, agent) = (host.directory("manifests"), agent());
+        let directory = host.directory("manifests");
         let cluster = namespace("shop", "") + &pod("shop", "server", "", &["http/TCP/80"]);
         fs::write(directory.join("all.yaml"), cluster + &policy("shop", "p", "podSelector: {}"))
             .unwrap();
-        let output = host.run(&[
-            "run",
-            "--once",
-            "--settle",
-            "20000",
-            "--manifests",
-            directory.to_str().unwrap(),
-            "--agent",
-            agent.to_str().unwrap(),
-        ]);
+        let mut command = host.lab_with_agent(&["--once", "--manifests"]);
+        let output = command.arg(directory).output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        host.is_as(&before);
+        host.assert_unchanged(&before);
         assert_eq!(monitor.changes(), 0);
-        // It would have heard.
+        // The monitor works.
         ip("link set host0 mtu 1400");
         assert_ne!(monitor.changes(), 0);
     });
 }
 
-/// The pods that come and go under one agent leave nothing on the node either.
+/// An ended pod leaves nothing on the node, while the agent runs on.
 #[test]
-fn a_pod_that_goes_leaves_no_hook() {
-    with_agent(Topology::AzureCni, async |scene| {
+fn an_ended_pod_leaves_no_hook() {
+    with_scene(Topology::AzureCni, async |scene| {
         let stay = namespace("shop", "") + &pod("shop", "stay", "", &["http/TCP/80"]);
         scene.write("stay.yaml", &stay);
         scene.agree("one pod").await;

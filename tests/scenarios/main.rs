@@ -1,11 +1,32 @@
-//! What needs a whole lab: namespaces, real connections, the real agent. Needs root.
+//! The whole system: a lab of network namespaces, real connections, the real agent. Needs root.
+//!
+//! What belongs here: behaviour that only shows on real traffic, in the agent's process, or in the
+//! lab's program. What does not: the meaning of a policy (a case of `conformance`), the verdict on
+//! a single packet (`kernel`), the finding of interfaces (`node`), the agent's requests to an API
+//! server (`api`).
+//!
+//! Topologies: a test runs in both, on kubenet and Azure CNI, where the link layer, neighbour
+//! discovery, uplinks, source checks, bridging, path MTU, address translation or the lab itself
+//! decides the result; a comment gives the reason. All other tests run in one; a module's tests
+//! alternate, so that each topology gets about half of them.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "how a test fails")]
+
+/// Declares tests, a line each: name, setup, body.
+macro_rules! scenarios {
+    ($($name:ident: $setup:expr => $body:expr;)*) => {
+        $(#[test]
+        fn $name() {
+            crate::scene::with_scene($setup, $body);
+        })*
+    };
+}
 
 mod addresses;
 mod agent;
 mod changes;
 mod cluster;
 mod command;
+mod connection;
 mod families;
 mod floods;
 mod fragments;
@@ -13,10 +34,8 @@ mod host;
 mod kubectl;
 mod lab;
 mod leftovers;
-mod living;
 mod loss;
 mod paths;
-mod policies;
 mod restart;
 mod scene;
 mod sctp;

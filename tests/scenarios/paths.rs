@@ -1,20 +1,20 @@
-//! What a network needs beside the connections themselves: path-MTU discovery (semantics A3) and
-//! neighbour discovery (A4), for pods that are isolated both ways.
+//! Path-MTU discovery (semantics A3) and neighbour discovery (A4) for pods that are isolated in
+//! both directions.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
 use enforcer_tests::lab::{Distant, Family, Namespace, Party, Topology};
 
-use crate::scene::{PATIENCE, Scene, namespace, pod, policy, with_agent};
+use crate::scene::{PATIENCE, Scene, policy, shop_of};
 
-/// Smaller than every other link's.
+/// Smaller than the MTU of every other link.
 const MTU: u32 = 1_300;
-/// Many packets of it.
+/// Fills many packets of that size.
 const LENGTH: usize = 100_000;
 const PORT: u16 = 7_000;
 
-/// The pod may be reached from the distant host, and reach it, on one port; nobody else.
+/// The pods may only exchange packets with the distant host, on one port.
 fn isolated() -> String {
     let ends: Vec<String> = Family::ALL
         .map(Distant::address)
@@ -42,7 +42,7 @@ async fn connect(from: &Namespace, address: IpAddr) -> TcpStream {
     from.io("connect", move || TcpStream::connect_timeout(&at, PATIENCE)).await.unwrap()
 }
 
-/// Sends more than fits into the narrow link's packets, and waits until all of it is there.
+/// Sends more than fits into one packet of the narrow link, and waits until all of it arrives.
 async fn send(mut from: TcpStream, mut to: TcpStream) {
     to.set_read_timeout(Some(PATIENCE)).unwrap();
     from.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -59,18 +59,12 @@ async fn send(mut from: TcpStream, mut to: TcpStream) {
 }
 
 async fn through_a_narrow_link(scene: &mut Scene) {
-    let manifests = [
-        namespace("shop", ""),
-        pod("shop", "client", "app: client", &["http/TCP/80"]),
-        pod("shop", "server", "app: server", &["http/TCP/80"]),
-        isolated(),
-    ];
-    scene.write("all.yaml", &manifests.concat());
+    scene.write("all.yaml", &(shop_of(&["client", "server"]) + &isolated()));
     scene.agree("only the distant host").await;
     let distant = scene.lab().add_distant(MTU).await.unwrap();
     for family in Family::ALL {
         let far = Distant::address(family);
-        // What a pod asks, and what it answers: the router tells the pod either way.
+        // The pod sends a request, or a response: the router sends its error to the pod either way.
         let client = scene.lab().namespace(&Party::pod("shop", "client")).unwrap();
         let listener = listen(distant.namespace(), far).await;
         let from = connect(client, far).await;
@@ -84,16 +78,6 @@ async fn through_a_narrow_link(scene: &mut Scene) {
     }
 }
 
-#[test]
-fn a3_path_mtu_discovery_works_through_isolated_pods_on_kubenet() {
-    with_agent(Topology::Kubenet, through_a_narrow_link);
-}
-
-#[test]
-fn a3_path_mtu_discovery_works_through_isolated_pods_on_azure_cni() {
-    with_agent(Topology::AzureCni, through_a_narrow_link);
-}
-
 async fn after_all_neighbours_are_forgotten(scene: &mut Scene) {
     let deny = policy("shop", "deny", "podSelector: {}, policyTypes: [Ingress, Egress]");
     let only = "ports: [{protocol: TCP, port: 80}]";
@@ -105,28 +89,23 @@ async fn after_all_neighbours_are_forgotten(scene: &mut Scene) {
              egress: [{{{only}}}]"
         ),
     );
-    let manifests = [
-        namespace("shop", ""),
-        pod("shop", "client", "app: client", &["http/TCP/80"]),
-        pod("shop", "server", "app: server", &["http/TCP/80"]),
-        deny,
-        allow,
-    ];
-    scene.write("all.yaml", &manifests.concat());
+    scene.write("all.yaml", &[shop_of(&["client", "server"]), deny, allow].concat());
     scene.run_pods().await;
-    // Each look at the matrix is a connection in each direction, by both families.
+    // A measurement connects in each direction, by both families.
     for _ in 0..3 {
         scene.lab().forget_neighbours().await.unwrap();
         scene.agree("only one port").await;
     }
 }
 
-#[test]
-fn a4_neighbours_are_found_under_default_deny_on_kubenet() {
-    with_agent(Topology::Kubenet, after_all_neighbours_are_forgotten);
-}
-
-#[test]
-fn a4_neighbours_are_found_under_default_deny_on_azure_cni() {
-    with_agent(Topology::AzureCni, after_all_neighbours_are_forgotten);
+// Both: link layer, neighbours and MTU are the topology's own.
+scenarios! {
+    a3_path_mtu_discovery_works_through_isolated_pods_on_kubenet: Topology::Kubenet =>
+        through_a_narrow_link;
+    a3_path_mtu_discovery_works_through_isolated_pods_on_azure_cni: Topology::AzureCni =>
+        through_a_narrow_link;
+    a4_neighbours_are_found_under_default_deny_on_kubenet: Topology::Kubenet =>
+        after_all_neighbours_are_forgotten;
+    a4_neighbours_are_found_under_default_deny_on_azure_cni: Topology::AzureCni =>
+        after_all_neighbours_are_forgotten;
 }

@@ -1,4 +1,4 @@
-//! SCTP between pods (semantics R7, R8, A3), packet by packet: the kernel need not have it.
+//! SCTP between pods (semantics R7, R8, A3), packet by packet: the kernel need not support it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,7 @@ use nix::sys::socket::{
     socket,
 };
 
-use crate::scene::{PATIENCE, Scene, namespace, pod, policy, with_agent};
+use crate::scene::{PATIENCE, Scene, policy, shop_of};
 use crate::support::SILENCE;
 
 const CLIENT: u16 = 5_000;
@@ -22,13 +22,13 @@ fn raw(family: AddressFamily, kind: SockType, protocol: SockProtocol) -> io::Res
     Ok(socket(family, kind, flags, protocol)?)
 }
 
-/// All that comes in and goes out of a pod, from its IP header on.
+/// A socket that receives all packets of a pod, in both directions, from the IP header on.
 async fn listen(scene: &Scene, party: &Party) -> OwnedFd {
     let open = || raw(AddressFamily::Packet, SockType::Datagram, SockProtocol::EthAll);
     scene.lab().namespace(party).unwrap().io("listen to all", open).await.unwrap()
 }
 
-/// Sends an IP packet whose header is ready, but for what the kernel always fills in.
+/// Sends an IP packet with its header; the kernel fills in some fields.
 async fn send(scene: &Scene, party: &Party, to: IpAddr, packet: Vec<u8>) {
     let send = move || {
         let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
@@ -41,13 +41,13 @@ async fn send(scene: &Scene, party: &Party, to: IpAddr, packet: Vec<u8>) {
     scene.lab().namespace(party).unwrap().io("send a packet", send).await.unwrap();
 }
 
-/// Whether a packet is this one. Time to live and checksum are the node's affair.
+/// Whether both packets are the same. The node changes time to live and checksum.
 fn is_same(got: &[u8], sent: &[u8]) -> bool {
     let ends = if sent[0] >> 4 == 4 { 12 } else { 8 };
     got.len() >= sent.len() && got[0] == sent[0] && got[ends..sent.len()] == sent[ends..]
 }
 
-/// Whether a packet gets from one pod to the other.
+/// Whether a packet arrives at the other pod.
 async fn arrives(
     scene: &Scene,
     [from, to]: [&Party; 2],
@@ -60,13 +60,13 @@ async fn arrives(
     let packet = frame.build().bytes.split_off(14);
     let listener = listen(scene, to).await;
     send(scene, from, ends[1], packet.clone()).await;
-    let started = Instant::now();
+    let started_at = Instant::now();
     let mut buffer = [0; 2_048];
     loop {
         match recv(listener.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
             Ok(length) if is_same(&buffer[..length], &packet) => return true,
             Ok(_) => {}
-            Err(nix::errno::Errno::EAGAIN) if started.elapsed() < patience => {
+            Err(nix::errno::Errno::EAGAIN) if started_at.elapsed() < patience => {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             Err(nix::errno::Errno::EAGAIN) => return false,
@@ -83,17 +83,11 @@ fn server(port: &str) -> String {
     policy("shop", "server", &spec)
 }
 
-async fn packets_are_judged(scene: &mut Scene) {
+async fn ports_decide(scene: &mut Scene) {
     let client_spec = "podSelector: {matchLabels: {app: client}}, policyTypes: [Ingress, Egress], \
                        egress: [{ports: [{protocol: SCTP, port: 8999, endPort: 9003}]}]";
-    let manifests = [
-        namespace("shop", ""),
-        pod("shop", "client", "app: client", &["http/TCP/80"]),
-        pod("shop", "server", "app: server", &["http/TCP/80"]),
-        pod("shop", "stranger", "app: stranger", &["http/TCP/80"]),
-        policy("shop", "client", client_spec),
-    ];
-    scene.write("all.yaml", &manifests.concat());
+    let pods = shop_of(&["client", "server", "stranger"]);
+    scene.write("all.yaml", &(pods + &policy("shop", "client", client_spec)));
     scene.write("server.yaml", &server("protocol: SCTP, port: 9000, endPort: 9002"));
     scene.agree("a range of SCTP").await;
     let [client, server_pod, stranger] =
@@ -101,7 +95,7 @@ async fn packets_are_judged(scene: &mut Scene) {
     let (there, back) = ([&client, &server_pod], [&server_pod, &client]);
     for family in Family::ALL {
         let answer = [9_001, CLIENT];
-        assert!(!arrives(scene, back, family, answer, SILENCE).await, "{family}: nobody asked");
+        assert!(!arrives(scene, back, family, answer, SILENCE).await, "{family}: no request yet");
         for (port, allowed) in [(8_999, false), (9_000, true), (9_001, true), (9_002, true)] {
             let patience = if allowed { PATIENCE } else { SILENCE };
             let got = arrives(scene, there, family, [CLIENT, port], patience).await;
@@ -122,12 +116,6 @@ async fn packets_are_judged(scene: &mut Scene) {
     }
 }
 
-#[test]
-fn r7_r8_sctp_is_judged_by_its_ports_on_kubenet() {
-    with_agent(Topology::Kubenet, packets_are_judged);
-}
-
-#[test]
-fn r7_r8_sctp_is_judged_by_its_ports_on_azure_cni() {
-    with_agent(Topology::AzureCni, packets_are_judged);
+scenarios! {
+    r7_r8_sctp_ports_decide: Topology::AzureCni => ports_decide;
 }

@@ -1,27 +1,34 @@
-//! Pods whose container runtime lets them wait for their policy (semantics C6).
+//! Pods that wait in the container runtime until their policy is programmed (semantics C6).
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs;
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use enforcer_core::model::{PodId, Protocol};
-use enforcer_core::policy::reference::Traffic;
+use enforcer_core::model::PodId;
 use enforcer_tests::api::ApiServer;
-use enforcer_tests::lab::{Family, LAB_DIR, Lab, NODE_NAMESPACE, Party, Topology};
-use enforcer_tests::probe::{Outcome, Probe};
+use enforcer_tests::lab::{LAB_DIR, NODE_NAMESPACE, Party, Topology};
+use enforcer_tests::probe::Outcome;
 use enforcer_tests::runtime::{Dialect, Plugin, PodSandbox, Runtime};
-use enforcer_tests::session::{Session, SessionOptions};
 
-use crate::scene::{PATIENCE, Scene, Setup, namespace, pod, policy, until, with_agent};
-use crate::support::{ANSWER, SILENCE, agent, in_sandbox, outcomes, spawner, web};
+use crate::scene::{CLOSED, OPEN, PATIENCE, Scene, Setup, pod, policy, shop_of, until, with_scene};
+use crate::support::{SILENCE, in_sandbox, web};
 
-/// How long the runtime gives a plugin: so long that an answer comes for another reason.
+/// The runtime's time limit for a plugin: so long that no answer is due to it.
 const LONG: Duration = Duration::from_secs(60);
-/// So short that a test can wait for it.
+/// A time limit that a test can wait for.
 const SHORT: Duration = Duration::from_millis(400);
+
+/// A lab of one node whose agent requires a runtime.
+fn required(topology: Topology) -> Setup {
+    Setup::with(topology, &["--nri", "required"])
+}
+
+/// Listens where the node's runtime would.
+fn runtime() -> Runtime {
+    Runtime::listen(&Path::new(LAB_DIR).join(format!("nri-{NODE_NAMESPACE}.sock"))).unwrap()
+}
 
 /// Runs a test with a runtime that the agent has connected to.
 fn with_runtime<F>(topology: Topology, dialect: Dialect, patience: Duration, test: F)
@@ -29,18 +36,17 @@ where
     F: AsyncFnOnce(&mut Scene, Runtime, Plugin) + Send + 'static,
 {
     in_sandbox(async move |sandbox| {
-        let socket = Path::new(LAB_DIR).join(format!("nri-{NODE_NAMESPACE}.sock"));
-        let runtime = Runtime::listen(&socket).unwrap();
-        let setup = Setup { arguments: &["--nri", "required"], ..Setup::one_node(topology) };
-        let (mut scene, plugin) =
-            tokio::join!(Scene::start(sandbox, setup), runtime.accept(dialect, patience, &[]));
-        assert_eq!(scene.lab().nodes()[0].runtime_socket(), socket);
+        let runtime = runtime();
+        let (mut scene, plugin) = tokio::join!(
+            Scene::start(sandbox, required(topology), None),
+            runtime.accept(dialect, patience, &[])
+        );
         test(&mut scene, runtime, plugin.unwrap()).await;
         scene.stop_agent().await.unwrap();
     });
 }
 
-/// What has to come, comes soon, however long the runtime would wait.
+/// Fails the test if this takes longer than its own time limit, which is far below the runtime's.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("it hangs")
 }
@@ -49,22 +55,27 @@ fn client(name: &str) -> PodId {
     PodId::new("shop", name)
 }
 
-/// A server that anybody may reach, and clients that may not send anything.
+/// The client that the node has started and the source does not know yet.
+async fn start_client(scene: &mut Scene, name: &str) {
+    scene.lab_mut().add_unreported_pod(&client(name), web()).await.unwrap();
+}
+
+/// Clients may send nothing.
+fn nothing_out() -> String {
+    let clients = "podSelector: {matchLabels: {role: client}}, policyTypes: [Egress]";
+    policy("shop", "nothing-out", clients)
+}
+
+/// A server without policy, and clients that may send nothing.
 async fn isolated_clients(scene: &mut Scene) {
-    let server = namespace("shop", "") + &pod("shop", "server", "", &["http/TCP/80"]);
-    scene.write("server.yaml", &server);
-    let nothing_out = "podSelector: {matchLabels: {role: client}}, policyTypes: [Egress]";
-    scene.write("policy.yaml", &policy("shop", "nothing-out", nothing_out));
+    scene.write("server.yaml", &shop_of(&["server"]));
+    scene.write("policy.yaml", &nothing_out());
     scene.agree("the server alone").await;
 }
 
-fn sandbox(scene: &Scene, name: &str) -> PodSandbox {
-    sandbox_in(scene.lab(), name)
-}
-
 /// The sandbox of a pod that the lab runs.
-fn sandbox_in(lab: &Lab, name: &str) -> PodSandbox {
-    let pod = &lab.pods()[&client(name)];
+fn sandbox(scene: &Scene, name: &str) -> PodSandbox {
+    let pod = &scene.lab().pods()[&client(name)];
     PodSandbox {
         id: format!("sandbox-of-{name}"),
         pod: client(name),
@@ -76,39 +87,34 @@ fn sandbox_in(lab: &Lab, name: &str) -> PodSandbox {
     }
 }
 
-async fn first_packets(scene: &Scene, from: &str) -> [Outcome; 2] {
-    first_packets_in(scene.lab(), from).await
+/// The same sandbox with an address that no interface has.
+fn elsewhere(scene: &Scene, name: &str) -> PodSandbox {
+    PodSandbox { addresses: vec!["192.0.2.77".parse().unwrap()], ..sandbox(scene, name) }
 }
 
-/// What becomes of a pod's first connections, one of each family.
-async fn first_packets_in(lab: &Lab, from: &str) -> [Outcome; 2] {
-    let probe = |family| Probe {
-        from: Party::Pod(client(from)),
-        to: Party::pod("shop", "server"),
-        family,
-        traffic: Traffic::Port(Protocol::Tcp, 80),
-    };
-    let patience = ANSWER.min(SILENCE * 2);
-    outcomes(lab, &Family::ALL.map(probe), patience).await.try_into().unwrap()
+/// The outcomes of a pod's first connections, one of each family.
+async fn first_packets(scene: &Scene, from: &str) -> [Outcome; 2] {
+    scene.connect(&Party::Pod(client(from)), &Party::pod("shop", "server"), SILENCE * 2).await
 }
 
 async fn started(scene: &Scene, outcome: &str) -> u64 {
     scene.metric(&format!("enforcer_pod_sandboxes_total{{outcome=\"{outcome}\"}}")).await
 }
 
-const CLOSED: [Outcome; 2] = [Outcome::TimedOut, Outcome::TimedOut];
-const OPEN: [Outcome; 2] = [Outcome::Open, Outcome::Open];
+async fn a_sandbox_waits(scene: &Scene) {
+    until("the pod waits", async || scene.status().await.nri.sandboxes == 1).await;
+}
 
-/// From the first packet that a pod's containers send, though no manifest tells of the pod.
+/// Policy applies from the first packet of a pod's containers, though no manifest declares the pod.
 async fn from_the_first_packet_on(scene: &mut Scene, mut plugin: Plugin) {
     assert_eq!((plugin.name.as_str(), plugin.events), ("90-enforcer", 0b111));
     assert!(soon(plugin.lacks("CreateContainer")).await.unwrap());
     isolated_clients(scene).await;
-    // Nobody announces this one: nobody knows it, and it may do anything.
-    scene.lab_mut().add_unreported_pod(&client("unannounced"), web()).await.unwrap();
+    // The runtime does not announce this one: it is unknown and unrestricted.
+    start_client(scene, "unannounced").await;
     assert_eq!(first_packets(scene, "unannounced").await, OPEN);
 
-    scene.lab_mut().add_unreported_pod(&client("announced"), web()).await.unwrap();
+    start_client(scene, "announced").await;
     let announced = sandbox(scene, "announced");
     soon(plugin.run_pod(&announced)).await.unwrap();
     assert_eq!(first_packets(scene, "announced").await, CLOSED);
@@ -117,37 +123,38 @@ async fn from_the_first_packet_on(scene: &mut Scene, mut plugin: Plugin) {
     assert_eq!((status.nri.state.as_str(), status.nri.sandboxes), ("connected", 1));
     assert_eq!(status.nri.about, "stand-in v1");
 
-    // The source knows better, once it knows: another label, and no policy for it.
+    // The source takes precedence once it knows the pod: another label, and no policy for it.
     scene.write("client.yaml", &pod("shop", "announced", "role: friend", &["http/TCP/80"]));
     scene.lab().report_pod(&client("announced")).unwrap();
-    until("the source's word counts", async || first_packets(scene, "announced").await == OPEN)
+    until("the source's labels count", async || first_packets(scene, "announced").await == OPEN)
         .await;
-    // The runtime stops it; until its interface is gone, nothing passes there.
+    // The runtime stops it; nothing passes there until its interface is removed.
     soon(plugin.stop_pod(&announced)).await.unwrap();
-    until("its addresses are nobody's", async || first_packets(scene, "announced").await == CLOSED)
+    until("its interface is closed", async || first_packets(scene, "announced").await == CLOSED)
         .await;
     assert_eq!(scene.status().await.nri.sandboxes, 0);
 }
 
+// Both: the interface must be found first, a bridge port or the end of a route.
 #[test]
-fn c6_the_first_packet_is_judged_on_kubenet() {
+fn c6_policy_applies_to_the_first_packet_on_kubenet() {
     with_runtime(Topology::Kubenet, Dialect::Current, LONG, async |scene, _runtime, plugin| {
         from_the_first_packet_on(scene, plugin).await;
     });
 }
 
 #[test]
-fn c6_the_first_packet_is_judged_on_azure_cni() {
+fn c6_policy_applies_to_the_first_packet_on_azure_cni() {
     with_runtime(Topology::AzureCni, Dialect::Later, LONG, async |scene, _runtime, plugin| {
         from_the_first_packet_on(scene, plugin).await;
     });
 }
 
-/// No answer before there is an interface to program, and then it comes.
+/// The agent answers once there is an interface to program, not before.
 async fn the_answer_waits(scene: &mut Scene, mut plugin: Plugin) {
     isolated_clients(scene).await;
-    // The next pod gets the address that this one leaves.
-    scene.lab_mut().add_unreported_pod(&client("late"), web()).await.unwrap();
+    // The next pod reuses the address of this one.
+    start_client(scene, "late").await;
     let announced = sandbox(scene, "late");
     scene.lab_mut().vanish(&client("late")).await.unwrap();
     let answered = Cell::new(false);
@@ -156,13 +163,13 @@ async fn the_answer_waits(scene: &mut Scene, mut plugin: Plugin) {
         answered.set(true);
     };
     let network = async {
-        until("the pod waits", async || scene.status().await.nri.sandboxes == 1).await;
+        a_sandbox_waits(scene).await;
         assert_eq!(scene.metric("enforcer_nri{state=\"connected\"}").await, 1);
         assert!(!answered.get(), "answered before there was anything to program");
-        scene.lab_mut().add_unreported_pod(&client("late"), web()).await.unwrap();
+        start_client(scene, "late").await;
     };
     soon(async { tokio::join!(runtime, network) }).await;
-    assert_eq!(sandbox(scene, "late"), announced, "the address did not move");
+    assert_eq!(sandbox(scene, "late"), announced, "the address was not reused");
     assert_eq!(first_packets(scene, "late").await, CLOSED);
 }
 
@@ -173,11 +180,11 @@ fn c6_the_answer_waits_until_there_is_an_interface() {
     });
 }
 
-/// The runtime gives the address to the next pod while the source still shows the last one's.
-async fn an_address_goes_on(scene: &mut Scene, mut plugin: Plugin) {
+/// The runtime assigns the address to the next pod while the source still lists the last one.
+async fn an_address_is_reused(scene: &mut Scene, mut plugin: Plugin) {
     isolated_clients(scene).await;
     // A friend may send anything; the source knows the pod and its addresses.
-    scene.lab_mut().add_unreported_pod(&client("friend"), web()).await.unwrap();
+    start_client(scene, "friend").await;
     let mut friend = sandbox(scene, "friend");
     friend.labels.clear();
     soon(plugin.run_pod(&friend)).await.unwrap();
@@ -188,30 +195,30 @@ async fn an_address_goes_on(scene: &mut Scene, mut plugin: Plugin) {
 
     soon(plugin.stop_pod(&friend)).await.unwrap();
     scene.lab_mut().vanish(&client("friend")).await.unwrap();
-    scene.lab_mut().add_unreported_pod(&client("next"), web()).await.unwrap();
+    start_client(scene, "next").await;
     let next = sandbox(scene, "next");
-    assert_eq!(next.addresses, friend.addresses, "the address did not move");
+    assert_eq!(next.addresses, friend.addresses, "the address was not reused");
     soon(plugin.run_pod(&next)).await.unwrap();
-    assert_eq!(first_packets(scene, "next").await, CLOSED, "the friend's rights");
+    assert_eq!(first_packets(scene, "next").await, CLOSED, "the friend's permissions");
     assert_eq!(started(scene, "programmed").await, 2);
 }
 
 #[test]
-fn c5_c6_the_next_pod_has_nothing_of_the_last_ones_rights() {
+fn c5_c6_the_next_pod_inherits_no_permissions() {
     with_runtime(Topology::Kubenet, Dialect::Current, LONG, async |scene, _runtime, plugin| {
-        an_address_goes_on(scene, plugin).await;
+        an_address_is_reused(scene, plugin).await;
     });
 }
 
 #[test]
-fn c6_a_runtime_that_tells_no_addresses_names_the_namespace() {
+fn c6_a_pod_without_addresses_is_found_by_its_namespace() {
     with_runtime(Topology::Kubenet, Dialect::Old, LONG, async |scene, _runtime, mut plugin| {
         isolated_clients(scene).await;
-        scene.lab_mut().add_unreported_pod(&client("by-path"), web()).await.unwrap();
+        start_client(scene, "by-path").await;
         soon(plugin.run_pod(&sandbox(scene, "by-path"))).await.unwrap();
         assert_eq!(first_packets(scene, "by-path").await, CLOSED);
         assert_eq!(started(scene, "programmed").await, 1);
-        // Neither here nor there.
+        // Neither the namespace nor the process exists.
         let nowhere = PodSandbox {
             id: "nowhere".to_owned(),
             network: Some("/run/netns/cni-nowhere".into()),
@@ -224,20 +231,15 @@ fn c6_a_runtime_that_tells_no_addresses_names_the_namespace() {
 }
 
 #[test]
-fn c6_a_pod_starts_though_it_cannot_be_programmed() {
+fn c6_a_pod_that_cannot_be_programmed_starts() {
     with_runtime(
         Topology::AzureCni,
         Dialect::Current,
         SHORT,
         async |scene, _runtime, mut plugin| {
             isolated_clients(scene).await;
-            scene.lab_mut().add_unreported_pod(&client("one"), web()).await.unwrap();
-            // Addresses that no interface has.
-            let elsewhere = PodSandbox {
-                addresses: vec!["192.0.2.77".parse().unwrap()],
-                ..sandbox(scene, "one")
-            };
-            soon(plugin.run_pod(&elsewhere)).await.unwrap();
+            start_client(scene, "one").await;
+            soon(plugin.run_pod(&elsewhere(scene, "one"))).await.unwrap();
             assert_eq!(started(scene, "timed-out").await, 1);
             assert!(scene.log().contains("the pod starts before it is programmed"));
             let on_the_node = PodSandbox {
@@ -249,7 +251,7 @@ fn c6_a_pod_starts_though_it_cannot_be_programmed() {
             };
             soon(plugin.run_pod(&on_the_node)).await.unwrap();
             assert_eq!(started(scene, "host-network").await, 1);
-            // Both were no reason to give up on the runtime.
+            // The agent is still connected to the runtime.
             soon(plugin.run_pod(&sandbox(scene, "one"))).await.unwrap();
             assert_eq!(first_packets(scene, "one").await, CLOSED);
         },
@@ -261,28 +263,28 @@ fn c6_a_runtime_that_restarts_is_found_again() {
     with_runtime(Topology::Kubenet, Dialect::Current, LONG, async |scene, runtime, mut plugin| {
         isolated_clients(scene).await;
         for name in ["before", "stopped"] {
-            scene.lab_mut().add_unreported_pod(&client(name), web()).await.unwrap();
+            start_client(scene, name).await;
             soon(plugin.run_pod(&sandbox(scene, name))).await.unwrap();
         }
         drop((plugin, runtime));
-        until("the agent says so", async || {
+        until("the agent reports it", async || {
             let status = scene.status().await;
             status.nri.state == "absent" && !status.ready
         })
         .await;
-        // What it knew of the pods stays.
+        // Its policy stays active.
         assert_eq!(first_packets(scene, "before").await, CLOSED);
         let again = Runtime::listen(&scene.lab().nodes()[0].runtime_socket()).unwrap();
         soon(again.refuse()).await.unwrap();
-        // One pod still runs; of the other the sandbox is left.
+        // One pod still runs; of the other only the sandbox exists.
         let running =
             [sandbox(scene, "before"), PodSandbox { process: 0, ..sandbox(scene, "stopped") }];
         let mut plugin = soon(again.accept(Dialect::Later, LONG, &running)).await.unwrap();
         until("the agent is ready again", async || scene.status().await.ready).await;
         assert!(scene.log().contains("did not accept the plugin"), "{}", scene.log());
-        until("the list counts", async || scene.status().await.nri.sandboxes == 1).await;
+        until("the list is adopted", async || scene.status().await.nri.sandboxes == 1).await;
         assert_eq!(first_packets(scene, "before").await, CLOSED);
-        scene.lab_mut().add_unreported_pod(&client("after"), web()).await.unwrap();
+        start_client(scene, "after").await;
         soon(plugin.run_pod(&sandbox(scene, "after"))).await.unwrap();
         assert_eq!(first_packets(scene, "after").await, CLOSED);
     });
@@ -292,16 +294,15 @@ fn c6_a_runtime_that_restarts_is_found_again() {
 fn c6_the_runtime_does_not_wait_for_an_agent_that_dies() {
     with_runtime(Topology::Kubenet, Dialect::Current, LONG, async |scene, runtime, mut plugin| {
         isolated_clients(scene).await;
-        scene.lab_mut().add_unreported_pod(&client("one"), web()).await.unwrap();
-        let elsewhere =
-            PodSandbox { addresses: vec!["192.0.2.77".parse().unwrap()], ..sandbox(scene, "one") };
+        start_client(scene, "one").await;
+        let elsewhere = elsewhere(scene, "one");
         let die = async {
-            until("the pod waits", async || scene.status().await.nri.sandboxes == 1).await;
+            a_sandbox_waits(scene).await;
             scene.agent().unwrap().signal(nix::sys::signal::Signal::SIGKILL).unwrap();
         };
         let (answer, ()) = soon(async { tokio::join!(plugin.run_pod(&elsewhere), die) }).await;
         assert_eq!(answer.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
-        // Its end is no success.
+        // It was killed.
         scene.stop_agent().await.unwrap_err();
         let (started, plugin) =
             tokio::join!(scene.start_agent(), runtime.accept(Dialect::Current, LONG, &[]));
@@ -311,41 +312,25 @@ fn c6_the_runtime_does_not_wait_for_an_agent_that_dies() {
     });
 }
 
-/// What is known in part may allow too much: an agent that has not seen everything lets pods wait.
+/// Partial knowledge may allow too much: pods wait until the agent has all lists.
 #[test]
 fn c4_c6_a_pod_waits_until_the_first_lists_are_complete() {
     in_sandbox(async move |in_sandbox| {
-        let server = ApiServer::new().unwrap();
-        let runtime =
-            Runtime::listen(&Path::new(LAB_DIR).join(format!("nri-{NODE_NAMESPACE}.sock")));
-        let runtime = runtime.unwrap();
-        let manifests = Path::new(LAB_DIR).join("manifests");
-        fs::create_dir_all(&manifests).unwrap();
-        let options = SessionOptions {
-            settle: PATIENCE,
-            api: Some(server.clone()),
-            arguments: ["--nri", "required"].map(Into::into).into(),
-            ..SessionOptions::new(manifests, spawner(), Some(agent()))
-        };
-        let (session, plugin) = tokio::join!(
-            Session::start(in_sandbox, Topology::AzureCni, options),
+        let (server, runtime) = (ApiServer::new().unwrap(), runtime());
+        let (mut scene, plugin) = tokio::join!(
+            Scene::start(in_sandbox, required(Topology::AzureCni), Some(server.clone())),
             runtime.accept(Dialect::Current, LONG, &[])
         );
-        let (mut session, plugin) = (session.unwrap(), plugin.unwrap());
-        let nothing_out = "podSelector: {matchLabels: {role: client}}, policyTypes: [Egress]";
-        let pods = namespace("shop", "") + &pod("shop", "server", "", &["http/TCP/80"]);
-        let policy = policy("shop", "nothing-out", nothing_out);
-        server.store().apply(&(pods + &policy)).unwrap();
-        let applied = session.apply().await.unwrap();
-        assert!(applied.matrix.all_good(), "{:?}", applied.notes);
+        server.store().apply(&(shop_of(&["server"]) + &nothing_out())).unwrap();
+        scene.agree("the server alone").await;
 
-        drop(plugin);
-        session.kill_agent().await.unwrap();
-        session.api_leaves().await.unwrap();
-        session.launch_agent().await.unwrap();
+        drop(plugin.unwrap());
+        scene.kill_agent().await.unwrap();
+        scene.api_leaves().await.unwrap();
+        scene.launch_agent().await.unwrap();
         let mut plugin = soon(runtime.accept(Dialect::Current, LONG, &[])).await.unwrap();
-        session.lab_mut().add_unreported_pod(&client("early"), web()).await.unwrap();
-        let early = sandbox_in(session.lab(), "early");
+        start_client(&mut scene, "early").await;
+        let early = sandbox(&scene, "early");
         let answered = Cell::new(false);
         let start = async {
             plugin.run_pod(&early).await.unwrap();
@@ -353,18 +338,18 @@ fn c4_c6_a_pod_waits_until_the_first_lists_are_complete() {
         };
         let api = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            assert!(!answered.get(), "answered by an agent that knows nothing");
-            session.api_returns().await.unwrap();
+            assert!(!answered.get(), "answered by an agent without state");
+            scene.api_returns().await.unwrap();
         };
         soon(async { tokio::join!(start, api) }).await;
-        assert_eq!(first_packets_in(session.lab(), "early").await, CLOSED);
-        session.stop_agent().await.unwrap();
+        assert_eq!(first_packets(&scene, "early").await, CLOSED);
+        scene.stop_agent().await.unwrap();
     });
 }
 
 #[test]
-fn c6_without_such_a_runtime_the_agent_says_so_and_works() {
-    with_agent(Topology::Kubenet, async |scene| {
+fn c6_without_a_runtime_the_agent_reports_it_and_enforces() {
+    with_scene(Topology::Kubenet, async |scene| {
         let status = scene.status().await;
         assert_eq!((status.nri.state.as_str(), status.ready), ("absent", true));
         assert!(status.nri.about.contains("nri-node.sock"), "{}", status.nri.about);

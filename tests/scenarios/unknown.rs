@@ -1,119 +1,82 @@
-//! Pods that run before the agent knows them, and after it has forgotten them (semantics C5, C6).
+//! Pods that run before the agent knows them, and after it has removed them (semantics C5, C6).
 
-use enforcer_core::model::{PodId, Protocol};
-use enforcer_core::policy::reference::Traffic;
-use enforcer_tests::lab::{Family, Party, Topology};
-use enforcer_tests::probe::{Outcome, Probe};
+use enforcer_core::model::PodId;
+use enforcer_tests::lab::{Party, Topology};
 
-use crate::living::connect_all;
-use crate::scene::{Scene, namespace, pod, policy, until, with_agent, with_agent_and};
-use crate::support::{ANSWER, SILENCE, outcomes, web};
+use crate::connection::{connect_all, exchange_all};
+use crate::scene::{
+    CLOSED, INGRESS_ISOLATED, OPEN, Scene, Setup, UNKNOWN, pod, policy, shop_of, until,
+};
+use crate::support::web;
 
 const CLIENT: &str = "client.yaml";
 
-fn client() -> PodId {
-    PodId::new("shop", "client")
-}
-
 fn parties() -> (Party, Party) {
-    (Party::Pod(client()), Party::pod("shop", "server"))
+    (Party::pod("shop", "client"), Party::pod("shop", "server"))
 }
 
-/// A known server, and a client that runs without the agent knowing whose interface it has.
+/// A known server, and a client that runs while the agent does not know its interface's pod.
 async fn unknown_client(scene: &mut Scene) {
-    let server = namespace("shop", "") + &pod("shop", "server", "", &["http/TCP/80"]);
-    scene.write("server.yaml", &server);
+    scene.write("server.yaml", &shop_of(&["server"]));
     scene.agree("the server alone").await;
-    scene.lab_mut().add_pod(&client(), web()).await.unwrap();
-    until("the interface is seen", async || {
-        scene.metric("enforcer_endpoints{state=\"unknown\"}").await == 1
-    })
-    .await;
+    scene.lab_mut().add_pod(&PodId::new("shop", "client"), web()).await.unwrap();
+    until("the interface is seen", async || scene.metric(UNKNOWN).await == 1).await;
 }
 
 async fn becomes_known(scene: &mut Scene) {
-    // With the ports of `web`: the lab lets a pod be that is as declared.
+    // With the ports of `web`: the lab restarts a pod whose ports differ from the declared ones.
     let ports = ["http/TCP/80", "dns/UDP/53"];
     scene.write(CLIENT, &pod("shop", "client", "role: client", &ports));
     scene.run_pods().await;
 }
 
-/// A connection to port 80 in each family.
-pub(crate) fn tcp_probes(from: &Party, to: &Party) -> [Probe; 2] {
-    let probe = |family| Probe {
-        from: from.clone(),
-        to: to.clone(),
-        family,
-        traffic: Traffic::Port(Protocol::Tcp, 80),
-    };
-    Family::ALL.map(probe)
-}
-
-async fn attempts(scene: &Scene, from: &Party, to: &Party) -> Vec<Outcome> {
-    let probes = tcp_probes(from, to);
-    outcomes(scene.lab(), &probes, ANSWER.min(SILENCE * 2)).await
-}
-
-/// What an unknown pod begins, it has begun: policy that isolates it later lets the answers in.
-async fn answers_to_an_unknown_pod(scene: &mut Scene) {
+/// The connections of an unknown pod are recorded: a later policy lets the replies in.
+async fn replies_to_an_unknown_pod(scene: &mut Scene) {
     let isolated = "podSelector: {matchLabels: {role: client}}";
     scene.write("policy.yaml", &policy("shop", "client", isolated));
     unknown_client(scene).await;
     let (from, to) = parties();
     let mut connections = connect_all(scene.lab(), &from, &to).await;
     becomes_known(scene).await;
-    assert_eq!(scene.metric("enforcer_endpoints{state=\"ingress-isolated\"}").await, 1);
-    // The server's interface, too, was there a moment before the pod was known.
+    assert_eq!(scene.metric(INGRESS_ISOLATED).await, 1);
+    // The server's interface also existed shortly before its pod was known.
     assert!(scene.metric("enforcer_pod_unknown_duration_seconds_count").await >= 1);
-    for connection in &mut connections {
-        connection.exchange().await;
-    }
-    assert_eq!(attempts(scene, &to, &from).await, [Outcome::TimedOut, Outcome::TimedOut]);
+    exchange_all(&mut connections).await;
+    scene.expect(&to, &from, CLOSED).await;
 }
 
-#[test]
-fn c6_a3_answers_to_what_a_pod_began_before_it_was_known_pass_on_kubenet() {
-    with_agent(Topology::Kubenet, answers_to_an_unknown_pod);
+async fn an_unknown_pod_is_denied(scene: &mut Scene) {
+    unknown_client(scene).await;
+    let (from, to) = parties();
+    scene.expect(&from, &to, CLOSED).await;
+    scene.expect(&to, &from, CLOSED).await;
+    // The node reaches its pods (semantics A2); known pods are not affected.
+    scene.expect(&Party::Node, &from, OPEN).await;
+    scene.expect(&Party::Node, &to, OPEN).await;
+    let dropped = "namespace=\"\",pod=\"\",direction=\"egress\",reason=\"unknown-pod\"";
+    assert!(scene.metric(&format!("enforcer_drops_total{{{dropped}}}")).await > 0);
+    becomes_known(scene).await;
+    scene.agree("both known").await;
 }
 
-#[test]
-fn c6_a3_answers_to_what_a_pod_began_before_it_was_known_pass_on_azure_cni() {
-    with_agent(Topology::AzureCni, answers_to_an_unknown_pod);
+async fn a_removed_pod_still_runs(scene: &mut Scene) {
+    unknown_client(scene).await;
+    becomes_known(scene).await;
+    scene.agree("both known").await;
+    // For the agent alone: the lab keeps the pod running.
+    scene.remove(CLIENT);
+    let (from, to) = parties();
+    until("the pod is removed", async || scene.metric(UNKNOWN).await == 1).await;
+    scene.expect(&from, &to, CLOSED).await;
+    scene.expect(&to, &from, CLOSED).await;
+    becomes_known(scene).await;
+    scene.agree("known again").await;
 }
 
-#[test]
-fn c6_an_unknown_pod_may_be_held_back_until_it_is_known() {
-    with_agent_and(Topology::AzureCni, &["--unknown-pod", "deny"], async |scene| {
-        unknown_client(scene).await;
-        let (from, to) = parties();
-        assert_eq!(attempts(scene, &from, &to).await, [Outcome::TimedOut, Outcome::TimedOut]);
-        assert_eq!(attempts(scene, &to, &from).await, [Outcome::TimedOut, Outcome::TimedOut]);
-        // The node reaches its pods (semantics A2), and the known ones are not concerned.
-        assert_eq!(attempts(scene, &Party::Node, &from).await, [Outcome::Open, Outcome::Open]);
-        assert_eq!(attempts(scene, &Party::Node, &to).await, [Outcome::Open, Outcome::Open]);
-        let dropped = "namespace=\"\",pod=\"\",direction=\"egress\",reason=\"unknown-pod\"";
-        assert!(scene.metric(&format!("enforcer_drops_total{{{dropped}}}")).await > 0);
-        becomes_known(scene).await;
-        scene.agree("both known").await;
-    });
-}
-
-#[test]
-fn c5_who_is_said_to_be_gone_gets_nothing_while_it_still_runs() {
-    with_agent(Topology::Kubenet, async |scene| {
-        unknown_client(scene).await;
-        becomes_known(scene).await;
-        scene.agree("both known").await;
-        // Only the agent is told: the lab keeps the pod running.
-        scene.remove(CLIENT);
-        let (from, to) = parties();
-        until("the pod is forgotten", async || {
-            scene.metric("enforcer_endpoints{state=\"unknown\"}").await == 1
-        })
-        .await;
-        assert_eq!(attempts(scene, &from, &to).await, [Outcome::TimedOut, Outcome::TimedOut]);
-        assert_eq!(attempts(scene, &to, &from).await, [Outcome::TimedOut, Outcome::TimedOut]);
-        becomes_known(scene).await;
-        scene.agree("known again").await;
-    });
+scenarios! {
+    c6_a3_replies_to_connections_from_before_a_pod_was_known_pass: Topology::Kubenet =>
+        replies_to_an_unknown_pod;
+    c6_an_unknown_pod_may_be_denied_until_it_is_known:
+        Setup::with(Topology::AzureCni, &["--unknown-pod", "deny"]) => an_unknown_pod_is_denied;
+    c5_a_removed_pod_that_still_runs_is_isolated: Topology::Kubenet => a_removed_pod_still_runs;
 }

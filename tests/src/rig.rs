@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
-use anyhow::Context as _;
 use enforcer::kernel::{Kernel, KernelError, Pins, RunInput, RunProgram, Settings};
 use enforcer_core::model::{Cluster, PodId};
 use enforcer_core::policy::compile;
@@ -13,7 +12,7 @@ use enforcer_core::tables::{Desired, Interface, Owner, State, Step};
 use enforcer_ebpf::contract::counters::Count;
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use futures::TryStreamExt as _;
-use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_getcpu, sched_setaffinity, unshare};
 use nix::unistd::Pid;
 use rtnetlink::LinkVeth;
 
@@ -79,7 +78,6 @@ impl Rig {
         if !test_origin && *TEST_ORIGIN.get_or_init(|| !accepts_origin(&mut kernel)) {
             kernel = load(&Settings { test_origin: true, ..*settings })?;
         }
-        stay_on_one_cpu()?;
         Ok(Self { kernel, state: State::new(settings.limits), interfaces: BTreeMap::new() })
     }
 
@@ -219,18 +217,11 @@ pub fn address_towards(cluster: &Cluster, pod: &PodId, peer: IpAddr) -> Option<I
     addresses.iter().copied().find(|it| it.is_ipv4() == peer.is_ipv4())
 }
 
-/// Pins the calling thread to one CPU: programs pass information on a packet to later programs in
-/// per-CPU memory.
+/// Pins the calling thread to the CPU that it runs on: programs pass information on a packet to
+/// later programs in per-CPU memory.
 pub fn stay_on_one_cpu() -> anyhow::Result<()> {
-    let allowed = sched_getaffinity(Pid::from_raw(0))?;
-    let mut last = None;
-    for cpu in 0..CpuSet::count() {
-        if allowed.is_set(cpu)? {
-            last = Some(cpu);
-        }
-    }
     let mut one = CpuSet::new();
-    one.set(last.context("no CPU to run on")?)?;
+    one.set(sched_getcpu()?)?;
     sched_setaffinity(Pid::from_raw(0), &one)?;
     Ok(())
 }
@@ -243,6 +234,7 @@ pub fn stay_on_one_cpu() -> anyhow::Result<()> {
 pub fn with_interfaces<T: Send>(count: u32, inside: impl FnOnce(Vec<u32>) -> T + Send) -> T {
     let body = || {
         unshare(CloneFlags::CLONE_NEWNET).expect("create a network namespace: root is required");
+        stay_on_one_cpu().expect("stay on a CPU");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         inside(runtime.block_on(interfaces(count)))
     };

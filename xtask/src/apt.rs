@@ -1,7 +1,7 @@
-//! apt with lists and settings of its own, for packages of another release than this system's.
+//! apt with its own lists and settings, for packages of another release than this system's.
 //!
-//! It checks the signature of the archive's index and, by it, every package, and this system's own
-//! lists stay as they are.
+//! It checks the signature of the archive's index and the checksum of every package. This system's
+//! own lists don't change.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,10 @@ use anyhow::{Context, Result, bail};
 use crate::process;
 use crate::ui::Step;
 
-/// The signatures' keys, of the package `debian-archive-keyring`.
+/// The keys for the signatures, from the package `debian-archive-keyring`.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Debian's archive and its security archive: the variable that names another mirror, and the usual
-/// one.
+/// An archive: the variable for another mirror, and the default one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mirror(&'static str, &'static str);
 
@@ -26,14 +25,14 @@ pub(crate) const MAIN: Mirror = Mirror("ENFORCER_DEBIAN_MIRROR", "http://deb.deb
 pub(crate) const SECURITY: Mirror =
     Mirror("ENFORCER_DEBIAN_SECURITY_MIRROR", "http://deb.debian.org/debian-security");
 
-/// apt with lists and settings of its own.
+/// apt with its own lists and settings.
 pub(crate) struct Apt {
     folder: PathBuf,
     architecture: String,
 }
 
 impl Apt {
-    /// Makes these in a folder, for one suite and architecture.
+    /// Writes the settings for one suite and architecture into a folder.
     ///
     /// # Errors
     /// Debian's keyring is missing, or the folder can't be made.
@@ -79,7 +78,7 @@ impl Apt {
             format!("APT::Architecture={}", self.architecture),
             format!("APT::Architectures={}", self.architecture),
             "Acquire::Languages=none".to_owned(),
-            // The index of a suite that is no longer supported isn't signed anew.
+            // The index of an unsupported suite keeps its old signature.
             "Acquire::Check-Valid-Until=false".to_owned(),
         ];
         for setting in settings {
@@ -95,35 +94,32 @@ impl Apt {
     /// Fetches the suite's index.
     ///
     /// # Errors
-    /// apt's, also where it would only warn.
+    /// apt fails or warns.
     pub(crate) fn update(&self, step: &Step) -> Result<()> {
         let mut update = self.command("apt-get");
         update.args(["-o", "APT::Update::Error-Mode=any", "update"]);
         process::run_quietly(&mut update, step).map(|_| ())
     }
 
-    /// What the index says of a package.
+    /// The package's entry in the index.
     ///
     /// # Errors
-    /// There is no such package.
+    /// The package doesn't exist.
     pub(crate) fn show(&self, package: &str) -> Result<String> {
         let mut question = self.command("apt-cache");
         process::output_of(question.args(["show", "--no-all-versions", package]))
     }
 
-    /// Fetches packages; returns all packages' files that were fetched.
+    /// Fetches packages; returns the folder of all packages that were fetched.
     ///
     /// # Errors
-    /// apt's.
+    /// apt fails.
     pub(crate) fn download<'a>(
         &self,
         packages: impl IntoIterator<Item = &'a str>,
         step: &Step,
-    ) -> Result<Vec<PathBuf>> {
+    ) -> Result<PathBuf> {
         process::run_quietly(self.command("apt-get").arg("download").args(packages), step)?;
-        let folder = self.folder.join("packages");
-        let entries =
-            fs::read_dir(&folder).with_context(|| format!("can't read {}", folder.display()))?;
-        Ok(entries.filter_map(Result::ok).map(|it| it.path()).collect())
+        Ok(self.folder.join("packages"))
     }
 }

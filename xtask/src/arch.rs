@@ -1,10 +1,10 @@
-//! The processor architectures of the nodes that the agent is made for.
+//! The supported processor architectures.
 
 use clap::ValueEnum;
 
 use crate::packages::Wanted;
 
-/// An architecture, by the name that images and Debian's packages give it.
+/// An architecture, with the name that images and Debian's packages use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Arch {
     /// x86-64
@@ -23,7 +23,7 @@ impl Arch {
         None
     };
 
-    /// As the command line and OCI write it.
+    /// Its name on the command line, in images and in Debian.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
@@ -31,7 +31,7 @@ impl Arch {
         }
     }
 
-    /// The compiler's name for programs that run on it.
+    /// The compiler's target for programs that run on it.
     pub(crate) fn target(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64-unknown-linux-gnu",
@@ -39,7 +39,7 @@ impl Arch {
         }
     }
 
-    /// The C compiler for it, with the C library to link with.
+    /// The C compiler for it, with the C library.
     pub(crate) fn c_compiler(self) -> Wanted {
         let (program, package) = match self {
             _ if Self::HOST == Some(self) => ("cc", "gcc libc6-dev"),
@@ -49,7 +49,7 @@ impl Arch {
         Wanted { program, package, why: "to link programs" }
     }
 
-    /// What runs its programs on a machine of another architecture.
+    /// The emulator that runs its programs on another architecture.
     pub(crate) fn emulator(self) -> Wanted {
         let program = match self {
             Self::Amd64 => "qemu-x86_64-static",

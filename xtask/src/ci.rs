@@ -1,65 +1,80 @@
 //! `ci`: everything that a change must pass.
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Result;
 
 use crate::cli::{Run, Test};
-use crate::test::Counts;
-use crate::{Unfit, lab, lint, report, test, ui, vm};
+use crate::test::lanes::{self, Ended, Job, Outcome};
+use crate::test::{Counts, Tests};
+use crate::ui::{self, Step};
+use crate::workspace::Profile;
+use crate::{lab, lint, process, unfit, vm};
 
-/// Runs all stages, also after one has failed, and returns the tests' counts and whether all was
-/// well.
+/// Runs everything, also after a failure; returns the tests' counts and whether everything passed.
+///
+/// # Errors
+/// This machine can't run the lab.
 pub(crate) fn run(root: &Path) -> Result<(Counts, bool)> {
     lab::check_system()?;
-    ui::say("lint");
-    let linted = stage(lint::run(root));
-    ui::say("test");
-    let tested = test::run(root, &Test::default());
-    let (counts, tests_ran) = match tested {
-        Ok(counts) => (counts, true),
-        Err(error) => (Counts::ONE_FAILURE, stage(Err(error))),
-    };
-    ui::say("run --once");
-    let walked = lab::run(root, &Run { once: true, no_color: true, ..Run::default() });
-    let walked = match walked {
-        Ok(code) => code == ExitCode::SUCCESS,
-        Err(error) => stage(Err(error)),
-    };
-    let (on_kernels, booted) = other_kernels(root);
-    let verdict = |good: bool| if good { "ok" } else { "FAILED" };
-    ui::say(format_args!(
-        "lint: {}, test: {}, run --once: {}, vm-test: {}",
-        verdict(linted),
-        verdict(tests_ran && counts.is_success()),
-        verdict(walked),
-        verdict(booted)
-    ));
-    let well = linted && tests_ran && counts.is_success() && walked && booted;
-    Ok(([counts, on_kernels].into_iter().sum(), well))
-}
-
-/// A few tests on other kernels, where the machines can be had.
-fn other_kernels(root: &Path) -> (Counts, bool) {
-    if !vm::FITS {
-        ui::say("vm-test is for x86-64 only");
-        return (Counts::default(), true);
+    let started = Instant::now();
+    let options = Test::default();
+    let tests = Tests::prepare(root, &options);
+    let built = started.elapsed();
+    // The longest of the second lane first.
+    let mut jobs = vec![Job::new("lint", false, || Ok(lint(root)))];
+    if vm::FITS {
+        jobs.push(Job::new("vm-test, in brief", false, || vm::brief(root)));
+    } else {
+        ui::print("  vm-test is for x86-64 only");
     }
-    ui::say("vm-test, in brief");
-    match vm::brief(root) {
-        Ok(outcome) => outcome,
-        Err(error) => (Counts::ONE_FAILURE, stage(Err(error))),
-    }
-}
-
-/// Whether a stage went well; says why not.
-fn stage(result: Result<()>) -> bool {
-    match result {
-        Ok(()) => true,
+    match &tests {
+        Ok(tests) => {
+            jobs.extend(tests.jobs(root, &options));
+            jobs.push(Job::new("run --once", true, || walk(root)));
+        }
         Err(error) => {
-            report(&error, error.downcast_ref::<Unfit>().is_some());
-            false
+            unfit::report(error);
         }
     }
+    let ended = lanes::run(jobs);
+    let builds = Ended {
+        name: "builds".to_owned(),
+        outcome: tests.map_or(Counts::ONE_FAILURE, |_| Counts::default()).into(),
+        took: built,
+    };
+    let ended: Vec<_> = std::iter::once(builds).chain(ended).collect();
+    ended.iter().for_each(ui::print);
+    ui::print(format_args!("  all of it took {}", ui::seconds(started.elapsed())));
+    let counts = ended.iter().map(|it| it.outcome.counts).sum();
+    Ok((counts, ended.iter().all(|it| it.outcome.passed)))
+}
+
+/// No test, so it has no counts.
+fn lint(root: &Path) -> Outcome {
+    let passed = match lint::run(root) {
+        Ok(()) => true,
+        Err(error) => {
+            unfit::report(&error);
+            false
+        }
+    };
+    Outcome { counts: Counts::default(), passed }
+}
+
+/// Shows the tutorial in the lab that was built with the tests.
+fn walk(root: &Path) -> Result<Outcome> {
+    let options = Run { once: true, no_color: true, ..Run::default() };
+    let step = Step::start("run --once");
+    let mut command = lab::built(root, Profile::Dev, &options);
+    let (status, lines) = process::collect(&mut command, &step, None)?;
+    let passed = status.success();
+    if passed {
+        step.done("");
+    } else {
+        drop(step);
+    }
+    ui::print(lines.join("\n"));
+    Ok(Outcome { counts: Counts::default(), passed })
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::arch::Arch;
-use crate::test::duration;
+use crate::duration;
 
 /// The project's own tasks.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, about)]
-#[command(after_help = "To begin with: cargo xtask run")]
+#[command(after_help = "Start with: cargo xtask run")]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -23,31 +23,31 @@ pub(crate) struct Cli {
 /// The tasks.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
-    /// Compile the eBPF programs, installing the compiler for them if need be
+    /// Compile the eBPF programs; installs the compiler for them if it is missing
     #[command(after_help = BUILD_EBPF)]
     BuildEbpf,
-    /// Watch NetworkPolicies being enforced: a node and pods on this machine, real connections
+    /// Show NetworkPolicies at work: a node and pods on this machine, real connections
     #[command(after_help = RUN)]
     Run(Run),
-    /// Run a command in a pod of the lab that `cargo xtask run` keeps up
+    /// Run a command in a pod of a running lab (`cargo xtask run`)
     #[command(after_help = EXEC)]
     Exec(Exec),
-    /// Run all tests; those that need the kernel run as root
+    /// Run all tests; those that use the kernel run as root
     #[command(after_help = TEST)]
     Test(Test),
     /// Run the kernel tests on other kernels, old and new, in virtual machines
     #[command(after_help = VM_TEST)]
     VmTest(VmTest),
-    /// Make a container image of the agent, without Docker
+    /// Build a container image of the agent, without Docker
     #[command(after_help = IMAGE)]
     Image(Image),
-    /// Measure what a packet costs, and how soon a saved policy acts
+    /// Measure the cost per packet, and the time from saving a policy to its effect
     #[command(after_help = BENCH)]
     Bench(Bench),
-    /// Check formatting and lints, warnings being errors
+    /// Check formatting, lints, documents and import cycles; warnings are errors
     #[command(after_help = LINT)]
     Lint,
-    /// Everything that a change must pass: lint, test, run --once, and other kernels in brief
+    /// Run every check that a change must pass: lint, test, run --once, and a short vm-test
     #[command(after_help = CI)]
     Ci,
     /// Print a completion script for a shell
@@ -61,31 +61,31 @@ pub(crate) enum Task {
 /// How the lab's pods are attached to its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Topology {
-    /// On a bridge, one subnet for all
+    /// On a bridge, in one subnet
     Kubenet,
-    /// Routed, a /32 for each
+    /// Routed, each with a /32
     AzureCni,
 }
 
-/// By which kind of rules Services work in the lab.
+/// The kind of rules that implement Services in the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Proxy {
-    /// As kube-proxy's mode iptables
+    /// Those of kube-proxy's mode iptables
     Iptables,
-    /// As kube-proxy's mode nftables
+    /// Those of kube-proxy's mode nftables
     Nftables,
 }
 
 /// How the lab's nodes reach each other's pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Fabric {
-    /// By routes, as on AKS
+    /// Through routes, as on AKS
     Routed,
     /// Through VXLAN tunnels
     Vxlan,
 }
 
-/// What is printed.
+/// The format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// For people
@@ -97,33 +97,33 @@ pub(crate) enum Output {
 /// `run`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Run {
-    /// End after the walk-through: 0 only if every connection went as expected
+    /// End after the walk-through; the exit code is 0 if every connection went as expected
     #[arg(long)]
     pub(crate) once: bool,
-    /// How pods are attached to the node; both, one after the other, unless given
+    /// How pods are attached to the node [default: both, one after the other]
     #[arg(long, value_enum)]
     pub(crate) topology: Option<Topology>,
-    /// How many nodes there are; pods are on the first unless their spec.nodeName says lab-node-2
-    /// and so on [default: 1]
+    /// Number of nodes; pods run on the first one unless their spec.nodeName is lab-node-2 and so
+    /// on [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) nodes: Option<u8>,
     /// How nodes reach each other's pods [default: routed]
     #[arg(long, value_enum)]
     pub(crate) fabric: Option<Fabric>,
-    /// By which kind of rules Services work [default: iptables if installed, else nftables]
+    /// The kind of rules that implement Services [default: iptables if installed, else nftables]
     #[arg(long, value_enum)]
     pub(crate) proxy: Option<Proxy>,
     /// Use these manifests instead of the tutorial's
     #[arg(long, value_name = "DIR")]
     pub(crate) manifests: Option<PathBuf>,
-    /// Be a Kubernetes API server: the agent watches it, and kubectl drives the lab. The
-    /// walk-through is left out, unless --once asks for nothing else
+    /// Serve the Kubernetes API: the agent watches it, and kubectl controls the lab. Skips the
+    /// walk-through unless --once is given
     #[arg(long, conflicts_with = "manifests")]
     pub(crate) api: bool,
-    /// What to print [default: table]
+    /// Output format [default: table]
     #[arg(long, value_enum)]
     pub(crate) output: Option<Output>,
-    /// Where to offer the agent's metrics on this host
+    /// Serve the agent's metrics at this address of the host
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
     /// Show the agent's log
@@ -132,7 +132,7 @@ pub(crate) struct Run {
     /// Never use colours
     #[arg(long)]
     pub(crate) no_color: bool,
-    /// Build and run the optimised agent
+    /// Use the optimised build of the agent
     #[arg(long)]
     pub(crate) release: bool,
     /// Arguments for the agent itself
@@ -143,10 +143,10 @@ pub(crate) struct Run {
 /// `exec`.
 #[derive(Debug, Args)]
 pub(crate) struct Exec {
-    /// The pod as "namespace/name" or, in namespace default, "name"; or "node" or "outside"
+    /// The pod as "namespace/name" (or "name" in namespace default), or "node" or "outside"
     #[arg(value_name = "POD")]
     pub(crate) place: String,
-    /// The lab's process id, where several run
+    /// The lab's process id, if several labs run
     #[arg(long, value_name = "PID")]
     pub(crate) lab: Option<u32>,
     /// The command
@@ -157,31 +157,32 @@ pub(crate) struct Exec {
 /// `test`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Test {
-    /// Only what needs no root and no eBPF object: seconds instead of minutes
+    /// Only the tests that need neither root nor the eBPF object: seconds instead of minutes
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Only the generated tests, again and again with fresh seeds, until one fails or time is up
+    /// Repeat the generated tests with new seeds until one fails or the time is up
     #[arg(long, conflicts_with_all = ["quick", "filters"])]
     pub(crate) exhaustive: bool,
-    /// How long that goes on: 90s, 10m, 2h [default: 10m]
-    #[arg(long = "for", value_name = "DURATION", requires = "exhaustive", value_parser = duration)]
+    /// Duration of --exhaustive: 90s, 10m, 2h [default: 10m]
+    #[arg(long = "for", value_name = "DURATION", requires = "exhaustive")]
+    #[arg(value_parser = duration::parse)]
     pub(crate) duration: Option<Duration>,
-    /// Only what needs no kernel, built for this architecture and run there: by emulation, if it
-    /// isn't this machine's
+    /// Only the tests that need no kernel, built for this architecture; emulated if this machine
+    /// has another one
     #[arg(long, value_enum, conflicts_with_all = ["quick", "exhaustive"])]
     pub(crate) arch: Option<Arch>,
-    /// Show what every test binary prints, not only the failures
+    /// Show the output of every test program, not only failures
     #[arg(long, short)]
     pub(crate) verbose: bool,
-    /// Only tests whose name contains one of these
+    /// Only tests whose names contain one of these
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
 }
 
-/// A line of kernels, of which the archive's current one is taken.
+/// A series of kernels; the archive's current release of it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Series {
-    /// Debian 11's: the oldest that the programs are made for
+    /// Debian 11's: the oldest supported one
     #[value(name = "5.10")]
     V5_10,
     /// Debian 12's
@@ -190,32 +191,32 @@ pub(crate) enum Series {
     /// Debian 13's
     #[value(name = "6.12")]
     V6_12,
-    /// The newest that Debian 13 has got
+    /// The newest one in Debian 13
     Newest,
 }
 
 /// `vm-test`.
 #[derive(Debug, Args)]
 pub(crate) struct VmTest {
-    /// Only this kernel; may be repeated [default: all]
+    /// Only this kernel; repeatable [default: all]
     #[arg(long = "kernel", value_enum, value_name = "KERNEL")]
     pub(crate) kernels: Vec<Series>,
-    /// Ask the archive for newer kernels than those fetched before
+    /// Look for newer kernels than those in the cache
     #[arg(long)]
     pub(crate) refresh: bool,
-    /// Generated packets in each machine: an emulated one is some 20 times slower
+    /// Generated packets per machine; an emulated machine is about 20 times slower
     #[arg(long, value_name = "NUMBER", default_value_t = 4_000)]
     pub(crate) packets: u32,
-    /// How long a machine may run
+    /// Time limit for each machine
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub(crate) timeout: u64,
-    /// What to print
+    /// Output format
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
-    /// Show everything that the machines print
+    /// Show the machines' consoles
     #[arg(long, short)]
     pub(crate) verbose: bool,
-    /// Only tests whose name contains one of these
+    /// Only tests whose names contain one of these
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
 }
@@ -223,19 +224,19 @@ pub(crate) struct VmTest {
 /// `image`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Image {
-    /// Only for this architecture; may be repeated [default: all]
+    /// Only this architecture; repeatable [default: all]
     #[arg(long = "arch", value_enum, value_name = "ARCH")]
     pub(crate) archs: Vec<Arch>,
-    /// The image's name [default: enforcer:VERSION]
+    /// Name of the image [default: enforcer:VERSION]
     #[arg(long, value_name = "NAME:TAG")]
     pub(crate) tag: Option<String>,
-    /// Where the archive goes [default: target/image/enforcer-VERSION.tar]
+    /// Path of the archive [default: target/image/enforcer-VERSION.tar]
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// No archive: put the image's files, of one architecture, into this empty folder
+    /// Write the files of one architecture into this empty folder instead of an archive
     #[arg(long, value_name = "DIR", conflicts_with_all = ["tag", "output"])]
     pub(crate) rootfs: Option<PathBuf>,
-    /// Hardly optimised: larger and slower, but built in less time
+    /// Build with little optimisation: faster to build, larger and slower to run
     #[arg(long)]
     pub(crate) quick: bool,
 }
@@ -253,24 +254,24 @@ Examples:
   cargo xtask build-ebpf
   XDG_CACHE_HOME=/big/disk cargo xtask build-ebpf   # keep the compiler elsewhere
 
-The object is put at target/bpf/enforcer-ebpf.o; `cargo build` embeds it in the agent. The compiler
-is a rustup toolchain with rust-src, or on Debian 12 one from its packages, which are unpacked in
-~/.cache/enforcer (850 MB); bpf-linker is kept there too.";
+The object is target/bpf/enforcer-ebpf.o; `cargo build` embeds it in the agent. The compiler is
+rustup's with rust-src. Where rustup is missing or offline, Debian 12's packages are unpacked in
+~/.cache/enforcer (850 MB). bpf-linker is kept there, too.";
 
 const RUN: &str = "\
 Examples:
   cargo xtask run                          # the tutorial, then stay up until Ctrl-C
   cargo xtask run --once                   # the tutorial only
   cargo xtask run --topology kubenet
-  cargo xtask run --proxy nftables         # Services by the other kind of rules
+  cargo xtask run --proxy nftables         # Services by nftables rules
   cargo xtask run --nodes 2 --manifests my-policies
-  cargo xtask run --manifests my-policies  # watch your own; edit them while it runs
+  cargo xtask run --manifests my-policies  # your own manifests; edit them while it runs
   cargo xtask run --api                    # an empty cluster for kubectl: apply, label, exec
   cargo xtask run --once --output json
   cargo xtask run -- --help                # arguments after -- go to the agent
 
-Builds as you and asks for sudo only to enter the lab. Nothing outside the lab's own network
-namespaces is touched, and nothing is left behind.";
+Builds as the current user; only the lab itself runs as root, by sudo. The lab changes nothing
+outside its own network namespaces and leaves nothing behind.";
 
 const EXEC: &str = "\
 Examples:
@@ -280,15 +281,15 @@ Examples:
 const TEST: &str = "\
 Examples:
   cargo xtask test
-  cargo xtask test --quick policy::   # the pure tests whose name contains policy::
+  cargo xtask test --quick policy::   # the pure tests with policy:: in their names
   cargo xtask test --verbose scenarios
   cargo xtask test --exhaustive --for 2h
-  cargo xtask test --arch arm64       # the pure tests of what runs on ARM64 nodes
+  cargo xtask test --arch arm64       # the pure tests of the code for ARM64 nodes
 
-A generated test that fails is shrunk; its smallest cluster is kept below target/failures, for
-`cargo xtask run --manifests`, with the seed and the packet.
-The last line counts: N passed, N failed, N skipped. The exit code is 1 if a test failed, or none
-ran.";
+A failing generated test is shrunk. Its smallest cluster is kept below target/failures with the
+seed and the packet, for `cargo xtask run --manifests`.
+The last line counts the tests: N passed, N failed, N skipped. The exit code is 1 if a test failed
+or none ran.";
 
 const VM_TEST: &str = "\
 Examples:
@@ -297,35 +298,36 @@ Examples:
   cargo xtask vm-test --kernel 5.10 --verbose hostile
   cargo xtask vm-test --output json
 
-The kernels are Debian's, of whatever point release the archive has now. apt fetches them, checks
-their signatures and leaves this system's own package lists alone; they are kept in
-~/.cache/enforcer/kernels (--refresh looks for newer ones). ENFORCER_DEBIAN_MIRROR and
-ENFORCER_DEBIAN_SECURITY_MIRROR name other places than deb.debian.org. Needs x86-64, apt, Debian's
-keyring and QEMU (qemu-system-x86), which is installed if this is root. KVM is used where it works.
-No root is needed otherwise. The exit code is 1 if anything went wrong on any kernel.";
+The kernels are the current ones of Debian's archive. apt fetches them and checks their signatures,
+without a change to this system's package lists. They are kept in ~/.cache/enforcer/kernels.
+ENFORCER_DEBIAN_MIRROR and ENFORCER_DEBIAN_SECURITY_MIRROR replace deb.debian.org. Requires x86-64,
+apt, Debian's keyring and QEMU (qemu-system-x86), which root installs automatically. Uses KVM where
+it works, else emulation. Needs no root otherwise. The exit code is 1 if a kernel failed.";
 
 const IMAGE: &str = "\
 Examples:
   cargo xtask image                               # both architectures, in one archive
   cargo xtask image --arch amd64
   cargo xtask image --tag registry.example/team/enforcer:1.0
-  cargo xtask image --arch arm64 --rootfs ./root  # only the files, for other tools
+  cargo xtask image --arch arm64 --rootfs ./root  # the files only, for other tools
   docker load --input target/image/enforcer-0.1.0.tar
 
-The archive is an OCI image layout, which `ctr images import`, skopeo, crane, oras and newer Dockers
-read; older ones find the first architecture in it. Prints the digest. A bill of materials for each
-architecture (CycloneDX) is put beside the archive, and into the image. Built again from the same
-commit by the same compilers it is the same bytes; SOURCE_DATE_EPOCH overrides the commit's time.
-Needs glibc 2.34 or later with its static half and, for the other architecture, a C compiler, which
-is installed if this is root. Rust's standard library for it comes by rustup, or is built.";
+The archive is an OCI image layout. `ctr images import`, skopeo, crane, oras and newer versions of
+Docker read it; older versions of Docker find its first architecture. Prints the digest. A bill of
+materials for each architecture (CycloneDX) is written beside the archive and into the image. The
+same commit and the same compilers give the same bytes; SOURCE_DATE_EPOCH overrides the commit's
+time.
+Requires glibc 2.34 or later with its static libraries and, for the other architecture, a C
+compiler, which root installs automatically. rustup adds Rust's standard library for it, or it is
+built.";
 
 const BENCH: &str = "\
 Examples:
   cargo xtask bench
   cargo xtask bench --output json > bench.json
-  cargo xtask bench --effect    # only from saving a policy to its effect on packets
-  cargo xtask bench --packets   # only the nanoseconds a packet
-  cargo xtask bench --watched   # only the memory and CPU time that watching clusters takes";
+  cargo xtask bench --effect    # only the time from saving a policy to its effect on packets
+  cargo xtask bench --packets   # only the nanoseconds per packet
+  cargo xtask bench --watched   # only the memory and CPU time for watching clusters";
 
 const LINT: &str = "\
 Example:
@@ -364,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_dashes_is_the_agents() {
+    fn arguments_after_the_dashes_are_the_agents() {
         let cli = Cli::try_parse_from(["x", "run", "--once", "--", "--log", "debug"]).unwrap();
         let Task::Run(run) = cli.task else { panic!("not run") };
         assert!(run.once);

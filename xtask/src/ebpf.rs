@@ -1,4 +1,4 @@
-//! `build-ebpf`: the programs for the kernel, as one object file that the agent embeds.
+//! `build-ebpf`: compiles the kernel's programs into one object file, which the agent embeds.
 
 use std::fs;
 use std::io::{self, IsTerminal};
@@ -15,31 +15,31 @@ use crate::toolchain::{self, Toolchain};
 use crate::ui::{self, Step};
 use crate::workspace;
 
-/// The bpf target that matches the hosts we run on: both are little-endian.
+/// The bpf target for the supported hosts: both are little-endian.
 const TARGET: &str = "bpfel-unknown-none";
 
-/// The instruction set. v3 has 32-bit registers and jumps, which shortens the programs, and every
-/// kernel from 5.1 on takes it; we ask for 5.10. (LLVM 22 miscompiles a *relaxed* atomic add
-/// whose result is used under v3: the programs have none, their counters are per CPU.)
+/// The instruction set. v3 has 32-bit registers and jumps, which shortens the programs. Every
+/// kernel from 5.1 on supports it; the agent requires 5.10. (With v3, LLVM 22 miscompiles a
+/// *relaxed* atomic add with a used result: the programs have none, their counters are per CPU.)
 const CPU: &str = "v3";
 
-/// Compiles the programs and puts the object where `enforcer`'s build script looks for it.
+/// Compiles the programs and writes the object to the path that `enforcer`'s build script reads.
 ///
 /// # Errors
-/// When there is no toolchain and none can be installed, or when the programs don't compile.
+/// There is no toolchain and none can be installed, or the programs don't compile.
 pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     let toolchain = toolchain::obtain()?;
     let linker = toolchain::linker::obtain(root)?;
     let step = Step::start("compiling the eBPF programs");
     let built_in = workspace::target(root).join("bpf-build");
     let mut command = command(root, &toolchain, &linker, &built_in)?;
-    let said = process::run_everything(&mut command, &step)?;
+    let output = process::run_everything(&mut command, &step)?;
     let object = workspace::target(root).join("bpf/enforcer-ebpf.o");
     let built = built_in.join(TARGET).join("release/enforcer-ebpf");
     let changed = install(&built, &object)?;
     step.done(if changed { toolchain.origin.as_str() } else { "nothing changed" });
-    for line in warnings(&said) {
-        ui::say(line);
+    for line in warnings(&output) {
+        ui::print(line);
     }
     Ok(object)
 }
@@ -55,19 +55,19 @@ fn command(root: &Path, toolchain: &Toolchain, linker: &Path, built_in: &Path) -
     }
     let remapped = remap::flags(root, toolchain.apply(&mut Command::new(&toolchain.rustc)))?;
     command.env("CARGO_ENCODED_RUSTFLAGS", flags(linker, &remapped)).env_remove("RUSTFLAGS");
-    // The profile is chosen here, not in the workspace, whose own is meant for the agent: BTF is
-    // made from debug information, and the linker optimises the whole by itself.
+    // The workspace's profile is for the agent. BTF is made from debug information, and the linker
+    // optimises the whole program by itself.
     command.env("CARGO_PROFILE_RELEASE_DEBUG", "2").env("CARGO_PROFILE_RELEASE_STRIP", "none");
     command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
     command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3");
-    // One object serves every host: of a host's own (the registers that a probe sees) the programs
-    // use nothing. So that it is the same bytes too, the bindings aren't left to choose by host.
+    // One object serves every host, since the programs don't use the host's registers. The bindings
+    // would choose by host; a fixed choice gives the same bytes everywhere.
     command.env("AYA_BPF_TARGET_ARCH", "x86_64");
     command.env_remove("CARGO_BUILD_TARGET").env_remove("CARGO_BUILD_RUSTFLAGS");
     Ok(command)
 }
 
-/// The compiler's flags, in cargo's encoding that lets the linker's path contain spaces.
+/// The compiler's flags, in cargo's encoding, which allows spaces in the linker's path.
 fn flags(linker: &Path, remapped: &[String]) -> String {
     let linker = format!("linker={}", linker.display());
     let cpu = format!("target-cpu={CPU}");
@@ -76,8 +76,8 @@ fn flags(linker: &Path, remapped: &[String]) -> String {
     flags.join("\x1f")
 }
 
-/// The object without its debugging sections, from which the linker has made the BTF that kernels
-/// read: three quarters of it would be dead weight in every agent.
+/// The object without its debugging sections, three quarters of its size. Kernels read the BTF that
+/// the linker has made from them.
 fn slim(object: &[u8]) -> Result<Vec<u8>> {
     let mut builder = Builder::read(object)?;
     for section in &mut builder.sections {
@@ -85,7 +85,7 @@ fn slim(object: &[u8]) -> Result<Vec<u8>> {
             .iter()
             .any(|debugging| section.name.starts_with(debugging.as_bytes()));
     }
-    // LLVM keeps the sections' names with the symbols'; the writer wants a place for them alone.
+    // LLVM keeps the sections' names with the symbols' names; the writer needs a section for them.
     if !builder.sections.iter().any(|it| matches!(it.data, SectionData::SectionString)) {
         let names = builder.sections.add();
         names.name = ".shstrtab".into();
@@ -98,11 +98,10 @@ fn slim(object: &[u8]) -> Result<Vec<u8>> {
     Ok(slim)
 }
 
-/// Copies the object unless it is the same already: a newer time stamp alone would have the agent
-/// built again.
+/// Copies the object unless it is unchanged: a newer time stamp would cause a build of the agent.
 fn install(built: &Path, object: &Path) -> Result<bool> {
     let new = fs::read(built).with_context(|| format!("can't read {}", built.display()))?;
-    let new = slim(&new).with_context(|| format!("{} is no object file", built.display()))?;
+    let new = slim(&new).with_context(|| format!("{} isn't an object file", built.display()))?;
     if fs::read(object).is_ok_and(|old| old == new) {
         return Ok(false);
     }
@@ -115,10 +114,10 @@ fn install(built: &Path, object: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// What the compiler complains about, which a successful step would swallow.
-fn warnings(said: &[String]) -> &[String] {
-    let start = said.iter().position(|line| line.contains("warning") && line.contains(": "));
-    start.and_then(|start| said.get(start..)).unwrap_or_default()
+/// The compiler's warnings, which a successful step doesn't show.
+fn warnings(output: &[String]) -> &[String] {
+    let start = output.iter().position(|line| line.contains("warning") && line.contains(": "));
+    start.and_then(|start| output.get(start..)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -137,8 +136,8 @@ mod tests {
     #[test]
     fn warnings_are_shown_from_the_first_on() {
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-        let said = lines("   Compiling x\nwarning: unused\n  --> a\n    Finished");
-        assert_eq!(warnings(&said).first().map(String::as_str), Some("warning: unused"));
+        let output = lines("   Compiling x\nwarning: unused\n  --> a\n    Finished");
+        assert_eq!(warnings(&output).first().map(String::as_str), Some("warning: unused"));
         assert!(warnings(&lines("   Compiling x\n    Finished")).is_empty());
     }
 
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kernels_dont_read_is_left_out() {
+    fn debugging_sections_are_removed() {
         let object = object(&["classifier", ".debug_info", ".rel.debug_info", ".BTF", ".BTF.ext"]);
         let slim = slim(&object).unwrap();
         let builder = Builder::read(slim.as_slice()).unwrap();

@@ -1,4 +1,4 @@
-//! `run`, `exec` and `bench`: build what they need, then start the lab's programs as root.
+//! `run`, `exec` and `bench`: build the lab's programs and start them as root.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,17 @@ use crate::privilege;
 use crate::process;
 use crate::system::{self, Facts};
 use crate::ui::{self, Step};
+use crate::unfit::Unfit;
 use crate::workspace::{self, Profile};
-use crate::{Unfit, ebpf, kubectl};
+use crate::{ebpf, tools};
 
-/// Fails with [`Unfit`] when the lab can't run here.
+/// Fails with [`Unfit`] if the lab can't run on this machine.
 pub(crate) fn check_system() -> Result<()> {
     let missing = Facts::gather().missing();
     if missing.is_empty() { Ok(()) } else { Err(Unfit(system::describe(&missing)).into()) }
 }
 
-/// Gets the programs by which the lab's Services work, as kube-proxy's modes do them.
+/// Obtains the programs that install the rules of the lab's Services.
 ///
 /// # Errors
 /// One is missing and can't be installed.
@@ -40,23 +41,31 @@ pub(crate) fn obtain_proxies(proxies: &[Proxy]) -> Result<()> {
 /// Runs the lab; the exit code is the lab's.
 pub(crate) fn run(root: &Path, options: &Run) -> Result<ExitCode> {
     check_system()?;
-    // Either will do, unless one is asked for.
+    // Without `--proxy` the lab uses either one.
     if options.proxy.is_some() || packages::find("nft").is_none() {
         obtain_proxies(&[options.proxy.unwrap_or(Proxy::Iptables)])?;
     }
     if options.api {
-        let path = kubectl::obtain()?;
-        if process::which("kubectl").as_deref() != Some(path) {
-            ui::say(format_args!("  kubectl is {}", path.display()));
+        let path = tools::kubectl()?;
+        if process::which("kubectl").as_ref() != Some(&path) {
+            ui::print(format_args!("  kubectl is {}", path.display()));
         }
     }
     ebpf::build(root)?;
     let profile = Profile::of(options.release);
     build_programs(root, profile)?;
+    start(
+        built(root, profile, options),
+        "to make the lab's network namespaces and load the eBPF programs",
+    )
+}
+
+/// The command for a lab that is already built.
+pub(crate) fn built(root: &Path, profile: Profile, options: &Run) -> Command {
     let folder = workspace::target(root).join(profile.folder());
     let mut command = privilege::as_root(folder.join("enforcer-lab"));
     command.args(lab_arguments(&folder.join("enforcer"), options));
-    start(command, "to make the lab's network namespaces and load the eBPF programs")
+    command
 }
 
 /// Runs a command in a pod of a running lab.
@@ -118,7 +127,7 @@ fn lab_arguments(agent: &Path, options: &Run) -> Vec<OsString> {
     arguments
 }
 
-/// A value as the command line writes it.
+/// A value's name on the command line.
 fn name_of(value: &impl ValueEnum) -> Option<OsString> {
     value.to_possible_value().map(|value| value.get_name().to_owned().into())
 }
@@ -134,13 +143,13 @@ pub(crate) fn build_programs(root: &Path, profile: Profile) -> Result<()> {
     if profile == Profile::Release {
         command.arg("--release");
     }
-    let said = process::run_everything(&mut command, &step)?;
-    let warnings = said.iter().filter(|line| line.starts_with("warning")).count();
+    let output = process::run_everything(&mut command, &step)?;
+    let warnings = output.iter().filter(|line| line.starts_with("warning")).count();
     step.done(&if warnings == 0 { String::new() } else { format!("{warnings} warnings") });
     Ok(())
 }
 
-/// The lab's program of the newest build: a running lab was started by it, most likely.
+/// The lab's program of the newest build, which most likely started the running lab.
 fn newest_lab(root: &Path) -> Result<PathBuf> {
     let target = workspace::target(root);
     let programs = ["debug", "release"].map(|folder| target.join(folder).join("enforcer-lab"));
@@ -149,7 +158,7 @@ fn newest_lab(root: &Path) -> Result<PathBuf> {
     if let Some(path) = newest {
         return Ok(path);
     }
-    ui::say("  The lab was never built here.");
+    ui::print("  the lab isn't built yet");
     build_programs(root, Profile::Dev)?;
     Ok(target.join("debug/enforcer-lab"))
 }
@@ -194,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_given_means_the_labs_defaults() {
+    fn no_arguments_mean_the_labs_defaults() {
         let expected = ["run", "--agent", "/t/enforcer"];
         assert_eq!(lab_arguments(Path::new("/t/enforcer"), &Run::default()), expected);
     }

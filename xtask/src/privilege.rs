@@ -1,4 +1,4 @@
-//! Running a program as root, in the foreground.
+//! Runs programs as root, in the foreground.
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,12 +15,12 @@ use signal_hook::iterator::Signals;
 use crate::process;
 use crate::ui;
 
-/// Variables that reach a program through sudo, which drops the rest: what the tests and the
-/// tools under them are steered by.
+/// Prefixes of the variables that a program gets through sudo, which drops all others: they
+/// configure the tests and their tools.
 const KEPT: [&str; 7] =
     ["CARGO", "ENFORCER_", "INSTA_", "NO_COLOR", "PROPTEST_", "RUST_", "XTASK_"];
 
-/// A command for `program` as root: itself if this is root, else through sudo.
+/// A command for `program` as root, through sudo if needed.
 pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Command {
     if nix::unistd::geteuid().is_root() {
         return Command::new(program);
@@ -38,30 +38,30 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Command {
         })
         .collect();
     if !variables.is_empty() {
-        // sudo's own way to pass variables depends on its configuration; env(1) doesn't.
+        // Whether sudo passes variables depends on its configuration; env(1) always does.
         command.arg("env").args(variables);
     }
     command.arg(program);
     command
 }
 
-/// Says that sudo comes, for what, and with which command.
+/// Announces sudo's password prompt, with the reason and the command.
 pub(crate) fn announce(command: &Command, why: &str) {
     if command.get_program() == "sudo" {
-        ui::say(format_args!("  Root is needed {why}. The command:"));
-        ui::say(format_args!("    {}", process::shown(command)));
+        ui::print(format_args!("  root is needed {why}. The command:"));
+        ui::print(format_args!("    {}", process::shown(command)));
     }
 }
 
-/// Runs a command on this terminal until it ends, whatever signals come meanwhile: they are the
-/// command's to heed.
+/// Runs a command on this terminal until it ends. Signals don't end this process: the command
+/// handles them.
 ///
-/// The terminal sends Ctrl-C to the whole foreground group, the command included; any other signal
-/// was sent to this process alone and is passed on.
+/// The terminal sends Ctrl-C to the whole foreground group, which includes the command. Any other
+/// signal was sent to this process only and is passed on.
 pub(crate) fn run_in_foreground(command: &mut Command) -> Result<ExitStatus> {
-    // Before the start, so that no signal finds this process unprepared and the command alone.
+    // Before the start, so that no signal ends this process and leaves the command running.
     let mut signals =
-        Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]).context("can't listen to signals")?;
+        Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]).context("can't handle signals")?;
     let handle = signals.handle();
     let what = process::shown(command);
     let mut child = command.spawn().with_context(|| format!("can't start `{what}`"))?;
@@ -80,7 +80,7 @@ pub(crate) fn run_in_foreground(command: &mut Command) -> Result<ExitStatus> {
     status
 }
 
-/// The exit code of a process, as a shell would give it.
+/// The exit code of a process, as in a shell.
 pub(crate) fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
@@ -90,7 +90,7 @@ fn pid(child: &Child) -> Option<Pid> {
     i32::try_from(child.id()).ok().map(Pid::from_raw)
 }
 
-/// Whether a terminal sends its signals to this process's group.
+/// Whether the terminal sends its signals to this process's group.
 fn in_foreground() -> bool {
     nix::unistd::tcgetpgrp(io::stdin()).is_ok_and(|group| group == nix::unistd::getpgrp())
 }
@@ -100,8 +100,8 @@ fn pass_on(pid: Pid, signal: i32) {
     if kill(pid, signal).is_ok() {
         return;
     }
-    // sudo runs as root, so this user may not signal it; root may, as long as the password that
-    // was given still counts.
+    // sudo runs as root, so this user may not signal it. Root may, while sudo remembers the
+    // password.
     let mut command = Command::new("sudo");
     command.args(["-n", "kill", "-s", signal.as_str().trim_start_matches("SIG")]);
     command.arg(pid.to_string()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_code_is_passed_through_and_a_signal_becomes_a_shells_code() {
+    fn exit_codes_and_signals_become_a_shells_code() {
         assert_eq!(code(ExitStatus::from_raw(0)), 0);
         assert_eq!(code(ExitStatus::from_raw(3 << 8)), 3);
         assert_eq!(code(ExitStatus::from_raw(15)), 143);
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_signal_to_us_alone_reaches_the_command() {
         let mut command = Command::new("sh");
-        // It signals its parent, this process, as someone's `kill` would, and waits to be told.
+        // It sends a signal to its parent, this process, and waits until it gets one itself.
         command.args(["-c", "trap 'exit 42' TERM; kill -TERM $PPID; while :; do sleep 0.05; done"]);
         let status = run_in_foreground(&mut command).unwrap();
         assert_eq!(code(status), 42);

@@ -1,4 +1,4 @@
-//! Running other programs: quietly with a tail for the error, or in the foreground.
+//! Runs other programs, either quietly or in the foreground.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use crate::ui::Step;
 /// How many of the last lines an error quotes.
 const TAIL: usize = 40;
 
-/// The command as one could type it, without its environment.
+/// The command as in a shell, without its environment.
 pub(crate) fn shown(command: &Command) -> String {
     let mut text = quoted(command.get_program());
     for argument in command.get_args() {
@@ -37,13 +37,12 @@ fn quoted(word: &OsStr) -> String {
 /// Runs a command, shows its newest line as the step's detail, and returns all its lines.
 ///
 /// # Errors
-/// When the command can't be started or ends with another status than 0; the error quotes the
-/// last lines of what it said.
+/// The command can't be started or fails; the error quotes the last lines of its output.
 pub(crate) fn run_quietly(command: &mut Command, step: &Step) -> Result<Vec<String>> {
     run_limited(command, step, None)
 }
 
-/// [`run_quietly`] for a compiler: a failure quotes all that it said, for all of it may matter.
+/// [`run_quietly`] for a compiler: the error quotes the whole output, since all of it may matter.
 pub(crate) fn run_everything(command: &mut Command, step: &Step) -> Result<Vec<String>> {
     let what = shown(command);
     let (status, lines) = collect(command, step, None)?;
@@ -67,8 +66,8 @@ pub(crate) fn run_limited(
     Ok(lines)
 }
 
-/// Runs a command, shows its newest line as the step's detail, and returns how it ended and all
-/// its lines, of both streams.
+/// Runs a command, shows its newest line as the step's detail, and returns its status and the lines
+/// of both streams.
 pub(crate) fn collect(
     command: &mut Command,
     step: &Step,
@@ -77,7 +76,7 @@ pub(crate) fn collect(
     collect_with(command, |line| step.detail(line), limit)
 }
 
-/// [`collect`], but each line is shown to `seen`.
+/// [`collect`], but passes each line to `seen`.
 pub(crate) fn collect_with(
     command: &mut Command,
     seen: impl FnMut(&str),
@@ -90,7 +89,7 @@ pub(crate) fn collect_with(
     Ok((status, lines))
 }
 
-/// [`collect_with`], but a command that had to be killed is no error: it has no status.
+/// [`collect_with`], but a command that was killed is no error: it has no status.
 pub(crate) fn collect_until(
     command: &mut Command,
     mut seen: impl FnMut(&str),
@@ -101,7 +100,7 @@ pub(crate) fn collect_until(
     let errors = writer.try_clone().context("can't make a pipe")?;
     command.stdin(Stdio::null()).stdout(writer).stderr(errors);
     let mut child = command.spawn().map_err(|error| not_started(command, &error))?;
-    // The command keeps the pipe's writing ends; they must go, or the reader never sees the end.
+    // Closes the pipe's writing ends in `command`: otherwise the reader never sees the end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -122,7 +121,7 @@ pub(crate) fn collect_until(
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {}
         }
-        // Also for a command that never falls silent.
+        // Checked after each line, too, for a command that writes all the time.
         if limit.is_some_and(|limit| started.elapsed() > limit) {
             let _ = child.kill();
             let _ = child.wait();
@@ -133,18 +132,18 @@ pub(crate) fn collect_until(
     Ok((Some(status), lines))
 }
 
-/// What a short command prints on standard output; its standard error goes into the error.
+/// The standard output of a short command; its standard error becomes part of the error.
 pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     bytes_of(command).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// [`output_of`] for what is no text.
+/// [`output_of`] for bytes.
 pub(crate) fn bytes_of(command: &mut Command) -> Result<Vec<u8>> {
     let output =
         command.stdin(Stdio::null()).output().map_err(|error| not_started(command, &error))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let lines: Vec<_> = said.lines().map(str::to_owned).collect();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let lines: Vec<_> = errors.lines().map(str::to_owned).collect();
         bail!("`{}` failed ({}){}", shown(command), output.status, tail(&lines));
     }
     Ok(output.stdout)
@@ -155,7 +154,7 @@ pub(crate) fn run_here(command: &mut Command) -> Result<ExitStatus> {
     command.status().map_err(|error| not_started(command, &error))
 }
 
-/// Where a program is on `PATH`.
+/// The path of a program on `PATH`.
 pub(crate) fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
@@ -185,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_shown_as_one_would_type_it() {
+    fn a_command_is_shown_as_in_a_shell() {
         let mut command = Command::new("sudo");
         command.args(["--", "a b", "it's", "", "x=1"]);
         assert_eq!(shown(&command), r"sudo -- 'a b' 'it'\''s' '' x=1");
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_never_falls_silent_is_ended_too_and_what_it_said_is_kept() {
+    fn a_command_that_writes_all_the_time_is_ended_and_its_output_is_kept() {
         let mut command = Command::new("yes");
         let limit = Some(Duration::from_millis(1));
         let (status, lines) = collect_until(&mut command, |_| {}, limit).unwrap();

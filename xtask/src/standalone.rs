@@ -1,8 +1,8 @@
-//! Programs that run without any file beside them, on this machine's architecture or another.
+//! Builds static programs, for this machine's architecture or another one.
 //!
-//! They are linked with glibc, not musl: every C compiler brings it, for other architectures too,
-//! and its memory allocator is the faster one. Since release 2.34 it can look up names without
-//! loading anything at run time, which an image that holds nothing else depends on.
+//! They are linked with glibc, not musl: every C compiler has it, for other architectures too, and
+//! its memory allocator is faster. Since release 2.34 it resolves names without loading a library
+//! at run time, as an image without other files requires.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,34 +12,36 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::arch::Arch;
-use crate::toolchain::{self, Toolchain, Version};
+use crate::toolchain::{self, Toolchain};
 use crate::ui::Step;
+use crate::unfit::Unfit;
+use crate::version::{self, Version};
 use crate::workspace::{self, Profile};
-use crate::{Unfit, packages, process, remap};
+use crate::{packages, process, remap};
 
-/// The first glibc whose static half contains the look-up of names in files and by DNS.
-const GLIBC: Version = Version::new(2, 34, 0);
+/// The first glibc whose static library resolves names from files and by DNS.
+const GLIBC: Version = [2, 34, 0];
 
-/// How long rustup may take to fetch a standard library.
+/// The time limit for rustup to fetch a standard library.
 const LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// All that builds standalone programs for one architecture.
+/// The compilers for static programs of one architecture.
 pub(crate) struct Builder {
     root: PathBuf,
     arch: Arch,
-    /// The C compiler, which links too.
+    /// The C compiler, which is also the linker.
     compiler: PathBuf,
-    /// What comes from its sources, if the compiler has no standard library for the architecture.
+    /// Builds the standard library, if the compiler has none for the architecture.
     from_sources: Option<Toolchain>,
     /// The C library's release.
     glibc: String,
 }
 
 impl Builder {
-    /// Finds what is needed, or installs it.
+    /// Finds the compilers, or installs them.
     ///
     /// # Errors
-    /// Something is missing and can't be installed; [`Unfit`] if that is for want of root.
+    /// Something is missing and can't be installed; [`Unfit`] if root is missing.
     pub(crate) fn obtain(root: &Path, arch: Arch) -> Result<Self> {
         let compiler = packages::obtain(arch.c_compiler())?;
         let glibc = glibc(&compiler, arch)?;
@@ -51,11 +53,11 @@ impl Builder {
         Ok(Self { root: root.to_path_buf(), arch, compiler, from_sources, glibc })
     }
 
-    /// A cargo command whose programs are standalone. In the unoptimised profile they are still
-    /// small and not too slow, for they are run by emulation.
+    /// A cargo command that builds static programs. The unoptimised profile is changed so that they
+    /// are small and fast enough for emulation.
     ///
     /// # Errors
-    /// The compiler doesn't answer.
+    /// The compiler can't be run.
     pub(crate) fn cargo(&self, subcommand: &str, profile: Profile) -> Result<Command> {
         let mut command = workspace::cargo(&self.root);
         if let Some(toolchain) = &self.from_sources {
@@ -85,7 +87,7 @@ impl Builder {
         Ok(command)
     }
 
-    /// Where cargo puts the programs.
+    /// The folder of the built programs.
     pub(crate) fn folder(&self, profile: Profile) -> PathBuf {
         workspace::target(&self.root).join(self.arch.target()).join(profile.folder())
     }
@@ -97,57 +99,57 @@ impl Builder {
         command
     }
 
-    /// The releases of what is in every program: the C library, the compilers' own library, and
+    /// The releases of the libraries in every program: the C library, the C compiler's own one, and
     /// Rust's standard library.
     ///
     /// # Errors
-    /// A compiler doesn't answer.
+    /// A compiler can't be run.
     pub(crate) fn releases(&self) -> Result<[String; 3]> {
         let gcc = process::output_of(Command::new(&self.compiler).arg("-dumpfullversion"))?;
         let rust = process::output_of(self.rustc().arg("--version"))?;
-        let rust = rust.split_whitespace().nth(1).context("rustc tells no version")?;
+        let rust = rust.split_whitespace().nth(1).context("rustc prints no version")?;
         Ok([self.glibc.clone(), gcc.trim().to_owned(), rust.to_owned()])
     }
 
-    /// Where the standard library comes from, in words.
+    /// The source of the standard library, for people.
     pub(crate) fn origin(&self) -> &str {
         if self.from_sources.is_some() { "standard library from its sources" } else { "" }
     }
 }
 
-/// The compiler that cargo would use.
+/// The compiler that cargo uses.
 fn rustc() -> PathBuf {
     std::env::var_os("RUSTC").map_or_else(|| PathBuf::from("rustc"), PathBuf::from)
 }
 
-/// The release of the C library that this compiler links with.
+/// The release of this compiler's C library.
 fn glibc(compiler: &Path, arch: Arch) -> Result<String> {
     let packages = arch.c_compiler().package;
     let unfit = |what: &str| {
         Unfit(format!(
-            "{} {what}: install glibc {GLIBC} or later and its static half (on Debian and Ubuntu: \
+            "{} {what}: install glibc 2.34 or later and its static half (on Debian and Ubuntu: \
              sudo apt-get install {packages})",
             compiler.display()
         ))
     };
     let mut question = Command::new(compiler);
     let archive = process::output_of(question.arg("-print-file-name=libc.a"))?;
-    // What it doesn't find it repeats.
+    // It repeats a name that it doesn't find.
     if !Path::new(archive.trim()).is_absolute() {
-        return Err(unfit("has no C library to link standalone programs with").into());
+        return Err(unfit("has no static C library").into());
     }
     let mut question = Command::new(compiler);
     question.args(["-E", "-dM", "-include", "features.h", "-x", "c", "/dev/null"]);
-    let found = version(&process::output_of(&mut question)?)
+    let found = release(&process::output_of(&mut question)?)
         .ok_or_else(|| unfit("has another C library than glibc"))?;
-    if found.parse::<Version>()? < GLIBC {
-        return Err(unfit("has a C library that looks up no names in standalone programs").into());
+    if version::parse(&found).is_none_or(|it| it < GLIBC) {
+        return Err(unfit("has a C library that can't resolve names in static programs").into());
     }
     Ok(found)
 }
 
 /// Reads glibc's release out of its macros.
-fn version(macros: &str) -> Option<String> {
+fn release(macros: &str) -> Option<String> {
     let value = |name: &str| {
         let find =
             |line: &str| Some(line.strip_prefix("#define ")?.strip_prefix(name)?.trim().to_owned());
@@ -156,17 +158,17 @@ fn version(macros: &str) -> Option<String> {
     Some(format!("{}.{}", value("__GLIBC__ ")?, value("__GLIBC_MINOR__ ")?))
 }
 
-/// Whether the compiler has a standard library for an architecture.
+/// Whether the compiler has the standard library for an architecture.
 fn has_library(arch: Arch) -> Result<bool> {
     let mut question = Command::new(rustc());
     question.args(["--print", "target-libdir", "--target", arch.target()]);
-    let folder = process::output_of(&mut question).context("the Rust compiler doesn't answer")?;
+    let folder = process::output_of(&mut question).context("can't run the Rust compiler")?;
     let Ok(entries) = fs::read_dir(folder.trim()) else { return Ok(false) };
     let mut names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
     Ok(names.any(|name| name.to_string_lossy().starts_with("libstd-")))
 }
 
-/// Asks rustup for it. Where rustup doesn't get it, the sources do as well.
+/// Has rustup add it; returns false if that fails.
 fn rustup_adds_library(root: &Path, arch: Arch) -> Result<bool> {
     if process::which("rustup").is_none() {
         return Ok(false);
@@ -179,7 +181,7 @@ fn rustup_adds_library(root: &Path, arch: Arch) -> Result<bool> {
         step.done("");
         return Ok(true);
     }
-    step.skipped("rustup could not get it, so it is built");
+    step.skipped("rustup failed; it is built from its sources");
     Ok(false)
 }
 
@@ -191,13 +193,7 @@ mod tests {
     fn the_c_librarys_release_is_read_from_its_macros() {
         let macros = "#define __GLIBC_USE(F) __GLIBC_USE_ ## F\n#define __GLIBC__ 2\n\
                       #define __GLIBC_MINOR__ 36\n#define __x86_64__ 1\n";
-        assert_eq!(version(macros), Some("2.36".to_owned()));
-        assert_eq!(version("#define __x86_64__ 1\n"), None);
-    }
-
-    #[test]
-    fn releases_before_the_one_that_looks_up_names_are_older() {
-        assert!("2.31".parse::<Version>().unwrap() < GLIBC);
-        assert!("2.36".parse::<Version>().unwrap() >= GLIBC);
+        assert_eq!(release(macros), Some("2.36".to_owned()));
+        assert_eq!(release("#define __x86_64__ 1\n"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What this machine must have, and saying all that is missing at once.
+//! Requirements on this machine; all that are missing are reported at once.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::process;
-use crate::toolchain::Version;
+use crate::version::{self, Version};
 
-/// The oldest kernel the programs are made for.
-const KERNEL: Version = Version::new(5, 10, 0);
+/// The oldest supported kernel.
+const KERNEL: Version = [5, 10, 0];
 
 /// Capability bits, from `linux/capability.h`.
 const NET_ADMIN: u32 = 12;
@@ -20,15 +20,15 @@ const SYS_ADMIN: u32 = 21;
 pub(crate) enum Root {
     /// Root already.
     Is,
-    /// sudo works, if need be after asking for the password.
+    /// sudo works, perhaps with a password.
     Sudo,
-    /// sudo would ask for a password where nobody can type one.
+    /// sudo needs a password, but there is no terminal.
     SudoCannotAsk,
     /// There is no sudo.
     No,
 }
 
-/// What was found out about this machine.
+/// Properties of this machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     os: String,
@@ -37,19 +37,19 @@ pub(crate) struct Facts {
     kernel: String,
     /// Whether the kernel describes its own types.
     btf: bool,
-    /// The capabilities that root can have here, as `/proc/self/status` gives them.
+    /// The capabilities that root can have here, from `/proc/self/status`.
     capabilities: Option<u64>,
-    /// Whether this is a user namespace, whose root is none for the kernel's BPF.
+    /// Whether this is a user namespace, whose root may not use BPF.
     user_namespace: bool,
     root: Root,
 }
 
 impl Facts {
-    /// Looks at this machine.
+    /// Reads the properties of this machine.
     pub(crate) fn gather() -> Self {
         let root = root();
         let status = read("/proc/self/status");
-        // sudo can't give more than the bounding set; who is root already has what is effective.
+        // sudo gives at most the bounding set; root already has the effective set.
         let field = if root == Root::Is { "CapEff:" } else { "CapBnd:" };
         Self {
             os: std::env::consts::OS.to_owned(),
@@ -62,7 +62,7 @@ impl Facts {
         }
     }
 
-    /// What stands in the way of the lab and of the kernel tests, in words; empty if nothing does.
+    /// The unmet requirements of the lab and of the kernel tests, for people.
     pub(crate) fn missing(&self) -> Vec<String> {
         if self.os != "linux" {
             return vec![format!(
@@ -74,17 +74,17 @@ impl Facts {
         let mut missing = Vec::new();
         if !["x86_64", "aarch64"].contains(&self.architecture.as_str()) {
             missing.push(format!(
-                "the agent is made for x86_64 and aarch64, this is {}",
+                "the agent supports x86_64 and aarch64, this is {}",
                 self.architecture
             ));
         }
-        if self.kernel.parse::<Version>().is_ok_and(|found| found < KERNEL) {
-            missing.push(format!("the kernel must be {KERNEL} or newer, this is {}", self.kernel));
+        if version::parse(&self.kernel).is_some_and(|found| found < KERNEL) {
+            missing.push(format!("the kernel must be 5.10 or newer, this is {}", self.kernel));
         }
         if !self.btf {
             missing.push(
-                "the kernel doesn't describe its types (/sys/kernel/btf/vmlinux is missing): it \
-                 needs CONFIG_DEBUG_INFO_BTF, which the distributions' kernels have"
+                "the kernel has no BTF (/sys/kernel/btf/vmlinux is missing): it needs \
+                 CONFIG_DEBUG_INFO_BTF, which the distributions' kernels have"
                     .to_owned(),
             );
         }
@@ -97,8 +97,7 @@ impl Facts {
         match self.root {
             Root::Is | Root::Sudo => {}
             Root::SudoCannotAsk => missing.push(
-                "sudo wants a password, and there is no terminal to ask for it: run this as root"
-                    .to_owned(),
+                "sudo needs a password, but there is no terminal: run this as root".to_owned(),
             ),
             Root::No => missing.push(
                 "root is needed to make network namespaces and load programs, and there is no \
@@ -125,7 +124,7 @@ impl Facts {
     }
 }
 
-/// The words for a list of what is missing.
+/// The error message for unmet requirements.
 pub(crate) fn describe(missing: &[String]) -> String {
     let mut text = String::from("this machine can't run the lab:");
     for item in missing {
@@ -161,7 +160,7 @@ fn capabilities(status: &str, field: &str) -> Option<u64> {
     u64::from_str_radix(value.trim(), 16).ok()
 }
 
-/// The first user namespace maps every id to itself; any other map means another namespace.
+/// Whether this isn't the first user namespace, which maps every id to itself.
 fn is_user_namespace(uid_map: &str) -> bool {
     let numbers: Vec<_> = uid_map.split_whitespace().collect();
     !numbers.is_empty() && numbers != ["0", "0", "4294967295"]
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_missing_is_said_at_once() {
+    fn everything_missing_is_reported_at_once() {
         let facts = Facts {
             architecture: "riscv64".to_owned(),
             kernel: "5.9.16-1-amd64".to_owned(),
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn on_another_system_only_that_is_said() {
+    fn another_system_is_the_only_report() {
         let facts = Facts { os: "macos".to_owned(), btf: false, root: Root::No, ..good() };
         let missing = facts.missing();
         assert_eq!(missing.len(), 1);
@@ -218,13 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn each_right_is_told_apart() {
+    fn each_missing_capability_is_reported() {
         let net_admin_only = Facts { capabilities: Some(1 << NET_ADMIN), ..good() };
         let missing = net_admin_only.missing();
         assert_eq!(missing.len(), 1);
         assert!(missing[0].contains("CAP_SYS_ADMIN"), "{missing:?}");
-        let silent = Facts { root: Root::SudoCannotAsk, ..good() };
-        assert!(silent.missing()[0].contains("no terminal"));
+        let no_terminal = Facts { root: Root::SudoCannotAsk, ..good() };
+        assert!(no_terminal.missing()[0].contains("no terminal"));
     }
 
     #[test]

@@ -1,26 +1,31 @@
 //! Progress for people: a spinner on a terminal, plain lines in a log.
 //!
-//! Everything goes to standard error, so that what a task prints for scripts (`--output json`)
-//! stays alone on standard output.
+//! Everything goes to standard error: standard output is for the results that scripts read
+//! (`--output json`).
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// In a log, a long step says at most this often what it is at.
+/// The spinners of all steps: several may run side by side.
+static SPINNERS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// The shortest time between two lines of a long step in a log.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// Writes one line to standard error.
-pub(crate) fn say(line: impl Display) {
-    // A closed standard error (`2>&-`) is no reason to stop the work.
-    let _ = writeln!(io::stderr().lock(), "{line}");
+pub(crate) fn print(line: impl Display) {
+    SPINNERS.suspend(|| {
+        // A closed standard error (`2>&-`) is no reason to stop the work.
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    });
 }
 
-/// One step of a task, from the moment it starts until it is [`done`](Self::done) or dropped
-/// (which means it failed; the error that follows says why).
+/// One step of a task, until it is [`done`](Self::done). A step that is dropped has failed; its
+/// error follows.
 pub(crate) struct Step {
     label: String,
     started: Instant,
@@ -34,19 +39,19 @@ enum Shown {
 }
 
 impl Step {
-    /// Starts a step and says so.
+    /// Starts a step and shows it.
     pub(crate) fn start(label: impl Into<String>) -> Self {
         let label = label.into();
         let shown = if io::stderr().is_terminal() {
             Shown::Spinner(spinner(&label))
         } else {
-            say(format_args!("  ... {label}"));
+            print(format_args!("  ... {label}"));
             Shown::Lines { last: Mutex::new(Instant::now()) }
         };
         Self { label, started: Instant::now(), shown, finished: false }
     }
 
-    /// What the step is at right now: the newest line of a command's output, say.
+    /// Shows the step's state, for example the newest line of a command's output.
     pub(crate) fn detail(&self, text: &str) {
         match &self.shown {
             Shown::Spinner(bar) => bar.set_message(text.trim().to_owned()),
@@ -55,30 +60,35 @@ impl Step {
                 if last.elapsed() >= HEARTBEAT && !text.trim().is_empty() {
                     *last = Instant::now();
                     let seconds = self.started.elapsed().as_secs();
-                    say(format_args!("  ... {} ({seconds} s): {}", self.label, text.trim()));
+                    print(format_args!("  ... {} ({seconds} s): {}", self.label, text.trim()));
                 }
             }
         }
     }
 
-    /// Ends the step well, with what came of it.
+    /// Ends the step with its result.
     pub(crate) fn done(self, outcome: &str) {
         self.end("ok ", outcome);
     }
 
-    /// Ends the step without its result, where that is no error: another way follows.
+    /// Ends the step without a result, where that is no error because another way follows.
     pub(crate) fn skipped(self, why: &str) {
         self.end("no ", why);
     }
 
-    fn end(mut self, mark: &str, outcome: &str) {
-        self.finished = true;
+    fn clear(&self) {
         if let Shown::Spinner(bar) = &self.shown {
             bar.finish_and_clear();
+            SPINNERS.remove(bar);
         }
+    }
+
+    fn end(mut self, mark: &str, outcome: &str) {
+        self.finished = true;
+        self.clear();
         let separator = if outcome.is_empty() { "" } else { ": " };
         let took = seconds(self.started.elapsed());
-        say(format_args!("  {mark} {}{separator}{outcome} ({took})", self.label));
+        print(format_args!("  {mark} {}{separator}{outcome} ({took})", self.label));
     }
 }
 
@@ -87,15 +97,13 @@ impl Drop for Step {
         if self.finished {
             return;
         }
-        if let Shown::Spinner(bar) = &self.shown {
-            bar.finish_and_clear();
-        }
+        self.clear();
         let took = seconds(self.started.elapsed());
-        say(format_args!("  failed: {} ({took})", self.label));
+        print(format_args!("  failed: {} ({took})", self.label));
     }
 }
 
-/// A duration as people read it: `0.4 s`, `73 s`.
+/// A duration for people: `0.4 s`, `73 s`.
 pub(crate) fn seconds(duration: Duration) -> String {
     if duration < Duration::from_secs(10) {
         format!("{:.1} s", duration.as_secs_f64())
@@ -105,8 +113,8 @@ pub(crate) fn seconds(duration: Duration) -> String {
 }
 
 fn spinner(label: &str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    // The template is a constant; without it the default style is good enough.
+    let bar = SPINNERS.add(ProgressBar::new_spinner());
+    // The template is a constant; the default style would do, too.
     if let Ok(style) = ProgressStyle::with_template("  {spinner} {prefix} [{elapsed}] {wide_msg}") {
         bar.set_style(style);
     }

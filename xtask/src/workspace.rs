@@ -1,22 +1,22 @@
-//! Where things are, and how cargo is called.
+//! The workspace's folders, and commands for cargo.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 /// The workspace's root folder.
 ///
 /// # Errors
-/// When the sources that this binary was built from aren't there any more.
+/// The sources of this binary no longer exist.
 pub(crate) fn root() -> Result<PathBuf> {
-    // cargo sets it for `cargo run`; the compiled-in value serves a binary started by hand.
+    // cargo sets it for `cargo run`; the compiled-in value is for a binary that is started by hand.
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     let root = manifest.parent().map(Path::to_path_buf).unwrap_or_default();
     if !root.join("enforcer-ebpf/Cargo.toml").is_file() {
-        bail!("{} isn't this project's folder: start me by `cargo xtask`", root.display());
+        bail!("{} isn't this project's folder: use `cargo xtask`", root.display());
     }
     Ok(root)
 }
@@ -39,7 +39,7 @@ pub(crate) enum Profile {
 }
 
 impl Profile {
-    /// The profile that a `--release` flag asks for.
+    /// The profile for the flag `--release`.
     pub(crate) fn of(release: bool) -> Self {
         if release { Self::Release } else { Self::Dev }
     }
@@ -53,13 +53,12 @@ impl Profile {
     }
 }
 
-/// A cargo command in the workspace: the very cargo that started this task, not a proxy that
-/// would choose again.
+/// A command for the cargo that started this task, in the workspace. A proxy could choose another.
 pub(crate) fn cargo(root: &Path) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);
     command.current_dir(root);
-    // What `cargo run` told this process about its own package isn't true of what is built next.
+    // The variables of `cargo run` describe this process's own package, not the next build.
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();
         if name_text.starts_with("CARGO_PKG_") || name_text.starts_with("CARGO_MANIFEST_") {
@@ -67,15 +66,4 @@ pub(crate) fn cargo(root: &Path) -> Command {
         }
     }
     command
-}
-
-/// This user's cache folder for the project: `$XDG_CACHE_HOME/enforcer`, else `~/.cache/enforcer`.
-pub(crate) fn cache() -> Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = set("XDG_CACHE_HOME")
-        // The specification says that a relative path is to be ignored.
-        .filter(|path| path.is_absolute())
-        .or_else(|| set("HOME").map(|home| home.join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME is set: where may the toolchain be kept?")?;
-    Ok(base.join("enforcer"))
 }

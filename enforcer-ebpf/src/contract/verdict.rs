@@ -71,7 +71,26 @@ impl Reason {
     #[inline(always)]
     #[must_use]
     pub const fn is_drop(self) -> bool {
-        self as u32 >= Self::Denied as u32
+        Self::is_drop_number(self as u32)
+    }
+
+    /// Whether packets with the reason of this number are dropped.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_drop_number(number: u32) -> bool {
+        number >= Self::Denied as u32
+    }
+
+    /// Whether packets with the reason of this number belong to flows that must be recorded: those
+    /// that policy allows, or a later hook decides on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_recorded(number: u32) -> bool {
+        const RECORDED: u32 = 1 << Reason::NotIsolated as u32
+            | 1 << Reason::Policy as u32
+            | 1 << Reason::Node as u32
+            | 1 << Reason::Service as u32;
+        number < 32 && RECORDED >> number & 1 != 0
     }
 
     /// The reason with this number.

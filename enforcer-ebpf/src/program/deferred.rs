@@ -36,8 +36,8 @@ pub(crate) fn passes<F: Family>(
     if !reason.is_drop() {
         return true;
     }
-    report::count(sender, Direction::Egress, reason, frame.length());
-    report::dropped::<FromPod, F>(frame, sender, reason, packet);
+    report::count(sender, Direction::Egress, reason as u32, frame.length());
+    report::dropped::<FromPod, F>(frame, sender, reason as u32, packet);
     false
 }
 

@@ -12,11 +12,12 @@ use enforcer_ebpf::contract::endpoint::Endpoint;
 use enforcer_ebpf::contract::flow::{FlowState, FlowTail, flags};
 use enforcer_ebpf::contract::table::RECENT_SLOTS;
 use enforcer_ebpf::contract::verdict::Direction;
-use enforcer_ebpf::packet::{Packet, Quoted, protocol, role};
+use enforcer_ebpf::packet::{Bytes as _, Packet, Quoted, protocol, role};
 
 use crate::program::clock;
 use crate::program::family::Family;
 use crate::program::flow_table::{self, Found};
+use crate::program::frame::Frame;
 use crate::program::hook::Hook;
 use crate::program::maps::RECENT;
 use crate::program::policy;
@@ -84,6 +85,7 @@ const ID_SHIFT: u32 = 52;
 /// Records an allowed packet of the direction `H`. `origin`: 0, or [`flags::NODE`].
 #[inline(always)]
 pub(crate) fn record<H: Hook, F: Family>(
+    frame: &Frame,
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
     origin: u16,
@@ -109,7 +111,9 @@ pub(crate) fn record<H: Hook, F: Family>(
         return;
     }
     // The packet after a TCP SYN may establish the connection within the same bucket.
-    if remember::<H, F>(endpoint, packet, &flow, origin, now) && packet.role & role::OPENS == 0 {
+    if remember::<H, F>(frame, endpoint, packet, &flow, origin, now)
+        && packet.role & role::OPENS == 0
+    {
         let others = if word & !3 == signature { word } else { signature };
         // SAFETY: as above.
         unsafe { ptr::write_volatile(slot, others | seen) };
@@ -119,6 +123,7 @@ pub(crate) fn record<H: Hook, F: Family>(
 /// Refreshes or inserts the entry; returns whether there is one now.
 #[inline(always)]
 fn remember<H: Hook, F: Family>(
+    frame: &Frame,
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
     flow: &F::Flow,
@@ -131,11 +136,11 @@ fn remember<H: Hook, F: Family>(
         return begins(direction, packet.protocol, packet.role)
             && flow_table::insert::<F>(flow, opened.after(direction, packet.role, now));
     };
-    let another = packet.role & role::OPENS != 0 && found.state.is_followed(direction);
-    if another
+    let another = packet.role & role::OPENS != 0 && found.state.is_followed(direction)
         || found.state.flags & origin != origin
-        || has_lost_its_initiator::<H, F>(endpoint, packet, &found)
-    {
+        || has_lost_its_initiator::<H, F>(endpoint, packet, &found);
+    // The verifier need not follow how this came about.
+    if frame.settle(usize::from(another)) != 0 {
         return flow_table::replace::<F>(&found, flow, direction, opened);
     }
     flow_table::advance::<F>(&found, flow, direction, packet.role, now);

@@ -47,7 +47,7 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
         if endpoint.flags & (FromPod::ISOLATED | FromPod::CLOSED) != 0 {
             record_node(&mut frame, endpoint);
         }
-        report::count(endpoint, Direction::Ingress, Reason::Node, frame.length());
+        report::count(endpoint, Direction::Ingress, Reason::Node as u32, frame.length());
         return NEXT;
     }
     run::<ToPod>(&mut frame, endpoint)
@@ -69,7 +69,7 @@ fn record_node_of<F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usiz
     let Ok(mut packet) = parse::<F>(frame, start) else { return };
     merge_paths(frame, &mut packet);
     if !F::entry(endpoint.order(), &packet.source).is_node() {
-        flow_record::record::<ToPod, F>(endpoint, &packet, flags::NODE);
+        flow_record::record::<ToPod, F>(frame, endpoint, &packet, flags::NODE);
     }
 }
 
@@ -132,18 +132,6 @@ fn merge_paths<A>(frame: &Frame, packet: &mut Packet<A>) {
         (frame.settle(word) as u32).to_ne_bytes();
 }
 
-/// The same verdict, of which the verifier forgets how it came about.
-#[inline(always)]
-fn settled(frame: &Frame, verdict: Option<Reason>) -> Option<Reason> {
-    const NONE: usize = 0xff;
-    let code = verdict.map_or(NONE, |reason| reason as usize);
-    match frame.settle(code) {
-        NONE => None,
-        code if code == Reason::Link as usize => Some(Reason::Link),
-        _ => Some(Reason::SpoofedLink),
-    }
-}
-
 /// Parses the packet; if that fails, makes more of it readable in place and tries again.
 #[inline(always)]
 fn parse<F: Family>(frame: &mut Frame, start: usize) -> Result<Packet<F::Address>, Malformed> {
@@ -166,8 +154,7 @@ fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usi
         return if deferred { DROP } else { unparsable::<H, F>(frame, endpoint, start) };
     };
     merge_paths(frame, &mut packet);
-    let verdict = link::verdict::<H, F>(frame, endpoint, &packet);
-    let reason = match settled(frame, verdict) {
+    let reason = match link::verdict::<H, F>(frame, endpoint, &packet) {
         Some(reason) => {
             if matches!(H::DIRECTION, Direction::Egress) {
                 judge::defer_link::<F>(frame, endpoint, &packet);
@@ -179,11 +166,16 @@ fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usi
         }
         None => judge::judge::<H, F>(frame, endpoint, &packet),
     };
-    report::count(endpoint, H::DIRECTION, reason, frame.length());
-    if !reason.is_drop() {
+    // The verifier forgets which reason it was, and proves what follows once, not once for each.
+    let number = frame.settle(reason as usize) as u32;
+    if Reason::is_recorded(number) {
+        flow_record::record::<H, F>(frame, endpoint, &packet, 0);
+    }
+    report::count(endpoint, H::DIRECTION, number, frame.length());
+    if !Reason::is_drop_number(number) {
         return NEXT;
     }
-    report::dropped::<H, F>(frame, endpoint, reason, &packet);
+    report::dropped::<H, F>(frame, endpoint, number, &packet);
     DROP
 }
 
@@ -248,7 +240,7 @@ fn unreadable<H: Hook>(frame: &Frame, endpoint: &Endpoint, reason: Reason, kind:
 /// Counts a frame of which only the link layer matters, and reports it if it is dropped.
 #[inline(always)]
 fn close<H: Hook>(frame: &Frame, endpoint: &Endpoint, reason: Reason) -> i32 {
-    report::count(endpoint, H::DIRECTION, reason, frame.length());
+    report::count(endpoint, H::DIRECTION, reason as u32, frame.length());
     if !reason.is_drop() {
         return NEXT;
     }

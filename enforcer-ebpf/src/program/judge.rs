@@ -17,9 +17,10 @@ use crate::program::hook::{FromPod, Hook};
 use crate::program::maps::KernelTables;
 use crate::program::remote::remote;
 use crate::program::reply::is_reply;
-use crate::program::{flow_record, fragment_table, policy};
+use crate::program::{fragment_table, policy};
 
-/// The verdict on a packet that could be parsed, and its reason.
+/// The verdict on a packet that could be parsed, and its reason. Whether its flow is recorded is
+/// the caller's part.
 #[inline(always)]
 pub(crate) fn judge<H: Hook, F: Family>(
     frame: &Frame,
@@ -30,7 +31,7 @@ pub(crate) fn judge<H: Hook, F: Family>(
         return Reason::Itself;
     }
     if matches!(H::DIRECTION, Direction::Egress) {
-        if is_spoofed::<F>(endpoint, packet) || is_foreign_error::<F>(frame, endpoint, packet) {
+        if is_spoofed::<F>(endpoint, packet) {
             return Reason::SpoofedSource;
         }
         if is_encapsulated(packet) && F::entry(endpoint.order(), &packet.destination).is_node() {
@@ -40,7 +41,6 @@ pub(crate) fn judge<H: Hook, F: Family>(
         return Reason::WrongDestination;
     }
     if endpoint.flags & (H::ISOLATED | H::CLOSED) == 0 {
-        flow_record::record::<H, F>(endpoint, packet, 0);
         return Reason::NotIsolated;
     }
     let remote = remote::<H, F>(frame, endpoint.order(), packet);
@@ -73,9 +73,6 @@ pub(crate) fn judge<H: Hook, F: Family>(
     if open {
         frame.set_mark(Mark::pod(endpoint.id, Deferred::Egress));
     }
-    if !reason.is_drop() && packet.role & role::FRAGMENT == 0 {
-        flow_record::record::<H, F>(endpoint, packet, 0);
-    }
     reason
 }
 
@@ -100,21 +97,6 @@ fn is_spoofed<F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> bo
     endpoint.flags & flags::CHECK_SOURCE != 0
         && !owns::<F>(endpoint, &packet.source)
         && !F::is_exempt(packet)
-}
-
-/// Whether the packet is an ICMP error about a packet that was not sent to the pod: only routers
-/// send such errors, and a pod is none (semantics A3, P4).
-#[inline(always)]
-fn is_foreign_error<F: Family>(
-    frame: &Frame,
-    endpoint: &Endpoint,
-    packet: &Packet<F::Address>,
-) -> bool {
-    let foreign = packet.role & role::ERROR != 0
-        && endpoint.flags & flags::CHECK_SOURCE != 0
-        && F::quoted(frame, packet).is_some_and(|it| !owns::<F>(endpoint, &it.destination));
-    // The verifier would prove all that follows once for each shape of the quoted headers.
-    frame.settle(usize::from(foreign)) != 0
 }
 
 /// Whether the packet is one that the node's tunnel endpoints would unpack: its inner source is

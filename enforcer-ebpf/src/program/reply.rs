@@ -129,8 +129,8 @@ fn about_quoted<H: Hook, F: Family>(
 }
 
 /// Whether the sender of an error may be on the way to the end that it is about: that end itself,
-/// or a router. Pods send errors about packets to them only, and there is no router between pods
-/// of this node; of an address that may stand for another, the mark must tell (semantics A3).
+/// or a router. There is none between pods of this node, and a translated error comes from the
+/// address that it is about; of one from outside, the mark must tell (semantics A3).
 #[inline(always)]
 fn may_report<F: Family>(
     mark: Mark,
@@ -138,14 +138,17 @@ fn may_report<F: Family>(
     remote: &F::Address,
     entry: Entry,
 ) -> bool {
+    let hides = entry.may_hide_another();
     if mark.sender() == 0 {
-        return !entry.may_hide_another() || remote::is_known_client(mark);
+        return !hides || remote::is_known_client(mark);
     }
-    if *source == *remote || entry.may_hide_another() {
+    if *source == *remote {
         return true;
     }
     match lookup::sender(&KernelTables, mark.sender()) {
-        Some(pod) => owns::<F>(pod, remote) || pod.flags & endpoint::flags::CHECK_SOURCE == 0,
+        Some(pod) => {
+            !hides && owns::<F>(pod, remote) || pod.flags & endpoint::flags::CHECK_SOURCE == 0
+        }
         None => false,
     }
 }

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use enforcer_ebpf::contract::endpoint::Endpoint;
 use enforcer_ebpf::contract::event::{EVENTS_PER_WINDOW, Event};
-use enforcer_ebpf::contract::verdict::{Direction, Reason};
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::Packet;
 
 use crate::program::clock;
@@ -14,13 +14,14 @@ use crate::program::hook::Hook;
 use crate::program::maps::{BUDGET, COUNTERS, EVENTS};
 use crate::program::remote::{self, Sender};
 
-/// Counts a packet of `length` bytes.
+/// Counts a packet of `length` bytes. `reason`: a [`Reason`](enforcer_ebpf::contract::verdict::Reason)
+/// as a number.
 #[inline(always)]
-pub(crate) fn count(endpoint: &Endpoint, direction: Direction, reason: Reason, length: u32) {
+pub(crate) fn count(endpoint: &Endpoint, direction: Direction, reason: u32, length: u32) {
     let Some(counters) = COUNTERS.get_ptr_mut(endpoint.id) else { return };
-    // SAFETY: a live value of this CPU's; both indices are constants of the enums.
-    unsafe {
-        let count = &mut (*counters).counts[direction as usize][reason as usize];
+    // SAFETY: a live value of this CPU's.
+    let counts = unsafe { &mut (*counters).counts[direction as usize] };
+    if let Some(count) = counts.get_mut(reason as usize) {
         count.packets += 1;
         count.bytes += u64::from(length);
     }
@@ -63,7 +64,7 @@ pub(crate) fn send(mut slot: RingBufEntry<Event>, event: Event) {
 pub(crate) fn dropped<H: Hook, F: Family>(
     frame: &Frame,
     endpoint: &Endpoint,
-    reason: Reason,
+    reason: u32,
     packet: &Packet<F::Address>,
 ) {
     let Some(slot) = reserve() else { return };

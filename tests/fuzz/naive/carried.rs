@@ -1,8 +1,8 @@
-//! What IP carries, and what an ICMP error quotes of it.
+//! The payload of IP, and the packet quoted in an ICMP error.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Bytes, Fault, chain};
+use super::headers::{Bytes, Fault, chain};
 
 pub(crate) const ICMP: u8 = 1;
 pub(crate) const TCP: u8 = 6;
@@ -13,8 +13,8 @@ const SCTP: u8 = 132;
 /// The transport header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Carried {
-    /// TCP; `opens` if it is the first packet of a connection, else it may be one that `ends` its
-    /// sender's half (FIN), or that `resets` all of it (RST).
+    /// TCP. `opens`: the first packet of a connection; otherwise it may end its sender's half
+    /// (`ends`, FIN) or all of it (`resets`, RST).
     Tcp { ports: [u16; 2], opens: bool, ends: bool, resets: bool },
     /// UDP or SCTP, of which any packet may be the first.
     Ports([u16; 2]),
@@ -24,12 +24,12 @@ pub(crate) enum Carried {
     Other,
 }
 
-/// What an ICMP message is to a flow.
+/// The meaning of an ICMP message for a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Icmp {
-    /// A query, or the answer to one: the query's type, and the identifier that both have.
+    /// A query or its answer: the query's type, and their common identifier.
     Query { query: u8, identifier: u16, answer: bool },
-    /// An error, and what it quotes, if that can be told.
+    /// An error, and the packet that it quotes, if readable.
     Error(Option<Quote>),
     /// Neither.
     Neither,
@@ -45,7 +45,7 @@ pub(crate) struct Quote {
 }
 
 impl Carried {
-    /// Tells ways through a reader apart.
+    /// Distinguishes paths through a reader.
     pub(crate) fn kind(&self) -> u8 {
         match self {
             Self::Other => 1,
@@ -91,7 +91,7 @@ pub(super) fn carried(
         UDP => {
             let header = payload.clone().take::<8>(cut)?;
             needs(8)?;
-            // No length is a jumbogram's (RFC 2675).
+            // Jumbograms have length 0 (RFC 2675).
             match u16::from_be_bytes([header[4], header[5]]) {
                 1..8 => Err(Fault::TransportLength),
                 _ => Ok(Carried::Ports(ports(&header))),
@@ -140,7 +140,7 @@ fn query(v4: bool, kind: u8) -> Option<(u8, bool)> {
     Some((*query, kind == *answer))
 }
 
-/// Extension headers may stand in between, but a later fragment shows nothing of its ports.
+/// Reads the quoted packet. It may have extension headers; a later fragment shows no ports.
 fn quote(v4: bool, body: Bytes<'_>) -> Option<Quote> {
     let fault = Fault::TransportCut;
     let (source, destination, protocol, rest) = if v4 {
@@ -164,7 +164,7 @@ fn quote(v4: bool, body: Bytes<'_>) -> Option<Quote> {
         }
         (address(8)?, address(24)?, behind.protocol, behind.rest)
     };
-    // So much of what it carries is sure to be quoted (RFC 792).
+    // At least this much of the payload is quoted (RFC 792).
     let header = rest.clone().take::<8>(fault).ok()?;
     let ports = match protocol {
         TCP | UDP | SCTP => ports(&header),

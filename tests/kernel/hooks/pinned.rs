@@ -10,7 +10,7 @@ use enforcer_ebpf::contract::table::Limits;
 
 use crate::support::with_bpffs;
 
-use super::{Found, NAME, NOTHING, attached_by, look};
+use super::{Found, NAME, NOTHING, attached_by, for_each_kind, look};
 
 /// Hooks of each kind that a kernel may have.
 pub(super) const LINKS_OR_FILTERS: [fn(&Pins) -> Hooks; 2] =
@@ -18,12 +18,12 @@ pub(super) const LINKS_OR_FILTERS: [fn(&Pins) -> Hooks; 2] =
 
 /// Runs a test with an interface and a folder in a BPF file system, by each kind of hooks.
 fn with_pins(test: impl Fn(u32, &Path, fn(&Pins) -> Hooks) + Send + Sync) {
-    for make in LINKS_OR_FILTERS {
+    for_each_kind(LINKS_OR_FILTERS, |make| {
         with_bpffs(|ifindex, root| test(ifindex, root, make));
-    }
+    });
 }
 
-/// One life of an agent: takes over what is there, and ends without a word.
+/// One life of an agent: it takes over the existing programs and tables, and is killed.
 fn live(
     ifindex: u32,
     root: &Path,
@@ -33,7 +33,7 @@ fn live(
     live_otherwise(ifindex, root, make, settings, false)
 }
 
-/// The same, but the hooks may be of another kind than the last ones.
+/// The same, where the hooks may be of another kind than the last ones.
 fn live_otherwise(
     ifindex: u32,
     root: &Path,
@@ -54,7 +54,7 @@ fn live_otherwise(
     }
     kernel.drop_other_tables(&pins).unwrap();
     let found = look(ifindex);
-    // What kind of hooks there are shows when the first is made, not when one is taken over.
+    // The kind of the hooks shows when the first is made, not when one is taken over.
     let expected = if before == NOTHING { attached_by(&hooks) } else { before };
     if !differs {
         assert_eq!(found, expected, "in place of the last ones");
@@ -62,11 +62,11 @@ fn live_otherwise(
     let (owner, uid) = (Some(Owner::Pod(PodId::new("shop", "web"))), "1-2".to_owned());
     kernel.apply(&Step::Owner { id: 7, ifindex, owner, uid }).unwrap();
     drop(hooks);
-    assert_ne!(look(ifindex), NOTHING, "nobody has taken them off");
+    assert_ne!(look(ifindex), NOTHING, "they stay");
     inherited
 }
 
-/// Folders of tables.
+/// The number of folders of tables.
 fn layouts(root: &Path) -> usize {
     let namespace = fs::read_dir(root).unwrap().next().unwrap().unwrap().path();
     let names = fs::read_dir(namespace).unwrap().map(|it| it.unwrap().file_name());
@@ -91,7 +91,7 @@ fn c3_the_next_agent_takes_over_also_with_other_tables() {
 
 /// From links to filters, where the kernel has links.
 #[test]
-fn c3_a_filter_takes_a_links_place() {
+fn c3_a_filter_replaces_a_link() {
     with_pins(|ifindex, root, make| {
         let settings = Settings::default();
         live(ifindex, root, make, &settings);
@@ -115,7 +115,7 @@ fn cleanup_leaves_nothing_and_can_be_repeated() {
 }
 
 #[test]
-fn what_is_in_no_bpf_file_system_is_refused() {
+fn a_folder_in_no_bpf_file_system_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let refused = Pins::open(&folder.path().join("enforcer"));
     assert!(matches!(refused, Err(PinsError::NotBpf { .. })), "{refused:?}");

@@ -1,5 +1,5 @@
-//! The capabilities that the DaemonSet's manifest gives are enough on every kernel, and none of
-//! them is there for nothing.
+//! The capabilities in the DaemonSet's manifest are sufficient on every kernel, and each is
+//! necessary.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use tokio::sync::{mpsc, watch};
 
 use super::pinned::LINKS_OR_FILTERS;
-use super::{NAME, NOTHING};
+use super::{NAME, NOTHING, for_each_kind};
 use crate::support::with_bpffs;
 
-/// How long a look at the node may take.
+/// Time limit for a snapshot of the node.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the agent does of the kernel's before it is ready.
+/// The agent's privileged steps before it is ready.
 fn start(ifindex: u32, root: &Path, make: fn(&Pins) -> Hooks) -> anyhow::Result<()> {
     look().context("watching the node")?;
     let pins = Pins::open(root).context("keeping a folder")?;
@@ -43,7 +43,7 @@ fn look() -> anyhow::Result<()> {
     })
 }
 
-/// Runs something on a thread that has these capabilities and can't get others.
+/// Runs something on a thread that has these capabilities and can't gain others.
 fn with_capabilities<T: Send>(kept: &CapsHashSet, inside: impl FnOnce() -> T + Send) -> T {
     let confined = || {
         // Effective ones have to be permitted, so they go first.
@@ -56,12 +56,12 @@ fn with_capabilities<T: Send>(kept: &CapsHashSet, inside: impl FnOnce() -> T + S
 }
 
 #[test]
-fn the_manifests_capabilities_are_enough_and_each_is_needed() {
+fn the_manifests_capabilities_are_sufficient_and_each_is_necessary() {
     let given: CapsHashSet = agent_capabilities().unwrap().into_iter().collect();
-    // Tables are charged to it before Linux 5.11, where the container needs enough of it. Where it
-    // can't be raised, that has been done or the kernel is a later one.
+    // Before Linux 5.11 the memory of tables counts against this limit, so the container needs a
+    // high one. If it can't be raised, it is high already or the kernel is newer.
     let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
-    for make in LINKS_OR_FILTERS {
+    for_each_kind(LINKS_OR_FILTERS, |make| {
         with_bpffs(|ifindex, root| {
             let started = with_capabilities(&given, || start(ifindex, root, make));
             started.expect("with all of them");
@@ -74,5 +74,5 @@ fn the_manifests_capabilities_are_enough_and_each_is_needed() {
             };
             given.iter().copied().for_each(without);
         });
-    }
+    });
 }

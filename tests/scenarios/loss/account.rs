@@ -1,4 +1,4 @@
-//! What the kernel and the agent have counted.
+//! The kernel's and the agent's counters.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,27 +8,27 @@ use enforcer_tests::lab::{Lab, Namespace, Party};
 use super::ledger::{Count, Ledger};
 use crate::scene::{PATIENCE, Scene};
 
-/// Pods whose own policies allow all that they send, and to which nothing is sent but replies.
+/// Pods whose policies allow everything that they send, and that receive nothing but replies.
 const INNOCENT: [&str; 4] = ["mall/buyer", "mall/thief", "shop/stranger", "shop/waver"];
 
 /// Counters at one moment.
 pub(super) struct Account {
     /// Packets that the agent's programs dropped, by pod, direction and reason.
     drops: BTreeMap<(String, String, String), u64>,
-    /// TCP's of each party that sends or receives.
+    /// Counters of TCP, of each party that sends or receives.
     tcp: BTreeMap<String, Tcp>,
 }
 
 /// Counters of TCP since the namespaces were made (RFC 4022).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Tcp {
-    /// Segments sent, those left out that say nothing new.
+    /// Segments sent, without retransmissions.
     sent: u64,
-    /// Segments received, whatever became of them.
+    /// Segments received, whether accepted or not.
     received: u64,
-    /// Segments sent again, those left out that open a connection.
-    repeated: u64,
-    /// Segments sent again that open a connection, after a second of waiting.
+    /// Segments retransmitted, without those that open a connection.
+    retransmitted: u64,
+    /// Segments retransmitted that open a connection, after a second.
     reopened: u64,
 }
 
@@ -44,7 +44,7 @@ impl Account {
         Self { drops, tcp: tcp_of_all(scene.lab()).await }
     }
 
-    /// What was dropped since `before`.
+    /// The drops since `before`.
     fn drops_since(&self, before: &Self) -> BTreeMap<&(String, String, String), u64> {
         let now = self.drops.iter();
         let since = now.map(|(what, now)| {
@@ -82,7 +82,7 @@ impl Tcp {
         Self {
             sent: of("OutSegs"),
             received: of("InSegs"),
-            repeated: of("RetransSegs") - reopened,
+            retransmitted: of("RetransSegs") - reopened,
             reopened,
         }
     }
@@ -91,13 +91,13 @@ impl Tcp {
         Self {
             sent: self.sent - before.sent,
             received: self.received - before.received,
-            repeated: self.repeated - before.repeated,
+            retransmitted: self.retransmitted - before.retransmitted,
             reopened: self.reopened - before.reopened,
         }
     }
 }
 
-/// A number of a table: one line has the names, and the next the numbers.
+/// A number of a table whose first line has the names, and the second the numbers.
 fn value(text: &str, table: &str, name: &str) -> u64 {
     let mut lines = text.lines().filter(|line| line.starts_with(table));
     let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
@@ -105,53 +105,53 @@ fn value(text: &str, table: &str, name: &str) -> u64 {
     values.split_whitespace().nth(at).unwrap().parse().unwrap()
 }
 
-/// Every packet is accounted for: what did not arrive was dropped by a pod's policy that forbids it.
+/// Accounts for every packet: each that did not arrive was dropped by a policy that denies it.
 pub(super) async fn balance(scene: &Scene, before: &Account, ledger: &Ledger) {
-    let started = Instant::now();
+    let started_at = Instant::now();
     loop {
         let now = Account::take(scene).await;
-        let (wrong, repeated) = imbalance(before, &now, ledger);
+        let (wrong, retransmitted) = imbalance(before, &now, ledger);
         let Some(wrong) = wrong else {
-            println!("{repeated} segments that TCP sent again, none for want of the first");
+            println!("{retransmitted} segments retransmitted, all of them too early");
             return;
         };
-        // The last packets may still be under way.
-        assert!(started.elapsed() < PATIENCE, "{wrong}\n{ledger}\n{:#?}", ledger.sent_by_flow());
+        // The last packets may still be in flight.
+        assert!(started_at.elapsed() < PATIENCE, "{wrong}\n{ledger}\n{:#?}", ledger.sent_by_flow());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// What does not add up, and how many segments TCP has sent again: it does so too early when a
-/// machine is busy.
+/// The imbalance, if any, and the number of segments that TCP has retransmitted: on a busy machine
+/// it does so too early.
 fn imbalance(before: &Account, now: &Account, ledger: &Ledger) -> (Option<String>, u64) {
     let stranger = Party::pod("shop", "stranger").to_string();
     let mut tcp = Tcp::default();
     let mut attempts = 0;
     for (party, counters) in &now.tcp {
-        let Tcp { sent, received, repeated, reopened } = counters.since(before.tcp[party]);
-        // All that the stranger sends are first segments, in vain.
+        let Tcp { sent, received, retransmitted, reopened } = counters.since(before.tcp[party]);
+        // The stranger sends first segments only, and all are dropped.
         if *party == stranger {
             attempts = sent + reopened;
         } else {
             tcp.sent += sent;
-            tcp.repeated += repeated;
+            tcp.retransmitted += retransmitted;
             tcp.reopened += reopened;
         }
         tcp.received += received;
     }
     let lost = ledger.get(Count::Sometimes) - ledger.get(Count::Arrived);
-    let forbidden = ledger.get(Count::Forbidden) + attempts + lost;
+    let denied = ledger.get(Count::Never) + attempts + lost;
     let drops = now.drops_since(before);
     let innocent = |(pod, ..): &(String, String, String)| INNOCENT.contains(&pod.as_str());
-    // A server that is too busy to answer within a second gets a SYN twice: then both arrive.
-    let wrong = if tcp.sent + tcp.repeated + tcp.reopened != tcp.received {
+    // A server too busy to answer within a second receives a SYN twice; both count as arrived.
+    let wrong = if tcp.sent + tcp.retransmitted + tcp.reopened != tcp.received {
         Some(format!("TCP has lost segments: {tcp:?}; dropped were {drops:?}"))
-    } else if drops.values().sum::<u64>() != forbidden {
-        Some(format!("{forbidden} packets did not arrive, and dropped were {drops:?}"))
+    } else if drops.values().sum::<u64>() != denied {
+        Some(format!("{denied} packets did not arrive, and dropped were {drops:?}"))
     } else if drops.keys().copied().any(innocent) {
-        Some(format!("one too many has drops: {drops:?}"))
+        Some(format!("a pod without denied packets has drops: {drops:?}"))
     } else {
         None
     };
-    (wrong, tcp.repeated)
+    (wrong, tcp.retransmitted)
 }

@@ -1,4 +1,4 @@
-//! TCP connections: those that live on, and those that come and go.
+//! TCP connections: long-lived ones, and short ones.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,22 +17,22 @@ use super::flows::{Kind, Line, PORT, lines, servers};
 use super::ledger::{Count, Ledger};
 use crate::scene::PATIENCE;
 
-/// Connections that live all the time.
+/// Long-lived connections.
 const LIVING: usize = 200;
-/// Between two messages of one of them.
+/// Pause between two messages of one of them.
 const PACE: Duration = Duration::from_millis(100);
-/// New connections a second, of all flows together.
+/// New connections per second, of all flows together.
 const NEW: u32 = 1_000;
-/// Between two attempts at what is forbidden.
+/// Pause between two attempts at a denied connection.
 const ATTEMPTS: Duration = Duration::from_millis(100);
-/// How long such an attempt is given: less than TCP waits before it repeats itself.
+/// Time limit of such an attempt: shorter than TCP's first retransmission.
 const ATTEMPT: Duration = Duration::from_millis(300);
-/// Long enough a queue for a moment in which nobody accepts.
+/// Long enough for a moment in which no connection is accepted.
 const BACKLOG: u32 = 4_096;
 
 /// Starts the servers' listeners. They end with the runtime.
 pub(super) async fn serve(lab: &Lab, ledger: &Arc<Ledger>) {
-    let allowed: BTreeSet<IpAddr> = lines(lab, Kind::Kept).iter().map(|line| line.own).collect();
+    let allowed: BTreeSet<IpAddr> = lines(lab, Kind::Always).iter().map(|line| line.own).collect();
     for server in servers() {
         for family in Family::ALL {
             let at = SocketAddr::new(lab.address(&server, family).unwrap(), PORT);
@@ -80,22 +80,22 @@ async fn echo(mut stream: TcpStream) {
 
 /// Starts all connections.
 pub(super) async fn start(lab: &Lab, ledger: &Arc<Ledger>, load: &mut JoinSet<()>) {
-    let kept = lines(lab, Kind::Kept);
+    let always = lines(lab, Kind::Always);
     for number in 0..LIVING {
-        let line = kept[number % kept.len()].clone();
+        let line = always[number % always.len()].clone();
         let socket = sockets(lab, &line.flow.from, SocketAddr::new(line.own, 0), 1).await.remove(0);
         let stream = timeout(PATIENCE, socket.connect(line.at)).await.unwrap().unwrap();
         ledger.add(Count::Living);
         load.spawn(live(line, stream, Arc::clone(ledger)));
     }
-    let each = Duration::from_secs(1) * u32::try_from(kept.len()).unwrap() / NEW;
-    for line in kept {
+    let each = Duration::from_secs(1) * u32::try_from(always.len()).unwrap() / NEW;
+    for line in always {
         let (to, made) = mpsc::channel(8);
         supply(lab, &line, to).await;
         load.spawn(open(line, made, each, Arc::clone(ledger)));
     }
     let stranger = Party::pod("shop", "stranger");
-    for line in lines(lab, Kind::Forbidden) {
+    for line in lines(lab, Kind::Never) {
         if line.flow.from == stranger {
             let (to, made) = mpsc::channel(4);
             supply(lab, &line, to).await;
@@ -104,7 +104,7 @@ pub(super) async fn start(lab: &Lab, ledger: &Arc<Ledger>, load: &mut JoinSet<()
     }
 }
 
-/// Keeps sockets of the line's sender ready: only its namespace's thread can make them.
+/// Keeps sockets of the line's sender ready: only a thread in its namespace can make them.
 async fn supply(lab: &Lab, line: &Line, to: mpsc::Sender<TcpSocket>) {
     let own = SocketAddr::new(line.own, 0);
     let work = move || {
@@ -114,12 +114,12 @@ async fn supply(lab: &Lab, line: &Line, to: mpsc::Sender<TcpSocket>) {
             }
         }
     };
-    // A thread is where the thread is that started it.
+    // A thread starts in the namespace of its parent.
     let start = || std::thread::Builder::new().stack_size(64 * 1024).spawn(work);
     lab.namespace(&line.flow.from).unwrap().io("start a thread", start).await.unwrap();
 }
 
-/// A message there and back.
+/// A message in each direction.
 async fn exchange(stream: &mut TcpStream, number: u64) -> Result<(), String> {
     let mut answer = [0; 8];
     let both = async {
@@ -144,11 +144,11 @@ async fn live(line: Line, mut stream: TcpStream, ledger: Arc<Ledger>) {
         ledger.add(Count::Exchanged);
         tokio::time::sleep(PACE).await;
     }
-    // Ends by a reset, like those below.
+    // Ends by a reset, like the short ones.
     let _ = stream.set_zero_linger();
 }
 
-/// Opens a connection at every tick, also those that it is late for.
+/// Opens a connection at every tick; late ticks are made up for.
 async fn open(
     line: Line,
     mut sockets: mpsc::Receiver<TcpSocket>,
@@ -161,7 +161,7 @@ async fn open(
     while ledger.goes_on() {
         ticks.tick().await;
         let Some(socket) = sockets.recv().await else {
-            return ledger.fail(format!("{}: no sockets any more", line.name()));
+            return ledger.fail(format!("{}: no more sockets", line.name()));
         };
         open.spawn(once(line.clone(), socket, Arc::clone(&ledger)));
         while open.try_join_next().is_some() {}
@@ -169,7 +169,7 @@ async fn open(
     open.join_all().await;
 }
 
-/// Connects, asks one thing and ends by a reset, so that no port has to rest.
+/// Connects, exchanges one message and ends by a reset, so that no port stays in TIME_WAIT.
 async fn once(line: Line, socket: TcpSocket, ledger: Arc<Ledger>) {
     let done = async {
         let connected = timeout(PATIENCE, socket.connect(line.at)).await;
@@ -184,13 +184,13 @@ async fn once(line: Line, socket: TcpSocket, ledger: Arc<Ledger>) {
     }
 }
 
-/// Tries again and again to connect; not even a refusal may come back.
+/// Tries to connect repeatedly; not even a refusal may come back.
 async fn attempt(line: Line, mut sockets: mpsc::Receiver<TcpSocket>, ledger: Arc<Ledger>) {
     while ledger.goes_on() {
         let Some(socket) = sockets.recv().await else { return };
         ledger.add(Count::Tried);
         if let Ok(result) = timeout(ATTEMPT, socket.connect(line.at)).await {
-            ledger.fail(format!("{}: connecting brought {result:?}", line.name()));
+            ledger.fail(format!("{}: connecting returned {result:?}", line.name()));
         }
         tokio::time::sleep(ATTEMPTS).await;
     }

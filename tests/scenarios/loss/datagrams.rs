@@ -1,12 +1,11 @@
-//! Numbered datagrams that nobody repeats.
+//! Numbered datagrams that are never repeated.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use enforcer_tests::lab::{Family, Lab, Party};
+use enforcer_tests::lab::{Family, Lab};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -14,11 +13,12 @@ use tokio::time::timeout;
 use super::flows::{CLOSED, Kind, Line, PORT, lines, servers};
 use super::ledger::{Count, Ledger};
 use crate::scene::PATIENCE;
+use crate::support::udp_socket;
 
 /// Between two datagrams of a flow.
 const PACE: Duration = Duration::from_millis(4);
 
-/// Starts what receives: a socket of each server, for each family and port. They end with the
+/// Starts the receivers: a socket of each server, for each family and port. They end with the
 /// runtime.
 pub(super) async fn serve(lab: &Lab, ledger: &Arc<Ledger>) {
     for server in servers() {
@@ -26,69 +26,58 @@ pub(super) async fn serve(lab: &Lab, ledger: &Arc<Ledger>) {
             for port in [PORT, CLOSED] {
                 let at = SocketAddr::new(lab.address(&server, family).unwrap(), port);
                 let senders = senders(lab, at);
-                let socket = socket(lab, &server, at, None).await;
+                let socket = udp_socket(lab, &server, at).await;
                 tokio::spawn(receive(socket, senders, Arc::clone(ledger)));
             }
         }
     }
 }
 
-/// Who sends there, by address.
+/// The senders to this address, with the kind of their flow.
 fn senders(lab: &Lab, at: SocketAddr) -> BTreeMap<IpAddr, Kind> {
-    let all = [Kind::Kept, Kind::Sometimes, Kind::Forbidden].map(|kind| lines(lab, kind));
+    let all = [Kind::Always, Kind::Sometimes, Kind::Never].map(|kind| lines(lab, kind));
     let here = all.into_iter().flatten().filter(|line| line.at == at);
     here.map(|line| (line.own, line.flow.kind)).collect()
 }
 
-async fn socket(lab: &Lab, party: &Party, own: SocketAddr, to: Option<SocketAddr>) -> UdpSocket {
-    let make = move || {
-        let socket = std::net::UdpSocket::bind(own)?;
-        if let Some(to) = to {
-            socket.connect(to)?;
-        }
-        socket.set_nonblocking(true)?;
-        io::Result::Ok(socket)
-    };
-    let socket = lab.namespace(party).unwrap().io("bind", make).await.unwrap();
-    UdpSocket::from_std(socket).unwrap()
-}
-
-/// Answers what is allowed, counts what sometimes is, and tells of what never is.
+/// Answers datagrams that are always allowed, counts those that are sometimes, and fails on those
+/// that are never.
 async fn receive(socket: UdpSocket, senders: BTreeMap<IpAddr, Kind>, ledger: Arc<Ledger>) {
     let at = socket.local_addr().unwrap();
     let mut buffer = [0; 16];
     loop {
         let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
         match senders.get(&from.ip()) {
-            Some(Kind::Kept) => {
+            Some(Kind::Always) => {
                 ledger.add(Count::Datagrams);
                 socket.send_to(&buffer[..length], from).await.unwrap();
             }
             Some(Kind::Sometimes) => ledger.add(Count::Arrived),
-            Some(Kind::Forbidden) | None => {
+            Some(Kind::Never) | None => {
                 ledger.fail(format!("{at} got a datagram from {}", from.ip()));
             }
         }
     }
 }
 
-/// Starts all that send.
+/// Starts the senders.
 pub(super) async fn start(lab: &Lab, ledger: &Arc<Ledger>, load: &mut JoinSet<()>) {
-    for kind in [Kind::Kept, Kind::Sometimes, Kind::Forbidden] {
+    for kind in [Kind::Always, Kind::Sometimes, Kind::Never] {
         for line in lines(lab, kind) {
             let own = SocketAddr::new(line.own, 0);
-            let socket = socket(lab, &line.flow.from, own, Some(line.at)).await;
+            let socket = udp_socket(lab, &line.flow.from, own).await;
+            socket.connect(line.at).await.unwrap();
             let ledger = Arc::clone(ledger);
             match kind {
-                Kind::Kept => load.spawn(converse(line, socket, ledger)),
+                Kind::Always => load.spawn(converse(line, socket, ledger)),
                 Kind::Sometimes => load.spawn(send(line, socket, ledger, Count::Sometimes)),
-                Kind::Forbidden => load.spawn(send(line, socket, ledger, Count::Forbidden)),
+                Kind::Never => load.spawn(send(line, socket, ledger, Count::Never)),
             };
         }
     }
 }
 
-/// One datagram there and one back, in lockstep: the first that is lost is noticed.
+/// One datagram in each direction, in lockstep: the first loss fails the run.
 async fn converse(line: Line, socket: UdpSocket, ledger: Arc<Ledger>) {
     let mut number = 0_u64;
     while ledger.goes_on() {

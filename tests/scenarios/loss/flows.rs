@@ -1,4 +1,4 @@
-//! Who sends what to whom, and which of it policy allows.
+//! The flows, and which of them policy allows.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -10,23 +10,20 @@ use enforcer_core::model::{Cluster, Protocol};
 use enforcer_core::policy::reference::{Traffic, connection_allowed};
 use enforcer_tests::lab::{Family, LAB_DIR, Lab, Party};
 
-/// Where the servers listen.
+/// The servers' port.
 pub(super) const PORT: u16 = 7_000;
-/// The port beside it, which no state allows.
+/// The adjacent port, which no state allows.
 pub(super) const CLOSED: u16 = 7_001;
 
-/// What the states say of a flow.
+/// How many states allow a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// All allow it.
-    Kept,
-    /// Some allow it.
+    Always,
     Sometimes,
-    /// None allows it.
-    Forbidden,
+    Never,
 }
 
-/// Who sends to whom.
+/// A sender and a receiver.
 #[derive(Debug, Clone)]
 pub(super) struct Flow {
     pub from: Party,
@@ -44,7 +41,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// How failures name it.
+    /// The line's name in failures.
     pub(super) fn name(&self) -> String {
         let Flow { from, to, port, .. } = &self.flow;
         format!("{from} -> {to}:{port} ({})", Family::of(self.own))
@@ -62,20 +59,20 @@ fn all() -> Vec<Flow> {
     let mall = |name: &str| Party::pod("mall", name);
     let outside = |name: &str| Party::outside(name);
     let flows = [
-        (Kind::Kept, shop("front"), &web, PORT),
-        (Kind::Kept, mall("buyer"), &web, PORT),
-        (Kind::Kept, shop("captive"), &web, PORT),
-        (Kind::Kept, outside("office"), &web, PORT),
-        (Kind::Kept, Party::Node, &web, PORT),
-        (Kind::Kept, web.clone(), &db, PORT),
+        (Kind::Always, shop("front"), &web, PORT),
+        (Kind::Always, mall("buyer"), &web, PORT),
+        (Kind::Always, shop("captive"), &web, PORT),
+        (Kind::Always, outside("office"), &web, PORT),
+        (Kind::Always, Party::Node, &web, PORT),
+        (Kind::Always, web.clone(), &db, PORT),
         (Kind::Sometimes, shop("waver"), &web, PORT),
         (Kind::Sometimes, shop("waver"), &db, PORT),
-        (Kind::Forbidden, shop("stranger"), &web, PORT),
-        (Kind::Forbidden, mall("thief"), &web, PORT),
-        (Kind::Forbidden, outside("guest"), &web, PORT),
-        (Kind::Forbidden, shop("front"), &web, CLOSED),
-        // The only one that its sender's policy forbids.
-        (Kind::Forbidden, shop("captive"), &db, PORT),
+        (Kind::Never, shop("stranger"), &web, PORT),
+        (Kind::Never, mall("thief"), &web, PORT),
+        (Kind::Never, outside("guest"), &web, PORT),
+        (Kind::Never, shop("front"), &web, CLOSED),
+        // The only one that its sender's policy denies.
+        (Kind::Never, shop("captive"), &db, PORT),
     ];
     let flow = |(kind, from, to, port): (Kind, Party, &Party, u16)| Flow {
         from,
@@ -86,7 +83,7 @@ fn all() -> Vec<Flow> {
     flows.map(flow).into()
 }
 
-/// Each flow of this kind in each family.
+/// The flows of a kind, in each family.
 pub(super) fn lines(lab: &Lab, kind: Kind) -> Vec<Line> {
     let of_family = |flow: &Flow, family| {
         let own = lab.address(&flow.from, family).unwrap();
@@ -97,10 +94,10 @@ pub(super) fn lines(lab: &Lab, kind: Kind) -> Vec<Line> {
     flows.flat_map(|flow| Family::ALL.map(|family| of_family(&flow, family))).collect()
 }
 
-/// The reference evaluator agrees that the flows are of the kinds that they are said to be.
+/// Checks the kinds of all flows with the reference evaluator.
 pub(super) fn check(lab: &Lab, states: &[String]) {
     let clusters: Vec<Cluster> = states.iter().map(|text| read(lab, text)).collect();
-    for kind in [Kind::Kept, Kind::Sometimes, Kind::Forbidden] {
+    for kind in [Kind::Always, Kind::Sometimes, Kind::Never] {
         for line in lines(lab, kind) {
             for protocol in [Protocol::Tcp, Protocol::Udp] {
                 let traffic = Traffic::Port(protocol, line.flow.port);
@@ -108,9 +105,9 @@ pub(super) fn check(lab: &Lab, states: &[String]) {
                     |it: &&Cluster| connection_allowed(it, line.own, line.at.ip(), traffic);
                 let some = clusters.iter().filter(allows).count();
                 let right = match kind {
-                    Kind::Kept => some == clusters.len(),
+                    Kind::Always => some == clusters.len(),
                     Kind::Sometimes => (1..clusters.len()).contains(&some),
-                    Kind::Forbidden => some == 0,
+                    Kind::Never => some == 0,
                 };
                 let name = line.name();
                 assert!(right, "{name} is {kind:?}, but {some} states allow it: {states:#?}");
@@ -119,7 +116,7 @@ pub(super) fn check(lab: &Lab, states: &[String]) {
     }
 }
 
-/// The cluster of a state, its pods where the lab has them.
+/// The cluster of a state, its pods with the lab's addresses.
 fn read(lab: &Lab, text: &str) -> Cluster {
     let folder = Path::new(LAB_DIR).join("checked");
     fs::create_dir_all(&folder).unwrap();

@@ -1,36 +1,36 @@
-//! What was sent, what arrived, and what went wrong.
+//! The load's own counts, and its failures.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What is counted.
+/// A counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Count {
     /// Connections held open all the time.
     Living,
-    /// Messages that these exchanged, one there and one back.
+    /// Exchanges on these, one message in each direction.
     Exchanged,
     /// Connections opened, used and closed.
     Opened,
     /// Datagrams of allowed flows that arrived, answers included.
     Datagrams,
     /// Datagrams sent on flows that no state allows.
-    Forbidden,
-    /// Connections tried that no state allows.
+    Never,
+    /// Attempts at connections that no state allows.
     Tried,
     /// Datagrams sent on flows that some states allow.
     Sometimes,
-    /// Those of them that arrived.
+    /// The datagrams of these that arrived.
     Arrived,
 }
 
-/// Counts and failures of one run. Shared by all who send and receive.
+/// Counts and failures of one run. All senders and receivers share it.
 #[derive(Default)]
 pub(super) struct Ledger {
     counts: [AtomicU64; 8],
-    /// Packets sent, by those flows that are not always allowed.
+    /// Packets sent, by flow, of flows that are not always allowed.
     sent: Mutex<BTreeMap<String, u64>>,
     failures: Mutex<BTreeMap<String, u64>>,
     failed: AtomicBool,
@@ -46,17 +46,17 @@ impl Ledger {
         self.counts[count as usize].load(Ordering::Relaxed)
     }
 
-    /// Notes how many packets a flow was sent that is not always allowed.
+    /// Records the packets sent on a flow that is not always allowed.
     pub(super) fn sent(&self, flow: String, packets: u64) {
         self.sent.lock().unwrap().insert(flow, packets);
     }
 
-    /// What each of these flows was sent.
+    /// The packets sent, by flow.
     pub(super) fn sent_by_flow(&self) -> BTreeMap<String, u64> {
         self.sent.lock().unwrap().clone()
     }
 
-    /// Notes what must not happen; the run ends soon.
+    /// Records a failure; the run ends soon.
     pub(super) fn fail(&self, what: String) {
         *self.failures.lock().unwrap().entry(what).or_default() += 1;
         self.failed.store(true, Ordering::Relaxed);
@@ -66,7 +66,7 @@ impl Ledger {
         !self.failed.load(Ordering::Relaxed)
     }
 
-    /// Whether senders go on.
+    /// Whether senders continue.
     pub(super) fn goes_on(&self) -> bool {
         self.is_good() && !self.stopped.load(Ordering::Relaxed)
     }
@@ -80,11 +80,12 @@ impl Ledger {
         assert!(failures.is_empty(), "{failures:#?}\n{self}");
     }
 
-    /// The changes have mattered: of what only some states allow, some arrived and some did not.
+    /// The changes had an effect: of the packets that only some states allow, some arrived and some
+    /// did not.
     pub(super) fn assert_various(&self) {
         let (sent, arrived) = (self.get(Count::Sometimes), self.get(Count::Arrived));
         assert!(arrived > sent / 10 && arrived < sent * 9 / 10, "{arrived} of {sent} arrived");
-        assert!(self.get(Count::Forbidden) > 1_000 && self.get(Count::Tried) > 20, "{self}");
+        assert!(self.get(Count::Never) > 1_000 && self.get(Count::Tried) > 20, "{self}");
     }
 }
 
@@ -100,7 +101,7 @@ impl fmt::Display for Ledger {
             number(Count::Exchanged),
             number(Count::Opened),
             number(Count::Datagrams),
-            number(Count::Forbidden),
+            number(Count::Never),
             number(Count::Tried),
             number(Count::Sometimes),
             number(Count::Arrived),

@@ -1,4 +1,4 @@
-//! States that say the same of most flows, each in another way.
+//! States that have the same effect on most flows, each expressed in another way.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use proptest::test_runner::TestRunner;
 use super::flows::PORT;
 use crate::scene::{namespace, pod, policy};
 
-/// The pods as they are started: what they serve on [`PORT`] is this test's own.
+/// The pods at their start. This test itself serves [`PORT`].
 pub(super) fn pods_only() -> String {
     let http = ["http/TCP/80"];
     let mut text = namespace("shop", "") + &namespace("mall", "");
@@ -19,12 +19,12 @@ pub(super) fn pods_only() -> String {
     text + &pod("mall", "buyer", "", &http) + &pod("mall", "thief", "", &http)
 }
 
-/// So many states.
+/// Generates `count` states.
 pub(super) fn generate(runner: &mut TestRunner, lab: &Lab, count: usize) -> Vec<String> {
     (0..count).map(|number| Draft::new(runner.rng(), lab, number).text()).collect()
 }
 
-/// One state in the making: each choice is one of how something is said.
+/// One state under construction: each choice is one between equivalent expressions.
 struct Draft<'a, R> {
     rng: &'a mut R,
     lab: &'a Lab,
@@ -84,7 +84,7 @@ impl<'a, R: Rng> Draft<'a, R> {
         let extra = self.pick(&["", ", tier: a", ", tier: b"]);
         self.text += &pod("shop", "captive", &format!("app: captive{extra}"), &wrong);
         self.text += &pod("shop", "waver", "app: waver", &wrong);
-        // The role that the friend does not have at the time.
+        // The role that the friend does not have in this state.
         let other = if role == "one" { "two" } else { "one" };
         self.text += &pod("shop", "stranger", &format!("app: stranger, role: {other}"), &wrong);
         self.text += &pod("mall", "buyer", &format!("app: buyer{extra}"), &wrong);
@@ -146,8 +146,8 @@ impl<'a, R: Rng> Draft<'a, R> {
         self.pick(&[format!("{{podSelector: {{matchLabels: {{app: {app}}}}}}}"), blocks])
     }
 
-    /// [`PORT`] of both protocols, and not the port behind it. A name counts at the receiver, and
-    /// the pod that a block covers is none by name (semantics R7): for rules of egress, no names.
+    /// [`PORT`] of both protocols, without the next port. The receiver defines a name, and a block
+    /// resolves no names (semantics R7), so egress rules use none.
     fn ports(&mut self, egress: bool) -> String {
         let both = |port: &str| format!("[{{port: {port}}}, {{protocol: UDP, port: {port}}}]");
         let single: Vec<String> = (0..8)
@@ -197,7 +197,7 @@ impl<'a, R: Rng> Draft<'a, R> {
         }
     }
 
-    /// What the server sends are replies, but for its own connections to the database.
+    /// The server sends replies, and opens connections to the database.
     fn web_egress(&mut self) {
         if self.maybe() {
             let (db, ports) = (self.label("db"), self.ports(true));
@@ -209,7 +209,7 @@ impl<'a, R: Rng> Draft<'a, R> {
         }
     }
 
-    /// The database would let the captive in.
+    /// The database's own policy allows the captive.
     fn db_ingress(&mut self) {
         let mut peers = vec![self.label("web"), self.label("captive")];
         if self.maybe() {
@@ -222,7 +222,7 @@ impl<'a, R: Rng> Draft<'a, R> {
         self.policy("shop", "db", &spec);
     }
 
-    /// Clients that may be isolated in either direction or in none: what they get are replies.
+    /// Clients that may be isolated in each direction or none: they receive replies only.
     fn clients(&mut self) {
         for (namespace, app) in [("shop", "front"), ("mall", "buyer")] {
             let own = format!("podSelector: {{matchLabels: {{app: {app}}}}}");
@@ -250,7 +250,7 @@ impl<'a, R: Rng> Draft<'a, R> {
         self.policy("shop", "captive", &spec);
     }
 
-    /// Policies about others, which fill the tables with more classes, regions and port sets.
+    /// Policies for other pods, which add classes, regions and port sets to the tables.
     fn bystanders(&mut self) {
         for index in 0..self.rng.random_range(0..4) {
             let mut blocks = String::new();

@@ -1,5 +1,5 @@
-//! UDP through Services: datagrams larger than a packet (semantics P2), and what ICMP has to say
-//! of translated packets (N4, A3), between pods that are isolated both ways.
+//! UDP through Services: datagrams larger than a packet (semantics P2), and ICMP errors about
+//! translated packets (N4, A3), between pods that are isolated in both directions.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -9,44 +9,31 @@ use enforcer_tests::lab::{Fabric, Family, Party, Proxy, Topology};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use super::{client, on_each_setup, two_nodes};
-use crate::fragments::socket;
-use crate::scene::{PATIENCE, Scene, namespace, pod, pod_on, policy, with_setup};
-use crate::support::SILENCE;
+use super::client;
+use crate::fragments::{ALLOWED, DENIED, LENGTH, isolated};
+use crate::scene::{PATIENCE, Scene, pod_on, shop_of};
+use crate::support::{SILENCE, udp_at};
 
-/// Three fragments and a bit, at the usual 1,500 bytes.
-const LENGTH: usize = 5_000;
-/// The server's ports; the Service has its own numbers for them.
-const ALLOWED: u16 = 7_000;
-const FORBIDDEN: u16 = 7_001;
 const NODE_PORT: u16 = 30_700;
 
 fn server() -> Party {
     Party::pod("shop", "server")
 }
 
-fn isolated(pod: &str, direction: &str) -> String {
-    let spec = format!(
-        "podSelector: {{matchLabels: {{app: {pod}}}}}, policyTypes: [Ingress, Egress], \
-         {direction}: [{{ports: [{{protocol: UDP, port: {ALLOWED}}}]}}]"
-    );
-    policy("shop", pod, &spec)
-}
-
-/// Client and server, isolated but for one port in one direction, and a Service for two ports.
+/// Client and server, isolated except for one port in one direction, and a Service for both ports,
+/// with other numbers.
 fn talk(node: &str) -> String {
     let service = format!(
         "---\napiVersion: v1\nkind: Service\nmetadata: {{namespace: shop, name: talk}}\n\
          spec: {{type: NodePort, selector: {{app: server}}, clusterIP: 10.0.0.13, \
          clusterIPs: [10.0.0.13, \"fd00:10::13\"], ports: [\
          {{name: a, protocol: UDP, port: 80, targetPort: {ALLOWED}, nodePort: {NODE_PORT}}}, \
-         {{name: b, protocol: UDP, port: 81, targetPort: {FORBIDDEN}, nodePort: {}}}]}}\n",
+         {{name: b, protocol: UDP, port: 81, targetPort: {DENIED}, nodePort: {}}}]}}\n",
         NODE_PORT + 1
     );
     [
-        namespace("shop", ""),
+        shop_of(&["client"]),
         pod_on(node, "shop", "server", "app: server", &["http/TCP/80"]),
-        pod("shop", "client", "app: client", &["http/TCP/80"]),
         service,
         isolated("server", "ingress"),
         isolated("client", "egress"),
@@ -61,12 +48,12 @@ fn ways(scene: &Scene, family: Family) -> [SocketAddr; 2] {
     [SocketAddr::new(cluster.parse().unwrap(), 80), SocketAddr::new(node, NODE_PORT)]
 }
 
-/// The same for the forbidden port.
-fn forbidden(at: SocketAddr) -> SocketAddr {
+/// The same for the denied port.
+fn denied(at: SocketAddr) -> SocketAddr {
     SocketAddr::new(at.ip(), at.port() + 1)
 }
 
-/// Sends a large datagram and waits for it; who sent it, if it came.
+/// Sends a large datagram and waits for it; returns its source address if it arrives.
 async fn arrives(
     from: &UdpSocket,
     at: SocketAddr,
@@ -81,7 +68,7 @@ async fn arrives(
     Some(sender)
 }
 
-/// The same until it comes: the sender may first have to learn how large packets may be.
+/// The same until it arrives: the sender may have to discover the path's MTU first.
 async fn arrives_at_last(from: &UdpSocket, at: SocketAddr, to: &UdpSocket) -> SocketAddr {
     const TRIES: usize = 20;
     for _ in 0..TRIES {
@@ -96,40 +83,40 @@ async fn large_datagrams(scene: &mut Scene, node: &str) {
     scene.write("talk.yaml", &talk(node));
     scene.agree("one port").await;
     for family in Family::ALL {
-        let allowed = socket(scene, &server(), family, ALLOWED).await;
-        let other = socket(scene, &server(), family, FORBIDDEN).await;
+        let allowed = udp_at(scene.lab(), &server(), family, ALLOWED).await;
+        let other = udp_at(scene.lab(), &server(), family, DENIED).await;
         for at in ways(scene, family) {
-            let from = socket(scene, &client(), family, 0).await;
+            let from = udp_at(scene.lab(), &client(), family, 0).await;
             let seen = arrives_at_last(&from, at, &allowed).await;
-            // Its answer takes the way back, and comes from the address that was asked.
-            let asked = arrives_at_last(&allowed, seen, &from).await;
-            assert_eq!(asked, at);
-            let nothing = arrives(&from, forbidden(at), &other, SILENCE).await;
+            // Its answer comes from the address that the client sent to.
+            let source = arrives_at_last(&allowed, seen, &from).await;
+            assert_eq!(source, at);
+            let nothing = arrives(&from, denied(at), &other, SILENCE).await;
             assert_eq!(nothing, None, "{at}: the other port");
         }
     }
 }
 
-/// Where nothing listens the server's kernel says so; the client must hear it.
+/// No process listens: the server's kernel sends an ICMP error, which the client must receive.
 async fn nothing_listens(scene: &mut Scene, node: &str) {
     scene.write("talk.yaml", &talk(node));
     scene.agree("one port").await;
     for family in Family::ALL {
         for at in ways(scene, family) {
-            assert_eq!(complaint(scene, family, at).await, Some(ErrorKind::ConnectionRefused));
-            assert_eq!(complaint(scene, family, forbidden(at)).await, None, "{at}");
+            assert_eq!(error(scene, family, at).await, Some(ErrorKind::ConnectionRefused));
+            assert_eq!(error(scene, family, denied(at)).await, None, "{at}");
         }
     }
 }
 
-/// What the client hears of a datagram that nobody reads.
-async fn complaint(scene: &Scene, family: Family, at: SocketAddr) -> Option<ErrorKind> {
-    let from = socket(scene, &client(), family, 0).await;
+/// The error that the client receives about a datagram that no process reads.
+async fn error(scene: &Scene, family: Family, at: SocketAddr) -> Option<ErrorKind> {
+    let from = udp_at(scene.lab(), &client(), family, 0).await;
     from.connect(at).await.unwrap();
     from.send(b"anybody there?").await.unwrap();
     let mut buffer = [0; 16];
-    let heard = timeout(SILENCE * 2, from.recv(&mut buffer)).await.ok()?;
-    Some(heard.expect_err("nobody can have answered").kind())
+    let received = timeout(SILENCE * 2, from.recv(&mut buffer)).await.ok()?;
+    Some(received.expect_err("no process can have answered").kind())
 }
 
 async fn large_on_one_node(scene: &mut Scene) {
@@ -140,27 +127,23 @@ async fn nothing_on_one_node(scene: &mut Scene) {
     nothing_listens(scene, "lab-node").await;
 }
 
-on_each_setup! {
-    p2_n4_large_datagrams_on_kubenet_by_iptables(Kubenet, Iptables): large_on_one_node;
-    p2_n4_large_datagrams_on_azure_cni_by_nftables(AzureCni, Nftables): large_on_one_node;
-    n4_errors_come_back_on_kubenet_by_nftables(Kubenet, Nftables): nothing_on_one_node;
-    n4_errors_come_back_on_azure_cni_by_iptables(AzureCni, Iptables): nothing_on_one_node;
+async fn large_to_another_node(scene: &mut Scene) {
+    large_datagrams(scene, "lab-node-2").await;
 }
 
-#[test]
-fn p2_n4_large_datagrams_to_another_node() {
-    let setup = two_nodes(Topology::Kubenet, Proxy::Iptables, Fabric::Routed);
-    with_setup(setup, async |scene| large_datagrams(scene, "lab-node-2").await);
+async fn nothing_on_another_node(scene: &mut Scene) {
+    nothing_listens(scene, "lab-node-2").await;
 }
 
-#[test]
-fn p2_n4_large_datagrams_and_the_tunnels_smaller_packets() {
-    let setup = two_nodes(Topology::AzureCni, Proxy::Iptables, Fabric::Vxlan);
-    with_setup(setup, async |scene| large_datagrams(scene, "lab-node-2").await);
-}
-
-#[test]
-fn n4_errors_come_back_from_another_node() {
-    let setup = two_nodes(Topology::AzureCni, Proxy::Nftables, Fabric::Routed);
-    with_setup(setup, async |scene| nothing_listens(scene, "lab-node-2").await);
+scenarios! {
+    p2_n4_large_datagrams_on_kubenet: (Topology::Kubenet, Proxy::Iptables) => large_on_one_node;
+    p2_n4_large_datagrams_on_azure_cni: (Topology::AzureCni, Proxy::Nftables) => large_on_one_node;
+    p2_n4_large_datagrams_to_another_node:
+        (Topology::Kubenet, Proxy::Iptables, Fabric::Routed) => large_to_another_node;
+    p2_n4_large_datagrams_and_the_tunnels_smaller_packets:
+        (Topology::AzureCni, Proxy::Iptables, Fabric::Vxlan) => large_to_another_node;
+    n4_errors_come_back_on_kubenet: (Topology::Kubenet, Proxy::Nftables) => nothing_on_one_node;
+    n4_errors_come_back_on_azure_cni: (Topology::AzureCni, Proxy::Iptables) => nothing_on_one_node;
+    n4_errors_come_back_from_another_node:
+        (Topology::AzureCni, Proxy::Nftables, Fabric::Routed) => nothing_on_another_node;
 }

@@ -1,47 +1,31 @@
-//! What an egress policy makes of connections through Services: the backend counts, whatever
-//! address was asked (semantics N1, N2), and a pod always reaches itself (A1) and its node (A2).
+//! Egress policy on connections through Services: the backend decides, not the Service's address
+//! (semantics N1, N2), and a pod always reaches itself (A1) and its node (A2).
 
-use std::net::SocketAddr;
+use enforcer_tests::lab::{Family, Party, Proxy, Topology};
 
-use enforcer_tests::lab::{Family, Party};
-use futures::future::join_all;
+use super::{Way, all_dropped, both_answer, client, for_each, only_answers, shop, web};
+use crate::scene::{Scene, pod, policy, shop_of};
 
-use super::judged::{nobody_answers, only_answers};
-use super::{Way, both_answer, client, on_each_setup, shop, web};
-use crate::scene::{Scene, namespace, pod, policy};
-
-/// Restricts what the client may send to.
+/// Allows the client only this rule's connections.
 fn allow(rule: &str) -> String {
     let client = "podSelector: {matchLabels: {app: client}}, policyTypes: [Egress]";
     policy("shop", "egress", &format!("{client}, egress: [{rule}]"))
 }
 
-/// Everything that the client asks a Service for is one backend's, and the other's is dropped.
+/// The client's connections to the first backend succeed; those to the other one are dropped.
 async fn only_the_first(scene: &Scene) {
-    let each = async |at| only_answers(scene, &client(), at, &web(1)).await;
-    join_all(everywhere(scene).map(each)).await;
+    for_each(scene, &Way::ALL, async |at| only_answers(scene, &client(), at, &web(1)).await).await;
 }
 
-async fn nobody(scene: &Scene) {
-    let each = async |at| nobody_answers(scene, &client(), at).await;
-    join_all(everywhere(scene).map(each)).await;
-}
-
-/// All of the Service's addresses. Those that drop are asked at once: each takes its time.
-fn everywhere(scene: &Scene) -> impl Iterator<Item = SocketAddr> {
-    let of = |family| Way::ALL.map(|way| way.tcp(scene, family));
-    Family::ALL.into_iter().flat_map(of).collect::<Vec<_>>().into_iter()
+async fn none(scene: &Scene) {
+    for_each(scene, &Way::ALL, async |at| all_dropped(scene, &client(), at).await).await;
 }
 
 async fn both(scene: &Scene) {
-    for family in Family::ALL {
-        for way in Way::ALL {
-            both_answer(scene, &client(), way.tcp(scene, family)).await;
-        }
-    }
+    for_each(scene, &Way::ALL, async |at| both_answer(scene, &client(), at).await).await;
 }
 
-async fn backends_count(scene: &mut Scene) {
+async fn the_backend_decides(scene: &mut Scene) {
     scene.write("shop.yaml", &shop(""));
     scene.agree("no policy").await;
     both(scene).await;
@@ -58,20 +42,20 @@ async fn backends_count(scene: &mut Scene) {
     scene.write("policy.yaml", &allow(&format!("{{{all}, ports: [{{port: http}}]}}")));
     scene.agree("the port's name").await;
     both(scene).await;
-    // The Service's own port and the node port mean nothing.
+    // The Service's own port and the node port do not count.
     scene.write(
         "policy.yaml",
         &allow(&format!("{{{all}, ports: [{{port: 80}}, {{port: 30080}}]}}")),
     );
     scene.agree("the Service's ports").await;
-    nobody(scene).await;
-    // Neither does the direction or the order of policies: rules add up.
+    none(scene).await;
+    // Rules of several policies add up.
     scene.write("more.yaml", &allow(&format!("{{{first}}}")).replace("egress}", "more}"));
     scene.agree("one backend more").await;
     only_the_first(scene).await;
 }
 
-async fn blocks_are_of_backends(scene: &mut Scene) {
+async fn blocks_match_backends(scene: &mut Scene) {
     scene.write("shop.yaml", &shop(""));
     let virtual_addresses = [
         "10.0.0.0/24",
@@ -88,7 +72,7 @@ async fn blocks_are_of_backends(scene: &mut Scene) {
     };
     scene.write("policy.yaml", &allow(&blocks(&virtual_addresses.map(str::to_owned))));
     scene.agree("blocks of virtual addresses").await;
-    nobody(scene).await;
+    none(scene).await;
     let backend = Family::ALL.map(|family| {
         let bits = if family == Family::V4 { 32 } else { 128 };
         format!("{}/{bits}", scene.lab().address(&web(1), family).unwrap())
@@ -98,7 +82,7 @@ async fn blocks_are_of_backends(scene: &mut Scene) {
     only_the_first(scene).await;
 }
 
-/// A backend that may neither send nor receive still reaches itself through its own Service.
+/// A backend that may neither send nor receive reaches itself through its own Service.
 async fn itself(scene: &mut Scene) {
     scene.write("shop.yaml", &shop(""));
     scene.write(
@@ -106,25 +90,23 @@ async fn itself(scene: &mut Scene) {
         &policy("shop", "deny", "podSelector: {}, policyTypes: [Ingress, Egress]"),
     );
     scene.agree("nothing at all").await;
-    for family in Family::ALL {
-        for way in Way::ALL {
-            only_answers(scene, &web(1), way.tcp(scene, family), &web(1)).await;
-            nobody_answers(scene, &client(), way.tcp(scene, family)).await;
-            both_answer(scene, &Party::Node, way.tcp(scene, family)).await;
-        }
-    }
+    for_each(scene, &Way::ALL, async |at| {
+        only_answers(scene, &web(1), at, &web(1)).await;
+        all_dropped(scene, &client(), at).await;
+        both_answer(scene, &Party::Node, at).await;
+    })
+    .await;
 }
 
-/// A Service of pods that use the node's network: their node is always reached.
+/// A Service of pods on the node's network: their own node is always reachable.
 async fn the_own_node(scene: &mut Scene) {
     let agent = pod("shop", "agent", "app: agent", &["http/TCP/8088"]);
     let service = "---\napiVersion: v1\nkind: Service\nmetadata: {namespace: shop, name: agent}\n\
         spec: {selector: {app: agent}, clusterIP: 10.0.0.11, clusterIPs: [10.0.0.11, \"fd00:10::11\"], \
         ports: [{port: 80, targetPort: 8088}]}\n";
     let manifests = [
-        namespace("shop", ""),
+        shop_of(&["client"]),
         agent.replace("spec:\n", "spec:\n  hostNetwork: true\n"),
-        pod("shop", "client", "app: client", &["http/TCP/80"]),
         service.to_owned(),
         policy("shop", "deny", "podSelector: {}, policyTypes: [Ingress, Egress]"),
     ];
@@ -136,17 +118,17 @@ async fn the_own_node(scene: &mut Scene) {
     }
 }
 
-on_each_setup! {
-    n1_the_chosen_backend_counts_on_kubenet_by_iptables(Kubenet, Iptables): backends_count;
-    n1_the_chosen_backend_counts_on_kubenet_by_nftables(Kubenet, Nftables): backends_count;
-    n1_the_chosen_backend_counts_on_azure_cni_by_iptables(AzureCni, Iptables): backends_count;
-    n1_the_chosen_backend_counts_on_azure_cni_by_nftables(AzureCni, Nftables): backends_count;
-    n2_blocks_match_backends_on_kubenet_by_iptables(Kubenet, Iptables): blocks_are_of_backends;
-    n2_blocks_match_backends_on_azure_cni_by_nftables(AzureCni, Nftables): blocks_are_of_backends;
-    a1_a_pod_reaches_itself_on_kubenet_by_iptables(Kubenet, Iptables): itself;
-    a1_a_pod_reaches_itself_on_kubenet_by_nftables(Kubenet, Nftables): itself;
-    a1_a_pod_reaches_itself_on_azure_cni_by_iptables(AzureCni, Iptables): itself;
-    a1_a_pod_reaches_itself_on_azure_cni_by_nftables(AzureCni, Nftables): itself;
-    a2_the_own_node_serves_on_kubenet(Kubenet, Nftables): the_own_node;
-    a2_the_own_node_serves_on_azure_cni(AzureCni, Iptables): the_own_node;
+scenarios! {
+    n1_the_chosen_backend_decides_on_kubenet: (Topology::Kubenet, Proxy::Iptables) =>
+        the_backend_decides;
+    n1_the_chosen_backend_decides_on_azure_cni: (Topology::AzureCni, Proxy::Nftables) =>
+        the_backend_decides;
+    n2_blocks_match_backends_on_kubenet: (Topology::Kubenet, Proxy::Iptables) =>
+        blocks_match_backends;
+    n2_blocks_match_backends_on_azure_cni: (Topology::AzureCni, Proxy::Nftables) =>
+        blocks_match_backends;
+    a1_a_pod_reaches_itself_on_kubenet: (Topology::Kubenet, Proxy::Nftables) => itself;
+    a1_a_pod_reaches_itself_on_azure_cni: (Topology::AzureCni, Proxy::Iptables) => itself;
+    a2_the_own_node_serves_on_kubenet: (Topology::Kubenet, Proxy::Nftables) => the_own_node;
+    a2_the_own_node_serves_on_azure_cni: (Topology::AzureCni, Proxy::Iptables) => the_own_node;
 }

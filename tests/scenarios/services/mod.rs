@@ -1,61 +1,47 @@
-//! Services (semantics N1 to N4): what policy makes of connections that kube-proxy translates.
+//! Services (semantics N1 to N4): policy on connections that kube-proxy translates.
+//!
+//! Setups: the path between a pod and the translation depends on the topology (bridge or routes),
+//! the translation on kube-proxy's mode. No rule of either mode depends on the topology, so each
+//! test runs on both topologies, once with each mode; the pairing alternates. `stand_in.rs` tries
+//! all four pairs. Tests of two nodes vary the fabric as well.
 
-mod beside;
+mod connections;
 mod datagrams;
 mod egress;
 mod ingress;
-mod judged;
-mod living;
 mod nodes;
+mod npm;
 mod stand_in;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use enforcer_tests::lab::{Door, Fabric, Family, Layout, Party, Proxy, Topology};
+use enforcer_tests::lab::{Door, Family, Party};
 use enforcer_tests::probe::{Outcome, Page, fetch};
 
-use crate::scene::{Scene, Setup, namespace, pod, pod_on};
-use crate::support::ANSWER;
+use crate::scene::{Scene, namespace, pod, pod_on};
+use crate::support::{ANSWER, SILENCE};
 
-/// The Service's port, and the ports of its pods: they differ, so that a rule about one says
-/// nothing of the other.
-pub(crate) const PORT: u16 = 80;
-pub(crate) const NODE_PORT: u16 = 30_080;
-pub(crate) const UDP_PORT: u16 = 53;
-pub(crate) const UDP_NODE_PORT: u16 = 30_053;
+/// The Service's ports. They differ from its pods' ports, so that no rule covers both.
+const PORT: u16 = 80;
+const NODE_PORT: u16 = 30_080;
+const UDP_PORT: u16 = 53;
+const UDP_NODE_PORT: u16 = 30_053;
 
-/// Ports of a backend: `http` and `dns` have another number on every second one.
-pub(crate) const BACKEND: [&str; 2] = ["http/TCP/8080", "dns/UDP/5353"];
-pub(crate) const OTHER_BACKEND: [&str; 2] = ["http/TCP/8081", "dns/UDP/5354"];
+/// Ports of the backends: the names `http` and `dns` stand for different numbers.
+const BACKEND: [&str; 2] = ["http/TCP/8080", "dns/UDP/5353"];
+const OTHER_BACKEND: [&str; 2] = ["http/TCP/8081", "dns/UDP/5354"];
 
-/// So many connections through a Service. Of two backends, one is missed by chance once in
-/// eight million times.
-pub(crate) const MANY: usize = 24;
+/// Connections through a Service, enough to reach both backends: one of two is missed by chance
+/// once in eight million times.
+const MANY: usize = 24;
 
-/// Tests that each run in one setup, named `topology, proxy`.
-macro_rules! on_each_setup {
-    ($($name:ident($topology:ident, $proxy:ident): $test:ident;)*) => {
-        $(#[test]
-        fn $name() {
-            use enforcer_tests::lab::{Proxy, Topology};
-            let one = crate::scene::Setup::one_node(Topology::$topology);
-            let setup = crate::scene::Setup { proxy: Proxy::$proxy, ..one };
-            crate::scene::with_setup(setup, $test);
-        })*
-    };
-}
-pub(crate) use on_each_setup;
+/// The office's addresses, without those of its guests.
+const OFFICE: &str = "{ipBlock: {cidr: 198.51.100.0/25}}, {ipBlock: {cidr: '2001:db8:100::/64'}}";
 
-/// Two nodes.
-pub(crate) const fn two_nodes(topology: Topology, proxy: Proxy, fabric: Fabric) -> Setup {
-    let layout = Layout { topology, nodes: 2, fabric };
-    Setup { layout, proxy, ..Setup::one_node(topology) }
-}
-
-/// The Service `shop/web` with all that a Service can have; `more` goes into its `spec`.
-pub(crate) fn web_service(more: &str) -> String {
+/// The Service `shop/web` with every kind of address; `more` is added to its `spec`.
+fn web_service(more: &str) -> String {
     format!(
         "---\napiVersion: v1\nkind: Service\nmetadata: {{namespace: shop, name: web}}\n\
          spec:\n  type: LoadBalancer\n  selector: {{app: web}}\n  clusterIP: 10.0.0.10\n  \
@@ -69,7 +55,7 @@ pub(crate) fn web_service(more: &str) -> String {
 }
 
 /// Two backends, two other pods, and the Service, on one node.
-pub(crate) fn shop(more: &str) -> String {
+fn shop(more: &str) -> String {
     [
         namespace("shop", ""),
         pod("shop", "web1", "app: web, one: \"1\"", &BACKEND),
@@ -81,9 +67,9 @@ pub(crate) fn shop(more: &str) -> String {
     .concat()
 }
 
-/// The first backend and a client on the first node; the second backend and `shop/far`, a client
-/// too, on the second.
-pub(crate) fn shop_on_two_nodes(more: &str) -> String {
+/// The first backend and a client on the first node; the second backend and a second client,
+/// `shop/far`, on the second.
+fn shop_on_two_nodes(more: &str) -> String {
     const SECOND: &str = "lab-node-2";
     [
         namespace("shop", ""),
@@ -96,17 +82,22 @@ pub(crate) fn shop_on_two_nodes(more: &str) -> String {
     .concat()
 }
 
-pub(crate) fn client() -> Party {
+fn client() -> Party {
     Party::pod("shop", "client")
 }
 
-pub(crate) fn web(number: u8) -> Party {
+/// A client outside.
+fn office() -> Party {
+    Party::outside("office")
+}
+
+fn web(number: u8) -> Party {
     Party::pod("shop", format!("web{number}"))
 }
 
 /// One of the Service's addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+enum Way {
     Cluster,
     Balancer,
     ExternalIp,
@@ -115,13 +106,12 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    /// All of a lab of one node.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Cluster, Self::Balancer, Self::ExternalIp, Self::Node(0)];
-    /// Those that lead in from outside.
-    pub(crate) const EXTERNAL: [Self; 3] = [Self::Balancer, Self::ExternalIp, Self::Node(0)];
+    /// All, in a lab of one node.
+    const ALL: [Self; 4] = [Self::Cluster, Self::Balancer, Self::ExternalIp, Self::Node(0)];
+    /// Those that are reachable from outside.
+    const EXTERNAL: [Self; 3] = [Self::Balancer, Self::ExternalIp, Self::Node(0)];
 
-    pub(crate) fn address(self, scene: &Scene, family: Family) -> IpAddr {
+    fn address(self, scene: &Scene, family: Family) -> IpAddr {
         let of = |v4: &str, v6: &str| match family {
             Family::V4 => v4.parse().unwrap(),
             Family::V6 => v6.parse().unwrap(),
@@ -138,27 +128,27 @@ impl Way {
     }
 
     /// For TCP.
-    pub(crate) fn tcp(self, scene: &Scene, family: Family) -> SocketAddr {
+    fn tcp(self, scene: &Scene, family: Family) -> SocketAddr {
         let port = if let Self::Node(_) = self { NODE_PORT } else { PORT };
         SocketAddr::new(self.address(scene, family), port)
     }
 
     /// For UDP.
-    pub(crate) fn udp(self, scene: &Scene, family: Family) -> SocketAddr {
+    fn udp(self, scene: &Scene, family: Family) -> SocketAddr {
         let port = if let Self::Node(_) = self { UDP_NODE_PORT } else { UDP_PORT };
         SocketAddr::new(self.address(scene, family), port)
     }
 }
 
 /// One connection.
-pub(crate) async fn ask(
+async fn ask(
     scene: &Scene,
     from: &Party,
     at: SocketAddr,
     patience: Duration,
 ) -> Result<Page, Outcome> {
     let namespace = scene.lab().namespace(from).unwrap();
-    // Nodes choose by themselves, clients outside share a namespace.
+    // Nodes choose their own address; clients outside share a namespace.
     let own = match from {
         Party::Node | Party::OtherNode(_) => None,
         _ => Some(scene.lab().address(from, Family::of(at.ip())).unwrap()),
@@ -177,8 +167,8 @@ async fn ask_often(
     futures::future::join_all(all).await
 }
 
-/// Connections that all must succeed: which backend was asked from which addresses.
-pub(crate) async fn answers(
+/// Connections that must all succeed: the client addresses that each backend saw.
+async fn answers(
     scene: &Scene,
     from: &Party,
     at: SocketAddr,
@@ -192,11 +182,40 @@ pub(crate) async fn answers(
 }
 
 /// Connections that reach both backends.
-pub(crate) async fn both_answer(scene: &Scene, from: &Party, at: SocketAddr) {
+async fn both_answer(scene: &Scene, from: &Party, at: SocketAddr) {
     let found: BTreeSet<String> = answers(scene, from, at).await.into_keys().collect();
     assert_eq!(found, names(&[web(1), web(2)]), "{from} → {at}");
 }
 
-pub(crate) fn names(parties: &[Party]) -> BTreeSet<String> {
+/// Runs a check for the Service's TCP addresses of these kinds, both families, concurrently: a drop
+/// takes its time to show.
+async fn for_each(scene: &Scene, ways: &[Way], check: impl AsyncFn(SocketAddr)) {
+    let of_family = |family| ways.iter().map(move |way| way.tcp(scene, family));
+    let checks = Family::ALL.into_iter().flat_map(of_family).map(|at| check(at));
+    futures::future::join_all(checks).await;
+}
+
+/// Connections that succeed to one backend and are dropped on the way to others.
+async fn only_answers(scene: &Scene, from: &Party, at: SocketAddr, backend: &Party) {
+    let all = ask_often(scene, from, at, SILENCE).await;
+    let mut dropped = 0;
+    for answer in all {
+        match answer {
+            Ok(page) => assert_eq!(page.by, backend.to_string(), "{from} → {at}"),
+            Err(Outcome::TimedOut) => dropped += 1,
+            Err(other) => panic!("{from} → {at}: {other:?}"),
+        }
+    }
+    assert!((1..MANY).contains(&dropped), "{from} → {at}: {dropped} of {MANY} were dropped");
+}
+
+/// Connections that are all dropped.
+async fn all_dropped(scene: &Scene, from: &Party, at: SocketAddr) {
+    for answer in ask_often(scene, from, at, SILENCE).await {
+        assert_eq!(answer, Err(Outcome::TimedOut), "{from} → {at}");
+    }
+}
+
+fn names(parties: &[Party]) -> BTreeSet<String> {
     parties.iter().map(ToString::to_string).collect()
 }

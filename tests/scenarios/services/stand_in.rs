@@ -1,5 +1,5 @@
-//! The stand-in for kube-proxy by itself: no agent, everybody is served, and translated as
-//! kube-proxy would do it.
+//! The stand-in for kube-proxy by itself: no agent, all clients are served, and translated as by
+//! kube-proxy.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -7,26 +7,20 @@ use std::net::{IpAddr, SocketAddr};
 use enforcer_tests::lab::{Fabric, Family, Party, Proxy, Topology};
 use enforcer_tests::probe::Outcome;
 
-use super::{
-    Way, answers, ask, both_answer, client, names, shop, shop_on_two_nodes, two_nodes, web,
-};
-use crate::scene::{Scene, Setup, with_setup};
+use super::{Way, answers, ask, both_answer, client, names, office, shop, shop_on_two_nodes, web};
+use crate::scene::{Scene, Setup};
 use crate::support::{ANSWER, SILENCE};
-
-fn office() -> Party {
-    Party::outside("office")
-}
 
 fn address(scene: &Scene, party: &Party, family: Family) -> IpAddr {
     scene.lab().address(party, family).unwrap()
 }
 
-/// The addresses that backends saw, whichever they were.
+/// The client addresses that the backends saw.
 async fn seen(scene: &Scene, from: &Party, at: SocketAddr) -> BTreeSet<IpAddr> {
     answers(scene, from, at).await.into_values().flatten().collect()
 }
 
-async fn is_itself(scene: &Scene, from: &Party, at: SocketAddr) {
+async fn keeps_its_address(scene: &Scene, from: &Party, at: SocketAddr) {
     let own = address(scene, from, Family::of(at.ip()));
     assert_eq!(seen(scene, from, at).await, [own].into(), "{from} → {at}");
 }
@@ -37,7 +31,7 @@ async fn is_masqueraded(scene: &Scene, from: &Party, at: SocketAddr, node: usize
     assert!(seen.iter().all(|it| node.contains(it)), "{from} → {at}: {seen:?}");
 }
 
-async fn everybody_is_served(scene: &mut Scene) {
+async fn all_are_served(scene: &mut Scene) {
     scene.write("shop.yaml", &shop(""));
     scene.run_pods().await;
     for family in Family::ALL {
@@ -50,13 +44,13 @@ async fn everybody_is_served(scene: &mut Scene) {
         for way in Way::EXTERNAL {
             both_answer(scene, &office(), way.tcp(scene, family)).await;
         }
-        is_itself(scene, &client(), Way::Cluster.tcp(scene, family)).await;
+        keeps_its_address(scene, &client(), Way::Cluster.tcp(scene, family)).await;
         is_masqueraded(scene, &Party::Node, Way::Cluster.tcp(scene, family), 0).await;
         for way in Way::EXTERNAL {
             is_masqueraded(scene, &client(), way.tcp(scene, family), 0).await;
             is_masqueraded(scene, &office(), way.tcp(scene, family), 0).await;
         }
-        calling_oneself(scene, family).await;
+        a_backend_reaches_itself(scene, family).await;
         echoes_come_back(scene, family).await;
     }
 }
@@ -80,8 +74,8 @@ async fn echoes_come_back(scene: &Scene, family: Family) {
     }
 }
 
-/// A backend that gets itself is masqueraded, and only then.
-async fn calling_oneself(scene: &Scene, family: Family) {
+/// A backend that connects to itself is masqueraded, and only then.
+async fn a_backend_reaches_itself(scene: &Scene, family: Family) {
     let found = answers(scene, &web(1), Way::Cluster.tcp(scene, family)).await;
     let own = address(scene, &web(1), family);
     assert_eq!(found[&web(2).to_string()], [own].into());
@@ -95,8 +89,8 @@ async fn policies_and_changes(scene: &mut Scene) {
     scene.run_pods().await;
     for family in Family::ALL {
         for way in Way::EXTERNAL {
-            is_itself(scene, &office(), way.tcp(scene, family)).await;
-            is_itself(scene, &client(), way.tcp(scene, family)).await;
+            keeps_its_address(scene, &office(), way.tcp(scene, family)).await;
+            keeps_its_address(scene, &client(), way.tcp(scene, family)).await;
             both_answer(scene, &Party::Node, way.tcp(scene, family)).await;
         }
     }
@@ -122,46 +116,6 @@ async fn policies_and_changes(scene: &mut Scene) {
     both_answer(scene, &client(), Way::Cluster.tcp(scene, Family::V6)).await;
 }
 
-fn on_two_nodes(topology: Topology, proxy: Proxy, fabric: Fabric) {
-    let setup = Setup { agent: false, ..two_nodes(topology, proxy, fabric) };
-    with_setup(setup, two_nodes_are_served);
-}
-
-#[test]
-fn two_kubenet_nodes_are_served_by_iptables() {
-    on_two_nodes(Topology::Kubenet, Proxy::Iptables, Fabric::Routed);
-}
-
-#[test]
-fn two_azure_cni_nodes_are_served_by_nftables() {
-    on_two_nodes(Topology::AzureCni, Proxy::Nftables, Fabric::Routed);
-}
-
-#[test]
-fn two_nodes_with_tunnels_are_served_by_iptables() {
-    on_two_nodes(Topology::AzureCni, Proxy::Iptables, Fabric::Vxlan);
-}
-
-macro_rules! on_each_setup {
-    ($($name:ident($topology:ident, $proxy:ident): $test:ident;)*) => {
-        $(#[test]
-        fn $name() {
-            let proxy = Proxy::$proxy;
-            let setup = Setup { proxy, agent: false, ..Setup::one_node(Topology::$topology) };
-            with_setup(setup, $test);
-        })*
-    };
-}
-
-on_each_setup! {
-    everybody_is_served_on_kubenet_by_iptables(Kubenet, Iptables): everybody_is_served;
-    everybody_is_served_on_kubenet_by_nftables(Kubenet, Nftables): everybody_is_served;
-    everybody_is_served_on_azure_cni_by_iptables(AzureCni, Iptables): everybody_is_served;
-    everybody_is_served_on_azure_cni_by_nftables(AzureCni, Nftables): everybody_is_served;
-    spreading_and_changes_by_iptables(Kubenet, Iptables): policies_and_changes;
-    spreading_and_changes_by_nftables(AzureCni, Nftables): policies_and_changes;
-}
-
 /// One backend on each of two nodes, and a client on each.
 async fn two_nodes_are_served(scene: &mut Scene) {
     scene.write("shop.yaml", &shop_on_two_nodes(""));
@@ -172,7 +126,7 @@ async fn two_nodes_are_served(scene: &mut Scene) {
             for way in Way::ALL.into_iter().chain([Way::Node(1)]) {
                 both_answer(scene, &from, way.tcp(scene, family)).await;
             }
-            is_itself(scene, &from, Way::Cluster.tcp(scene, family)).await;
+            keeps_its_address(scene, &from, Way::Cluster.tcp(scene, family)).await;
         }
         for node in [0, 1] {
             let at = Way::Node(node).tcp(scene, family);
@@ -184,7 +138,7 @@ async fn two_nodes_are_served(scene: &mut Scene) {
     local_stays_on_its_node(scene).await;
 }
 
-/// Of what comes from outside each node gives its own backend only; pods get both.
+/// For clients outside each node serves its own backend only; pods reach both.
 async fn local_stays_on_its_node(scene: &mut Scene) {
     scene.write("shop.yaml", &shop_on_two_nodes("  externalTrafficPolicy: Local\n"));
     scene.run_pods().await;
@@ -193,7 +147,7 @@ async fn local_stays_on_its_node(scene: &mut Scene) {
             let at = Way::Node(node).tcp(scene, family);
             let found = answers(scene, &office(), at).await;
             assert_eq!(found.into_keys().collect::<BTreeSet<_>>(), names(&[web(backend)]));
-            is_itself(scene, &office(), at).await;
+            keeps_its_address(scene, &office(), at).await;
         }
         both_answer(scene, &client(), Way::Node(0).tcp(scene, family)).await;
     }
@@ -201,10 +155,35 @@ async fn local_stays_on_its_node(scene: &mut Scene) {
     scene.write("shop.yaml", &all.replacen("app: web, ", "app: gone, ", 1));
     scene.run_pods().await;
     for family in Family::ALL {
-        // The load balancer sends to the node that has one.
-        is_itself(scene, &office(), Way::Balancer.tcp(scene, family)).await;
+        // The load balancer sends to the node that has a backend.
+        keeps_its_address(scene, &office(), Way::Balancer.tcp(scene, family)).await;
         let answer = ask(scene, &office(), Way::Node(0).tcp(scene, family), SILENCE).await;
         assert_eq!(answer, Err(Outcome::TimedOut));
-        is_itself(scene, &client(), Way::Balancer.tcp(scene, family)).await;
+        keeps_its_address(scene, &client(), Way::Balancer.tcp(scene, family)).await;
     }
+}
+
+// All pairs of topology and mode: the lab itself is under test.
+scenarios! {
+    all_are_served_on_kubenet_by_iptables:
+        Setup::unguarded((Topology::Kubenet, Proxy::Iptables)) => all_are_served;
+    all_are_served_on_kubenet_by_nftables:
+        Setup::unguarded((Topology::Kubenet, Proxy::Nftables)) => all_are_served;
+    all_are_served_on_azure_cni_by_iptables:
+        Setup::unguarded((Topology::AzureCni, Proxy::Iptables)) => all_are_served;
+    all_are_served_on_azure_cni_by_nftables:
+        Setup::unguarded((Topology::AzureCni, Proxy::Nftables)) => all_are_served;
+    spreading_and_changes_by_iptables:
+        Setup::unguarded((Topology::Kubenet, Proxy::Iptables)) => policies_and_changes;
+    spreading_and_changes_by_nftables:
+        Setup::unguarded((Topology::AzureCni, Proxy::Nftables)) => policies_and_changes;
+    two_kubenet_nodes_are_served_by_iptables:
+        Setup::unguarded((Topology::Kubenet, Proxy::Iptables, Fabric::Routed)) =>
+            two_nodes_are_served;
+    two_azure_cni_nodes_are_served_by_nftables:
+        Setup::unguarded((Topology::AzureCni, Proxy::Nftables, Fabric::Routed)) =>
+            two_nodes_are_served;
+    two_nodes_with_tunnels_are_served_by_iptables:
+        Setup::unguarded((Topology::AzureCni, Proxy::Iptables, Fabric::Vxlan)) =>
+            two_nodes_are_served;
 }

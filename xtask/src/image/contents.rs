@@ -1,4 +1,4 @@
-//! What is in the image: the agent, and what is said of it.
+//! The files of the image: the agent and its documents.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,15 +8,15 @@ use anyhow::{Context, Result};
 
 use super::tarball::Entry;
 
-/// The agent's place in the image.
+/// The agent's path in the image.
 pub(super) const AGENT: &str = "enforcer";
 
-/// Folders in which things are mounted: by the container runtime, the kubelet (names' look-up, the
-/// service account), and the pod. Runtimes make what is missing, if they can write to the image.
+/// Mount points of the container runtime, the kubelet (name resolution, the service account), and
+/// the pod. Runtimes only add missing ones if they can write to the image.
 const MOUNT_POINTS: [&str; 9] =
     ["bpf", "dev", "etc", "proc", "run", "sys", "usr", "var", "var/run"];
 
-/// Where what is said of the agent is kept.
+/// The folder of the documents.
 const DOCUMENTS: &str = "usr/share/doc/enforcer";
 
 /// The files and folders of an image.
@@ -40,7 +40,7 @@ pub(super) fn entries(
     entries
 }
 
-/// Writes them as real files into a folder, which is made.
+/// Writes the files into a new or empty folder.
 ///
 /// # Errors
 /// The folder isn't empty, or can't be written.
@@ -48,7 +48,7 @@ pub(super) fn unpack(entries: &[Entry], into: &Path) -> Result<()> {
     let write = || -> Result<()> {
         fs::create_dir_all(into)?;
         if fs::read_dir(into)?.next().is_some() {
-            anyhow::bail!("it isn't empty: remove it, or name another folder");
+            anyhow::bail!("it isn't empty: remove it or use another folder");
         }
         for entry in entries {
             let path = into.join(&entry.path);
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn every_files_folder_is_there() {
+    fn every_file_has_its_folder() {
         let entries = example();
         let is_folder = |path: &str| {
             path.is_empty() || entries.iter().any(|it| it.path == path && it.content.is_none())

@@ -1,4 +1,4 @@
-//! The archive: an OCI image layout, beside which older versions of Docker find what they know.
+//! The archive: an OCI image layout, with the index of older versions of Docker beside it.
 //! Source: <https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md>
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,10 +22,10 @@ use super::origin::Origin;
 use super::tarball::{self, Entry};
 use crate::arch::Arch;
 
-/// By which containerd, and Docker on top of it, names what it imports.
+/// The annotation from which containerd, and Docker on top of it, takes the name.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
-/// The program's argument, unless others are given.
+/// The program's default argument.
 const DEFAULT_COMMAND: &str = "run";
 
 /// An image for one architecture.
@@ -34,18 +34,18 @@ pub(super) struct Image {
     pub(super) entries: Vec<Entry>,
 }
 
-/// What is said of the images, by OCI's names: of all alike, in annotations and labels.
+/// The annotations and labels of all images, by OCI's names.
 pub(super) type Annotations = BTreeMap<&'static str, String>;
 
 /// An archive's contents.
 pub(super) struct Layout {
     /// Its files.
     pub(super) entries: Vec<Entry>,
-    /// By which a registry will know it.
+    /// The digest for registries.
     pub(super) digest: String,
 }
 
-/// Lays out the images under a name; several architectures share it.
+/// Lays out the images of all architectures under one name.
 ///
 /// # Errors
 /// There is no image, or one can't be packed.
@@ -95,7 +95,7 @@ pub(super) fn lay_out(
     Ok(Layout { entries, digest })
 }
 
-/// What is stored by its hash.
+/// Files that are named by their hashes.
 #[derive(Default)]
 struct Blobs {
     entries: Vec<Entry>,
@@ -121,7 +121,7 @@ fn blob_path(digest: &str) -> String {
     format!("blobs/sha256/{digest}")
 }
 
-/// The parts of an image that others refer to.
+/// The descriptors of an image's parts.
 struct Packed {
     manifest: Descriptor,
     config: Descriptor,
@@ -169,7 +169,7 @@ fn configuration(
         .created(created)
         .architecture(architecture(arch))
         .os(Os::Linux)
-        .config(started(annotations)?)
+        .config(start(annotations)?)
         .rootfs(root.build()?)
         .history(vec![history.build()?])
         .build()?;
@@ -177,9 +177,9 @@ fn configuration(
     Ok(configuration)
 }
 
-/// How the program is started: as root, for loading programs into the kernel needs capabilities,
-/// of which the pod gives it the few that it uses.
-fn started(annotations: &Annotations) -> Result<Config> {
+/// The start of the program, as root: it needs capabilities to load programs into the kernel, and
+/// the pod gives it only those.
+fn start(annotations: &Annotations) -> Result<Config> {
     let config = ConfigBuilder::default()
         .entrypoint(vec![format!("/{}", contents::AGENT)])
         .cmd(vec![DEFAULT_COMMAND.to_owned()])
@@ -209,8 +209,8 @@ fn variant(arch: Arch) -> Option<&'static str> {
     }
 }
 
-/// Docker's own index, which it reads where it doesn't know OCI's. It can't hold several
-/// architectures under a name: it has the first.
+/// Docker's own index, for versions that don't support OCI's. It can't have several architectures
+/// under one name, so it has the first.
 fn for_docker(image: &Packed, name: &Reference) -> serde_json::Value {
     let path = |descriptor: &Descriptor| blob_path(descriptor.digest().digest());
     json!([{
@@ -220,14 +220,14 @@ fn for_docker(image: &Packed, name: &Reference) -> serde_json::Value {
     }])
 }
 
-/// The name as Docker shows it: without the registry that it means if none is named.
+/// The name as Docker shows it: without the default registry.
 pub(super) fn familiar(name: &Reference) -> String {
     let whole = name.whole();
     let short = ["docker.io/library/", "docker.io/"].iter().find_map(|it| whole.strip_prefix(it));
     short.map_or_else(|| whole.clone(), str::to_owned)
 }
 
-/// JSON whose keys are sorted, so that it is the same every time.
+/// JSON with sorted keys, so that its bytes are always the same.
 fn json(content: &impl Serialize) -> Result<Vec<u8>> {
     let mut value = serde_json::to_value(content)?;
     value.sort_all_objects();
@@ -235,7 +235,7 @@ fn json(content: &impl Serialize) -> Result<Vec<u8>> {
 }
 
 fn compress(layer: &[u8]) -> Result<Vec<u8>> {
-    // Neither a time nor a system is named in the header, so that it is the same everywhere.
+    // The header has neither a time nor a system, so that its bytes are the same everywhere.
     let unknown_system = 255;
     let header = GzBuilder::new().mtime(0).operating_system(unknown_system);
     let mut writer = header.write(Vec::new(), Compression::best());

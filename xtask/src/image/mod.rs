@@ -1,8 +1,7 @@
-//! `image`: the agent as a container image, without Docker.
+//! `image`: builds the container image of the agent, without Docker.
 //!
-//! The image holds the agent's program, linked with all it needs, its licences and its bill of
-//! materials, and no other file. Built twice from the same commit by the same compilers, it is the
-//! same bytes.
+//! The image has the agent's static program, its licences and its bill of materials, and no other
+//! file. The same commit and the same compilers give the same bytes.
 
 mod contents;
 mod layout;
@@ -52,27 +51,27 @@ pub(crate) fn run(root: &Path, options: &cli::Image) -> Result<ExitCode> {
     }
     if let Some(folder) = &options.rootfs {
         let [only] = made.as_slice() else {
-            bail!("--rootfs takes one architecture: add --arch amd64, say");
+            bail!("--rootfs takes one architecture: add --arch amd64 or --arch arm64");
         };
         contents::unpack(&only.image.entries, folder)?;
-        ui::say(format_args!("  {}", folder.display()));
+        ui::print(format_args!("  {}", folder.display()));
         return Ok(ExitCode::SUCCESS);
     }
     write(root, made, &name, &origin, options)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// An image, and what belongs beside the archive.
+/// An image and its bill of materials, which is also written beside the archive.
 struct Made {
     image: Image,
     annotations: Annotations,
     sbom: Vec<u8>,
 }
 
-/// Those that were asked for, each once, in the order in which they are in an archive.
+/// The chosen architectures, each once, in the archive's order.
 fn architectures(options: &cli::Image) -> Result<Vec<Arch>> {
     if options.rootfs.is_some() && options.archs.is_empty() {
-        let host = Arch::HOST.context("this machine's architecture isn't one of nodes")?;
+        let host = Arch::HOST.context("this machine's architecture isn't supported")?;
         return Ok(vec![host]);
     }
     let mut archs = options.archs.clone();
@@ -88,7 +87,7 @@ fn make(root: &Path, arch: Arch, quick: bool, origin: &Origin) -> Result<Made> {
     let builder = Builder::obtain(root, arch)?;
     let profile = if quick { Profile::Dev } else { Profile::Release };
     let program = build(&builder, arch, profile, origin)?;
-    let step = Step::start(format!("listing what is in it, for {}", arch.name()));
+    let step = Step::start(format!("listing the parts for {}", arch.name()));
     let parts = Parts::of(root, arch, &from_compilers(&builder)?)?;
     let sbom = sbom::write(&parts, origin)?;
     let notices = notices::write(&parts)?;
@@ -101,7 +100,7 @@ fn make(root: &Path, arch: Arch, quick: bool, origin: &Origin) -> Result<Made> {
     Ok(Made { image: Image { arch, entries }, annotations, sbom })
 }
 
-/// Builds the agent, which tells in its metrics what it was built from.
+/// Builds the agent; its metrics have the revision.
 fn build(builder: &Builder, arch: Arch, profile: Profile, origin: &Origin) -> Result<Vec<u8>> {
     let optimised = if profile == Profile::Release { ", optimised" } else { "" };
     let step = Step::start(format!("building the agent for {}{optimised}", arch.name()));
@@ -117,7 +116,7 @@ fn build(builder: &Builder, arch: Arch, profile: Profile, origin: &Origin) -> Re
     Ok(program)
 }
 
-/// What the compilers put into every program.
+/// The libraries that the compilers add to every program.
 fn from_compilers(builder: &Builder) -> Result<Vec<Part>> {
     let part = |name: &str, version: String, licence: &str, home: &str| Part {
         id: (name.to_owned(), version),
@@ -182,11 +181,11 @@ fn write(
     let size = fs::metadata(&archive).map(|data| data.len()).unwrap_or_default();
     step.done(&format!("{} kB", size / 1000));
     writeln!(io::stdout(), "{}", layout.digest)?;
-    ui::say(advice(&archive, name, sboms.iter().map(|(path, _)| path)));
+    ui::print(advice(&archive, name, sboms.iter().map(|(path, _)| path)));
     Ok(())
 }
 
-/// Writes a file that is either whole or not there.
+/// Writes a file under another name first, so that it is complete once it exists.
 fn save(path: &Path, content: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let write = || -> Result<()> {
         fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
@@ -199,7 +198,7 @@ fn save(path: &Path, content: impl FnOnce(&mut dyn Write) -> Result<()>) -> Resu
     write().with_context(|| format!("can't write {}", path.display()))
 }
 
-/// What one does with the archive.
+/// The files, and commands for the archive.
 fn advice<'a>(
     archive: &Path,
     name: &Reference,
@@ -207,7 +206,7 @@ fn advice<'a>(
 ) -> String {
     let shown = archive.display();
     let familiar = layout::familiar(name);
-    // A name without a registry isn't meant for Docker's.
+    // A name without a registry isn't meant for Docker's own one.
     let place = if familiar == name.whole() { familiar } else { format!("REGISTRY/{familiar}") };
     let sboms: Vec<_> = sboms.map(|path| path.display().to_string()).collect();
     format!(

@@ -1,4 +1,4 @@
-//! The licences of what is in the program, which most of them want to go along with it.
+//! The licences of the program's parts: most of them require that their text goes along.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,13 +10,13 @@ use spdx::{AdditionItem, Expression, LicenseItem, ParseMode};
 
 use super::parts::{Part, Parts};
 
-/// How the names of files with terms and notices begin.
+/// Prefixes of the names of licence files.
 const NAMES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
 
-/// Lists the parts, then each text with the parts that it belongs to.
+/// Lists the parts, then each licence text with its parts.
 ///
 /// # Errors
-/// A part's files can't be read, or it has neither terms nor the name of any.
+/// A part's files can't be read, or it has neither a licence text nor the name of a licence.
 pub(super) fn write(parts: &Parts) -> Result<Vec<u8>> {
     let mut out = String::from(
         "The program contains the software below, in whole or in part. The terms follow the list.\n\
@@ -28,7 +28,7 @@ pub(super) fn write(parts: &Parts) -> Result<Vec<u8>> {
         let licence = part.licence.as_deref().unwrap_or("see below");
         let home = part.home.as_deref().unwrap_or_default();
         writeln!(out, "{}", format!("{name}  {licence}  {home}").trim_end())?;
-        for text in texts_of(part).with_context(|| format!("the terms of {name}"))? {
+        for text in texts_of(part).with_context(|| format!("can't find the licence of {name}"))? {
             texts.entry(text).or_default().insert(name.clone());
         }
     }
@@ -41,14 +41,14 @@ pub(super) fn write(parts: &Parts) -> Result<Vec<u8>> {
     Ok(out.into_bytes())
 }
 
-/// The files that came with the part, else the published texts of the licences that it names.
+/// The part's licence files, else the published texts of the licences that it names.
 fn texts_of(part: &Part) -> Result<BTreeSet<String>> {
     let mut found = part.folder.as_deref().map(files).transpose()?.unwrap_or_default();
     if found.is_empty() {
         found = published(part.licence.as_deref().unwrap_or_default())?;
     }
     if found.is_empty() {
-        bail!("there are none");
+        bail!("it has no licence file and names no licence");
     }
     Ok(found)
 }
@@ -59,7 +59,7 @@ fn files(folder: &Path) -> Result<BTreeSet<String>> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().to_uppercase();
-            // Sources may bear such a name, too.
+            // Source files may have such a name, too.
             let is_text = !name.ends_with(".RS") && entry.path().is_file();
             if is_text && NAMES.iter().any(|begin| name.starts_with(begin)) {
                 let text = fs::read(entry.path())?;
@@ -71,15 +71,16 @@ fn files(folder: &Path) -> Result<BTreeSet<String>> {
     read().with_context(|| format!("can't read {}", folder.display()))
 }
 
-/// The text without what differs for no reason.
+/// The text with uniform line ends.
 fn plain(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(str::trim_end).collect();
     lines.join("\n").trim_matches('\n').to_owned()
 }
 
 fn published(licence: &str) -> Result<BTreeSet<String>> {
-    let expression = Expression::parse_mode(licence, ParseMode::LAX)
-        .map_err(|error| anyhow::anyhow!("`{licence}` is no SPDX expression: {}", error.reason))?;
+    let expression = Expression::parse_mode(licence, ParseMode::LAX).map_err(|error| {
+        anyhow::anyhow!("`{licence}` isn't an SPDX expression: {}", error.reason)
+    })?;
     let mut texts = BTreeSet::new();
     for requirement in expression.requirements() {
         if let LicenseItem::Spdx { id, .. } = &requirement.req.license {
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_several_share_is_there_once() {
+    fn a_shared_text_appears_once() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("LICENSE-MIT"), "Copyright X \r\n\r\nDo it.\r\n").unwrap();
         fs::write(folder.path().join("license.rs"), "fn main() {}").unwrap();
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn terms_that_came_without_a_text_are_looked_up() {
+    fn a_licence_without_a_file_is_looked_up() {
         let licence = "GPL-3.0-or-later WITH GCC-exception-3.1";
         let text = text(vec![part("c", licence, &[])]).unwrap();
         assert!(text.contains("GNU GENERAL PUBLIC LICENSE"), "{text}");
@@ -124,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn a_part_without_any_terms_is_named() {
-        let error = format!("{:#}", text(vec![part("d", "what I say", &[])]).unwrap_err());
-        assert!(error.contains("d 1.0.0") && error.contains("what I say"), "{error}");
+    fn a_part_without_a_licence_is_reported() {
+        let error = format!("{:#}", text(vec![part("d", "my own terms", &[])]).unwrap_err());
+        assert!(error.contains("d 1.0.0") && error.contains("my own terms"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Which sources an image is made from, and when they were last changed.
+//! The revision of an image's sources, and their time.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,24 +8,24 @@ use jiff::Timestamp;
 
 use crate::process;
 
-/// The variable by which a build is told what time to write: seconds since 1970.
+/// The variable with the time that a build writes, in seconds since 1970.
 /// Source: <https://reproducible-builds.org/specs/source-date-epoch/>
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
-/// Where the sources come from.
+/// The revision and time of the sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
-    /// The commit, with `-dirty` after it if files were changed since; none outside of git.
+    /// The commit, followed by `-dirty` if files have changed since; none outside of git.
     pub(super) revision: Option<String>,
-    /// The time that everything in the image bears.
+    /// The time of everything in the image.
     pub(super) created: Timestamp,
 }
 
 impl Origin {
-    /// Asks git, and the environment.
+    /// Reads both from git, and the time from the environment if it is set there.
     ///
     /// # Errors
-    /// The sources' time isn't known, or the environment's isn't a number of seconds.
+    /// The time is unknown or isn't a number of seconds.
     pub(super) fn of(root: &Path) -> Result<Self> {
         let set = std::env::var(EPOCH).ok().filter(|value| !value.is_empty());
         let created = match set {
@@ -42,10 +42,9 @@ impl Origin {
 }
 
 fn commit_time(root: &Path) -> Result<Timestamp> {
-    let said = git(root, &["log", "-1", "--format=%ct"]).map_err(|error| {
-        anyhow!("when were the sources last changed? Set {EPOCH}, for git doesn't say: {error:#}")
-    })?;
-    time(said.trim())
+    let output = git(root, &["log", "-1", "--format=%ct"])
+        .map_err(|error| anyhow!("git has no time for the sources: set {EPOCH} ({error:#})"))?;
+    time(output.trim())
 }
 
 fn time(seconds: &str) -> Result<Timestamp> {
@@ -69,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_become_a_date_and_other_words_are_refused() {
+    fn seconds_become_a_date_and_other_text_is_an_error() {
         assert_eq!(time("1700000000").unwrap().to_string(), "2023-11-14T22:13:20Z");
         for wrong in ["yesterday", "-1", "", "1e9"] {
             let error = format!("{:#}", time(wrong).unwrap_err());
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_of_git_the_variable_is_asked_for() {
+    fn outside_of_git_the_variable_is_required() {
         let folder = tempfile::tempdir().unwrap();
         let error = commit_time(folder.path()).unwrap_err().to_string();
         assert!(error.contains(EPOCH), "{error}");

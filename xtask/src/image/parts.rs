@@ -1,5 +1,5 @@
-//! What the agent's program consists of: the crates compiled into it and into the eBPF object that
-//! it embeds, and what the compilers add.
+//! The parts of the agent's program: the crates in it and in its eBPF object, and the compilers'
+//! libraries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use crate::workspace;
 /// The agent's package.
 pub(super) const AGENT: &str = "enforcer";
 
-/// What gets the eBPF programs' own dependencies into the picture.
+/// The feature that adds the eBPF programs' own dependencies.
 const WITH_PROGRAMS: &str = "enforcer-ebpf/program";
 
-/// A name and a version, by which cargo tells crates apart.
+/// A name and a version, which identify a crate.
 pub(super) type Id = (String, String);
 
 /// A crate, or a library that comes with a compiler.
@@ -26,17 +26,17 @@ pub(super) type Id = (String, String);
 pub(super) struct Part {
     /// Its name and version.
     pub(super) id: Id,
-    /// Cargo's, or somebody else's.
+    /// Whether it is a crate.
     pub(super) is_crate: bool,
-    /// An SPDX expression, as its authors wrote it.
+    /// Its authors' SPDX expression.
     pub(super) licence: Option<String>,
-    /// Where its sources are kept by its authors.
+    /// Its authors' repository.
     pub(super) home: Option<String>,
-    /// What it is, in its authors' words.
+    /// Its authors' description.
     pub(super) description: Option<String>,
-    /// Where its sources are on this machine.
+    /// The folder of its sources on this machine.
     pub(super) folder: Option<PathBuf>,
-    /// What it uses.
+    /// Its dependencies.
     pub(super) needs: Vec<Id>,
 }
 
@@ -50,10 +50,10 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Asks cargo, and adds what comes with the compilers.
+    /// Reads them from cargo and adds the compilers' libraries.
     ///
     /// # Errors
-    /// cargo fails, or its answers don't fit each other.
+    /// Cargo fails, or its outputs don't match.
     pub(super) fn of(root: &Path, arch: Arch, from_compilers: &[Part]) -> Result<Self> {
         let metadata = MetadataCommand::new()
             .cargo_path(workspace::cargo(root).get_program())
@@ -63,19 +63,19 @@ impl Parts {
                     .map(str::to_owned),
             )
             .exec()
-            .context("cargo doesn't say what the agent consists of")?;
+            .context("cargo can't list the agent's parts")?;
         let compiled = compiled(&tree(root, arch)?);
         let mut parts = join(&metadata, &compiled);
         let agent = parts.iter().position(|part| part.id.0 == AGENT);
-        let mut agent = parts.remove(agent.context("cargo doesn't know the agent")?);
+        let mut agent = parts.remove(agent.context("cargo doesn't list the agent")?);
         agent.needs.extend(from_compilers.iter().map(|part| part.id.clone()));
         parts.extend(from_compilers.iter().cloned());
         Ok(Self { agent, others: parts })
     }
 }
 
-/// The crates that are compiled into the program, one a line. Unlike the metadata, which describe
-/// the whole workspace, it heeds what is switched on for these packages alone.
+/// The crates in the program, one per line. Unlike the metadata, which describe the whole
+/// workspace, it only has the features of these packages.
 fn tree(root: &Path, arch: Arch) -> Result<String> {
     let mut command: Command = workspace::cargo(root);
     command.args(["tree", "--package", AGENT, "--package", "enforcer-ebpf"]);
@@ -94,7 +94,7 @@ fn compiled(tree: &str) -> BTreeSet<Id> {
     tree.lines().filter_map(id).collect()
 }
 
-/// What the metadata say of the compiled crates.
+/// The compiled crates with their metadata.
 fn join(metadata: &Metadata, compiled: &BTreeSet<Id>) -> Vec<Part> {
     let packages: BTreeMap<_, _> =
         metadata.packages.iter().map(|package| (&package.id, package)).collect();
@@ -151,8 +151,8 @@ mod tests {
         let parts = Parts::of(&root, Arch::Arm64, &[]).unwrap();
         let find = |name: &str| parts.others.iter().find(|part| part.id.0 == name);
         assert!(parts.agent.needs.iter().any(|(name, _)| name == "aya"));
-        // Of the programs in the kernel, too; but nothing of tests and tasks, nor what only runs
-        // inside the compiler.
+        // The kernel programs' dependencies are parts; those of tests and tasks and of the compiler
+        // are not.
         assert!(find("aya-ebpf").unwrap().licence.is_some());
         for absent in ["insta", "indicatif", "serde_derive", "syn", "xtask"] {
             assert_eq!(find(absent), None);

@@ -19,15 +19,15 @@ use super::parts::{Part, Parts};
 
 const VERSION: SpecVersion = SpecVersion::V1_5;
 
-/// Lists the parts, with their licences, and which uses which.
+/// Lists the parts with their licences and dependencies.
 ///
 /// # Errors
-/// A part's name or licence can't be written in this format.
+/// The format doesn't allow a part's name or licence.
 pub(super) fn write(parts: &Parts, origin: &Origin) -> Result<Vec<u8>> {
     let bom = bom(parts, origin)?;
     let result = bom.validate_version(VERSION);
     if !result.passed() {
-        bail!("the bill of materials isn't as CycloneDX wants it: {result:?}");
+        bail!("the bill of materials isn't valid CycloneDX: {result:?}");
     }
     let mut text = Vec::new();
     bom.output_as_json(&mut text, VERSION).context("can't write the bill of materials")?;
@@ -57,7 +57,7 @@ fn bom(parts: &Parts, origin: &Origin) -> Result<Bom> {
         metadata: Some(metadata),
         components: Some(Components(components.collect::<Result<_>>()?)),
         dependencies: Some(Dependencies(dependencies.collect::<Result<_>>()?)),
-        // Two builds of the same sources are to give the same bytes.
+        // Two builds of the same sources give the same bytes.
         serial_number: None,
         ..Bom::default()
     })
@@ -76,7 +76,7 @@ fn component(part: &Part, kind: Classification) -> Result<Component> {
     Ok(component)
 }
 
-/// Old crates write `MIT/Apache-2.0`. What is no expression at all stands as a name.
+/// Old crates write `MIT/Apache-2.0`. Other text that isn't an expression becomes a name.
 fn licence(text: &str) -> LicenseChoice {
     match SpdxExpression::parse_lax(text.to_owned()) {
         Ok(expression) => LicenseChoice::Expression(expression),

@@ -1,4 +1,4 @@
-//! Tar archives whose bytes depend on nothing but their contents and one time.
+//! Tar archives whose bytes depend only on their contents and one time.
 
 use std::io::Write;
 
@@ -8,36 +8,36 @@ use tar::{Builder, EntryType, Header};
 /// A file or a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Where, without a leading slash.
+    /// The path, without a leading slash.
     pub(super) path: String,
     /// The permission bits.
     pub(super) mode: u32,
-    /// What is in it; nothing for a folder.
+    /// The content; none for a folder.
     pub(super) content: Option<Vec<u8>>,
 }
 
 impl Entry {
-    /// A folder that everybody may read.
+    /// A folder that all users may read.
     pub(super) fn folder(path: impl Into<String>) -> Self {
         Self { path: path.into(), mode: 0o755, content: None }
     }
 
-    /// A file that everybody may read.
+    /// A file that all users may read.
     pub(super) fn file(path: impl Into<String>, content: Vec<u8>) -> Self {
         Self { path: path.into(), mode: 0o644, content: Some(content) }
     }
 
-    /// A program that everybody may run.
+    /// A program that all users may run.
     pub(super) fn program(path: impl Into<String>, content: Vec<u8>) -> Self {
         Self { path: path.into(), mode: 0o755, content: Some(content) }
     }
 }
 
-/// Writes the entries, sorted by path, so that a folder precedes what is in it. All belong to
-/// root, and were changed at `time`, in seconds since 1970.
+/// Writes the entries sorted by path, so that a folder precedes its files. All belong to root and
+/// have the time `time`, in seconds since 1970.
 ///
 /// # Errors
-/// Those of `out`, and paths that no archive can hold.
+/// `out` fails, or a path doesn't fit into an archive.
 pub(super) fn write(out: impl Write, entries: &[Entry], time: u64) -> Result<()> {
     let mut sorted: Vec<_> = entries.iter().collect();
     sorted.sort_by(|one, other| one.path.cmp(&other.path));
@@ -61,7 +61,7 @@ fn append(archive: &mut Builder<impl Write>, entry: &Entry, time: u64) -> Result
     header.set_gid(0);
     header.set_mtime(time);
     header.set_size(u64::try_from(content.len())?);
-    // Tools write folders so, and some take them for files otherwise.
+    // As other tools write folders; without it, some tools read them as files.
     let slash = if entry.content.is_none() { "/" } else { "" };
     archive.append_data(&mut header, format!("{}{slash}", entry.path), content)?;
     Ok(())
@@ -89,9 +89,9 @@ mod tests {
 
     #[test]
     fn the_order_of_entries_and_the_clock_change_nothing() {
-        let mut turned = entries();
-        turned.reverse();
-        assert_eq!(bytes(&entries(), 7), bytes(&turned, 7));
+        let mut reversed = entries();
+        reversed.reverse();
+        assert_eq!(bytes(&entries(), 7), bytes(&reversed, 7));
         assert_ne!(bytes(&entries(), 7), bytes(&entries(), 8));
     }
 

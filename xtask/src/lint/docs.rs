@@ -1,4 +1,4 @@
-//! The documents: every link leads somewhere, and every source file that is named is there.
+//! The documents: every link has a target, and every source file that they name exists.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,49 +10,49 @@ use pulldown_cmark::{Event, Parser, Tag, TagEnd};
 
 use crate::process;
 
-/// What a document refers to, and can be referred to by.
+/// A document's references, and its own anchors.
 #[derive(Debug, Default)]
 struct Document {
     /// Anchors of its headings.
     anchors: BTreeSet<String>,
-    /// Where its links lead, with the lines that they are in.
+    /// Its links with their lines.
     links: Vec<(usize, String)>,
-    /// Source files that it names in code, likewise.
+    /// Source files that it names in code, with their lines.
     sources: Vec<(usize, String)>,
 }
 
-/// Reads every document that git knows; what is wrong, a line each.
+/// Reads every document that git knows and returns one line for each mistake.
 ///
 /// # Errors
-/// Git doesn't answer, or a document can't be read.
+/// Git fails, or a document can't be read.
 pub(super) fn check(root: &Path) -> Result<Vec<String>> {
     let mut command = Command::new("git");
     command.arg("-C").arg(root).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
     let known = process::output_of(&mut command)?;
-    // Git knows files, too, that have just been deleted.
+    // Git still lists files that have just been deleted.
     let files: Vec<PathBuf> =
         known.lines().map(PathBuf::from).filter(|it| root.join(it).exists()).collect();
-    let mut wrong = Vec::new();
+    let mut mistakes = Vec::new();
     for file in files.iter().filter(|it| it.extension().is_some_and(|it| it == "md")) {
         let document = read(&root.join(file))?;
-        let mut complain = |line: usize, what: String| {
-            wrong.push(format!("{}:{line}: {what}", file.display()));
+        let mut report = |line: usize, what: String| {
+            mistakes.push(format!("{}:{line}: {what}", file.display()));
         };
         for (line, link) in &document.links {
             if let Some(what) = broken(root, file, &document, link)? {
-                complain(*line, what);
+                report(*line, what);
             }
         }
         for (line, source) in &document.sources {
             if !files.iter().any(|it| it.ends_with(source)) {
-                complain(*line, format!("there is no source file {source}"));
+                report(*line, format!("the source file {source} doesn't exist"));
             }
         }
     }
-    Ok(wrong)
+    Ok(mistakes)
 }
 
-/// What is wrong with a link, if anything. Links to other sites are not tried.
+/// The mistake in a link, if there is one. Links to other sites are not checked.
 fn broken(root: &Path, file: &Path, document: &Document, link: &str) -> Result<Option<String>> {
     if link.contains("://") || link.starts_with("mailto:") {
         return Ok(None);
@@ -60,7 +60,7 @@ fn broken(root: &Path, file: &Path, document: &Document, link: &str) -> Result<O
     let (path, anchor) = link.split_once('#').map_or((link, None), |(it, to)| (it, Some(to)));
     let target = root.join(file.parent().unwrap_or(Path::new(""))).join(path);
     if !path.is_empty() && !target.exists() {
-        return Ok(Some(format!("the link {link} leads to no file")));
+        return Ok(Some(format!("the link {link} has no file")));
     }
     let Some(anchor) = anchor else { return Ok(None) };
     let has_it = if path.is_empty() {
@@ -68,7 +68,7 @@ fn broken(root: &Path, file: &Path, document: &Document, link: &str) -> Result<O
     } else {
         read(&target)?.anchors.contains(anchor)
     };
-    Ok((!has_it).then(|| format!("the link {link} leads to no heading")))
+    Ok((!has_it).then(|| format!("the link {link} has no heading")))
 }
 
 fn read(path: &Path) -> Result<Document> {
@@ -103,7 +103,7 @@ fn parse(text: &str) -> Document {
     document
 }
 
-/// Whether code in a text is the path of a Rust file, and no pattern of such.
+/// Whether code in a text is the path of a Rust file and not a pattern.
 fn is_source(code: &str) -> bool {
     let is_part = |it: char| it.is_ascii_alphanumeric() || "_-./".contains(it);
     code.strip_suffix(".rs").is_some_and(|name| name.contains('/') && name.chars().all(is_part))
@@ -142,16 +142,16 @@ mod tests {
     }
 
     #[test]
-    fn links_that_lead_nowhere_are_told() {
+    fn links_without_a_target_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("b.md"), "# Here\n").unwrap();
         let document = parse("# Own\n");
-        let said = |link| broken(folder.path(), Path::new("a.md"), &document, link).unwrap();
+        let reported = |link| broken(folder.path(), Path::new("a.md"), &document, link).unwrap();
         for good in ["b.md", "b.md#here", "#own", "https://example.org/c.md"] {
-            assert_eq!(said(good), None, "{good}");
+            assert_eq!(reported(good), None, "{good}");
         }
         for bad in ["c.md", "b.md#there", "#other"] {
-            assert!(said(bad).is_some_and(|it| it.contains(bad)), "{bad}");
+            assert!(reported(bad).is_some_and(|it| it.contains(bad)), "{bad}");
         }
     }
 }

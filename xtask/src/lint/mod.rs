@@ -1,6 +1,7 @@
-//! `lint`: formatting and clippy, for the host's crates and for the eBPF programs; and what the
-//! documents refer to.
+//! `lint`: formatting and clippy, for the host's crates and for the eBPF programs; links and
+//! file names in the documents; import cycles.
 
+mod cycles;
 mod docs;
 
 use std::path::Path;
@@ -12,10 +13,10 @@ use crate::process;
 use crate::ui::{self, Step};
 use crate::workspace;
 
-/// Runs every check, so that one run shows all complaints.
+/// Runs every check, so that one run shows all mistakes.
 ///
 /// # Errors
-/// When one of them complains.
+/// A check fails.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let mut format = workspace::cargo(root);
     format.args(["fmt", "--all", "--check"]);
@@ -31,36 +32,38 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     programs.args(["--features", "program", "--", "-D", "warnings"]);
     programs.env("CARGO_PROFILE_DEV_PANIC", "abort");
 
-    let checks =
-        [("formatting", format), ("lints", host), ("lints of the eBPF programs", programs)];
-    let mut complained = Vec::new();
-    for (name, command) in checks {
-        if !check(name, command)? {
-            complained.push(name);
-        }
-    }
-    if !documents(root)? {
-        complained.push("documents");
-    }
-    if !complained.is_empty() {
-        bail!("{} to be put right: `cargo fmt`, and the messages above", complained.join(", "));
+    let checks = [
+        ("formatting", check("formatting", format)?),
+        ("documents", own_check("documents", || docs::check(root))?),
+        ("import cycles", own_check("import cycles", || cycles::check(root))?),
+        ("lints", check("lints", host)?),
+        ("lints of the eBPF programs", check("lints of the eBPF programs", programs)?),
+    ];
+    let failed: Vec<_> =
+        checks.iter().filter(|(_, passed)| !passed).map(|(name, _)| *name).collect();
+    if !failed.is_empty() {
+        bail!(
+            "{} failed: see the messages above; `cargo fmt` corrects the formatting",
+            failed.join(", ")
+        );
     }
     Ok(())
 }
 
-fn documents(root: &Path) -> Result<bool> {
-    let step = Step::start("documents");
-    let wrong = docs::check(root)?;
-    if wrong.is_empty() {
+/// Runs a check of this program's own; returns whether it passed.
+fn own_check(name: &str, mistakes: impl FnOnce() -> Result<Vec<String>>) -> Result<bool> {
+    let step = Step::start(name);
+    let mistakes = mistakes()?;
+    if mistakes.is_empty() {
         step.done("");
         return Ok(true);
     }
     drop(step);
-    wrong.iter().for_each(ui::say);
+    mistakes.iter().for_each(ui::print);
     Ok(false)
 }
 
-/// Whether the check has nothing to complain about.
+/// Runs a command; returns whether the check passed.
 fn check(name: &str, mut command: Command) -> Result<bool> {
     let step = Step::start(name);
     let (status, lines) = process::collect(&mut command, &step, None)?;
@@ -70,12 +73,12 @@ fn check(name: &str, mut command: Command) -> Result<bool> {
     }
     drop(step);
     for line in lines.iter().filter(|line| !is_progress(line)) {
-        ui::say(line);
+        ui::print(line);
     }
     Ok(false)
 }
 
-/// Whether a line only says what cargo is at.
+/// Whether a line is cargo's progress.
 fn is_progress(line: &str) -> bool {
     let word = line.trim_start();
     ["Checking ", "Compiling ", "Blocking ", "Downloaded ", "Downloading "]
@@ -88,7 +91,7 @@ mod tests {
     use super::is_progress;
 
     #[test]
-    fn progress_is_told_from_complaints() {
+    fn progress_differs_from_messages() {
         assert!(is_progress("    Checking enforcer v0.1.0 (/w/enforcer)"));
         assert!(!is_progress("error: unused variable"));
         assert!(!is_progress("   --> enforcer/src/lib.rs:1:1"));

@@ -1,4 +1,4 @@
-//! The test programs that cargo has built, from its JSON messages.
+//! Builds test programs and finds them in cargo's JSON messages.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,20 +12,20 @@ use crate::ui::Step;
 /// A test program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Executable {
-    /// The package it belongs to.
+    /// Its package.
     pub(crate) package: String,
     /// The target's name: the crate's, or the integration test's.
     pub(crate) target: String,
-    /// What kind of target: `lib`, `bin`, `test`.
+    /// The kind of target: `lib`, `bin`, `test`.
     pub(crate) kind: String,
-    /// The package's folder, where cargo runs its tests.
+    /// The package's folder, in which its tests run.
     pub(crate) folder: PathBuf,
-    /// The program.
+    /// The program's path.
     pub(crate) path: PathBuf,
 }
 
 impl Executable {
-    /// How progress names it: `enforcer (lib)`, `enforcer-tests: scenarios`.
+    /// Its name in the progress: `enforcer (lib)`, `enforcer-tests: scenarios`.
     pub(crate) fn name(&self) -> String {
         if self.kind == "test" {
             format!("{}: {}", self.package, self.target)
@@ -38,6 +38,8 @@ impl Executable {
 #[derive(Deserialize)]
 struct Message {
     reason: String,
+    #[serde(default)]
+    package_id: String,
     #[serde(default)]
     manifest_path: PathBuf,
     #[serde(default)]
@@ -59,10 +61,10 @@ struct Profile {
     test: bool,
 }
 
-/// Has cargo build test programs, and nothing run: the command is one that builds.
+/// Runs a cargo command that builds test programs.
 ///
 /// # Errors
-/// They don't build; the error quotes all that the compiler said.
+/// They don't build; the error quotes the compiler's output.
 pub(crate) fn build(command: &mut Command, step: &Step) -> Result<Vec<Executable>> {
     command.arg("--message-format=json-render-diagnostics");
     let is_message = |line: &str| line.starts_with('{');
@@ -73,19 +75,19 @@ pub(crate) fn build(command: &mut Command, step: &Step) -> Result<Vec<Executable
     };
     let (status, lines) = process::collect_with(command, seen, None)?;
     if !status.success() {
-        let said: Vec<_> = lines.into_iter().filter(|line| !is_message(line)).collect();
-        bail!("the tests don't build\n{}", said.join("\n"));
+        let output: Vec<_> = lines.into_iter().filter(|line| !is_message(line)).collect();
+        bail!("the tests don't build\n{}", output.join("\n"));
     }
     Ok(parse(lines.iter().map(String::as_str)))
 }
 
-/// Reads the test programs out of cargo's messages, of which each is a line of JSON.
+/// Reads the test programs from cargo's messages, one line of JSON each.
 fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Executable> {
     lines.filter_map(message).filter_map(executable).collect()
 }
 
 fn message(line: &str) -> Option<Message> {
-    // Whatever else cargo prints is none of these.
+    // Other lines aren't messages.
     serde_json::from_str(line).ok()
 }
 
@@ -96,7 +98,7 @@ fn executable(message: Message) -> Option<Executable> {
     let (target, path) = (message.target?, message.executable?);
     let folder = message.manifest_path.parent().unwrap_or(Path::new(".")).to_path_buf();
     Some(Executable {
-        package: package(&message.manifest_path, &target.name),
+        package: package(&message.package_id).to_owned(),
         target: target.name,
         kind: target.kind.into_iter().next().unwrap_or_default(),
         folder,
@@ -104,14 +106,13 @@ fn executable(message: Message) -> Option<Executable> {
     })
 }
 
-/// The package's name. Cargo's id of it has several forms; the folder's name is the package's in
-/// this workspace, but for `tests`.
-fn package(manifest: &Path, target: &str) -> String {
-    let folder = manifest.parent().and_then(Path::file_name);
-    match folder.and_then(|name| name.to_str()) {
-        Some("tests") => "enforcer-tests".to_owned(),
-        Some(name) => name.to_owned(),
-        None => target.to_owned(),
+/// The name in a package's id: `path+file:///w/tests#enforcer-tests@0.1.0`, or
+/// `path+file:///w/enforcer#0.1.0` if the folder has the package's name.
+fn package(id: &str) -> &str {
+    let (path, rest) = id.rsplit_once('#').unwrap_or((id, ""));
+    match rest.split_once('@') {
+        Some((name, _)) => name,
+        None => path.rsplit('/').next().unwrap_or(path),
     }
 }
 
@@ -128,7 +129,7 @@ mod tests {
    Compiling something"#;
 
     #[test]
-    fn only_test_programs_are_taken() {
+    fn only_test_programs_are_found() {
         let found = parse(LINES.lines());
         let names: Vec<_> = found.iter().map(Executable::name).collect();
         assert_eq!(names, ["enforcer (lib)", "enforcer-tests: scenarios"]);

@@ -1,39 +1,44 @@
-//! `test --exhaustive`: the generated tests, again and again with fresh seeds.
+//! `test --exhaustive`: repeats the generated tests with new seeds.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::executables::Executable;
-use super::{Counts, command, judge};
+use super::libtest::Counts;
+use super::program::{command, run_program};
 use crate::cli::Test;
 use crate::ui;
 use crate::workspace;
 
-/// How long it goes on, unless told otherwise.
+/// The default duration.
 const USUAL: Duration = Duration::from_secs(600);
 
-/// A generated test: a target, the filter that chooses it, and how much a round asks of it. Each
-/// reads one of the two seeds.
+/// A generated test: its target, the filter that selects it, and the variable with its effort in a
+/// round. Each reads one of the two seeds.
 struct Generated {
     target: &'static str,
     filter: &'static str,
     effort: (&'static str, &'static str),
 }
 
-/// A round of all takes about two minutes.
+/// A round takes about two minutes.
 const GENERATED: [Generated; 4] = [
-    Generated { target: "enforcer", filter: "tables::tests::", effort: ("PROPTEST_CASES", "64") },
+    Generated {
+        target: "enforcer_core",
+        filter: "tables::tests::",
+        effort: ("PROPTEST_CASES", "64"),
+    },
     Generated { target: "compile", filter: "compiled_", effort: ("PROPTEST_CASES", "512") },
     Generated { target: "fuzz", filter: "mutated_", effort: ("ENFORCER_FRAMES", "1000000") },
     Generated { target: "kernel", filter: "agree_with", effort: ("ENFORCER_PACKETS", "120000") },
 ];
 
-/// Runs them until time is up or one fails, which is kept below `target/failures`.
+/// Runs them until the time is up or one fails; a failure is kept below `target/failures`.
 ///
 /// # Errors
-/// When one can't be started, or is not there.
+/// A test program is missing or can't be started.
 pub(super) fn run(root: &Path, programs: &[Executable], options: &Test) -> Result<Counts> {
     let limit = options.duration.unwrap_or(USUAL);
     let started = Instant::now();
@@ -41,7 +46,7 @@ pub(super) fn run(root: &Path, programs: &[Executable], options: &Test) -> Resul
     let mut counts = Vec::new();
     for round in 0.. {
         let seed = first.wrapping_add(round);
-        ui::say(format_args!(
+        ui::print(format_args!(
             "round {} with seed {seed}, {} of {}",
             round + 1,
             ui::seconds(started.elapsed()),
@@ -52,7 +57,7 @@ pub(super) fn run(root: &Path, programs: &[Executable], options: &Test) -> Resul
             let outcome = one(programs, test, seed, &failures, options)?;
             counts.push(outcome);
             if !outcome.is_success() {
-                tell(test, seed, &failures);
+                show_failure(test, seed, &failures);
                 return Ok(counts.into_iter().sum());
             }
             if started.elapsed() >= limit {
@@ -76,7 +81,7 @@ fn one(
     variables.push((test.effort.0, test.effort.1.to_owned()));
     let mut command = command(program, &variables);
     command.arg(test.filter);
-    judge(&program.name(), command, options)
+    run_program(&program.name(), command, options)
 }
 
 fn find<'a>(programs: &'a [Executable], target: &str) -> Result<&'a Executable> {
@@ -89,23 +94,23 @@ fn seeds(seed: u64) -> Vec<(&'static str, String)> {
     vec![("ENFORCER_SEED", seed.to_string()), ("PROPTEST_RNG_SEED", seed.to_string())]
 }
 
-/// How a failure is repeated, and looked at.
-fn tell(test: &Generated, seed: u64, failures: &Path) {
+/// Shows the commands to repeat and inspect a failure.
+fn show_failure(test: &Generated, seed: u64, failures: &Path) {
     let (variable, value) = test.effort;
-    ui::say(format_args!(
+    ui::print(format_args!(
         "  to repeat it: ENFORCER_SEED={seed} PROPTEST_RNG_SEED={seed} {variable}={value} \
          cargo xtask test {}",
         test.filter
     ));
     for folder in manifests(failures) {
-        ui::say(format_args!(
+        ui::print(format_args!(
             "  the smallest cluster: {0}\n  in the lab: cargo xtask run --manifests {0}/manifests",
             folder.display()
         ));
     }
 }
 
-/// The clusters that a failed test has kept.
+/// The clusters that failed tests have kept.
 fn manifests(failures: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(failures) else { return Vec::new() };
     let folders = entries.filter_map(|entry| Some(entry.ok()?.path()));
@@ -114,24 +119,11 @@ fn manifests(failures: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Another one at each run.
+/// A different seed at each run.
 fn fresh_seed() -> u64 {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
-    // Few digits are easier to pass on.
+    // Short, so that it is easy to pass on.
     now.as_secs() % 1_000_000 * 1_000
-}
-
-/// Reads `90s`, `10m` or `2h`; a bare number means seconds.
-pub(crate) fn duration(text: &str) -> Result<Duration> {
-    let digits = text.trim_end_matches(|it: char| !it.is_ascii_digit());
-    let unit = match text.get(digits.len()..).unwrap_or_default() {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        other => bail!("`{other}` is no unit: write 90s, 10m or 2h"),
-    };
-    let number: u32 = digits.parse().with_context(|| format!("`{text}` is no duration"))?;
-    Ok(Duration::from_secs(u64::from(number) * unit))
 }
 
 #[cfg(test)]
@@ -139,19 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_people_write_them() {
-        let seconds = |text| duration(text).map(|it| it.as_secs()).ok();
-        assert_eq!(seconds("45"), Some(45));
-        assert_eq!(seconds("90s"), Some(90));
-        assert_eq!(seconds("10m"), Some(600));
-        assert_eq!(seconds("2h"), Some(7_200));
-        for wrong in ["", "m", "5d", "1.5h", "-3s", "1m30s"] {
-            assert_eq!(seconds(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn what_was_kept_is_found() {
+    fn kept_clusters_are_found() {
         let folder = tempfile::tempdir().unwrap();
         assert!(manifests(&folder.path().join("none")).is_empty());
         std::fs::create_dir_all(folder.path().join("kernel/manifests")).unwrap();

@@ -1,24 +1,22 @@
-//! What Rust's test harness prints, as far as counting needs it.
+//! Reads the output of Rust's test harness.
 
 use std::fmt;
 use std::iter::Sum;
 
-/// How many tests ended how.
+/// The numbers of tests by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Ran well.
     pub(crate) passed: u64,
-    /// Ran badly.
     pub(crate) failed: u64,
-    /// Did not run, being marked `#[ignore]`.
+    /// Did not run because of `#[ignore]`.
     pub(crate) skipped: u64,
 }
 
 impl Counts {
-    /// A test program that ended without a usable summary counts as one failure.
+    /// The counts of a test program that ended without a summary.
     pub(crate) const ONE_FAILURE: Self = Self { passed: 0, failed: 1, skipped: 0 };
 
-    /// Whether the tests are a proof of anything: some ran, and none failed.
+    /// Whether some tests ran and none failed.
     pub(crate) fn is_success(self) -> bool {
         self.failed == 0 && self.passed > 0
     }
@@ -41,17 +39,17 @@ impl fmt::Display for Counts {
     }
 }
 
-/// The counts of one run of one test program, from its lines and from whether it exited with 0.
-/// Documentation tests print several summaries; they are added.
+/// The counts of one run of a test program, from its lines and its exit status. Documentation tests
+/// print several summaries; they are added.
 ///
-/// A program that fails, or that never sums up, counts as at least one failure: it crashed.
-pub(crate) fn counts(lines: &[String], exited_well: bool) -> Counts {
+/// A program that fails or prints no summary has at least one failure: it crashed.
+pub(crate) fn counts(lines: &[String], succeeded: bool) -> Counts {
     let summaries: Vec<_> = lines.iter().filter_map(|line| summary(line)).collect();
     let sum: Counts = summaries.iter().copied().sum();
-    // Each summary is announced, so one that is missing is a program that died.
+    // Each summary is announced; a missing one means that the program crashed.
     let announced = lines.iter().filter(|line| announced(line).is_some()).count();
     let complete = !summaries.is_empty() && announced <= summaries.len();
-    if sum.failed == 0 && !(exited_well && complete) {
+    if sum.failed == 0 && !(succeeded && complete) {
         return [sum, Counts::ONE_FAILURE].into_iter().sum();
     }
     sum
@@ -84,7 +82,7 @@ pub(crate) fn finished(line: &str) -> Option<&str> {
     known.iter().any(|word| result.starts_with(word)).then_some(name)
 }
 
-/// What to show of a failed run: from the first `failures:` on, or all if it didn't get there.
+/// The interesting lines of a failed run: from the first `failures:` on, or all lines without one.
 pub(crate) fn failures(lines: &[String]) -> &[String] {
     let start = lines.iter().position(|line| line == "failures:").unwrap_or(0);
     lines.get(start..).unwrap_or_default()
@@ -126,12 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_dies_is_a_failure() {
+    fn a_crashed_program_is_a_failure() {
         let dead = lines("running 5 tests\ntest a ... ok\n");
         assert_eq!(counts(&dead, false).failed, 1);
         assert_eq!(counts(&dead, true).failed, 1, "exit(0) in the middle of a test");
         assert_eq!(counts(&[], true).failed, 1, "nothing printed");
-        assert_eq!(counts(&lines(GOOD), false).failed, 1, "summed up, then crashed");
+        assert_eq!(counts(&lines(GOOD), false).failed, 1, "crashed after its summary");
         assert_eq!(failures(&dead).len(), 2);
     }
 
@@ -144,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn no_test_at_all_is_no_success() {
+    fn a_run_without_tests_is_a_failure() {
         assert!(!Counts::default().is_success());
         assert!(!Counts { skipped: 3, ..Counts::default() }.is_success());
     }

@@ -1,40 +1,35 @@
-//! Kernels out of Debian's archive: the current point release of each series.
-//!
-//! apt does the fetching, with lists of its own in a temporary folder. A kernel's folder that bears
-//! its final name is complete, as with the toolchain.
+//! Kernels from Debian's archive: the current release of each series, fetched by apt with its own
+//! lists.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::modules::{self, Module};
 use crate::apt::{self, Apt, Mirror};
 use crate::cli::Series;
-use crate::process;
-use crate::toolchain::lock;
 use crate::ui::Step;
-use crate::workspace;
+use crate::{cache, packages};
 
-/// What depends on the current kernel. The cloud's kernels lack only drivers, and are smaller.
+/// The package that depends on the current kernel. The cloud's kernels lack only drivers and are
+/// smaller.
 const META: &str = "linux-image-cloud-amd64";
 
-/// Packages that a kernel consists of begin so; newer ones are split.
+/// Prefixes of a kernel's packages; newer kernels are split.
 const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
 
-/// A kernel that can be booted.
+/// A kernel and its modules.
 #[derive(Debug)]
 pub(super) struct Kernel {
     /// The compressed kernel.
     pub(super) image: PathBuf,
-    /// In the order of loading.
+    /// Its modules, in the order of loading.
     pub(super) modules: Vec<Module>,
 }
 
-/// Where a series is kept in the archive: the mirror, and the suite. The security suites are small,
-/// and have whole kernels.
+/// The mirror and the suite of a series. The security suites are small and have complete kernels.
 fn place(series: Series) -> (Mirror, &'static str) {
     match series {
         Series::V5_10 => (apt::SECURITY, "bullseye-security"),
@@ -44,46 +39,32 @@ fn place(series: Series) -> (Mirror, &'static str) {
     }
 }
 
-/// The kernel of a series: fetched before, or now.
+/// The kernel of a series, from the cache folder or the archive.
 ///
 /// # Errors
 /// apt is missing or can't fetch it.
 pub(super) fn obtain(series: Series, refresh: bool) -> Result<Kernel> {
-    let suite = place(series).1;
-    let cache = workspace::cache()?;
-    let folder = cache.join("kernels").join(suite);
-    let _lock = lock::take(&cache)?;
-    if refresh || !folder.is_dir() {
-        fetch(series, &folder)?;
-    }
-    read(&folder)
+    let name = format!("kernels/{}", place(series).1);
+    let is_good = |folder: &Path| folder.is_dir() && !refresh;
+    read(&cache::folder_if(&name, is_good, |folder| fetch(series, folder))?)
 }
 
 fn fetch(series: Series, folder: &Path) -> Result<()> {
     let (mirror, suite) = place(series);
     let step = Step::start(format!("fetching the kernel of {suite}"));
-    let partial = folder.with_extension("partial");
-    let _ = fs::remove_dir_all(&partial);
-    let apt = Apt::prepare(&partial.join("apt"), mirror, suite, "amd64")?;
+    let apt = Apt::prepare(&folder.join("apt"), mirror, suite, "amd64")?;
     apt.update(&step)?;
-    let packages = parts(&apt)?;
-    let packages = apt.download(packages.iter().map(String::as_str), &step)?;
-    let unpacked = partial.join("unpacked");
-    for package in &packages {
-        let mut command = Command::new("dpkg");
-        process::run_quietly(command.arg("-x").arg(package).arg(&unpacked), &step)?;
-    }
-    let release = keep(&unpacked, &partial)?;
-    fs::remove_dir_all(&unpacked).context("can't remove what was unpacked")?;
-    fs::remove_dir_all(partial.join("apt")).context("can't remove apt's lists")?;
-    let _ = fs::remove_dir_all(folder);
-    fs::rename(&partial, folder)
-        .with_context(|| format!("can't move the kernel to {}", folder.display()))?;
+    let downloaded = apt.download(parts(&apt)?.iter().map(String::as_str), &step)?;
+    let unpacked = folder.join("unpacked");
+    packages::unpack_all(&downloaded, &unpacked, &step)?;
+    let release = keep(&unpacked, folder)?;
+    fs::remove_dir_all(&unpacked).context("can't remove the unpacked packages")?;
+    fs::remove_dir_all(folder.join("apt")).context("can't remove apt's lists")?;
     step.done(&release);
     Ok(())
 }
 
-/// Puts the kernel and the wanted modules into a folder; returns the kernel's release.
+/// Copies the kernel and the wanted modules into a folder; returns the kernel's release.
 fn keep(unpacked: &Path, into: &Path) -> Result<String> {
     let of_modules = only_entry(&["lib/modules", "usr/lib/modules"].map(|it| unpacked.join(it)))?;
     let release = of_modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -109,7 +90,7 @@ fn only_entry(folders: &[PathBuf]) -> Result<PathBuf> {
     }
 }
 
-/// Reads a kernel that was kept.
+/// Reads a kernel from its folder in the cache.
 fn read(folder: &Path) -> Result<Kernel> {
     let from = folder.join("modules");
     let entries = fs::read_dir(&from).with_context(|| format!("can't read {}", from.display()))?;
@@ -124,7 +105,7 @@ fn read(folder: &Path) -> Result<Kernel> {
     Ok(Kernel { image: folder.join("vmlinuz"), modules })
 }
 
-/// The packages that make up the current kernel.
+/// The packages of the current kernel.
 fn parts(apt: &Apt) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     let mut next = vec![META.to_owned()];
@@ -148,7 +129,7 @@ fn parts_of(shown: &str) -> Vec<String> {
     names.filter(is_part).map(str::to_owned).collect()
 }
 
-/// Whether a package belongs to one kernel; the others are empty and only depend on such.
+/// Whether a package belongs to one kernel; the others only depend on such packages.
 fn is_versioned(package: &str) -> bool {
     let rest = PARTS.iter().find_map(|part| package.strip_prefix(part));
     rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
@@ -159,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_of_one_kernel_are_told_from_those_that_only_depend_on_them() {
+    fn packages_of_one_kernel_differ_from_those_that_depend_on_them() {
         assert!(is_versioned("linux-image-5.10.0-46-cloud-amd64"));
         assert!(is_versioned("linux-modules-7.3.4+deb13-cloud-amd64"));
         assert!(!is_versioned(META));

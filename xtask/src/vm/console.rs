@@ -1,13 +1,13 @@
-//! What a machine's console says about how its tests went.
+//! Reads the test results from a machine's console.
 
 use serde::Serialize;
 
 use crate::test::{self, Counts};
 
-/// What the machine's init begins its lines with (`tests/src/vm/mod.rs`).
+/// The prefix of the init's lines (`tests/src/vm/mod.rs`).
 const MARK: &str = "@@vm ";
 
-/// A test program's part of the console.
+/// The part of the console that belongs to one test program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) name: String,
@@ -15,26 +15,26 @@ pub(super) struct Part {
     pub(super) lines: Vec<String>,
 }
 
-/// What was read.
+/// The results.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Report {
-    /// The kernel's release, if it came up.
+    /// The kernel's release, if it booted.
     pub(super) release: Option<String>,
-    /// Whether it took the programs.
+    /// Whether it loaded the programs.
     pub(super) loads: bool,
-    /// The verifier's work by program, where the kernel tells.
+    /// The verifier's work by program, if the kernel reports it.
     pub(super) verified: Vec<Verified>,
-    /// How programs are attached.
+    /// The hook that programs are attached to.
     pub(super) hook: Option<String>,
     /// The test programs that ended.
     pub(super) parts: Vec<Part>,
-    /// What the init complains about.
+    /// Errors of the init.
     pub(super) errors: Vec<String>,
-    /// Whether the init came to its end.
+    /// Whether the init finished.
     pub(super) over: bool,
 }
 
-/// Instructions that the verifier looked at.
+/// The number of instructions that the verifier checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Verified {
     pub(super) program: String,
@@ -48,7 +48,7 @@ impl Report {
         let mut current: Option<Part> = None;
         for line in console {
             let line = line.trim_end_matches('\r');
-            // The firmware's last words may stand before the first mark.
+            // The firmware's output may precede the first mark.
             let Some((word, rest)) = line.split_once(MARK).map(|(_, it)| words(it)) else {
                 if let Some(part) = &mut current {
                     part.lines.push(line.to_owned());
@@ -80,13 +80,13 @@ impl Report {
             "hook" => self.hook = Some(rest.to_owned()),
             "error" => self.errors.push(rest.to_owned()),
             "over" => self.over = true,
-            _ => self.errors.push(format!("what does the init mean by {word}?")),
+            _ => self.errors.push(format!("unknown word of the init: {word}")),
         }
     }
 
-    fn end(&mut self, part: Option<Part>, well: bool) {
+    fn end(&mut self, part: Option<Part>, succeeded: bool) {
         if let Some(mut part) = part {
-            part.counts = test::counts(&part.lines, well);
+            part.counts = test::counts(&part.lines, succeeded);
             self.parts.push(part);
         }
     }
@@ -96,7 +96,7 @@ impl Report {
         self.parts.iter().map(|part| part.counts).sum()
     }
 
-    /// Whether everything was done and went well.
+    /// Whether everything ran and passed.
     pub(super) fn is_success(&self) -> bool {
         let complete = self.over && self.loads && self.hook.is_some() && self.errors.is_empty();
         complete && self.counts().is_success()
@@ -147,7 +147,7 @@ test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
     }
 
     #[test]
-    fn whatever_is_missing_or_wrong_is_no_success() {
+    fn missing_or_wrong_lines_are_failures() {
         for (from, to) in [
             ("@@vm over", "x"),
             ("@@vm loaded", "x"),
@@ -164,7 +164,7 @@ test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
     }
 
     #[test]
-    fn a_test_program_that_took_the_machine_down_failed() {
+    fn a_test_program_that_crashed_the_machine_failed() {
         let cut = GOOD.split("test b").next().unwrap();
         let report = read(cut);
         assert_eq!(report.counts(), Counts::ONE_FAILURE);

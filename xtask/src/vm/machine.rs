@@ -1,4 +1,4 @@
-//! QEMU: getting it, and booting a machine whose console is its only way out.
+//! QEMU: finds or installs it, and boots machines that only have a console.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,19 @@ use crate::packages::{self, Wanted};
 use crate::process;
 use crate::ui::Step;
 
-/// How long a kernel without anything to run may take to give up, with KVM: a second would do.
+/// The time limit for a kernel without an init to panic, with KVM: it takes about a second.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What executes the machine's instructions.
+/// The executor of a machine's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Accelerator {
-    /// The processor.
+    /// The processor, through KVM.
     Kvm,
     /// QEMU itself.
     Emulation,
 }
 
-/// A way to boot machines.
+/// Boots machines.
 pub(super) struct Qemu {
     program: PathBuf,
     accelerator: Accelerator,
@@ -33,7 +33,7 @@ impl Qemu {
     /// Finds QEMU, or installs it.
     ///
     /// # Errors
-    /// It is missing and can't be installed; [`Unfit`](crate::Unfit) if that is for want of root.
+    /// It is missing and can't be installed; [`Unfit`](crate::unfit::Unfit) if root is missing.
     pub(super) fn obtain() -> Result<PathBuf> {
         packages::obtain(Wanted {
             program: "qemu-system-x86_64",
@@ -42,7 +42,7 @@ impl Qemu {
         })
     }
 
-    /// Uses KVM if it boots this kernel; there are hosts whose KVM doesn't.
+    /// Uses KVM if it boots this kernel: on some hosts it doesn't.
     pub(super) fn new(program: PathBuf, kernel: &Path) -> Result<Self> {
         let mut qemu = Self { program, accelerator: Accelerator::Kvm };
         let step = Step::start("trying KVM");
@@ -50,12 +50,12 @@ impl Qemu {
             step.done("used");
         } else {
             qemu.accelerator = Accelerator::Emulation;
-            step.skipped("not usable here, so the machines are emulated");
+            step.skipped("not usable here; the machines are emulated");
         }
         Ok(qemu)
     }
 
-    /// Whether a kernel comes so far as to miss its first program.
+    /// Whether a kernel boots until it finds no init.
     fn boots(&self, kernel: &Path, step: &Step) -> Result<bool> {
         let device = Path::new("/dev/kvm");
         let allowed = nix::unistd::AccessFlags::R_OK | nix::unistd::AccessFlags::W_OK;
@@ -68,8 +68,8 @@ impl Qemu {
         Ok(lines.iter().any(|line| line.contains("Kernel panic")))
     }
 
-    /// Boots a machine and returns all that its console said until it went off, or was killed
-    /// after `limit`.
+    /// Boots a machine and returns its console's lines until it powers off or is killed after
+    /// `limit`.
     pub(super) fn run(
         &self,
         kernel: &Path,
@@ -89,7 +89,7 @@ impl Qemu {
     }
 
     fn command(&self, kernel: &Path, initramfs: Option<&Path>, arguments: &str) -> Command {
-        // The machine ends with this process, however that ends.
+        // The machine ends with this process, even if that is killed.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
@@ -102,7 +102,7 @@ impl Qemu {
         if let Some(path) = initramfs {
             command.arg("-initrd").arg(path);
         }
-        // A panic ends the machine at once: it would reboot, and may not.
+        // A panic ends the machine at once: it tries to reboot, which `-no-reboot` prevents.
         let quiet = if initramfs.is_some() { "quiet loglevel=1 " } else { "" };
         let line = format!("console=ttyS0 panic=-1 {quiet}{arguments}");
         command.args([OsString::from("-append"), line.into()]);

@@ -1,11 +1,11 @@
-//! `vm-test`: the kernel tests on other kernels, each in a virtual machine.
+//! `vm-test`: runs the kernel tests on other kernels, each in a virtual machine.
 //!
-//! A machine has no disk and no network. Its first file system holds test programs, the libraries
-//! and modules they need, and an init that runs them (`tests/src/vm`); its console is the result.
+//! A machine has no disk and no network. Its first file system has the test programs, their
+//! libraries and modules, and an init that runs them (`tests/src/vm`). The results are read from
+//! its console.
 
 mod archive;
 mod console;
-mod cpio;
 mod machine;
 mod modules;
 mod outcome;
@@ -13,28 +13,29 @@ mod programs;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use cpio::NewcBuilder;
 
 use crate::cli::{Output, Series, VmTest};
-use crate::test::Counts;
 use crate::ui::{self, Step};
-use crate::{Unfit, ebpf, process, test, workspace};
+use crate::unfit::{self, Unfit};
+use crate::{ebpf, process, test, workspace};
 use archive::Kernel;
 use console::Report;
 use machine::Qemu;
 use outcome::Outcome;
 use programs::Program;
 
-/// Boots every chosen kernel and prints how it did.
+/// Boots every chosen kernel and prints the results.
 ///
 /// # Errors
-/// When nothing can be tried; what goes wrong on one kernel is in the result.
+/// No machine can be started; failures of one kernel are in the results.
 pub(crate) fn run(root: &Path, options: &VmTest) -> Result<ExitCode> {
     let outcomes = outcomes(root, options)?;
     let text = match options.output {
@@ -46,29 +47,29 @@ pub(crate) fn run(root: &Path, options: &VmTest) -> Result<ExitCode> {
     Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What `ci` runs: the oldest kernel and the newest, and of the tests those that show most of what
-/// a kernel can do differently. The rest takes an emulated machine too long.
+/// The tests that `ci` runs on the oldest and the newest kernel: those that show most of the
+/// differences between kernels. All tests would take an emulated machine too long.
 const BRIEF: [&str; 4] = ["always::a2_", "always::a3_replies", "hostile::p1_cut", "hooks::"];
 
-/// Runs a few tests on the oldest and the newest kernel and says how they did; their counts, and
-/// whether all was well.
+/// Runs a few tests on the oldest and the newest kernel and reports the results.
 ///
 /// # Errors
-/// When nothing can be tried.
-pub(crate) fn brief(root: &Path) -> Result<(Counts, bool)> {
+/// No machine can be started.
+pub(crate) fn brief(root: &Path) -> Result<test::lanes::Outcome> {
     let options = VmTest {
         kernels: vec![Series::V5_10, Series::Newest],
         refresh: false,
         packets: 1_000,
-        timeout: 300,
+        // They run beside other tests.
+        timeout: 600,
         output: Output::Table,
         verbose: false,
         filters: BRIEF.map(str::to_owned).into(),
     };
     let outcomes = outcomes(root, &options)?;
-    ui::say(outcome::table(&outcomes));
+    ui::print(outcome::table(&outcomes));
     let counts = outcomes.iter().map(Outcome::counts).sum();
-    Ok((counts, outcomes.iter().all(Outcome::is_success)))
+    Ok(test::lanes::Outcome { counts, passed: outcomes.iter().all(Outcome::is_success) })
 }
 
 fn outcomes(root: &Path, options: &VmTest) -> Result<Vec<Outcome>> {
@@ -81,8 +82,8 @@ fn outcomes(root: &Path, options: &VmTest) -> Result<Vec<Outcome>> {
     let mut machines = Machines { root, options, programs, qemu, ready: None };
     let mut outcomes = Vec::new();
     for series in chosen {
-        let outcome = machines.try_one(*series).unwrap_or_else(|error| {
-            crate::report(&error, false);
+        let outcome = machines.boot(*series).unwrap_or_else(|error| {
+            unfit::report(&error);
             Outcome::failed(name(*series), &error)
         });
         outcomes.push(outcome);
@@ -90,7 +91,7 @@ fn outcomes(root: &Path, options: &VmTest) -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-/// Whether machines can be made on this architecture.
+/// Whether this architecture is supported.
 pub(crate) const FITS: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
 
 fn check_host() -> Result<()> {
@@ -102,25 +103,25 @@ fn check_host() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Unfit(format!("vm-test needs {}, which Debian and Ubuntu have", missing.join(", "))).into())
+    Err(Unfit(format!("vm-test needs {}, as on Debian and Ubuntu", missing.join(", "))).into())
 }
 
 fn name(series: Series) -> String {
     series.to_possible_value().map(|it| it.get_name().to_owned()).unwrap_or_default()
 }
 
-/// What all machines have in common.
+/// The common part of all machines.
 struct Machines<'a> {
     root: &'a Path,
     options: &'a VmTest,
     programs: Vec<Program>,
     qemu: PathBuf,
-    /// Known once there is a kernel to try it with.
+    /// Set once there is a kernel to test KVM with.
     ready: Option<Qemu>,
 }
 
 impl Machines<'_> {
-    fn try_one(&mut self, series: Series) -> Result<Outcome> {
+    fn boot(&mut self, series: Series) -> Result<Outcome> {
         let kernel = archive::obtain(series, self.options.refresh)?;
         let qemu = match self.ready.take() {
             Some(qemu) => qemu,
@@ -134,7 +135,7 @@ impl Machines<'_> {
         let verbose = self.options.verbose;
         let seen = |line: &str| {
             if verbose {
-                ui::say(format_args!("      {}", line.trim_end()));
+                ui::print(format_args!("      {}", line.trim_end()));
             } else if !line.trim().is_empty() {
                 step.detail(line);
             }
@@ -146,13 +147,13 @@ impl Machines<'_> {
         let _ = fs::remove_file(&initramfs);
         let lines = lines?;
         let report = Report::read(&lines);
-        tell(step, &report, &lines, verbose);
+        report_machine(step, &report, &lines, verbose);
         Ok(Outcome::new(name(series), &report, took))
     }
 }
 
-/// What follows the kernel's own arguments: variables for the init's environment, and after `--`
-/// its arguments, which it hands to each test program.
+/// The arguments after the kernel's own ones: variables for the init's environment and, after `--`,
+/// arguments that it passes to each test program.
 fn arguments(options: &VmTest) -> String {
     let mut line = format!("ENFORCER_PACKETS={} -- --test-threads=2", options.packets);
     for filter in &options.filters {
@@ -162,63 +163,74 @@ fn arguments(options: &VmTest) -> String {
     line
 }
 
+/// Writes a machine's first file system, in the kernel's format
+/// (Linux: Documentation/driver-api/early-userspace/buffer-format.rst).
 fn write_initramfs(path: &Path, programs: &[Program], kernel: &Kernel) -> Result<()> {
     let write = || -> Result<()> {
         fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-        let mut archive = cpio::Archive::new(BufWriter::new(File::create(path)?));
-        let mut folders = BTreeSet::from(["dev", "modules", "proc", "sys", "tmp"].map(Path::new));
-        let above = programs.iter().flat_map(|(place, _)| Path::new(place).ancestors().skip(1));
-        folders.extend(above.filter(|it| !it.as_os_str().is_empty()));
-        // In order, so that each comes after the one it is in.
-        for folder in folders {
-            archive.folder(&folder.display().to_string())?;
-        }
-        // The init's output goes there before it can mount anything.
-        archive.device("dev/console", (5, 1))?;
-        for module in &kernel.modules {
-            archive.program(&format!("modules/{}", module.name), &module.content)?;
-        }
-        for (name, path) in programs {
-            let content =
-                fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
-            archive.program(name, &content)?;
-        }
-        archive.finish()?;
+        let file = BufWriter::new(File::create(path)?);
+        cpio::write_cpio(entries(programs, kernel)?.into_iter(), file)?.flush()?;
         Ok(())
     };
     write().with_context(|| format!("can't write {}", path.display()))
 }
 
-/// Ends a machine's step, and shows what went wrong.
-fn tell(step: Step, report: &Report, lines: &[String], verbose: bool) {
+/// A machine's files and folders; each folder precedes its files.
+fn entries(programs: &[Program], kernel: &Kernel) -> Result<Vec<(NewcBuilder, Cursor<Vec<u8>>)>> {
+    // The type bits of stat(2) and the permissions.
+    const DIRECTORY: u32 = 0o040_755;
+    const CHARACTER_DEVICE: u32 = 0o020_600;
+    const PROGRAM: u32 = 0o100_755;
+    let entry = |name: &str, mode| NewcBuilder::new(name).mode(mode);
+    let mut folders = BTreeSet::from(["dev", "modules", "proc", "sys", "tmp"].map(Path::new));
+    let above = programs.iter().flat_map(|(place, _)| Path::new(place).ancestors().skip(1));
+    folders.extend(above.filter(|it| !it.as_os_str().is_empty()));
+    let folder = |it: &Path| (entry(&it.display().to_string(), DIRECTORY), Cursor::default());
+    let mut entries: Vec<_> = folders.into_iter().map(folder).collect();
+    // For the init's output before it mounts anything.
+    let console = entry("dev/console", CHARACTER_DEVICE).rdev_major(5).rdev_minor(1);
+    entries.push((console, Cursor::default()));
+    for module in &kernel.modules {
+        let name = format!("modules/{}", module.name);
+        entries.push((entry(&name, PROGRAM), Cursor::new(module.content.clone())));
+    }
+    for (name, path) in programs {
+        let content = fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+        entries.push((entry(name, PROGRAM), Cursor::new(content)));
+    }
+    Ok(entries)
+}
+
+/// Ends a machine's step and shows failures.
+fn report_machine(step: Step, report: &Report, lines: &[String], verbose: bool) {
     let release = report.release.as_deref().unwrap_or("did not boot");
     if report.is_success() {
         step.done(&format!("{release}: {}", report.counts()));
         return;
     }
     drop(step);
-    ui::say(format_args!("  {release}: {}", report.counts()));
+    ui::print(format_args!("  {release}: {}", report.counts()));
     for error in &report.errors {
-        ui::say(format_args!("      {error}"));
+        ui::print(format_args!("      {error}"));
     }
     if verbose {
         return;
     }
-    let bad: Vec<_> = report.parts.iter().filter(|part| !part.counts.is_success()).collect();
-    for part in &bad {
-        ui::say(format_args!("    {}: {}", part.name, part.counts));
+    let failed: Vec<_> = report.parts.iter().filter(|part| !part.counts.is_success()).collect();
+    for part in &failed {
+        ui::print(format_args!("    {}: {}", part.name, part.counts));
         for line in test::failures(&part.lines) {
-            ui::say(format_args!("      {line}"));
+            ui::print(format_args!("      {line}"));
         }
     }
-    if bad.is_empty() {
+    if failed.is_empty() {
         for line in lines.iter().rev().take(TAIL).rev() {
-            ui::say(format_args!("      {}", line.trim_end()));
+            ui::print(format_args!("      {}", line.trim_end()));
         }
     }
 }
 
-/// Of a machine that failed outside of any test, how many of the last lines are shown.
+/// The number of the last lines that are shown of a machine that failed outside of its tests.
 const TAIL: usize = 40;
 
 #[cfg(test)]
@@ -243,6 +255,38 @@ mod tests {
         let (variables, arguments) = line.split_once(" -- ").unwrap();
         assert!(variables.contains("ENFORCER_PACKETS=500"));
         assert!(arguments.ends_with(" hostile"));
+    }
+
+    #[test]
+    fn a_folder_precedes_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        fs::write(&program, "x").unwrap();
+        let kernel = Kernel { image: PathBuf::new(), modules: Vec::new() };
+        let path = folder.path().join("initramfs");
+        write_initramfs(&path, &[("lib/x86/ld.so".to_owned(), program)], &kernel).unwrap();
+        let mut file = File::open(path).unwrap();
+        let mut names = Vec::new();
+        loop {
+            let reader = cpio::NewcReader::new(file).unwrap();
+            if reader.entry().is_trailer() {
+                break;
+            }
+            names.push(reader.entry().name().to_owned());
+            file = reader.finish().unwrap();
+        }
+        let expected = [
+            "dev",
+            "lib",
+            "lib/x86",
+            "modules",
+            "proc",
+            "sys",
+            "tmp",
+            "dev/console",
+            "lib/x86/ld.so",
+        ];
+        assert_eq!(names, expected);
     }
 
     #[test]

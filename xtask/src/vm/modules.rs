@@ -1,4 +1,4 @@
-//! Which kernel modules a machine needs, and in which order.
+//! The kernel modules of a machine, in the order of loading.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,18 +10,18 @@ use object::{Object as _, ObjectSection as _};
 
 use crate::process;
 
-/// What the tests use: the interfaces, and the hooks of kernels without TCX.
+/// The modules that the tests use: interfaces, and the hooks of kernels without TCX.
 const WANTED: [&str; 4] = ["veth", "sch_ingress", "cls_bpf", "bridge"];
 
-/// A module, ready to be loaded.
+/// A module with its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Module {
     pub(super) name: String,
     pub(super) content: Vec<u8>,
 }
 
-/// Reads the wanted modules out of an unpacked kernel's folder (`lib/modules/RELEASE`), each after
-/// those that it needs.
+/// Reads the wanted modules from an unpacked kernel's folder (`lib/modules/RELEASE`), each after
+/// its dependencies.
 pub(super) fn collect(folder: &Path) -> Result<Vec<Module>> {
     let mut files = BTreeMap::new();
     find(&folder.join("kernel"), &mut files)?;
@@ -45,7 +45,7 @@ pub(super) fn collect(folder: &Path) -> Result<Vec<Module>> {
     Ok(order.into_iter().map(take).collect())
 }
 
-/// Puts modules after what they need, given what each needs: `None` for what is built in.
+/// Sorts modules after their dependencies, which `needs` returns: `None` for a built-in module.
 fn order(
     wanted: &[&str],
     mut needs: impl FnMut(&str) -> Result<Option<Vec<String>>>,
@@ -68,7 +68,7 @@ fn visit(
         return Ok(());
     }
     if seen.iter().any(|it| it == name) {
-        bail!("module {name} needs itself");
+        bail!("module {name} depends on itself");
     }
     seen.push(name.to_owned());
     if let Some(list) = needs(name)? {
@@ -81,7 +81,7 @@ fn visit(
     Ok(())
 }
 
-/// A module's name from its file's: the kernel takes `-` and `_` for the same.
+/// A module's name, from its file's name: to the kernel, `-` and `_` are the same.
 fn name_of(path: &Path) -> Option<String> {
     let file = path.file_name()?.to_str()?;
     let (stem, rest) = file.split_once(".ko")?;
@@ -109,10 +109,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("can't read {}", path.display()))
 }
 
-/// What a module says that it needs: the field `depends` of its section `.modinfo`.
+/// A module's dependencies: the field `depends` of its section `.modinfo`.
 fn needs(module: &[u8]) -> Result<Vec<String>> {
-    let file = object::File::parse(module).context("is no ELF file")?;
-    let section = file.section_by_name(".modinfo").context("has no .modinfo")?;
+    let file = object::File::parse(module).context("it isn't an ELF file")?;
+    let section = file.section_by_name(".modinfo").context("it has no .modinfo")?;
     Ok(depends(section.data().context("its .modinfo can't be read")?))
 }
 
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_comes_first_and_once() {
+    fn dependencies_come_first_and_once() {
         let table: [(&str, Option<&[&str]>); 5] = [
             ("bridge", Some(&["stp", "llc"])),
             ("stp", Some(&["llc", "net"])),
@@ -148,10 +148,10 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_or_a_missing_module_is_an_error() {
-        let circle: [(&str, Option<&[&str]>); 2] = [("a", Some(&["b"])), ("b", Some(&["a"]))];
-        assert!(order_of(&["a"], &circle).unwrap_err().to_string().contains("needs itself"));
-        assert!(order_of(&["c"], &circle).is_err());
+    fn a_cycle_or_a_missing_module_is_an_error() {
+        let cycle: [(&str, Option<&[&str]>); 2] = [("a", Some(&["b"])), ("b", Some(&["a"]))];
+        assert!(order_of(&["a"], &cycle).unwrap_err().to_string().contains("depends on itself"));
+        assert!(order_of(&["c"], &cycle).is_err());
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn needs_are_read_from_modinfo() {
+    fn dependencies_are_read_from_modinfo() {
         let info = b"license=GPL\0depends=stp,crc-ccitt\0intree=Y\0";
         assert_eq!(depends(info), ["stp", "crc_ccitt"]);
         assert!(depends(b"depends=\0name=veth\0").is_empty());

@@ -10,10 +10,10 @@ use serde::Serialize;
 use super::console::{Report, Verified};
 use crate::test::Counts;
 
-/// How one kernel did.
+/// The result of one kernel.
 #[derive(Debug, Serialize)]
 pub(super) struct Outcome {
-    /// As on the command line.
+    /// Its name on the command line.
     series: String,
     /// `uname -r`, if it booted.
     kernel: Option<String>,
@@ -26,7 +26,7 @@ pub(super) struct Outcome {
     skipped: u64,
     errors: Vec<String>,
     success: bool,
-    /// Of the machine alone.
+    /// The machine's run time.
     seconds: f64,
 }
 
@@ -49,7 +49,7 @@ impl Outcome {
         }
     }
 
-    /// For a kernel that couldn't even be tried.
+    /// For a kernel that couldn't be booted.
     pub(super) fn failed(series: String, error: &anyhow::Error) -> Self {
         let report = Report { errors: vec![format!("{error:#}")], ..Report::default() };
         Self::new(series, &report, Duration::ZERO)
@@ -71,7 +71,7 @@ impl Outcome {
         };
         match (of("from_pod"), of("to_pod")) {
             (Some(from), Some(to)) => format!("{from} / {to}"),
-            _ => "not told".to_owned(),
+            _ => "not reported".to_owned(),
         }
     }
 
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn both_outputs_say_what_was_read() {
+    fn both_outputs_have_the_results() {
         let outcome = Outcome::new("6.12".to_owned(), &report(), Duration::from_millis(12_345));
         assert!(!outcome.is_success(), "no tests, no end");
         let text = table(std::slice::from_ref(&outcome));

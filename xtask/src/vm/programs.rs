@@ -1,4 +1,4 @@
-//! What runs in a machine: the programs that `test` builds, and the shared libraries they need.
+//! The files of a machine: the programs that `test` builds, and their shared libraries.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,24 +12,23 @@ use crate::test::executables;
 use crate::ui::Step;
 use crate::workspace::{self, Profile};
 
-/// The test programs that run in a machine. The others need no kernel, or a whole system.
+/// The test programs that run in a machine. The others need no kernel or a complete system.
 const TESTS: [&str; 2] = ["kernel", "node"];
 
 /// The machine's first process, a binary of the same package.
 const INIT: &str = "enforcer-vm-init";
 
-/// A file of a machine: where it goes, relative to the root, and where it is.
+/// A file of a machine: its path there, relative to the root, and its path here.
 pub(super) type Program = (String, PathBuf);
 
 /// Builds the init and the test programs, and finds their libraries.
 ///
 /// # Errors
-/// They don't build, or a library is not where the dynamic linker says.
+/// They don't build, or a library is missing.
 pub(super) fn build(root: &Path) -> Result<Vec<Program>> {
     let step = Step::start("building the machines' test programs");
     let mut command = workspace::cargo(root);
-    // Of the whole workspace, as in `test`: so cargo finds that all of them are built already.
-    // The init comes with them, as any binary of a package does with its integration tests.
+    // With the whole workspace's features, as in `test`: then all of them are built already.
     command.args(["test", "--no-run", "--workspace"]);
     command.args(TESTS.iter().flat_map(|name| ["--test", name]));
     let tests = executables::build(&mut command, &step)?;
@@ -56,7 +55,7 @@ pub(super) fn build(root: &Path) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// Debug information is most of a program, and a machine's memory would hold it.
+/// Removes debug information, which is most of a program, to save the machine's memory.
 fn strip(program: &Path, to: &Path) -> Result<()> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
@@ -66,17 +65,17 @@ fn strip(program: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The libraries that are loaded with a program, and the dynamic linker itself.
+/// A program's libraries, and the dynamic linker.
 fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
     read(&process::output_of(Command::new("ldd").arg(program))?)
         .with_context(|| format!("{} can't run here", program.display()))
 }
 
-/// Reads what ldd(1) says: `NAME => PATH (ADDRESS)`, `PATH (ADDRESS)` of the dynamic linker, and
-/// `NAME (ADDRESS)` of what the kernel provides.
-fn read(said: &str) -> Result<Vec<PathBuf>> {
+/// Reads the output of ldd(1): `NAME => PATH (ADDRESS)`, `PATH (ADDRESS)` for the dynamic linker,
+/// and `NAME (ADDRESS)` for the kernel's own library.
+fn read(output: &str) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for line in said.lines().map(str::trim) {
+    for line in output.lines().map(str::trim) {
         if line.ends_with("not found") {
             bail!("a library is missing: {line}");
         }
@@ -95,7 +94,7 @@ mod tests {
 
     #[test]
     fn libraries_are_those_with_a_path() {
-        let said = "\tlinux-vdso.so.1 (0x00007ffd)\n\
+        let output = "\tlinux-vdso.so.1 (0x00007ffd)\n\
                     \tlibgcc_s.so.1 => /lib/x86_64-linux-gnu/libgcc_s.so.1 (0x00007f01)\n\
                     \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f02)\n\
                     \t/lib64/ld-linux-x86-64.so.2 (0x00007f03)\n";
@@ -104,11 +103,11 @@ mod tests {
             "/lib/x86_64-linux-gnu/libc.so.6",
             "/lib64/ld-linux-x86-64.so.2",
         ];
-        assert_eq!(read(said).unwrap(), expected.map(PathBuf::from));
+        assert_eq!(read(output).unwrap(), expected.map(PathBuf::from));
     }
 
     #[test]
-    fn a_static_program_needs_none_and_a_missing_library_is_told() {
+    fn a_static_program_needs_none_and_a_missing_library_is_an_error() {
         assert!(read("\tstatically linked\n").unwrap().is_empty());
         let error = read("\tlibm.so.6 => not found\n").unwrap_err().to_string();
         assert!(error.contains("libm.so.6"), "{error}");

@@ -25,7 +25,7 @@ fn content<'a>(layout: &'a Layout, path: &str) -> &'a [u8] {
     entry.and_then(|entry| entry.content.as_deref()).unwrap_or_else(|| panic!("no {path}"))
 }
 
-/// What a descriptor refers to, after its size and hash were compared.
+/// The content of a descriptor; checks its size and hash.
 fn blob<'a>(layout: &'a Layout, descriptor: &Descriptor) -> &'a [u8] {
     let found = content(layout, &blob_path(descriptor.digest().digest()));
     assert_eq!(u64::try_from(found.len()).unwrap(), descriptor.size());
@@ -33,7 +33,7 @@ fn blob<'a>(layout: &'a Layout, descriptor: &Descriptor) -> &'a [u8] {
     found
 }
 
-/// The manifests, by way of the indexes.
+/// The manifests in the indexes.
 fn manifests(layout: &Layout) -> Vec<(Descriptor, ImageManifest)> {
     let top = ImageIndex::from_reader(content(layout, "index.json")).unwrap();
     let [top] = top.manifests().as_slice() else { panic!("not one name") };
@@ -61,10 +61,10 @@ fn each_architecture_leads_to_its_own_program() {
         assert_eq!(platform.variant().as_deref(), variant(arch));
         let config = ImageConfiguration::from_reader(blob(&layout, manifest.config())).unwrap();
         assert_eq!(config.architecture().to_string(), arch.name());
-        let started = config.config().as_ref().unwrap();
-        assert_eq!(started.entrypoint().as_ref().unwrap(), &["/enforcer"]);
-        assert_eq!(started.cmd().as_ref().unwrap(), &["run"]);
-        assert_eq!(started.labels().as_ref().unwrap().len(), 1);
+        let start = config.config().as_ref().unwrap();
+        assert_eq!(start.entrypoint().as_ref().unwrap(), &["/enforcer"]);
+        assert_eq!(start.cmd().as_ref().unwrap(), &["run"]);
+        assert_eq!(start.labels().as_ref().unwrap().len(), 1);
         let mut layer = Vec::new();
         GzDecoder::new(blob(&layout, &manifest.layers()[0])).read_to_end(&mut layer).unwrap();
         assert_eq!(config.rootfs().diff_ids(), &[format!("sha256:{}", hex(&layer))]);
@@ -120,7 +120,7 @@ fn the_same_images_are_the_same_bytes() {
         tarball::write(&mut out, &layout(&BOTH, "enforcer:1").entries, 1).unwrap();
         out
     };
-    // The keys of annotations and labels are hashed with another seed each time.
+    // Hash maps of annotations and labels have another order each time.
     let first = bytes();
     assert!((0..8).all(|_| bytes() == first));
 }

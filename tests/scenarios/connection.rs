@@ -1,4 +1,4 @@
-//! Connections that live on while policies change under them.
+//! Connections that stay open while policies change.
 
 use std::net::SocketAddr;
 
@@ -8,12 +8,12 @@ use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::scene::PATIENCE;
-use crate::support::SILENCE;
+use crate::support::{SILENCE, udp_at, udp_socket};
 
-/// Where the living connections' servers listen: no port of any pod's.
+/// The servers' port: no pod's declared port.
 pub(crate) const PORT: u16 = 7000;
 
-/// Which end of a connection.
+/// One end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum End {
     Client = 0,
@@ -21,7 +21,7 @@ pub(crate) enum End {
 }
 
 impl End {
-    pub(crate) const BOTH: [Self; 2] = [Self::Client, Self::Server];
+    const BOTH: [Self; 2] = [Self::Client, Self::Server];
 
     fn other(self) -> Self {
         match self {
@@ -31,13 +31,13 @@ impl End {
     }
 }
 
-/// A connection with both of its ends, TCP or UDP. What is said is numbered: a byte lost,
-/// doubled or out of order is noticed.
-pub(crate) struct Living {
+/// Both ends of a connection, TCP or UDP. Messages are numbered, so that a lost, doubled or
+/// reordered one fails the test.
+pub(crate) struct Connection {
     name: String,
     ends: [Socket; 2],
-    said: [u64; 2],
-    heard: [u64; 2],
+    sent: [u64; 2],
+    received: [u64; 2],
 }
 
 enum Socket {
@@ -46,19 +46,24 @@ enum Socket {
 }
 
 /// A TCP connection and a UDP exchange of each family.
-pub(crate) async fn connect_all(lab: &Lab, from: &Party, to: &Party) -> Vec<Living> {
+pub(crate) async fn connect_all(lab: &Lab, from: &Party, to: &Party) -> Vec<Connection> {
     let mut all = Vec::new();
     for family in Family::ALL {
-        all.push(Living::tcp(lab, from, to, family).await);
-        all.push(Living::udp(lab, from, to, family, 0).await);
+        all.push(Connection::tcp(lab, from, to, family).await);
+        all.push(Connection::udp(lab, from, to, family, 0).await);
     }
-    for living in &mut all {
-        living.exchange().await;
-    }
+    exchange_all(&mut all).await;
     all
 }
 
-impl Living {
+/// One message in each direction of each connection.
+pub(crate) async fn exchange_all(connections: &mut [Connection]) {
+    for connection in connections {
+        connection.exchange().await;
+    }
+}
+
+impl Connection {
     pub(crate) async fn tcp(lab: &Lab, from: &Party, to: &Party, family: Family) -> Self {
         let at = SocketAddr::new(lab.address(to, family).unwrap(), PORT);
         Self::tcp_through(lab, from, to, PORT, at).await
@@ -99,7 +104,7 @@ impl Living {
         Self::new(format!("TCP to {at}"), [Socket::Tcp(client), Socket::Tcp(server)])
     }
 
-    /// A UDP exchange; `port` is the client's, 0 leaves it to the kernel.
+    /// A UDP exchange from the client's `port`; the kernel assigns port 0.
     pub(crate) async fn udp(
         lab: &Lab,
         from: &Party,
@@ -107,16 +112,15 @@ impl Living {
         family: Family,
         port: u16,
     ) -> Self {
-        let at = SocketAddr::new(lab.address(to, family).unwrap(), PORT);
-        let own = SocketAddr::new(lab.address(from, family).unwrap(), port);
-        let client = udp_socket(lab, from, own).await;
-        let server = udp_socket(lab, to, at).await;
+        let client = udp_at(lab, from, family, port).await;
+        let server = udp_at(lab, to, family, PORT).await;
+        let at = server.local_addr().unwrap();
         client.connect(at).await.unwrap();
         server.connect(client.local_addr().unwrap()).await.unwrap();
         Self::new(format!("UDP to {at}"), [Socket::Udp(client), Socket::Udp(server)])
     }
 
-    /// A UDP exchange by way of `at`, which is translated to the server's own address and `port`.
+    /// A UDP exchange through `at`, which is translated to the server's own address and `port`.
     pub(crate) async fn udp_through(
         lab: &Lab,
         from: &Party,
@@ -127,10 +131,9 @@ impl Living {
         let family = Family::of(at.ip());
         let client = SocketAddr::new(lab.address(from, family).unwrap(), 0);
         let client = udp_socket(lab, from, client).await;
-        let own = SocketAddr::new(lab.address(to, family).unwrap(), port);
-        let server = udp_socket(lab, to, own).await;
+        let server = udp_at(lab, to, family, port).await;
         client.connect(at).await.unwrap();
-        // Only the server can tell what the client looks like to it.
+        // Only the server sees the client's translated address.
         client.send(b"hello").await.unwrap();
         let mut hello = [0; 8];
         let received = timeout(PATIENCE, server.recv_from(&mut hello)).await;
@@ -139,12 +142,12 @@ impl Living {
     }
 
     fn new(name: String, ends: [Socket; 2]) -> Self {
-        Self { name, ends, said: [0; 2], heard: [0; 2] }
+        Self { name, ends, sent: [0; 2], received: [0; 2] }
     }
 
     /// Sends the next number.
-    pub(crate) async fn say(&mut self, end: End) {
-        let number = &mut self.said[end as usize];
+    pub(crate) async fn send(&mut self, end: End) {
+        let number = &mut self.sent[end as usize];
         *number += 1;
         let message = number.to_be_bytes();
         match &mut self.ends[end as usize] {
@@ -154,7 +157,7 @@ impl Living {
     }
 
     /// Waits for the other end's next number.
-    pub(crate) async fn hear(&mut self, end: End) {
+    pub(crate) async fn receive(&mut self, end: End) {
         let mut message = [0; 8];
         let receive = async {
             match &mut self.ends[end as usize] {
@@ -162,81 +165,64 @@ impl Living {
                 Socket::Udp(socket) => socket.recv(&mut message).await.map(drop),
             }
         };
-        let received = timeout(PATIENCE, receive).await;
-        let heard = &mut self.heard[end as usize];
-        *heard += 1;
-        let lost = format!("{}: the {end:?} never heard message {heard}", self.name);
-        received.expect(&lost).unwrap();
-        assert_eq!(u64::from_be_bytes(message), *heard, "{}: the {end:?} heard", self.name);
+        let outcome = timeout(PATIENCE, receive).await;
+        let number = &mut self.received[end as usize];
+        *number += 1;
+        let lost = format!("{}: message {number} never reached the {end:?}", self.name);
+        outcome.expect(&lost).unwrap();
+        assert_eq!(u64::from_be_bytes(message), *number, "{}: at the {end:?}", self.name);
     }
 
-    /// One message there and one back.
+    /// One message in each direction.
     pub(crate) async fn exchange(&mut self) {
         for end in End::BOTH {
-            self.say(end).await;
-            self.hear(end.other()).await;
+            self.send(end).await;
+            self.receive(end.other()).await;
         }
     }
 
-    /// Both ends speak, and neither may hear anything.
-    pub(crate) async fn is_cut(&mut self) {
+    /// Both ends send; neither may receive anything.
+    async fn assert_cut(&mut self) {
         for end in End::BOTH {
-            self.say(end).await;
+            self.send(end).await;
         }
-        let [client, server] = &self.ends;
-        let (client, server) = tokio::join!(hears(client), hears(server));
-        assert!(!client, "{}: the client heard the server", self.name);
-        assert!(!server, "{}: the server heard the client", self.name);
+        tokio::join!(self.receives_nothing(End::Client), self.receives_nothing(End::Server));
     }
 
-    /// This end hears nothing of what was said.
-    pub(crate) async fn hears_nothing(&mut self, end: End) {
-        assert!(!hears(&self.ends[end as usize]).await, "{}: the {end:?} heard", self.name);
+    /// Fails the test if this end receives anything.
+    pub(crate) async fn receives_nothing(&self, end: End) {
+        let mut byte = [0];
+        let receive = async {
+            match &self.ends[end as usize] {
+                Socket::Tcp(stream) => stream.peek(&mut byte).await,
+                Socket::Udp(socket) => socket.peek(&mut byte).await,
+            }
+        };
+        let silent = timeout(SILENCE, receive).await.is_err();
+        assert!(silent, "{}: the {end:?} received something", self.name);
     }
 
-    /// After [`Self::is_cut`]: what TCP holds back arrives, what UDP lost stays lost, and both go
-    /// on where they were.
-    pub(crate) async fn goes_on(&mut self) {
+    /// After [`Self::assert_cut`]: the messages that TCP has held back arrive, those of UDP stay
+    /// lost, and both resume.
+    async fn assert_resumed(&mut self) {
         match self.ends {
             [Socket::Tcp(_), _] => {
                 for end in End::BOTH {
-                    self.hear(end).await;
+                    self.receive(end).await;
                 }
             }
-            [Socket::Udp(_), _] => self.heard = [self.said[1], self.said[0]],
+            [Socket::Udp(_), _] => self.received = [self.sent[1], self.sent[0]],
         }
         self.exchange().await;
     }
 }
 
-async fn udp_socket(lab: &Lab, party: &Party, at: SocketAddr) -> UdpSocket {
-    let bind = move || {
-        let socket = std::net::UdpSocket::bind(at)?;
-        socket.set_nonblocking(true)?;
-        Ok(socket)
-    };
-    let socket = lab.namespace(party).unwrap().io("bind", bind).await.unwrap();
-    UdpSocket::from_std(socket).unwrap()
+/// Every connection is cut, in both directions.
+pub(crate) async fn all_are_cut(connections: &mut [Connection]) {
+    futures::future::join_all(connections.iter_mut().map(Connection::assert_cut)).await;
 }
 
-/// Whether anything comes in while silence is waited for.
-async fn hears(socket: &Socket) -> bool {
-    let mut byte = [0];
-    let heard = async {
-        match socket {
-            Socket::Tcp(stream) => stream.peek(&mut byte).await,
-            Socket::Udp(socket) => socket.peek(&mut byte).await,
-        }
-    };
-    timeout(SILENCE, heard).await.is_ok()
-}
-
-/// Every connection is cut, both ways.
-pub(crate) async fn all_are_cut(connections: &mut [Living]) {
-    futures::future::join_all(connections.iter_mut().map(Living::is_cut)).await;
-}
-
-/// Every connection goes on.
-pub(crate) async fn all_go_on(connections: &mut [Living]) {
-    futures::future::join_all(connections.iter_mut().map(Living::goes_on)).await;
+/// Every connection that was cut resumes.
+pub(crate) async fn all_resume(connections: &mut [Connection]) {
+    futures::future::join_all(connections.iter_mut().map(Connection::assert_resumed)).await;
 }
