@@ -68,7 +68,7 @@ fn p1_a_pod_that_no_policy_isolates_receives_what_is_addressed_to_it() {
         let built = frame.build();
         for length in shortest(&frame)..built.headers {
             let outcome = rig.judge(&free(), IN, &built.bytes[..length]);
-            // The fixed header has the destination (P4).
+            // The fixed header, behind the tag, has the destination (P4).
             let addressed = length >= 14 + 4 + 20;
             assert_eq!(outcome.unwrap().passes, addressed, "{length}");
         }

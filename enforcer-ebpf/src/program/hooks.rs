@@ -6,7 +6,7 @@
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
-use enforcer_ebpf::contract::endpoint::Endpoint;
+use enforcer_ebpf::contract::endpoint::{self, Endpoint};
 use enforcer_ebpf::contract::event::Event;
 use enforcer_ebpf::contract::flow::flags;
 use enforcer_ebpf::contract::lookup;
@@ -112,6 +112,10 @@ fn note<F: Family>(frame: &mut Frame, start: usize) -> bool {
 #[inline(always)]
 fn run<H: Hook>(frame: &mut Frame, endpoint: &Endpoint) -> i32 {
     let Ok((kind, start)) = packet::ethernet(frame) else {
+        // Without its headers, neither source nor destination can be checked (semantics P4).
+        if endpoint.flags & endpoint::flags::CHECK_SOURCE != 0 {
+            return close::<H>(frame, endpoint, Reason::Malformed);
+        }
         return unreadable::<H>(frame, endpoint, Reason::Malformed, 0);
     };
     match kind {
