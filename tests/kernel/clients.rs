@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use enforcer::kernel::RunProgram;
+use enforcer_core::model::{Service, ServiceId};
 use enforcer_tests::frame::{Tcp, Transport};
 use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig, with_interfaces};
 
 use crate::services::{program, syn, tcp, with_rig};
-use crate::support::{FAMILIES, Family, IN, OUT, frame, free, ip, subject};
+use crate::support::{FAMILIES, Family, IN, OUT, cluster, frame, free, ip, subject, with_loaded};
 
 /// A packet from outside to an address of the node; whether it passes to the subject.
 fn from_outside(rig: &mut Rig, client: &str, arrives: &Family, translated: &[u8]) -> bool {
@@ -152,6 +153,40 @@ fn n4_a_masqueraded_client_gets_replies_while_it_is_allowed() {
         };
         assert_eq!(to(it.friend), Forwarded::Passed);
         assert_eq!(to(it.stranger), Forwarded::Later, "ingress policy does not allow this client");
+    });
+}
+
+/// A tenant may choose any external address for a Service: a client's, say, or another node's load
+/// balancer's. Between other parties nothing changes.
+#[test]
+fn a6_a_services_external_address_changes_no_verdict_of_others() {
+    with_interfaces(2, |interfaces| {
+        for it in &FAMILIES {
+            with_loaded(|rig| {
+                let mut cluster = cluster();
+                let id = ServiceId { namespace: "tenant".to_owned(), name: "odd".to_owned() };
+                let external_addresses = [ip(it.friend), ip(it.stranger), ip(it.block)].into();
+                let service = Service { id: id.clone(), external_addresses, ..Service::default() };
+                cluster.services.insert(id, service);
+                let pods = [subject(), free()].into_iter().zip(interfaces.iter().copied());
+                rig.program(&cluster, pods.collect()).unwrap();
+                let request = syn(it.friend, it.subject, 80);
+                assert!(rig.judge(&subject(), IN, &request).unwrap().passes);
+                let reply = tcp(it.subject, 80, it.friend, 5000, Tcp::SynAck);
+                let sent = |rig: &mut Rig, frame: &[u8]| {
+                    rig.forwarded(&subject(), frame, None, frame).unwrap()
+                };
+                assert_eq!(sent(rig, &reply), Forwarded::Passed);
+                let denied = syn(it.stranger, it.subject, 80);
+                assert!(!rig.judge(&subject(), IN, &denied).unwrap().passes);
+                let no_reply = tcp(it.subject, 80, it.stranger, 5000, Tcp::SynAck);
+                assert_eq!(sent(rig, &no_reply), Forwarded::Later);
+                let own = syn(it.subject, it.block, 7);
+                assert_eq!(sent(rig, &own), Forwarded::Passed);
+                let answer = tcp(it.block, 7, it.subject, 5000, Tcp::SynAck);
+                assert!(rig.judge(&subject(), IN, &answer).unwrap().passes);
+            });
+        }
     });
 }
 

@@ -111,7 +111,9 @@ impl Session {
             let traffic = *pick(&traffic, runner);
             let dress = runner.rng().random();
             let port = self.next_port();
+            // Pods may not send tunnels to their node (P4).
             let gre = traffic == Traffic::Portless
+                && !cluster.node_addresses.contains(&peer)
                 && port.is_multiple_of(3)
                 && self.tunnels.insert((own, peer));
             let mut it =

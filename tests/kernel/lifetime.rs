@@ -1,14 +1,15 @@
 //! Timeouts of flows (semantics A3).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use enforcer::kernel::{Lifetimes, Settings};
 use enforcer_ebpf::contract::stage::Stage;
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Tcp, Transport};
-use enforcer_tests::rig::Rig;
+use enforcer_tests::rig::{Rig, with_interfaces};
 
-use crate::support::{HANDSHAKE, IN, OUT, Pair, SERVERS, with_rig_of};
+use crate::support::{HANDSHAKE, IN, OUT, Pair, SERVERS, cluster, subject, with_rig_of};
 
 /// Sleeps for two of the clock's buckets, of up to two seconds each, and the rest of a third.
 fn let_short_ones_expire() {
@@ -188,5 +189,46 @@ fn expired_entries_are_removed_and_others_stay() {
             tcp(rig, pair, 1, &[(OUT, Tcp::Rst)]);
         }
         assert_eq!(counts(rig), [(0, 1); 2]);
+    });
+}
+
+/// Two ends with fixed ports (syslog, SIP, WireGuard): either may have sent the first datagram.
+#[test]
+fn a6_the_end_that_policy_lets_open_a_flow_is_its_initiator() {
+    let isolated = cluster();
+    let direction = |ingress: bool| {
+        let mut cluster = isolated.clone();
+        for policy in cluster.policies.values_mut() {
+            let rules = policy.egress.take().unwrap();
+            // The block of the servers, in one direction only.
+            (policy.ingress, policy.egress) = if ingress {
+                (Some(rules), Some(Vec::new()))
+            } else {
+                (Some(Vec::new()), Some(rules))
+            };
+        }
+        cluster
+    };
+    let (from_server, to_server) = (direction(true), direction(false));
+    with_interfaces(1, |interfaces| {
+        let mut rig = Rig::new().unwrap();
+        let pods = BTreeMap::from([(subject(), interfaces[0])]);
+        let (asks, answers) = (Transport::Udp(514, 515), Transport::Udp(515, 514));
+        for pair in &SERVERS {
+            rig.program(&from_server, pods.clone()).unwrap();
+            assert!(pair.passes(&mut rig, IN, asks.clone()), "the server opens the flow");
+            assert!(pair.passes(&mut rig, OUT, answers.clone()));
+            rig.program(&to_server, pods.clone()).unwrap();
+            next_bucket(&mut rig);
+            assert!(!pair.passes(&mut rig, IN, asks.clone()), "it may not any more");
+            assert!(pair.passes(&mut rig, OUT, answers.clone()), "but the pod may");
+            assert!(pair.passes(&mut rig, IN, asks.clone()), "so these are replies");
+            // And back.
+            rig.program(&from_server, pods.clone()).unwrap();
+            next_bucket(&mut rig);
+            assert!(!pair.passes(&mut rig, OUT, answers.clone()));
+            assert!(pair.passes(&mut rig, IN, asks.clone()));
+            assert!(pair.passes(&mut rig, OUT, answers.clone()));
+        }
     });
 }

@@ -136,7 +136,6 @@ pub fn cell_allows<T: Tables>(tables: &T, cell: Cell, protocol: u8, port: u16) -
     let Some(index) = port_protocol(protocol) else { return false };
     // Set ids end below bit 31: what looks like part of the port is zero, but makes the look-up of
     // its class depend on the cell (semantics C1, as for [`Order`]).
-    #[expect(clippy::cast_possible_truncation, reason = "one bit")]
     let port = port | (cell.0 >> 31) as u16;
     port_set_allows(tables, cell.0, index, port).unwrap_or(false)
 }

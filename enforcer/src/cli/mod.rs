@@ -298,15 +298,20 @@ fn listener(option: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
     })
 }
 
+/// The mark bits of kube-proxy: masquerade and drop. Another use of them breaks Services.
+const KUBE_PROXY: u32 = 0xc000;
+
 fn mark_mask(text: &str) -> Result<u32, String> {
     let digits = text.trim_start_matches("0x");
     let mask = u32::from_str_radix(digits, 16).map_err(|error| error.to_string())?;
     let ones = mask >> mask.trailing_zeros().min(31);
-    if ones == (1 << 15) - 1 {
-        Ok(mask)
-    } else {
-        Err("expected 15 adjacent bits in hexadecimal, like 0xfffe0000".to_owned())
+    if ones != (1 << 15) - 1 {
+        return Err("expected 15 adjacent bits in hexadecimal, like 0xfffe0000".to_owned());
     }
+    if mask & KUBE_PROXY != 0 {
+        return Err("these bits contain kube-proxy's, 0x4000 and 0x8000; use 0xfffe0000".to_owned());
+    }
+    Ok(mask)
 }
 
 /// Prints a completion script.
@@ -340,10 +345,10 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_fifteen_adjacent_bits() {
+    fn marks_are_fifteen_adjacent_bits_beside_kube_proxys() {
         assert_eq!(mark_mask("0xfffe0000"), Ok(0xfffe_0000));
-        assert_eq!(mark_mask("7fff"), Ok(0x7fff));
-        for wrong in ["0", "ffff0000", "0xfffd0000", "zebra"] {
+        assert_eq!(mark_mask("7fff0000"), Ok(0x7fff_0000));
+        for wrong in ["0", "ffff0000", "0xfffd0000", "zebra", "7fff", "0x1fffc", "3fff8000"] {
             assert!(mark_mask(wrong).is_err(), "{wrong}");
         }
     }

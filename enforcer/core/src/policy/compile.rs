@@ -23,9 +23,11 @@ pub fn compile(cluster: &Cluster, local: &BTreeSet<PodId>) -> Compiled {
     let node: BTreeSet<IpNet> = cluster.node_addresses.iter().map(|it| IpNet::from(*it)).collect();
     let addresses = regions::addresses(&terms.blocks, hosts, &node, &mut grants);
     let services = cluster.services.values().flat_map(Service::addresses).map(IpNet::from);
+    let external = cluster.services.values().flat_map(|it| &it.external_addresses);
     Compiled {
         node_addresses: node,
         service_addresses: services.collect(),
+        external_addresses: external.map(|it| IpNet::from(*it)).collect(),
         ..assemble(subjects, &grants, addresses)
     }
 }

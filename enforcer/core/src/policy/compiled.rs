@@ -65,6 +65,9 @@ pub struct Compiled {
     pub node_addresses: BTreeSet<IpNet>,
     /// The addresses of Services as host prefixes (semantics N1).
     pub service_addresses: BTreeSet<IpNet>,
+    /// Those of them that tenants choose, and that may be a client's, too (semantics A6): external
+    /// addresses and load balancers'.
+    pub external_addresses: BTreeSet<IpNet>,
     /// The local subjects (semantics S1), isolated or not.
     pub pods: BTreeMap<PodId, PodPolicy>,
 }

@@ -149,8 +149,11 @@ fn leave(around: &mut Vec<(u128, Wanted)>, regions: &mut Regions<Wanted>, next: 
 /// The prefixes of one family, each after those that contain it.
 fn items(compiled: &Compiled, family: Family) -> Vec<Item> {
     let columns = compiled.addresses.iter().map(|(net, &column)| (net, Some(column), 0));
-    let flagged =
-        [(&compiled.node_addresses, Entry::NODE), (&compiled.service_addresses, Entry::SERVICE)];
+    let flagged = [
+        (&compiled.node_addresses, Entry::NODE),
+        (&compiled.service_addresses, Entry::SERVICE),
+        (&compiled.external_addresses, Entry::EXTERNAL),
+    ];
     let flagged =
         flagged.into_iter().flat_map(|(nets, flag)| nets.iter().map(move |it| (it, None, flag)));
     let mut items: Vec<Item> = columns
@@ -237,7 +240,7 @@ mod tests {
             .ranges()
             .map(|(_, _, wanted)| (wanted.column, wanted.flags))
             .collect();
-        let (both, service) = (Entry::FLAGS, Entry::SERVICE);
+        let (both, service) = (Entry::NODE | Entry::SERVICE, Entry::SERVICE);
         let expected =
             [(0, 0), (1, 0), (1, both), (2, service), (1, 0), (1, service), (1, 0), (0, 0)];
         assert_eq!(found, expected);

@@ -35,7 +35,10 @@ pub(super) fn flags(desired: &Desired, address: IpAddr) -> u32 {
     let address = IpNet::from(address);
     let node = desired.compiled.node_addresses.contains(&address);
     let service = desired.compiled.service_addresses.contains(&address);
-    (u32::from(node) * Entry::NODE) | (u32::from(service) * Entry::SERVICE)
+    let external = desired.compiled.external_addresses.contains(&address);
+    (u32::from(node) * Entry::NODE)
+        | (u32::from(service) * Entry::SERVICE)
+        | (u32::from(external) * Entry::EXTERNAL)
 }
 
 /// `None`: no policy isolates the pod in that direction.

@@ -69,6 +69,11 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     ]
 }
 
+/// Some of the Services' addresses.
+fn external(services: &BTreeSet<IpNet>) -> BTreeSet<IpNet> {
+    services.iter().copied().step_by(2).collect()
+}
+
 fn compiled() -> impl Strategy<Value = Compiled> {
     (1usize..5, 1usize..5).prop_flat_map(|(columns, rows)| {
         let rows_strategy = vec(vec(verdict(), columns), rows);
@@ -93,6 +98,7 @@ fn compiled() -> impl Strategy<Value = Compiled> {
                     columns,
                     addresses,
                     node_addresses,
+                    external_addresses: external(&service_addresses),
                     service_addresses,
                     pods: pods.collect(),
                 }
@@ -157,6 +163,7 @@ pub(super) fn successor(before: Desired) -> BoxedStrategy<Desired> {
             next
         }),
         1 => (base(), services()).prop_map(|(mut next, services)| {
+            next.compiled.external_addresses = external(&services);
             next.compiled.service_addresses = services;
             next
         }),

@@ -45,6 +45,7 @@ fn cluster() -> Desired {
                 .map(|at| (IpAddr::from(address(at)).into(), 1 + at as usize * 13 % (COLUMNS - 1)))
                 .collect(),
             node_addresses: [IpAddr::from(address(0)).into()].into(),
+            external_addresses: Default::default(),
             service_addresses: (200_000..210_000)
                 .map(|at| IpAddr::from(address(at)).into())
                 .collect(),
