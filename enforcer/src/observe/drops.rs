@@ -181,6 +181,10 @@ fn explain(reason: &str) -> &str {
         Some(Reason::NotIp) => "it is neither IP nor the link's own traffic",
         Some(Reason::Unrepresented) => "the pod's policy does not fit the tables",
         Some(Reason::UnknownPod) => "no known pod is behind the interface",
+        Some(Reason::SpoofedLink) => "it claims an address of another, or only routers send it",
+        Some(Reason::Encapsulated) => "it is a tunnel's packet to the pod's own node",
+        Some(Reason::WrongDestination) => "it is not addressed to the pod",
+        Some(Reason::MarkLost) => "another program cleared the mark that names its sender",
         _ => reason,
     }
 }
