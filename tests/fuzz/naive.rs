@@ -153,16 +153,20 @@ fn ipv6(packet: Bytes<'_>) -> Result<Read, Fault> {
     let length = usize::from(rest.u16(Fault::IpCut)?);
     let protocol = rest.u8(Fault::IpCut)?;
     let hop_limit = rest.u8(Fault::IpCut)?;
-    let source = Ipv6Addr::from(rest.u128(Fault::IpCut)?).into();
-    let destination = Ipv6Addr::from(rest.u128(Fault::IpCut)?).into();
+    let source = Ipv6Addr::from(rest.u128(Fault::IpCut)?);
+    let destination = Ipv6Addr::from(rest.u128(Fault::IpCut)?);
     if version != 6 {
         return Err(Fault::Version);
     }
     let Chain { protocol, before, extras, piece, offset, rest } = chain(protocol, rest)?;
-    let link = String::new();
-    let mut read =
+    let link = if protocol == 58 && piece == Piece::Whole {
+        link::part(&link::Message { source, destination, hop_limit, before, bytes: rest.0 })
+    } else {
+        "none".to_owned()
+    };
+    let (source, destination) = (source.into(), destination.into());
+    let read =
         Read { source, destination, hop_limit, protocol, piece, extras, carried: None, link };
-    read.link = link::part(&read, before, rest.0);
     // Jumbograms and the kernel's own packets of more than 64 KiB have length 0.
     let room = match (length, piece) {
         (0, _) | (_, Piece::Later { .. }) => None,

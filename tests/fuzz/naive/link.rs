@@ -1,23 +1,28 @@
 //! The messages that an IPv6 link needs (semantics A4), after RFC 4861, RFC 7527, RFC 2710 and
 //! RFC 3810.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
-use super::Read;
-use super::headers::Piece;
-
-/// The part of a packet in keeping its link working, in words. `before`: bytes between the fixed
-/// header and the message. `message`: from its ICMPv6 header to the end of the frame.
-pub(super) fn part(read: &Read, before: usize, message: &[u8]) -> String {
-    known(read, before, message).unwrap_or_else(|| "none".to_owned())
+/// An unfragmented ICMPv6 message.
+pub(super) struct Message<'a> {
+    pub(super) source: Ipv6Addr,
+    pub(super) destination: Ipv6Addr,
+    pub(super) hop_limit: u8,
+    /// The bytes between the fixed header and the message.
+    pub(super) before: usize,
+    /// From its header to the end of the frame.
+    pub(super) bytes: &'a [u8],
 }
 
-fn known(read: &Read, before: usize, message: &[u8]) -> Option<String> {
-    let (IpAddr::V6(source), IpAddr::V6(destination)) = (read.source, read.destination) else {
-        return None;
-    };
-    let (head, body) = message.split_first_chunk::<8>()?;
-    if read.protocol != 58 || read.piece != Piece::Whole || head[1] != 0 {
+/// The part of a message in keeping its link working, in words.
+pub(super) fn part(message: &Message<'_>) -> String {
+    known(message).unwrap_or_else(|| "none".to_owned())
+}
+
+fn known(message: &Message<'_>) -> Option<String> {
+    let Message { source, destination, hop_limit, before, bytes } = *message;
+    let (head, body) = bytes.split_first_chunk::<8>()?;
+    if head[1] != 0 {
         return None;
     }
     let local = source.segments()[0] & 0xffc0 == 0xfe80;
@@ -26,7 +31,7 @@ fn known(read: &Read, before: usize, message: &[u8]) -> Option<String> {
         == [0xff02, 0, 0, 0, 0, 1, destination.segments()[6]]
         && destination.octets()[12] == 0xff;
     let host = || Some("host".to_owned());
-    if read.hop_limit == 255 && before == 0 {
+    if hop_limit == 255 && before == 0 {
         return match head[0] {
             133 if destination == "ff02::2".parse::<Ipv6Addr>().ok()? && options(body, 1) => host(),
             134 | 137 if local => Some("router".to_owned()),
@@ -38,7 +43,7 @@ fn known(read: &Read, before: usize, message: &[u8]) -> Option<String> {
             _ => None,
         };
     }
-    if read.hop_limit == 1 && before <= 8 && (local || unspecified) {
+    if hop_limit == 1 && before <= 8 && (local || unspecified) {
         let all_routers: Ipv6Addr = "ff02::16".parse().ok()?;
         let records = usize::from(u16::from_be_bytes([head[6], head[7]]));
         return match head[0] {
