@@ -205,6 +205,27 @@ fn n3_without_its_mark_an_address_of_the_node_stands_for_nobody() {
     });
 }
 
+/// Devices such as tun and WireGuard carry IP packets without Ethernet headers.
+#[test]
+fn n1_n3_uplinks_without_ethernet_headers_are_read_as_such() {
+    with_rig(|rig, it| {
+        let to_service = syn(it.subject, it.service, 80);
+        let mark = rig.judge(&subject(), OUT, &to_service).unwrap().mark;
+        let bare = |frame: Vec<u8>| frame[14..].to_vec();
+        for (backend, passes) in [(it.friend, true), (it.stranger, false)] {
+            let translated = bare(syn(it.subject, backend, 443));
+            assert_eq!(rig.wire(RunProgram::ToWireIp, &translated, mark).unwrap().passes, passes);
+        }
+        let masqueraded = tcp(it.node, 6_000, it.subject, 80, Tcp::Syn);
+        for (client, passes) in [(it.friend, true), (it.stranger, false)] {
+            let came = bare(syn(client, it.node, 30_080));
+            let mark = rig.wire(RunProgram::FromWireIp, &came, 0).unwrap().mark;
+            let got = rig.judge_from(&subject(), IN, &masqueraded, ELSEWHERE, mark).unwrap();
+            assert_eq!(got.passes, passes, "{client}");
+        }
+    });
+}
+
 #[test]
 fn a3_replies_to_what_the_node_sent_from_another_address_pass() {
     with_rig(|rig, it| {

@@ -62,7 +62,10 @@ fn an_uplink_is_no_pods_interface_even_if_it_is_a_veth() {
     node.run(async |ip| ip.default_route("eth0").await);
     let snapshot = node.snapshot();
     assert_eq!(indices(&snapshot), [a]);
-    assert_eq!(snapshot.uplinks.get(&uplink).map(String::as_str), Some("eth0"));
+    assert_eq!(
+        snapshot.uplinks.get(&uplink).map(|it| (it.name.as_str(), it.is_ethernet)),
+        Some(("eth0", true))
+    );
     assert!(snapshot.uplinks.keys().all(|it| !indices(&snapshot).contains(it)));
     assert!(snapshot.unaddressed.is_empty());
 }

@@ -31,6 +31,20 @@ pub fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Result<(u16, usize), Malformed>
     Ok((kind, bounded(bytes, offset).ok_or(Malformed)?))
 }
 
+/// The ether type of a packet without a link-layer header, by its IP version, and its offset.
+///
+/// # Errors
+/// It is shorter than an IPv4 header, or neither IPv4 nor IPv6.
+#[inline(always)]
+pub fn bare<B: Bytes + ?Sized>(bytes: &B) -> Result<(u16, usize), Malformed> {
+    // The shortest header: the verifier does not accept the compiler's check of a single byte.
+    match bytes.view::<20>(0).ok_or(Malformed)?.u8(0) >> 4 {
+        4 => Ok((ethertype::IPV4, 0)),
+        6 => Ok((ethertype::IPV6, 0)),
+        _ => Err(Malformed),
+    }
+}
+
 /// A packet's part in keeping its link working (semantics A4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkMessage<A> {

@@ -41,7 +41,8 @@ pub(crate) fn from_pod(context: TcContext) -> i32 {
 pub(crate) fn to_pod(context: TcContext) -> i32 {
     let mut frame = Frame::new(context);
     let Some(endpoint) = lookup::endpoint(&KernelTables, frame.interface()) else {
-        return leave(&mut frame);
+        let link = packet::ethernet(&frame);
+        return leave(&mut frame, link);
     };
     if frame.is_from_node() {
         if endpoint.flags & (FromPod::ISOLATED | FromPod::CLOSED) != 0 {
@@ -77,7 +78,18 @@ fn record_node_of<F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usiz
 #[classifier]
 #[inline(always)]
 pub(crate) fn to_wire(context: TcContext) -> i32 {
-    leave(&mut Frame::new(context))
+    let mut frame = Frame::new(context);
+    let link = packet::ethernet(&frame);
+    leave(&mut frame, link)
+}
+
+/// The same at an uplink without Ethernet headers, such as WireGuard or IPIP.
+#[classifier]
+#[inline(always)]
+pub(crate) fn to_wire_ip(context: TcContext) -> i32 {
+    let mut frame = Frame::new(context);
+    let link = packet::bare(&frame);
+    leave(&mut frame, link)
 }
 
 /// At an uplink, packets from outside: notes the client before address translation hides it.
@@ -85,11 +97,29 @@ pub(crate) fn to_wire(context: TcContext) -> i32 {
 #[inline(always)]
 pub(crate) fn from_wire(context: TcContext) -> i32 {
     let mut frame = Frame::new(context);
+    let link = packet::ethernet(&frame);
+    enter(&mut frame, link)
+}
+
+/// The same at an uplink without Ethernet headers.
+#[classifier]
+#[inline(always)]
+pub(crate) fn from_wire_ip(context: TcContext) -> i32 {
+    let mut frame = Frame::new(context);
+    let link = packet::bare(&frame);
+    enter(&mut frame, link)
+}
+
+/// The ether type and the offset of a frame's payload.
+type Link = Result<(u16, usize), Malformed>;
+
+#[inline(always)]
+fn enter(frame: &mut Frame, link: Link) -> i32 {
     // A pod's packet that enters by a second interface on its way keeps its mark.
     if frame.mark().sender() == 0 {
-        let noted = match packet::ethernet(&frame) {
-            Ok((ethertype::IPV4, start)) => note::<V4>(&mut frame, start),
-            Ok((ethertype::IPV6, start)) => note::<V6>(&mut frame, start),
+        let noted = match link {
+            Ok((ethertype::IPV4, start)) => note::<V4>(frame, start),
+            Ok((ethertype::IPV6, start)) => note::<V6>(frame, start),
             _ => false,
         };
         if !noted {
@@ -195,12 +225,12 @@ fn unparsable<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint, start: usi
 
 /// Decides what was deferred of a packet that goes to no pod of this node.
 #[inline(always)]
-fn leave(frame: &mut Frame) -> i32 {
+fn leave(frame: &mut Frame, link: Link) -> i32 {
     let mark = frame.mark();
     if matches!(mark.deferred(), Deferred::Nothing) {
         return NEXT;
     }
-    let passes = match packet::ethernet(frame) {
+    let passes = match link {
         Ok((ethertype::IPV4, start)) => left::<V4>(frame, mark, start),
         Ok((ethertype::IPV6, start)) => left::<V6>(frame, mark, start),
         _ => false,

@@ -288,8 +288,11 @@ impl Reconciler {
         let pods = interfaces.iter().map(|(ifindex, it)| (ifindex, &it.name)).chain(unaddressed);
         let pods = pods.map(|(ifindex, name)| (*ifindex, (name.clone(), Place::Pod)));
         let chosen = |name: &String| self.uplinks.is_empty() || self.uplinks.contains(name);
-        let uplinks = uplinks.iter().filter(|(_, name)| chosen(name));
-        let uplinks = uplinks.map(|(ifindex, name)| (*ifindex, (name.clone(), Place::Uplink)));
+        let uplinks = uplinks.iter().filter(|(_, it)| chosen(&it.name));
+        let uplinks = uplinks.map(|(ifindex, it)| {
+            let place = if it.is_ethernet { Place::Uplink } else { Place::BareUplink };
+            (*ifindex, (it.name.clone(), place))
+        });
         pods.chain(uplinks).collect()
     }
 

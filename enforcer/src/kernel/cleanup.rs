@@ -54,7 +54,8 @@ fn remove_unmarked_filters() -> Result<Vec<String>, KernelError> {
     let mut found = Vec::new();
     for interface in &interfaces {
         let Ok(name) = interface.name().to_str() else { continue };
-        let programs = [Place::Pod, Place::Uplink].into_iter().flat_map(Place::programs);
+        let programs =
+            [Place::Pod, Place::Uplink, Place::BareUplink].into_iter().flat_map(Place::programs);
         if programs.filter(|(program, hook)| detach(name, *hook, program)).count() > 0 {
             found.push(name.to_owned());
         }

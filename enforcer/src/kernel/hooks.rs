@@ -19,6 +19,8 @@ pub enum Place {
     Pod,
     /// The network outside of the node.
     Uplink,
+    /// The same, by an interface without Ethernet headers: tun, WireGuard, IPIP, GRE, SIT.
+    BareUplink,
 }
 
 impl Place {
@@ -27,6 +29,7 @@ impl Place {
         let (from, to) = match self {
             Self::Pod => ("from_pod", "to_pod"),
             Self::Uplink => ("from_wire", "to_wire"),
+            Self::BareUplink => ("from_wire_ip", "to_wire_ip"),
         };
         [(from, TcAttachType::Ingress), (to, TcAttachType::Egress)]
     }

@@ -82,8 +82,17 @@ pub struct Kernel {
 }
 
 /// The programs that hooks and tests use.
-pub(super) const PROGRAMS: [&str; 7] =
-    ["from_pod", "to_pod", "from_wire", "to_wire", "empty", "parse_only", "clock"];
+pub(super) const PROGRAMS: [&str; 9] = [
+    "from_pod",
+    "to_pod",
+    "from_wire",
+    "to_wire",
+    "from_wire_ip",
+    "to_wire_ip",
+    "empty",
+    "parse_only",
+    "clock",
+];
 
 impl Kernel {
     /// Loads the programs with empty tables, and attaches none.

@@ -19,6 +19,10 @@ pub enum RunProgram {
     FromWire,
     /// The program for packets that leave the node.
     ToWire,
+    /// The program for packets that enter the node without an Ethernet header.
+    FromWireIp,
+    /// The program for packets that leave the node without an Ethernet header.
+    ToWireIp,
     /// A program that does nothing.
     Empty,
     /// A program that only parses the packet.
@@ -34,6 +38,8 @@ impl RunProgram {
             Self::ToPod => "to_pod",
             Self::FromWire => "from_wire",
             Self::ToWire => "to_wire",
+            Self::FromWireIp => "from_wire_ip",
+            Self::ToWireIp => "to_wire_ip",
             Self::Empty => "empty",
             Self::ParseOnly => "parse_only",
         }

@@ -10,7 +10,7 @@ use netlink_packet_core::{
     parse_u32,
 };
 use netlink_packet_route::address::{AddressHeader, AddressScope};
-use netlink_packet_route::link::{LinkFlags, LinkHeader};
+use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkLayerType};
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use netlink_packet_route::route::{RouteHeader, RouteType};
 
@@ -36,6 +36,8 @@ pub(super) struct Link {
     /// Whether it leads only to the node itself: the loopback interface, and bridges, whose packets
     /// leave by their ports.
     pub(super) inner: bool,
+    /// Whether its packets have Ethernet headers.
+    pub(super) is_ethernet: bool,
 }
 
 /// An address of an interface.
@@ -66,7 +68,8 @@ pub(super) fn link(payload: &[u8]) -> Result<Link, DecodeError> {
     let peer = peer.zip(namespace).filter(|_| kind == Some("veth"));
     let peer = peer.map(|(ifindex, namespace)| Peer { ifindex, namespace });
     let inner = header.flags.contains(LinkFlags::Loopback) || kind == Some("bridge");
-    Ok(Link { ifindex: header.index, name, peer, inner })
+    let is_ethernet = header.link_layer_type == LinkLayerType::Ether;
+    Ok(Link { ifindex: header.index, name, peer, inner, is_ethernet })
 }
 
 fn link_kind(info: &[u8]) -> Result<Option<String>, DecodeError> {

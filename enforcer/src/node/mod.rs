@@ -52,6 +52,15 @@ pub struct PodInterface {
     pub namespace: i32,
 }
 
+/// An interface that leads out of the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// Its name.
+    pub name: String,
+    /// Whether its packets have Ethernet headers; those of tun, WireGuard and IP tunnels have none.
+    pub is_ethernet: bool,
+}
+
 /// The interfaces and addresses of the node at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
@@ -60,9 +69,9 @@ pub struct Snapshot {
     /// Names of the interfaces that lead to another namespace but have no global-scope address
     /// there yet, by index: pods that are being set up (semantics C6).
     pub unaddressed: BTreeMap<u32, String>,
-    /// Names of the interfaces that lead out of the node, by index: all except those that lead to a
-    /// pod or to the node itself, and bridges (their ports count instead).
-    pub uplinks: BTreeMap<u32, String>,
+    /// The interfaces that lead out of the node, by index: all except those that lead to a pod or to
+    /// the node itself, and bridges (their ports count instead).
+    pub uplinks: BTreeMap<u32, Uplink>,
     /// Every address of this namespace, including loopback and link-local ones (semantics A2).
     pub node_addresses: BTreeSet<IpAddr>,
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::events::Stale;
 use super::message::{Link, Peer};
 use super::requests::Requests;
-use super::{NodeError, PodInterface, Snapshot};
+use super::{NodeError, PodInterface, Snapshot, Uplink};
 
 /// The global-scope addresses of a namespace, by interface index.
 type Addresses = BTreeMap<u32, BTreeSet<IpAddr>>;
@@ -42,7 +42,8 @@ impl View {
                 }
                 _ if link.inner => {}
                 _ => {
-                    snapshot.uplinks.insert(link.ifindex, link.name);
+                    let Link { ifindex, name, is_ethernet, .. } = link;
+                    snapshot.uplinks.insert(ifindex, Uplink { name, is_ethernet });
                 }
             }
         }
