@@ -63,7 +63,7 @@ impl<const N: usize> View<'_, N> {
 }
 
 /// No header begins further into the packet than this (keeps offsets provably small).
-pub(super) const FARTHEST: usize = 0x4000;
+const FARTHEST: usize = 0x4000;
 
 /// The offset, if it is at most [`FARTHEST`]. Make a pointer of it at once: the verifier before
 /// Linux 5.12 forgets the bounds of a spilled number, but not those of a spilled pointer.

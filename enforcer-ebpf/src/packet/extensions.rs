@@ -1,6 +1,6 @@
 //! The chain of IPv6 extension headers (RFC 8200).
 
-use super::bytes::{Bytes, FARTHEST};
+use super::bytes::{Bytes, bounded};
 use super::fields::{Address6, Malformed, Packet};
 use super::number::protocol;
 
@@ -64,9 +64,7 @@ pub(super) fn walk<B: Bytes + ?Sized>(
         if kind == 0 {
             break;
         }
-        if offset > FARTHEST {
-            return Err(Malformed);
-        }
+        offset = bounded(bytes, offset).ok_or(Malformed)?;
         let header = bytes.view::<8>(offset).ok_or(Malformed)?;
         if next == protocol::FRAGMENT {
             piece = header.u16(2) & !RESERVED;

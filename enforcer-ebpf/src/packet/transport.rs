@@ -1,6 +1,6 @@
 //! Transport headers: ports, ICMP types, and the packet's role for a flow.
 
-use super::bytes::{Bytes, FARTHEST, View, bounded};
+use super::bytes::{Bytes, View, bounded};
 use super::fields::{Malformed, Packet, role};
 use super::number::protocol;
 
@@ -11,13 +11,7 @@ pub(super) fn transport<B: Bytes + ?Sized, A>(
     packet: &mut Packet<A>,
     room: usize,
 ) -> Result<(), Malformed> {
-    let offset = if size_of::<A>() == 16 {
-        bounded(bytes, packet.transport).ok_or(Malformed)?
-    } else if packet.transport > FARTHEST {
-        return Err(Malformed);
-    } else {
-        packet.transport
-    };
+    let offset = bounded(bytes, packet.transport).ok_or(Malformed)?;
     let head = bytes.view::<8>(offset);
     match packet.protocol {
         protocol::TCP => {

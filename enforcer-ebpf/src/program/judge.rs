@@ -126,8 +126,8 @@ fn is_addressed_to<F: Family>(frame: &Frame, endpoint: &Endpoint, to: &F::Addres
 /// addresses are, the programs don't know: all but those for which from_pod skips policy.
 #[inline(always)]
 fn is_broadcast<F: Family>(frame: &Frame, to: &F::Address) -> bool {
-    let Some(first) = frame.view::<1>(0) else { return false };
-    if first.u8(0) & 1 == 0 || F::entry(Order::NONE, to).may_hide_another() {
+    let Some(header) = frame.view::<14>(0) else { return false };
+    if header.u8(0) & 1 == 0 || F::entry(Order::NONE, to).may_hide_another() {
         return false;
     }
     match lookup::sender(&KernelTables, frame.mark().sender()) {
