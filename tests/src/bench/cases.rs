@@ -42,6 +42,8 @@ pub(super) struct Case {
     pub(super) ifindex: u32,
     pub(super) passes: bool,
     pub(super) mark: u32,
+    /// The packet as it entered the node: each round notes its sender again and takes its mark.
+    pub(super) entered: Option<Vec<u8>>,
     pub(super) repeat: u32,
     frames: Vec<Vec<u8>>,
     /// Makes new packets for each round.
@@ -58,7 +60,8 @@ impl Case {
     ) -> Self {
         let (passes, mark, repeat, fresh) = (true, 0, REPEAT, None);
         let family = if v4 { 4 } else { 6 };
-        Self { name, family, program, ifindex, passes, mark, repeat, frames, fresh }
+        let entered = None;
+        Self { name, family, program, ifindex, passes, mark, entered, repeat, frames, fresh }
     }
 
     pub(super) fn next_packets(&mut self) -> Vec<Vec<u8>> {
@@ -135,7 +138,7 @@ fn cluster(shape: Shape) -> Cluster {
 }
 
 /// A policy that allows peers on port 80 and on a port unique to the policy, a block on port 80,
-/// and all egress to the block.
+/// and all egress to the block and to the pod that is not isolated.
 fn policy(number: usize) -> Policy {
     let tcp = |port: u16| PortRule {
         protocol: Protocol::Tcp,
@@ -148,6 +151,7 @@ fn policy(number: usize) -> Policy {
     };
     let blocks = || block("198.18.0.0/15").into_iter().chain(block("2001:db8::/32"));
     let peers = Peer::Pods { namespaces: None, pods: selector("peer") };
+    let backends = Peer::Pods { namespaces: None, pods: selector("free") };
     Policy {
         id: PolicyId::new("bench", format!("policy{number}")),
         subjects: selector("subject"),
@@ -155,7 +159,10 @@ fn policy(number: usize) -> Policy {
             Rule { peers: vec![peers], ports: vec![tcp(80), tcp(own)] },
             Rule { peers: blocks().collect(), ports: vec![tcp(80)] },
         ]),
-        egress: Some(vec![Rule { peers: blocks().collect(), ports: Vec::new() }]),
+        egress: Some(vec![
+            Rule { peers: blocks().collect(), ports: Vec::new() },
+            Rule { peers: vec![backends], ports: Vec::new() },
+        ]),
     }
 }
 
@@ -237,7 +244,7 @@ fn translated(rig: &mut Rig, (subject, free): (u32, u32), v4: bool) -> anyhow::R
     for it in 0..PACKETS {
         rig.judge(&pod, Direction::Egress, &tcp(own, client(it), service, 80, Tcp::Syn))?;
     }
-    let known = rig.wire(RunProgram::FromWire, &ack(block(0), 0, node, 30_080), 0)?.mark;
+    let entered = ack(block(0), 0, node, 30_080);
     let case = |name, program, ifindex, mark, frame: &dyn Fn(u32) -> Vec<u8>| Case {
         mark,
         ..Case::new(name, v4, program, ifindex, frames(frame))
@@ -245,12 +252,17 @@ fn translated(rig: &mut Rig, (subject, free): (u32, u32), v4: bool) -> anyhow::R
     let (from_pod, to_pod) = (RunProgram::FromPod, RunProgram::ToPod);
     let to_service = |it| ack(own, it, service, 80);
     let to_block = |it| ack(own, it, block(it), 80);
+    let backend = address(FREE, v4);
+    let to_backend = |it| ack(own, it, backend, 80);
     Ok(vec![
         case("to a Service, left open", from_pod, subject, 0, &to_service),
-        case("from a Service, judged at the backend", to_pod, free, pending, &to_block),
-        case("masqueraded client, allowed by ipBlock", to_pod, subject, known, &|it| {
-            ack(node, it, own, 80)
-        }),
+        case("to a Service, judged at the backend", to_pod, free, pending, &to_backend),
+        Case {
+            entered: Some(entered),
+            ..case("masqueraded client, allowed by ipBlock", to_pod, subject, 0, &|it| {
+                ack(node, it, own, 80)
+            })
+        },
         case("comes in at an uplink", RunProgram::FromWire, free, 0, &|it| {
             ack(block(it), it, own, 80)
         }),

@@ -75,6 +75,9 @@ fn one(rig: &mut Rig, case: &mut Case, shape: Shape, rounds: usize) -> anyhow::R
     let (mut empty, mut parse, mut total) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let packets = case.next_packets();
+        if let Some(entered) = &case.entered {
+            case.mark = rig.wire(RunProgram::FromWire, entered, 0)?.mark;
+        }
         empty.push(time(rig, case, RunProgram::Empty, &packets)?);
         parse.push(time(rig, case, RunProgram::ParseOnly, &packets)?);
         total.push(time(rig, case, case.program, &packets)?);
