@@ -14,7 +14,7 @@ fn counted(rig: &Rig, direction: Direction, reason: Reason) -> u64 {
     count(subject()) + count(free())
 }
 
-/// A frame to the subject that the node's fragmentation made anew: the kernel has forgotten the
+/// A frame to the subject that the node fragmented again: the kernel has forgotten the
 /// interface that it entered by, but not its mark.
 fn refragmented(rig: &mut Rig, mark: u32, frame: &[u8]) -> bool {
     rig.judge_from(&subject(), IN, frame, 0, mark).unwrap().passes

@@ -73,7 +73,7 @@ fn a_reset_by_the_pod_is_believed_and_one_by_the_peer_until_the_pod_talks_on() {
             let acknowledged = after(by_peer, &[(OUT, ACK)], 1);
             assert_eq!(Stage::of(acknowledged.flags), Stage::TcpFinWait);
             assert!(after(by_peer, &[(OUT, ACK)], 2).is_established());
-            // The peer's own later packets say nothing: whoever forged the one forges the other.
+            // Later packets of the peer prove nothing: a forger of one can forge the other.
             assert_eq!(Stage::of(after(by_peer, &[(IN, ACK)], 2).flags), Stage::TcpFinWait);
         }
     }
