@@ -147,7 +147,7 @@ pub(crate) const OTHER_VALUES: [&str; 20] = [
     "image.pullSecrets={one,two}",
     "agent.log=enforcer::drops=off\\,info",
     "agent.uplinks={eth0,eth1}",
-    "agent.markMask=0x7fff",
+    "agent.markMask=0x7fff0000",
     "agent.flowTimeouts.udp=60",
     "agent.flowTimeouts.tcp-established=86400",
     "agent.flows=4194304",
