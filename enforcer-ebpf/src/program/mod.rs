@@ -9,8 +9,8 @@
 //! - [`hooks`]: the TC programs; [`probes`]: the ones that only measure;
 //! - [`judge`]: the verdict on a packet; [`policy`]: what policy allows; [`reply`]: whether flow
 //!   state allows the rest; [`deferred`]: what an earlier hook left undecided;
-//! - [`link`]: messages that a link needs; [`remote`]: the other end's real address; [`flow_record`], [`flow_table`], [`fragment_table`]:
-//!   state; [`report`]: counters and events;
+//! - [`link`]: messages that a link needs; [`remote`]: the other end's real address;
+//!   [`flow_record`], [`flow_table`], [`fragment_table`]: state; [`report`]: counters and events;
 //! - [`frame`], [`family`], [`hook`], [`clock`], [`config`], [`maps`]: what the rest is written in.
 //!
 //! What belongs here: what must happen for each packet. What does not: anything that the agent
