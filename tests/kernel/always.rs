@@ -42,7 +42,7 @@ fn kube_proxys_bits_of_the_mark_stay() {
         let out = frame("10.1.0.5", "192.0.2.1", Transport::Other(47)).build().bytes;
         let mark = rig.judge_from(&subject(), OUT, &out, ELSEWHERE, 0xc000).unwrap().mark;
         assert_eq!(mark & 0x1_ffff, 0xc000);
-        assert_eq!(mark >> 17, rig.id(&subject()).unwrap());
+        assert_eq!(mark >> 17, u64::from(rig.id(&subject()).unwrap()));
     });
 }
 

@@ -3,12 +3,15 @@
 use std::net::IpAddr;
 
 use enforcer::kernel::RunProgram;
-use enforcer_core::model::{Service, ServiceId};
+use enforcer_core::model::{Rule, Service, ServiceId};
+use enforcer_ebpf::contract::client::CLIENTS;
 use enforcer_tests::frame::{Tcp, Transport};
 use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig, with_interfaces};
 
 use crate::services::{program, syn, tcp, with_rig};
-use crate::support::{FAMILIES, Family, IN, OUT, cluster, frame, free, ip, subject, with_loaded};
+use crate::support::{
+    self, FAMILIES, Family, IN, OUT, cluster, frame, free, ip, subject, with_loaded,
+};
 
 /// A packet from outside to an address of the node; whether it passes to the subject.
 fn from_outside(rig: &mut Rig, client: &str, arrives: &Family, translated: &[u8]) -> bool {
@@ -41,10 +44,53 @@ fn n3_a_client_whose_slot_was_overwritten_is_unknown() {
         let masqueraded = tcp(it.node, 6000, it.subject, 80, Tcp::Syn);
         let seen = syn(it.friend, it.node, 30_080);
         let mark = rig.wire(RunProgram::FromWire, &seen, 0).unwrap().mark;
-        for _ in 0..enforcer_ebpf::contract::client::CLIENTS {
+        for _ in 0..CLIENTS {
             rig.wire(RunProgram::FromWire, &syn(it.stranger, it.node, 30_080), 0).unwrap();
         }
         assert!(!rig.judge_from(&subject(), IN, &masqueraded, ELSEWHERE, mark).unwrap().passes);
+    });
+}
+
+/// A fragment can wait in the reassembly queue for a minute: a client must not become another one
+/// meanwhile, however many packets come in.
+#[test]
+fn n3_a_client_never_becomes_another_one() {
+    with_rig(|rig, it| {
+        let masqueraded = tcp(it.node, 6000, it.subject, 80, Tcp::Syn);
+        let seen = syn(it.stranger, it.node, 30_080);
+        let mark = rig.wire(RunProgram::FromWire, &seen, 0).unwrap().mark;
+        // The mark alone has 14 bits of a client's number: as many packets again, some of them lost
+        // to the number of unknown clients, then one more lap of the ring.
+        let allowed = syn(it.friend, it.node, 30_080);
+        for _ in 0..(1 << 14) - CLIENTS / 2 {
+            rig.wire(RunProgram::FromWire, &allowed, 0).unwrap();
+        }
+        for _ in 0..CLIENTS {
+            rig.wire(RunProgram::FromWire, &allowed, 0).unwrap();
+            let got = rig.judge_from(&subject(), IN, &masqueraded, ELSEWHERE, mark).unwrap();
+            assert!(!got.passes);
+        }
+    });
+}
+
+#[test]
+fn n3_an_unknown_client_is_allowed_what_every_peer_is() {
+    with_interfaces(2, |interfaces| {
+        let mut cluster = cluster();
+        for policy in cluster.policies.values_mut() {
+            policy.ingress = Some(vec![Rule { peers: vec![], ports: vec![support::tcp(80)] }]);
+        }
+        for it in &FAMILIES {
+            with_loaded(|rig| {
+                let pods = [subject(), free()].into_iter().zip(interfaces.iter().copied());
+                rig.program(&cluster, pods.collect()).unwrap();
+                for (port, passes) in [(80, true), (81, false)] {
+                    let masqueraded = tcp(it.node, 6000, it.subject, port, Tcp::Syn);
+                    let got = rig.judge_from(&subject(), IN, &masqueraded, ELSEWHERE, 0).unwrap();
+                    assert_eq!(got.passes, passes);
+                }
+            });
+        }
     });
 }
 

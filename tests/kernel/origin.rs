@@ -1,13 +1,16 @@
 //! The origin and the destination of a packet: the mark decides, never what its sender can choose
 //! (semantics A2, N3, P1, P4). Each test names the attack that it withstands.
 
+use std::net::IpAddr;
+
 use enforcer::kernel::RunProgram;
+use enforcer_core::model::{Block, Peer, Rule};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
-use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig};
+use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig, with_interfaces};
 
 use crate::services::{syn, tcp, with_rig};
-use crate::support::{IN, OUT, free, ip, subject};
+use crate::support::{IN, OUT, cluster, free, ip, subject, with_loaded};
 
 fn counted(rig: &Rig, direction: Direction, reason: Reason) -> u64 {
     let count = |pod| rig.count(&pod, direction, reason).unwrap().packets;
@@ -16,7 +19,7 @@ fn counted(rig: &Rig, direction: Direction, reason: Reason) -> u64 {
 
 /// A frame to the subject that the node fragmented again: the kernel has forgotten the
 /// interface that it entered by, but not its mark.
-fn refragmented(rig: &mut Rig, mark: u32, frame: &[u8]) -> bool {
+fn refragmented(rig: &mut Rig, mark: u64, frame: &[u8]) -> bool {
     rig.judge_from(&subject(), IN, frame, 0, mark).unwrap().passes
 }
 
@@ -98,6 +101,30 @@ fn p4_a_marked_packet_is_judged_as_the_pod_that_the_mark_names() {
         let outside = rig.wire(RunProgram::FromWire, &syn(it.friend, it.subject, 80), 0).unwrap();
         let real = syn(it.friend, it.subject, 80);
         assert!(rig.judge_from(&subject(), IN, &real, ELSEWHERE, outside.mark).unwrap().passes);
+    });
+}
+
+/// A pod's link-local source is exempt from the source check. It is that pod's all the same, also if
+/// the pod has no address of the family: no block holds it.
+#[test]
+fn p4_the_link_local_source_of_a_pod_without_an_address_of_the_family_is_in_no_block() {
+    with_interfaces(2, |interfaces| {
+        let mut cluster = cluster();
+        let everyone = Peer::Block(Block { cidr: "::/0".parse().unwrap(), except: [].into() });
+        for policy in cluster.policies.values_mut() {
+            policy.ingress = Some(vec![Rule { peers: vec![everyone.clone()], ports: vec![] }]);
+        }
+        cluster.pods.get_mut(&free()).unwrap().addresses.retain(IpAddr::is_ipv4);
+        with_loaded(|rig| {
+            let pods = [subject(), free()].into_iter().zip(interfaces);
+            rig.program(&cluster, pods.collect()).unwrap();
+            let sent = syn("fe80::7", "fd00::5", 80);
+            let got = rig.forwarded(&free(), &sent, Some(&subject()), &sent).unwrap();
+            assert_eq!(got, Forwarded::Later);
+            assert_eq!(counted(rig, IN, Reason::Denied), 1);
+            let other = syn("fd00::9", "fd00::5", 80);
+            assert!(rig.judge(&subject(), IN, &other).unwrap().passes);
+        });
     });
 }
 

@@ -96,7 +96,8 @@ fn labelled(value: &str) -> Selector {
     Selector { requirements: BTreeSet::from([requirement]) }
 }
 
-fn tcp(port: u16) -> PortRule {
+/// A rule's TCP port.
+pub(crate) fn tcp(port: u16) -> PortRule {
     let range = PortRange { first: port, last: port };
     PortRule { protocol: Protocol::Tcp, port: PortSpec::Range(range) }
 }

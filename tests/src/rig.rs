@@ -33,8 +33,8 @@ pub struct Rig {
 pub struct Outcome {
     /// Whether the packet passed.
     pub passes: bool,
-    /// The mark afterwards.
-    pub mark: u32,
+    /// What the packet carries to the next program: `skb->mark`, and `skb->tc_index` above it.
+    pub mark: u64,
 }
 
 /// The fate of a forwarded packet.
@@ -74,9 +74,9 @@ impl Rig {
         // Tested once: loading is slow on emulated machines.
         static TEST_ORIGIN: OnceLock<bool> = OnceLock::new();
         let test_origin = TEST_ORIGIN.get().copied().unwrap_or_default();
-        let mut kernel = load(&Settings { test_origin, ..*settings })?;
+        let mut kernel = load(&Settings { test_origin, test_index: true, ..*settings })?;
         if !test_origin && *TEST_ORIGIN.get_or_init(|| !accepts_origin(&mut kernel)) {
-            kernel = load(&Settings { test_origin: true, ..*settings })?;
+            kernel = load(&Settings { test_origin: true, test_index: true, ..*settings })?;
         }
         Ok(Self { kernel, state: State::new(settings.limits), interfaces: BTreeMap::new() })
     }
@@ -135,7 +135,7 @@ impl Rig {
         direction: Direction,
         frame: &[u8],
         ingress: u32,
-        mark: u32,
+        mark: u64,
     ) -> anyhow::Result<Outcome> {
         let ifindex = *self.interfaces.get(pod).unwrap_or(&0);
         anyhow::ensure!(ifindex != 0, "{pod} has no interface");
@@ -143,7 +143,7 @@ impl Rig {
             Direction::Ingress => RunProgram::ToPod,
             Direction::Egress => RunProgram::FromPod,
         };
-        self.run(program, RunInput { frame, ifindex, ingress_ifindex: ingress, mark, repeat: 1 })
+        self.run(program, run_input(frame, ifindex, ingress, mark))
     }
 
     /// Sends a packet from a pod, which the node changes to `translated`, to another pod's
@@ -173,15 +173,14 @@ impl Rig {
         &mut self,
         program: RunProgram,
         frame: &[u8],
-        mark: u32,
+        mark: u64,
     ) -> anyhow::Result<Outcome> {
-        let ifindex = LOOPBACK;
-        self.run(program, RunInput { frame, ifindex, ingress_ifindex: ELSEWHERE, mark, repeat: 1 })
+        self.run(program, run_input(frame, LOOPBACK, ELSEWHERE, mark))
     }
 
     fn run(&mut self, program: RunProgram, input: RunInput<'_>) -> anyhow::Result<Outcome> {
         let run = self.kernel.run(program, &input)?;
-        Ok(Outcome { passes: run.passes, mark: run.mark })
+        Ok(Outcome { passes: run.passes, mark: u64::from(run.index) << 32 | u64::from(run.mark) })
     }
 
     /// The endpoint id of a pod.
@@ -201,14 +200,25 @@ impl Rig {
     }
 }
 
+/// The input of one run. `mark`: as in [`Outcome`].
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "the two halves are what is meant")]
+pub const fn run_input(
+    frame: &[u8],
+    ifindex: u32,
+    ingress_ifindex: u32,
+    mark: u64,
+) -> RunInput<'_> {
+    let (mark, index) = (mark as u32, (mark >> 32) as u32);
+    RunInput { frame, ifindex, ingress_ifindex, mark, index, repeat: 1 }
+}
+
 /// The index of the loopback interface in every network namespace.
 const LOOPBACK: u32 = 1;
 
 /// Whether the kernel accepts an ingress interface in a test run; Linux 5.10 does not.
 fn accepts_origin(kernel: &mut Kernel) -> bool {
-    let (frame, ifindex) = (&[0; 60], LOOPBACK);
-    let input = RunInput { frame, ifindex, ingress_ifindex: ELSEWHERE, mark: 0, repeat: 1 };
-    kernel.run(RunProgram::Empty, &input).is_ok()
+    kernel.run(RunProgram::Empty, &run_input(&[0; 60], LOOPBACK, ELSEWHERE, 0)).is_ok()
 }
 
 /// An address of the pod in the family of `peer`.

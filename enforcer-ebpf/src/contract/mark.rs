@@ -6,11 +6,12 @@
 //! ```text
 //! 14  13 12  11…0
 //!  0  state  endpoint id of the pod of this node that sent it; 0: unknown
-//!  1  sequence number of a client in CLIENTS: it came from outside; 0: unknown
+//!  1  low bits of a client's number in CLIENTS: it came from outside; 0: unknown
 //! ```
 //! Every packet that enters the node through a hook has a mark other than 0 from then on, whatever
 //! could be parsed of it: 0 means that the node itself sent the packet (semantics A2), or that
-//! another program cleared the mark.
+//! another program cleared the mark. The other bits of a client's number are in `skb->tc_index`, which
+//! the kernel copies along with the mark wherever it makes a new packet of one in transit.
 
 use crate::contract::endpoint::MAX_ID;
 
@@ -19,8 +20,10 @@ const OUTSIDE: u32 = 1 << 14;
 /// The lowest bit of the state of a pod's packet.
 const STATE: u32 = 12;
 
-/// The bits of a sequence number.
-pub const SEQUENCE: u32 = OUTSIDE - 1;
+/// The bits of a mark that hold a part of a client's number.
+const PART: u32 = OUTSIDE - 1;
+/// The number of these bits.
+pub const PART_BITS: u32 = PART.count_ones();
 
 /// What from_pod left to the hook where the packet's destination is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +51,19 @@ impl Mark {
         Self(((deferred as u32) << STATE) | (id & MAX_ID))
     }
 
-    /// A packet from a client outside.
+    /// A packet from the client outside with this number. The rest of the number is
+    /// [`Self::index`].
     #[inline(always)]
     #[must_use]
-    pub const fn outside(sequence: u32) -> Self {
-        Self(OUTSIDE | (sequence & SEQUENCE))
+    pub const fn outside(number: u32) -> Self {
+        Self(OUTSIDE | (number & PART))
+    }
+
+    /// The bits of a client's number that a mark has no room for: `skb->tc_index`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(number: u32) -> u32 {
+        number >> PART_BITS
     }
 
     /// A packet that entered through a hook, whose sender is unknown.
@@ -79,11 +90,15 @@ impl Mark {
         self.0 & OUTSIDE != 0
     }
 
-    /// The sequence number of a client outside; 0 if the client is unknown.
+    /// The number of a client outside, given `skb->tc_index`; 0 if the client is unknown.
     #[inline(always)]
     #[must_use]
-    pub const fn sequence(self) -> u32 {
-        self.0 & SEQUENCE
+    pub const fn client(self, index: u32) -> u32 {
+        match self.0 & PART {
+            0 => 0,
+            _ if !self.is_outside() => 0,
+            part => (index << PART_BITS) | part,
+        }
     }
 
     /// What is still to be decided.
@@ -106,6 +121,7 @@ const _: () = assert!(MAX_ID == (1 << STATE) - 1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::client::NUMBER;
 
     #[test]
     fn the_parts_of_a_mark_are_read_back() {
@@ -116,11 +132,11 @@ mod tests {
                 assert!(!mark.is_outside() && mark.0 < 1 << 15);
             }
         }
-        for sequence in [0, 1, SEQUENCE] {
-            let mark = Mark::outside(sequence);
-            assert_eq!((mark.sequence(), mark.sender()), (sequence, 0));
-            assert_eq!(mark.deferred(), Deferred::Nothing);
-            assert!(mark.is_outside() && mark.0 < 1 << 15);
+        for number in [1, PART, PART + 2, (1 << NUMBER) - 1] {
+            let mark = Mark::outside(number);
+            assert_eq!(mark.client(Mark::index(number)), number);
+            assert_eq!((mark.sender(), mark.deferred()), (0, Deferred::Nothing));
+            assert!(mark.is_outside() && mark.0 < 1 << 15 && Mark::index(number) < 1 << 16);
         }
     }
 
@@ -133,7 +149,8 @@ mod tests {
     #[test]
     fn what_entered_through_a_hook_has_a_mark() {
         assert!(!Mark::UNKNOWN.is_empty() && Mark::UNKNOWN.is_outside());
-        assert_eq!((Mark::UNKNOWN.sequence(), Mark::UNKNOWN.sender()), (0, 0));
+        assert_eq!((Mark::UNKNOWN.client(77), Mark::UNKNOWN.sender()), (0, 0));
+        assert_eq!(Mark::pod(5, Deferred::Nothing).client(77), 0, "a pod is no client");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub mod table;
 pub mod verdict;
 
 /// The layout's version. The agent never adopts pinned tables of another version (semantics C3).
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Lets the agent read and write the map types through aya.
 #[cfg(feature = "user")]

@@ -32,6 +32,14 @@ setting!(
     ORIGIN_IN_CB, origin_in_cb, 0
 );
 setting!(
+    /// Whether `cb[2]` stands for `tc_index`. 0 (no), except for test runs, which can't set it.
+    INDEX_IN_CB, index_in_cb, 0
+);
+setting!(
+    /// The bits of the highest CPU number.
+    CPU_BITS, cpu_bits, 9
+);
+setting!(
     /// Jiffies are shifted right by this much to make a bucket of the coarse clock.
     CLOCK_SHIFT, clock_shift, 9
 );

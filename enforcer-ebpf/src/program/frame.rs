@@ -140,6 +140,34 @@ impl Frame {
         unsafe { ptr::write_volatile(&raw mut (*self.context.skb.skb).mark, mark) }
     }
 
+    /// The number of the client outside that the mark names; 0 if it is unknown.
+    #[inline(always)]
+    pub(crate) fn client(&self) -> u32 {
+        let context = self.context.skb.skb;
+        // SAFETY: the context outlives the program's run; widths as in `has_no_origin`.
+        let index = unsafe {
+            match config::index_in_cb() {
+                0 => ptr::read_volatile(&raw const (*context).tc_index),
+                _ => u32::from(ptr::read_volatile((&raw const (*context).cb[2]).cast::<u16>())),
+            }
+        };
+        self.mark().client(index)
+    }
+
+    /// Marks the packet as that of the client outside with this number.
+    #[inline(always)]
+    pub(crate) fn set_client(&self, number: u32) {
+        let (context, index) = (self.context.skb.skb, Mark::index(number));
+        self.set_mark(Mark::outside(number));
+        // SAFETY: as in `set_mark`.
+        unsafe {
+            match config::index_in_cb() {
+                0 => ptr::write_volatile(&raw mut (*context).tc_index, index),
+                _ => ptr::write_volatile((&raw mut (*context).cb[2]).cast::<u16>(), index as u16),
+            }
+        }
+    }
+
     #[inline(always)]
     fn whole_mark(&self) -> u32 {
         // SAFETY: the context outlives the program's run; volatile as above.

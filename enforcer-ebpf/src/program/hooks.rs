@@ -135,8 +135,7 @@ fn note<F: Family>(frame: &mut Frame, start: usize) -> bool {
     if reply::is_about_hidden::<F>(frame, &packet) {
         return false;
     }
-    remote::note_client::<F>(frame, &packet);
-    true
+    remote::note_client::<F>(frame, &packet)
 }
 
 #[inline(always)]

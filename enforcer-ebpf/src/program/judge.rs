@@ -54,8 +54,10 @@ pub(crate) fn judge<H: Hook, F: Family>(
     let open =
         matches!(H::DIRECTION, Direction::Egress) && (remote.entry.may_hide_another() || neighbour);
     let reason = match (open, remote.entry.is_node() || neighbour) {
-        (false, _) if !remote.is_known => Reason::MarkLost,
-        (false, _) => policy::verdict::<H, F>(endpoint, packet, remote.entry),
+        (false, _) => match policy::verdict::<H, F>(endpoint, packet, remote.entry) {
+            Reason::Denied if !remote.is_known => Reason::MarkLost,
+            reason => reason,
+        },
         (true, true) => Reason::Node,
         (true, false) => Reason::Service,
     };

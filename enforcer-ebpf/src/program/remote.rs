@@ -6,7 +6,8 @@
 
 use core::ptr;
 
-use enforcer_ebpf::contract::client::{Client, place};
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use enforcer_ebpf::contract::client::{Client, Clients, LAP, begins_lap, number, place};
 use enforcer_ebpf::contract::endpoint::{Order, flags};
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::lookup;
@@ -14,6 +15,7 @@ use enforcer_ebpf::contract::mark::Mark;
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::Packet;
 
+use crate::program::config;
 use crate::program::family::{Family, owns};
 use crate::program::frame::Frame;
 use crate::program::hook::Hook;
@@ -29,7 +31,7 @@ pub(crate) struct Remote {
     pub(crate) entry: Entry,
     /// Its source port, or [`HIDDEN_PORT`].
     pub(crate) port: u32,
-    /// Whether the end is known. If not, nothing may be allowed in its name.
+    /// Whether the mark names the end. If not, a drop is counted as a lost mark's.
     pub(crate) is_known: bool,
 }
 
@@ -48,12 +50,15 @@ pub(crate) fn remote<H: Hook, F: Family>(
         return own;
     }
     let hides = entry.may_hide_another();
-    match sender::<F>(frame.mark(), &address, hides) {
+    match sender::<F>(frame, &address, hides) {
         Sender::Source => own,
         Sender::Other(address, port) => {
             Remote { entry: F::entry(order, &address), port, is_known: true }
         }
-        Sender::Unknown => Remote { is_known: !hides, ..own },
+        // Only rules for every peer apply to it. A pod is known, even if its address is not.
+        Sender::Unknown => {
+            Remote { entry: Entry::UNKNOWN, is_known: frame.mark().sender() != 0, ..own }
+        }
     }
 }
 
@@ -63,24 +68,26 @@ pub(crate) enum Sender<A> {
     Source,
     /// Another: its address, and its port or [`HIDDEN_PORT`].
     Other(A, u32),
-    /// Unknown: another program cleared the mark, or the client's slot was overwritten.
+    /// Unknown: another program cleared the mark, the client's place was overwritten, or the pod is
+    /// gone or has no address of this family.
     Unknown,
 }
 
 /// The sender of a packet from `source`. `hides`: whether that address may stand for another.
 #[inline(always)]
 pub(crate) fn sender<F: Family>(
-    mark: Mark,
+    frame: &Frame,
     source: &F::Address,
     hides: bool,
 ) -> Sender<F::Address> {
+    let mark = frame.mark();
     if mark.sender() != 0 {
         return local::<F>(mark.sender(), source, hides);
     }
     if !hides {
         return Sender::Source;
     }
-    let Some(client) = client(mark.sequence()) else { return Sender::Unknown };
+    let Some(client) = client(frame.client()) else { return Sender::Unknown };
     match F::narrow(&client.address) {
         Some(address) if address == *source => Sender::Source,
         Some(address) => Sender::Other(address, u32::from(client.port)),
@@ -107,40 +114,66 @@ fn local<F: Family>(id: u32, source: &F::Address, hides: bool) -> Sender<F::Addr
 
 /// Whether the mark names a client outside that is still known.
 #[inline(always)]
-pub(crate) fn is_known_client(mark: Mark) -> bool {
-    client(mark.sequence()).is_some()
+pub(crate) fn is_known_client(frame: &Frame) -> bool {
+    client(frame.client()).is_some()
 }
 
-/// The client that this CPU noted under a sequence number, unless its slot was overwritten.
+/// The client that this CPU noted under a number, unless its place was overwritten.
 #[inline(always)]
-fn client(sequence: u32) -> Option<Client> {
-    if sequence == 0 {
+fn client(number: u32) -> Option<Client> {
+    if number == 0 {
         return None;
     }
     let clients = CLIENTS.get_ptr(0)?;
+    let place = place(number >> config::cpu_bits());
     // SAFETY: a live value of this CPU's; the place is masked to the ring's size.
-    let client = unsafe { *(&raw const (*clients).ring[0]).add(place(sequence)) };
-    (client.sequence == sequence).then_some(client)
+    let client = unsafe { *(&raw const (*clients).ring[0]).add(place) };
+    (client.number == number).then_some(client)
 }
 
-/// Notes the sender of a packet that has just entered the node from outside.
+/// Notes the sender of a packet that has just entered the node from outside. Without a free number,
+/// it is unknown: a number never names two packets that may be within the node at the same time.
 #[inline(always)]
-pub(crate) fn note_client<F: Family>(frame: &Frame, packet: &Packet<F::Address>) {
-    let Some(clients) = CLIENTS.get_ptr_mut(0) else { return };
+pub(crate) fn note_client<F: Family>(frame: &Frame, packet: &Packet<F::Address>) -> bool {
+    let Some(clients) = CLIENTS.get_ptr_mut(0) else { return false };
+    let bits = config::cpu_bits();
     // SAFETY: as in `client`; nothing else runs on this CPU meanwhile.
     unsafe {
-        let mut next = ptr::read(&raw const (*clients).next);
-        // Sequence number 0 means an unknown client.
-        next += u64::from(Mark::outside(next as u32).sequence() == 0);
-        let mark = Mark::outside(next as u32);
+        let mut count = ptr::read(&raw const (*clients).count);
+        let cpu = bpf_get_smp_processor_id();
+        if cpu >> bits != 0 || (begins_lap(count, bits) && !begin_lap(clients, count)) {
+            return false;
+        }
+        // A number whose part in the mark is 0 would mean an unknown client.
+        count += u64::from(Mark::outside(number(count, cpu, bits)) == Mark::UNKNOWN);
+        let number = number(count, cpu, bits);
         let client = Client {
             address: F::wide(&packet.source),
-            sequence: mark.sequence(),
+            number,
             port: packet.source_port,
             padding: 0,
         };
-        ptr::write((&raw mut (*clients).ring[0]).add(place(mark.sequence())), client);
-        ptr::write(&raw mut (*clients).next, next + 1);
-        frame.set_mark(mark);
+        ptr::write((&raw mut (*clients).ring[0]).add(place(count as u32)), client);
+        ptr::write(&raw mut (*clients).count, count + 1);
+        frame.set_client(number);
+    }
+    true
+}
+
+/// Whether the numbers may repeat now.
+///
+/// # Safety
+/// `clients` is a live value of this CPU's.
+#[inline(always)]
+unsafe fn begin_lap(clients: *mut Clients, count: u64) -> bool {
+    // SAFETY: the helper has no arguments; the caller answers for the rest.
+    unsafe {
+        let now = bpf_ktime_get_ns();
+        let is_due =
+            count == 0 || now.wrapping_sub(ptr::read(&raw const (*clients).lap_began)) >= LAP;
+        if is_due {
+            ptr::write(&raw mut (*clients).lap_began, now);
+        }
+        is_due
     }
 }

@@ -7,7 +7,6 @@ use enforcer_ebpf::contract::endpoint::{self, Endpoint, Order};
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::flow::flags;
 use enforcer_ebpf::contract::lookup;
-use enforcer_ebpf::contract::mark::Mark;
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::{Packet, role};
 
@@ -114,7 +113,7 @@ fn about_quoted<H: Hook, F: Family>(
     }
     let entry = F::entry(endpoint.order(), &remote);
     if matches!(H::DIRECTION, Direction::Ingress)
-        && !may_report::<F>(frame.mark(), &packet.source, &quoted.destination, entry)
+        && !may_report::<F>(frame, &packet.source, &quoted.destination, entry)
     {
         return None;
     }
@@ -133,14 +132,14 @@ fn about_quoted<H: Hook, F: Family>(
 /// address that it is about; of one from outside, the mark must tell (semantics A3).
 #[inline(always)]
 fn may_report<F: Family>(
-    mark: Mark,
+    frame: &Frame,
     source: &F::Address,
     remote: &F::Address,
     entry: Entry,
 ) -> bool {
-    let hides = entry.may_hide_another();
+    let (mark, hides) = (frame.mark(), entry.may_hide_another());
     if mark.sender() == 0 {
-        return !hides || remote::is_known_client(mark);
+        return !hides || remote::is_known_client(frame);
     }
     if *source == *remote {
         return true;

@@ -72,7 +72,7 @@ pub(crate) fn dropped<H: Hook, F: Family>(
     let sender = match H::DIRECTION {
         Direction::Ingress => {
             let hides = F::entry(endpoint.order(), &packet.source).may_hide_another();
-            match remote::sender::<F>(frame.mark(), &packet.source, hides) {
+            match remote::sender::<F>(frame, &packet.source, hides) {
                 Sender::Other(address, _) => Some(address),
                 Sender::Source | Sender::Unknown => None,
             }

@@ -37,6 +37,9 @@ pub struct Settings {
     /// Whether the programs are only for [`Kernel::run`], on a kernel where test runs can't set
     /// `ingress_ifindex` (Linux 5.10). Never for real packets: their senders could forge it.
     pub test_origin: bool,
+    /// Whether the programs are only for [`Kernel::run`], where the packet's context can't set
+    /// `tc_index`. Never for real packets.
+    pub test_index: bool,
 }
 
 impl Default for Settings {
@@ -47,6 +50,7 @@ impl Default for Settings {
             lifetimes: Lifetimes::DEFAULT,
             log: false,
             test_origin: false,
+            test_index: false,
         }
     }
 }
@@ -191,9 +195,10 @@ fn load_programs(
     if OBJECT.is_empty() {
         return Err(KernelError::NoObject);
     }
-    let Settings { limits, mark_mask, log, test_origin, .. } = *settings;
+    let Settings { limits, mark_mask, log, test_origin, test_index, .. } = *settings;
     let level = if log { aya_log::Level::Debug as u8 } else { 0 };
-    let origin_in_cb = u32::from(test_origin);
+    let [origin_in_cb, index_in_cb] = [test_origin, test_index].map(u32::from);
+    let cpu_bits = cpu_bits()?;
     let is_moving = u32::from(is_moving);
     // The standard library seeds it from the operating system's random numbers.
     let flow_seed = RandomState::new().hash_one(0u8);
@@ -206,6 +211,8 @@ fn load_programs(
         .override_global("MARK_MASK", &mark_mask, true)
         .override_global("MARK_SHIFT", &mark_mask.trailing_zeros(), true)
         .override_global("ORIGIN_IN_CB", &origin_in_cb, true)
+        .override_global("INDEX_IN_CB", &index_in_cb, true)
+        .override_global("CPU_BITS", &cpu_bits, true)
         .override_global("IS_MOVING", &is_moving, true)
         .override_global("FLOW_SEED", &flow_seed, true)
         .override_global("CLOCK_SHIFT", &clock.shift, true)
@@ -231,6 +238,15 @@ fn load_programs(
         })?;
     }
     Ok(ebpf)
+}
+
+/// The bits of the highest number of a CPU that is online: a virtual machine may have many more
+/// possible ones. The programs number no clients on CPUs that come later.
+fn cpu_bits() -> Result<u32, KernelError> {
+    let failed = KernelError::table_call(table::CLIENTS, "online CPUs");
+    let cpus = aya::util::online_cpus().map_err(|(_, error)| failed(error))?;
+    let highest = cpus.into_iter().max().unwrap_or_default();
+    Ok(u32::BITS - highest.leading_zeros())
 }
 
 fn program_of<'a>(

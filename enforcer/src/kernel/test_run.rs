@@ -57,6 +57,8 @@ pub struct RunInput<'a> {
     pub ingress_ifindex: u32,
     /// `skb->mark`
     pub mark: u32,
+    /// `skb->tc_index`, if the programs were loaded with [`super::Settings::test_index`].
+    pub index: u32,
     /// The number of runs.
     pub repeat: u32,
 }
@@ -68,6 +70,8 @@ pub struct Run {
     pub passes: bool,
     /// `skb->mark` afterwards.
     pub mark: u32,
+    /// `skb->tc_index` afterwards, as in [`RunInput::index`].
+    pub index: u32,
     /// The mean duration of one run.
     pub duration: Duration,
 }
@@ -118,7 +122,7 @@ impl Kernel {
             mark: input.mark,
             ingress_ifindex: if self.test_origin { 0 } else { input.ingress_ifindex },
             ifindex: input.ifindex,
-            cb: [0, u32::from(self.test_origin && input.ingress_ifindex != 0), 0, 0, 0],
+            cb: [0, u32::from(self.test_origin && input.ingress_ifindex != 0), input.index, 0, 0],
             ..Context::default()
         };
         // The kernel writes its complete context, which is larger in newer versions.
@@ -133,6 +137,7 @@ impl Kernel {
             .test_run(options)
             .map_err(|source| KernelError::Program { name, source })?;
         let after: Context = bytemuck::pod_read_unaligned(&after[..size_of::<Context>()]);
-        Ok(Run { passes: result.return_value == NEXT, mark: after.mark, duration: result.duration })
+        let (passes, duration) = (result.return_value == NEXT, result.duration);
+        Ok(Run { passes, mark: after.mark, index: after.cb[2], duration })
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Case {
     pub(super) program: RunProgram,
     pub(super) ifindex: u32,
     pub(super) passes: bool,
-    pub(super) mark: u32,
+    pub(super) mark: u64,
     /// The packet as it entered the node: each round notes its sender again and takes its mark.
     pub(super) entered: Option<Vec<u8>>,
     pub(super) repeat: u32,

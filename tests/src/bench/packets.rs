@@ -12,7 +12,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::cases::{self, Case, Shape};
-use crate::rig::{ELSEWHERE, Rig, stay_on_one_cpu};
+use crate::rig::{ELSEWHERE, Rig, run_input, stay_on_one_cpu};
 
 /// The costs of all cases.
 #[derive(Debug, Serialize)]
@@ -108,13 +108,8 @@ fn time(
     let started_at = thread_time()?;
     let mut inside = Duration::ZERO;
     for frame in packets {
-        let input = RunInput {
-            frame,
-            ifindex: case.ifindex,
-            ingress_ifindex: ELSEWHERE,
-            mark: case.mark,
-            repeat: case.repeat,
-        };
+        let once = run_input(frame, case.ifindex, ELSEWHERE, case.mark);
+        let input = RunInput { repeat: case.repeat, ..once };
         let run = rig.kernel.run(program, &input)?;
         inside += run.duration;
         anyhow::ensure!(
