@@ -9,9 +9,9 @@ use enforcer_tests::lab::{Fabric, Family, Party, Proxy, Topology};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use super::client;
+use super::{OFFICE, client};
 use crate::fragments::{ALLOWED, DENIED, LENGTH, isolated};
-use crate::scene::{PATIENCE, Scene, pod_on, shop_of};
+use crate::scene::{PATIENCE, Scene, pod_on, policy, shop_of};
 use crate::support::{SILENCE, udp_at};
 
 const NODE_PORT: u16 = 30_700;
@@ -97,6 +97,26 @@ async fn large_datagrams(scene: &mut Scene, node: &str) {
     }
 }
 
+/// The node reassembles what clients outside send, masquerades it, and cuts it again: the client's
+/// number survives all of that, and decides (semantics N3).
+async fn large_from_outside(scene: &mut Scene) {
+    let rule = format!("from: [{OFFICE}], ports: [{{protocol: UDP, port: {ALLOWED}}}]");
+    let spec = format!("podSelector: {{matchLabels: {{app: server}}}}, ingress: [{{{rule}}}]");
+    scene.write("talk.yaml", &talk("lab-node").replace(&isolated("server", "ingress"), ""));
+    scene.write("policy.yaml", &policy("shop", "server", &spec));
+    scene.agree("the office").await;
+    for family in Family::ALL {
+        let server = udp_at(scene.lab(), &server(), family, ALLOWED).await;
+        let at = ways(scene, family)[1];
+        let office = udp_at(scene.lab(), &Party::outside("office"), family, 0).await;
+        let guest = udp_at(scene.lab(), &Party::outside("guest"), family, 0).await;
+        let seen = arrives_at_last(&office, at, &server).await;
+        assert_ne!(seen, office.local_addr().unwrap(), "masqueraded");
+        assert_eq!(arrives_at_last(&server, seen, &office).await, at);
+        assert_eq!(arrives(&guest, at, &server, SILENCE).await, None, "another client");
+    }
+}
+
 /// No process listens: the server's kernel sends an ICMP error, which the client must receive.
 async fn nothing_listens(scene: &mut Scene, node: &str) {
     scene.write("talk.yaml", &talk(node));
@@ -142,6 +162,10 @@ scenarios! {
         (Topology::Kubenet, Proxy::Iptables, Fabric::Routed) => large_to_another_node;
     p2_n4_large_datagrams_and_the_tunnels_smaller_packets:
         (Topology::AzureCni, Proxy::Iptables, Fabric::Vxlan) => large_to_another_node;
+    p2_n3_large_datagrams_of_masqueraded_clients_on_kubenet: (Topology::Kubenet, Proxy::Iptables) =>
+        large_from_outside;
+    p2_n3_large_datagrams_of_masqueraded_clients_on_azure_cni:
+        (Topology::AzureCni, Proxy::Nftables) => large_from_outside;
     n4_errors_come_back_on_kubenet: (Topology::Kubenet, Proxy::Nftables) => nothing_on_one_node;
     n4_errors_come_back_on_azure_cni: (Topology::AzureCni, Proxy::Iptables) => nothing_on_one_node;
     n4_errors_come_back_from_another_node:
