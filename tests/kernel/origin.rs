@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use enforcer::kernel::RunProgram;
-use enforcer_core::model::{Block, Peer, Rule};
+use enforcer_core::model::{Block, Peer, PodId, Rule};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
 use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig, with_interfaces};
@@ -229,6 +229,37 @@ fn n3_without_its_mark_an_address_of_the_node_stands_for_nobody() {
         // A source that stands for itself needs none.
         let friend = syn(it.friend, it.subject, 80);
         assert!(rig.judge_from(&subject(), IN, &friend, ELSEWHERE, 0).unwrap().passes);
+    });
+}
+
+/// A rule of the node that sets or restores marks without a mask: what from_pod deferred is lost, but
+/// the source tells whose policy it is (semantics N1).
+#[test]
+fn n1_without_its_mark_a_pods_packet_is_judged_by_its_source() {
+    with_rig(|rig, it| {
+        let to_pod = |rig: &mut Rig, frame: &[u8], pod: PodId| {
+            rig.judge_from(&pod, IN, frame, ELSEWHERE, 0).unwrap().passes
+        };
+        let to_wire =
+            |rig: &mut Rig, frame: &[u8]| rig.wire(RunProgram::ToWire, frame, 0).unwrap().passes;
+        assert!(!to_pod(rig, &syn(it.subject, it.free, 443), free()), "the denied backend");
+        assert!(!to_wire(rig, &syn(it.subject, it.stranger, 443)));
+        assert_eq!(counted(rig, OUT, Reason::MarkLost), 2);
+        assert!(to_wire(rig, &syn(it.subject, it.friend, 443)), "the allowed one");
+        assert!(to_wire(rig, &syn(it.free, it.stranger, 443)), "the pod is not isolated");
+        assert!(to_pod(rig, &syn(it.stranger, it.free, 443), free()), "no pod of this node");
+        // Replies pass as far as the flow table knows what they answer.
+        let [answer, other] =
+            [6_000, 6_001].map(|port| tcp(it.subject, 80, it.friend, port, Tcp::SynAck));
+        assert!(
+            rig.judge(&subject(), IN, &tcp(it.friend, 6_000, it.subject, 80, Tcp::Syn))
+                .unwrap()
+                .passes
+        );
+        assert!(to_wire(rig, &answer));
+        assert!(!to_wire(rig, &other));
+        // A source says nothing in its pod's favour.
+        assert!(!to_pod(rig, &syn(it.subject, it.subject, 81), subject()), "not itself");
     });
 }
 

@@ -36,6 +36,8 @@ pub enum Deferred {
     /// The sender's ingress policy on the packets that this replies to: the client was hidden
     /// behind an address of the node (semantics N3, C2).
     Reply = 2,
+    /// Whatever it was, the mark is lost. No packet carries it.
+    Lost = 3,
 }
 
 /// The 15 bits, as a number.
@@ -110,8 +112,9 @@ impl Mark {
         }
         match self.0 >> STATE {
             0 => Deferred::Nothing,
+            1 => Deferred::Egress,
             2 => Deferred::Reply,
-            _ => Deferred::Egress,
+            _ => Deferred::Lost,
         }
     }
 }
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_mark_are_read_back() {
-        for deferred in [Deferred::Nothing, Deferred::Egress, Deferred::Reply] {
+        for deferred in [Deferred::Nothing, Deferred::Egress, Deferred::Reply, Deferred::Lost] {
             for id in [1, 77, MAX_ID] {
                 let mark = Mark::pod(id, deferred);
                 assert_eq!((mark.sender(), mark.deferred()), (id, deferred));
@@ -151,10 +154,5 @@ mod tests {
         assert!(!Mark::UNKNOWN.is_empty() && Mark::UNKNOWN.is_outside());
         assert_eq!((Mark::UNKNOWN.client(77), Mark::UNKNOWN.sender()), (0, 0));
         assert_eq!(Mark::pod(5, Deferred::Nothing).client(77), 0, "a pod is no client");
-    }
-
-    #[test]
-    fn an_unused_state_is_decided_by_policy() {
-        assert_eq!(Mark((3 << STATE) | 5).deferred(), Deferred::Egress);
     }
 }

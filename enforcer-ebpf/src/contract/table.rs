@@ -62,6 +62,9 @@ pub const CLIENTS: &str = "CLIENTS";
 pub const ENDPOINTS: &str = "ENDPOINTS";
 /// Hash: further addresses of an endpoint ([`super::endpoint::ExtraAddress`]) → 1.
 pub const EXTRA_ADDRESSES: &str = "EXTRA_ADDRESSES";
+/// Hash: an address of a pod of this node, as in [`super::endpoint::ExtraAddress`] → the id of its
+/// endpoint.
+pub const POD_ADDRESSES: &str = "POD_ADDRESSES";
 /// Names of the tables of flows of another layout, while they are being moved: as [`FLOWS4`],
 /// [`FLOWS6`], [`OPENING4`] and [`OPENING6`].
 pub const OTHER: [&str; 4] = ["OTHER_FLOWS4", "OTHER_FLOWS6", "OTHER_OPENING4", "OTHER_OPENING6"];

@@ -179,9 +179,7 @@ fn parse<F: Family>(frame: &mut Frame, start: usize) -> Result<Packet<F::Address
 fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usize) -> i32 {
     frame.set_network(start);
     let mark = frame.mark();
-    let deferred = matches!(H::DIRECTION, Direction::Ingress)
-        && !matches!(mark.deferred(), Deferred::Nothing)
-        && mark.sender() != endpoint.id;
+    let deferred = is_deferred::<H>(mark, endpoint);
     let Ok(mut packet) = parse::<F>(frame, start) else {
         // from_pod could parse it and deferred the verdict: nothing has judged it yet.
         return if deferred { DROP } else { unparsable::<H, F>(frame, endpoint, start) };
@@ -194,7 +192,9 @@ fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usi
             }
             reason
         }
-        None if deferred && !deferred::passes::<F>(frame, mark, &packet, Some(endpoint)) => {
+        None if (deferred || is_unmarked::<H>(mark))
+            && !deferred::passes::<F>(frame, mark, &packet, Some(endpoint)) =>
+        {
             return DROP;
         }
         None => judge::judge::<H, F>(frame, endpoint, &packet),
@@ -212,6 +212,20 @@ fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usi
     DROP
 }
 
+/// Whether something is left to decide of a packet to a pod, other than its own.
+#[inline(always)]
+fn is_deferred<H: Hook>(mark: Mark, endpoint: &Endpoint) -> bool {
+    matches!(H::DIRECTION, Direction::Ingress)
+        && !matches!(mark.deferred(), Deferred::Nothing)
+        && mark.sender() != endpoint.id
+}
+
+/// Whether a packet that was forwarded to a pod has no mark.
+#[inline(always)]
+fn is_unmarked<H: Hook>(mark: Mark) -> bool {
+    matches!(H::DIRECTION, Direction::Ingress) && mark.is_empty()
+}
+
 /// The verdict on a packet whose headers can't be parsed: what can be read of them counts all the
 /// same, for every pod (semantics P1, P4).
 #[inline(always)]
@@ -226,26 +240,30 @@ fn unparsable<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint, start: usi
 #[inline(always)]
 fn leave(frame: &mut Frame, link: Link) -> i32 {
     let mark = frame.mark();
-    if matches!(mark.deferred(), Deferred::Nothing) {
+    if matches!(mark.deferred(), Deferred::Nothing) && !mark.is_empty() || frame.is_from_node() {
         return NEXT;
     }
     let passes = match link {
         Ok((ethertype::IPV4, start)) => left::<V4>(frame, mark, start),
         Ok((ethertype::IPV6, start)) => left::<V6>(frame, mark, start),
-        _ => false,
+        _ => mark.is_empty(),
     };
     if !passes {
         return DROP;
     }
-    // Decided: a tunnel may send the packet on through another interface.
-    frame.set_mark(Mark::pod(mark.sender(), Deferred::Nothing));
+    if !mark.is_empty() {
+        // Decided: a tunnel may send the packet on through another interface.
+        frame.set_mark(Mark::pod(mark.sender(), Deferred::Nothing));
+    }
     NEXT
 }
 
 #[inline(always)]
 fn left<F: Family>(frame: &mut Frame, mark: Mark, start: usize) -> bool {
     frame.set_network(start);
-    let Ok(packet) = parse::<F>(frame, start) else { return false };
+    // Nothing is deferred of what from_pod could not parse: an isolated pod's is dropped there.
+    let Ok(packet) = parse::<F>(frame, start) else { return mark.is_empty() };
+
     // A link message that the node did not route stays on the pod's link.
     !matches!(F::link_message(frame, &packet), LinkMessage::No)
         || deferred::passes::<F>(frame, mark, &packet, None)

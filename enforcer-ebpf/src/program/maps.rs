@@ -15,6 +15,7 @@ use enforcer_ebpf::contract::owner::OwnerRecord;
 use enforcer_ebpf::contract::table::{
     Block, FRAGMENTS, InterfaceTable, Leaf6, Limits, Node6, PortSetBits, PortTable, RecentTable,
 };
+use enforcer_ebpf::packet::Address6;
 
 const LIMITS: Limits = Limits::DEFAULT;
 
@@ -41,6 +42,9 @@ pub(crate) static CLIENTS: PerCpuArray<Clients> = PerCpuArray::with_max_entries(
 #[map]
 pub(crate) static EXTRA_ADDRESSES: HashMap<ExtraAddress, u32> =
     HashMap::with_max_entries(LIMITS.endpoints * 4, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static POD_ADDRESSES: HashMap<Address6, u32> =
+    HashMap::with_max_entries(LIMITS.endpoints * 8, BPF_F_NO_PREALLOC);
 #[map]
 static OWNERS: HashMap<u32, OwnerRecord> =
     HashMap::with_max_entries(LIMITS.endpoints, BPF_F_NO_PREALLOC);

@@ -76,6 +76,14 @@ impl Kernel {
                 let removed = self.extra_addresses.remove(address);
                 ignoring(io::ErrorKind::NotFound, table::EXTRA_ADDRESSES, removed)
             }
+            Step::PodAddress { address, id: 0 } => {
+                let removed = self.pod_addresses.remove(address);
+                ignoring(io::ErrorKind::NotFound, table::POD_ADDRESSES, removed)
+            }
+            Step::PodAddress { address, id } => self
+                .pod_addresses
+                .insert(address, id, 0)
+                .map_err(KernelError::table(table::POD_ADDRESSES)),
             Step::ForgetEndpoint { id } => self.forget(*id),
             Step::Grace => grace(),
         }

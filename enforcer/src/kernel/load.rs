@@ -12,6 +12,7 @@ use enforcer_ebpf::contract::event::Budget;
 use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState};
 use enforcer_ebpf::contract::owner::OwnerRecord;
 use enforcer_ebpf::contract::table::{self, Leaf6, Limits, Node6, PortSetBits, SLOTS};
+use enforcer_ebpf::packet::Address6;
 
 use super::KernelError;
 use super::clock::{Clock, Lifetimes};
@@ -75,6 +76,7 @@ pub struct Kernel {
     pub(super) arrays: Arrays,
     pub(super) test_origin: bool,
     pub(super) extra_addresses: HashMap<MapData, ExtraAddress, u32>,
+    pub(super) pod_addresses: HashMap<MapData, Address6, u32>,
     pub(super) flows: Arc<FlowTables>,
     pub(super) fragments4: HashMap<MapData, Fragment4, FragmentState>,
     pub(super) fragments6: HashMap<MapData, Fragment6, FragmentState>,
@@ -146,6 +148,7 @@ impl Kernel {
         Ok(Self {
             arrays,
             extra_addresses: typed(&mut ebpf, table::EXTRA_ADDRESSES)?,
+            pod_addresses: typed(&mut ebpf, table::POD_ADDRESSES)?,
             flows: Arc::new(FlowTables::take(&mut ebpf, clock, is_resumed)?),
             fragments4: typed(&mut ebpf, table::FRAGMENTS4)?,
             fragments6: typed(&mut ebpf, table::FRAGMENTS6)?,

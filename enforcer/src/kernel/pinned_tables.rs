@@ -20,7 +20,7 @@ use super::{KernelError, table_shape};
 const MOVED: [&str; 4] = [table::FLOWS4, table::FLOWS6, table::OPENING4, table::OPENING6];
 
 /// The tables that do not outlive the agent and that all sets of programs share.
-const SHARED: [&str; 12] = [
+const SHARED: [&str; 13] = [
     table::TRIE4,
     table::TRIE6_NODES,
     table::TRIE6_LEAVES,
@@ -31,6 +31,7 @@ const SHARED: [&str; 12] = [
     table::ENDPOINTS,
     table::SENDERS,
     table::EXTRA_ADDRESSES,
+    table::POD_ADDRESSES,
     table::EVENTS,
     table::BUDGET,
 ];

@@ -70,6 +70,8 @@ pub(super) struct Endpoints {
     room: usize,
     ids: Pool,
     slots: Slots,
+    /// The endpoint of each pod's address.
+    addresses: BTreeMap<Address6, u32>,
     /// The epoch in which an endpoint last left a row.
     left: Option<u64>,
     /// Ids of an earlier agent that no interface has taken over yet, by interface.
@@ -86,6 +88,7 @@ impl Endpoints {
             // Counters have one element for each id, and the same size as the records.
             ids: Pool::new(Table::Endpoints, 1, limit.min(MAX_ID + 1)),
             slots: Slots::new(),
+            addresses: BTreeMap::new(),
             left: None,
             inherited: BTreeMap::new(),
         }
@@ -150,6 +153,26 @@ impl Endpoints {
             }
         }
         users
+    }
+
+    /// Publishes whose addresses the pods' are, for packets that have lost their mark. An address of
+    /// two interfaces is the first one's.
+    pub(super) fn publish_addresses(&mut self, writer: &mut Writer) {
+        let mut wanted = BTreeMap::new();
+        for held in self.held.values() {
+            for &address in &held.interface.addresses {
+                wanted.entry(numbers(address)).or_insert(held.id);
+            }
+        }
+        for (&address, &id) in &wanted {
+            if self.addresses.get(&address) != Some(&id) {
+                writer.push(Step::PodAddress { address, id });
+            }
+        }
+        for &address in self.addresses.keys().filter(|it| !wanted.contains_key(*it)) {
+            writer.push(Step::PodAddress { address, id: 0 });
+        }
+        self.addresses = wanted;
     }
 
     /// Waits until no packet is judged by a row that its endpoint has left. Only after that may an

@@ -3,6 +3,7 @@
 use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, Slot};
 use enforcer_ebpf::contract::entry::{Cell, Entry};
 use enforcer_ebpf::contract::table::{Leaf6, Node6};
+use enforcer_ebpf::packet::Address6;
 
 use super::desired::Owner;
 
@@ -92,6 +93,13 @@ pub enum Step {
     AddExtraAddress(ExtraAddress),
     /// The removal of such an address.
     RemoveExtraAddress(ExtraAddress),
+    /// The endpoint of a pod's address, for packets that have lost their mark.
+    PodAddress {
+        /// The address, IPv4 in `::ffff:a.b.c.d` form.
+        address: Address6,
+        /// The endpoint's id; 0 for none.
+        id: u32,
+    },
     /// One slot of the interface table.
     Interface {
         /// The slot.

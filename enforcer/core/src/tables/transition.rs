@@ -277,6 +277,7 @@ fn flip_endpoints(
             unplaced.push((ifindex, Table::Interfaces));
         }
     }
+    state.endpoints.publish_addresses(writer);
     Ok(unplaced)
 }
 

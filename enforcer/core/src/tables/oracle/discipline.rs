@@ -146,7 +146,10 @@ impl Discipline {
                 self.forget();
                 false
             }
-            Step::AddExtraAddress(_) | Step::RemoveExtraAddress(_) | Step::Owner { .. } => false,
+            Step::AddExtraAddress(_)
+            | Step::RemoveExtraAddress(_)
+            | Step::PodAddress { .. }
+            | Step::Owner { .. } => false,
         }
     }
 

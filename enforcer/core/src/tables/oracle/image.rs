@@ -1,6 +1,6 @@
 //! A kernel made of vectors.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Order, Slot, flags};
@@ -41,6 +41,7 @@ pub struct Image {
     endpoints: Vec<Endpoint>,
     senders: Vec<u64>,
     extra: BTreeSet<ExtraAddress>,
+    pod_addresses: BTreeMap<Address6, u32>,
 }
 
 /// How packets of one direction of an endpoint are judged.
@@ -90,6 +91,7 @@ impl Image {
             // One for each possible id: a test may begin with late ones.
             senders: vec![0; MAX_ID as usize + 1],
             extra: BTreeSet::new(),
+            pod_addresses: BTreeMap::new(),
         }
     }
 
@@ -135,6 +137,12 @@ impl Image {
             }
             Step::RemoveExtraAddress(address) => {
                 self.extra.remove(address);
+            }
+            Step::PodAddress { address, id: 0 } => {
+                self.pod_addresses.remove(address);
+            }
+            Step::PodAddress { address, id } => {
+                self.pod_addresses.insert(*address, *id);
             }
             Step::Interface { slot, value } => {
                 *self.interfaces.get_mut(*slot as usize)? = value.0;
@@ -219,6 +227,16 @@ impl Image {
     #[must_use]
     pub fn sender_of(&self, id: u32) -> Option<&Endpoint> {
         lookup::sender(self, id)
+    }
+
+    /// The record of the endpoint that has an address, for a packet without a mark.
+    #[must_use]
+    pub fn pod_at(&self, address: IpAddr) -> Option<&Endpoint> {
+        let numbers = match address {
+            IpAddr::V4(v4) => halves(v4.to_ipv6_mapped().into()),
+            IpAddr::V6(v6) => halves(v6.into()),
+        };
+        self.sender_of(*self.pod_addresses.get(&numbers)?)
     }
 
     fn extra(&self, endpoint: &Endpoint, address: Address6) -> bool {

@@ -226,10 +226,11 @@ fn addresses_beyond_the_record_are_added_first_and_removed_last() {
             Step::Interface { .. } => 'i',
             Step::Sender { .. } => 's',
             Step::RemoveExtraAddress(_) => '-',
+            Step::PodAddress { .. } => 'p',
             _ => '?',
         })
         .collect();
-    assert_eq!(kinds, ['o', '+', '+', '+', 'e', 'i', 's']);
+    assert_eq!(kinds, ['o', '+', '+', '+', 'e', 'i', 's', 'p', 'p', 'p', 'p', 'p']);
     let plan = harness.go(&desired(&[(5, interface("a", &many[1..3]))])).unwrap();
     let removed = plan.steps.iter().filter(|step| matches!(step, Step::RemoveExtraAddress(_)));
     assert_eq!(removed.count(), 2, "10.0.0.2 is in the record now, 10.0.0.3 stays");
@@ -251,6 +252,30 @@ fn a_sender_is_found_by_its_id_while_it_exists() {
     assert_eq!(harness.image.sender_of(second), harness.image.endpoint_of(5));
     harness.go(&desired(&[])).unwrap();
     assert_eq!(harness.image.sender_of(second), None);
+}
+
+/// Semantics P4, for packets whose mark another program cleared.
+#[test]
+fn a_pod_is_found_by_any_of_its_addresses_while_it_has_them() {
+    let mut harness = Harness::new(SMALL);
+    let [first, second, third] = ["10.0.0.1", "10.0.0.2", "fd00::1"];
+    let ip = |text: &str| text.parse().unwrap();
+    harness.go(&desired(&[(5, interface("a", &[first, second, third]))])).unwrap();
+    for address in [first, second, third] {
+        assert_eq!(harness.image.pod_at(ip(address)), harness.image.endpoint_of(5));
+    }
+    // The address moves to another pod; then both claim it.
+    let steps = [(5, interface("a", &[first])), (6, interface("b", &[second]))];
+    harness.go(&desired(&steps)).unwrap();
+    assert_eq!(harness.image.pod_at(ip(second)), harness.image.endpoint_of(6));
+    assert_eq!(harness.image.pod_at(ip(third)), None);
+    let both = [(5, interface("a", &[second])), (6, interface("b", &[second]))];
+    harness.go(&desired(&both)).unwrap();
+    assert_eq!(harness.image.pod_at(ip(second)), harness.image.endpoint_of(5));
+    harness.go(&desired(&[(6, interface("b", &[second]))])).unwrap();
+    assert_eq!(harness.image.pod_at(ip(second)), harness.image.endpoint_of(6));
+    harness.go(&desired(&[])).unwrap();
+    assert_eq!(harness.image.pod_at(ip(second)), None);
 }
 
 #[test]
