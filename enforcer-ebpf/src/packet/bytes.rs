@@ -65,8 +65,9 @@ impl<const N: usize> View<'_, N> {
 /// No header begins further into the packet than this (keeps offsets provably small).
 const FARTHEST: usize = 0x4000;
 
-/// The offset, if it is at most [`FARTHEST`]. Make a pointer of it at once: the verifier before
-/// Linux 5.12 forgets the bounds of a spilled number, but not those of a spilled pointer.
+/// The offset, if it is at most [`FARTHEST`]. Make one pointer of it, at once, and use it for nothing
+/// else: the verifier before Linux 5.12 forgets the bounds of a number that the compiler spilled to
+/// keep it, but not those of a pointer.
 #[inline(always)]
 pub(super) fn bounded<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Option<usize> {
     let offset = bytes.settle(offset);

@@ -64,8 +64,7 @@ pub(super) fn walk<B: Bytes + ?Sized>(
         if kind == 0 {
             break;
         }
-        offset = bounded(bytes, offset).ok_or(Malformed)?;
-        let header = bytes.view::<8>(offset).ok_or(Malformed)?;
+        let header = bytes.view::<8>(bounded(bytes, offset).ok_or(Malformed)?).ok_or(Malformed)?;
         if next == protocol::FRAGMENT {
             piece = header.u16(2) & !RESERVED;
             identification = header.u32(4);

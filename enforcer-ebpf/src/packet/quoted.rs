@@ -52,8 +52,8 @@ fn quoted_ports<B: Bytes + ?Sized, A>(
 /// The packet that an ICMP error quotes.
 #[inline(always)]
 pub fn quoted4<B: Bytes + ?Sized>(bytes: &B, error: &Packet<u32>) -> Option<Quoted<u32>> {
-    let start = bounded(bytes, error.transport + 8)?;
-    let header = bytes.view::<20>(start)?;
+    let start = error.transport + 8;
+    let header = bytes.view::<20>(bounded(bytes, start)?)?;
     let length = ((header.u8(0) & 15) as usize) << 2;
     if header.u8(0) >> 4 != 4 || length < 20 || header.u16(6) & 0x1fff != 0 {
         return None;
@@ -72,8 +72,8 @@ pub fn quoted4<B: Bytes + ?Sized>(bytes: &B, error: &Packet<u32>) -> Option<Quot
 /// The packet that an ICMPv6 error quotes.
 #[inline(always)]
 pub fn quoted6<B: Bytes + ?Sized>(bytes: &B, error: &Packet<Address6>) -> Option<Quoted<Address6>> {
-    let start = bounded(bytes, error.transport + 8)?;
-    let header = bytes.view::<40>(start)?;
+    let start = error.transport + 8;
+    let header = bytes.view::<40>(bounded(bytes, start)?)?;
     if header.u8(0) >> 4 != 6 {
         return None;
     }

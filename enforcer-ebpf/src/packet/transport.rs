@@ -11,11 +11,11 @@ pub(super) fn transport<B: Bytes + ?Sized, A>(
     packet: &mut Packet<A>,
     room: usize,
 ) -> Result<(), Malformed> {
-    let offset = bounded(bytes, packet.transport).ok_or(Malformed)?;
-    let head = bytes.view::<8>(offset);
+    let offset = || bounded(bytes, packet.transport).ok_or(Malformed);
+    let head = bytes.view::<8>(offset()?);
     match packet.protocol {
         protocol::TCP => {
-            let header = bytes.view::<20>(offset).ok_or(Malformed)?;
+            let header = bytes.view::<20>(offset()?).ok_or(Malformed)?;
             let length = ((header.u8(12) >> 4) as usize) << 2;
             if room < 20 || length < 20 || length > room {
                 return Err(Malformed);
@@ -41,7 +41,7 @@ pub(super) fn transport<B: Bytes + ?Sized, A>(
             packet.role = role::BEGINS | role::ANSWERS;
         }
         protocol::SCTP => {
-            let header = bytes.view::<12>(offset).ok_or(Malformed)?;
+            let header = bytes.view::<12>(offset()?).ok_or(Malformed)?;
             if room < 12 {
                 return Err(Malformed);
             }

@@ -1,5 +1,7 @@
 //! Counters for every packet, and events for dropped ones.
 
+use core::ptr;
+
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use enforcer_ebpf::contract::endpoint::Endpoint;
@@ -21,6 +23,10 @@ pub(crate) fn count(endpoint: &Endpoint, direction: Direction, reason: u32, leng
     let Some(counters) = COUNTERS.get_ptr_mut(endpoint.id) else { return };
     // SAFETY: a live value of this CPU's.
     let counts = unsafe { &mut (*counters).counts[direction as usize] };
+    // Loaded again, so that the check is next to its use: before Linux 5.12 the verifier forgets the
+    // bounds of what the compiler spilled in between.
+    // SAFETY: the pointer is a reference's.
+    let reason = unsafe { ptr::read_volatile(&reason) };
     if let Some(count) = counts.get_mut(reason as usize) {
         count.packets += 1;
         count.bytes += u64::from(length);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use enforcer_ebpf::contract::counters::Counters;
 use enforcer_ebpf::contract::endpoint::{Endpoint as Record, flags};
-use enforcer_ebpf::contract::verdict::Direction;
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
 use super::reconciler::{Reconciler, counters};
 use super::source::Observable;
@@ -16,7 +16,7 @@ use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
     DropRecord, Endpoint, EventReport, FlowReport, Interface, Isolation, LogFilter, Metrics,
-    NriReport, Observed, PodMetrics, ProcessUse, RecentDrops, Report, TableUse, WatchReport,
+    NriReport, Observed, PodMetrics, ProcessUse, RecentDrops, Report, Rise, TableUse, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
 use enforcer_core::model::PodId;
@@ -29,6 +29,7 @@ pub struct SharedReconciler {
     log: LogFilter,
     watchdog: Watchdog,
     drops: Mutex<RecentDrops>,
+    lost_marks: Mutex<Rise>,
     ready: AtomicBool,
     source_errors: Mutex<Vec<String>>,
     source: Observable,
@@ -57,6 +58,7 @@ impl SharedReconciler {
             log,
             watchdog: Watchdog::new(Instant::now()),
             drops: Mutex::new(RecentDrops::default()),
+            lost_marks: Mutex::new(Rise::default()),
             ready: AtomicBool::new(false),
             source_errors: Mutex::new(Vec::new()),
             source,
@@ -117,6 +119,8 @@ impl Observed for SharedReconciler {
         report.process = ProcessUse::read();
         report.heartbeat_age = self.watchdog.age(Instant::now());
         report.drops = lock(&self.drops).list(Instant::now());
+        let lost = report.packets(Reason::MarkLost);
+        report.lost_marks = lock(&self.lost_marks).note(lost, Instant::now()).then_some(lost);
         report.events = self.source.events.as_ref().map(|it| events(it));
         report
     }

@@ -145,6 +145,7 @@ pub(super) fn report() -> Report {
             max_fds: Some(1_024),
             start_seconds: 1_700_000_000.25,
         }),
+        lost_marks: Some(7),
         drops: vec![RecentDrop { seconds_ago: 3, drop: drop() }],
     }
 }

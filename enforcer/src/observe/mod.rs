@@ -15,6 +15,7 @@ mod metrics;
 mod process;
 mod recent;
 mod report;
+mod rise;
 mod status;
 
 pub use drops::{DropRecord, End, Names, TruncatedEvent, read_event};
@@ -27,6 +28,7 @@ pub use report::{
     Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface, Isolation, NriReport, Report,
     TableUse, TakenOver, WatchReport,
 };
+pub use rise::Rise;
 pub use status::{CounterStatus, EndpointStatus, Status};
 
 /// Data that the tests of several modules share.

@@ -202,6 +202,17 @@ pub struct Report {
     pub process: Option<ProcessUse>,
     /// The last reported drops, the newest first.
     pub drops: Vec<RecentDrop>,
+    /// The packets that were dropped because their mark was lost; `None`: none lately.
+    pub lost_marks: Option<u64>,
+}
+
+impl Report {
+    /// The packets of all endpoints with this reason, including ended ones.
+    #[must_use]
+    pub fn packets(&self, reason: Reason) -> u64 {
+        let directions = self.namespaces_total.values().flat_map(|it| &it.counts);
+        directions.filter_map(|counts| counts.get(reason as usize)).map(|it| it.packets).sum()
+    }
 }
 
 impl Endpoint {

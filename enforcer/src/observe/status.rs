@@ -133,11 +133,19 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
     let unrepresented = unrepresented.map(|(pod, why)| format!("{pod} fails closed: {why}"));
     let nri = Some(&report.nri).filter(|it| it.state == "refused");
     let nri = nri.map(|it| format!("pods do not wait for their policy: {}", it.about));
+    let lost_marks = report.lost_marks.map(|packets| {
+        format!(
+            "{packets} packets were dropped because another program cleared their mark: find rules \
+             of this node that set or restore marks without a mask, or choose other bits with \
+             --mark-mask"
+        )
+    });
     let failing = report.watches.iter().filter_map(|it| it.failing.clone());
     not_ready
         .into_iter()
         .chain(report.node_problem.clone())
         .chain(nri)
+        .chain(lost_marks)
         .chain(failing)
         .chain(unknown)
         .chain(ambiguous)
