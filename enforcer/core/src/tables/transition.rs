@@ -13,9 +13,10 @@
 //!
 //! A packet reads its endpoint before its address. After a new row of the endpoint it only sees new
 //! ids. After an old row it may still see ids that are introduced much later, so an id with another
-//! meaning in an old row waits for a grace period after endpoints have left the row. (The two reads
-//! don't depend on each other, so a weakly ordered processor may swap them. Therefore new rows have
-//! cells for the ids that are removed, too: what most of their addresses become.)
+//! meaning in an old row waits for a grace period after endpoints have left the row. The second read
+//! depends on the first ([`Order`]), so no processor swaps them.
+//!
+//! [`Order`]: enforcer_ebpf::contract::endpoint::Order
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use enforcer_ebpf::contract::entry::{Cell, Entry};
 
 use super::change::Change;
-use super::classes::{Assignment, LiveRows, Pair, Pairs, Target, assign};
+use super::classes::{Assignment, LiveRows, Pairs, Target, assign};
 use super::columns::{Columns, port_sets};
 use super::endpoints::{Both, Judged};
 use super::goal::{Goal, Wish};
@@ -213,20 +214,13 @@ fn write_new_rows(
     columns: &Columns,
     writer: &mut Writer,
 ) -> Result<BTreeMap<RowId, RowKey>, Full> {
-    let ends = ids.iter().copied().chain(pairs.list.iter().map(|pair| pair.old));
-    let length = ends.max().map_or(0, |last| last as usize + 1);
-    let mut light_first: Vec<&Pair> = pairs.list.iter().collect();
-    light_first.sort_by_key(|pair| pair.weight);
+    let length = ids.iter().max().map_or(0, |last| *last as usize + 1);
     let mut keys = matching.kept.clone();
     for (at, &row) in columns.rows.iter().enumerate() {
         if keys.contains_key(&row) {
             continue;
         }
         let mut cells = vec![Cell::DENY.0; length];
-        // Removed ids: for processors that read the address before the endpoint.
-        for pair in &light_first {
-            cells[pair.old as usize] = columns.cell(pair.column, at);
-        }
         for (pair, &id) in pairs.list.iter().zip(ids) {
             cells[id as usize] = columns.cell(pair.column, at);
         }

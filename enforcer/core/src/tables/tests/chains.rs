@@ -1,6 +1,8 @@
 //! Changes from any state to any other (semantics C1), with enough room.
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 
 use super::fixtures::{single_ports, state, wide};
 use super::generate::chain;
@@ -24,6 +26,24 @@ proptest! {
             prop_assert!(harness.state.plan(state).steps.is_empty(), "a second plan does nothing");
         }
     }
+}
+
+/// Why [`Order`] makes the address's look-up depend on the endpoint's: a processor that swaps the two
+/// reads would combine a new row with an old class.
+///
+/// [`Order`]: enforcer_ebpf::contract::endpoint::Order
+#[test]
+fn c1_would_fail_in_the_other_order_of_reads() {
+    let mut runner = TestRunner::deterministic();
+    let mut reversals = 0;
+    for _ in 0..16 {
+        let mut harness = Harness::new(SMALL);
+        for state in chain().new_tree(&mut runner).unwrap().current() {
+            harness.go(&state).unwrap();
+        }
+        reversals += harness.reversals;
+    }
+    assert!(reversals > 0);
 }
 
 /// Each change adds one class of peers. The rows move when their room is used up: two rows, each in

@@ -6,7 +6,7 @@ use enforcer_ebpf::contract::table::Limits;
 use proptest::prelude::ProptestConfig;
 
 use super::expected::Meaning;
-use super::probes::{Directions, Probes, Stale};
+use super::probes::{Classes, Directions, Probes, Stale};
 use crate::model::PodId;
 use crate::tables::oracle::CheckedImage;
 use crate::tables::{Desired, Plan, State, Step, Table};
@@ -39,6 +39,9 @@ pub(super) struct Harness {
     pub(super) meaning: Meaning,
     /// Whether the last plan left the tries empty.
     lost: bool,
+    /// Steps after which a packet that had read its address before its endpoint could get a third
+    /// verdict.
+    pub(super) reversals: usize,
 }
 
 impl Harness {
@@ -48,6 +51,7 @@ impl Harness {
             image: CheckedImage::new(limits),
             meaning: Meaning::default(),
             lost: false,
+            reversals: 0,
         }
     }
 
@@ -65,19 +69,24 @@ impl Harness {
         probes.compare(&self.image, &Stale::new(), (old, old), &Directions::new())?;
         let meanwhile = probes.meanwhile(&plan, &[&before, &after]);
         let mut stale = Stale::new();
+        let mut classes = Classes::new();
         for (at, step) in plan.steps.iter().enumerate() {
             let error =
                 |problem: String| format!("step {at} of {}: {step:?}: {problem}", plan.steps.len());
             probes.note_endpoints(&self.image, &mut stale);
+            probes.note_classes(&self.image, &mut classes);
             self.image.apply(step).map_err(|problem| error(problem.to_string()))?;
             if *step == Step::Grace {
                 stale.clear();
+                classes.clear();
             }
             if probes.concerned(step) {
                 probes
                     .compare(&self.image, &stale, (old, new), &meanwhile)
                     .and_then(|()| probes.compare_addresses(&self.image, &before, &after, strict.0))
                     .map_err(error)?;
+                let fails = probes.fails_in_reverse(&self.image, &classes, (old, new));
+                self.reversals += usize::from(fails);
             }
         }
         let finally = |problem| format!("after all {} steps: {problem}", plan.steps.len());

@@ -31,6 +31,9 @@ pub(super) type Directions = BTreeSet<(u32, Direction)>;
 /// The ports that each cell allows, as bits.
 type Masks = BTreeMap<u32, u64>;
 
+/// By address: the classes that a packet may have read since the last grace period.
+pub(super) type Classes = Vec<BTreeSet<u32>>;
+
 /// By interface and direction: everything that a packet may have read of its endpoint since the
 /// last grace period. The packet may still have to look up its address.
 pub(super) type Stale = BTreeMap<(u32, Direction), BTreeSet<Option<Judgement>>>;
@@ -161,6 +164,34 @@ impl Probes {
     /// The class of each address.
     fn classes(&self, image: &Image) -> Vec<u32> {
         self.addresses.iter().map(|&address| image.entry(address).unwrap().index()).collect()
+    }
+
+    /// Notes the class of each address.
+    pub(super) fn note_classes(&self, image: &Image, noted: &mut Classes) {
+        noted.resize(self.addresses.len(), BTreeSet::new());
+        for (noted, class) in noted.iter_mut().zip(self.classes(image)) {
+            noted.insert(class);
+        }
+    }
+
+    /// Whether a packet that read its address earlier, and reads its endpoint now, may get a third
+    /// answer.
+    pub(super) fn fails_in_reverse(
+        &self,
+        image: &Image,
+        earlier: &Classes,
+        (before, after): (&Answers, &Answers),
+    ) -> bool {
+        let mut masks = Masks::new();
+        let mut fails = |key: &(u32, Direction), at: usize, class: u32| {
+            let answer = self.answer(image, image.judgement(key.0, key.1), class, &mut masks);
+            !is_one_of(answer, before[key][at], after[key][at])
+        };
+        before.keys().any(|key| {
+            let known = |at: &usize| before[key][*at].is_some() && after[key][*at].is_some();
+            let places = (0..earlier.len()).filter(known);
+            places.into_iter().any(|at| earlier[at].iter().any(|&class| fails(key, at, class)))
+        })
     }
 
     fn answer(
