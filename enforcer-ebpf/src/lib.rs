@@ -3,6 +3,7 @@
 //!
 //! - [`contract`]: the layout and the meaning of the tables, and the look-ups in them.
 //! - [`packet`]: the packet parser.
+//! - [`rotation`]: for the benchmark alone.
 //!
 //! Both are generic over where the bytes live: the agent's tests and its model of the kernel run
 //! the code that the kernel runs.
@@ -13,3 +14,4 @@
 
 pub mod contract;
 pub mod packet;
+pub mod rotation;

@@ -34,9 +34,13 @@ pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     let built_in = workspace::target(root).join("bpf-build");
     let mut command = command(root, &toolchain, &linker, &built_in)?;
     let output = process::run_everything(&mut command, &step)?;
-    let object = workspace::target(root).join("bpf/enforcer-ebpf.o");
-    let built = built_in.join(TARGET).join("release/enforcer-ebpf");
-    let changed = install(&built, &object)?;
+    let installed = |name: &str| {
+        let object = workspace::target(root).join("bpf").join(name).with_extension("o");
+        let built = built_in.join(TARGET).join("release").join(name);
+        install(&built, &object).map(|changed| (object, changed))
+    };
+    let (object, changed) = installed("enforcer-ebpf")?;
+    installed("rotate")?;
     step.done(if changed { toolchain.origin.as_str() } else { "nothing changed" });
     for line in warnings(&output) {
         ui::print(line);
@@ -47,7 +51,7 @@ pub(crate) fn build(root: &Path) -> Result<PathBuf> {
 fn command(root: &Path, toolchain: &Toolchain, linker: &Path, built_in: &Path) -> Result<Command> {
     let mut command = workspace::cargo(root);
     toolchain.apply(&mut command);
-    command.args(["build", "--package", "enforcer-ebpf", "--bin", "enforcer-ebpf"]);
+    command.args(["build", "--package", "enforcer-ebpf", "--bins"]);
     command.args(["--features", "program", "--target", TARGET, "-Z", "build-std=core"]);
     command.arg("--release").arg("--target-dir").arg(built_in);
     if io::stderr().is_terminal() {

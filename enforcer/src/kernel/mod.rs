@@ -35,4 +35,4 @@ pub use load::{Kernel, Settings};
 pub use pins::{Pins, PinsError};
 pub use reports::{DropReader, ProgramLog};
 pub use retired_counters::SettledTable;
-pub use test_run::{Run, RunInput, RunProgram};
+pub use test_run::{Run, RunInput, RunProgram, TestContext};

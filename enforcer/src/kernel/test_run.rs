@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aya::programs::{TestRun, TestRunOptions};
+use aya::programs::{ProgramFd, TestRun, TestRunOptions};
 use bytemuck::{Pod, Zeroable};
 
 use super::{Kernel, KernelError};
@@ -79,20 +79,21 @@ pub struct Run {
 /// The beginning of `struct __sk_buff`. The kernel rejects values in unsupported fields.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
-struct Context {
-    len: u32,
-    pkt_type: u32,
-    mark: u32,
-    queue_mapping: u32,
-    protocol: u32,
-    vlan_present: u32,
-    vlan_tci: u32,
-    vlan_proto: u32,
-    priority: u32,
-    ingress_ifindex: u32,
-    ifindex: u32,
-    tc_index: u32,
-    cb: [u32; 5],
+#[expect(missing_docs, reason = "the kernel's names")]
+pub struct TestContext {
+    pub len: u32,
+    pub pkt_type: u32,
+    pub mark: u32,
+    pub queue_mapping: u32,
+    pub protocol: u32,
+    pub vlan_present: u32,
+    pub vlan_tci: u32,
+    pub vlan_proto: u32,
+    pub priority: u32,
+    pub ingress_ifindex: u32,
+    pub ifindex: u32,
+    pub tc_index: u32,
+    pub cb: [u32; 5],
 }
 
 /// The return value for a packet that may proceed (TC_ACT_UNSPEC).
@@ -112,18 +113,29 @@ impl Kernel {
         Ok(run.map_err(|source| KernelError::Program { name, source })?.return_value)
     }
 
+    /// A program, for another one that calls it.
+    ///
+    /// # Errors
+    /// The program's descriptor can't be duplicated.
+    pub fn program_fd(&mut self, program: RunProgram) -> Result<ProgramFd, KernelError> {
+        let name = program.name();
+        let failed = |source| KernelError::Program { name, source };
+        let fd = self.program(name)?.fd().map_err(failed)?;
+        fd.try_clone().map_err(|error| failed(error.into()))
+    }
+
     /// Runs a program on a packet.
     ///
     /// # Errors
     /// The kernel rejects the packet (shorter than a link-layer header) or the interface.
     pub fn run(&mut self, program: RunProgram, input: &RunInput<'_>) -> Result<Run, KernelError> {
         let name = program.name();
-        let context = Context {
+        let context = TestContext {
             mark: input.mark,
             ingress_ifindex: if self.test_origin { 0 } else { input.ingress_ifindex },
             ifindex: input.ifindex,
             cb: [0, u32::from(self.test_origin && input.ingress_ifindex != 0), input.index, 0, 0],
-            ..Context::default()
+            ..TestContext::default()
         };
         // The kernel writes its complete context, which is larger in newer versions.
         let mut after = [0; 512];
@@ -136,7 +148,7 @@ impl Kernel {
             .program(name)?
             .test_run(options)
             .map_err(|source| KernelError::Program { name, source })?;
-        let after: Context = bytemuck::pod_read_unaligned(&after[..size_of::<Context>()]);
+        let after: TestContext = bytemuck::pod_read_unaligned(&after[..size_of::<TestContext>()]);
         let (passes, duration) = (result.return_value == NEXT, result.duration);
         Ok(Run { passes, mark: after.mark, index: after.cb[2], duration })
     }

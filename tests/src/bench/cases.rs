@@ -8,15 +8,19 @@ use enforcer_core::model::{
     Block, Cluster, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId, PortRange, PortRule,
     PortSpec, Protocol, Requirement, Rule, Selector, Service, ServiceId,
 };
-use enforcer_ebpf::contract::verdict::Direction;
+use enforcer_ebpf::contract::mark::Mark;
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
+use super::rotator::Packets;
 use crate::frame::{Frame, Tcp, Transport};
 use crate::rig::Rig;
 
-/// Packets of a case.
-const PACKETS: u32 = 1_000;
-/// Runs of each packet in a row.
-const REPEAT: u32 = 200;
+/// The flows of most cases.
+const FLOWS: u32 = 1_000;
+/// The flows of the cases that show what many flows cost.
+const MANY: u32 = 100_000;
+/// The most flows of replies, each established by a handshake.
+const REPLIES: u32 = 10_000;
 
 /// The size of a cluster.
 #[derive(Debug, Clone, Copy)]
@@ -44,10 +48,9 @@ pub(super) struct Case {
     pub(super) mark: u64,
     /// The packet as it entered the node: each round notes its sender again and takes its mark.
     pub(super) entered: Option<Vec<u8>>,
-    pub(super) repeat: u32,
-    frames: Vec<Vec<u8>>,
-    /// Makes new packets for each round.
-    fresh: Option<Box<dyn FnMut() -> Vec<Vec<u8>> + Send>>,
+    pub(super) packets: Packets,
+    /// The pod and the direction whose drops are counted.
+    counted: Option<(PodId, Direction)>,
 }
 
 impl Case {
@@ -56,19 +59,21 @@ impl Case {
         v4: bool,
         program: RunProgram,
         ifindex: u32,
-        frames: Vec<Vec<u8>>,
-    ) -> Self {
-        let (passes, mark, repeat, fresh) = (true, 0, REPEAT, None);
+        frames: &[Vec<u8>],
+    ) -> anyhow::Result<Self> {
+        let (passes, entered, counted) = (true, None, None);
+        // What reaches a pod has passed another hook.
+        let mark = if program == RunProgram::ToPod { OUTSIDE } else { 0 };
         let family = if v4 { 4 } else { 6 };
-        let entered = None;
-        Self { name, family, program, ifindex, passes, mark, entered, repeat, frames, fresh }
+        let packets = Packets::new(frames)?;
+        Ok(Self { name, family, program, ifindex, passes, mark, entered, packets, counted })
     }
 
-    pub(super) fn next_packets(&mut self) -> Vec<Vec<u8>> {
-        match &mut self.fresh {
-            Some(fresh) => fresh(),
-            None => self.frames.clone(),
-        }
+    /// The packets that the pod's programs have dropped so far.
+    pub(super) fn dropped(&self, rig: &Rig) -> anyhow::Result<u64> {
+        let Some((pod, direction)) = &self.counted else { return Ok(0) };
+        let drops = Reason::ALL.into_iter().filter(|reason| reason.is_drop());
+        drops.map(|reason| Ok(rig.count(pod, *direction, reason)?.packets)).sum()
     }
 }
 
@@ -186,93 +191,160 @@ pub(super) fn prepare(
     Ok(cases)
 }
 
-fn family(rig: &mut Rig, shape: Shape, v4: bool) -> anyhow::Result<Vec<Case>> {
-    let subject = rig.interfaces.get(&PodId::new("bench", "subject")).copied().unwrap_or(0);
-    let free = rig.interfaces.get(&PodId::new("bench", "free")).copied().unwrap_or(0);
-    let peers = u32::try_from(shape.peers).unwrap_or(u32::MAX);
-    // Spread over all peers.
-    let peer = move |it: u32| address(FIRST_PEER + (it * 7_919) % peers, v4);
-    let own = address(SUBJECT, v4);
-    let to_subject = |name, passes, port, source: &dyn Fn(u32) -> IpAddr| {
-        let frames = frames(|it| tcp(source(it), client(it), own, port, Tcp::Ack));
-        Case { passes, ..Case::new(name, v4, RunProgram::ToPod, subject, frames) }
-    };
-    let (block, stranger) = (|it| outside(it, v4, true), |it| outside(it, v4, false));
-    let to_free = frames(|it| tcp(peer(it), client(it), address(FREE, v4), 80, Tcp::Ack));
-    let opening = frames(|it| tcp(stranger(it), client(it), own, 80, Tcp::Syn));
-    let opening = Case::new("denied, opening packet", v4, RunProgram::ToPod, subject, opening);
-    let replies = frames(|it| tcp(block(it), 443, own, client(it), Tcp::Ack));
-    let mut cases = vec![
-        Case::new("not isolated", v4, RunProgram::ToPod, free, to_free),
-        to_subject("allowed by pod selector", true, 80, &peer),
-        to_subject("allowed by ipBlock", true, 80, &block),
-        to_subject("denied, unknown source", false, 80, &stranger),
-        to_subject("denied, port", false, 81, &peer),
-        Case { passes: false, ..opening },
-        Case::new("reply by the flow table", v4, RunProgram::ToPod, subject, replies),
-    ];
-    for it in 0..PACKETS {
-        establish(rig, [own, block(it)], client(it))?;
+/// The pods' interfaces, and the ends of packets.
+struct Scene {
+    v4: bool,
+    subject: u32,
+    free: u32,
+    peers: u32,
+}
+
+impl Scene {
+    fn new(rig: &Rig, shape: Shape, v4: bool) -> Self {
+        let at = |name| rig.interfaces.get(&PodId::new("bench", name)).copied().unwrap_or(0);
+        let peers = u32::try_from(shape.peers).unwrap_or(u32::MAX);
+        Self { v4, subject: at("subject"), free: at("free"), peers }
     }
-    // The same without writing a flow: packets that come only once are not in the caches.
-    let known = frames(|it| tcp(own, client(it), block(it), 443, Tcp::Syn));
-    let known =
-        Case::new("opening packet of a known flow", v4, RunProgram::FromPod, subject, known);
-    cases.push(Case { repeat: 1, ..known });
-    let mut round = 0_u16;
-    let fresh = move || {
-        round += 1;
-        frames(|it| tcp(own, 1_000 + round, outside(it, v4, true), 443, Tcp::Syn))
-    };
-    let first = Vec::new();
-    let first = Case::new("first packet, writes a flow", v4, RunProgram::FromPod, subject, first);
-    cases.push(Case { repeat: 1, fresh: Some(Box::new(fresh)), ..first });
-    cases.extend(translated(rig, (subject, free), v4)?);
+
+    fn own(&self) -> IpAddr {
+        address(SUBJECT, self.v4)
+    }
+
+    /// The address and port of a flow's other end: spread over all peers.
+    fn peer(&self, flow: u32) -> (IpAddr, u16) {
+        let number = FIRST_PEER + (flow * 7_919) % self.peers;
+        (address(number, self.v4), client(flow / self.peers))
+    }
+
+    fn block(&self, flow: u32) -> (IpAddr, u16) {
+        (outside(flow, self.v4, true), client(flow))
+    }
+
+    fn stranger(&self, flow: u32) -> (IpAddr, u16) {
+        (outside(flow, self.v4, false), client(flow))
+    }
+
+    /// A case of TCP packets to the subject.
+    fn to_subject(
+        &self,
+        name: &'static str,
+        flows: u32,
+        (kind, port): (Tcp, u16),
+        passes: bool,
+        from: impl Fn(u32) -> (IpAddr, u16),
+    ) -> anyhow::Result<Case> {
+        let frames = frames(flows, |it| {
+            let (address, client) = from(it);
+            tcp(address, client, self.own(), port, kind)
+        });
+        let case = Case::new(name, self.v4, RunProgram::ToPod, self.subject, &frames)?;
+        let counted = Some((PodId::new("bench", "subject"), Direction::Ingress));
+        Ok(Case { passes, counted, ..case })
+    }
+
+    /// A case of packets from the subject.
+    fn of_subject(
+        &self,
+        name: &'static str,
+        flows: u32,
+        frame: impl Fn(u32) -> Vec<u8>,
+    ) -> anyhow::Result<Case> {
+        let frames = frames(flows, frame);
+        let case = Case::new(name, self.v4, RunProgram::FromPod, self.subject, &frames)?;
+        let counted = Some((PodId::new("bench", "subject"), Direction::Egress));
+        Ok(Case { counted, ..case })
+    }
+}
+
+fn family(rig: &mut Rig, shape: Shape, v4: bool) -> anyhow::Result<Vec<Case>> {
+    let it = Scene::new(rig, shape, v4);
+    let own = it.own();
+    let to_free = frames(FLOWS, |flow| {
+        let (peer, client) = it.peer(flow);
+        tcp(peer, client, address(FREE, v4), 80, Tcp::Ack)
+    });
+    let free = Case::new("not isolated", v4, RunProgram::ToPod, it.free, &to_free)?;
+    let mut cases = vec![
+        Case { counted: Some((PodId::new("bench", "free"), Direction::Ingress)), ..free },
+        it.to_subject("allowed by pod selector", 1, (Tcp::Ack, 80), true, |at| it.peer(at))?,
+        it.to_subject("allowed by pod selector", FLOWS, (Tcp::Ack, 80), true, |at| it.peer(at))?,
+        it.to_subject("allowed by pod selector", MANY, (Tcp::Ack, 80), true, |at| it.peer(at))?,
+        it.to_subject("allowed by ipBlock", FLOWS, (Tcp::Ack, 80), true, |at| it.block(at))?,
+        it.to_subject("denied SYN, source", FLOWS, (Tcp::Syn, 80), false, |at| it.stranger(at))?,
+        it.to_subject("denied SYN, port", FLOWS, (Tcp::Syn, 81), false, |at| it.peer(at))?,
+        it.to_subject("denied ACK, source", FLOWS, (Tcp::Ack, 80), false, |at| it.stranger(at))?,
+        it.to_subject("denied ACK, port", FLOWS, (Tcp::Ack, 81), false, |at| it.peer(at))?,
+    ];
+    for flow in 0..REPLIES {
+        let (server, client) = it.block(flow);
+        establish(rig, [own, server], client)?;
+    }
+    for flows in [1, FLOWS, REPLIES] {
+        let replies = frames(flows, |flow| {
+            let (server, client) = it.block(flow);
+            tcp(server, 443, own, client, Tcp::Ack)
+        });
+        let name = "reply by the flow table";
+        cases.push(Case::new(name, v4, RunProgram::ToPod, it.subject, &replies)?);
+    }
+    let to_block = |flow, client, kind| tcp(own, client, outside(flow, v4, true), 443, kind);
+    cases.push(
+        it.of_subject("answer of the pod", FLOWS, |flow| to_block(flow, client(flow), Tcp::Ack))?,
+    );
+    let first = it.of_subject("first packet, writes a flow", FLOWS, |flow| {
+        to_block(flow, 1_000, Tcp::Syn)
+    })?;
+    let packets = Packets { port_step: 1, ..first.packets };
+    cases.push(Case { packets, ..first });
+    cases.extend(translated(rig, &it)?);
     Ok(cases)
 }
 
 /// The cases of address translation: both hooks of a pod's packet to a Service, a masqueraded
 /// outside client, and the uplinks.
-fn translated(rig: &mut Rig, (subject, free): (u32, u32), v4: bool) -> anyhow::Result<Vec<Case>> {
-    let ack = |source: IpAddr, it: u32, destination: IpAddr, port: u16| {
-        tcp(source, client(it), destination, port, Tcp::Ack)
+fn translated(rig: &mut Rig, it: &Scene) -> anyhow::Result<Vec<Case>> {
+    let v4 = it.v4;
+    let ack = |source: IpAddr, flow: u32, destination: IpAddr, port: u16| {
+        tcp(source, client(flow), destination, port, Tcp::Ack)
     };
-    let (own, node, service) = (address(SUBJECT, v4), address(NODE, v4), address(SERVICE, v4));
-    let block = |it| outside(it, v4, true);
+    let (own, node, service) = (it.own(), address(NODE, v4), address(SERVICE, v4));
+    let block = |flow| outside(flow, v4, true);
     let pod = PodId::new("bench", "subject");
     let pending = rig.judge(&pod, Direction::Egress, &ack(own, 0, service, 80))?.mark;
-    for it in 0..PACKETS {
-        rig.judge(&pod, Direction::Egress, &tcp(own, client(it), service, 80, Tcp::Syn))?;
+    for flow in 0..FLOWS {
+        rig.judge(&pod, Direction::Egress, &tcp(own, client(flow), service, 80, Tcp::Syn))?;
     }
     let entered = ack(block(0), 0, node, 30_080);
-    let case = |name, program, ifindex, mark, frame: &dyn Fn(u32) -> Vec<u8>| Case {
-        mark,
-        ..Case::new(name, v4, program, ifindex, frames(frame))
+    let case = |name, program, ifindex, mark, frame: &dyn Fn(u32) -> Vec<u8>| {
+        let case = Case::new(name, v4, program, ifindex, &frames(FLOWS, frame))?;
+        anyhow::Ok(Case { mark, ..case })
     };
     let (from_pod, to_pod) = (RunProgram::FromPod, RunProgram::ToPod);
-    let to_service = |it| ack(own, it, service, 80);
-    let to_block = |it| ack(own, it, block(it), 80);
+    let to_service = |flow| ack(own, flow, service, 80);
+    let to_block = |flow| ack(own, flow, block(flow), 80);
     let backend = address(FREE, v4);
-    let to_backend = |it| ack(own, it, backend, 80);
+    let to_backend = |flow| ack(own, flow, backend, 80);
+    let masqueraded =
+        case("masqueraded client, allowed by ipBlock", to_pod, it.subject, 0, &|flow| {
+            ack(node, flow, own, 80)
+        })?;
     Ok(vec![
-        case("to a Service, left open", from_pod, subject, 0, &to_service),
-        case("to a Service, judged at the backend", to_pod, free, pending, &to_backend),
-        Case {
-            entered: Some(entered),
-            ..case("masqueraded client, allowed by ipBlock", to_pod, subject, 0, &|it| {
-                ack(node, it, own, 80)
-            })
-        },
-        case("comes in at an uplink", RunProgram::FromWire, free, 0, &|it| {
-            ack(block(it), it, own, 80)
-        }),
-        case("leaves by an uplink, nothing open", RunProgram::ToWire, free, 0, &to_block),
+        case("to a Service, left open", from_pod, it.subject, 0, &to_service)?,
+        case("to a Service, judged at the backend", to_pod, it.free, pending, &to_backend)?,
+        Case { entered: Some(entered), ..masqueraded },
+        case("comes in at an uplink", RunProgram::FromWire, it.free, 0, &|flow| {
+            ack(block(flow), flow, own, 80)
+        })?,
+        case("leaves by an uplink, nothing open", RunProgram::ToWire, it.free, OUTSIDE, &to_block)?,
     ])
 }
 
-/// The packets of a case, by number.
-fn frames(frame: impl Fn(u32) -> Vec<u8>) -> Vec<Vec<u8>> {
-    (0..PACKETS).map(frame).collect()
+/// The mark of a packet that entered from outside, of an unknown client.
+const OUTSIDE: u64 = (Mark::UNKNOWN.0 as u64) << 17;
+
+/// The packets of a case, by the number of their flow.
+fn frames(flows: u32, frame: impl Fn(u32) -> Vec<u8>) -> Vec<Vec<u8>> {
+    (0..flows).map(frame).collect()
 }
 
 fn tcp(source: IpAddr, from: u16, destination: IpAddr, to: u16, kind: Tcp) -> Vec<u8> {

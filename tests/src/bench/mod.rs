@@ -7,6 +7,7 @@ mod effect;
 mod lab;
 mod packets;
 mod print;
+mod rotator;
 mod watched;
 
 use clap::{Parser, ValueEnum};

@@ -1,18 +1,21 @@
 //! Nanoseconds per packet, measured with `BPF_PROG_TEST_RUN`.
 //!
-//! Each case has a thousand packets of different peers and flows. A round runs each packet of each
-//! case many times in a row and takes the thread's CPU time. The empty and the parse-only program
-//! run on the same packets in the same round. The cost of a case is the median over the rounds of
-//! the difference. Everything runs on one pinned core.
+//! Each run has another packet: another peer, another flow. A round runs thousands of them in a row
+//! and takes the thread's CPU time. The empty and the parse-only program run on the same packets in
+//! the same round. The cost of a case is the median over the rounds of the difference. Everything
+//! runs on one pinned core.
 
-use std::time::Duration;
-
-use enforcer::kernel::{RunInput, RunProgram};
-use nix::time::{ClockId, clock_gettime};
+use enforcer::kernel::RunProgram;
 use serde::Serialize;
 
 use super::cases::{self, Case, Shape};
-use crate::rig::{ELSEWHERE, Rig, run_input, stay_on_one_cpu};
+use super::rotator::{Place, Rotator};
+use crate::rig::{ELSEWHERE, Rig, stay_on_one_cpu};
+
+/// Runs in a row, at least.
+const MINIMUM: u32 = 4_000;
+/// The programs' verdict on a packet that passes (TC_ACT_UNSPEC).
+const NEXT: u32 = u32::MAX;
 
 /// The costs of all cases.
 #[derive(Debug, Serialize)]
@@ -38,12 +41,16 @@ pub(super) struct Figure {
     pub peers: usize,
     /// The packet and its fate.
     pub case: &'static str,
+    /// The number of different packets, each of another flow.
+    pub flows: usize,
     /// Nanoseconds of the empty program, the loop around it included.
     pub empty: f64,
     /// Nanoseconds of the parse-only program.
     pub parse_only: f64,
     /// Nanoseconds of the complete program.
     pub total: f64,
+    /// Nanoseconds beyond the empty program.
+    pub over_empty: f64,
     /// Nanoseconds beyond parsing.
     pub over_parse: f64,
     /// The complete program's time divided by the empty one's.
@@ -56,6 +63,7 @@ pub(super) fn measure(
     progress: impl Fn(&str),
 ) -> anyhow::Result<Figures> {
     stay_on_one_cpu()?;
+    let mut rotator = Rotator::load()?;
     let mut rows = Vec::new();
     let mut verified_instructions = Vec::new();
     for shape in Shape::ALL {
@@ -64,69 +72,74 @@ pub(super) fn measure(
         let mut cases = cases::prepare(&mut rig, interfaces, shape)?;
         verified_instructions = rig.kernel.verified_instructions();
         for case in &mut cases {
-            rows.push(one(&mut rig, case, shape, rounds)?);
+            rows.push(one(&mut rig, &mut rotator, case, shape, rounds)?);
         }
     }
     let kernel = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
     Ok(Figures { kernel, rounds, verified_instructions, rows })
 }
 
-fn one(rig: &mut Rig, case: &mut Case, shape: Shape, rounds: usize) -> anyhow::Result<Figure> {
+fn one(
+    rig: &mut Rig,
+    rotator: &mut Rotator,
+    case: &mut Case,
+    shape: Shape,
+    rounds: usize,
+) -> anyhow::Result<Figure> {
+    rotator.prepare(&case.packets)?;
     let (mut empty, mut parse, mut total) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        let packets = case.next_packets();
+    for round in 0..=rounds {
         if let Some(entered) = &case.entered {
             case.mark = rig.wire(RunProgram::FromWire, entered, 0)?.mark;
         }
-        empty.push(time(rig, case, RunProgram::Empty, &packets)?);
-        parse.push(time(rig, case, RunProgram::ParseOnly, &packets)?);
-        total.push(time(rig, case, case.program, &packets)?);
+        if round == 0 {
+            // Each flow and peer once, before anything is measured.
+            time(rig, rotator, case, case.program)?;
+            continue;
+        }
+        empty.push(time(rig, rotator, case, RunProgram::Empty)?);
+        parse.push(time(rig, rotator, case, RunProgram::ParseOnly)?);
+        total.push(time(rig, rotator, case, case.program)?);
     }
-    let over: Vec<f64> = total.iter().zip(&parse).map(|(total, parse)| total - parse).collect();
+    let beyond = |than: &[f64]| median(total.iter().zip(than).map(|(a, b)| a - b).collect());
+    let (over_empty, over_parse) = (beyond(&empty), beyond(&parse));
     let (empty, parse_only, total) = (median(empty), median(parse), median(total));
     Ok(Figure {
         family: case.family,
         policies: shape.policies,
         peers: shape.peers,
         case: case.name,
+        flows: case.packets.ends.len(),
         empty,
         parse_only,
         total,
-        over_parse: median(over),
+        over_empty,
+        over_parse,
         ratio: total / empty,
     })
 }
 
-/// Nanoseconds of one run of `program` on one packet: this thread's CPU time. Where no packet may
-/// be repeated, it is the kernel's own measurement, since the system call costs ten times as much.
+/// Nanoseconds of one run of the rotator and `program`: this thread's CPU time.
 fn time(
     rig: &mut Rig,
+    rotator: &mut Rotator,
     case: &Case,
     program: RunProgram,
-    packets: &[Vec<u8>],
 ) -> anyhow::Result<f64> {
-    let started_at = thread_time()?;
-    let mut inside = Duration::ZERO;
-    for frame in packets {
-        let once = run_input(frame, case.ifindex, ELSEWHERE, case.mark);
-        let input = RunInput { repeat: case.repeat, ..once };
-        let run = rig.kernel.run(program, &input)?;
-        inside += run.duration;
+    let fd = rig.kernel.program_fd(program)?;
+    let place = Place { ifindex: case.ifindex, ingress_ifindex: ELSEWHERE, mark: case.mark };
+    let runs = MINIMUM.max(u32::try_from(case.packets.ends.len())?);
+    let dropped = case.dropped(rig)?;
+    let (took, last) = rotator.run(&fd, &case.packets, place, runs)?;
+    if program == case.program {
+        let wrong = if case.passes { 0 } else { u64::from(runs) };
         anyhow::ensure!(
-            program != case.program || run.passes == case.passes,
+            (last == NEXT) == case.passes && case.dropped(rig)? - dropped == wrong,
             "{}: wrong verdict of a packet: the figures would be meaningless",
             case.name
         );
     }
-    let took = match case.repeat {
-        1 => inside,
-        _ => thread_time()?.checked_sub(started_at).unwrap_or_default(),
-    };
-    Ok(took.as_secs_f64() * 1e9 / (packets.len() as f64 * f64::from(case.repeat)))
-}
-
-fn thread_time() -> anyhow::Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
+    Ok(took.as_secs_f64() * 1e9 / f64::from(runs))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
