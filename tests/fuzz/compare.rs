@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use enforcer_ebpf::packet::{
     self, LinkMessage, Packet, Quoted, ethernet, ethertype, link_message, quoted4, quoted6, role,
+    segment4, segment6,
 };
 
 use crate::naive::{self, Carried, Icmp, Piece, Quote, Read, Seen};
@@ -38,10 +39,12 @@ fn packet_path(frame: &[u8]) -> String {
     let Ok((kind, start)) = ethernet(frame) else { return MALFORMED.to_owned() };
     let facts = match kind {
         ethertype::IPV4 => packet::ipv4(frame, start).map(|it| {
+            assert!(start != 14 || segment4(frame).is_none_or(|short| short == it));
             let quoted = (it.role & role::ERROR != 0).then(|| quoted4(frame, &it)).flatten();
             facts(&it, |address| IpAddr::V4(address.into()), "none".to_owned(), quoted)
         }),
         ethertype::IPV6 => packet::ipv6(frame, start).map(|it| {
+            assert!(start != 14 || segment6(frame).is_none_or(|short| short == it));
             let quoted = (it.role & role::ERROR != 0).then(|| quoted6(frame, &it)).flatten();
             let address = |[high, low]: [u64; 2]| {
                 IpAddr::V6((u128::from(high) << 64 | u128::from(low)).into())

@@ -14,6 +14,7 @@ mod ip;
 mod link;
 mod number;
 mod quoted;
+mod segment;
 mod transport;
 
 pub use arp::{ARP_LENGTH, Arp, arp};
@@ -25,3 +26,4 @@ pub use link::{
 };
 pub use number::{ethertype, protocol};
 pub use quoted::{Quoted, quoted4, quoted6};
+pub use segment::{segment4, segment6};

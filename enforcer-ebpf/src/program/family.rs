@@ -36,6 +36,8 @@ pub(crate) trait Family {
     const ERROR: usize;
 
     fn parse(frame: &Frame, start: usize) -> Result<Packet<Self::Address>, Malformed>;
+    /// The packet of an Ethernet frame, if it is a TCP segment within a connection.
+    fn segment(frame: &Frame) -> Option<Packet<Self::Address>>;
     /// The fixed part of the header, of a packet that can't be parsed.
     fn fixed(frame: &Frame, start: usize) -> Option<Fixed<Self::Address>>;
     fn quoted(frame: &Frame, packet: &Packet<Self::Address>) -> Option<Quoted<Self::Address>>;
@@ -139,6 +141,11 @@ impl Family for V4 {
     #[inline(always)]
     fn parse(frame: &Frame, start: usize) -> Result<Packet<u32>, Malformed> {
         packet::ipv4(frame, start)
+    }
+
+    #[inline(always)]
+    fn segment(frame: &Frame) -> Option<Packet<u32>> {
+        packet::segment4(frame)
     }
 
     #[inline(always)]
@@ -272,6 +279,11 @@ impl Family for V6 {
     #[inline(always)]
     fn parse(frame: &Frame, start: usize) -> Result<Packet<Address6>, Malformed> {
         packet::ipv6(frame, start)
+    }
+
+    #[inline(always)]
+    fn segment(frame: &Frame) -> Option<Packet<Address6>> {
+        packet::segment6(frame)
     }
 
     #[inline(always)]

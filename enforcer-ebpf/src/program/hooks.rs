@@ -18,7 +18,7 @@ use crate::program::family::{Family, V4, V6};
 use crate::program::frame::{DROP, Frame, NEXT};
 use crate::program::hook::{FromPod, Hook, ToPod};
 use crate::program::maps::KernelTables;
-use crate::program::{deferred, flow_record, judge, link, policy, remote, reply, report};
+use crate::program::{deferred, flow_record, judge, link, policy, remote, reply, report, segment};
 
 /// At a pod's interface, packets from the pod: its egress policy.
 #[classifier]
@@ -49,6 +49,10 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
             record_node(&mut frame, endpoint);
         }
         report::count(endpoint, Direction::Ingress, Reason::Node as u32, frame.length());
+        return NEXT;
+    }
+    if let Some(reason) = segment::passes(&frame, endpoint) {
+        report::count(endpoint, Direction::Ingress, reason as u32, frame.length());
         return NEXT;
     }
     run::<ToPod>(&mut frame, endpoint)

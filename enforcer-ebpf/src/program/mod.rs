@@ -4,9 +4,10 @@
 //! hooks ─► judge ─► policy ─► fragment_table
 //!   │        ├────► reply ──► flow_table ◄── flow_record
 //!   │        └────► remote
-//!   └────► deferred, report
+//!   └────► segment, deferred, report
 //! ```
-//! - [`hooks`]: the TC programs; [`probes`]: the ones that only measure;
+//! - [`hooks`]: the TC programs; [`probes`]: the ones that only measure; [`segment`]: the short way
+//!   of most packets;
 //! - [`judge`]: the verdict on a packet; [`policy`]: what policy allows; [`reply`]: whether flow
 //!   state allows the rest; [`deferred`]: what an earlier hook left undecided;
 //! - [`link`]: messages that a link needs; [`remote`]: the other end's real address;
@@ -34,3 +35,4 @@ mod probes;
 mod remote;
 mod reply;
 mod report;
+mod segment;

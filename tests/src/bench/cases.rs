@@ -291,9 +291,8 @@ fn family(rig: &mut Rig, shape: Shape, v4: bool) -> anyhow::Result<Vec<Case>> {
     cases.push(
         it.of_subject("answer of the pod", FLOWS, |flow| to_block(flow, client(flow), Tcp::Ack))?,
     );
-    let first = it.of_subject("first packet, writes a flow", FLOWS, |flow| {
-        to_block(flow, 1_000, Tcp::Syn)
-    })?;
+    let first = it
+        .of_subject("first packet, writes a flow", FLOWS, |flow| to_block(flow, 1_000, Tcp::Syn))?;
     let packets = Packets { port_step: 1, ..first.packets };
     cases.push(Case { packets, ..first });
     cases.extend(translated(rig, &it)?);
