@@ -124,6 +124,12 @@ impl Scene {
         fs::remove_file(self.manifests.join(name)).unwrap();
     }
 
+    /// Installs the agents on nodes that had none; returns when they are ready.
+    pub(crate) async fn install(&mut self) {
+        self.session.set_agent(agent());
+        self.session.start_agent().await.unwrap();
+    }
+
     /// Runs the pods that the manifests declare. They send nothing yet.
     pub(crate) async fn run_pods(&mut self) {
         let notes = self.session.run_pods().await.unwrap();
