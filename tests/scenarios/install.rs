@@ -34,16 +34,16 @@ fn cluster() -> String {
     shop_of(&["client", "server", "closed", "caged"]) + &service
 }
 
-/// The client may receive replies only and the server send replies only, `closed` may receive
-/// nothing, `caged` send nothing.
+/// The client may receive replies only and the server send replies only; `closed` and `caged` may do
+/// nothing.
 fn policies() -> String {
     let select = |app: &str, more: &str| {
         policy("shop", app, &format!("podSelector: {{matchLabels: {{app: {app}}}}}{more}"))
     };
     select("client", "")
         + &select("server", ", policyTypes: [Egress]")
-        + &select("closed", "")
-        + &select("caged", ", policyTypes: [Egress]")
+        + &select("closed", ", policyTypes: [Ingress, Egress]")
+        + &select("caged", ", policyTypes: [Ingress, Egress]")
 }
 
 fn shop(name: &str) -> Party {
@@ -127,7 +127,7 @@ async fn all_survive(scene: &mut Scene) {
     let [mut allowed, mut denied] = living(scene).await;
     assert!(allowed.len() + denied.len() >= 200);
     scene.install().await;
-    until("the policies are active", async || scene.metric(INGRESS_ISOLATED).await == 2).await;
+    until("the policies are active", async || scene.metric(INGRESS_ISOLATED).await == 3).await;
     for connection in &mut allowed {
         connection.exchange_from_server().await;
     }
@@ -143,7 +143,7 @@ async fn a_later_policy_cuts_nothing(scene: &mut Scene) {
     let [mut allowed, mut denied] = living(scene).await;
     scene.install().await;
     scene.write("policies.yaml", &policies());
-    until("the policies are active", async || scene.metric(INGRESS_ISOLATED).await == 2).await;
+    until("the policies are active", async || scene.metric(INGRESS_ISOLATED).await == 3).await;
     for connection in &mut allowed {
         connection.exchange_from_server().await;
     }
@@ -161,7 +161,7 @@ async fn a_late_pod_keeps_its_connections(scene: &mut Scene) {
     scene.run_pods().await;
     let mut all = connected(scene, &shop("client"), &shop("server"), Way::Cluster, 2).await;
     scene.start_agent().await.unwrap();
-    until("the policies are active", async || scene.metric(INGRESS_ISOLATED).await == 2).await;
+    until("the policies are active", async || scene.metric(INGRESS_ISOLATED).await == 3).await;
     for connection in &mut all {
         connection.exchange_from_server().await;
     }

@@ -12,6 +12,7 @@ mod claims;
 mod flows;
 mod kube_writer;
 mod listen;
+mod older_flows;
 mod options;
 mod pod_starts;
 mod problems;

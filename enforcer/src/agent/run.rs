@@ -173,7 +173,7 @@ async fn drive(
             }
             _ = ticks.tick() => {
                 // A task that never releases the lock stops the loop here, although nothing changes.
-                drop(shared.lock());
+                shared.lock().older.ran(Instant::now());
                 continue;
             }
         }

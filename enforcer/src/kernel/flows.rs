@@ -7,6 +7,8 @@
     reason = "bpf(2): aya has no batches, and writes only with exclusive access"
 )]
 
+mod import;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
@@ -25,6 +27,8 @@ use super::sys::{
     BPF_MAP_DELETE_ELEM, BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM,
     BPF_NOEXIST, Batch, Element, bpf,
 };
+
+pub use import::Imported;
 
 /// The number of entries that one system call reads.
 const BATCH: usize = 1024;
@@ -62,6 +66,8 @@ pub struct FlowTables {
 struct Family<K> {
     established: Table<K>,
     opening: Table<K>,
+    /// The number of entries that this agent added to `opening`.
+    added: AtomicU64,
     /// The number of entries that agents removed from `opening`.
     removed: AtomicU64,
     /// Whether `removed` still lacks those that an earlier agent removed.
@@ -154,6 +160,7 @@ impl<K: Key> Family<K> {
         Ok(Self {
             established: Table::take(ebpf, established)?,
             opening: Table::take(ebpf, opening)?,
+            added: AtomicU64::new(0),
             removed: AtomicU64::new(0),
             is_resumed: AtomicBool::new(is_resumed),
             evicted: AtomicU64::new(0),
@@ -168,15 +175,16 @@ impl<K: Key> Family<K> {
             elapsed(state.seen, now) > limit.saturating_add(1)
         };
         let used = self.established.retain(|_, state| !is_dead(state))?.kept;
+        let entered = counts.entered + self.added.load(Ordering::Relaxed);
         let opening = self.opening.retain(|_, state| !is_dead(state))?;
         if self.is_resumed.swap(false, Ordering::Relaxed) {
-            let earlier = counts.entered.saturating_sub(opening.removed + opening.kept);
+            let earlier = entered.saturating_sub(opening.removed + opening.kept);
             self.removed.fetch_add(earlier, Ordering::Relaxed);
         }
         let removed = self.removed.fetch_add(opening.removed, Ordering::Relaxed) + opening.removed;
         // Entries that were added, and neither exist nor were removed, were evicted. Entries that
         // were added since the counters were read hide as many evictions until the next sweep.
-        let evicted = counts.entered.saturating_sub(removed + opening.kept);
+        let evicted = entered.saturating_sub(removed + opening.kept);
         let evicted = self.evicted.fetch_max(evicted, Ordering::Relaxed).max(evicted);
         Ok(FlowUse {
             established: Room { used, limit: self.established.limit },
@@ -294,6 +302,11 @@ impl<K: Key> Table<K> {
     /// Adds a flow, unless it exists already.
     fn insert(&self, key: &K, mut state: FlowState) -> io::Result<()> {
         self.element(BPF_MAP_UPDATE_ELEM, key, Some(&mut state), BPF_NOEXIST)
+    }
+
+    /// Adds a flow, or replaces it.
+    fn put(&self, key: &K, mut state: FlowState) -> io::Result<()> {
+        self.element(BPF_MAP_UPDATE_ELEM, key, Some(&mut state), 0)
     }
 
     /// Removes a flow; returns whether it existed.

@@ -29,7 +29,7 @@ pub use attachment::Trace;
 pub use cleanup::{Removed, cleanup};
 pub use clock::Lifetimes;
 pub use error::KernelError;
-pub use flows::{FlowTables, FlowUse, Room};
+pub use flows::{FlowTables, FlowUse, Imported, Room};
 pub use hooks::{Hooks, Place};
 pub use load::{Kernel, Settings};
 pub use pins::{Pins, PinsError};
