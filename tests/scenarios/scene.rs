@@ -209,7 +209,7 @@ impl Scene {
             let at = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
             let mut stream = TcpStream::connect(at)?;
             stream.set_read_timeout(Some(PATIENCE))?;
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;
             Ok(answer)

@@ -18,7 +18,7 @@ mod report;
 mod status;
 
 pub use drops::{DropRecord, End, Names, TruncatedEvent, read_event};
-pub use http::{Observed, Paths, serve};
+pub use http::{Limits, Observed, Paths, serve};
 pub use log::{LogError, LogFilter, LogFormat};
 pub use metrics::{Metrics, PodMetrics};
 pub use process::ProcessUse;
