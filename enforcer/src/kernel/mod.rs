@@ -13,6 +13,7 @@ mod clock;
 mod clsact;
 mod error;
 mod flows;
+mod grace;
 mod hooks;
 mod load;
 mod mapped_array;
