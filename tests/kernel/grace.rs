@@ -13,7 +13,7 @@ use crate::support::{cluster, subject, with_rig};
 /// `SYS_membarrier` and `MEMBARRIER_CMD_GLOBAL` answer so on this thread from now on.
 fn without_membarrier() {
     let invalid = SeccompAction::Errno(nix::errno::Errno::EINVAL as u32);
-    let call = i64::from(nix::libc::SYS_membarrier as i32);
+    let call = nix::libc::SYS_membarrier;
     let arch = std::env::consts::ARCH.try_into().unwrap();
     let rules = [(call, Vec::new())].into_iter().collect();
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, invalid, arch).unwrap();

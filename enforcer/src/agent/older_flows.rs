@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use enforcer_ebpf::packet::protocol;
 
-use super::reconciler::Reconciler;
 use crate::conntrack::{self, Flow, Flows};
-use crate::kernel::{FlowTables, Imported, KernelError};
+use crate::kernel::{FlowTables, Hooks, Imported, Kernel, KernelError};
+use crate::node::Snapshot;
 use crate::observe::ConntrackReport;
-use enforcer_core::model::Protocol;
-use enforcer_core::tables::Owner;
+use enforcer_core::model::{Cluster, Protocol};
+use enforcer_core::tables::{Owner, State};
 
 /// The number of flows that are written at once: a node may track millions.
 const BATCH: usize = 4096;
@@ -81,44 +81,120 @@ impl OlderFlows {
     }
 }
 
-impl Reconciler {
-    /// Notes the interfaces that are about to get programs, and imports their flows.
-    pub(super) fn import_before(&mut self, present: BTreeSet<u32>, missing: &BTreeSet<u32>) {
-        let hooks = &self.hooks;
-        self.older.note(present, missing, |it| hooks.is_pinned(it), Instant::now());
-        let owned = self.addresses_of_pending();
+/// Which pod is behind each interface, and its endpoint id.
+#[derive(Clone, Copy)]
+pub(super) struct Pods<'a> {
+    pub(super) state: &'a State,
+    pub(super) cluster: &'a Cluster,
+    pub(super) snapshot: &'a Snapshot,
+}
+
+impl OlderFlows {
+    /// Notes the interfaces of pods that are about to get programs, and imports their flows.
+    pub(super) fn before(
+        &mut self,
+        pods: Pods<'_>,
+        kernel: &mut Kernel,
+        hooks: &Hooks,
+        present: BTreeSet<u32>,
+        missing: &BTreeSet<u32>,
+    ) {
+        self.note(present, missing, |it| hooks.is_pinned(it), Instant::now());
+        let owned = pods.addresses(&self.pending);
         let is_new = |(ifindex, addresses): (&u32, &BTreeSet<IpAddr>)| {
-            self.older.pending.get(ifindex).is_some_and(|it| it != addresses)
+            self.pending.get(ifindex).is_some_and(|it| it != addresses)
         };
         if owned.iter().any(is_new) {
-            self.import(owned);
+            self.import(pods, kernel, owned);
         }
     }
 
     /// Imports the flows that opened before the programs were attached. The rest is recorded.
-    pub(super) fn import_after(&mut self, attached: &BTreeSet<u32>) {
-        let owned = self.addresses_of_pending();
+    pub(super) fn after(
+        &mut self,
+        pods: Pods<'_>,
+        kernel: &mut Kernel,
+        hooks: &Hooks,
+        attached: &BTreeSet<u32>,
+    ) {
+        let owned = pods.addresses(&self.pending);
         if owned.keys().any(|it| attached.contains(it)) {
-            self.import(owned);
+            self.import(pods, kernel, owned);
         }
-        if self.older.failed_at.is_some() {
+        if self.failed_at.is_some() {
             return;
         }
-        let hooks = &self.hooks;
-        let state = &self.state;
-        let known: BTreeSet<u32> = state
-            .endpoints()
-            .filter(|(owner, _)| matches!(owner, Owner::Pod(_)))
-            .map(|(_, it)| it.ifindex)
-            .collect();
-        self.older.pending.retain(|it, addresses| {
+        let known = pods.known();
+        self.pending.retain(|it, addresses| {
             addresses.is_empty() || !known.contains(it) || hooks.place(*it).is_none()
         });
     }
 
-    /// The own addresses of the interfaces with older flows. An address that several interfaces
+    fn import(
+        &mut self,
+        pods: Pods<'_>,
+        kernel: &mut Kernel,
+        owned: BTreeMap<u32, BTreeSet<IpAddr>>,
+    ) {
+        let started_at = Instant::now();
+        let flows = pods.flows(&owned);
+        let result = kernel.now().map_err(anyhow::Error::from).and_then(|now| {
+            let tables = kernel.flows();
+            let mut batch =
+                Batch { tables: &tables, now, flows: Vec::new(), result: Ok(Imported::default()) };
+            let counts = conntrack::read(|entry| batch.add(flows.of(&entry)))?;
+            Ok((counts, batch.finish()?))
+        });
+        let report = &mut self.report;
+        match result {
+            Ok((counts, imported)) => {
+                report.imported += imported.added;
+                report.refused += imported.refused;
+                report.picked_up = counts.picked_up;
+                report.failing = None;
+                self.failed_at = None;
+                let interfaces = owned.len();
+                self.pending.extend(owned);
+                let (added, entries, picked_up) =
+                    (imported.added, counts.entries, counts.picked_up);
+                let took = started_at.elapsed();
+                tracing::info!(
+                    interfaces,
+                    added,
+                    entries,
+                    picked_up,
+                    ?took,
+                    "older flows imported"
+                );
+            }
+            Err(error) => {
+                let error = format!(
+                    "connections that pods opened before their interface had programs are unknown, \
+                     and their replies are denied where policy isolates the pod: {error:#}"
+                );
+                if report.failing.as_ref() != Some(&error) {
+                    tracing::error!("{error}");
+                }
+                report.failing = Some(error);
+                self.failed_at = Some(Instant::now());
+            }
+        }
+    }
+}
+
+impl Pods<'_> {
+    /// The interfaces whose pod is known.
+    fn known(self) -> BTreeSet<u32> {
+        let known = self.state.endpoints().filter(|(owner, _)| matches!(owner, Owner::Pod(_)));
+        known.map(|(_, it)| it.ifindex).collect()
+    }
+
+    /// The own addresses of the pending interfaces. An address that several interfaces
     /// have belongs to the one of a known pod, or to none.
-    fn addresses_of_pending(&self) -> BTreeMap<u32, BTreeSet<IpAddr>> {
+    fn addresses(
+        self,
+        pending: &BTreeMap<u32, BTreeSet<IpAddr>>,
+    ) -> BTreeMap<u32, BTreeSet<IpAddr>> {
         let mut claims: BTreeMap<IpAddr, Vec<(bool, u32)>> = BTreeMap::new();
         for (owner, endpoint) in self.state.endpoints() {
             let (is_known, addresses) = match owner {
@@ -141,61 +217,15 @@ impl Reconciler {
                 (0, [(_, ifindex)]) => Some(*ifindex),
                 _ => None,
             };
-            if let Some(ifindex) = owner.filter(|it| self.older.pending.contains_key(it)) {
+            if let Some(ifindex) = owner.filter(|it| pending.contains_key(it)) {
                 owned.entry(ifindex).or_default().insert(address);
             }
         }
         owned
     }
 
-    fn import(&mut self, owned: BTreeMap<u32, BTreeSet<IpAddr>>) {
-        let started_at = Instant::now();
-        let flows = self.wanted(&owned);
-        let result = self.kernel.now().map_err(anyhow::Error::from).and_then(|now| {
-            let tables = self.kernel.flows();
-            let mut batch =
-                Batch { tables: &tables, now, flows: Vec::new(), result: Ok(Imported::default()) };
-            let counts = conntrack::read(|entry| batch.add(flows.of(&entry)))?;
-            Ok((counts, batch.finish()?))
-        });
-        let report = &mut self.older.report;
-        match result {
-            Ok((counts, imported)) => {
-                report.imported += imported.added;
-                report.refused += imported.refused;
-                report.picked_up = counts.picked_up;
-                report.failing = None;
-                self.older.failed_at = None;
-                let interfaces = owned.len();
-                self.older.pending.extend(owned);
-                let (added, entries, picked_up) =
-                    (imported.added, counts.entries, counts.picked_up);
-                let took = started_at.elapsed();
-                tracing::info!(
-                    interfaces,
-                    added,
-                    entries,
-                    picked_up,
-                    ?took,
-                    "older flows imported"
-                );
-            }
-            Err(error) => {
-                let error = format!(
-                    "connections that pods opened before their interface had programs are unknown, \
-                     and their replies are denied where policy isolates the pod: {error:#}"
-                );
-                if report.failing.as_ref() != Some(&error) {
-                    tracing::error!("{error}");
-                }
-                report.failing = Some(error);
-                self.older.failed_at = Some(Instant::now());
-            }
-        }
-    }
-
     /// The flows to look for.
-    fn wanted(&self, owned: &BTreeMap<u32, BTreeSet<IpAddr>>) -> Flows {
+    fn flows(self, owned: &BTreeMap<u32, BTreeSet<IpAddr>>) -> Flows {
         let ids = self.state.endpoints().map(|(_, it)| (it.ifindex, it.id));
         let endpoints = ids.flat_map(|(ifindex, id)| {
             owned.get(&ifindex).into_iter().flatten().map(move |it| (*it, id))

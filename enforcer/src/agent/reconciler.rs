@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use enforcer_ebpf::contract::counters::Counters;
 
 use super::claims::{LastPods, PodClaims, podless};
-use super::older_flows::OlderFlows;
+use super::older_flows::{OlderFlows, Pods};
 use super::options::{Attach, Options, UnknownPod};
 use super::retired_counters::{RetiredCounters, Settlement};
 use super::sandboxes::Sandboxes;
@@ -283,7 +283,8 @@ impl Reconciler {
             .collect();
         missing.sort_by_key(|(ifindex, _, place)| (*place == Place::Pod, *ifindex));
         let unguarded = missing.iter().map(|it| it.0).filter(|it| pods.contains(it)).collect();
-        self.import_before(pods, &unguarded);
+        let known = Pods { state: &self.state, cluster: &self.cluster, snapshot: &self.snapshot };
+        self.older.before(known, &mut self.kernel, &self.hooks, pods, &unguarded);
         for (ifindex, name, place) in missing {
             match self.hooks.attach(&mut self.kernel, ifindex, &name, place) {
                 Ok(()) => tracing::debug!(interface = %name, ?place, "programs attached"),
@@ -291,7 +292,7 @@ impl Reconciler {
                 Err(error) => tracing::warn!(interface = %name, ?place, "{error}"),
             }
         }
-        self.import_after(&unguarded);
+        self.older.after(known, &mut self.kernel, &self.hooks, &unguarded);
     }
 
     /// The interfaces that need programs.

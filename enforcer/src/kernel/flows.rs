@@ -8,6 +8,7 @@
 )]
 
 mod import;
+mod walk;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -24,14 +25,11 @@ use enforcer_ebpf::contract::table;
 use super::KernelError;
 use super::clock::Clock;
 use super::sys::{
-    BPF_MAP_DELETE_ELEM, BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM,
-    BPF_NOEXIST, Batch, Element, bpf,
+    BPF_MAP_DELETE_ELEM, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_NOEXIST, Element, bpf,
 };
 
 pub use import::Imported;
-
-/// The number of entries that one system call reads.
-const BATCH: usize = 1024;
+use walk::Walk;
 
 /// How full the tables of one family are, and the flows that they had no room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -342,64 +340,5 @@ impl<K: Key> Table<K> {
 
     fn failed(&self, error: io::Error) -> KernelError {
         KernelError::table_call(self.name, "bpf")(error)
-    }
-}
-
-/// A walk over a table's entries, batch by batch.
-struct Walk<'a, K> {
-    table: &'a Table<K>,
-    keys: Vec<K>,
-    states: Vec<FlowState>,
-    filled: usize,
-    /// The position of the next batch, in the kernel's own encoding.
-    position: Option<u32>,
-    is_over: bool,
-}
-
-impl<'a, K: Key> Walk<'a, K> {
-    fn new(table: &'a Table<K>) -> Self {
-        let (keys, states) = (vec![K::zeroed(); BATCH], vec![FlowState::default(); BATCH]);
-        Self { table, keys, states, filled: 0, position: None, is_over: false }
-    }
-
-    fn entries(&self) -> impl Iterator<Item = (&K, &FlowState)> {
-        self.keys.iter().zip(&self.states).take(self.filled)
-    }
-
-    /// Reads the next batch; `false` if there is none.
-    fn read_next(&mut self) -> Result<bool, KernelError> {
-        while !self.is_over {
-            let mut next = 0_u32;
-            let mut attributes = Batch {
-                position: self.position.as_ref().map_or(0, |at| (&raw const *at) as u64),
-                next: (&raw mut next) as u64,
-                keys: self.keys.as_mut_ptr() as u64,
-                values: self.states.as_mut_ptr() as u64,
-                count: u32::try_from(self.keys.len()).unwrap_or(u32::MAX),
-                map: self.table.fd(),
-                element_flags: 0,
-                flags: 0,
-            };
-            // SAFETY: the buffers have room for `count` keys and values of the sizes that the table
-            // was checked for. Positions in hash tables have 4 bytes. All outlive the call.
-            let read = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &raw mut attributes) };
-            self.filled = (attributes.count as usize).min(self.keys.len());
-            match read {
-                Ok(_) => self.position = Some(next),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.is_over = true,
-                // One hash bucket has more entries than the buffers.
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                    let room = self.keys.len() * 2;
-                    self.keys.resize(room, K::zeroed());
-                    self.states.resize(room, FlowState::default());
-                    continue;
-                }
-                Err(error) => return Err(self.table.failed(error)),
-            }
-            if self.filled > 0 {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
