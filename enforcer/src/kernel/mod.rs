@@ -12,6 +12,7 @@ mod cleanup;
 mod clock;
 mod clsact;
 mod error;
+mod flow_table;
 mod flows;
 mod grace;
 mod hooks;
