@@ -180,4 +180,8 @@ scenarios! {
         unguarded(Topology::AzureCni, Proxy::Iptables) => a_later_policy_cuts_nothing;
     c8_a_pod_that_is_guarded_late_keeps_its_connections:
         unguarded(Topology::Kubenet, Proxy::Nftables) => a_late_pod_keeps_its_connections;
+    // By filters: an agent's mark of them shows which interfaces were guarded.
+    c8_a_pod_that_is_guarded_late_by_clsact_keeps_its_connections:
+        Setup::unguarded(Setup::with(Topology::AzureCni, &["--attach", "clsact"])) =>
+            a_late_pod_keeps_its_connections;
 }
