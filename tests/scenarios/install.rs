@@ -5,8 +5,15 @@
 use std::net::SocketAddr;
 
 use enforcer_tests::lab::{Family, Party, Proxy, Topology};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_netfilter::conntrack::ConntrackMessage;
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use netlink_sys::Socket;
+use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use crate::connection::{Connection, PORT, all_are_cut, exchange_all};
+use crate::connection::{Connection, End, PORT, all_are_cut, exchange_all};
 use crate::scene::{INGRESS_ISOLATED, Scene, Setup, policy, shop_of, until};
 
 /// Another port of the server, which only the node port is translated to.
@@ -167,6 +174,53 @@ async fn a_late_pod_keeps_its_connections(scene: &mut Scene) {
     }
 }
 
+/// Conntrack forgets a connection that policy denies, as it does after a while of silence, and finds
+/// it in progress when the server sends: its entry names the server as the initiator.
+async fn a_server_is_no_initiator(scene: &mut Scene) {
+    // With a Service: without any rule that asks for it, the kernel tracks nothing.
+    scene.write("cluster.yaml", &cluster());
+    scene
+        .write("policies.yaml", &policy("shop", "in", "podSelector: {matchLabels: {app: server}}"));
+    scene.run_pods().await;
+    let (client, server) = (shop("client"), shop("server"));
+    let mut all = Vec::new();
+    for family in Family::ALL {
+        all.push(Connection::tcp(scene.lab(), &client, &server, family).await);
+    }
+    exchange_all(&mut all).await;
+    scene.lab().node().io("forget connections", forget_connections).await.unwrap();
+    for connection in &mut all {
+        connection.exchange_from_server().await;
+    }
+    scene.install().await;
+    until("the policy is active", async || scene.metric(INGRESS_ISOLATED).await == 1).await;
+    for connection in &mut all {
+        connection.send(End::Client).await;
+        connection.receives_nothing(End::Server).await;
+    }
+    assert!(scene.metric("enforcer_flows_without_initiator").await >= 2);
+}
+
+/// Deletes all entries of conntrack.
+fn forget_connections() -> std::io::Result<()> {
+    let mut socket = Socket::new(NETLINK_NETFILTER)?;
+    socket.bind_auto()?;
+    let family = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0);
+    let request = NetfilterMessage::new(family, ConntrackMessage::Delete(Vec::new()));
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_ACK;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    let (answer, _) = socket.recv_from_full()?;
+    match NetlinkMessage::<NetfilterMessage>::deserialize(&answer).unwrap().payload {
+        NetlinkPayload::Error(error) if error.code.is_none() => Ok(()),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn unguarded(topology: Topology, proxy: Proxy) -> Setup {
     Setup::unguarded((topology, proxy))
 }
@@ -180,6 +234,8 @@ scenarios! {
         unguarded(Topology::AzureCni, Proxy::Iptables) => a_later_policy_cuts_nothing;
     c8_a_pod_that_is_guarded_late_keeps_its_connections:
         unguarded(Topology::Kubenet, Proxy::Nftables) => a_late_pod_keeps_its_connections;
+    c8_a_connection_that_conntrack_found_in_progress_is_not_the_servers:
+        unguarded(Topology::AzureCni, Proxy::Iptables) => a_server_is_no_initiator;
     // By filters: an agent's mark of them shows which interfaces were guarded.
     c8_a_pod_that_is_guarded_late_by_clsact_keeps_its_connections:
         Setup::unguarded(Setup::with(Topology::AzureCni, &["--attach", "clsact"])) =>

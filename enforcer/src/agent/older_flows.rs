@@ -150,7 +150,15 @@ impl OlderFlows {
             Ok((counts, imported)) => {
                 report.imported += imported.added;
                 report.refused += imported.refused;
+                report.tracked = counts.entries;
                 report.picked_up = counts.picked_up;
+                if counts.entries == 0 {
+                    tracing::warn!(
+                        "the kernel tracks no connections: those that pods opened before their \
+                         interface had programs are unknown, and their replies are denied where \
+                         policy isolates the pod"
+                    );
+                }
                 report.failing = None;
                 self.failed_at = None;
                 let interfaces = owned.len();

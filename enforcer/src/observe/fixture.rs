@@ -103,6 +103,7 @@ pub(super) fn report() -> Report {
         conntrack: ConntrackReport {
             imported: 200,
             refused: 1,
+            tracked: 1_000,
             picked_up: 3,
             failing: Some("older connections are unknown: cannot list them".to_owned()),
         },

@@ -93,6 +93,9 @@ pub struct ConntrackReport {
     pub imported: u64,
     /// Imported established flows that found no room in their table.
     pub refused: u64,
+    /// Connections that the kernel tracked at the last import. If there are none, probably no rule of
+    /// the node asks for tracking, and older flows are unknown.
+    pub tracked: u64,
     /// Connections at the last import whose initiator conntrack does not know: it found them in
     /// progress.
     pub picked_up: u64,
