@@ -110,7 +110,7 @@ fn after_an_outage_changes_are_enforced_within_seconds() {
     });
 }
 
-/// Packets of the watches vanish: the connections are dead, and nothing says so.
+/// Packets of the watches vanish: the connections are dead, without any sign of it.
 #[test]
 fn a_dead_connection_is_noticed_although_watches_are_silent() {
     in_sandbox(async move |sandbox| {

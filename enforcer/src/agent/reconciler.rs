@@ -285,14 +285,18 @@ impl Reconciler {
         let unguarded = missing.iter().map(|it| it.0).filter(|it| pods.contains(it)).collect();
         let known = Pods { state: &self.state, cluster: &self.cluster, snapshot: &self.snapshot };
         self.older.before(known, &mut self.kernel, &self.hooks, pods, &unguarded);
+        let mut attached = BTreeSet::new();
         for (ifindex, name, place) in missing {
             match self.hooks.attach(&mut self.kernel, ifindex, &name, place) {
-                Ok(()) => tracing::debug!(interface = %name, ?place, "programs attached"),
+                Ok(()) => {
+                    attached.insert(ifindex);
+                    tracing::debug!(interface = %name, ?place, "programs attached");
+                }
                 // The interface is probably gone; if not, the next snapshot of the node tries again.
                 Err(error) => tracing::warn!(interface = %name, ?place, "{error}"),
             }
         }
-        self.older.after(known, &mut self.kernel, &self.hooks, &unguarded);
+        self.older.after(known, &mut self.kernel, &self.hooks, &attached);
     }
 
     /// The interfaces that need programs.

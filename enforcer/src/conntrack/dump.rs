@@ -32,7 +32,7 @@ pub struct Counts {
 
 /// Passes each living connection whose initiator is known to `take`.
 ///
-/// The network namespace is that of the calling thread. 100,000 entries take some 100 milliseconds.
+/// The network namespace is that of the calling thread. 100,000 entries take less than a second.
 ///
 /// # Errors
 /// The kernel has no connection tracking, or does not let the agent read it.

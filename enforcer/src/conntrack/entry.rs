@@ -1,4 +1,5 @@
-//! An entry of connection tracking, and whether it is evidence of who initiated a living connection.
+//! An entry of connection tracking, and whether it is evidence for the initiator of a living
+//! connection.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Waiting until no program uses what it read before.
+//! Grace periods: waiting until no program uses data that it has read before.
 //!
 //! The kernel waits for an RCU grace period before an update of a map of maps returns, so that "all
 //! programs that could be running use the new map value" (`maybe_wait_bpf_programs` in

@@ -1,8 +1,7 @@
-//! Connections: how many, for how long, and how much of each request is read.
+//! The limits on connections: their number, their duration, and the size of a request's head.
 //!
-//! Pods reach the metrics' port of their node, so strangers may open as many connections as they like.
-//! A new one takes the place of the oldest that has not requested anything yet: a probe sends its
-//! request at once.
+//! Pods reach the metrics' port of their node and may open any number of connections. A new one
+//! replaces the oldest that has not requested anything yet: a probe sends its request at once.
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -1,7 +1,7 @@
-//! Which sites a browser may send requests for.
+//! The checks against requests that a browser sends on behalf of another site.
 //!
-//! A page of a stranger can reach a server on loopback by a name of its own that resolves to it
-//! (DNS rebinding). The request names that site in `Host`.
+//! A page of another site can reach a server on loopback by a name that its owner's DNS server resolves
+//! to loopback (DNS rebinding). The request has that name in `Host`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

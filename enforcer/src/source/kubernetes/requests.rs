@@ -1,4 +1,4 @@
-//! What each request gets: time limits, a limited rate of watches, and a note of every sign of life.
+//! Time limits of requests, the rate limit of watches, and the record of the server's signs of life.
 
 use std::collections::VecDeque;
 use std::future::Future;

@@ -1,8 +1,8 @@
-//! Connections to the API server that notice when they are dead.
+//! Connections to the API server, with detection of dead ones.
 //!
 //! A watch may carry nothing for minutes (the server sends bookmarks only if the version of its kind
-//! has moved), so silence says nothing. TCP's keep-alive probes do: the other end's kernel answers
-//! them. The library's own client sets none.
+//! has moved), so silence proves nothing. TCP's keep-alive probes do: the other end's kernel answers
+//! them. The library's own client sends none.
 
 use std::time::Duration;
 
