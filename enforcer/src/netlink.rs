@@ -1,17 +1,16 @@
-//! rtnetlink: opening a socket, sending a request, splitting the answer into messages.
+//! Netlink: opening a socket, sending a request, splitting the answer into messages.
 //!
-//! Belongs here: the parts that `node` (lists and events) and `kernel` (the clsact qdisc) share. Does
-//! not belong here: reading the content of a message.
+//! Belongs here: the parts that `node` (lists and events), `kernel` (the clsact qdisc) and `conntrack`
+//! share. Does not belong here: reading the content of a message.
 
 use std::io;
 
 use netlink_packet_core::{
     DecodeError, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload, parse_i32,
+    NetlinkMessage, NetlinkPayload, NetlinkSerializable, parse_i32,
 };
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::Socket;
-use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 
 /// More than the kernel puts into one datagram, in bytes.
 pub(crate) const BUFFER: usize = 1 << 16;
@@ -39,9 +38,18 @@ impl Message<'_> {
     }
 }
 
-/// Opens a socket in the network namespace of the calling thread.
+/// Opens a socket for rtnetlink in the network namespace of the calling thread.
 pub(crate) fn open() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    open_protocol(NETLINK_ROUTE)
+}
+
+/// The same for netfilter's subsystems.
+pub(crate) fn open_netfilter() -> io::Result<Socket> {
+    open_protocol(NETLINK_NETFILTER)
+}
+
+fn open_protocol(protocol: isize) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
     socket.bind_auto()?;
     Ok(socket)
 }
@@ -51,7 +59,7 @@ pub(crate) fn send(
     socket: &Socket,
     flags: u16,
     sequence: u32,
-    request: RouteNetlinkMessage,
+    request: impl NetlinkSerializable,
 ) -> io::Result<()> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | flags;

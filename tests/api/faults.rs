@@ -235,6 +235,7 @@ async fn malformed_objects_are_sent_unchanged() {
 #[tokio::test]
 async fn bookmarks_carry_a_watch_over_a_compaction() {
     let stage = Stage::of(ApiServer::new().unwrap());
+    stage.server.faults().notify_progress(true);
     stage.server.faults().bookmark_every(Duration::from_millis(10));
     let mut pods = stage.follow(&kinds::PODS, Config::default());
     pods.until_known(&[]).await;

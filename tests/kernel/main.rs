@@ -14,6 +14,7 @@ mod faults;
 mod floods;
 mod fragments;
 mod generated;
+mod grace;
 mod hooks;
 mod hostile;
 mod journeys;

@@ -1,5 +1,8 @@
 //! The agent from an operator's view: readiness, metrics, status, log, invalid manifests, its end.
 
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
+
 use enforcer_core::model::{Protocol, Traffic};
 use enforcer_tests::lab::{Family, Lab, Party, Topology};
 use enforcer_tests::matrix::{Scope, probes};
@@ -81,7 +84,7 @@ fn the_log_of_drops_names_both_pods() {
         for family in Family::ALL {
             let line = |lab: &Lab| {
                 let of = |name: &str| lab.address(&Party::pod("shop", name), family).unwrap();
-                let to = std::net::SocketAddr::new(of("server"), NOWHERE);
+                let to = SocketAddr::new(of("server"), NOWHERE);
                 let from = of("client");
                 let from = if from.is_ipv6() { format!("[{from}]") } else { from.to_string() };
                 let start = format!("shop/client {from}:");
@@ -292,5 +295,30 @@ fn c3_counts_by_namespace_outlive_pods_and_agents() {
         until("the policy is active", async || scene.metric(INGRESS_ISOLATED).await == 1).await;
         send(scene.lab(), Family::V6, 5).await;
         until("they are added", async || scene.metric(DENIED).await >= ended + 5).await;
+    });
+}
+
+/// More connections than the agent may open files at first, each with an unfinished request.
+const STRANGERS: usize = 1200;
+
+#[test]
+fn strangers_connections_keep_no_pod_unguarded_and_no_probe_waiting() {
+    with_scene(Topology::AzureCni, async |scene| {
+        isolate_server(scene).await;
+        let open = || {
+            let at = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
+            let connect = |_| {
+                let mut stream = TcpStream::connect(at)?;
+                stream.write_all(b"GET /metrics HTTP/1.1\r\nx: ")?;
+                Ok(stream)
+            };
+            (0..STRANGERS).map(connect).collect::<std::io::Result<Vec<_>>>()
+        };
+        let strangers = scene.lab().node().io("connect", open).await.unwrap();
+        let more = pod("shop", "more", "app: server", &["http/TCP/80"]);
+        scene.write("cluster.yaml", &(cluster() + &more));
+        scene.agree("a pod that starts meanwhile").await;
+        assert!(scene.metric("process_open_fds").await < 512);
+        drop(strangers);
     });
 }

@@ -173,6 +173,14 @@ impl Connection {
         assert_eq!(u64::from_be_bytes(message), *number, "{}: at the {end:?}", self.name);
     }
 
+    /// One message in each direction. The server sends first: the agent learns nothing from it.
+    pub(crate) async fn exchange_from_server(&mut self) {
+        for end in [End::Server, End::Client] {
+            self.send(end).await;
+            self.receive(end.other()).await;
+        }
+    }
+
     /// One message in each direction.
     pub(crate) async fn exchange(&mut self) {
         for end in End::BOTH {

@@ -31,6 +31,7 @@ mod families;
 mod floods;
 mod fragments;
 mod host;
+mod install;
 mod kubectl;
 mod lab;
 mod leftovers;

@@ -124,6 +124,12 @@ impl Scene {
         fs::remove_file(self.manifests.join(name)).unwrap();
     }
 
+    /// Installs the agents on nodes that had none; returns when they are ready.
+    pub(crate) async fn install(&mut self) {
+        self.session.set_agent(agent());
+        self.session.start_agent().await.unwrap();
+    }
+
     /// Runs the pods that the manifests declare. They send nothing yet.
     pub(crate) async fn run_pods(&mut self) {
         let notes = self.session.run_pods().await.unwrap();
@@ -203,7 +209,7 @@ impl Scene {
             let at = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
             let mut stream = TcpStream::connect(at)?;
             stream.set_read_timeout(Some(PATIENCE))?;
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;
             Ok(answer)

@@ -7,9 +7,10 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::descriptors;
 use super::options::Listeners;
 use super::snapshot::SharedReconciler;
-use crate::observe::{Paths, serve};
+use crate::observe::{Limits, Paths, serve};
 
 /// Starts the servers; they run until `stop`.
 pub(super) async fn start(
@@ -43,7 +44,9 @@ async fn listen(
         Paths::Metrics => tracing::info!("metrics on http://{address}/metrics"),
         Paths::Status => tracing::info!("status on http://{address}/status"),
     }
-    let serving = serve(listener, paths, Arc::clone(shared), stop.clone().cancelled_owned());
+    let limits = Limits::of_process(descriptors::limit());
+    let stopped = stop.clone().cancelled_owned();
+    let serving = serve(listener, paths, Arc::clone(shared), limits, stopped);
     tokio::spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!("the server on {address} stopped: {error}");

@@ -9,9 +9,11 @@
 //! ([`enforcer_core`]), calls to BPF ([`crate::kernel`]), output formats ([`crate::observe`]).
 
 mod claims;
+mod descriptors;
 mod flows;
 mod kube_writer;
 mod listen;
+mod older_flows;
 mod options;
 mod pod_starts;
 mod problems;

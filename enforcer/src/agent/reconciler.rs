@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use enforcer_ebpf::contract::counters::Counters;
 
 use super::claims::{LastPods, PodClaims, podless};
+use super::older_flows::{OlderFlows, Pods};
 use super::options::{Attach, Options, UnknownPod};
 use super::retired_counters::{RetiredCounters, Settlement};
 use super::sandboxes::Sandboxes;
@@ -46,6 +47,7 @@ pub struct Reconciler {
     pub(super) unrepresented: Vec<Unrepresented>,
     pub(super) kernel: Kernel,
     pub(super) hooks: Hooks,
+    pub(super) older: OlderFlows,
     /// The state that outlives the agent; `None`: nothing does.
     pub(super) pins: Option<Pins>,
     /// The records of an earlier agent, until the first state is enforced.
@@ -97,6 +99,7 @@ impl Reconciler {
             state: State::resuming(settings.limits, &inherited),
             unrepresented: Vec::new(),
             kernel,
+            older: OlderFlows::default(),
             hooks: if *attach == Attach::Clsact { hooks.without_tcx() } else { hooks },
             pins,
             taken_over: is_resumed.then_some(TakenOver { endpoints }),
@@ -171,6 +174,7 @@ impl Reconciler {
     /// A table can't be written: the kernel's state is then not known.
     pub fn reconcile(&mut self) -> Result<Reconciled, KernelError> {
         let now = Instant::now();
+        self.older.ran(now);
         let inheritance = self.inheritance.take();
         if let Some(inherited) = &inheritance {
             self.last_pods.resume(inherited);
@@ -201,6 +205,9 @@ impl Reconciler {
             Some(_) => self.take_over()?,
             None => self.attach(),
         }
+        let now = Instant::now();
+        self.older.ran(now);
+        let again = again.into_iter().chain(self.older.again(now)).min();
         Ok(Reconciled { writes: plan.steps.len(), waited, again })
     }
 
@@ -258,6 +265,8 @@ impl Reconciler {
     /// programs leave open.
     fn attach(&mut self) {
         let wanted = self.hook_places();
+        let pods = wanted.iter().filter(|(_, (_, place))| *place == Place::Pod);
+        let pods: BTreeSet<u32> = pods.map(|(ifindex, _)| *ifindex).collect();
         let stale: Vec<u32> = self
             .hooks
             .interfaces()
@@ -273,13 +282,21 @@ impl Reconciler {
             .map(|(ifindex, (name, place))| (ifindex, name, place))
             .collect();
         missing.sort_by_key(|(ifindex, _, place)| (*place == Place::Pod, *ifindex));
+        let unguarded = missing.iter().map(|it| it.0).filter(|it| pods.contains(it)).collect();
+        let known = Pods { state: &self.state, cluster: &self.cluster, snapshot: &self.snapshot };
+        self.older.before(known, &mut self.kernel, &self.hooks, pods, &unguarded);
+        let mut attached = BTreeSet::new();
         for (ifindex, name, place) in missing {
             match self.hooks.attach(&mut self.kernel, ifindex, &name, place) {
-                Ok(()) => tracing::debug!(interface = %name, ?place, "programs attached"),
+                Ok(()) => {
+                    attached.insert(ifindex);
+                    tracing::debug!(interface = %name, ?place, "programs attached");
+                }
                 // The interface is probably gone; if not, the next snapshot of the node tries again.
                 Err(error) => tracing::warn!(interface = %name, ?place, "{error}"),
             }
         }
+        self.older.after(known, &mut self.kernel, &self.hooks, &attached);
     }
 
     /// The interfaces that need programs.

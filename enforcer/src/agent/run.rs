@@ -16,7 +16,7 @@ use super::problems::Problems;
 use super::reconciler::{Reconciled, Reconciler};
 use super::snapshot::SharedReconciler;
 use super::source::Source;
-use super::{flows, listen, watchdog};
+use super::{descriptors, flows, listen, watchdog};
 use crate::kernel::{DropReader, Pins, PinsError, ProgramLog};
 use crate::node::{self, Seen};
 use crate::nri;
@@ -37,6 +37,7 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_millis(500);
 /// # Errors
 /// The programs can't be loaded, a source or the node can't be read, or a table can't be written.
 pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
+    descriptors::raise_limit();
     let pins = match &options.pins {
         Some(folder) => open_pins(folder).await?,
         None => None,
@@ -173,7 +174,7 @@ async fn drive(
             }
             _ = ticks.tick() => {
                 // A task that never releases the lock stops the loop here, although nothing changes.
-                drop(shared.lock());
+                shared.lock().older.ran(Instant::now());
                 continue;
             }
         }

@@ -238,6 +238,7 @@ impl Reconciler {
                 .map(|it| (it.pod.clone(), format!("{}: {}", it.direction.name(), it.reason)))
                 .collect(),
             tables: Table::ALL.into_iter().map(|table| self.table_use(table)).collect(),
+            conntrack: self.older.report.clone(),
             lost_events: self.kernel.lost_events().unwrap_or_default(),
             policies: self.cluster.policies.len() as u64,
             pods: self.cluster.pods.len() as u64,

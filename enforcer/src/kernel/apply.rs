@@ -1,5 +1,4 @@
 //! Executing the steps of a plan.
-#![expect(unsafe_code, reason = "membarrier(2) has no safe wrapper")]
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -85,7 +84,7 @@ impl Kernel {
                 .insert(address, id, 0)
                 .map_err(KernelError::table(table::POD_ADDRESSES)),
             Step::ForgetEndpoint { id } => self.forget(*id),
-            Step::Grace => grace(),
+            Step::Grace => self.grace.wait(),
         }
     }
 
@@ -136,12 +135,4 @@ fn store_value<T: Pod>(table: &MappedArray, index: u32, value: &T) -> Result<(),
     let start = index as usize * (size_of::<T>() / 8);
     let words: &[u64] = bytemuck::cast_slice(std::slice::from_ref(value));
     (start..).zip(words).try_for_each(|(index, word)| store64(table, index, *word))
-}
-
-/// Waits until the programs are done with every packet that they are processing now: the kernel's
-/// global memory barrier is an RCU grace period, and programs run within RCU's read side.
-fn grace() -> Result<(), KernelError> {
-    // SAFETY: a system call without addresses.
-    let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
-    if result == 0 { Ok(()) } else { Err(KernelError::Grace(io::Error::last_os_error())) }
 }

@@ -88,6 +88,8 @@ impl FromStr for Lifetimes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Clock {
     pub(super) shift: u32,
+    /// Jiffies a second.
+    hz: u64,
     /// The timeouts in buckets, by the low byte of a flow's flags.
     pub(super) lifetimes: [u32; LIFETIMES],
 }
@@ -105,16 +107,19 @@ impl Clock {
     /// The settings for a kernel with `hz` jiffies a second: buckets of one to two seconds.
     fn with_frequency(hz: u64, lifetimes: &Lifetimes) -> Self {
         let shift = hz.max(1).next_power_of_two().trailing_zeros();
-        // At most half the clock's range, so that an old flow does not look like a future one.
-        let buckets = |lifetime: Duration| {
-            let ticks = u128::from(lifetime.as_secs()) * u128::from(hz);
-            u32::try_from((ticks >> shift) + 1).unwrap_or(u32::MAX).min(u32::MAX / 2)
-        };
-        let mut all = [0; LIFETIMES];
-        for (it, flags) in all.iter_mut().zip(0..) {
-            *it = buckets(lifetimes.of(Stage::of(flags)));
-        }
-        Self { shift, lifetimes: all }
+        let mut clock = Self { shift, hz, lifetimes: [0; LIFETIMES] };
+        clock.lifetimes = std::array::from_fn(|flags| {
+            let flags = u16::try_from(flags).unwrap_or_default();
+            clock.buckets(lifetimes.of(Stage::of(flags)))
+        });
+        clock
+    }
+
+    /// The buckets that a duration takes, at most half the clock's range, so that an old flow does
+    /// not look like a future one.
+    pub(super) fn buckets(&self, duration: Duration) -> u32 {
+        let ticks = u128::from(duration.as_secs()) * u128::from(self.hz);
+        u32::try_from((ticks >> self.shift) + 1).unwrap_or(u32::MAX).min(u32::MAX / 2)
     }
 
     /// The timeout of a flow with these flags, in buckets.

@@ -2,33 +2,22 @@
 //!
 //! The programs ignore a flow that is older than its lifetime, but its entry stays. The table of
 //! established flows has no eviction, so the agent removes its dead entries.
-#![expect(
-    unsafe_code,
-    reason = "bpf(2): aya has no batches, and writes only with exclusive access"
-)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aya::Ebpf;
-use aya::maps::{Map, MapData, PerCpuArray};
-use bytemuck::Pod;
+use aya::maps::{MapData, PerCpuArray};
 use enforcer_ebpf::contract::counters::FlowCounts;
 use enforcer_ebpf::contract::flow::{Flow4, Flow6, FlowState, FlowTail, elapsed, flags};
 use enforcer_ebpf::contract::table;
 
 use super::KernelError;
 use super::clock::Clock;
-use super::sys::{
-    BPF_MAP_DELETE_ELEM, BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM,
-    BPF_NOEXIST, Batch, Element, bpf,
-};
-
-/// The number of entries that one system call reads.
-const BATCH: usize = 1024;
-
+use super::flow_table::{Key, Table, TakenOver};
+use crate::conntrack::{Flow, Progress};
 /// How full the tables of one family are, and the flows that they had no room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FlowUse {
@@ -62,35 +51,13 @@ pub struct FlowTables {
 struct Family<K> {
     established: Table<K>,
     opening: Table<K>,
+    /// The number of entries that this agent added to `opening`.
+    added: AtomicU64,
     /// The number of entries that agents removed from `opening`.
     removed: AtomicU64,
     /// Whether `removed` still lacks those that an earlier agent removed.
     is_resumed: AtomicBool,
     evicted: AtomicU64,
-}
-
-struct Table<K> {
-    name: &'static str,
-    map: MapData,
-    limit: u64,
-    key: std::marker::PhantomData<fn() -> K>,
-}
-
-/// A flow's key, of either family.
-trait Key: Pod {
-    fn tail(&self) -> &FlowTail;
-}
-
-impl Key for Flow4 {
-    fn tail(&self) -> &FlowTail {
-        &self.tail
-    }
-}
-
-impl Key for Flow6 {
-    fn tail(&self) -> &FlowTail {
-        &self.tail
-    }
 }
 
 impl FlowTables {
@@ -154,6 +121,7 @@ impl<K: Key> Family<K> {
         Ok(Self {
             established: Table::take(ebpf, established)?,
             opening: Table::take(ebpf, opening)?,
+            added: AtomicU64::new(0),
             removed: AtomicU64::new(0),
             is_resumed: AtomicBool::new(is_resumed),
             evicted: AtomicU64::new(0),
@@ -168,15 +136,16 @@ impl<K: Key> Family<K> {
             elapsed(state.seen, now) > limit.saturating_add(1)
         };
         let used = self.established.retain(|_, state| !is_dead(state))?.kept;
+        let entered = counts.entered + self.added.load(Ordering::Relaxed);
         let opening = self.opening.retain(|_, state| !is_dead(state))?;
         if self.is_resumed.swap(false, Ordering::Relaxed) {
-            let earlier = counts.entered.saturating_sub(opening.removed + opening.kept);
+            let earlier = entered.saturating_sub(opening.removed + opening.kept);
             self.removed.fetch_add(earlier, Ordering::Relaxed);
         }
         let removed = self.removed.fetch_add(opening.removed, Ordering::Relaxed) + opening.removed;
         // Entries that were added, and neither exist nor were removed, were evicted. Entries that
         // were added since the counters were read hide as many evictions until the next sweep.
-        let evicted = counts.entered.saturating_sub(removed + opening.kept);
+        let evicted = entered.saturating_sub(removed + opening.kept);
         let evicted = self.evicted.fetch_max(evicted, Ordering::Relaxed).max(evicted);
         Ok(FlowUse {
             established: Room { used, limit: self.established.limit },
@@ -201,192 +170,144 @@ impl<K: Key> Family<K> {
     }
 }
 
-/// The result of copying the entries of an earlier agent's tables.
+/// The result of adding flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct TakenOver {
-    pub(super) entries: u64,
-    /// The number of entries that there was no room for.
-    pub(super) lost: u64,
+pub struct Imported {
+    /// Flows that were missing, or that had another initiator.
+    pub added: u64,
+    /// Established flows that had to go to the table of opening ones: it may displace them.
+    pub refused: u64,
 }
 
-impl std::ops::AddAssign for TakenOver {
-    fn add_assign(&mut self, other: Self) {
-        self.entries += other.entries;
-        self.lost += other.lost;
-    }
-}
-
-/// The result of removing entries.
-#[derive(Debug, Default)]
-struct Retained {
-    kept: u64,
-    /// The number of kept entries that have not moved to another table.
-    living: u64,
-    removed: u64,
-}
-
-impl<K: Key> Table<K> {
-    fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, KernelError> {
-        let (Some(Map::HashMap(map)) | Some(Map::LruHashMap(map))) = ebpf.take_map(name) else {
-            return Err(KernelError::NoTable(name));
-        };
-        Self::of(name, map)
-    }
-
-    fn of(name: &'static str, map: MapData) -> Result<Self, KernelError> {
-        let info = map.info().map_err(KernelError::table(name))?;
-        let sizes = (info.key_size() as usize, info.value_size() as usize);
-        if sizes != (size_of::<K>(), size_of::<FlowState>()) {
-            return Err(KernelError::NoTable(name));
-        }
-        let limit = u64::from(info.max_entries());
-        Ok(Self { name, map, limit, key: std::marker::PhantomData })
-    }
-
-    fn take_over(&self, folder: &Path) -> Result<TakenOver, KernelError> {
-        let map =
-            MapData::from_pin(folder.join(self.name)).map_err(KernelError::table(self.name))?;
-        let other = Self::of(self.name, map)?;
-        let mut taken = TakenOver::default();
-        let mut walk = Walk::new(&other);
-        while walk.read_next()? {
-            for (key, state) in walk.entries() {
-                match self.insert(key, *state) {
-                    Ok(()) => taken.entries += 1,
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(error) if error.raw_os_error() == Some(libc::E2BIG) => taken.lost += 1,
-                    Err(error) => return Err(self.failed(error)),
+impl FlowTables {
+    /// Adds flows; `now`: the clock, see [`super::Kernel::now`]. A flow that the programs have
+    /// recorded meanwhile keeps its state, unless its initiator is another: the programs take the
+    /// sender of the first packet that they see for it.
+    ///
+    /// # Errors
+    /// A table can't be read or written.
+    pub fn import(&self, flows: &[Flow], now: u32) -> Result<Imported, KernelError> {
+        let mut result = Imported::default();
+        let lives = |it: FlowState| it.is_alive(now, self.clock.lifetime(it.flags));
+        for flow in flows {
+            let state = state(flow, &self.clock, now);
+            let endpoint = u16::try_from(flow.endpoint).unwrap_or_default();
+            let (local_port, remote_port) = (flow.local.port(), flow.remote.port());
+            let protocol = flow.protocol;
+            let tail = FlowTail { local_port, remote_port, endpoint, protocol, reserved: 0 };
+            match (flow.local, flow.remote) {
+                (SocketAddr::V4(local), SocketAddr::V4(remote)) => {
+                    let (local, remote) = ((*local.ip()).into(), (*remote.ip()).into());
+                    self.v4.import(&Flow4 { local, remote, tail }, state, lives, &mut result)?;
+                }
+                (local, remote) => {
+                    let (local, remote) = (wide(local.ip()), wide(remote.ip()));
+                    self.v6.import(&Flow6 { local, remote, tail }, state, lives, &mut result)?;
                 }
             }
         }
-        Ok(taken)
+        Ok(result)
     }
+}
 
-    /// Removes the entries that `keep` does not select.
-    fn retain(&self, keep: impl Fn(&K, FlowState) -> bool) -> Result<Retained, KernelError> {
-        let mut all = Retained::default();
-        let mut walk = Walk::new(self);
-        while walk.read_next()? {
-            for (key, state) in walk.entries() {
-                if keep(key, *state) {
-                    all.kept += 1;
-                    all.living += u64::from(state.flags & flags::MOVED == 0);
-                    continue;
-                }
-                // Read again, because the flow may have restarted since the batch was read. The
-                // time until its removal is too short for a packet and its reply.
-                match self.look_up(key)? {
-                    Some(state) if keep(key, state) => all.kept += 1,
-                    Some(_) => all.removed += u64::from(self.remove(key)?),
-                    None => {}
-                }
-            }
-        }
-        Ok(all)
-    }
-
-    fn look_up(&self, key: &K) -> Result<Option<FlowState>, KernelError> {
-        let mut state = FlowState::default();
-        let found = self.element(BPF_MAP_LOOKUP_ELEM, key, Some(&mut state), 0);
-        self.existed(found).map(|found| found.then_some(state))
-    }
-
-    /// Adds a flow, unless it exists already.
-    fn insert(&self, key: &K, mut state: FlowState) -> io::Result<()> {
-        self.element(BPF_MAP_UPDATE_ELEM, key, Some(&mut state), BPF_NOEXIST)
-    }
-
-    /// Removes a flow; returns whether it existed.
-    fn remove(&self, key: &K) -> Result<bool, KernelError> {
-        self.existed(self.element(BPF_MAP_DELETE_ELEM, key, None, 0))
-    }
-
-    fn element(
+impl<K: Key> Family<K> {
+    fn import(
         &self,
-        command: libc::c_int,
         key: &K,
-        value: Option<&mut FlowState>,
-        flags: u64,
-    ) -> io::Result<()> {
-        let value = value.map_or(0, |it| (&raw mut *it) as u64);
-        let key = (&raw const *key) as u64;
-        let attributes = Element { map: self.fd(), padding: 0, key, value, flags };
-        // SAFETY: key and value have the sizes that the table was checked for and outlive the call.
-        unsafe { bpf(command, &attributes) }.map(|_| ())
-    }
-
-    fn fd(&self) -> u32 {
-        self.map.fd().as_fd().as_raw_fd().cast_unsigned()
-    }
-
-    fn existed(&self, result: io::Result<()>) -> Result<bool, KernelError> {
-        match result {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(self.failed(error)),
-        }
-    }
-
-    fn failed(&self, error: io::Error) -> KernelError {
-        KernelError::table_call(self.name, "bpf")(error)
-    }
-}
-
-/// A walk over a table's entries, batch by batch.
-struct Walk<'a, K> {
-    table: &'a Table<K>,
-    keys: Vec<K>,
-    states: Vec<FlowState>,
-    filled: usize,
-    /// The position of the next batch, in the kernel's own encoding.
-    position: Option<u32>,
-    is_over: bool,
-}
-
-impl<'a, K: Key> Walk<'a, K> {
-    fn new(table: &'a Table<K>) -> Self {
-        let (keys, states) = (vec![K::zeroed(); BATCH], vec![FlowState::default(); BATCH]);
-        Self { table, keys, states, filled: 0, position: None, is_over: false }
-    }
-
-    fn entries(&self) -> impl Iterator<Item = (&K, &FlowState)> {
-        self.keys.iter().zip(&self.states).take(self.filled)
-    }
-
-    /// Reads the next batch; `false` if there is none.
-    fn read_next(&mut self) -> Result<bool, KernelError> {
-        while !self.is_over {
-            let mut next = 0_u32;
-            let mut attributes = Batch {
-                position: self.position.as_ref().map_or(0, |at| (&raw const *at) as u64),
-                next: (&raw mut next) as u64,
-                keys: self.keys.as_mut_ptr() as u64,
-                values: self.states.as_mut_ptr() as u64,
-                count: u32::try_from(self.keys.len()).unwrap_or(u32::MAX),
-                map: self.table.fd(),
-                element_flags: 0,
-                flags: 0,
-            };
-            // SAFETY: the buffers have room for `count` keys and values of the sizes that the table
-            // was checked for. Positions in hash tables have 4 bytes. All outlive the call.
-            let read = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &raw mut attributes) };
-            self.filled = (attributes.count as usize).min(self.keys.len());
-            match read {
-                Ok(_) => self.position = Some(next),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.is_over = true,
-                // One hash bucket has more entries than the buffers.
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                    let room = self.keys.len() * 2;
-                    self.keys.resize(room, K::zeroed());
-                    self.states.resize(room, FlowState::default());
-                    continue;
+        state: FlowState,
+        lives: impl Fn(FlowState) -> bool,
+        result: &mut Imported,
+    ) -> Result<(), KernelError> {
+        let established = &self.established;
+        if state.is_established() {
+            let known = established.look_up(key)?;
+            if known.is_some_and(|it| it.initiator == state.initiator && lives(it)) {
+                return Ok(());
+            }
+            match established.put(key, state) {
+                Ok(()) => {
+                    result.added += 1;
+                    return Ok(());
                 }
-                Err(error) => return Err(self.table.failed(error)),
-            }
-            if self.filled > 0 {
-                return Ok(true);
+                Err(error) if error.raw_os_error() == Some(libc::E2BIG) => result.refused += 1,
+                Err(error) => return Err(established.failed(error)),
             }
         }
-        Ok(false)
+        match self.opening.insert(key, state) {
+            Ok(()) => {
+                self.added.fetch_add(1, Ordering::Relaxed);
+                result.added += 1;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(self.opening.failed(error)),
+        }
+    }
+}
+
+/// The state of a flow that lives as long as conntrack would keep it, if no packet follows.
+fn state(flow: &Flow, clock: &Clock, now: u32) -> FlowState {
+    let flags = match flow.progress {
+        Progress::Unanswered => 0,
+        Progress::Answered => flags::ANSWERED,
+        Progress::Established => flags::ESTABLISHED,
+    };
+    let state = FlowState::new(now, flow.initiator, flow.protocol).with(flags);
+    let lifetime = clock.lifetime(state.flags);
+    let left = clock.buckets(flow.remaining).min(lifetime);
+    FlowState { seen: now.wrapping_sub(lifetime - left), ..state }
+}
+
+/// An address as numbers.
+fn wide(address: IpAddr) -> [u64; 2] {
+    let octets = match address {
+        IpAddr::V4(it) => it.to_ipv6_mapped().octets(),
+        IpAddr::V6(it) => it.octets(),
+    };
+    let (halves, _) = octets.as_chunks::<8>();
+    let half = |index: usize| halves.get(index).map_or(0, |it| u64::from_be_bytes(*it));
+    [half(0), half(1)]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use enforcer_ebpf::contract::verdict::Direction;
+    use enforcer_ebpf::packet::protocol;
+
+    use super::super::Lifetimes;
+    use super::*;
+
+    fn flow(remaining: u64) -> Flow {
+        Flow {
+            endpoint: 7,
+            protocol: protocol::TCP,
+            local: "10.1.0.2:40000".parse().unwrap(),
+            remote: "10.0.0.1:80".parse().unwrap(),
+            initiator: Direction::Egress,
+            progress: Progress::Established,
+            remaining: Duration::from_secs(remaining),
+        }
+    }
+
+    #[test]
+    fn c8_an_imported_flow_lives_no_longer_than_conntrack_keeps_it() {
+        let clock = Clock::of_this_kernel(&Lifetimes::DEFAULT);
+        let now = 3;
+        let short = state(&flow(60), &clock, now);
+        let left = clock.buckets(Duration::from_secs(60));
+        let lifetime = clock.lifetime(short.flags);
+        assert!(short.is_established() && short.is_initiator(Direction::Egress));
+        assert!(short.is_alive(now.wrapping_add(left), lifetime));
+        assert!(!short.is_alive(now.wrapping_add(left + 1), lifetime));
+        // Never longer than other flows.
+        assert_eq!(state(&flow(u64::MAX), &clock, now).seen, now);
+    }
+
+    #[test]
+    fn addresses_are_numbers() {
+        let address = "2001:db8:1:2:3:4:5:6".parse().unwrap();
+        assert_eq!(wide(address), [0x2001_0db8_0001_0002, 0x0003_0004_0005_0006]);
     }
 }

@@ -77,6 +77,15 @@ impl Hooks {
         self.attached.get(&ifindex).map(|attached| attached.place)
     }
 
+    /// Whether there are pins or markers of an earlier agent's programs at the interface's hooks.
+    #[must_use]
+    pub fn is_pinned(&self, ifindex: u32) -> bool {
+        let hooks = [TcAttachType::Ingress, TcAttachType::Egress];
+        self.links.as_ref().is_some_and(|links| {
+            hooks.iter().all(|hook| links.join(attachment::name(ifindex, *hook)).exists())
+        })
+    }
+
     /// The interfaces that have programs, and the kind of these.
     pub fn interfaces(&self) -> impl Iterator<Item = (u32, Place)> + '_ {
         self.attached.iter().map(|(ifindex, attached)| (*ifindex, attached.place))

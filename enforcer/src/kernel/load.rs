@@ -17,6 +17,7 @@ use enforcer_ebpf::packet::Address6;
 use super::KernelError;
 use super::clock::{Clock, Lifetimes};
 use super::flows::FlowTables;
+use super::grace::Grace;
 use super::mapped_array::MappedArray;
 use super::pinned_tables::PinnedTables;
 use super::pins::{Pins, TablePin};
@@ -83,6 +84,7 @@ pub struct Kernel {
     pub(super) counters: PerCpuArray<MapData, Counters>,
     pub(super) budget: PerCpuArray<MapData, Budget>,
     pub(super) owners: HashMap<MapData, u32, OwnerRecord>,
+    pub(super) grace: Grace,
     /// The tables that outlive the agent, if there are pins.
     pub(super) pinned: Option<PinnedTables>,
 }
@@ -155,6 +157,7 @@ impl Kernel {
             counters: typed(&mut ebpf, table::COUNTERS)?,
             budget: typed(&mut ebpf, table::BUDGET)?,
             owners: typed(&mut ebpf, table::OWNERS)?,
+            grace: Grace::new()?,
             pinned,
             test_origin,
             ebpf,

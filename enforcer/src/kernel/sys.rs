@@ -13,6 +13,7 @@ pub(super) const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 pub(super) const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 pub(super) const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 pub(super) const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_DETACH: libc::c_int = 34;
@@ -43,6 +44,19 @@ pub(super) struct Batch {
     pub(super) map: u32,
     pub(super) element_flags: u64,
     pub(super) flags: u64,
+}
+
+/// The part of `union bpf_attr` for a new map.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(super) struct MapShape {
+    pub(super) kind: u32,
+    pub(super) key: u32,
+    pub(super) value: u32,
+    pub(super) entries: u32,
+    pub(super) flags: u32,
+    /// The descriptor of a map like those that a map of maps has.
+    pub(super) inner: u32,
 }
 
 /// The part of `union bpf_attr` for pins.
@@ -80,6 +94,17 @@ struct LinkInfo {
     padding: u32,
     ifindex: u32,
     attach_type: u32,
+}
+
+/// Creates a map.
+///
+/// # Errors
+/// The kernel rejects it.
+pub(super) fn create_map(shape: &MapShape) -> io::Result<OwnedFd> {
+    // SAFETY: `shape` contains no address.
+    let fd = unsafe { bpf(BPF_MAP_CREATE, &raw const *shape) }?;
+    // SAFETY: the kernel has just opened the descriptor for this call.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The interface of a pinned TCX link; `None` if it is gone or the link is of another kind.

@@ -7,8 +7,8 @@ use enforcer_ebpf::contract::counters::{Count, Counters};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
 use super::{
-    DropRecord, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface, Isolation,
-    NriReport, ProcessUse, RecentDrop, Report, TableUse, TakenOver, WatchReport,
+    ConntrackReport, DropRecord, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface,
+    Isolation, NriReport, ProcessUse, RecentDrop, Report, TableUse, TakenOver, WatchReport,
 };
 use enforcer_core::model::PodId;
 
@@ -100,6 +100,13 @@ pub(super) fn report() -> Report {
             refused: 1,
             evicted: 2,
         }],
+        conntrack: ConntrackReport {
+            imported: 200,
+            refused: 1,
+            tracked: 1_000,
+            picked_up: 3,
+            failing: Some("older connections are unknown: cannot list them".to_owned()),
+        },
         lost_events: 3,
         policies: 4,
         pods: 9,

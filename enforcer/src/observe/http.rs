@@ -3,19 +3,26 @@
 //! Paths that show pods, addresses and policies, or that change something, are served on loopback only.
 //! Metrics and health may be served on other addresses.
 
+mod connections;
+mod origin;
+
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use super::{LogFilter, Metrics, Report, Status};
+
+pub use connections::Limits;
 
 /// The content type of OpenMetrics text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -58,33 +65,53 @@ pub enum Paths {
 /// The longest accepted log filter, in bytes.
 const LONGEST_FILTER: usize = 4_096;
 
+/// Reports that are made at the same time: each takes a while on a full node.
+const REPORTS: usize = 2;
+
 /// Serves the paths until `shutdown` completes; answers pending requests first.
 ///
 /// # Errors
-/// As [`axum::serve`].
+/// None at present: a failed connection is no error of the server.
 pub async fn serve(
     listener: TcpListener,
     paths: Paths,
     observed: Arc<impl Observed>,
+    limits: Limits,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(listener, router(paths, observed)).with_graceful_shutdown(shutdown).await
+    connections::serve(listener, router(paths, observed), limits, shutdown).await
 }
 
 fn router<O: Observed>(paths: Paths, observed: Arc<O>) -> Router {
+    let reports = Arc::new(Semaphore::new(REPORTS));
+    let in_turn = || from_fn_with_state(Arc::clone(&reports), take_turns);
     let mut router = Router::new();
     if paths != Paths::Status {
         router = router
-            .route("/metrics", get(metrics::<O>))
+            .route("/metrics", get(metrics::<O>).layer(in_turn()))
             .route("/healthz", get(healthz::<O>))
             .route("/readyz", get(readyz::<O>));
     }
     if paths != Paths::Metrics {
-        router = router
-            .route("/status", get(status::<O>))
-            .route("/log", get(log::<O>).put(set_log::<O>));
+        let local = Router::new()
+            .route("/status", get(status::<O>).layer(in_turn()))
+            .route("/log", get(log::<O>).put(set_log::<O>))
+            .layer(from_fn(origin::require_loopback));
+        router = router.merge(local);
     }
+    let router = router.layer(from_fn(origin::refuse_others));
     router.layer(DefaultBodyLimit::max(LONGEST_FILTER)).with_state(observed)
+}
+
+/// Limits the reports that are made at the same time. Probes do not wait for them.
+async fn take_turns(
+    State(reports): State<Arc<Semaphore>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    // The semaphore is never closed.
+    let _turn = reports.acquire().await.ok();
+    next.run(request).await
 }
 
 async fn log<O: Observed>(State(observed): State<Arc<O>>) -> String {

@@ -17,7 +17,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Endpoint, FlowReport, Isolation, NriReport, ProcessUse, Report, TableUse, process};
+use super::{
+    ConntrackReport, Endpoint, FlowReport, Isolation, NriReport, ProcessUse, Report, TableUse,
+    process,
+};
 use crate::nri::Outcome;
 use encode::{counters, gauge, gauges};
 
@@ -206,7 +209,18 @@ fn flows(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
         "Established flows without room in the table of such: opening flows may displace them.";
     counters(encoder, "flows_refused", help, by_family(|it| it.refused))?;
     let help = "Opening flows that were displaced by others.";
-    counters(encoder, "flows_evicted", help, by_family(|it| it.evicted))
+    counters(encoder, "flows_evicted", help, by_family(|it| it.evicted))?;
+    let ConntrackReport { imported, picked_up, failing, .. } = &report.conntrack;
+    let help = "Flows that were imported from conntrack because they are older than the programs.";
+    let counter = MetricType::Counter;
+    let mut family = encoder.encode_descriptor("flows_imported", help, None, counter)?;
+    family.encode_counter::<NoLabelSet, u64, u64>(imported, None)?;
+    let help = "Connections at the last import that conntrack had found in progress: their initiator \
+                is unknown.";
+    gauge(encoder, "flows_without_initiator", help, *picked_up)?;
+    let help = "1 if flows have to be imported but conntrack can't be read: replies to older \
+                connections of isolated pods are denied.";
+    gauge(encoder, "conntrack_unreadable", help, u64::from(failing.is_some()))
 }
 
 fn nri(

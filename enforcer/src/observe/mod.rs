@@ -19,14 +19,14 @@ mod rise;
 mod status;
 
 pub use drops::{DropRecord, End, Names, TruncatedEvent, read_event};
-pub use http::{Observed, Paths, serve};
+pub use http::{Limits, Observed, Paths, serve};
 pub use log::{LogError, LogFilter, LogFormat};
 pub use metrics::{Metrics, PodMetrics};
 pub use process::ProcessUse;
 pub use recent::{RecentDrop, RecentDrops};
 pub use report::{
-    Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface, Isolation, NriReport, Report,
-    TableUse, TakenOver, WatchReport,
+    ConntrackReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface, Isolation,
+    NriReport, Report, TableUse, TakenOver, WatchReport,
 };
 pub use rise::Rise;
 pub use status::{CounterStatus, EndpointStatus, Status};

@@ -85,6 +85,24 @@ pub struct FlowReport {
     pub evicted: u64,
 }
 
+/// The flows that were imported from the kernel's connection tracking, because they are older than
+/// the programs at their pod's interface (semantics C8).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ConntrackReport {
+    /// Flows that were imported since the agent started.
+    pub imported: u64,
+    /// Imported established flows that found no room in their table.
+    pub refused: u64,
+    /// Connections that the kernel tracked at the last import. If there are none, probably no rule of
+    /// the node asks for tracking, and older flows are unknown.
+    pub tracked: u64,
+    /// Connections at the last import whose initiator conntrack does not know: it found them in
+    /// progress.
+    pub picked_up: u64,
+    /// Why connection tracking can't be read although flows have to be imported.
+    pub failing: Option<String>,
+}
+
 /// The connection to the container runtime, which delays pods until they are programmed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NriReport {
@@ -174,6 +192,8 @@ pub struct Report {
     pub tables: Vec<TableUse>,
     /// How full the flow tables are; empty until the first sweep.
     pub flows: Vec<FlowReport>,
+    /// The flows that are older than the programs.
+    pub conntrack: ConntrackReport,
     /// Drop events that were not sent since the programs were loaded.
     pub lost_events: u64,
     /// The number of known policies.

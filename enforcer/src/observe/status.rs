@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::report::nonzero;
 use super::{
-    Endpoint, FlowReport, Interface, Isolation, NriReport, RecentDrop, Report, TableUse, TakenOver,
-    WatchReport,
+    ConntrackReport, Endpoint, FlowReport, Interface, Isolation, NriReport, RecentDrop, Report,
+    TableUse, TakenOver, WatchReport,
 };
 
 /// The answer to `/status`.
@@ -21,6 +21,9 @@ pub struct Status {
     pub tables: Vec<TableUse>,
     /// How full the flow tables are.
     pub flows: Vec<FlowReport>,
+    /// The flows that are older than the programs.
+    #[serde(default)]
+    pub conntrack: ConntrackReport,
     /// The watches of the Kubernetes API; empty if manifests are the source.
     #[serde(default)]
     pub watches: Vec<WatchReport>,
@@ -88,6 +91,7 @@ impl Status {
             endpoints: report.endpoints.iter().map(EndpointStatus::new).collect(),
             tables: report.tables,
             flows: report.flows,
+            conntrack: report.conntrack,
             watches: report.watches,
             policies: report.policies,
             pods: report.pods,
@@ -146,6 +150,7 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
         .chain(report.node_problem.clone())
         .chain(nri)
         .chain(lost_marks)
+        .chain(report.conntrack.failing.clone())
         .chain(failing)
         .chain(unknown)
         .chain(ambiguous)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
 use enforcer::cli::error_line;
+use enforcer::conntrack;
 use enforcer::kernel::{Hooks, Kernel, Pins, Place, Settings};
 use enforcer::node::{self, Seen};
 use enforcer_tests::lab::agent_capabilities;
@@ -74,5 +75,21 @@ fn the_manifests_capabilities_are_sufficient_and_each_is_necessary() {
             };
             given.iter().copied().for_each(without);
         });
+    });
+}
+
+/// Reading connection tracking takes what the agent has; without it, the reason is reported.
+#[test]
+fn c8_conntrack_can_be_read_or_the_reason_is_known() {
+    let given: CapsHashSet = agent_capabilities().unwrap().into_iter().collect();
+    with_bpffs(|_, _| {
+        if let Err(error) = with_capabilities(&given, || conntrack::read(|_| ())) {
+            // A kernel without conntrack, as some of the virtual machines have.
+            println!("{}", error_line(&error.into()));
+        }
+        let without = given.iter().copied().filter(|it| *it != Capability::CAP_NET_ADMIN).collect();
+        let refused = with_capabilities(&without, || conntrack::read(|_| ())).unwrap_err();
+        let text = error_line(&refused.into());
+        assert!(text.contains("CAP_NET_ADMIN") && text.contains("not permitted"), "{text}");
     });
 }

@@ -14,8 +14,8 @@ use super::reply::{Cut, Pieces};
 use super::request::Verb;
 use super::status::Refusal;
 
-/// The default interval of a watch's bookmarks; the real server's is a minute.
-const BOOKMARKS: Duration = Duration::from_secs(10);
+/// The default interval of a watch's bookmarks.
+const BOOKMARKS: Duration = Duration::from_secs(60);
 
 /// The delay of a cut, so that the data before it is really sent.
 const BEFORE_THE_CUT: Duration = Duration::from_millis(20);
@@ -151,6 +151,7 @@ struct Settings {
     delays: BTreeMap<&'static str, Option<Duration>>,
     bookmarks: Duration,
     streams_lists: bool,
+    notifies_progress: bool,
 }
 
 /// The faults of a server. Clones share them.
@@ -168,6 +169,7 @@ impl Default for Faults {
             delays: BTreeMap::new(),
             bookmarks: BOOKMARKS,
             streams_lists: false,
+            notifies_progress: false,
         };
         Self { settings: Arc::new(Mutex::new(settings)), changes: watch::Sender::new(0) }
     }
@@ -223,6 +225,17 @@ impl Faults {
     /// an etcd without support.
     pub fn stream_lists(&self, supported: bool) {
         self.lock().streams_lists = supported;
+    }
+
+    /// Sets whether the storage notifies the server of its progress: then the bookmarks of a quiet
+    /// kind have the version of the newest object of any kind. etcd does so on request (3.4.25, 3.5.8
+    /// and newer, for consistent lists), or every few minutes.
+    pub fn notify_progress(&self, does: bool) {
+        self.lock().notifies_progress = does;
+    }
+
+    pub(crate) fn notifies_progress(&self) -> bool {
+        self.lock().notifies_progress
     }
 
     pub(crate) fn bookmark_interval(&self) -> Duration {

@@ -46,6 +46,8 @@ struct Shelf {
     forgotten: u64,
     /// The newest change that is no longer in the history.
     lost: u64,
+    /// The version of the last event since the server's start; 0 if there was none.
+    moved: u64,
 }
 
 /// The state behind the lock.
@@ -153,8 +155,8 @@ impl Store {
         })
     }
 
-    /// Forgets the history, as the real server does after a while: new watches and further pages
-    /// at an older version get 410. Running watches continue.
+    /// Forgets the history, as the real server does after a while, or when it starts: new watches and
+    /// further pages at an older version get 410. Running watches continue.
     pub fn compact(&self) {
         self.with(|contents| {
             // The present version must expire, too.
@@ -165,8 +167,14 @@ impl Store {
                 shelf.lost = shelf.history.back().map_or(shelf.lost, |it| it.version);
                 shelf.history.clear();
                 shelf.forgotten = version;
+                shelf.moved = 0;
             }
         });
+    }
+
+    /// The version of the last event of a kind since the server's start; 0 if there was none.
+    pub(crate) fn moved(&self, kind: &Kind) -> u64 {
+        self.lock().shelves.get(kind.shelf).map_or(0, |it| it.moved)
     }
 
     /// Sends a bookmark to the watches of a kind that request bookmarks.
@@ -202,7 +210,8 @@ impl Store {
     }
 
     /// The changes of a kind's objects after a version, and the present version. A running watch
-    /// (`is_live`) may continue from versions that a new one can no longer start from.
+    /// (`is_live`) may continue from versions that a new one can no longer start from. A version that
+    /// does not exist yet is no error: the watch waits for later ones.
     pub(crate) fn changes(
         &self,
         kind: &Kind,
@@ -210,16 +219,16 @@ impl Store {
         is_live: bool,
     ) -> Result<(Vec<Arc<Change>>, u64), Refusal> {
         let contents = self.lock();
-        contents.check_version(after)?;
+        let version = contents.version.max(after);
         let Some(shelf) = contents.shelves.get(kind.shelf) else {
-            return Ok((Vec::new(), contents.version));
+            return Ok((Vec::new(), version));
         };
         let oldest = if is_live { shelf.lost } else { shelf.forgotten };
         if after < oldest {
             return Err(Refusal::expired(after, oldest));
         }
         let first = shelf.history.partition_point(|it| it.version <= after);
-        Ok((shelf.history.range(first..).cloned().collect(), contents.version))
+        Ok((shelf.history.range(first..).cloned().collect(), version))
     }
 }
 
@@ -303,6 +312,7 @@ impl Contents {
         let version = self.version;
         let shelf = self.shelves.entry(kind.shelf).or_default();
         let at = Instant::now();
+        shelf.moved = version;
         shelf.history.push_back(Arc::new(Change { version, at, what, object, before }));
         while shelf.history.len() > HISTORY {
             if let Some(old) = shelf.history.pop_front() {

@@ -22,6 +22,9 @@ use super::table;
 /// The default duration of a watch.
 const LONGEST: Duration = Duration::from_secs(1800);
 
+/// The time between the last bookmark and the end of a watch.
+const BEFORE_THE_END: Duration = Duration::from_secs(2);
+
 struct Watching {
     store: Store,
     faults: Faults,
@@ -31,6 +34,8 @@ struct Watching {
     selection: Selection,
     /// The version up to which changes have been sent.
     version: u64,
+    /// The version that it began with: a bookmark must be newer.
+    first: u64,
     is_live: bool,
     waiting: VecDeque<Bytes>,
     is_over: bool,
@@ -57,11 +62,12 @@ pub(crate) fn watch(store: &Store, faults: &Faults, request: Request) -> Result<
         faults: faults.clone(),
         selection,
         version: 0,
+        first: 0,
         is_live: false,
         waiting: VecDeque::new(),
         is_over: false,
         wants_bookmarks,
-        next_bookmark: now + faults.bookmark_interval(),
+        next_bookmark: now,
         end: now + seconds.unwrap_or(LONGEST),
         is_first_row: true,
         request,
@@ -74,6 +80,8 @@ pub(crate) fn watch(store: &Store, faults: &Faults, request: Request) -> Result<
             None => watching.begin_with_all(wants_list)?,
         }
     }
+    watching.first = watching.version;
+    watching.plan_bookmark();
     let step = async |mut watching: Watching| {
         let piece = watching.next().await?;
         Some((Ok(piece), watching))
@@ -218,13 +226,28 @@ impl Watching {
     fn send_bookmark(&mut self, mut object: Value) {
         object["kind"] = self.request.kind.kind.into();
         object["apiVersion"] = self.request.kind.api_version().into();
-        self.next_bookmark = Instant::now() + self.faults.bookmark_interval();
         self.line(&json!({ "type": "BOOKMARK", "object": object }));
     }
 
+    /// Sends a bookmark if the kind's version has moved since the watch began (`process` in
+    /// kube-apiserver's `cache_watcher.go`).
     fn mark(&mut self) {
-        let version = self.version.to_string();
-        self.send_bookmark(json!({ "metadata": { "resourceVersion": version } }));
+        self.plan_bookmark();
+        let moved = match self.faults.notifies_progress() {
+            true => self.version,
+            false => self.store.moved(self.request.kind).min(self.version),
+        };
+        if moved > self.first {
+            self.send_bookmark(json!({ "metadata": { "resourceVersion": moved.to_string() } }));
+        }
+    }
+
+    /// The next bookmark's time (`nextBookmarkTime` there).
+    fn plan_bookmark(&mut self) {
+        let now = Instant::now();
+        let regular = now + self.faults.bookmark_interval();
+        let last = self.end.checked_sub(BEFORE_THE_END).filter(|it| *it > now);
+        self.next_bookmark = last.map_or(regular, |it| it.min(regular));
     }
 
     fn fail(&mut self, refusal: &Refusal) {

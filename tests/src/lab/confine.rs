@@ -7,7 +7,7 @@ use caps::{CapSet, Capability};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use nix::mount::{MsFlags, mount};
 use nix::sys::prctl::set_no_new_privs;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::LabError;
 use super::error::Context as _;
@@ -19,12 +19,17 @@ const MANIFEST: &str = include_str!("../../../deploy/kustomize/base/daemon-set.y
 /// In bytes; less than any container runtime's. Since Linux 5.11, BPF memory is not charged to it.
 const MEMLOCK: u64 = 64 << 10;
 
+/// Open files, at first: what a process gets from most container runtimes.
+const FILES: u64 = 1024;
+
 /// Drops the privileges that the agent's container lacks: capabilities other than the manifest's,
-/// privilege escalation, writing to files, and locked memory.
+/// privilege escalation, writing to files, and locked memory. Limits open files.
 pub(super) fn confine() -> Result<(), LabError> {
     let kept = agent_capabilities()?;
     read_only_root()?;
     setrlimit(Resource::RLIMIT_MEMLOCK, MEMLOCK, MEMLOCK).context("limit locked memory")?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit on open files")?;
+    setrlimit(Resource::RLIMIT_NOFILE, FILES.min(hard), hard).context("limit open files")?;
     for capability in caps::all() {
         if !kept.contains(&capability) && is_known(capability) {
             let dropped = caps::drop(None, CapSet::Bounding, capability);

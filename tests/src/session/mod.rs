@@ -138,6 +138,11 @@ impl Session {
         self.options.arguments = arguments;
     }
 
+    /// Sets the agent that is started later.
+    pub fn set_agent(&mut self, agent: PathBuf) {
+        self.options.agent = Some(agent);
+    }
+
     /// The lab.
     pub fn lab(&self) -> &Lab {
         &self.lab

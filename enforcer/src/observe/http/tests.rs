@@ -7,6 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::super::{PodMetrics, fixture};
 use super::*;
 
+mod abuse;
+
 struct Agent {
     metrics: Metrics,
     log: LogFilter,
@@ -44,7 +46,7 @@ async fn request(address: SocketAddr, path: &str) -> (String, String) {
 async fn send(address: SocketAddr, method: &str, path: &str, body: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -60,11 +62,20 @@ fn agent() -> Agent {
 }
 
 async fn with(agent: Agent, paths: Paths, test: impl AsyncFnOnce(SocketAddr)) {
+    with_limits(agent, paths, Limits::of_process(1024), test).await;
+}
+
+async fn with_limits(
+    agent: Agent,
+    paths: Paths,
+    limits: Limits,
+    test: impl AsyncFnOnce(SocketAddr),
+) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();
-    let server = tokio::spawn(serve(listener, paths, Arc::new(agent), stopped));
+    let server = tokio::spawn(serve(listener, paths, Arc::new(agent), limits, stopped));
     test(address).await;
     stop.cancel();
     server.await.unwrap().unwrap();

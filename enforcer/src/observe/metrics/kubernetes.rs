@@ -23,8 +23,9 @@ pub(super) fn watches(encoder: &mut DescriptorEncoder<'_>, watches: &[WatchRepor
         })
     });
     gauges(encoder, "watch_state", help, states)?;
-    let help = "Seconds since the API server last sent data on a watch; it sends a bookmark once a \
-                minute although nothing changes.";
+    let help = "Seconds since the API server last sent data on a watch. Without changes it sends none \
+                until the watch is renewed, after less than five minutes; watch_state shows a lost \
+                connection.";
     let (gauge, unit) = (MetricType::Gauge, Some(&Unit::Seconds));
     let mut family = encoder.encode_descriptor("watch_silence", help, unit, gauge)?;
     for watch in watches {

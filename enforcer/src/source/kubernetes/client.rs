@@ -3,23 +3,24 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, Uri, header};
-use http_body_util::BodyExt as _;
+use http::{HeaderValue, Uri, header};
 use hyper_util::client::proxy::matcher::Matcher;
-use kube::client::{Body, ClientBuilder, DynBody};
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tower::BoxError;
-use tower::util::{BoxService, MapResponseLayer};
+use tower::layer::layer_fn;
 
 use super::kind::Kind;
-use super::state::{Phase, Watches};
+use super::requests::Requests;
+use super::state::Watches;
+use super::transport::{Transport, transport};
 
-/// How long the server may be silent. A watch carries at least a bookmark a minute.
-const SILENCE: Duration = Duration::from_secs(90);
-const CONNECT: Duration = Duration::from_secs(10);
+/// The longest time until the server answers, and between the parts of an answer: a server gives up
+/// after a minute itself (`--request-timeout`). It does not apply to a watch that has begun: that of a
+/// quiet kind carries nothing for minutes.
+const SILENCE: Duration = Duration::from_secs(65);
 /// The user agent of all requests.
 const USER_AGENT: &str = concat!("enforcer/", env!("CARGO_PKG_VERSION"));
 
@@ -61,13 +62,11 @@ pub enum ClientError {
     Client(#[from] kube::Error),
 }
 
-/// The transport of all requests.
-type Transport = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>;
-
 /// The address of the API server, and a factory of clients for it.
 #[derive(Clone)]
 pub struct Connection {
     server: Uri,
+    silence: Duration,
     builder: Arc<dyn Fn() -> kube::Result<ClientBuilder<Transport>> + Send + Sync>,
 }
 
@@ -92,7 +91,7 @@ impl Connection {
         Ok(Self::new(config))
     }
 
-    /// A connection by this configuration. Its time limits are replaced.
+    /// A connection by this configuration, except for its time limits.
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self::with_silence(config, SILENCE)
@@ -100,14 +99,9 @@ impl Connection {
 
     /// The same, with another limit on the server's silence.
     pub(super) fn with_silence(mut config: Config, silence: Duration) -> Self {
-        config.connect_timeout = Some(CONNECT);
-        config.read_timeout = Some(silence);
-        config.reset_reader_on_write = true;
-        // Each watch has its own backoff, and honours the wait that the server asks for.
-        config.default_retry = false;
         config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
         let server = config.cluster_url.clone();
-        Self { server, builder: Arc::new(move || config.clone().try_into()) }
+        Self { server, silence, builder: Arc::new(move || transport(&config)) }
     }
 
     /// A connection to a server within this process.
@@ -115,7 +109,8 @@ impl Connection {
     pub(super) fn of_service(
         builder: impl Fn() -> ClientBuilder<Transport> + Send + Sync + 'static,
     ) -> Self {
-        Self { server: Uri::default(), builder: Arc::new(move || Ok(builder())) }
+        let builder = Arc::new(move || Ok(builder()));
+        Self { server: Uri::default(), silence: SILENCE, builder }
     }
 
     /// The server's address.
@@ -129,37 +124,22 @@ impl Connection {
     /// # Errors
     /// Certificates or credentials can't be read.
     pub fn client(&self) -> Result<Client, ClientError> {
-        Ok((self.builder)()?.build())
+        self.limited(&None)
     }
 
-    /// A client for the watch of a kind that records when the server last sent something. That
-    /// includes bookmarks and resumed watches, which the library's stream does not report.
+    /// A client for the watch of a kind that records when the server last sent something.
     pub(super) fn watching(
         &self,
         kind: Kind,
         watches: &Arc<Watches>,
     ) -> Result<Client, ClientError> {
-        let watches = Arc::clone(watches);
-        let listen = MapResponseLayer::new(move |response: Response<_>| {
-            if response.status().is_success() {
-                watches.change(kind, |state| {
-                    state.received_at = Some(Instant::now());
-                    if state.phase == Phase::Reconnecting {
-                        state.phase = Phase::Synced;
-                        state.failing = None;
-                        tracing::info!(kind = kind.resource(), "watch resumed");
-                    }
-                });
-            }
-            let watches = Arc::clone(&watches);
-            response.map(|body: Box<DynBody>| {
-                body.map_frame(move |frame| {
-                    watches.change(kind, |state| state.received_at = Some(Instant::now()));
-                    frame
-                })
-            })
-        });
-        Ok((self.builder)()?.with_layer(&listen).build())
+        self.limited(&Some((kind, Arc::clone(watches))))
+    }
+
+    fn limited(&self, noted: &Option<(Kind, Arc<Watches>)>) -> Result<Client, ClientError> {
+        let silence = self.silence;
+        let limits = layer_fn(|inner| Requests::new(inner, silence, noted.clone()));
+        Ok((self.builder)()?.with_layer(&limits).build())
     }
 }
 

@@ -9,6 +9,7 @@
 //! connection never empties anything (semantics C4, see `tracker`). The agent needs no right to
 //! write, only `get`, `list` and `watch` on each [`Kind`].
 
+mod backoff;
 mod client;
 mod failure;
 mod key;
@@ -16,8 +17,10 @@ mod kind;
 mod node;
 mod object;
 mod prune;
+mod requests;
 mod state;
 mod tracker;
+mod transport;
 mod watch;
 
 #[cfg(test)]

@@ -52,6 +52,11 @@ pub struct WatchState {
     pub errors: u64,
     /// The last failure; `None` while it works.
     pub failing: Option<String>,
+    /// Failures since the server last answered.
+    pub(super) failures: u32,
+    /// Lists in a row that were needed soon after another one, and when the last was.
+    pub(super) relists: u32,
+    pub(super) relisted_at: Option<tokio::time::Instant>,
 }
 
 /// The state of all watches; shared between the watches and its readers.

@@ -1,6 +1,5 @@
 //! The watch of one kind.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +9,11 @@ use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
+use super::backoff;
 use super::failure::{asked_to_wait, describe, is_expired, needs_list};
 use super::kind::{Kind, Watch};
 use super::object::Watched;
-use super::state::{Phase, Watches};
+use super::state::{Phase, WatchState, Watches};
 use super::tracker::Event;
 
 /// Objects in a page of a list: those in memory at once while listing.
@@ -22,6 +22,9 @@ const PAGE: u32 = 500;
 /// server does not. Random, so that a thousand agents that started together do not reconnect
 /// together.
 const WATCH: std::ops::Range<u64> = 200..280;
+
+/// A list that is needed sooner than this after another one waits.
+const RELIST: Duration = Duration::from_secs(60);
 
 /// An event of a kind, and when it arrived.
 pub(super) type Received = (Kind, Event, Instant);
@@ -41,7 +44,6 @@ pub(super) async fn watch<K: Watch>(
         field_selector: fields,
         ..watcher::Config::default()
     };
-    let mut backoff = watcher::DefaultBackoff::default();
     loop {
         let mut stream = pin!(watcher(api.clone(), config.clone()));
         // The stream does not end by itself.
@@ -55,8 +57,7 @@ pub(super) async fn watch<K: Watch>(
                 }
                 Err(error) => {
                     let list_again = needs_list(&error);
-                    let wait = backoff.next().unwrap_or_default().max(asked_to_wait(&error));
-                    fail(K::KIND, &watches, &error, wait);
+                    let wait = fail(K::KIND, &watches, &error).max(asked_to_wait(&error));
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         () = events.closed() => return,
@@ -71,8 +72,7 @@ pub(super) async fn watch<K: Watch>(
 }
 
 fn watch_timeout() -> u32 {
-    let random = RandomState::new().build_hasher().finish();
-    let seconds = WATCH.start + random % (WATCH.end - WATCH.start);
+    let seconds = WATCH.start + backoff::number() % (WATCH.end - WATCH.start);
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
@@ -102,23 +102,45 @@ fn note<K>(kind: Kind, watches: &Watches, event: &watcher::Event<Watched<K>>) {
     });
 }
 
-fn fail(kind: Kind, watches: &Watches, error: &watcher::Error, wait: Duration) {
-    if is_expired(error) {
-        tracing::info!(kind = kind.resource(), "the watch expired: listing again");
-        return;
-    }
-    let text = describe(kind, error);
-    let mut known = false;
+/// Notes a failure; returns the wait before the next attempt.
+fn fail(kind: Kind, watches: &Watches, error: &watcher::Error) -> Duration {
+    let (expired, text) = (is_expired(error), describe(kind, error));
+    let lists = expired || needs_list(error);
+    let (mut known, mut wait) = (false, Duration::ZERO);
     watches.change(kind, |state| {
-        state.errors += 1;
-        if state.phase == Phase::Synced {
+        wait = if lists { before_list(state) } else { after_failure(state) };
+        if lists {
+            // The known state is not the server's any more.
+            state.phase = Phase::Listing;
+        } else if state.phase == Phase::Synced {
             state.phase = Phase::Reconnecting;
         }
-        known = state.failing.replace(text.clone()).as_ref() == Some(&text);
+        if !expired {
+            state.errors += 1;
+            known = state.failing.replace(text.clone()).as_ref() == Some(&text);
+        }
     });
-    if known {
+    if expired {
+        tracing::info!(kind = kind.resource(), ?wait, "the watch expired: listing again");
+    } else if known {
         tracing::debug!(?wait, "{text} (again)");
     } else {
         tracing::warn!(?wait, "{text}; the known state stays in effect");
     }
+    wait
+}
+
+fn after_failure(state: &mut WatchState) -> Duration {
+    state.failures = state.failures.saturating_add(1);
+    backoff::after(state.failures)
+}
+
+/// The wait before a list: none, unless the last one led to nothing.
+fn before_list(state: &mut WatchState) -> Duration {
+    let now = tokio::time::Instant::now();
+    let is_soon = state.relisted_at.is_some_and(|it| now.saturating_duration_since(it) < RELIST);
+    state.relists = if is_soon { state.relists.saturating_add(1) } else { 0 };
+    let wait = backoff::before_list(state.relists);
+    state.relisted_at = Some(now + wait);
+    wait
 }

@@ -12,20 +12,22 @@ fn with_pod(watch: impl IntoIterator<Item = Answer>) -> Server {
 
 #[tokio::test(start_paused = true)]
 async fn c4_an_outage_changes_nothing_and_ends() {
-    let outage = std::iter::repeat_with(|| Answer::Refused).take(14);
     let back = Answer::watch([event("ADDED", &pod("two", 6))]);
-    let server = with_pod(std::iter::once(Answer::ended([])).chain(outage).chain([back]));
-    let mut scene = Scene::start(server);
+    let server = with_pod([Answer::Pieces(vec![Piece::Wait(Duration::from_secs(1))]), back]);
+    let mut scene = Scene::start(server.clone());
+    scene.pass(Duration::from_millis(500)).await;
+    server.set_down(true);
     scene.seconds(240).await;
     assert!(scene.complete);
     assert_eq!(scene.pods(), ["one"]);
     let state = scene.state(Kind::Pod);
     assert_eq!((state.phase, state.lists), (Phase::Reconnecting, 1));
     assert_eq!(state.failing.as_deref(), Some("cannot watch pods: connection refused"));
-    // Often at first, then every half to full minute, at random.
-    assert!((7..14).contains(&state.errors), "{}", state.errors);
+    // Every 1.5 to 3 seconds, at random.
+    assert!((80..170).contains(&state.errors), "{}", state.errors);
     assert!(scene.asked("pods")[1..].iter().all(|it| it.contains("resourceVersion=5")));
-    scene.seconds(700).await;
+    server.set_down(false);
+    scene.seconds(5).await;
     assert_eq!(scene.pods(), ["one", "two"]);
     let state = scene.state(Kind::Pod);
     assert_eq!((state.phase, state.lists, state.failing), (Phase::Synced, 1, None));

@@ -1,6 +1,7 @@
 mod faults;
 mod lists;
 mod objects;
+mod outages;
 mod replay;
 mod server;
 

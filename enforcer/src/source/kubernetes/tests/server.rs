@@ -66,6 +66,7 @@ pub(super) fn lines(events: impl IntoIterator<Item = String>) -> impl Iterator<I
 struct Script {
     answers: BTreeMap<String, VecDeque<Answer>>,
     asked: Vec<(String, String)>,
+    is_down: bool,
 }
 
 /// The server. After the scripted answers, lists are empty except for this node, and watches are
@@ -80,6 +81,11 @@ impl Server {
         script.answers.entry(resource.to_owned()).or_default().extend(answers);
         drop(script);
         self.clone()
+    }
+
+    /// Refuses all connections, or ends that.
+    pub(super) fn set_down(&self, is_down: bool) {
+        self.0.lock().unwrap().is_down = is_down;
     }
 
     pub(super) fn asked(&self, resource: &str) -> Vec<String> {
@@ -101,6 +107,9 @@ impl Server {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let mut script = self.0.lock().unwrap();
         script.asked.push((resource.clone(), query.clone()));
+        if script.is_down {
+            return Answer::Refused;
+        }
         let next = script.answers.get_mut(&resource).and_then(VecDeque::pop_front);
         next.unwrap_or_else(|| match (query.contains("watch=true"), resource.as_str()) {
             (true, _) => Answer::watch([]),
