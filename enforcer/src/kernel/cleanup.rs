@@ -7,9 +7,9 @@ use aya::programs::tc::{TcError, qdisc_detach_program};
 use nix::net::if_::if_nameindex;
 
 use super::KernelError;
-use super::attachment::{self, Trace};
 use super::hooks::Place;
 use super::pins::{Pins, PinsError};
+use super::traces::{self, Trace};
 
 /// The objects that [`cleanup`] removed.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ pub fn cleanup(root: &Path) -> Result<Removed, KernelError> {
     let mut removed = Removed::default();
     match Pins::open(root) {
         Ok(pins) => {
-            removed.traces = attachment::remove_stale(&pins.links(), |_| true)?;
+            removed.traces = traces::remove_stale(&pins.links(), |_| true)?;
             let existed = pins.has_tables()? || !removed.traces.is_empty();
             removed.folder = existed.then(|| root.to_owned());
             pins.remove()?;
