@@ -66,6 +66,17 @@ pub struct HookFault {
     pub text: String,
 }
 
+/// The hooks to verify.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// All.
+    All,
+    /// Those with TCX links, about which the kernel sends no notifications.
+    Links,
+    /// Those of some interfaces.
+    Interfaces(BTreeSet<u32>),
+}
+
 impl Hooks {
     /// Hooks that outlive the agent, and that replace the programs of an earlier agent in place.
     #[must_use]
@@ -85,13 +96,14 @@ impl Hooks {
         !self.without_tcx
     }
 
-    /// The kind of programs that the interface has, if any.
+    /// The kind of programs that the interface has, if both were attached.
     #[must_use]
     pub fn place(&self, ifindex: u32) -> Option<Place> {
-        self.attached.get(&ifindex).map(|attached| attached.place)
+        let attached = self.attached.get(&ifindex)?;
+        (attached.programs.len() == attached.place.programs().len()).then_some(attached.place)
     }
 
-    /// The interfaces that have programs, and the kind of these.
+    /// The interfaces that have a program, and the kind of these.
     pub fn interfaces(&self) -> impl Iterator<Item = (u32, Place)> + '_ {
         self.attached.iter().map(|(ifindex, attached)| (*ifindex, attached.place))
     }
@@ -184,11 +196,14 @@ impl Hooks {
         traces::remove_stale(links, |ifindex| !wanted.contains(&ifindex)).map(|_| ())
     }
 
-    /// Asks the kernel for the hooks of these interfaces, or of all (semantics C7).
+    /// Asks the kernel for hooks (semantics C7).
     #[must_use]
-    pub fn faults(&self, only: Option<&BTreeSet<u32>>) -> Vec<HookFault> {
-        let asked =
-            self.attached.iter().filter(|(it, _)| only.is_none_or(|only| only.contains(it)));
+    pub fn faults(&self, scope: &Scope) -> Vec<HookFault> {
+        let asked = self.attached.iter().filter(|(ifindex, it)| match scope {
+            Scope::All => true,
+            Scope::Links => it.programs.iter().any(Attachment::is_link),
+            Scope::Interfaces(some) => some.contains(ifindex),
+        });
         asked.flat_map(|(ifindex, it)| it.faults(*ifindex)).collect()
     }
 

@@ -23,6 +23,8 @@ pub(super) const TCA_CHAIN: u16 = 11;
 pub(super) const INGRESS_QDISC: u32 = 0xffff_fff1;
 /// The handle of such a qdisc.
 pub(super) const INGRESS_HANDLE: u32 = 0xffff_0000;
+/// In place of an interface index: the message is about a shared block (`TCM_IFINDEX_MAGIC_BLOCK`).
+const SHARED_BLOCK: u32 = u32::MAX;
 const INGRESS_FILTERS: u32 = 0xffff_fff2;
 const EGRESS_FILTERS: u32 = 0xffff_fff3;
 
@@ -106,6 +108,11 @@ impl Message {
             info: word(16)?,
             attributes: attributes(payload.get(HEADER..)?),
         })
+    }
+
+    /// The interface; `None`: a block of filters that several interfaces may share.
+    pub(super) fn interface(&self) -> Option<u32> {
+        (self.ifindex != SHARED_BLOCK).then_some(self.ifindex)
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -144,6 +144,7 @@ impl Collector for Current {
         let counter = MetricType::Counter;
         let mut family = encoder.encode_descriptor("events_lost", lost, None, counter)?;
         family.encode_counter::<NoLabelSet, u64, u64>(&self.0.lost_events, None)?;
+        hooks(&mut encoder, &self.0)?;
         nri(&mut encoder, &self.0.nri, self.2)?;
         known(&mut encoder, &self.0)?;
         lifetime(&mut encoder, &self.0)?;
@@ -207,6 +208,16 @@ fn flows(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     counters(encoder, "flows_refused", help, by_family(|it| it.refused))?;
     let help = "Opening flows that were displaced by others.";
     counters(encoder, "flows_evicted", help, by_family(|it| it.evicted))
+}
+
+fn hooks(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    let help = "Interfaces at which packets may pass unchecked: a program could not be attached, was \
+                detached, or another program runs before it.";
+    gauge(encoder, "unguarded_interfaces", help, number(report.unguarded.len()))?;
+    let help = "Interfaces whose programs were missing or not first, and were restored.";
+    let counter = MetricType::Counter;
+    let mut family = encoder.encode_descriptor("hooks_restored", help, None, counter)?;
+    family.encode_counter::<NoLabelSet, u64, u64>(&report.hooks_restored, None)
 }
 
 fn nri(

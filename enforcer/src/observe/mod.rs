@@ -25,7 +25,7 @@ pub use process::ProcessUse;
 pub use recent::{RecentDrop, RecentDrops};
 pub use report::{
     Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface, Isolation, NriReport, Report,
-    TableUse, TakenOver, WatchReport,
+    TableUse, TakenOver, UnguardedReport, WatchReport,
 };
 pub use status::{CounterStatus, EndpointStatus, Status};
 
