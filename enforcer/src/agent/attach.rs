@@ -81,6 +81,11 @@ impl Reconciler {
             }
         }
         self.attach();
+        if *scope == Scope::All
+            && let Err(error) = self.hooks.prune(&names.into_keys().collect())
+        {
+            tracing::debug!("cannot remove the pins of interfaces that are gone: {error}");
+        }
     }
 
     /// Notes the result of restoring an interface's hooks, as the kernel has them then.

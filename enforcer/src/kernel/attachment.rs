@@ -23,8 +23,9 @@ const OWN_HANDLES: u32 = 0x656e_6610;
 /// The endings of the names of pins and markers.
 const IN: &str = "in";
 const OUT: &str = "out";
-/// Added to the name of a pin that is about to replace another one.
-const NEXT: &str = ".next";
+/// Added to the name of a pin that is about to replace another one. The BPF file system allows no
+/// dots.
+const NEXT: &str = "-next";
 
 /// A hook of an interface.
 #[derive(Debug, Clone, Copy)]
@@ -229,9 +230,10 @@ impl Attachment {
             How::Filter(filter) => match (fault, &filter.marker) {
                 (Fault::Unpinned, Some(marker)) => pins::make(marker)?,
                 (Fault::Unpinned | Fault::Unknown(_), _) => {}
-                _ => {
+                (_, marker) => {
                     let own = [filter.place.handle];
                     filter.place = put_first(hook, program, &own).map_err(failed)?;
+                    marker.as_ref().map_or(Ok(()), |marker| pins::make(marker))?;
                 }
             },
         }
