@@ -45,6 +45,8 @@ pub struct Reconciler {
     pub(super) assignment: Assignment,
     pub(super) state: State,
     pub(super) unrepresented: Vec<Unrepresented>,
+    /// Interfaces beyond the tables' capacity, which are closed (semantics R9).
+    pub(super) unplaced: BTreeSet<u32>,
     pub(super) kernel: Kernel,
     pub(super) hooks: Hooks,
     pub(super) guard: Guard,
@@ -100,6 +102,7 @@ impl Reconciler {
             assignment: Assignment::default(),
             state: State::resuming(settings.limits, &inherited),
             unrepresented: Vec::new(),
+            unplaced: BTreeSet::new(),
             kernel,
             hooks: if *attach == Attach::Clsact { hooks.without_tcx() } else { hooks },
             guard: Guard::default(),
@@ -203,6 +206,7 @@ impl Reconciler {
         let settlements = self.retired.retire_namespaces(|name| namespaces.contains_key(name));
         self.store(settlements);
         self.unrepresented = plan.unrepresented;
+        self.unplaced = plan.unplaced;
         match inheritance {
             Some(_) => self.take_over()?,
             None => self.attach(),

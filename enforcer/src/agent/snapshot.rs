@@ -246,6 +246,7 @@ impl Reconciler {
                 .iter()
                 .map(|it| (it.pod.clone(), format!("{}: {}", it.direction.name(), it.reason)))
                 .collect(),
+            unplaced: self.unplaced.iter().map(|it| interface(*it)).collect(),
             unguarded: self.unguarded().into_iter().map(|it| self.unguarded_report(it)).collect(),
             hooks_restored: self.guard.restored(),
             tables: Table::ALL.into_iter().map(|table| self.table_use(table)).collect(),

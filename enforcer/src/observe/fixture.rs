@@ -90,6 +90,7 @@ pub(super) fn report() -> Report {
         unknown: vec![interface(18, "veth4", &["10.1.0.7"])],
         ambiguous: vec![(interface(20, "veth5", &["10.1.0.8"]), claimants)],
         unrepresented: vec![(PodId::new("hello", "pod2"), "egress needs more verdicts".to_owned())],
+        unplaced: vec![interface(22, "veth6", &["10.1.0.9"])],
         unguarded: vec![UnguardedReport {
             interface: "veth3".to_owned(),
             pod: Some(PodId::new("other", "pod3")),

@@ -164,11 +164,13 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Resul
         ("unrepresented", count(&|it| isolations(it).contains(&Isolation::Closed))),
         ("unknown", number(report.unknown.len())),
         ("ambiguous", number(report.ambiguous.len())),
+        ("unplaced", number(report.unplaced.len())),
     ];
     let help = "Pod interfaces of this node by state. An interface may have several states: isolated \
                 by policy in a direction, isolated in none (unrestricted), closed because its policy \
                 does not fit the tables (unrepresented), without a known pod (unknown), claimed by \
-                several pods (ambiguous).";
+                several pods (ambiguous), closed because there are more interfaces than the tables \
+                hold (unplaced).";
     let states = states.map(|(state, value)| ([("state", state)], value));
     gauges(encoder, "endpoints", help, states)
 }

@@ -181,6 +181,8 @@ pub struct Report {
     pub ambiguous: Vec<(Interface, Vec<PodId>)>,
     /// Pods that fail closed because a table is too small, and the reason (semantics R9).
     pub unrepresented: Vec<(PodId, String)>,
+    /// Interfaces beyond the tables' capacity, which are closed (semantics R9).
+    pub unplaced: Vec<Interface>,
     /// Interfaces at which packets may pass unchecked (semantics C7).
     pub unguarded: Vec<UnguardedReport>,
     /// How often a fault of an interface's hooks ended since the agent started.

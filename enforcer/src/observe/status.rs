@@ -137,6 +137,9 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
     });
     let pins = report.pins_problem.iter();
     let pins = pins.map(|why| format!("enforcement ends with the agent: {why}"));
+    let unplaced = report.unplaced.iter().map(|it| {
+        format!("{} is closed: this node has more interfaces than the tables hold", named(it))
+    });
     let nri = Some(&report.nri).filter(|it| it.state == "refused");
     let nri = nri.map(|it| format!("pods do not wait for their policy: {}", it.about));
     let failing = report.watches.iter().filter_map(|it| it.failing.clone());
@@ -149,6 +152,7 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
         .chain(failing)
         .chain(unknown)
         .chain(ambiguous)
+        .chain(unplaced)
         .chain(unrepresented)
         .chain(report.manifest_errors.iter().cloned())
         .collect()

@@ -277,6 +277,9 @@ fn flip_endpoints(
             unplaced.push((ifindex, Table::Interfaces));
         }
     }
+    if !unplaced.is_empty() {
+        state.endpoints.close_others(writer);
+    }
     Ok(unplaced)
 }
 
