@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::net::if_::if_indextoname;
 
 use super::guard::Unguarded;
@@ -151,7 +152,10 @@ impl Reconciler {
     }
 }
 
-/// Whether the interface still exists under its name.
+/// Whether the interface still exists under its name, as far as known.
 fn is_there(ifindex: u32, name: &str) -> bool {
-    if_indextoname(ifindex).is_ok_and(|it| it.as_bytes() == name.as_bytes())
+    match if_indextoname(ifindex) {
+        Ok(found) => found.as_bytes() == name.as_bytes(),
+        Err(error) => !matches!(error, Errno::ENXIO | Errno::ENODEV),
+    }
 }

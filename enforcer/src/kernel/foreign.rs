@@ -20,8 +20,9 @@ const TCA_ACT_OPTIONS: u16 = 2;
 const TCA_ACT_COOKIE: u16 = 6;
 /// The flags that a request may contain: skip hardware, skip software, be verbose.
 const REQUEST_FLAGS: u32 = 1 | 2 | 16;
-/// A table of u32 filters has a handle without a node.
-const U32_NODE: u32 = 0xfff;
+/// The handle of the first table of u32 filters, and the bits of a handle that name the table.
+const U32_TABLE: u32 = 0x8000_0000;
+const U32_TABLES: u32 = 0xfff0_0000;
 const TCA_U32_LINK: u16 = 3;
 
 /// The attributes of a kind of filters that can be moved.
@@ -43,9 +44,9 @@ fn movable(filter: &Filter) -> Option<&'static Movable> {
     MOVABLE.iter().find(|it| it.kind == kind)
 }
 
-/// Whether the filter is a table of filters, which comes and goes with them.
+/// Whether the filter is the first table of filters, which comes and goes with them.
 pub(super) fn is_table(filter: &Filter) -> bool {
-    filter.kind() == "u32" && filter.handle() & U32_NODE == 0
+    filter.kind() == "u32" && filter.handle() == U32_TABLE
 }
 
 /// The priority of our filters on a clsact qdisc: before filters with the kernel's default
@@ -105,8 +106,8 @@ fn can_move(filter: &Filter) -> bool {
     let options = filter.message.attribute(TCA_OPTIONS).map(|it| attributes(&it.value));
     let options = options.unwrap_or_default();
     let leads_on = movable.kind == "u32" && options.iter().any(|it| it.kind == TCA_U32_LINK);
-    // The first table has handle 0x800; others belong to filters that lead there.
-    let in_first_table = movable.kind != "u32" || filter.handle() >> 20 == 0x800;
+    // Other tables belong to filters that lead there.
+    let in_first_table = movable.kind != "u32" || filter.handle() & U32_TABLES == U32_TABLE;
     !leads_on && in_first_table
 }
 
@@ -230,7 +231,8 @@ mod tests {
     fn only_filters_that_can_be_added_again_are_moved() {
         assert!(can_move(&filter("u32", 1, 0x8000_0800)));
         assert!(can_move(&filter("matchall", 1, 1)));
-        assert!(!can_move(&filter("u32", 1, 0x8010_0800)), "in another table");
+        assert!(!can_replace(&filter("u32", 1, 0x8010_0800)), "in another table");
+        assert!(!can_replace(&filter("u32", 1, 0x0010_0000)), "another table");
         assert!(!can_move(&filter("bpf", 1, 1)), "its program can't be opened");
         assert!(!can_move(&filter("flower", 1, 1)), "not known");
     }
