@@ -2,9 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::net::if_::if_indextoname;
-
 use super::guard::Unguarded;
 use super::reconciler::Reconciler;
 use crate::kernel::{KernelError, Place, Scope};
@@ -118,7 +115,7 @@ impl Reconciler {
             self.guard.succeeded(ifindex, now);
             return true;
         };
-        if !is_there(ifindex, name) {
+        if error.means_gone() {
             // Netlink reports it.
             tracing::debug!(interface = %name, "the interface is gone: {error}");
         } else if self.guard.failed(ifindex, name, error.to_string(), now) {
@@ -149,13 +146,5 @@ impl Reconciler {
     /// The interfaces at which packets may pass unchecked.
     pub(super) fn unguarded(&self) -> Vec<Unguarded> {
         self.guard.unguarded()
-    }
-}
-
-/// Whether the interface still exists under its name, as far as known.
-fn is_there(ifindex: u32, name: &str) -> bool {
-    match if_indextoname(ifindex) {
-        Ok(found) => found.as_bytes() == name.as_bytes(),
-        Err(error) => !matches!(error, Errno::ENXIO | Errno::ENODEV),
     }
 }

@@ -125,6 +125,13 @@ pub enum KernelError {
 }
 
 impl KernelError {
+    /// Whether an interface does not exist any more.
+    #[must_use]
+    pub fn means_gone(&self) -> bool {
+        let (Self::Attach { source, .. } | Self::Qdisc { source, .. }) = self else { return false };
+        source.raw_os_error() == Some(libc::ENODEV)
+    }
+
     /// Maps the error of an operation on the table `name`.
     pub(super) fn table(name: &'static str) -> impl Fn(MapError) -> Self + Copy {
         move |source| Self::Table { name, source }
