@@ -63,7 +63,8 @@ impl Reconciler {
             // The programs of an earlier agent, which stay as they are.
             return;
         }
-        self.keep_pins();
+        // What was unpinned with its folder is noticed at once.
+        let scope = if self.keep_pins() { &Scope::All } else { scope };
         let now = Instant::now();
         let names = self.hook_places();
         for fault in self.hooks.faults(scope) {
@@ -125,13 +126,15 @@ impl Reconciler {
     }
 
     /// Pins again what was unpinned: by its removal, or by a file system that was mounted over it.
-    fn keep_pins(&mut self) {
-        let Some(pins) = &mut self.pins else { return };
+    /// Returns whether there was anything.
+    fn keep_pins(&mut self) -> bool {
+        let Some(pins) = &mut self.pins else { return false };
         let restored = pins.restore().map_err(KernelError::from).and_then(|_| {
             let tables = self.kernel.restore_pins()?;
             let settled = self.settled.as_ref().map_or(Ok(()), |it| it.restore_pin());
             settled.map(|()| tables)
         });
+        let is_new = matches!(restored, Ok(true));
         let problem = restored.as_ref().err().map(ToString::to_string);
         match restored {
             Ok(true) => tracing::warn!("the pins of tables were removed or hidden; pinned again"),
@@ -141,6 +144,7 @@ impl Reconciler {
             Ok(false) | Err(_) => {}
         }
         self.pins_problem = problem;
+        is_new
     }
 
     /// The interfaces at which packets may pass unchecked.

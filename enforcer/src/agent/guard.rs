@@ -9,6 +9,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait: a program that takes the hook's first place again and again shall not keep the
 /// agent busy, but no fault stays for long.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// So often an interface is restored at once before the agent waits.
+const AT_ONCE: u32 = 8;
 /// The time without a fault after which an interface counts as calm.
 const CALM: Duration = Duration::from_secs(30);
 
@@ -65,8 +67,9 @@ impl Guard {
         };
         let is_new = matches!(entry.state, State::Restored(_));
         if is_new {
-            // Somebody undoes what was restored: each time it waits longer.
-            entry.next = now + wait(entry.attempts);
+            // Somebody undoes what was restored: after some times it waits, each time longer.
+            let waits = entry.attempts.checked_sub(AT_ONCE);
+            entry.next = now + waits.map(wait).unwrap_or_default();
             entry.attempts += 1;
         }
         // Two hooks of an interface: one that is open matters more.
@@ -190,7 +193,7 @@ mod tests {
         assert_eq!(guard.due(start).len(), 1, "at once");
         let mut now = start;
         let mut waits = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..AT_ONCE + 8 {
             assert!(guard.succeeded(7, now));
             assert!(guard.found(7, "veth7", OPEN(), now), "again");
             assert!(!guard.found(7, "veth7", OPEN(), now), "still");
@@ -198,7 +201,9 @@ mod tests {
             waits.push((next - now).as_millis());
             now = next;
         }
-        assert_eq!(waits, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+        let (at_once, later) = waits.split_at(AT_ONCE as usize);
+        assert!(at_once.iter().all(|it| *it == 0), "{waits:?}");
+        assert_eq!(later, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
         guard.succeeded(7, now);
         guard.tidy(|_| true, now + CALM);
         assert!(guard.found(7, "veth7", OPEN(), now + CALM));

@@ -121,19 +121,24 @@ impl Drop for OwnFilter {
 }
 
 impl Attachment {
-    /// Attaches by a TCX link, or replaces the program of the pinned one.
-    pub(super) fn by_link(hook: &Hook<'_>, program: &Program<'_>) -> Result<Self, KernelError> {
-        let link = match hook.pin() {
+    /// Attaches by a TCX link. `existing`: a link of an earlier agent, whose program is replaced.
+    pub(super) fn by_link(
+        hook: &Hook<'_>,
+        program: &Program<'_>,
+        existing: Option<TcxLink>,
+    ) -> Result<Self, KernelError> {
+        let mut link = match existing {
+            Some(link) => {
+                link.replace_program(program.fd).map_err(hook.failed())?;
+                link
+            }
             None => first_link(hook, program)?,
-            Some(pin) => match pinned_link(&pin, hook, program)? {
-                Some(link) => link,
-                None => {
-                    let mut link = first_link(hook, program)?;
-                    link.pin(&pin).map_err(KernelError::read_pin(&pin))?;
-                    link
-                }
-            },
         };
+        if let Some(pin) = hook.pin()
+            && !link.has_pin()
+        {
+            link.pin(&pin).map_err(KernelError::read_pin(&pin))?;
+        }
         Ok(Self::new(hook, program, How::Link(link)))
     }
 
@@ -271,22 +276,17 @@ fn first_link(hook: &Hook<'_>, program: &Program<'_>) -> Result<TcxLink, KernelE
     TcxLink::attach(program.fd, hook.ifindex, hook.direction).map_err(hook.failed())
 }
 
-/// Replaces the program of a pinned link; `None` if there is no link for this interface.
-fn pinned_link(
-    pin: &Path,
-    hook: &Hook<'_>,
-    program: &Program<'_>,
-) -> Result<Option<TcxLink>, KernelError> {
-    let unreadable = KernelError::read_pin(pin);
-    let link = match TcxLink::open(pin, hook.ifindex) {
-        Ok(Some(link)) => link,
+/// The pinned link of a hook; `None` if there is none for this interface.
+pub(super) fn pinned_link(hook: &Hook<'_>) -> Result<Option<TcxLink>, KernelError> {
+    let Some(pin) = hook.pin() else { return Ok(None) };
+    let unreadable = KernelError::read_pin(&pin);
+    match TcxLink::open(&pin, hook.ifindex) {
+        Ok(Some(link)) => Ok(Some(link)),
         // The link was detached, or its interface is gone and another one has its number.
-        Ok(None) => return fs::remove_file(pin).map(|()| None).map_err(unreadable),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    };
-    link.replace_program(program.fd).map_err(hook.failed())?;
-    Ok(Some(link))
+        Ok(None) => fs::remove_file(&pin).map(|()| None).map_err(unreadable),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(error)),
+    }
 }
 
 /// Replaces a link by one that runs before all others of the hook.

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use aya::programs::TcAttachType;
 
-use super::attachment::{Attachment, Fault, Hook, Program};
+use super::attachment::{self, Attachment, Fault, Hook, Program};
 use super::clsact::Clsact;
 use super::pins::Pins;
 use super::traces;
-use super::{Kernel, KernelError, foreign, tcx};
+use super::{Kernel, KernelError, foreign, orphans, tcx};
 
 /// The destination behind an interface, which decides which programs it gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -257,7 +257,11 @@ impl Hooks {
         if self.without_tcx || hook.pin().is_some_and(|pin| pin.is_dir()) {
             return Ok(None);
         }
-        match Attachment::by_link(hook, program) {
+        let mut existing = attachment::pinned_link(hook)?;
+        if existing.is_none() && hook.links.is_some() {
+            existing = orphans::adopt(hook, program.name);
+        }
+        match Attachment::by_link(hook, program, existing) {
             Err(KernelError::Attach { .. }) if !tcx::is_supported(hook.ifindex) => {
                 self.without_tcx = true;
                 Ok(None)

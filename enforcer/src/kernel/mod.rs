@@ -19,6 +19,7 @@ mod hook_events;
 mod hooks;
 mod load;
 mod mapped_array;
+mod orphans;
 mod pinned_tables;
 mod pins;
 mod reports;

@@ -19,6 +19,7 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
+const BPF_LINK_GET_FD_BY_ID: libc::c_int = 30;
 const BPF_LINK_DETACH: libc::c_int = 34;
 const BPF_LINK_TYPE_TCX: u32 = 11;
 const BPF_TCX_INGRESS: u32 = 46;
@@ -56,6 +57,14 @@ struct Update {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Detach {
     link: u32,
+}
+
+/// The part of `union bpf_attr` for opening an object by its id.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct ById {
+    id: u32,
+    padding: [u32; 2],
 }
 
 /// The part of `union bpf_attr` for information about a file descriptor.
@@ -145,6 +154,18 @@ impl TcxLink {
         Ok((link.interface()? == Some(ifindex)).then_some(link))
     }
 
+    /// Opens a link by its id. It has no pin here: dropping it detaches it.
+    ///
+    /// # Errors
+    /// CAP_SYS_ADMIN is missing, or the link is gone.
+    pub(super) fn by_id(id: u32) -> io::Result<Self> {
+        let open = ById { id, padding: [0; 2] };
+        // SAFETY: `open` contains no address.
+        let fd = unsafe { bpf(BPF_LINK_GET_FD_BY_ID, &raw const open) }?;
+        // SAFETY: the kernel has just opened the descriptor for this call.
+        Self::new(unsafe { OwnedFd::from_raw_fd(fd) }, None)
+    }
+
     fn new(fd: OwnedFd, pin: Option<PathBuf>) -> io::Result<Self> {
         let id = info(fd.as_fd())?.id;
         Ok(Self { fd, id, pin })
@@ -194,6 +215,11 @@ impl TcxLink {
             fs::rename(pin, path)?;
         }
         Ok(())
+    }
+
+    /// Whether the link is pinned, as far as known.
+    pub(super) fn has_pin(&self) -> bool {
+        self.pin.is_some()
     }
 
     /// Whether the pin is missing.

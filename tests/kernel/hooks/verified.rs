@@ -255,3 +255,23 @@ fn c7_a_filter_of_another_kind_gives_up_our_priority() {
         assert_eq!(look(it.ifindex).filters, [3, 1]);
     });
 }
+
+/// Another file system hides the pins, and no agent runs that could pin again.
+#[test]
+fn c7_the_next_agent_takes_over_programs_whose_pins_are_hidden() {
+    guarded(|it| {
+        let (folder, none) = (it.root.parent().unwrap(), None::<&str>);
+        mount(Some("bpf"), folder, Some("bpf"), MsFlags::empty(), none).unwrap();
+        let pins = Pins::open(it.root).unwrap();
+        let mut kernel = Kernel::load_pinned(&Settings::default(), &pins).unwrap();
+        let hooks = Hooks::pinned(&pins);
+        let mut hooks = if it.uses_tcx() { hooks } else { hooks.without_tcx() };
+        hooks.attach(&mut kernel, it.ifindex, NAME, Place::Pod).unwrap();
+        // One set of programs, not two.
+        only_ours(it);
+        assert_eq!(hooks.faults(&Scope::All), []);
+        drop((hooks, kernel, pins));
+        fs::remove_dir_all(it.root).unwrap();
+        umount2(folder, MntFlags::MNT_DETACH).unwrap();
+    });
+}
