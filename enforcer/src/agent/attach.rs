@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::guard::Unguarded;
 use super::reconciler::Reconciler;
-use crate::kernel::{KernelError, Place, Scope};
+use crate::kernel::{KernelError, Place, Scope, SettledTable};
 use enforcer_core::tables::Owner;
 
 /// The longest wait for the pod of a new interface before a clsact qdisc is added to it. The CNI
@@ -131,7 +131,7 @@ impl Reconciler {
         let Some(pins) = &mut self.pins else { return false };
         let restored = pins.restore().map_err(KernelError::from).and_then(|_| {
             let tables = self.kernel.restore_pins()?;
-            let settled = self.settled.as_ref().map_or(Ok(()), |it| it.restore_pin());
+            let settled = self.settled.as_ref().map_or(Ok(()), SettledTable::restore_pin);
             settled.map(|()| tables)
         });
         let is_new = matches!(restored, Ok(true));

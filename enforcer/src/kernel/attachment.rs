@@ -62,7 +62,7 @@ impl<'a> Program<'a> {
         program: &'a SchedClassifier,
     ) -> Result<Self, KernelError> {
         let failed = |source| KernelError::Program { name, source };
-        let id = program.info().map_err(|source| failed(source.into()))?.id();
+        let id = program.info().map_err(failed)?.id();
         Ok(Self { fd: program.fd().map_err(failed)?.as_fd(), id, name })
     }
 }

@@ -142,10 +142,8 @@ fn add(ifindex: u32) -> io::Result<()> {
 /// Adds an `ingress` qdisc and its filters again as they were.
 fn restore(ifindex: u32, filters: &[Filter]) {
     let added = put(ifindex, INGRESS).and_then(|()| {
-        let filters = filters.iter().filter(|it| !foreign::is_table(it));
-        filters
-            .map(|it| foreign::add(it, INGRESS_HANDLE, it.priority()))
-            .collect::<io::Result<()>>()
+        let mut filters = filters.iter().filter(|it| !foreign::is_table(it));
+        filters.try_for_each(|it| foreign::add(it, INGRESS_HANDLE, it.priority()))
     });
     if let Err(error) = added {
         tracing::error!(ifindex, %error, "cannot restore another program's ingress qdisc");

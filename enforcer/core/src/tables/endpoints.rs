@@ -93,7 +93,7 @@ impl Endpoints {
             left: None,
             inherited: BTreeMap::new(),
             // Tables of tests may have no record at all.
-            closes_others: limit <= CLOSED_RECORD,
+            closes_others: limit == CLOSED_RECORD,
         }
     }
 
