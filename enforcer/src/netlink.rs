@@ -1,7 +1,7 @@
 //! Netlink: opening a socket, sending a request, splitting the answer into messages.
 //!
-//! Belongs here: the parts that `node` (lists and events), `kernel` (the clsact qdisc) and `conntrack`
-//! share. Does not belong here: reading the content of a message.
+//! Belongs here: the parts that `node` (lists and events), `kernel` (qdiscs and filters) and
+//! `conntrack` share. Does not belong here: reading the content of a message.
 
 use std::io;
 
@@ -68,6 +68,23 @@ pub(crate) fn send(
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
+    socket.send(&bytes, 0).map(|_| ())
+}
+
+/// Sends a request whose payload is encoded already. `flags` are those besides `NLM_F_REQUEST`.
+pub(crate) fn send_encoded(
+    socket: &Socket,
+    kind: u16,
+    flags: u16,
+    payload: &[u8],
+) -> io::Result<()> {
+    // `struct nlmsghdr` (linux/netlink.h), with the sequence number and port 0.
+    let length = u32::try_from(16 + payload.len()).map_err(io::Error::other)?;
+    let mut bytes = length.to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend((NLM_F_REQUEST | flags).to_ne_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend(payload);
     socket.send(&bytes, 0).map(|_| ())
 }
 

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
 
 mod always;
+mod capacity;
 mod clients;
 mod errors;
 mod faults;

@@ -30,6 +30,7 @@ mod connection;
 mod families;
 mod floods;
 mod fragments;
+mod hooks;
 mod host;
 mod install;
 mod kubectl;

@@ -8,6 +8,12 @@ use crate::packet::Address6;
 /// The largest endpoint id: ids must fit the mark ([`crate::contract::mark`]).
 pub const MAX_ID: u32 = (1 << 12) - 1;
 
+/// The record of interfaces that have no slot because there are more than fit (semantics R9).
+pub const CLOSED_RECORD: u32 = 0;
+
+/// Its id, which no interface with a slot has.
+pub const CLOSED_ID: u32 = MAX_ID;
+
 /// A pod's interface. A record never changes once an interface slot names it: the agent writes
 /// another record and flips the slot, so a packet sees all of the old or all of the new
 /// (semantics C1).
@@ -49,6 +55,22 @@ pub mod flags {
 }
 
 impl Endpoint {
+    /// The endpoint of interfaces that have no slot: only link messages and the node's own traffic
+    /// pass.
+    pub const CLOSED: Self = Self {
+        address6: [0; 2],
+        address4: 0,
+        id: CLOSED_ID,
+        ingress_row: 0,
+        egress_row: 0,
+        flags: flags::INGRESS_ISOLATED
+            | flags::EGRESS_ISOLATED
+            | flags::INGRESS_CLOSED
+            | flags::EGRESS_CLOSED
+            | flags::NO_POD,
+        ifindex: 0,
+    };
+
     /// Zero, but only the record says so: an index that is added to it depends on the record. A CPU
     /// that reads memory out of order (arm64) then can't have read an old class of an address for a
     /// new row of the endpoint (semantics C1).

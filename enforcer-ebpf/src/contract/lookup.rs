@@ -4,7 +4,7 @@
 //! Generic over [`Tables`]: the programs in the kernel, the agent's model of the kernel and the
 //! tests all run this code.
 
-use crate::contract::endpoint::{Endpoint, Order, Slot, slots_of};
+use crate::contract::endpoint::{CLOSED_RECORD, Endpoint, Order, Slot, slots_of};
 use crate::contract::entry::{Cell, Entry};
 use crate::contract::table::{
     Block, DEPTH6, InterfaceTable, Leaf6, Node6, PortSetBits, PortTable, ROOT6, SLOTS,
@@ -33,9 +33,23 @@ pub trait Tables {
     fn endpoint(&self, record: u32) -> Option<&Endpoint>;
 }
 
-/// The endpoint of an interface.
+/// The endpoint of an interface. `None`: it has no slot.
 #[inline(always)]
 pub fn endpoint<T: Tables>(tables: &T, ifindex: u32) -> Option<&Endpoint> {
+    tables.endpoint(record(tables, ifindex)?)
+}
+
+/// The endpoint of an interface, or the closed one if the interface has no slot because there are
+/// more than fit. `None`: no agent has written either yet.
+#[inline(always)]
+pub fn endpoint_or_closed<T: Tables>(tables: &T, ifindex: u32) -> Option<&Endpoint> {
+    let endpoint = tables.endpoint(record(tables, ifindex).unwrap_or(CLOSED_RECORD))?;
+    if endpoint.id == 0 { None } else { Some(endpoint) }
+}
+
+/// The record in the slot of an interface.
+#[inline(always)]
+fn record<T: Tables>(tables: &T, ifindex: u32) -> Option<u32> {
     let slots = tables.interfaces()?;
     let (first, second) = slots_of(ifindex);
     let mut slot = Slot(slots[first]);
@@ -45,7 +59,7 @@ pub fn endpoint<T: Tables>(tables: &T, ifindex: u32) -> Option<&Endpoint> {
             return None;
         }
     }
-    tables.endpoint(slot.record())
+    Some(slot.record())
 }
 
 /// The endpoint that an id in a packet's mark names.

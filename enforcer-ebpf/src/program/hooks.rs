@@ -25,7 +25,7 @@ use crate::program::{deferred, flow_record, judge, link, policy, remote, reply, 
 #[inline(always)]
 pub(crate) fn from_pod(context: TcContext) -> i32 {
     let mut frame = Frame::new(context);
-    let Some(endpoint) = lookup::endpoint(&KernelTables, frame.interface()) else {
+    let Some(endpoint) = lookup::endpoint_or_closed(&KernelTables, frame.interface()) else {
         // Not guarded yet: what it sends is not the node's, either.
         frame.set_mark(Mark::UNKNOWN);
         return NEXT;
@@ -40,7 +40,7 @@ pub(crate) fn from_pod(context: TcContext) -> i32 {
 #[inline(always)]
 pub(crate) fn to_pod(context: TcContext) -> i32 {
     let mut frame = Frame::new(context);
-    let Some(endpoint) = lookup::endpoint(&KernelTables, frame.interface()) else {
+    let Some(endpoint) = lookup::endpoint_or_closed(&KernelTables, frame.interface()) else {
         let link = packet::ethernet(&frame);
         return leave(&mut frame, link);
     };

@@ -8,9 +8,12 @@
 //! here: reading Kubernetes objects ([`crate::source`]) or netlink ([`crate::node`]), compiling policy
 //! ([`enforcer_core`]), calls to BPF ([`crate::kernel`]), output formats ([`crate::observe`]).
 
+mod attach;
 mod claims;
 mod descriptors;
 mod flows;
+mod guard;
+mod hooks;
 mod kube_writer;
 mod listen;
 mod older_flows;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use enforcer_ebpf::contract::counters::Counters;
 
 use super::claims::{LastPods, PodClaims, podless};
-use super::older_flows::{OlderFlows, Pods};
+use super::guard::Guard;
+use super::older_flows::OlderFlows;
 use super::options::{Attach, Options, UnknownPod};
 use super::retired_counters::{RetiredCounters, Settlement};
 use super::sandboxes::Sandboxes;
@@ -45,17 +46,22 @@ pub struct Reconciler {
     pub(super) assignment: Assignment,
     pub(super) state: State,
     pub(super) unrepresented: Vec<Unrepresented>,
+    /// Interfaces beyond the tables' capacity, which are closed (semantics R9).
+    pub(super) unplaced: BTreeSet<u32>,
     pub(super) kernel: Kernel,
     pub(super) hooks: Hooks,
     pub(super) older: OlderFlows,
+    pub(super) guard: Guard,
     /// The state that outlives the agent; `None`: nothing does.
     pub(super) pins: Option<Pins>,
+    /// Why pins that are gone can't be restored.
+    pub(super) pins_problem: Option<String>,
     /// The records of an earlier agent, until the first state is enforced.
-    inheritance: Option<Vec<Inherited>>,
+    pub(super) inheritance: Option<Vec<Inherited>>,
     pub(super) taken_over: Option<TakenOver>,
     pub(super) retired: RetiredCounters,
     /// The store of settlements; `None`: they end with the agent.
-    settled: Option<SettledTable>,
+    pub(super) settled: Option<SettledTable>,
 }
 
 impl Reconciler {
@@ -98,10 +104,13 @@ impl Reconciler {
             assignment: Assignment::default(),
             state: State::resuming(settings.limits, &inherited),
             unrepresented: Vec::new(),
+            unplaced: BTreeSet::new(),
             kernel,
             older: OlderFlows::default(),
             hooks: if *attach == Attach::Clsact { hooks.without_tcx() } else { hooks },
+            guard: Guard::default(),
             pins,
+            pins_problem: None,
             taken_over: is_resumed.then_some(TakenOver { endpoints }),
             retired: RetiredCounters::resuming(&inherited, before.unwrap_or_default()),
             settled,
@@ -201,6 +210,7 @@ impl Reconciler {
         let settlements = self.retired.retire_namespaces(|name| namespaces.contains_key(name));
         self.store(settlements);
         self.unrepresented = plan.unrepresented;
+        self.unplaced = plan.unplaced;
         match inheritance {
             Some(_) => self.take_over()?,
             None => self.attach(),
@@ -260,47 +270,8 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Attaches the programs to every interface that leads to a pod, known or not: once the pod is
-    /// known, its next packet is checked. Uplinks come first: they check the packets that a pod's
-    /// programs leave open.
-    fn attach(&mut self) {
-        let wanted = self.hook_places();
-        let pods = wanted.iter().filter(|(_, (_, place))| *place == Place::Pod);
-        let pods: BTreeSet<u32> = pods.map(|(ifindex, _)| *ifindex).collect();
-        let stale: Vec<u32> = self
-            .hooks
-            .interfaces()
-            .filter(|(ifindex, place)| wanted.get(ifindex).is_none_or(|it| it.1 != *place))
-            .map(|(ifindex, _)| ifindex)
-            .collect();
-        for ifindex in stale {
-            self.hooks.detach(ifindex);
-        }
-        let mut missing: Vec<(u32, String, Place)> = wanted
-            .into_iter()
-            .filter(|(ifindex, _)| self.hooks.place(*ifindex).is_none())
-            .map(|(ifindex, (name, place))| (ifindex, name, place))
-            .collect();
-        missing.sort_by_key(|(ifindex, _, place)| (*place == Place::Pod, *ifindex));
-        let unguarded = missing.iter().map(|it| it.0).filter(|it| pods.contains(it)).collect();
-        let known = Pods { state: &self.state, cluster: &self.cluster, snapshot: &self.snapshot };
-        self.older.before(known, &mut self.kernel, &self.hooks, pods, &unguarded);
-        let mut attached = BTreeSet::new();
-        for (ifindex, name, place) in missing {
-            match self.hooks.attach(&mut self.kernel, ifindex, &name, place) {
-                Ok(()) => {
-                    attached.insert(ifindex);
-                    tracing::debug!(interface = %name, ?place, "programs attached");
-                }
-                // The interface is probably gone; if not, the next snapshot of the node tries again.
-                Err(error) => tracing::warn!(interface = %name, ?place, "{error}"),
-            }
-        }
-        self.older.after(known, &mut self.kernel, &self.hooks, &attached);
-    }
-
     /// The interfaces that need programs.
-    fn hook_places(&self) -> BTreeMap<u32, (String, Place)> {
+    pub(super) fn hook_places(&self) -> BTreeMap<u32, (String, Place)> {
         let Snapshot { interfaces, unaddressed, uplinks, .. } = &self.snapshot;
         let pods = interfaces.iter().map(|(ifindex, it)| (ifindex, &it.name)).chain(unaddressed);
         let pods = pods.map(|(ifindex, name)| (*ifindex, (name.clone(), Place::Pod)));

@@ -16,7 +16,7 @@ use super::problems::Problems;
 use super::reconciler::{Reconciled, Reconciler};
 use super::snapshot::SharedReconciler;
 use super::source::Source;
-use super::{descriptors, flows, listen, watchdog};
+use super::{descriptors, flows, hooks, listen, watchdog};
 use crate::kernel::{DropReader, Pins, PinsError, ProgramLog};
 use crate::node::{self, Seen};
 use crate::nri;
@@ -71,6 +71,7 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
         result = drive(&shared, changes, Node { interfaces, requests }, runtime, writer) => result,
         result = watch_drops(&shared, drops, log) => result,
         result = flows::keep(&shared) => result,
+        result = hooks::keep(&shared) => result,
         ended = &mut source => Err(ended?.err().unwrap_or_else(
             || anyhow::anyhow!("the source of the cluster's state stopped"))),
         ended = &mut node => Err(ended?.err().map_or_else(
@@ -256,7 +257,9 @@ fn reconcile(shared: &SharedReconciler, started_at: Instant) -> anyhow::Result<O
         tracing::error!(pod = %problem.pod, "fails closed: {}", problem.reason);
     }
     let pods = reconciler.assignment.pods.len();
+    let unguarded = reconciler.unguarded();
     drop(reconciler);
+    shared.set_unguarded(unguarded);
     shared.set_ready();
     for (pod, unknown) in waited {
         shared.metrics().was_unknown(unknown);

@@ -9,6 +9,7 @@ use enforcer_ebpf::contract::counters::Counters;
 use enforcer_ebpf::contract::endpoint::{Endpoint as Record, flags};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
+use super::guard::Unguarded;
 use super::reconciler::{Reconciler, counters};
 use super::source::Observable;
 use super::watchdog::Watchdog;
@@ -16,7 +17,8 @@ use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
     DropRecord, Endpoint, EventReport, FlowReport, Interface, Isolation, LogFilter, Metrics,
-    NriReport, Observed, PodMetrics, ProcessUse, RecentDrops, Report, Rise, TableUse, WatchReport,
+    NriReport, Observed, PodMetrics, ProcessUse, RecentDrops, Report, Rise, TableUse,
+    UnguardedReport, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
 use enforcer_core::model::PodId;
@@ -32,6 +34,8 @@ pub struct SharedReconciler {
     lost_marks: Mutex<Rise>,
     ready: AtomicBool,
     source_errors: Mutex<Vec<String>>,
+    /// A copy, because readiness must not wait for the reconciler.
+    unguarded: Mutex<Vec<Unguarded>>,
     source: Observable,
     flows: Mutex<Vec<FlowReport>>,
     nri_mode: nri::Mode,
@@ -61,6 +65,7 @@ impl SharedReconciler {
             lost_marks: Mutex::new(Rise::default()),
             ready: AtomicBool::new(false),
             source_errors: Mutex::new(Vec::new()),
+            unguarded: Mutex::new(Vec::new()),
             source,
             flows: Mutex::new(Vec::new()),
             nri_mode,
@@ -81,6 +86,11 @@ impl SharedReconciler {
     /// Notes the present errors of the source's files or objects.
     pub fn set_source_errors(&self, errors: Vec<String>) {
         *lock(&self.source_errors) = errors;
+    }
+
+    /// Notes the interfaces at which packets may pass unchecked (semantics C7).
+    pub(super) fn set_unguarded(&self, unguarded: Vec<Unguarded>) {
+        *lock(&self.unguarded) = unguarded;
     }
 
     /// Notes that the main loop runs.
@@ -144,6 +154,9 @@ impl Observed for SharedReconciler {
             return Err(missing.unwrap_or_else(|| {
                 "the first complete state of a source is still missing".to_owned()
             }));
+        }
+        if let Some(first) = lock(&self.unguarded).first() {
+            return Err(format!("interface {} is not guarded: {}", first.name, first.why));
         }
         match self.nri() {
             nri::State::Absent { why } | nri::State::Refused { why }
@@ -237,6 +250,9 @@ impl Reconciler {
                 .iter()
                 .map(|it| (it.pod.clone(), format!("{}: {}", it.direction.name(), it.reason)))
                 .collect(),
+            unplaced: self.unplaced.iter().map(|it| interface(*it)).collect(),
+            unguarded: self.unguarded().into_iter().map(|it| self.unguarded_report(it)).collect(),
+            hooks_restored: self.guard.restored(),
             tables: Table::ALL.into_iter().map(|table| self.table_use(table)).collect(),
             conntrack: self.older.report.clone(),
             lost_events: self.kernel.lost_events().unwrap_or_default(),
@@ -244,7 +260,8 @@ impl Reconciler {
             pods: self.cluster.pods.len() as u64,
             namespaces: self.cluster.namespaces.len() as u64,
             nri: NriReport { sandboxes: self.sandboxes.count() as u64, ..NriReport::default() },
-            outlives_agent: self.pins.is_some(),
+            outlives_agent: self.pins.is_some() && self.pins_problem.is_none(),
+            pins_problem: self.pins_problem.clone(),
             taken_over: self.taken_over,
             ..Report::default()
         }
@@ -255,6 +272,12 @@ impl Reconciler {
         let podless = self.state.endpoints().filter(|(it, _)| !matches!(it, Owner::Pod(_)));
         let counted = podless.filter_map(|(_, record)| counted.get(&record.id));
         counted.fold(Counters::default(), Counters::plus)
+    }
+
+    fn unguarded_report(&self, it: Unguarded) -> UnguardedReport {
+        let Unguarded { ifindex, name, why } = it;
+        let pod = self.assignment.pods.get(&ifindex).cloned();
+        UnguardedReport { interface: name, pod, why }
     }
 
     fn table_use(&self, table: Table) -> TableUse {

@@ -1,53 +1,249 @@
 //! The attachment of one program to one hook of an interface: a link or a filter, which may outlive
-//! the agent (semantics C3).
+//! the agent (semantics C3), and whether it is still there and runs first (semantics C7).
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle};
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
-use nix::net::if_::if_indextoname;
+use aya::programs::{SchedClassifier, TcAttachType};
 
-use super::clsact::{self, Clsact, already_exists};
-use super::{KernelError, pins, sys};
+use super::filters::{self, Filter};
+use super::foreign::{self, Displaced};
+use super::tcx::{self, TcxLink};
+use super::traffic_control::parent;
+use super::{KernelError, pins};
 
-/// The priority of our filters on a clsact qdisc: before filters with the kernel's default
-/// priority, so that packets are checked before these accept them.
-const PRIORITY: u16 = 1;
+/// The handles of our filters that outlive the agent. The next agent finds them by these. A filter
+/// that must run before others is added under the other handle before the old one is removed.
+const HANDLES: [u32; 2] = [0x656e_6601, 0x656e_6602];
+/// The first handle of filters that end with the agent: several agents of tests have some.
+const OWN_HANDLES: u32 = 0x656e_6610;
 
 /// The endings of the names of pins and markers.
 const IN: &str = "in";
 const OUT: &str = "out";
+/// Added to the name of a pin that is about to replace another one. The BPF file system allows no
+/// dots.
+const NEXT: &str = "-next";
 
-/// The handle of filters that outlive the agent. The next agent finds them by it.
-const HANDLE: u32 = 0x656e_6601;
+/// A hook of an interface.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hook<'a> {
+    pub(super) ifindex: u32,
+    pub(super) interface: &'a str,
+    pub(super) direction: TcAttachType,
+    /// The folder for pins and markers, if attachments outlive the agent.
+    pub(super) links: Option<&'a Path>,
+}
+
+impl Hook<'_> {
+    fn failed(&self) -> impl Fn(io::Error) -> KernelError + Copy {
+        |source| KernelError::Attach { interface: self.interface.to_owned(), source }
+    }
+
+    /// The path of the pin or marker.
+    pub(super) fn pin(&self) -> Option<PathBuf> {
+        self.links.map(|links| links.join(name(self.ifindex, self.direction)))
+    }
+}
+
+/// A program to attach.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Program<'a> {
+    pub(super) fd: BorrowedFd<'a>,
+    pub(super) id: u32,
+    pub(super) name: &'static str,
+}
+
+impl<'a> Program<'a> {
+    pub(super) fn new(
+        name: &'static str,
+        program: &'a SchedClassifier,
+    ) -> Result<Self, KernelError> {
+        let failed = |source| KernelError::Program { name, source };
+        let id = program.info().map_err(failed)?.id();
+        Ok(Self { fd: program.fd().map_err(failed)?.as_fd(), id, name })
+    }
+}
+
+/// What is wrong with an attachment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    /// The hook does not have the program.
+    #[error("its program was detached")]
+    Missing,
+    /// The link or filter runs another program.
+    #[error("its program was replaced by another one")]
+    Replaced,
+    /// Other programs run first, and may accept packets.
+    #[error("{0} of another program runs before ours")]
+    Preceded(String),
+    /// The attachment would end with the agent.
+    #[error("its pin was removed")]
+    Unpinned,
+    /// The kernel does not say.
+    #[error("its programs can't be listed: {0}")]
+    Unknown(String),
+}
 
 /// The attachment of one program to one hook.
 #[derive(Debug)]
-pub(super) enum Attachment {
-    /// A link or filter that ends with the agent.
-    Own(SchedClassifierLink),
-    /// A link that outlives the agent, by its pin.
-    Pinned(PathBuf),
-    /// A filter that outlives the agent.
-    Filter {
-        ifindex: u32,
-        hook: TcAttachType,
-        /// The folder that marks the filter as ours.
-        marker: PathBuf,
-    },
+pub(super) struct Attachment {
+    pub(super) direction: TcAttachType,
+    ifindex: u32,
+    program: u32,
+    how: How,
+}
+
+#[derive(Debug)]
+enum How {
+    Link(TcxLink),
+    Filter(OwnFilter),
+}
+
+/// A filter of ours. Dropping it removes it, unless there is a marker for it.
+#[derive(Debug)]
+struct OwnFilter {
+    place: filters::Place,
+    /// The folder that marks the filter as ours.
+    marker: Option<PathBuf>,
+}
+
+impl Drop for OwnFilter {
+    fn drop(&mut self) {
+        if self.marker.is_none()
+            && let Err(error) = self.place.remove()
+        {
+            tracing::debug!(ifindex = self.place.ifindex, %error, "cannot remove a filter");
+        }
+    }
 }
 
 impl Attachment {
-    /// The attachment with this pin or marker, whose name ends in `direction`.
-    fn of_path(path: PathBuf, ifindex: u32, direction: &str) -> Self {
-        if !path.is_dir() {
-            return Self::Pinned(path);
+    /// Attaches by a TCX link. `existing`: a link of an earlier agent, whose program is replaced.
+    pub(super) fn by_link(
+        hook: &Hook<'_>,
+        program: &Program<'_>,
+        existing: Option<TcxLink>,
+    ) -> Result<Self, KernelError> {
+        let mut link = match existing {
+            Some(link) => {
+                link.replace_program(program.fd).map_err(hook.failed())?;
+                link
+            }
+            None => first_link(hook, program)?,
+        };
+        if let Some(pin) = hook.pin()
+            && !link.has_pin()
+        {
+            link.pin(&pin).map_err(KernelError::read_pin(&pin))?;
         }
-        let hook = if direction == IN { TcAttachType::Ingress } else { TcAttachType::Egress };
-        Self::Filter { ifindex, hook, marker: path }
+        Ok(Self::new(hook, program, How::Link(link)))
+    }
+
+    /// Attaches by a filter of the interface's clsact qdisc, or replaces that of an earlier agent.
+    pub(super) fn by_filter(hook: &Hook<'_>, program: &Program<'_>) -> Result<Self, KernelError> {
+        let place = put_first(hook, program, &[]).map_err(hook.failed())?;
+        let marker = hook.pin();
+        if let Some(marker) = &marker {
+            // The link of an agent that used TCX stays until the filter is attached.
+            if marker.exists() && !marker.is_dir() {
+                remove_link(marker, hook.ifindex).map_err(KernelError::read_pin(marker))?;
+            }
+            pins::make(marker)?;
+        }
+        Ok(Self::new(hook, program, How::Filter(OwnFilter { place, marker })))
+    }
+
+    fn new(hook: &Hook<'_>, program: &Program<'_>, how: How) -> Self {
+        let Hook { ifindex, direction, .. } = *hook;
+        Self { direction, ifindex, program: program.id, how }
+    }
+
+    pub(super) fn is_link(&self) -> bool {
+        matches!(self.how, How::Link(_))
+    }
+
+    /// What is wrong with the attachment, as the kernel has it now. An interface that is gone has
+    /// no fault.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        let fault = match &self.how {
+            How::Link(link) => self.fault_of_link(link),
+            How::Filter(filter) => self.fault_of_filter(filter),
+        };
+        match fault {
+            Ok(fault) => fault,
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => None,
+            Err(error) => Some(Fault::Unknown(error.to_string())),
+        }
+    }
+
+    fn fault_of_link(&self, link: &TcxLink) -> io::Result<Option<Fault>> {
+        let attached = tcx::query(self.ifindex, self.direction)?;
+        let Some(at) = attached.iter().position(|it| it.link == link.id()) else {
+            return Ok(Some(Fault::Missing));
+        };
+        if attached.get(at).is_some_and(|it| it.program != self.program) {
+            return Ok(Some(Fault::Replaced));
+        }
+        if let Some(before) = attached.get(..at).unwrap_or_default().first() {
+            return Ok(Some(Fault::Preceded(format!("program {}", before.program))));
+        }
+        Ok(link.lacks_pin().then_some(Fault::Unpinned))
+    }
+
+    fn fault_of_filter(&self, own: &OwnFilter) -> io::Result<Option<Fault>> {
+        let filters = filters::list(self.ifindex, parent(self.direction))?;
+        let Some(at) = filters.iter().position(|it| own.is(it)) else {
+            return Ok(Some(Fault::Missing));
+        };
+        if filters.get(at).is_some_and(|it| it.program() != Some(self.program)) {
+            return Ok(Some(Fault::Replaced));
+        }
+        if let Some(before) = filters.get(..at).unwrap_or_default().first() {
+            return Ok(Some(Fault::Preceded(before.to_string())));
+        }
+        let lacks_marker = own.marker.as_ref().is_some_and(|it| !it.is_dir());
+        Ok(lacks_marker.then_some(Fault::Unpinned))
+    }
+
+    /// Makes the program the first of the hook again. `empty`: a program that lets everything pass
+    /// to the next one.
+    pub(super) fn restore(
+        &mut self,
+        fault: &Fault,
+        hook: &Hook<'_>,
+        program: &Program<'_>,
+        empty: BorrowedFd<'_>,
+    ) -> Result<(), KernelError> {
+        let failed = hook.failed();
+        match &mut self.how {
+            How::Link(link) => match fault {
+                Fault::Replaced => link.replace_program(program.fd).map_err(failed)?,
+                Fault::Unpinned => link.restore_pin().map_err(failed)?,
+                Fault::Missing => {
+                    let mut new = first_link(hook, program)?;
+                    if let Some(pin) = hook.pin() {
+                        new.pin(&pin).map_err(KernelError::read_pin(&pin))?;
+                    }
+                    *link = new;
+                }
+                Fault::Preceded(_) => put_link_first(link, hook, program, empty).map_err(failed)?,
+                Fault::Unknown(_) => {}
+            },
+            How::Filter(filter) => match (fault, &filter.marker) {
+                (Fault::Unpinned, Some(marker)) => pins::make(marker)?,
+                (Fault::Unpinned | Fault::Unknown(_), _) => {}
+                (_, marker) => {
+                    let own = [filter.place.handle];
+                    filter.place = put_first(hook, program, &own).map_err(failed)?;
+                    marker.as_ref().map_or(Ok(()), |marker| pins::make(marker))?;
+                }
+            },
+        }
+        self.program = program.id;
+        Ok(())
     }
 
     /// Detaches the program.
@@ -58,18 +254,114 @@ impl Attachment {
     }
 
     fn remove(self) -> io::Result<()> {
-        match self {
-            Self::Own(link) => {
-                drop(link);
-                Ok(())
-            }
-            Self::Pinned(pin) => remove_link(&pin),
-            Self::Filter { ifindex, hook, marker } => {
-                remove_filter(ifindex, hook);
-                fs::remove_dir(marker)
+        match self.how {
+            How::Link(link) => link.remove(),
+            How::Filter(mut filter) => {
+                let marker = filter.marker.take();
+                drop(filter);
+                marker.map_or(Ok(()), fs::remove_dir)
             }
         }
     }
+}
+
+impl OwnFilter {
+    fn is(&self, filter: &Filter) -> bool {
+        filter.shares_priority()
+            && (filter.priority(), filter.handle()) == (self.place.priority, self.place.handle)
+    }
+}
+
+fn first_link(hook: &Hook<'_>, program: &Program<'_>) -> Result<TcxLink, KernelError> {
+    TcxLink::attach(program.fd, hook.ifindex, hook.direction).map_err(hook.failed())
+}
+
+/// The pinned link of a hook; `None` if there is none for this interface.
+pub(super) fn pinned_link(hook: &Hook<'_>) -> Result<Option<TcxLink>, KernelError> {
+    let Some(pin) = hook.pin() else { return Ok(None) };
+    let unreadable = KernelError::read_pin(&pin);
+    match TcxLink::open(&pin, hook.ifindex) {
+        Ok(Some(link)) => Ok(Some(link)),
+        // The link was detached, or its interface is gone and another one has its number.
+        Ok(None) => fs::remove_file(&pin).map(|()| None).map_err(unreadable),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+/// Replaces a link by one that runs before all others of the hook.
+///
+/// A link can't be moved, and a hook can't have the same program twice. So a program that decides
+/// nothing takes the new place, and becomes ours as soon as the old link is detached: in between
+/// are two system calls, and nothing that could fail for want of memory or descriptors.
+fn put_link_first(
+    link: &mut TcxLink,
+    hook: &Hook<'_>,
+    program: &Program<'_>,
+    empty: BorrowedFd<'_>,
+) -> io::Result<()> {
+    let pin = hook.pin();
+    let mut new = TcxLink::attach(empty, hook.ifindex, hook.direction)?;
+    if let Some(pin) = &pin {
+        new.pin(&next(pin))?;
+    }
+    link.detach()?;
+    new.replace_program(program.fd)?;
+    *link = new;
+    pin.map_or(Ok(()), |pin| link.move_pin(&pin))
+}
+
+/// The path of a pin that is about to take the place of `pin`.
+fn next(pin: &Path) -> PathBuf {
+    pin.with_file_name(pins::name(pin).to_owned() + NEXT)
+}
+
+/// Makes our filter the first of the hook. `own`: the handles of filters that it replaces.
+fn put_first(hook: &Hook<'_>, program: &Program<'_>, own: &[u32]) -> io::Result<filters::Place> {
+    let Hook { ifindex, direction, .. } = *hook;
+    let filters = filters::list(ifindex, parent(direction))?;
+    let is_own = |it: &Filter| {
+        let handles: &[u32] = if hook.links.is_some() { &HANDLES } else { own };
+        it.shares_priority() && handles.contains(&it.handle())
+    };
+    let at = |it: &Filter| {
+        let (priority, handle) = (it.priority(), it.handle());
+        filters::Place { ifindex, hook: direction, priority, handle }
+    };
+    if let Some(first) = filters.first().filter(|it| is_own(it)) {
+        let place = at(first);
+        place.replace(program.fd, program.name)?;
+        remove_all(filters.iter().skip(1).filter(|it| is_own(it)).map(at));
+        return Ok(place);
+    }
+    let Displaced { priority, filters: displaced, after } = foreign::displace(&filters)?;
+    let used =
+        |handle: &u32| filters.iter().any(|it| it.shares_priority() && it.handle() == *handle);
+    let handle = if hook.links.is_some() {
+        HANDLES.into_iter().find(|it| !used(it))
+    } else {
+        (OWN_HANDLES..u32::MAX).find(|it| !used(it))
+    };
+    let handle = handle.ok_or(io::ErrorKind::AlreadyExists)?;
+    let place = filters::Place { ifindex, hook: direction, priority, handle };
+    let added = place.add(program.fd, program.name);
+    foreign::add_behind(&displaced, direction, after);
+    added?;
+    remove_all(filters.iter().filter(|it| is_own(it)).map(at));
+    Ok(place)
+}
+
+fn remove_all(places: impl Iterator<Item = filters::Place>) {
+    for place in places {
+        if let Err(error) = place.remove() {
+            tracing::debug!(ifindex = place.ifindex, %error, "cannot remove a filter of ours");
+        }
+    }
+}
+
+/// Whether a pin with this ending was left by an agent that ended before it took its place.
+pub(super) fn is_draft(ending: &str) -> bool {
+    ending.ends_with(NEXT)
 }
 
 /// The name of a hook's pin or marker.
@@ -78,141 +370,30 @@ pub(super) fn name(ifindex: u32, hook: TcAttachType) -> String {
     format!("{ifindex}-{direction}")
 }
 
-/// Pins a new link.
-pub(super) fn pin(link: SchedClassifierLink, pin: PathBuf) -> Result<Attachment, KernelError> {
-    let link = FdLink::try_from(link)
-        .map_err(|error| KernelError::read_pin(&pin)(io::Error::other(error)))?;
-    match link.pin(&pin) {
-        Ok(_) => Ok(Attachment::Pinned(pin)),
-        Err(source) => Err(KernelError::Pin { path: pin, source }),
+/// Detaches the program of a hook's pin or marker, whose name ends in `ending`, and removes it.
+pub(super) fn remove_pinned(path: &Path, ifindex: u32, ending: &str) -> io::Result<()> {
+    if !path.is_dir() {
+        return remove_link(path, ifindex);
     }
-}
-
-/// Replaces the program of a pinned link; `None` if there is no link for this interface.
-pub(super) fn take_over(
-    program: &mut SchedClassifier,
-    pin: &Path,
-    ifindex: u32,
-) -> Result<Option<Attachment>, KernelError> {
-    let unreadable = KernelError::read_pin(pin);
-    match sys::interface_of_link(pin) {
-        Ok(Some(it)) if it == ifindex => {}
-        // The link's interface is gone, and another one has its number.
-        Ok(_) => return fs::remove_file(pin).map(|()| None).map_err(unreadable),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    }
-    let other = |error| unreadable(io::Error::other(error));
-    let link = FdLink::from(PinnedLink::from_pin(pin).map_err(other)?);
-    let link = SchedClassifierLink::try_from(link).map_err(other)?;
-    let interface = ifindex.to_string();
-    let failed = KernelError::attach(&interface);
-    let id = program.attach_to_link(link).map_err(failed)?;
-    // The pin keeps the link attached.
-    drop(program.take_link(id).map_err(failed)?);
-    Ok(Some(Attachment::Pinned(pin.to_owned())))
-}
-
-/// Attaches by a filter of the interface's clsact qdisc, or replaces the filter of an earlier
-/// agent. `links`: the folder for its marker, if it is to outlive the agent.
-pub(super) fn by_filter(
-    program: &mut SchedClassifier,
-    ifindex: u32,
-    interface: &str,
-    hook: TcAttachType,
-    links: Option<&Path>,
-) -> Result<Attachment, KernelError> {
-    let failed = KernelError::attach(interface);
-    let Some(links) = links else {
-        let options = NlOptions { priority: PRIORITY, ..NlOptions::default() };
-        let options = TcAttachOptions::Netlink(options);
-        let id = program.attach_with_options(interface, hook, options).map_err(failed)?;
-        return program.take_link(id).map(Attachment::Own).map_err(failed);
-    };
-    let marker = links.join(name(ifindex, hook));
-    // The link of an agent that used TCX stays until the filter is attached.
-    let had_link = marker.exists() && !marker.is_dir();
-    if !had_link {
-        pins::make(&marker)?;
-    }
-    let handle = TcHandle::from(HANDLE);
-    let options = NlOptions { priority: PRIORITY, handle, ..NlOptions::default() };
-    let id = match program.attach_with_options(interface, hook, TcAttachOptions::Netlink(options)) {
-        Err(ProgramError::TcError(error)) if already_exists(&error) => {
-            let theirs = SchedClassifierLink::attached(interface, hook, PRIORITY, handle, None)
-                .map_err(|error| failed(TcError::IoError(error).into()))?;
-            program.attach_to_link(theirs)
-        }
-        attached => attached,
-    };
-    // Dropping the link would remove the filter.
-    std::mem::forget(program.take_link(id.map_err(failed)?).map_err(failed)?);
-    if had_link {
-        remove_link(&marker).map_err(KernelError::read_pin(&marker))?;
-        pins::make(&marker)?;
-    }
-    Ok(Attachment::Filter { ifindex, hook, marker })
-}
-
-/// An object of an agent that was removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trace {
-    /// A program on an interface.
-    Program {
-        /// The interface.
-        ifindex: u32,
-        /// The name of the hook's pin or marker.
-        pin: String,
-    },
-    /// A clsact qdisc that an agent added.
-    Qdisc {
-        /// The interface.
-        ifindex: u32,
-    },
-}
-
-/// Removes the programs and qdiscs with a pin or marker in `links`, on the interfaces that
-/// `is_stale` selects.
-pub(super) fn remove_stale(
-    links: &Path,
-    is_stale: impl Fn(u32) -> bool,
-) -> Result<Vec<Trace>, KernelError> {
-    let mut removed = Vec::new();
-    // Sorted by name, programs come before the qdisc that they may be on.
-    for path in pins::entries(links)? {
-        let pin = pins::name(&path).to_owned();
-        let Some((ifindex, ending)) = pin.split_once('-') else { continue };
-        let Ok(ifindex) = ifindex.parse() else { continue };
-        if !is_stale(ifindex) {
-            continue;
-        }
-        if ending == clsact::MARKER {
-            Clsact::of_marker(ifindex).remove(links);
-            removed.push(Trace::Qdisc { ifindex });
-            continue;
-        }
-        let attachment = Attachment::of_path(path.clone(), ifindex, ending);
-        attachment.remove().map_err(KernelError::read_pin(&path))?;
-        removed.push(Trace::Program { ifindex, pin });
-    }
-    Ok(removed)
+    let hook = if ending == IN { TcAttachType::Ingress } else { TcAttachType::Egress };
+    // The interface may be gone, and its filters with it.
+    let filters = filters::list(ifindex, parent(hook)).unwrap_or_default();
+    let ours = filters.iter().filter(|it| it.shares_priority() && HANDLES.contains(&it.handle()));
+    remove_all(ours.map(|it| {
+        let (priority, handle) = (it.priority(), it.handle());
+        filters::Place { ifindex, hook, priority, handle }
+    }));
+    fs::remove_dir(path)
 }
 
 /// Detaches the program of a pinned link and removes the pin.
-fn remove_link(pin: &Path) -> io::Result<()> {
-    // The interface may be gone, and the attachment with it.
-    if let Err(error) = sys::detach_link(pin) {
-        tracing::debug!(pin = %pin.display(), %error, "cannot detach a link");
-    }
-    fs::remove_file(pin)
-}
-
-/// Removes a filter that outlives the agent, if the interface still exists.
-fn remove_filter(ifindex: u32, hook: TcAttachType) {
-    let Ok(interface) = if_indextoname(ifindex) else { return };
-    let Ok(interface) = interface.into_string() else { return };
-    let handle = TcHandle::from(HANDLE);
-    if let Ok(filter) = SchedClassifierLink::attached(&interface, hook, PRIORITY, handle, None) {
-        drop(filter);
+fn remove_link(pin: &Path, ifindex: u32) -> io::Result<()> {
+    match TcxLink::open(pin, ifindex) {
+        Ok(Some(link)) => link.remove(),
+        Ok(None) => fs::remove_file(pin),
+        Err(error) => {
+            tracing::debug!(pin = %pin.display(), %error, "cannot open a pin");
+            fs::remove_file(pin)
+        }
     }
 }

@@ -1,21 +1,29 @@
 //! The clsact qdisc: programs are attached to it where the kernel has no TCX.
+//!
+//! An interface has one qdisc of kind `clsact` or of kind `ingress`, which has no egress side and
+//! refuses a clsact qdisc beside it. An `ingress` qdisc is replaced by a clsact qdisc: its filters
+//! are added again behind ours. The CNI bandwidth plugin makes one for each limited pod, so leaving
+//! it would leave these pods open. Where its filters can't be added again, it stays.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use aya::programs::tc::{TcError, qdisc_add_clsact};
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::tc::{TcHandle, TcMessage};
-use netlink_sys::Socket;
+use aya::programs::TcAttachType;
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL};
 
-use super::KernelError;
-use super::pins;
-use crate::netlink;
+use super::filters::{self, Filter};
+use super::traffic_control::{
+    Attribute, INGRESS_HANDLE, INGRESS_QDISC, Message, TCA_KIND, parent, request,
+};
+use super::{KernelError, foreign, pins};
 
 /// The ending of the name of a qdisc's marker folder.
 pub(super) const MARKER: &str = "qdisc";
+
+/// The kinds of qdiscs with filters for packets from the interface.
+const CLSACT: &str = "clsact";
+const INGRESS: &str = "ingress";
 
 /// A clsact qdisc that an agent added. Dropping it removes the qdisc, unless it has filters of
 /// others by then: removing the qdisc would remove these, too.
@@ -26,31 +34,43 @@ pub(super) struct Clsact {
     is_pinned: bool,
 }
 
-impl Clsact {
-    /// Adds a clsact qdisc to the interface; `None` if it has one already, which is not ours.
-    pub(super) fn add(interface: &str, ifindex: u32) -> Result<Option<Self>, KernelError> {
-        match qdisc_add_clsact(interface) {
-            Ok(()) => Ok(Some(Self { ifindex, is_pinned: false })),
-            Err(error) if already_exists(&error) => Ok(None),
-            Err(source) => Err(KernelError::Qdisc { interface: interface.to_owned(), source }),
-        }
-    }
+/// An interface that is ready for our filters.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    /// The qdisc; `None`: it is not ours.
+    pub(super) ours: Option<Clsact>,
+    /// The filters of an `ingress` qdisc that was replaced, to be added again.
+    pub(super) displaced: Vec<Filter>,
+}
 
-    /// The same for a qdisc that outlives the agent; a marker folder in `links` identifies it.
-    pub(super) fn add_pinned(
-        interface: &str,
+impl Clsact {
+    /// Adds a clsact qdisc to the interface, or finds the existing one. `links`: the folder for the
+    /// marker of a qdisc that outlives the agent.
+    pub(super) fn prepare(
         ifindex: u32,
-        links: &Path,
-    ) -> Result<Option<Self>, KernelError> {
-        let marker = links.join(marker(ifindex));
-        match Self::add(interface, ifindex)? {
-            Some(mut added) => {
-                added.is_pinned = true;
-                pins::make(&marker)?;
-                Ok(Some(added))
+        interface: &str,
+        links: Option<&Path>,
+    ) -> Result<Prepared, KernelError> {
+        let failed = |source| KernelError::Qdisc { interface: interface.to_owned(), source };
+        let mut prepared = Prepared::default();
+        match add(ifindex) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let kind = kind(ifindex).map_err(failed)?;
+                if kind != INGRESS {
+                    let marked = links.is_some_and(|it| it.join(marker(ifindex)).exists());
+                    prepared.ours = marked.then_some(Self { ifindex, is_pinned: true });
+                    return Ok(prepared);
+                }
+                prepared.displaced = replace(ifindex, interface)?;
             }
-            None => Ok(marker.exists().then_some(Self { ifindex, is_pinned: true })),
+            Err(error) => return Err(failed(error)),
         }
+        if let Some(links) = links {
+            pins::make(&links.join(marker(ifindex)))?;
+        }
+        prepared.ours = Some(Self { ifindex, is_pinned: links.is_some() });
+        Ok(prepared)
     }
 
     /// The qdisc of an interface for which there is a marker.
@@ -69,25 +89,16 @@ impl Clsact {
     }
 
     fn remove_if_unused(&self) -> io::Result<()> {
-        let socket = netlink::open()?;
-        for minor in [TcHandle::MIN_INGRESS, TcHandle::MIN_EGRESS] {
-            let hook = TcHandle { minor, ..TcHandle::CLSACT };
-            let list = RouteNetlinkMessage::GetTrafficFilter(self.message(hook, TcHandle::UNSPEC)?);
-            if request(&socket, list, NLM_F_DUMP)? > 0 {
+        if kind(self.ifindex)? != CLSACT {
+            return Ok(());
+        }
+        for hook in [TcAttachType::Ingress, TcAttachType::Egress] {
+            if !filters::list(self.ifindex, parent(hook))?.is_empty() {
                 return Ok(());
             }
         }
         // A filter that is added at this moment is lost: netlink has no "remove if empty".
-        let qdisc = self.message(TcHandle::CLSACT, TcHandle { minor: 0, ..TcHandle::CLSACT })?;
-        request(&socket, RouteNetlinkMessage::DelQueueDiscipline(qdisc), NLM_F_ACK).map(|_| ())
-    }
-
-    fn message(&self, parent: TcHandle, handle: TcHandle) -> io::Result<TcMessage> {
-        let index = i32::try_from(self.ifindex).map_err(io::Error::other)?;
-        let mut message = TcMessage::with_index(index);
-        message.header.parent = parent;
-        message.header.handle = handle;
-        Ok(message)
+        remove(self.ifindex)
     }
 }
 
@@ -103,36 +114,65 @@ impl Drop for Clsact {
     }
 }
 
+/// Replaces an `ingress` qdisc; returns its filters.
+fn replace(ifindex: u32, interface: &str) -> Result<Vec<Filter>, KernelError> {
+    let failed = |source| KernelError::Qdisc { interface: interface.to_owned(), source };
+    let filters = filters::list(ifindex, INGRESS_HANDLE).map_err(failed)?;
+    if let Some(filter) = filters.iter().find(|it| !foreign::can_replace(it)) {
+        let (interface, filter) = (interface.to_owned(), filter.to_string());
+        return Err(KernelError::IngressQdisc { interface, filter });
+    }
+    tracing::info!(
+        interface,
+        filters = filters.len(),
+        "an ingress qdisc, which has no egress side, is replaced by a clsact qdisc"
+    );
+    remove(ifindex).map_err(failed)?;
+    if let Err(error) = add(ifindex) {
+        restore(ifindex, &filters);
+        return Err(failed(error));
+    }
+    Ok(filters)
+}
+
+fn add(ifindex: u32) -> io::Result<()> {
+    put(ifindex, CLSACT)
+}
+
+/// Adds an `ingress` qdisc and its filters again as they were.
+fn restore(ifindex: u32, filters: &[Filter]) {
+    let added = put(ifindex, INGRESS).and_then(|()| {
+        let mut filters = filters.iter().filter(|it| !foreign::is_table(it));
+        filters.try_for_each(|it| foreign::add(it, INGRESS_HANDLE, it.priority()))
+    });
+    if let Err(error) = added {
+        tracing::error!(ifindex, %error, "cannot restore another program's ingress qdisc");
+    }
+}
+
+fn put(ifindex: u32, kind: &str) -> io::Result<()> {
+    let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    let message = Message { attributes: vec![Attribute::text(TCA_KIND, kind)], ..qdisc(ifindex) };
+    request(libc::RTM_NEWQDISC, flags, &message).map(|_| ())
+}
+
+fn remove(ifindex: u32) -> io::Result<()> {
+    request(libc::RTM_DELQDISC, NLM_F_ACK, &qdisc(ifindex)).map(|_| ())
+}
+
+/// The kind of the interface's qdisc with filters.
+fn kind(ifindex: u32) -> io::Result<String> {
+    let message = Message { handle: 0, ..qdisc(ifindex) };
+    // Older kernels answer only those who want an echo.
+    let found = request(libc::RTM_GETQDISC, NLM_F_ACK | NLM_F_ECHO, &message)?;
+    Ok(found.first().map(Message::kind).unwrap_or_default())
+}
+
+fn qdisc(ifindex: u32) -> Message {
+    Message { ifindex, handle: INGRESS_HANDLE, parent: INGRESS_QDISC, ..Message::default() }
+}
+
 /// The name of the marker folder for the qdisc of an interface.
 fn marker(ifindex: u32) -> String {
     format!("{ifindex}-{MARKER}")
-}
-
-/// Sends a request; returns the number of objects in the answer.
-fn request(socket: &Socket, message: RouteNetlinkMessage, flags: u16) -> io::Result<usize> {
-    netlink::send(socket, flags, 0, message)?;
-    let mut listed = 0;
-    let mut buffer = Vec::with_capacity(netlink::BUFFER);
-    loop {
-        buffer.clear();
-        socket.recv(&mut buffer, 0)?;
-        for message in netlink::messages(&buffer).map_err(io::Error::other)? {
-            match message.result() {
-                Some(result) => return result.map(|()| listed),
-                None => listed += 1,
-            }
-        }
-    }
-}
-
-/// Whether a qdisc or filter was not added because there is one already.
-pub(super) fn already_exists(error: &TcError) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return error.kind() == io::ErrorKind::AlreadyExists;
-        }
-        source = error.source();
-    }
-    false
 }

@@ -102,7 +102,17 @@ pub enum KernelError {
         /// The interface's name.
         interface: String,
         /// The kernel's answer.
-        source: ProgramError,
+        source: io::Error,
+    },
+    /// An interface has an `ingress` qdisc, which has no egress side, and it can't be replaced.
+    #[error(
+        "interface {interface} has an ingress qdisc, which has no egress side, and {filter} of another program, which can't be moved to a clsact qdisc: remove that qdisc, or use clsact there"
+    )]
+    IngressQdisc {
+        /// The interface's name.
+        interface: String,
+        /// The filter that can't be moved.
+        filter: String,
     },
     /// The clsact qdisc, which programs are attached to, could not be added.
     #[error("cannot add a clsact qdisc to interface {interface}: {source}")]
@@ -110,11 +120,18 @@ pub enum KernelError {
         /// The interface's name.
         interface: String,
         /// The kernel's answer.
-        source: aya::programs::tc::TcError,
+        source: io::Error,
     },
 }
 
 impl KernelError {
+    /// Whether an interface does not exist any more.
+    #[must_use]
+    pub fn means_gone(&self) -> bool {
+        let (Self::Attach { source, .. } | Self::Qdisc { source, .. }) = self else { return false };
+        source.raw_os_error() == Some(libc::ENODEV)
+    }
+
     /// Maps the error of an operation on the table `name`.
     pub(super) fn table(name: &'static str) -> impl Fn(MapError) -> Self + Copy {
         move |source| Self::Table { name, source }
@@ -131,11 +148,6 @@ impl KernelError {
     /// Maps the error of an operation on a pin.
     pub(super) fn read_pin(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
         move |source| Self::ReadPin { path: path.to_owned(), source }
-    }
-
-    /// Maps the error of attaching to an interface.
-    pub(super) fn attach(interface: &str) -> impl Fn(ProgramError) -> Self + Copy {
-        move |source| Self::Attach { interface: interface.to_owned(), source }
     }
 }
 

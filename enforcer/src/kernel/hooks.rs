@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
-use aya::sys::SyscallError;
+use aya::programs::TcAttachType;
 
-use super::attachment::{self, Attachment};
+use super::attachment::{self, Attachment, Fault, Hook, Program};
 use super::clsact::Clsact;
 use super::pins::Pins;
-use super::{Kernel, KernelError};
+use super::traces;
+use super::{Kernel, KernelError, foreign, orphans, tcx};
 
 /// The destination behind an interface, which decides which programs it gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +34,9 @@ impl Place {
     }
 }
 
+/// The program that passes every packet on.
+const EMPTY: &str = "empty";
+
 /// The interfaces with our programs. Dropping this detaches them, unless they are pinned.
 #[derive(Debug, Default)]
 pub struct Hooks {
@@ -47,9 +49,32 @@ pub struct Hooks {
 /// The programs of one interface, and the qdisc they need. Fields are dropped in this order.
 #[derive(Debug)]
 struct Attached {
+    name: String,
     place: Place,
     programs: Vec<Attachment>,
     clsact: Option<Clsact>,
+}
+
+/// A hook that is not as it must be (semantics C7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookFault {
+    /// The interface.
+    pub ifindex: u32,
+    /// Whether packets may pass unchecked. If not, only the agent's end would detach the program.
+    pub is_open: bool,
+    /// The fault, as part of a sentence.
+    pub text: String,
+}
+
+/// The hooks to verify.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// All.
+    All,
+    /// Those with TCX links, about which the kernel sends no notifications.
+    Links,
+    /// Those of some interfaces.
+    Interfaces(BTreeSet<u32>),
 }
 
 impl Hooks {
@@ -71,10 +96,11 @@ impl Hooks {
         !self.without_tcx
     }
 
-    /// The kind of programs that the interface has, if any.
+    /// The kind of programs that the interface has, if both were attached.
     #[must_use]
     pub fn place(&self, ifindex: u32) -> Option<Place> {
-        self.attached.get(&ifindex).map(|attached| attached.place)
+        let attached = self.attached.get(&ifindex)?;
+        (attached.programs.len() == attached.place.programs().len()).then_some(attached.place)
     }
 
     /// Whether there are pins or markers of an earlier agent's programs at the interface's hooks.
@@ -86,7 +112,7 @@ impl Hooks {
         })
     }
 
-    /// The interfaces that have programs, and the kind of these.
+    /// The interfaces that have a program, and the kind of these.
     pub fn interfaces(&self) -> impl Iterator<Item = (u32, Place)> + '_ {
         self.attached.iter().map(|(ifindex, attached)| (*ifindex, attached.place))
     }
@@ -95,7 +121,8 @@ impl Hooks {
     /// replaces those of an earlier agent.
     ///
     /// # Errors
-    /// The kernel rejects a program, or the interface is gone. An earlier agent's programs stay.
+    /// The kernel rejects a program, or the interface is gone. What was attached stays, as do the
+    /// programs of an earlier agent; the next call attaches what is missing.
     pub fn attach(
         &mut self,
         kernel: &mut Kernel,
@@ -103,22 +130,52 @@ impl Hooks {
         name: &str,
         place: Place,
     ) -> Result<(), KernelError> {
-        let mut attached = Attached { place, programs: Vec::new(), clsact: None };
-        for (program, hook) in place.programs() {
-            let program = kernel.program(program)?;
-            let attachment = match self.by_link(program, ifindex, name, hook)? {
-                Some(attachment) => attachment,
-                None => {
-                    if attached.clsact.is_none() {
-                        attached.clsact = self.clsact(name, ifindex)?;
-                    }
-                    attachment::by_filter(program, ifindex, name, hook, self.links.as_deref())?
-                }
-            };
-            attached.programs.push(attachment);
+        let mut attached = self.attached.remove(&ifindex).filter(|it| it.place == place);
+        let attached = attached.get_or_insert_with(|| Attached::new(name, place));
+        let result = self.attach_missing(kernel, ifindex, attached);
+        if !attached.programs.is_empty() {
+            let attached = std::mem::replace(attached, Attached::new(name, place));
+            self.attached.insert(ifindex, attached);
         }
-        self.attached.insert(ifindex, attached);
-        Ok(())
+        result
+    }
+
+    fn attach_missing(
+        &mut self,
+        kernel: &mut Kernel,
+        ifindex: u32,
+        attached: &mut Attached,
+    ) -> Result<(), KernelError> {
+        let links = self.links.clone();
+        let mut displaced = None;
+        let mut result = Ok(());
+        for (program, direction) in attached.place.programs() {
+            if attached.programs.iter().any(|it| it.direction == direction) {
+                continue;
+            }
+            let interface = &attached.name;
+            let hook = Hook { ifindex, interface, direction, links: links.as_deref() };
+            let program = Program::new(program, kernel.program(program)?)?;
+            let attachment = match self.by_link(&hook, &program) {
+                Ok(Some(attachment)) => Ok(attachment),
+                Ok(None) => {
+                    if displaced.is_none() {
+                        let prepared = Clsact::prepare(ifindex, interface, links.as_deref())?;
+                        attached.clsact = prepared.ours.or(attached.clsact.take());
+                        displaced = Some(prepared.displaced);
+                    }
+                    Attachment::by_filter(&hook, &program)
+                }
+                Err(error) => Err(error),
+            };
+            match attachment {
+                Ok(attachment) => attached.programs.push(attachment),
+                Err(error) => result = Err(error),
+            }
+        }
+        let displaced = displaced.unwrap_or_default();
+        foreign::add_behind(&displaced, TcAttachType::Ingress, foreign::PRIORITY);
+        result
     }
 
     /// Forgets the pinned programs, which stay attached, so that they can be replaced again.
@@ -145,65 +202,102 @@ impl Hooks {
     /// The pins can't be listed or removed.
     pub fn prune(&self, wanted: &BTreeSet<u32>) -> Result<(), KernelError> {
         let Some(links) = &self.links else { return Ok(()) };
-        attachment::remove_stale(links, |ifindex| !wanted.contains(&ifindex)).map(|_| ())
+        traces::remove_stale(links, |ifindex| !wanted.contains(&ifindex)).map(|_| ())
+    }
+
+    /// Asks the kernel for hooks (semantics C7).
+    #[must_use]
+    pub fn faults(&self, scope: &Scope) -> Vec<HookFault> {
+        let asked = self.attached.iter().filter(|(ifindex, it)| match scope {
+            Scope::All => true,
+            Scope::Links => it.programs.iter().any(Attachment::is_link),
+            Scope::Interfaces(some) => some.contains(ifindex),
+        });
+        asked.flat_map(|(ifindex, it)| it.faults(*ifindex)).collect()
+    }
+
+    /// Restores what is wrong at the hooks of an interface.
+    ///
+    /// # Errors
+    /// As [`Self::attach`].
+    pub fn restore(&mut self, kernel: &mut Kernel, ifindex: u32) -> Result<(), KernelError> {
+        let Some(mut attached) = self.attached.remove(&ifindex) else { return Ok(()) };
+        let result = self.restore_attached(kernel, ifindex, &mut attached);
+        let (name, place) = (attached.name.clone(), attached.place);
+        self.attached.insert(ifindex, attached);
+        result.and_then(|()| self.attach(kernel, ifindex, &name, place))
+    }
+
+    fn restore_attached(
+        &self,
+        kernel: &mut Kernel,
+        ifindex: u32,
+        attached: &mut Attached,
+    ) -> Result<(), KernelError> {
+        let links = self.links.as_deref();
+        let empty = kernel.program(EMPTY)?.fd();
+        let empty = empty.and_then(|it| it.try_clone().map_err(Into::into));
+        let empty = empty.map_err(|source| KernelError::Program { name: EMPTY, source })?;
+        let place = attached.place;
+        for attachment in &mut attached.programs {
+            let Some(fault) = attachment.fault() else { continue };
+            if fault == Fault::Missing && !attachment.is_link() {
+                let prepared = Clsact::prepare(ifindex, &attached.name, links)?;
+                attached.clsact = prepared.ours.or(attached.clsact.take());
+                foreign::add_behind(&prepared.displaced, TcAttachType::Ingress, foreign::PRIORITY);
+            }
+            let direction = attachment.direction;
+            let wanted = place.programs().into_iter().find(|(_, it)| *it == direction);
+            let Some((program, _)) = wanted else { continue };
+            let program = Program::new(program, kernel.program(program)?)?;
+            let hook = Hook { ifindex, interface: &attached.name, direction, links };
+            attachment.restore(&fault, &hook, &program, std::os::fd::AsFd::as_fd(&empty))?;
+        }
+        Ok(())
     }
 
     /// Attaches by TCX; `None` if clsact is to be used.
     fn by_link(
         &mut self,
-        program: &mut SchedClassifier,
-        ifindex: u32,
-        interface: &str,
-        hook: TcAttachType,
+        hook: &Hook<'_>,
+        program: &Program<'_>,
     ) -> Result<Option<Attachment>, KernelError> {
-        if self.without_tcx {
+        // A folder is the marker of an earlier agent's clsact filter, which is replaced in place.
+        if self.without_tcx || hook.pin().is_some_and(|pin| pin.is_dir()) {
             return Ok(None);
         }
-        let pin = self.links.as_ref().map(|links| links.join(attachment::name(ifindex, hook)));
-        if pin.as_ref().is_some_and(|pin| pin.is_dir()) {
-            // The marker of an earlier agent's clsact filter, which is replaced in place.
-            return Ok(None);
+        let mut existing = attachment::pinned_link(hook)?;
+        if existing.is_none() && hook.links.is_some() {
+            existing = orphans::adopt(hook, program.name);
         }
-        if let Some(pin) = &pin
-            && let Some(attachment) = attachment::take_over(program, pin, ifindex)?
-        {
-            return Ok(Some(attachment));
-        }
-        let Some(link) = self.by_tcx(program, interface, hook)? else { return Ok(None) };
-        match pin {
-            Some(pin) => attachment::pin(link, pin).map(Some),
-            None => Ok(Some(Attachment::Own(link))),
-        }
-    }
-
-    fn by_tcx(
-        &mut self,
-        program: &mut SchedClassifier,
-        interface: &str,
-        hook: TcAttachType,
-    ) -> Result<Option<SchedClassifierLink>, KernelError> {
-        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-        match program.attach_with_options(interface, hook, order) {
-            Ok(link) => program.take_link(link).map(Some).map_err(KernelError::attach(interface)),
-            Err(error) if lacks_tcx(&error) => {
+        match Attachment::by_link(hook, program, existing) {
+            Err(KernelError::Attach { .. }) if !tcx::is_supported(hook.ifindex) => {
                 self.without_tcx = true;
                 Ok(None)
             }
-            Err(error) => Err(KernelError::attach(interface)(error)),
-        }
-    }
-
-    /// The interface's clsact qdisc, if it is ours.
-    fn clsact(&self, name: &str, ifindex: u32) -> Result<Option<Clsact>, KernelError> {
-        match &self.links {
-            None => Clsact::add(name, ifindex),
-            Some(links) => Clsact::add_pinned(name, ifindex, links),
+            attached => attached.map(Some),
         }
     }
 }
 
-/// Whether the kernel does not know the attach type (before Linux 6.6).
-fn lacks_tcx(error: &ProgramError) -> bool {
-    matches!(error, ProgramError::SyscallError(SyscallError { io_error, .. })
-        if io_error.raw_os_error() == Some(libc::EINVAL))
+impl Attached {
+    fn new(name: &str, place: Place) -> Self {
+        Self { name: name.to_owned(), place, programs: Vec::new(), clsact: None }
+    }
+
+    fn faults(&self, ifindex: u32) -> Vec<HookFault> {
+        let one = |(program, direction): (&str, TcAttachType)| {
+            let attachment = self.programs.iter().find(|it| it.direction == direction);
+            let fault = attachment.map_or(Some(Fault::Missing), Attachment::fault)?;
+            let side = match (self.place, direction) {
+                (Place::Pod, TcAttachType::Ingress) => "from the pod",
+                (Place::Pod, _) => "to the pod",
+                (_, TcAttachType::Ingress) => "from outside",
+                (_, _) => "to outside",
+            };
+            let text = format!("packets {side} ({program}): {fault}");
+            Some(HookFault { ifindex, is_open: fault != Fault::Unpinned, text })
+        };
+        self.place.programs().into_iter().filter_map(one).collect()
+    }
 }

@@ -123,6 +123,7 @@ impl Kernel {
         let mut pinned = PinnedTables::prepare(pins, &settings.limits)?;
         let clock = Clock::of_this_kernel(&settings.lifetimes);
         let ebpf = load_programs(settings, clock, &pinned.pins(&settings.limits), false)?;
+        pinned.hold(&settings.limits)?;
         pinned.load_stages(&settings.limits, |pins| load_programs(settings, clock, pins, true))?;
         let mut kernel = Self::with_tables(ebpf, clock, settings.test_origin, Some(pinned))?;
         kernel.take_over_owners(&settings.limits)?;
@@ -168,6 +169,14 @@ impl Kernel {
     #[must_use]
     pub fn is_resumed(&self) -> bool {
         self.pinned.as_ref().is_some_and(|it| it.is_resumed || !it.others().is_empty())
+    }
+
+    /// Pins the tables again whose pins are gone; returns whether there were any.
+    ///
+    /// # Errors
+    /// They can't be pinned.
+    pub fn restore_pins(&self) -> Result<bool, KernelError> {
+        self.pinned.as_ref().map_or(Ok(false), PinnedTables::restore)
     }
 
     /// A program of the present set.

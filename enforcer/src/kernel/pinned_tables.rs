@@ -47,6 +47,8 @@ pub(super) struct PinnedTables {
     staging: Option<PathBuf>,
     /// The sets of programs that come before the last one, in reverse order.
     stages: Vec<Ebpf>,
+    /// The tables by the path of their pin, to pin them again.
+    handles: Vec<(PathBuf, MapData)>,
 }
 
 impl PinnedTables {
@@ -72,7 +74,34 @@ impl PinnedTables {
             }
         }
         let staging = if others.is_empty() { None } else { Some(pins.staging()?) };
-        Ok(Self { folder, is_resumed, others, staging, stages: Vec::new() })
+        Ok(Self { folder, is_resumed, others, staging, stages: Vec::new(), handles: Vec::new() })
+    }
+
+    /// Keeps the tables of this layout open, now that all are pinned.
+    pub(super) fn hold(&mut self, limits: &Limits) -> Result<(), KernelError> {
+        let open = |name: &'static str| {
+            let path = self.folder.join(name);
+            let map = MapData::from_pin(&path).map_err(KernelError::table(name))?;
+            Ok::<_, KernelError>((path, map))
+        };
+        self.handles = table_shape::pinned(limits)
+            .map(|it| open(it.name))
+            .into_iter()
+            .collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// Pins the tables again whose pins are gone; returns whether there were any.
+    pub(super) fn restore(&self) -> Result<bool, KernelError> {
+        let mut missing = self.handles.iter().filter(|(path, _)| !path.exists()).peekable();
+        if missing.peek().is_none() {
+            return Ok(false);
+        }
+        pins::make(&self.folder)?;
+        for (path, map) in missing {
+            map.pin(path).map_err(|source| KernelError::Pin { path: path.clone(), source })?;
+        }
+        Ok(true)
     }
 
     /// The pins of the last set's tables.

@@ -11,7 +11,7 @@
 //! The tables with policy are not pinned: the attached programs keep those that they read, and a
 //! starting agent makes its own beside them ([`super::Kernel::load_pinned`]).
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,9 @@ use enforcer_ebpf::contract::table::Limits;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+/// The folder with a pin or marker for each hook.
+const LINKS: &str = "links";
 
 /// The reason why the folder of pins can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +60,7 @@ pub(super) type TablePin = (&'static str, PathBuf);
 #[derive(Debug)]
 pub struct Pins {
     folder: PathBuf,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Pins {
@@ -66,24 +69,33 @@ impl Pins {
     /// # Errors
     /// See [`PinsError`].
     pub fn open(root: &Path) -> Result<Self, PinsError> {
-        let existing = root.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
-        let kind = statfs(existing).map_err(|errno| unusable(existing, errno))?.filesystem_type();
-        if kind != BPF_FS_MAGIC {
-            return Err(PinsError::NotBpf { path: root.to_owned() });
-        }
+        check_file_system(root)?;
         let folder = root.join(format!("net-{}", this_namespace()?));
-        make(&folder.join("links"))?;
-        let file = File::open(&folder).map_err(|source| unusable(&folder, source))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self { folder, _lock: lock }),
-            Err((_, Errno::EWOULDBLOCK)) => Err(PinsError::Busy { path: folder }),
-            Err((_, errno)) => Err(unusable(&folder, errno)),
+        let lock = lock(&folder)?;
+        Ok(Self { folder, lock })
+    }
+
+    /// Makes and locks the folder again if it was removed, or if another file system was mounted
+    /// over it. Returns whether that was so: its pins are gone then.
+    ///
+    /// # Errors
+    /// See [`PinsError`].
+    pub fn restore(&mut self) -> Result<bool, PinsError> {
+        let identity = |it: Metadata| (it.dev(), it.ino());
+        let held = self.lock.metadata().map(identity).map_err(|it| unusable(&self.folder, it))?;
+        if fs::metadata(&self.folder).is_ok_and(|it| identity(it) == held) {
+            make(&self.links())?;
+            return Ok(false);
         }
+        check_file_system(&self.folder)?;
+        // A successor that waits for the old folder must not run beside this agent.
+        self.lock = lock(&self.folder)?;
+        Ok(true)
     }
 
     /// The folder with a pin, or a marker folder, for each hook that has a program.
     pub(super) fn links(&self) -> PathBuf {
-        self.folder.join("links")
+        self.folder.join(LINKS)
     }
 
     /// The folder for tables of this layout.
@@ -128,6 +140,23 @@ impl Pins {
             let _ = fs::remove_dir(root);
         }
         Ok(())
+    }
+}
+
+fn check_file_system(folder: &Path) -> Result<(), PinsError> {
+    let existing = folder.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
+    let kind = statfs(existing).map_err(|errno| unusable(existing, errno))?.filesystem_type();
+    if kind == BPF_FS_MAGIC { Ok(()) } else { Err(PinsError::NotBpf { path: folder.to_owned() }) }
+}
+
+/// Makes the folder, and locks it.
+fn lock(folder: &Path) -> Result<Flock<File>, PinsError> {
+    make(&folder.join(LINKS))?;
+    let file = File::open(folder).map_err(|source| unusable(folder, source))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((_, Errno::EWOULDBLOCK)) => Err(PinsError::Busy { path: folder.to_owned() }),
+        Err((_, errno)) => Err(unusable(folder, errno)),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 
 use aya::maps::{HashMap, Map, MapData, MapInfo};
 use enforcer_ebpf::contract::counters::Counters;
@@ -25,7 +26,12 @@ const BPF_F_NO_PREALLOC: u32 = 1;
 type Key = [u8; LENGTH];
 
 /// The counters of ended endpoints, by namespace.
-pub struct SettledTable(HashMap<MapData, Key, Counters>);
+pub struct SettledTable {
+    table: HashMap<MapData, Key, Counters>,
+    /// The same table, to pin it again.
+    handle: MapData,
+    pin: PathBuf,
+}
 
 impl SettledTable {
     /// Opens the table, or makes it.
@@ -47,7 +53,20 @@ impl SettledTable {
             pinned.map_err(|source| KernelError::Pin { path: pin.clone(), source })?;
         }
         let map = Map::from_map_data(MapData::from_pin(&pin).map_err(failed)?).map_err(failed)?;
-        HashMap::try_from(map).map(Self).map_err(failed)
+        let table = HashMap::try_from(map).map_err(failed)?;
+        Ok(Self { table, handle: MapData::from_pin(&pin).map_err(failed)?, pin })
+    }
+
+    /// Pins the table again if its pin is gone.
+    ///
+    /// # Errors
+    /// It can't be pinned.
+    pub fn restore_pin(&self) -> Result<(), KernelError> {
+        if self.pin.exists() {
+            return Ok(());
+        }
+        let pinned = self.handle.pin(&self.pin);
+        pinned.map_err(|source| KernelError::Pin { path: self.pin.clone(), source })
     }
 
     /// The sums of earlier agents.
@@ -55,7 +74,7 @@ impl SettledTable {
     /// # Errors
     /// The table can't be read.
     pub fn read(&self) -> Result<BTreeMap<String, Counters>, KernelError> {
-        let entries = self.0.iter().map(|entry| {
+        let entries = self.table.iter().map(|entry| {
             let (key, counters) = entry.map_err(KernelError::table(NAME))?;
             let name = key.split(|byte| *byte == 0).next().unwrap_or_default();
             Ok((String::from_utf8_lossy(name).into_owned(), counters))
@@ -70,8 +89,8 @@ impl SettledTable {
     pub fn write(&mut self, name: &str, counters: Option<&Counters>) -> Result<(), KernelError> {
         let Some(key) = key(name) else { return Ok(()) };
         match counters {
-            Some(counters) => self.0.insert(key, counters, 0).map_err(KernelError::table(NAME)),
-            None => ignoring(io::ErrorKind::NotFound, NAME, self.0.remove(&key)),
+            Some(counters) => self.table.insert(key, counters, 0).map_err(KernelError::table(NAME)),
+            None => ignoring(io::ErrorKind::NotFound, NAME, self.table.remove(&key)),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -14,10 +14,8 @@ pub(super) const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 pub(super) const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 pub(super) const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_MAP_CREATE: libc::c_int = 0;
+const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
-const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
-const BPF_LINK_DETACH: libc::c_int = 34;
-const BPF_LINK_TYPE_TCX: u32 = 11;
 /// The flag of an update that leaves an existing element unchanged.
 pub(super) const BPF_NOEXIST: u64 = 1;
 
@@ -68,34 +66,6 @@ struct Pinned {
     flags: u32,
 }
 
-/// The part of `union bpf_attr` for information about a file descriptor.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Query {
-    fd: u32,
-    length: u32,
-    info: u64,
-}
-
-/// The part of `union bpf_attr` for detaching a link.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Detach {
-    fd: u32,
-}
-
-/// The beginning of `struct bpf_link_info`, as it is for TCX.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct LinkInfo {
-    kind: u32,
-    id: u32,
-    program: u32,
-    padding: u32,
-    ifindex: u32,
-    attach_type: u32,
-}
-
 /// Creates a map.
 ///
 /// # Errors
@@ -107,37 +77,23 @@ pub(super) fn create_map(shape: &MapShape) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The interface of a pinned TCX link; `None` if it is gone or the link is of another kind.
+/// Pins an object.
 ///
 /// # Errors
-/// There is no such pin, or the kernel rejects the request.
-pub(super) fn interface_of_link(pin: &Path) -> io::Result<Option<u32>> {
-    let link = open(pin)?;
-    let mut info = LinkInfo::zeroed();
-    let query = Query {
-        fd: link.as_raw_fd().cast_unsigned(),
-        length: u32::try_from(size_of::<LinkInfo>()).map_err(io::Error::other)?,
-        info: (&raw mut info) as u64,
-    };
-    // SAFETY: `info` has `length` bytes and outlives the call.
-    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &raw const query) }?;
-    Ok((info.kind == BPF_LINK_TYPE_TCX && info.ifindex != 0).then_some(info.ifindex))
+/// There is a file at the path, or its folder is not in a BPF file system.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let fd = object.as_raw_fd().cast_unsigned();
+    let pinned = Pinned { path: path.as_ptr() as u64, fd, flags: 0 };
+    // SAFETY: the path ends in a zero and outlives the call.
+    unsafe { bpf(BPF_OBJ_PIN, &raw const pinned) }.map(|_| ())
 }
 
-/// Detaches the program of a pinned link at once. Closing the link's last pin or descriptor does so
-/// only after a while.
+/// Opens a pinned object.
 ///
 /// # Errors
-/// There is no such pin, or the interface is gone.
-pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
-    let link = open(pin)?;
-    let detach = Detach { fd: link.as_raw_fd().cast_unsigned() };
-    // SAFETY: `detach` contains no address.
-    unsafe { bpf(BPF_LINK_DETACH, &raw const detach) }.map(|_| ())
-}
-
-/// Opens a pin.
-fn open(pin: &Path) -> io::Result<OwnedFd> {
+/// There is no such pin.
+pub(super) fn open(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let pinned = Pinned { path: path.as_ptr() as u64, fd: 0, flags: 0 };
     // SAFETY: the path ends in a zero and outlives the call.

@@ -8,7 +8,8 @@ use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
 use super::{
     ConntrackReport, DropRecord, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface,
-    Isolation, NriReport, ProcessUse, RecentDrop, Report, TableUse, TakenOver, WatchReport,
+    Isolation, NriReport, ProcessUse, RecentDrop, Report, TableUse, TakenOver, UnguardedReport,
+    WatchReport,
 };
 use enforcer_core::model::PodId;
 
@@ -90,6 +91,14 @@ pub(super) fn report() -> Report {
         unknown: vec![interface(18, "veth4", &["10.1.0.7"])],
         ambiguous: vec![(interface(20, "veth5", &["10.1.0.8"]), claimants)],
         unrepresented: vec![(PodId::new("hello", "pod2"), "egress needs more verdicts".to_owned())],
+        unplaced: vec![interface(22, "veth6", &["10.1.0.9"])],
+        unguarded: vec![UnguardedReport {
+            interface: "veth3".to_owned(),
+            pod: Some(PodId::new("other", "pod3")),
+            why: "packets to the pod (to_pod): its program was detached".to_owned(),
+        }],
+        hooks_restored: 6,
+        pins_problem: Some("/bpf is not in a BPF file system".to_owned()),
         tables: vec![TableUse { table: "TRIE4".to_owned(), used: 300, limit: 8_192 }],
         flows: vec![FlowReport {
             family: "ipv4".to_owned(),

@@ -147,6 +147,7 @@ impl Collector for Current {
         let counter = MetricType::Counter;
         let mut family = encoder.encode_descriptor("events_lost", lost, None, counter)?;
         family.encode_counter::<NoLabelSet, u64, u64>(&self.0.lost_events, None)?;
+        hooks(&mut encoder, &self.0)?;
         nri(&mut encoder, &self.0.nri, self.2)?;
         known(&mut encoder, &self.0)?;
         lifetime(&mut encoder, &self.0)?;
@@ -166,11 +167,13 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Resul
         ("unrepresented", count(&|it| isolations(it).contains(&Isolation::Closed))),
         ("unknown", number(report.unknown.len())),
         ("ambiguous", number(report.ambiguous.len())),
+        ("unplaced", number(report.unplaced.len())),
     ];
     let help = "Pod interfaces of this node by state. An interface may have several states: isolated \
                 by policy in a direction, isolated in none (unrestricted), closed because its policy \
                 does not fit the tables (unrepresented), without a known pod (unknown), claimed by \
-                several pods (ambiguous).";
+                several pods (ambiguous), closed because there are more interfaces than the tables \
+                hold (unplaced).";
     let states = states.map(|(state, value)| ([("state", state)], value));
     gauges(encoder, "endpoints", help, states)
 }
@@ -221,6 +224,16 @@ fn flows(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     let help = "1 if flows have to be imported but conntrack can't be read: replies to older \
                 connections of isolated pods are denied.";
     gauge(encoder, "conntrack_unreadable", help, u64::from(failing.is_some()))
+}
+
+fn hooks(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    let help = "Interfaces at which packets may pass unchecked: a program could not be attached, was \
+                detached, or another program runs before it.";
+    gauge(encoder, "unguarded_interfaces", help, number(report.unguarded.len()))?;
+    let help = "Interfaces whose programs were missing or not first, and were restored.";
+    let counter = MetricType::Counter;
+    let mut family = encoder.encode_descriptor("hooks_restored", help, None, counter)?;
+    family.encode_counter::<NoLabelSet, u64, u64>(&report.hooks_restored, None)
 }
 
 fn nri(

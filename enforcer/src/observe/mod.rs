@@ -26,7 +26,7 @@ pub use process::ProcessUse;
 pub use recent::{RecentDrop, RecentDrops};
 pub use report::{
     ConntrackReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface, Isolation,
-    NriReport, Report, TableUse, TakenOver, WatchReport,
+    NriReport, Report, TableUse, TakenOver, UnguardedReport, WatchReport,
 };
 pub use rise::Rise;
 pub use status::{CounterStatus, EndpointStatus, Status};

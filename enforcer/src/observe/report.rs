@@ -54,6 +54,17 @@ pub struct Interface {
     pub addresses: BTreeSet<IpAddr>,
 }
 
+/// An interface at which packets may pass unchecked (semantics C7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnguardedReport {
+    /// Its name.
+    pub interface: String,
+    /// The pod behind it, if it is known; uplinks have none.
+    pub pod: Option<PodId>,
+    /// The reason.
+    pub why: String,
+}
+
 /// How full a table is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableUse {
@@ -188,6 +199,14 @@ pub struct Report {
     pub ambiguous: Vec<(Interface, Vec<PodId>)>,
     /// Pods that fail closed because a table is too small, and the reason (semantics R9).
     pub unrepresented: Vec<(PodId, String)>,
+    /// Interfaces beyond the tables' capacity, which are closed (semantics R9).
+    pub unplaced: Vec<Interface>,
+    /// Interfaces at which packets may pass unchecked (semantics C7).
+    pub unguarded: Vec<UnguardedReport>,
+    /// How often a fault of an interface's hooks ended since the agent started.
+    pub hooks_restored: u64,
+    /// Why pins that are gone can't be restored.
+    pub pins_problem: Option<String>,
     /// How full the tables are.
     pub tables: Vec<TableUse>,
     /// How full the flow tables are; empty until the first sweep.

@@ -135,6 +135,15 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
     });
     let unrepresented = report.unrepresented.iter();
     let unrepresented = unrepresented.map(|(pod, why)| format!("{pod} fails closed: {why}"));
+    let unguarded = report.unguarded.iter().map(|it| {
+        let pod = it.pod.as_ref().map(|pod| format!(" ({pod})")).unwrap_or_default();
+        format!("interface {}{pod} is not guarded: {}", it.interface, it.why)
+    });
+    let pins = report.pins_problem.iter();
+    let pins = pins.map(|why| format!("enforcement ends with the agent: {why}"));
+    let unplaced = report.unplaced.iter().map(|it| {
+        format!("{} is closed: this node has more interfaces than the tables hold", named(it))
+    });
     let nri = Some(&report.nri).filter(|it| it.state == "refused");
     let nri = nri.map(|it| format!("pods do not wait for their policy: {}", it.about));
     let lost_marks = report.lost_marks.map(|packets| {
@@ -147,6 +156,8 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
     let failing = report.watches.iter().filter_map(|it| it.failing.clone());
     not_ready
         .into_iter()
+        .chain(unguarded)
+        .chain(pins)
         .chain(report.node_problem.clone())
         .chain(nri)
         .chain(lost_marks)
@@ -154,6 +165,7 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
         .chain(failing)
         .chain(unknown)
         .chain(ambiguous)
+        .chain(unplaced)
         .chain(unrepresented)
         .chain(report.manifest_errors.iter().cloned())
         .collect()

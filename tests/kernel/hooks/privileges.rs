@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
 use enforcer::cli::error_line;
 use enforcer::conntrack;
-use enforcer::kernel::{Hooks, Kernel, Pins, Place, Settings};
+use enforcer::kernel::{Hooks, Kernel, Pins, Place, Scope, Settings};
 use enforcer::node::{self, Seen};
 use enforcer_tests::lab::agent_capabilities;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
@@ -21,13 +21,25 @@ use crate::support::with_bpffs;
 /// Time limit for a snapshot of the node.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The agent's privileged steps before it is ready.
+/// The agent's privileged steps: before it is ready, and when others change its hooks.
 fn start(ifindex: u32, root: &Path, make: fn(&Pins) -> Hooks) -> anyhow::Result<()> {
     look().context("watching the node")?;
     let pins = Pins::open(root).context("keeping a folder")?;
     let mut kernel = Kernel::load_pinned(&Settings::default(), &pins).context("loading")?;
     let mut hooks = make(&pins);
     hooks.attach(&mut kernel, ifindex, NAME, Place::Pod).context("attaching")?;
+    let faults = hooks.faults(&Scope::All);
+    anyhow::ensure!(faults.is_empty(), "verifying: {faults:?}");
+    // Somebody else takes the first place.
+    let mut other = Kernel::load(&Settings::default()).context("loading others")?;
+    let theirs = Hooks::default();
+    let mut theirs = if hooks.uses_tcx() { theirs } else { theirs.without_tcx() };
+    theirs.attach(&mut other, ifindex, NAME, Place::Pod).context("attaching others")?;
+    anyhow::ensure!(hooks.faults(&Scope::All).len() == 2, "others run first");
+    hooks.restore(&mut kernel, ifindex).context("restoring")?;
+    let faults = hooks.faults(&Scope::All);
+    anyhow::ensure!(faults.is_empty(), "restoring: {faults:?}");
+    drop(theirs);
     hooks.detach(ifindex);
     Ok(())
 }

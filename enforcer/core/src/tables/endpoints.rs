@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
+use enforcer_ebpf::contract::endpoint::{
+    CLOSED_ID, CLOSED_RECORD, Endpoint, ExtraAddress, Slot, flags,
+};
 use enforcer_ebpf::packet::Address6;
 
 use super::alloc::Pool;
@@ -17,8 +19,8 @@ use super::step::Step;
 use super::writer::Writer;
 
 /// The number of elements that the tables must have beyond the number of interfaces: ids index the
-/// counters and begin at 1, and one id stays free so that an endpoint can be replaced by another
-/// pod's.
+/// counters and begin at 1, as do records, since the first is that of interfaces without a slot; and
+/// one of each stays free so that an endpoint can be replaced by another pod's.
 pub(super) const SPARE: u32 = 2;
 
 /// How a direction of an endpoint is judged.
@@ -76,6 +78,8 @@ pub(super) struct Endpoints {
     left: Option<u64>,
     /// Ids of an earlier agent that no interface has taken over yet, by interface.
     inherited: BTreeMap<u32, Vec<(u32, Owner)>>,
+    /// Whether interfaces without a slot are closed.
+    closes_others: bool,
 }
 
 impl Endpoints {
@@ -83,14 +87,16 @@ impl Endpoints {
     pub(super) fn new(limit: u32) -> Self {
         Self {
             held: BTreeMap::new(),
-            records: Pool::new(Table::Endpoints, 0, limit),
+            records: Pool::new(Table::Endpoints, CLOSED_RECORD + 1, limit),
             room: limit.saturating_sub(SPARE) as usize,
             // Counters have one element for each id, and the same size as the records.
-            ids: Pool::new(Table::Endpoints, 1, limit.min(MAX_ID + 1)),
+            ids: Pool::new(Table::Endpoints, 1, limit.min(CLOSED_ID)),
             slots: Slots::new(),
             addresses: BTreeMap::new(),
             left: None,
             inherited: BTreeMap::new(),
+            // Tables of tests may have no record at all.
+            closes_others: limit == CLOSED_RECORD,
         }
     }
 
@@ -99,7 +105,7 @@ impl Endpoints {
     /// C3).
     pub(super) fn resuming(limit: u32, inherited: &[Inherited]) -> Self {
         let mut new = Self::new(limit);
-        let usable = || inherited.iter().filter(|it| (1..limit.min(MAX_ID + 1)).contains(&it.id));
+        let usable = || inherited.iter().filter(|it| (1..limit.min(CLOSED_ID)).contains(&it.id));
         for it in usable() {
             if let Some(owner) = &it.owner {
                 new.inherited.entry(it.ifindex).or_default().push((it.id, owner.clone()));
@@ -115,7 +121,7 @@ impl Endpoints {
     /// As if the ids below `id` had never been available.
     #[cfg(test)]
     pub(super) fn start_ids_at(&mut self, id: u32) {
-        self.ids = Pool::new(Table::Endpoints, id, MAX_ID + 1);
+        self.ids = Pool::new(Table::Endpoints, id, CLOSED_ID + 1);
     }
 
     /// The number of interfaces that can have a record.
@@ -198,6 +204,13 @@ impl Endpoints {
         let ids = self.inherited.get_mut(&ifindex)?;
         let at = ids.iter().position(|(_, before)| owner.continues(before))?;
         Some(ids.swap_remove(at).0)
+    }
+
+    /// Closes the interfaces that have no slot (semantics R9).
+    pub(super) fn close_others(&mut self, writer: &mut Writer) {
+        if !std::mem::replace(&mut self.closes_others, true) {
+            writer.push(Step::Endpoint { record: CLOSED_RECORD, value: Endpoint::CLOSED });
+        }
     }
 
     /// Removes the endpoint of an interface that no longer exists.

@@ -27,8 +27,7 @@ const STAGES: usize = 4;
 pub struct Unrepresented {
     /// The pod.
     pub pod: PodId,
-    /// The direction. It is closed, unless the pod's interface has no endpoint: such an interface
-    /// is treated like one of an unknown pod.
+    /// The direction. It is closed.
     pub direction: Direction,
     /// The table that is too small, and its required size.
     pub shortage: Shortage,
@@ -43,6 +42,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The directions that are not represented after the last step.
     pub unrepresented: Vec<Unrepresented>,
+    /// Interfaces without an endpoint of their own, because there are more than fit: they are closed.
+    pub unplaced: BTreeSet<u32>,
     /// Directions that are represented before and after the plan but closed in between, because
     /// the old and the new state don't fit into the tables together (semantics R9).
     pub closed_meanwhile: BTreeSet<(PodId, Direction)>,
@@ -91,11 +92,12 @@ impl State {
 fn report_unplaced(state: &State, desired: &Desired, unplaced: &Unplaced, plan: &mut Plan) {
     let interfaces = u32::try_from(desired.interfaces.len()).unwrap_or(u32::MAX);
     for &(ifindex, table) in unplaced {
+        plan.unplaced.insert(ifindex);
         let owner = desired.interfaces.get(&ifindex).map(|interface| &interface.owner);
         let Some(pod) = owner.and_then(|owner| owner.pod()) else { continue };
         let needed = interfaces + if table == Table::Endpoints { SPARE } else { 0 };
         let shortage = Shortage { table, limit: state.usage(table).1, needed };
-        let reason = format!("interface {ifindex} has no endpoint: {shortage}");
+        let reason = format!("interface {ifindex} has no endpoint of its own: {shortage}");
         for direction in Direction::ALL {
             let (pod, reason) = (pod.clone(), reason.clone());
             plan.unrepresented.push(Unrepresented { pod, direction, shortage, reason });

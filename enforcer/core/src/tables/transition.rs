@@ -272,6 +272,9 @@ fn flip_endpoints(
         }
     }
     state.endpoints.publish_addresses(writer);
+    if !unplaced.is_empty() {
+        state.endpoints.close_others(writer);
+    }
     Ok(unplaced)
 }
 

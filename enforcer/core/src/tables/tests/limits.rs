@@ -1,6 +1,8 @@
 //! Tables that are too small (semantics R9): what can't be represented is closed and reported;
 //! everything else is exact at every step (semantics C1).
 
+use enforcer_ebpf::contract::endpoint::Endpoint;
+use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::table::Limits;
 use enforcer_ebpf::contract::verdict::Direction;
 use proptest::prelude::*;
@@ -117,6 +119,28 @@ fn a_closed_row_makes_room_for_other_rows() {
     let plan = harness.go(&state(vec![single_ports(100..140), single_ports(1..3)])).unwrap();
     assert_eq!(only(&plan).pod, pod(0));
     assert!(plan.closed_meanwhile.is_empty(), "{:?}", plan.closed_meanwhile);
+}
+
+/// As the programs find it: with a slot or without.
+fn is_closed(harness: &Harness, ifindex: u32) -> bool {
+    let endpoint = lookup::endpoint_or_closed(&*harness.image, ifindex);
+    endpoint.is_some_and(|it| *it == Endpoint::CLOSED)
+}
+
+#[test]
+fn r9_interfaces_beyond_the_records_are_closed() {
+    let mut harness = Harness::new(Limits { endpoints: 4, ..wide() });
+    let (two, three) = (state(vec![single_ports(1..3); 2]), state(vec![single_ports(1..3); 3]));
+    harness.go(&two).unwrap();
+    assert!(lookup::endpoint_or_closed(&*harness.image, 12).is_none(), "no agent has closed it");
+    let plan = harness.go(&three).unwrap();
+    assert_eq!(plan.unplaced, [12].into());
+    assert!(is_closed(&harness, 12));
+    assert!(!is_closed(&harness, 10) && !is_closed(&harness, 11), "those that fit are exact");
+    let mut other = three.clone();
+    other.interfaces.remove(&10);
+    assert!(harness.go(&other).unwrap().unplaced.is_empty());
+    assert!(!is_closed(&harness, 12), "there is room now");
 }
 
 #[test]
