@@ -16,6 +16,7 @@ mod options;
 mod pod_starts;
 mod problems;
 mod reconciler;
+mod records;
 mod retired_counters;
 mod run;
 mod sandboxes;

@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn a_later_agent_continues_the_sums_of_an_earlier_one() {
-        let inherited = |id, owner| Inherited { id, ifindex: 3, owner, uid: String::new() };
+        let inherited =
+            |id, owner| Inherited { id, ifindex: 3, owner, uid: String::new(), identity: 0 };
         let inherited = [inherited(1, Some(pod("a"))), inherited(2, None)];
         let settled = BTreeMap::from([("a".to_owned(), counters(100))]);
         let retired = RetiredCounters::resuming(&inherited, settled);

@@ -203,7 +203,7 @@ impl Reconciler {
     /// The present state; counters are read from the kernel.
     fn report(&self) -> Report {
         let interface = |ifindex: u32| {
-            let known = self.snapshot.interfaces.get(&ifindex);
+            let known = self.snapshot.veth(ifindex);
             Interface {
                 ifindex,
                 name: known.map(|it| it.name.clone()).unwrap_or_default(),
@@ -238,6 +238,8 @@ impl Reconciler {
             policies: self.cluster.policies.len() as u64,
             pods: self.cluster.pods.len() as u64,
             namespaces: self.cluster.namespaces.len() as u64,
+            cni: self.records_report(),
+            denies_unknown: self.denies_unknown(),
             nri: NriReport { sandboxes: self.sandboxes.count() as u64, ..NriReport::default() },
             outlives_agent: self.pins.is_some(),
             taken_over: self.taken_over,

@@ -64,9 +64,9 @@ impl Kernel {
             }
             Step::Interface { slot, value } => store64(&arrays.interfaces, *slot as usize, value.0),
             Step::Sender { id, value } => store64(&arrays.senders, *id as usize, value.0),
-            Step::Owner { id, ifindex, owner, uid } => self
+            Step::Owner { id, ifindex, owner, uid, identity } => self
                 .owners
-                .insert(id, owner_record(*ifindex, owner.as_ref(), uid), 0)
+                .insert(id, owner_record(*ifindex, owner.as_ref(), uid, *identity), 0)
                 .map_err(KernelError::table(table::OWNERS)),
             Step::AddExtraAddress(address) => self
                 .extra_addresses

@@ -24,8 +24,8 @@ pub use metrics::{Metrics, PodMetrics};
 pub use process::ProcessUse;
 pub use recent::{RecentDrop, RecentDrops};
 pub use report::{
-    Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface, Isolation, NriReport, Report,
-    TableUse, TakenOver, WatchReport,
+    CniReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface, Isolation,
+    NriReport, Report, TableUse, TakenOver, WatchReport,
 };
 pub use status::{CounterStatus, EndpointStatus, Status};
 

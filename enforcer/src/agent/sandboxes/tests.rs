@@ -31,9 +31,10 @@ fn sandbox(number: &str, name: &str, uid: &str, list: &[&str]) -> Sandbox {
         id: number.to_owned(),
         pod: id(name),
         uid: uid.to_owned(),
-        labels: labels("of the runtime"),
+        labels: Some(labels("of the runtime")),
         addresses: addresses(list),
         namespace: None,
+        interfaces: BTreeSet::new(),
     }
 }
 
@@ -64,7 +65,7 @@ impl World {
     }
 
     fn started(&mut self, sandbox: Sandbox) {
-        let change = self.sandboxes.started(sandbox, &self.cluster);
+        let change = self.sandboxes.started(sandbox, Reporter::Nri, &self.cluster);
         self.apply(change);
     }
 
@@ -268,6 +269,7 @@ fn interface(ifindex: u32, namespace: i32, list: &[&str]) -> PodInterface {
         addresses: addresses(list),
         peer_ifindex: 2,
         namespace,
+        ..PodInterface::default()
     }
 }
 
