@@ -98,6 +98,7 @@ impl Rig {
                 *ifindex,
                 Interface {
                     owner: Owner::Pod(pod.clone()),
+                    identity: 0,
                     uid: String::new(),
                     addresses,
                     check_source: true,

@@ -62,7 +62,7 @@ impl Lab {
     pub async fn vanish(&mut self, id: &PodId) -> Result<(), LabError> {
         let unknown = || LabError::Unknown(Party::Pod(id.clone()));
         let pod = self.pods.remove(id).ok_or_else(unknown)?;
-        self.node_at(pod.node())?.links.delete(pod.interfaces.host).await?;
+        self.disconnect(id, &pod).await?;
         self.free_host(pod.node(), pod.number);
         Ok(())
     }

@@ -86,6 +86,11 @@ impl LabNode {
         Path::new(LAB_DIR).join(format!("nri-{}.sock", self.site.namespace()))
     }
 
+    /// The directory of the container runtime's CNI results.
+    pub fn cni_results(&self) -> PathBuf {
+        Path::new(LAB_DIR).join(format!("cni-{}", self.site.namespace())).join("results")
+    }
+
     /// The node's BPF file system, if it is not the sandbox's.
     pub fn bpffs(&self) -> Option<&Path> {
         self.bpffs.as_deref()
