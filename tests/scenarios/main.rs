@@ -35,6 +35,7 @@ mod kubectl;
 mod lab;
 mod leftovers;
 mod loss;
+mod ownership;
 mod paths;
 mod restart;
 mod scene;
