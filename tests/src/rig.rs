@@ -147,6 +147,12 @@ impl Rig {
         self.run(program, RunInput { frame, ifindex, ingress_ifindex: ingress, mark, repeat: 1 })
     }
 
+    /// Drops packets that entered by interfaces other than the pods' and these; `None`: none.
+    pub fn deny_unguarded(&mut self, uplinks: Option<&[u32]>) -> anyhow::Result<()> {
+        let listed = uplinks.unwrap_or_default().iter().copied().collect();
+        Ok(self.kernel.set_origins(&listed, uplinks.is_some())?)
+    }
+
     /// Sends a packet from a pod, which the node changes to `translated`, to another pod's
     /// interface or to the uplink (`None`).
     pub fn forwarded(
@@ -198,6 +204,16 @@ impl Rig {
         reason: Reason,
     ) -> anyhow::Result<Count> {
         let id = self.id(pod).ok_or_else(|| anyhow::anyhow!("{pod} has no endpoint"))?;
+        self.count_of(id, direction, reason)
+    }
+
+    /// The index of a pod's interface.
+    pub fn interface(&self, pod: &PodId) -> Option<u32> {
+        self.interfaces.get(pod).copied()
+    }
+
+    /// A counter of an endpoint id.
+    pub fn count_of(&self, id: u32, direction: Direction, reason: Reason) -> anyhow::Result<Count> {
         Ok(self.kernel.counters(id)?.counts[direction as usize][reason as usize])
     }
 }

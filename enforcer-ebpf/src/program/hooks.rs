@@ -18,7 +18,7 @@ use crate::program::family::{Family, V4, V6};
 use crate::program::frame::{DROP, Frame, NEXT};
 use crate::program::hook::{FromPod, Hook, ToPod};
 use crate::program::maps::KernelTables;
-use crate::program::{deferred, flow_record, judge, link, policy, remote, reply, report};
+use crate::program::{deferred, flow_record, judge, link, origin, policy, remote, reply, report};
 
 /// At a pod's interface, packets from the pod: its egress policy.
 #[classifier]
@@ -50,6 +50,9 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
         }
         report::count(endpoint, Direction::Ingress, Reason::Node as u32, frame.length());
         return NEXT;
+    }
+    if origin::is_unguarded(&frame) {
+        return close::<ToPod>(&frame, endpoint, Reason::Unguarded);
     }
     run::<ToPod>(&mut frame, endpoint)
 }
@@ -226,6 +229,11 @@ fn unparsable<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint, start: usi
 /// Decides what was deferred of a packet that goes to no pod of this node.
 #[inline(always)]
 fn leave(frame: &mut Frame, link: Link) -> i32 {
+    if origin::is_unguarded(frame) {
+        let reason = Reason::Unguarded as u32;
+        report::count_nobody(Direction::Egress, reason, frame.length());
+        return DROP;
+    }
     let mark = frame.mark();
     if matches!(mark.deferred(), Deferred::Nothing) {
         return NEXT;

@@ -4,11 +4,12 @@
 //! hooks ─► judge ─► policy ─► fragment_table
 //!   │        ├────► reply ──► flow_table ◄── flow_record
 //!   │        └────► remote
-//!   └────► deferred, report
+//!   └────► origin, deferred, report
 //! ```
 //! - [`hooks`]: the TC programs; [`probes`]: the ones that only measure;
 //! - [`judge`]: the verdict on a packet; [`policy`]: what policy allows; [`reply`]: whether flow
 //!   state allows the rest; [`deferred`]: what an earlier hook left undecided;
+//! - [`origin`]: whether a packet comes from an interface without programs;
 //! - [`link`]: messages that a link needs; [`remote`]: the other end's real address;
 //!   [`flow_record`], [`flow_table`], [`fragment_table`]: state; [`report`]: counters and events;
 //! - [`frame`], [`family`], [`hook`], [`clock`], [`config`], [`maps`]: what the rest is written in.
@@ -29,6 +30,7 @@ mod hooks;
 mod judge;
 mod link;
 mod maps;
+mod origin;
 mod policy;
 mod probes;
 mod remote;

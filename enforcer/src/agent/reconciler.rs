@@ -198,6 +198,9 @@ impl Reconciler {
         let settlements = self.retired.retire_namespaces(|name| namespaces.contains_key(name));
         self.store(settlements);
         self.unrepresented = plan.unrepresented;
+        // All uplinks, also those that have no programs by the agent's options.
+        let uplinks = self.snapshot.uplinks.keys().copied().collect();
+        self.kernel.set_origins(&uplinks, self.denies_unknown())?;
         match inheritance {
             Some(_) => self.take_over()?,
             None => self.attach(),

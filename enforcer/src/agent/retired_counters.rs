@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use enforcer_ebpf::contract::counters::{Count, Counters};
+use enforcer_ebpf::contract::counters::{Count, Counters, NOBODY};
 
 use crate::observe::FORMER_NAMESPACES;
 use enforcer_core::tables::{Inherited, Owner};
@@ -28,7 +28,8 @@ impl RetiredCounters {
     /// Continues with the records of earlier agents.
     pub(super) fn resuming(inherited: &[Inherited], settled: BTreeMap<String, Counters>) -> Self {
         let owned = inherited.iter().filter_map(|it| Some((it.id, namespace(it.owner.as_ref()?))));
-        Self { namespaces: owned.collect(), settled }
+        let nobody = (NOBODY, String::new());
+        Self { namespaces: owned.chain([nobody]).collect(), settled }
     }
 
     /// Notes that an id is about to get another owner. Returns the records to store.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use enforcer_ebpf::contract::counters::Counters;
+use enforcer_ebpf::contract::counters::{Counters, NOBODY};
 use enforcer_ebpf::contract::endpoint::{Endpoint as Record, flags};
 use enforcer_ebpf::contract::verdict::Direction;
 
@@ -247,10 +247,11 @@ impl Reconciler {
         }
     }
 
-    /// The sum over the interfaces without a known pod.
+    /// The sum over the interfaces without a known pod, or without programs.
     fn podless_counters(&self, counted: &Counted) -> Counters {
         let podless = self.state.endpoints().filter(|(it, _)| !matches!(it, Owner::Pod(_)));
-        let counted = podless.filter_map(|(_, record)| counted.get(&record.id));
+        let ids = podless.map(|(_, record)| record.id).chain([NOBODY]);
+        let counted = ids.filter_map(|id| counted.get(&id));
         counted.fold(Counters::default(), Counters::plus)
     }
 

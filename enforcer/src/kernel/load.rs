@@ -17,6 +17,7 @@ use super::KernelError;
 use super::clock::{Clock, Lifetimes};
 use super::flows::FlowTables;
 use super::mapped_array::MappedArray;
+use super::origins::Origins;
 use super::pinned_tables::PinnedTables;
 use super::pins::{Pins, TablePin};
 
@@ -77,6 +78,7 @@ pub struct Kernel {
     pub(super) counters: PerCpuArray<MapData, Counters>,
     pub(super) budget: PerCpuArray<MapData, Budget>,
     pub(super) owners: HashMap<MapData, u32, OwnerRecord>,
+    pub(super) origins: Origins,
     /// The tables that outlive the agent, if there are pins.
     pub(super) pinned: Option<PinnedTables>,
 }
@@ -148,6 +150,7 @@ impl Kernel {
             counters: typed(&mut ebpf, table::COUNTERS)?,
             budget: typed(&mut ebpf, table::BUDGET)?,
             owners: typed(&mut ebpf, table::OWNERS)?,
+            origins: Origins::new(typed(&mut ebpf, table::ORIGINS)?),
             pinned,
             test_origin,
             ebpf,

@@ -16,6 +16,7 @@ mod flows;
 mod hooks;
 mod load;
 mod mapped_array;
+mod origins;
 mod pinned_tables;
 mod pins;
 mod reports;
