@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use enforcer_core::model::PodId;
 use enforcer_tests::lab::{Family, Namespace, Party, Topology, command_in};
+use nix::sys::signal::Signal;
 use tokio::net::TcpSocket;
 
 use crate::scene::{CLOSED, OPEN, Scene, Setup, UNKNOWN, namespace, pod, policy, until};
@@ -186,7 +187,36 @@ async fn by_the_record(scene: &mut Scene) {
     scene.expect(&party("stray"), &Party::outside("office"), CLOSED).await;
 }
 
+/// A pod that starts while the agent is stopped has no programs: it reaches its node and nothing else.
+async fn while_the_agent_is_away(scene: &mut Scene) {
+    server_and_stranger(scene).await;
+    scene.write("out.yaml", &policy("shop", "nothing-out", NOTHING_OUT));
+    scene.agree("before").await;
+    scene.agent().unwrap().signal(Signal::SIGSTOP).unwrap();
+    scene.lab_mut().add_unreported_pod(&id("late"), crate::support::web()).await.unwrap();
+    let late = party("late");
+    scene.expect(&late, &Party::outside("office"), CLOSED).await;
+    scene.expect(&late, &party("stranger"), CLOSED).await;
+    scene.expect(&party("server"), &late, CLOSED).await;
+    scene.expect(&late, &Party::Node, OPEN).await;
+    scene.expect(&Party::Node, &late, OPEN).await;
+    // Guarded pods are not affected.
+    scene.expect(&party("server"), &Party::outside("office"), OPEN).await;
+    scene.expect(&Party::outside("office"), &party("stranger"), OPEN).await;
+    scene.agent().unwrap().signal(Signal::SIGCONT).unwrap();
+    let unguarded = "namespace=\"\",pod=\"\",direction=\"egress\",reason=\"unguarded\"";
+    let dropped = format!("enforcer_drops_total{{{unguarded}}}");
+    until("the drops are counted", async || scene.metric(&dropped).await > 0).await;
+}
+
 scenarios! {
+    // Both: on a bridge, packets enter by a port, or by the bridge if the node routes them.
+    c6_a_pod_that_starts_without_an_agent_reaches_only_its_node_on_kubenet: Topology::Kubenet =>
+        while_the_agent_is_away;
+    c6_a_pod_that_starts_without_an_agent_reaches_only_its_node_on_azure_cni: Topology::AzureCni =>
+        while_the_agent_is_away;
+    c6_a_pod_that_starts_without_an_agent_reaches_only_its_node_with_clsact:
+        Setup::with(Topology::AzureCni, &["--attach", "clsact"]) => while_the_agent_is_away;
     s6_c5_another_pods_addresses_give_no_rights:
         Setup::with(Topology::Kubenet, &WITHOUT) => another_pods_addresses;
     // Both: on Azure CNI the host route shows whose the address is.

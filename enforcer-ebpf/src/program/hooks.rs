@@ -41,6 +41,9 @@ pub(crate) fn from_pod(context: TcContext) -> i32 {
 pub(crate) fn to_pod(context: TcContext) -> i32 {
     let mut frame = Frame::new(context);
     let Some(endpoint) = lookup::endpoint(&KernelTables, frame.interface()) else {
+        if is_unguarded(&frame) {
+            return DROP;
+        }
         let link = packet::ethernet(&frame);
         return leave(&mut frame, link);
     };
@@ -82,6 +85,9 @@ fn record_node_of<F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usiz
 #[inline(always)]
 pub(crate) fn to_wire(context: TcContext) -> i32 {
     let mut frame = Frame::new(context);
+    if is_unguarded(&frame) {
+        return DROP;
+    }
     let link = packet::ethernet(&frame);
     leave(&mut frame, link)
 }
@@ -91,6 +97,9 @@ pub(crate) fn to_wire(context: TcContext) -> i32 {
 #[inline(always)]
 pub(crate) fn to_wire_ip(context: TcContext) -> i32 {
     let mut frame = Frame::new(context);
+    if is_unguarded(&frame) {
+        return DROP;
+    }
     let link = packet::bare(&frame);
     leave(&mut frame, link)
 }
@@ -227,13 +236,19 @@ fn unparsable<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint, start: usi
 }
 
 /// Decides what was deferred of a packet that goes to no pod of this node.
+/// Whether a packet is to be dropped because of the interface that it entered by; counts it. Asked
+/// before the packet is parsed: Linux 5.10 forgets the bounds of an offset during the look-ups.
+#[inline(always)]
+fn is_unguarded(frame: &Frame) -> bool {
+    let unguarded = origin::is_unguarded(frame);
+    if unguarded {
+        report::count_nobody(Direction::Egress, Reason::Unguarded as u32, frame.length());
+    }
+    unguarded
+}
+
 #[inline(always)]
 fn leave(frame: &mut Frame, link: Link) -> i32 {
-    if origin::is_unguarded(frame) {
-        let reason = Reason::Unguarded as u32;
-        report::count_nobody(Direction::Egress, reason, frame.length());
-        return DROP;
-    }
     let mark = frame.mark();
     if matches!(mark.deferred(), Deferred::Nothing) {
         return NEXT;
