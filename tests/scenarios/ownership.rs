@@ -2,13 +2,16 @@
 //! for none (semantics S6).
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use enforcer_core::model::PodId;
 use enforcer_tests::lab::{Family, Namespace, Party, Topology, command_in};
 use nix::sys::signal::Signal;
 use tokio::net::TcpSocket;
 
-use crate::scene::{CLOSED, OPEN, Scene, Setup, UNKNOWN, namespace, pod, policy, until};
+use crate::scene::{
+    CLOSED, INGRESS_ISOLATED, OPEN, PATIENCE, Scene, Setup, UNKNOWN, namespace, pod, policy, until,
+};
 use crate::support::{SILENCE, spawner};
 
 /// The server lets friends in.
@@ -209,7 +212,45 @@ async fn while_the_agent_is_away(scene: &mut Scene) {
     until("the drops are counted", async || scene.metric(&dropped).await > 0).await;
 }
 
+/// Many records at once. How long it takes is printed: `--nocapture` shows it.
+async fn many_records(scene: &mut Scene) {
+    const PODS: usize = 60;
+    let names: Vec<String> = (0..PODS).map(|number| format!("pod{number}")).collect();
+    scene.write("policy.yaml", &policy("shop", "friends", FRIENDS));
+    let all = names.iter().map(|name| pod("shop", name, "app: server", &PORTS));
+    scene.write("pods.yaml", &[namespace("shop", "")].into_iter().chain(all).collect::<String>());
+    for name in &names {
+        scene.lab_mut().add_unreported_pod(&id(name), crate::support::web()).await.unwrap();
+    }
+    let known = |wanted: usize| {
+        let scene: &Scene = scene;
+        async move { scene.metric(INGRESS_ISOLATED).await == wanted as u64 }
+    };
+    until("all are known", async || known(PODS).await).await;
+    for name in &names {
+        scene.lab().record(&id(name), false).unwrap();
+    }
+    until("none is known", async || known(0).await).await;
+    let started_at = Instant::now();
+    for name in &names {
+        scene.lab().record(&id(name), true).unwrap();
+    }
+    let written = started_at.elapsed();
+    while !known(PODS).await {
+        assert!(started_at.elapsed() < PATIENCE, "they are not known");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    eprintln!(
+        "{PODS} records written in {written:.1?}, programmed after {:.1?}",
+        started_at.elapsed()
+    );
+}
+
 scenarios! {
+    // Both: with and without the interface's name in the record.
+    c6_sixty_pods_at_once_are_known_by_their_records_on_kubenet: Topology::Kubenet => many_records;
+    c6_sixty_pods_at_once_are_known_by_their_records_on_azure_cni: Topology::AzureCni =>
+        many_records;
     // Both: on a bridge, packets enter by a port, or by the bridge if the node routes them.
     c6_a_pod_that_starts_without_an_agent_reaches_only_its_node_on_kubenet: Topology::Kubenet =>
         while_the_agent_is_away;
