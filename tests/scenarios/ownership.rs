@@ -1,6 +1,7 @@
 //! What a pod with `CAP_NET_ADMIN` in its own network namespace can do to be taken for another pod, or
 //! for none (semantics S6).
 
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -240,10 +241,10 @@ async fn many_records(scene: &mut Scene) {
         assert!(started_at.elapsed() < PATIENCE, "they are not known");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    eprintln!(
-        "{PODS} records written in {written:.1?}, programmed after {:.1?}",
-        started_at.elapsed()
-    );
+    let programmed = started_at.elapsed();
+    let text =
+        format!("{PODS} records: written in {written:.1?}, programmed after {programmed:.1?}\n");
+    std::io::stderr().write_all(text.as_bytes()).unwrap();
 }
 
 scenarios! {

@@ -39,8 +39,9 @@ pub(super) struct Sandboxes {
     /// The former addresses of pods whose sandbox has ended. While the source shows no others, the
     /// pod has none.
     ended: BTreeMap<PodId, BTreeSet<IpAddr>>,
-    /// `metadata.uid` of pods that the source has reported as gone, the latest last.
-    gone: VecDeque<String>,
+    /// Pods that the source has reported as gone, with their UIDs, the latest last. A mirror pod's UID
+    /// is what its author wrote: alone, it could be another pod's.
+    gone: VecDeque<(PodId, String)>,
     /// Whether the runtime reports every change.
     is_connected: bool,
 }
@@ -160,16 +161,17 @@ impl Sandboxes {
         }
     }
 
-    fn note_gone(&mut self, Pod { uid, node, .. }: Pod) {
+    fn note_gone(&mut self, Pod { id, uid, node, .. }: Pod) {
         // Files may have no uid. Pods of other nodes have no sandbox here.
         let is_here = node.is_none_or(|it| it == self.node_name);
-        if uid.is_empty() || !is_here || self.gone.contains(&uid) {
+        let (is_unknown, gone) = (uid.is_empty(), (id, uid));
+        if is_unknown || !is_here || self.gone.contains(&gone) {
             return;
         }
         if self.gone.len() == GONE {
             self.gone.pop_front();
         }
-        self.gone.push_back(uid);
+        self.gone.push_back(gone);
     }
 
     /// A sandbox was announced. `None`: the source has reported its pod as gone.
@@ -190,7 +192,7 @@ impl Sandboxes {
         is_listed: bool,
         cluster: &Cluster,
     ) -> Option<Change> {
-        if self.gone.contains(&sandbox.uid) {
+        if self.gone.iter().any(|(pod, uid)| (pod, uid) == (&sandbox.pod, &sandbox.uid)) {
             return None;
         }
         let id = sandbox.pod.clone();
