@@ -132,8 +132,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub status: Option<String>,
     /// Labels of the packet metrics, besides direction and reason. A node with 250 pods in 30
-    /// namespaces has about 3,750 series by pod, 450 by namespace, 24 by node; at most 17,500, 2,100
-    /// and 70.
+    /// namespaces has about 3,750 series by pod, 450 by namespace, 24 by node; at most 25,000, 3,000
+    /// and 100.
     #[arg(long, value_enum, default_value_t = PodMetrics::Namespace, value_name = "BY")]
     pub pod_metrics: PodMetrics,
     /// Allow pods to send from foreign addresses (pods that route for others).
