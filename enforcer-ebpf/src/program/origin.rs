@@ -31,5 +31,5 @@ fn is_unknown(origin: u32) -> u32 {
 #[inline(always)]
 fn is_listed(key: u32) -> bool {
     // SAFETY: the value is not read.
-    unsafe { ORIGINS.get(&key) }.is_some()
+    unsafe { ORIGINS.get(key) }.is_some()
 }

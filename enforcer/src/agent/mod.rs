@@ -9,6 +9,7 @@
 //! ([`enforcer_core`]), calls to BPF ([`crate::kernel`]), output formats ([`crate::observe`]).
 
 mod claims;
+mod cni_results;
 mod flows;
 mod kube_writer;
 mod listen;

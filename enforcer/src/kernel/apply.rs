@@ -1,6 +1,7 @@
 //! Executing the steps of a plan.
 #![expect(unsafe_code, reason = "membarrier(2) has no safe wrapper")]
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::Ordering;
 
@@ -20,6 +21,19 @@ use enforcer_core::tables::Step;
 const NODE_HEAD: usize = size_of::<Node6>() / 4 - SLOTS;
 
 impl Kernel {
+    /// Sets the interfaces that lead out of the node, and whether the programs drop packets that entered
+    /// by one that neither is among these nor has an endpoint.
+    ///
+    /// # Errors
+    /// The table can't be written.
+    pub fn set_origins(
+        &mut self,
+        uplinks: &BTreeSet<u32>,
+        deny_others: bool,
+    ) -> Result<(), KernelError> {
+        self.origins.set(uplinks, deny_others)
+    }
+
     /// Executes one step. Words become visible to packets in the order of the steps.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aya::maps::{HashMap, MapData};
 use enforcer_ebpf::contract::table::{self, DENY_UNGUARDED, ORIGINS_SIZE};
 
-use super::{Kernel, KernelError};
+use super::KernelError;
 
 /// The table, and what it holds.
 #[derive(Debug)]
@@ -18,15 +18,9 @@ impl Origins {
     pub(super) fn new(table: HashMap<MapData, u32, u32>) -> Self {
         Self { table, held: BTreeSet::new() }
     }
-}
 
-impl Kernel {
-    /// Sets the interfaces that lead out of the node, and whether the programs drop packets that entered
-    /// by one that neither is among these nor has an endpoint.
-    ///
-    /// # Errors
-    /// The table can't be written.
-    pub fn set_origins(
+    /// Sets the interfaces that lead out of the node, and whether packets by others are dropped.
+    pub(super) fn set(
         &mut self,
         uplinks: &BTreeSet<u32>,
         deny_others: bool,
@@ -39,15 +33,14 @@ impl Kernel {
             true => uplinks.iter().copied().chain(flag).collect(),
             false => BTreeSet::new(),
         };
-        let Origins { table, held } = &mut self.origins;
         // The flag is the smallest: removed first, and inserted last.
-        for key in held.difference(&wanted).copied().collect::<Vec<_>>() {
-            table.remove(&key).map_err(failed)?;
-            held.remove(&key);
+        for key in self.held.difference(&wanted).copied().collect::<Vec<_>>() {
+            self.table.remove(&key).map_err(failed)?;
+            self.held.remove(&key);
         }
-        for key in wanted.difference(held).copied().collect::<Vec<_>>().into_iter().rev() {
-            table.insert(key, 1, 0).map_err(failed)?;
-            held.insert(key);
+        for key in wanted.difference(&self.held).copied().collect::<Vec<_>>().into_iter().rev() {
+            self.table.insert(key, 1, 0).map_err(failed)?;
+            self.held.insert(key);
         }
         Ok(())
     }
