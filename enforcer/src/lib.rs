@@ -11,6 +11,7 @@
 
 pub mod agent;
 pub mod cli;
+pub mod cni;
 pub mod conntrack;
 pub mod kernel;
 pub mod kube_events;

@@ -22,6 +22,7 @@ const TAINT: [(&str, &str, &str); 1] = [("", "nodes", "patch")];
 
 /// The mounted paths of the node.
 const BPFFS: &str = "/sys/fs/bpf";
+const CNI_RESULTS: &str = "/var/lib/cni/results";
 const NRI: [&str; 2] = ["/var/run/nri", "/var/run/netns"];
 
 /// Whether a rendering includes this optional component.
@@ -67,8 +68,16 @@ fn pods_share_only_the_network_with_their_node() {
         let paths: Vec<_> =
             volumes.iter().map(|it| it["hostPath"]["path"].as_str().unwrap()).collect();
         let more = if has(name, "nri") { NRI.as_slice() } else { &[] };
-        let allowed: Vec<_> = [BPFFS].into_iter().chain(more.iter().copied()).collect();
-        assert_eq!(paths, allowed, "{name}");
+        // What is cleaned up needs no records.
+        let records = (name != "uninstall").then_some(CNI_RESULTS);
+        let allowed = [BPFFS].into_iter().chain(records).chain(more.iter().copied());
+        assert_eq!(paths, allowed.collect::<Vec<_>>(), "{name}");
+        for container in containers(of_kind(objects, "DaemonSet")[0]) {
+            let mounts = container["volumeMounts"].as_array().into_iter().flatten();
+            for mount in mounts.filter(|it| it["mountPath"] == CNI_RESULTS) {
+                assert_eq!(mount["readOnly"], true, "{name}");
+            }
+        }
     }
 }
 

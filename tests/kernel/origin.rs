@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use enforcer::kernel::RunProgram;
 use enforcer_core::model::{Block, Peer, PodId, Rule};
+use enforcer_ebpf::contract::counters::NOBODY;
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_tests::frame::{Fragment, Frame, Tcp, Transport};
 use enforcer_tests::rig::{ELSEWHERE, Forwarded, Rig, with_interfaces};
@@ -298,5 +299,42 @@ fn a3_replies_to_what_the_node_sent_from_another_address_pass() {
         assert!(!rig.judge(&subject(), OUT, &other).unwrap().passes);
         // The same end may open nothing of its own.
         assert!(!rig.judge(&subject(), IN, &probe).unwrap().passes);
+    });
+}
+
+/// A pod that started while no agent ran has no programs: others recognise what it sends. The mark
+/// alone is no proof: another program of the node may have cleared it.
+#[test]
+fn c6_a_packet_from_an_interface_without_programs_is_dropped_on_demand() {
+    with_rig(|rig, it| {
+        let allowed = syn(it.stranger, it.free, 80);
+        let outwards = syn(it.stranger, it.block, 80);
+        let unmarked = |rig: &mut Rig, origin| {
+            let inward = rig.judge_from(&free(), IN, &allowed, origin, 0).unwrap();
+            inward.passes
+        };
+        let nobodys = |rig: &Rig| rig.count_of(NOBODY, OUT, Reason::Unguarded).unwrap().packets;
+        let (elsewhere, before) = (ELSEWHERE, nobodys(rig));
+        assert!(unmarked(rig, elsewhere));
+        assert!(rig.wire(RunProgram::ToWire, &outwards, 0).unwrap().passes);
+        rig.deny_unguarded(Some(&[])).unwrap();
+        assert!(!unmarked(rig, elsewhere));
+        assert!(!rig.wire(RunProgram::ToWire, &outwards, 0).unwrap().passes);
+        assert_eq!(counted(rig, IN, Reason::Unguarded), 1);
+        assert_eq!(nobodys(rig) - before, 1);
+        // The node's own, and what a hook has marked.
+        assert!(unmarked(rig, 0));
+        let mark = rig.wire(RunProgram::FromWire, &allowed, 0).unwrap().mark;
+        assert!(rig.judge_from(&free(), IN, &allowed, elsewhere, mark).unwrap().passes);
+        assert!(rig.wire(RunProgram::ToWire, &outwards, mark).unwrap().passes);
+        // Marks that were cleared: from an uplink, and from a pod's interface.
+        rig.deny_unguarded(Some(&[elsewhere])).unwrap();
+        assert!(unmarked(rig, elsewhere));
+        assert!(rig.wire(RunProgram::ToWire, &outwards, 0).unwrap().passes);
+        rig.deny_unguarded(Some(&[])).unwrap();
+        let guarded = rig.interface(&subject()).unwrap();
+        assert!(unmarked(rig, guarded));
+        // For the tests that share the programs.
+        rig.deny_unguarded(None).unwrap();
     });
 }

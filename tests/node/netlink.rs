@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use enforcer::node::Snapshot;
+use netlink_packet_route::route::{RouteHeader, RouteProtocol};
 use support::{Namespace, Watched, connect, connect_as, give, pod};
 
 fn set(addresses: &[&str]) -> BTreeSet<IpAddr> {
@@ -59,7 +60,10 @@ fn an_uplink_is_no_pods_interface_even_if_it_is_a_veth() {
     let (_outside, uplink) = pod(&node, "eth0", &["192.0.2.1"]);
     let (_pod, a) = pod(&node, "veth-a", &["10.9.0.2"]);
     assert_eq!(indices(&node.snapshot()), [uplink, a]);
-    node.run(async |ip| ip.default_route("eth0").await);
+    node.run(async |ip| {
+        ip.add("eth0", "192.0.2.7", 24).await;
+        ip.default_route("eth0").await;
+    });
     let snapshot = node.snapshot();
     assert_eq!(indices(&snapshot), [a]);
     assert_eq!(
@@ -89,6 +93,60 @@ fn routed_pods_are_found_by_their_addresses() {
     assert_eq!(indices(&snapshot), [a, b]);
     assert!(has(&snapshot, a, &["10.224.0.5"]), "{snapshot:#?}");
     assert!(has(&snapshot, b, &["10.224.0.6", "fd00:224::6"]), "{snapshot:#?}");
+    assert_eq!(snapshot.interfaces[&a].routes, set(&["10.224.0.5"]));
+    assert_eq!(snapshot.interfaces[&b].routes, set(&["10.224.0.6", "fd00:224::6"]));
+}
+
+/// Semantics S6: neither a route that the kernel learned, nor one of another table, nor one without an
+/// address of the node makes an uplink.
+#[test]
+fn s6_a_default_route_to_a_pod_makes_no_uplink() {
+    for (table, protocol, address) in [
+        (RouteHeader::RT_TABLE_MAIN, RouteProtocol::Ra, "10.9.0.1"),
+        (RouteHeader::RT_TABLE_MAIN, RouteProtocol::IcmpRedirect, "10.9.0.1"),
+        (100, RouteProtocol::Static, "10.9.0.1"),
+        (RouteHeader::RT_TABLE_MAIN, RouteProtocol::Static, "fe80::1"),
+    ] {
+        let node = Namespace::new();
+        let (_pod, a) = pod(&node, "a", &["10.9.0.2"]);
+        node.run(async |ip| {
+            ip.add("a", address, 24).await;
+            ip.default_route_of("a", table, protocol).await;
+        });
+        let snapshot = node.snapshot();
+        assert_eq!(indices(&snapshot), [a], "{table} {protocol:?} {address}");
+        assert!(snapshot.uplinks.is_empty());
+    }
+}
+
+/// CNI plugins build a pod's interface here and move it; the bandwidth plugin's ifb puts packets back.
+#[test]
+fn s6_what_leads_only_to_the_node_is_no_uplink() {
+    let node = Namespace::new();
+    node.run(async |ip| {
+        ip.veth("left", "right").await;
+        ip.ifb("bw1").await;
+        ip.up("left").await;
+        ip.up("bw1").await;
+    });
+    let snapshot = node.snapshot();
+    assert!(snapshot.uplinks.is_empty(), "{snapshot:#?}");
+}
+
+#[test]
+fn s6_another_interface_of_the_same_index_has_another_identity() {
+    let node = Namespace::new();
+    let (_old, index) = pod(&node, "old", &["10.9.0.2"]);
+    let before = node.snapshot().interfaces[&index].identity;
+    node.run(async |ip| ip.remove("old").await);
+    let new = Namespace::new();
+    new.run(async |ip| {
+        ip.veth_as("host", index).await;
+        ip.hand_over("host", &node).await;
+    });
+    let after = node.snapshot();
+    let after = after.unaddressed.get(&index).expect("the index is free, and kept");
+    assert_ne!(after.identity, before);
 }
 
 #[test]
@@ -99,7 +157,7 @@ fn secondary_addresses_count_and_link_local_ones_do_not() {
     let snapshot = node.snapshot();
     assert_eq!(indices(&snapshot), [a]);
     assert!(has(&snapshot, a, &["10.9.0.2", "10.9.0.77", "fd00::2", "fd00::77"]));
-    assert_eq!(snapshot.unaddressed.get(&b).map(String::as_str), Some("b"));
+    assert_eq!(snapshot.unaddressed.get(&b).map(|it| it.name.as_str()), Some("b"));
 }
 
 #[test]

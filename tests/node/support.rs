@@ -9,6 +9,8 @@ use std::time::Duration;
 use enforcer::node::{Seen, Snapshot, watch};
 use futures::TryStreamExt;
 use netlink_packet_route::address::AddressHeaderFlags;
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo};
+use netlink_packet_route::route::RouteProtocol;
 use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth};
 use tokio::runtime;
@@ -130,6 +132,29 @@ impl Ip {
         let index = self.index(name).await;
         let route = rtnetlink::RouteMessageBuilder::<std::net::Ipv4Addr>::new();
         self.0.route().add(route.output_interface(index).build()).execute().await.unwrap();
+    }
+
+    /// The same, in a table and by a protocol.
+    pub(crate) async fn default_route_of(&self, name: &str, table: u8, protocol: RouteProtocol) {
+        let index = self.index(name).await;
+        let route = rtnetlink::RouteMessageBuilder::<std::net::Ipv4Addr>::new();
+        let route = route.output_interface(index).table_id(table.into()).protocol(protocol);
+        self.0.route().add(route.build()).execute().await.unwrap();
+    }
+
+    /// Makes an ifb device.
+    pub(crate) async fn ifb(&self, name: &str) {
+        let mut link = LinkUnspec::new_with_name(name).build();
+        let info = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]);
+        link.attributes.push(info);
+        self.0.link().add(link).execute().await.unwrap();
+    }
+
+    /// Makes a veth pair of which `name` has this index.
+    pub(crate) async fn veth_as(&self, name: &str, index: u32) {
+        let mut link = LinkVeth::new(name, "eth0").build();
+        link.header.index = index;
+        self.0.link().add(link).execute().await.unwrap();
     }
 
     /// Routes one address to an interface.

@@ -37,6 +37,7 @@ mod kubectl;
 mod lab;
 mod leftovers;
 mod loss;
+mod ownership;
 mod paths;
 mod restart;
 mod scene;

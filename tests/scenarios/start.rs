@@ -22,7 +22,7 @@ const SHORT: Duration = Duration::from_millis(400);
 
 /// A lab of one node whose agent requires a runtime.
 fn required(topology: Topology) -> Setup {
-    Setup::with(topology, &["--nri", "required"])
+    Setup::with(topology, &["--nri", "required", "--cni-results", "off", "--unknown-pod", "allow"])
 }
 
 /// Listens where the node's runtime would.
@@ -77,9 +77,9 @@ async fn isolated_clients(scene: &mut Scene) {
 fn sandbox(scene: &Scene, name: &str) -> PodSandbox {
     let pod = &scene.lab().pods()[&client(name)];
     PodSandbox {
-        id: format!("sandbox-of-{name}"),
+        id: pod.sandbox_id().to_owned(),
         pod: client(name),
-        uid: format!("uid-of-{name}"),
+        uid: pod.uid().to_owned(),
         labels: BTreeMap::from([("role".to_owned(), "client".to_owned())]),
         addresses: pod.addresses().to_vec(),
         network: Some(pod.namespace().path()),

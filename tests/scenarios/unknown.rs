@@ -74,8 +74,8 @@ async fn a_removed_pod_still_runs(scene: &mut Scene) {
 }
 
 scenarios! {
-    c6_a3_replies_to_connections_from_before_a_pod_was_known_pass: Topology::Kubenet =>
-        replies_to_an_unknown_pod;
+    c6_a3_replies_to_connections_from_before_a_pod_was_known_pass:
+        Setup::with(Topology::Kubenet, &["--unknown-pod", "allow"]) => replies_to_an_unknown_pod;
     c6_an_unknown_pod_may_be_denied_until_it_is_known:
         Setup::with(Topology::AzureCni, &["--unknown-pod", "deny"]) => an_unknown_pod_is_denied;
     c5_a_removed_pod_that_still_runs_is_isolated: Topology::Kubenet => a_removed_pod_still_runs;

@@ -98,6 +98,7 @@ impl Rig {
                 *ifindex,
                 Interface {
                     owner: Owner::Pod(pod.clone()),
+                    identity: 0,
                     uid: String::new(),
                     addresses,
                     check_source: true,
@@ -144,6 +145,12 @@ impl Rig {
             Direction::Egress => RunProgram::FromPod,
         };
         self.run(program, run_input(frame, ifindex, ingress, mark))
+    }
+
+    /// Drops packets that entered by interfaces other than the pods' and these; `None`: none.
+    pub fn deny_unguarded(&mut self, uplinks: Option<&[u32]>) -> anyhow::Result<()> {
+        let listed = uplinks.unwrap_or_default().iter().copied().collect();
+        Ok(self.kernel.set_origins(&listed, uplinks.is_some())?)
     }
 
     /// Sends a packet from a pod, which the node changes to `translated`, to another pod's
@@ -196,6 +203,16 @@ impl Rig {
         reason: Reason,
     ) -> anyhow::Result<Count> {
         let id = self.id(pod).ok_or_else(|| anyhow::anyhow!("{pod} has no endpoint"))?;
+        self.count_of(id, direction, reason)
+    }
+
+    /// The index of a pod's interface.
+    pub fn interface(&self, pod: &PodId) -> Option<u32> {
+        self.interfaces.get(pod).copied()
+    }
+
+    /// A counter of an endpoint id.
+    pub fn count_of(&self, id: u32, direction: Direction, reason: Reason) -> anyhow::Result<Count> {
         Ok(self.kernel.counters(id)?.counts[direction as usize][reason as usize])
     }
 }

@@ -5,6 +5,9 @@ use bytemuck::{Pod, Zeroable};
 /// The number of reasons that there is room for.
 pub const REASONS: usize = 24;
 
+/// The id that counts packets of no endpoint; ids of endpoints begin at 1.
+pub const NOBODY: u32 = 0;
+
 /// One counter.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]

@@ -10,7 +10,7 @@ pub const NAMESPACE_BYTES: usize = 64;
 /// The longest pod name, a DNS subdomain (RFC 1123), and some more.
 pub const NAME_BYTES: usize = 256;
 /// A UUID, or what a kubelet gives static pods.
-pub const UID_BYTES: usize = 64;
+pub const UID_BYTES: usize = 60;
 
 /// What is behind an endpoint: the value of [`crate::contract::table::OWNERS`], by endpoint id.
 #[repr(C)]
@@ -26,6 +26,9 @@ pub struct OwnerRecord {
     pub name: [u8; NAME_BYTES],
     /// The pod's UID, filled up with zeros.
     pub uid: [u8; UID_BYTES],
+    /// The interface's identity beyond its index; 0 if unknown. Earlier agents filled this up with
+    /// zeros as the end of `uid`, and read that up to the first zero.
+    pub identity: u32,
 }
 
 /// Values of [`OwnerRecord::kind`].
@@ -45,7 +48,7 @@ impl OwnerRecord {
     #[must_use]
     pub const fn nameless(ifindex: u32, kind: u32) -> Self {
         let (namespace, name, uid) = ([0; NAMESPACE_BYTES], [0; NAME_BYTES], [0; UID_BYTES]);
-        Self { ifindex, kind, namespace, name, uid }
+        Self { ifindex, kind, namespace, name, uid, identity: 0 }
     }
 
     /// A record of a pod, by namespace, name and UID; `None` if one is longer than Kubernetes

@@ -70,6 +70,13 @@ pub const POD_ADDRESSES: &str = "POD_ADDRESSES";
 pub const OTHER: [&str; 4] = ["OTHER_FLOWS4", "OTHER_FLOWS6", "OTHER_OPENING4", "OTHER_OPENING6"];
 /// Name of the hash: endpoint id → [`super::owner::OwnerRecord`]; for the agent alone.
 pub const OWNERS: &str = "OWNERS";
+/// Hash by interface index: the interfaces that lead out of the node, and [`DENY_UNGUARDED`].
+pub const ORIGINS: &str = "ORIGINS";
+/// The number of elements of [`ORIGINS`].
+pub const ORIGINS_SIZE: u32 = 4_096;
+/// No interface's index: if this is in [`ORIGINS`], packets that entered by an interface without our
+/// programs are dropped (semantics C6).
+pub const DENY_UNGUARDED: u32 = 0;
 /// Hash: established IPv4 flows ([`super::flow::Flow4`]).
 pub const FLOWS4: &str = "FLOWS4";
 /// Hash: established IPv6 flows ([`super::flow::Flow6`]).

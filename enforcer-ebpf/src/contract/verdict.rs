@@ -42,11 +42,14 @@ pub enum Reason {
     /// Dropped: a forwarded packet from an address that may stand for another, and whose mark does
     /// not name its sender (semantics N3).
     MarkLost = 17,
+    /// Dropped: it entered by an interface without our programs: a pod that started while no agent
+    /// ran (semantics C6).
+    Unguarded = 18,
 }
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NotIsolated,
         Self::Policy,
         Self::Reply,
@@ -65,6 +68,7 @@ impl Reason {
         Self::Encapsulated,
         Self::WrongDestination,
         Self::MarkLost,
+        Self::Unguarded,
     ];
 
     /// Whether packets with this reason are dropped.
@@ -121,6 +125,7 @@ impl Reason {
             Self::Encapsulated => "encapsulated",
             Self::WrongDestination => "wrong-destination",
             Self::MarkLost => "mark-lost",
+            Self::Unguarded => "unguarded",
         }
     }
 }

@@ -27,7 +27,7 @@ setting!(
     MARK_SHIFT, mark_shift, 17
 );
 setting!(
-    /// Whether `cb[1]` tells if the packet entered by an interface. 0 (no), except for test runs on
+    /// Whether `cb[1]` has the interface that the packet entered by. 0 (no), except for test runs on
     /// kernels where these can't set `ingress_ifindex`.
     ORIGIN_IN_CB, origin_in_cb, 0
 );

@@ -124,6 +124,20 @@ impl Frame {
         unsafe { ptr::read_volatile(&raw const (*context).ingress_ifindex) == 0 }
     }
 
+    /// The index of the interface that the packet entered by; 0 if the kernel knows none.
+    #[inline(always)]
+    pub(crate) fn origin(&self) -> u32 {
+        let context = self.context.skb.skb;
+        // As in `has_no_origin`.
+        if config::origin_in_cb() != 0 {
+            // SAFETY: the context outlives the program's run.
+            let half = unsafe { ptr::read_volatile((&raw const (*context).cb[1]).cast::<u16>()) };
+            return u32::from(half);
+        }
+        // SAFETY: as above.
+        unsafe { ptr::read_volatile(&raw const (*context).ingress_ifindex) }
+    }
+
     /// The mark that the packet carries from earlier hooks.
     #[inline(always)]
     pub(crate) fn mark(&self) -> Mark {

@@ -18,7 +18,9 @@ use crate::program::family::{Family, V4, V6};
 use crate::program::frame::{DROP, Frame, NEXT};
 use crate::program::hook::{FromPod, Hook, ToPod};
 use crate::program::maps::KernelTables;
-use crate::program::{deferred, flow_record, judge, link, policy, remote, reply, report, segment};
+use crate::program::{
+    deferred, flow_record, judge, link, origin, policy, remote, reply, report, segment,
+};
 
 /// At a pod's interface, packets from the pod: its egress policy.
 #[classifier]
@@ -41,6 +43,9 @@ pub(crate) fn from_pod(context: TcContext) -> i32 {
 pub(crate) fn to_pod(context: TcContext) -> i32 {
     let mut frame = Frame::new(context);
     let Some(endpoint) = lookup::endpoint_or_closed(&KernelTables, frame.interface()) else {
+        if is_unguarded(&frame) {
+            return DROP;
+        }
         let link = packet::ethernet(&frame);
         return leave(&mut frame, link);
     };
@@ -54,6 +59,9 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
     if let Some(reason) = segment::passes(&frame, endpoint) {
         report::count(endpoint, Direction::Ingress, reason as u32, frame.length());
         return NEXT;
+    }
+    if origin::is_unguarded(&frame) {
+        return close::<ToPod>(&frame, endpoint, Reason::Unguarded);
     }
     run::<ToPod>(&mut frame, endpoint)
 }
@@ -83,6 +91,9 @@ fn record_node_of<F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usiz
 #[inline(always)]
 pub(crate) fn to_wire(context: TcContext) -> i32 {
     let mut frame = Frame::new(context);
+    if is_unguarded(&frame) {
+        return DROP;
+    }
     let link = packet::ethernet(&frame);
     leave(&mut frame, link)
 }
@@ -92,6 +103,9 @@ pub(crate) fn to_wire(context: TcContext) -> i32 {
 #[inline(always)]
 pub(crate) fn to_wire_ip(context: TcContext) -> i32 {
     let mut frame = Frame::new(context);
+    if is_unguarded(&frame) {
+        return DROP;
+    }
     let link = packet::bare(&frame);
     leave(&mut frame, link)
 }
@@ -241,6 +255,17 @@ fn unparsable<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint, start: usi
 }
 
 /// Decides what was deferred of a packet that goes to no pod of this node.
+/// Whether a packet is to be dropped because of the interface that it entered by; counts it. Asked
+/// before the packet is parsed: Linux 5.10 forgets the bounds of an offset during the look-ups.
+#[inline(always)]
+fn is_unguarded(frame: &Frame) -> bool {
+    let unguarded = origin::is_unguarded(frame);
+    if unguarded {
+        report::count_nobody(Direction::Egress, Reason::Unguarded as u32, frame.length());
+    }
+    unguarded
+}
+
 #[inline(always)]
 fn leave(frame: &mut Frame, link: Link) -> i32 {
     let mark = frame.mark();

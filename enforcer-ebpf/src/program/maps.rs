@@ -13,7 +13,8 @@ use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState};
 use enforcer_ebpf::contract::lookup::Tables;
 use enforcer_ebpf::contract::owner::OwnerRecord;
 use enforcer_ebpf::contract::table::{
-    Block, FRAGMENTS, InterfaceTable, Leaf6, Limits, Node6, PortSetBits, PortTable, RecentTable,
+    Block, FRAGMENTS, InterfaceTable, Leaf6, Limits, Node6, ORIGINS_SIZE, PortSetBits, PortTable,
+    RecentTable,
 };
 use enforcer_ebpf::packet::Address6;
 
@@ -37,6 +38,9 @@ static INTERFACES: Array<InterfaceTable> = Array::with_max_entries(1, BPF_F_MMAP
 static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(LIMITS.endpoints, BPF_F_MMAPABLE);
 #[map]
 static SENDERS: Array<u64> = Array::with_max_entries(LIMITS.endpoints, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static ORIGINS: HashMap<u32, u32> =
+    HashMap::with_max_entries(ORIGINS_SIZE, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static CLIENTS: PerCpuArray<Clients> = PerCpuArray::with_max_entries(1, 0);
 #[map]

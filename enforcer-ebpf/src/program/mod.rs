@@ -4,12 +4,13 @@
 //! hooks ─► judge ─► policy ─► fragment_table
 //!   │        ├────► reply ──► flow_table ◄── flow_record
 //!   │        └────► remote
-//!   └────► segment, deferred, report
+//!   └────► segment, origin, deferred, report
 //! ```
 //! - [`hooks`]: the TC programs; [`probes`]: the ones that only measure; [`segment`]: the short way
 //!   of most packets;
 //! - [`judge`]: the verdict on a packet; [`policy`]: what policy allows; [`reply`]: whether flow
 //!   state allows the rest; [`deferred`]: what an earlier hook left undecided;
+//! - [`origin`]: whether a packet comes from an interface without programs;
 //! - [`link`]: messages that a link needs; [`remote`]: the other end's real address;
 //!   [`flow_record`], [`flow_table`], [`fragment_table`]: state; [`report`]: counters and events;
 //! - [`frame`], [`family`], [`hook`], [`clock`], [`config`], [`maps`]: what the rest is written in.
@@ -30,6 +31,7 @@ mod hooks;
 mod judge;
 mod link;
 mod maps;
+mod origin;
 mod policy;
 mod probes;
 mod remote;

@@ -4,6 +4,7 @@ use core::ptr;
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
+use enforcer_ebpf::contract::counters::NOBODY;
 use enforcer_ebpf::contract::endpoint::Endpoint;
 use enforcer_ebpf::contract::event::{EVENTS_PER_WINDOW, Event};
 use enforcer_ebpf::contract::verdict::Direction;
@@ -20,7 +21,18 @@ use crate::program::remote::{self, Sender};
 /// as a number.
 #[inline(always)]
 pub(crate) fn count(endpoint: &Endpoint, direction: Direction, reason: u32, length: u32) {
-    let Some(counters) = COUNTERS.get_ptr_mut(endpoint.id) else { return };
+    count_id(endpoint.id, direction, reason, length);
+}
+
+/// Counts a packet of no endpoint.
+#[inline(always)]
+pub(crate) fn count_nobody(direction: Direction, reason: u32, length: u32) {
+    count_id(NOBODY, direction, reason, length);
+}
+
+#[inline(always)]
+fn count_id(id: u32, direction: Direction, reason: u32, length: u32) {
+    let Some(counters) = COUNTERS.get_ptr_mut(id) else { return };
     // SAFETY: a live value of this CPU's.
     let counts = unsafe { &mut (*counters).counts[direction as usize] };
     // Loaded again, so that the check is next to its use: before Linux 5.12 the verifier forgets the

@@ -10,6 +10,7 @@
 
 mod attach;
 mod claims;
+mod cni_results;
 mod descriptors;
 mod flows;
 mod guard;
@@ -21,6 +22,7 @@ mod options;
 mod pod_starts;
 mod problems;
 mod reconciler;
+mod records;
 mod retired_counters;
 mod run;
 mod sandboxes;

@@ -29,6 +29,9 @@ pub struct Options {
     /// The connection to the container runtime, which delays pods until their policy is programmed
     /// (semantics C6).
     pub nri: nri::Options,
+    /// The directory of the container runtime's CNI results, which name the pod of each interface
+    /// (semantics S6, C6); `None`: they are not used.
+    pub cni_results: Option<PathBuf>,
     /// The hooks of the programs.
     pub attach: Attach,
     /// The directory in the BPF file system for state that outlives the agent (semantics C3);
@@ -73,8 +76,11 @@ pub struct Listeners {
 /// The traffic that passes at a pod's interface until the pod is known (semantics C6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum UnknownPod {
-    /// All traffic, so that a new pod does not lose its first packets.
+    /// "deny" where the container runtime's records (its CNI results, or NRI) make pods known before
+    /// their containers start, else "allow".
     #[default]
+    Auto,
+    /// All traffic, so that a new pod does not lose its first packets.
     Allow,
     /// Only the traffic of the link and of the node itself.
     Deny,

@@ -1,13 +1,12 @@
 //! Pods that the container runtime is about to start (semantics C6).
 
-use std::time::Instant;
-
 use tokio::sync::oneshot;
 
 use super::reconciler::Reconciler;
+use super::sandboxes::Reporter;
 use crate::kernel::Place;
 use crate::nri::Event;
-use enforcer_core::model::{PodId, Sandbox};
+use enforcer_core::model::PodId;
 
 /// The pods that wait to be programmed: the id of the sandbox, and the channel for the answer.
 #[derive(Debug, Default)]
@@ -20,7 +19,7 @@ impl PodStarts {
             Event::Started(sandbox, waiting) => {
                 tracing::debug!(pod = %sandbox.pod, id = sandbox.id, "a pod is about to start");
                 self.0.push((sandbox.id.clone(), waiting));
-                reconciler.sandbox_started(sandbox);
+                reconciler.sandbox_started(sandbox, Reporter::Nri);
             }
             Event::Ended(sandbox) => {
                 tracing::debug!(id = sandbox, "a pod's sandbox has ended");
@@ -55,22 +54,6 @@ impl PodStarts {
 }
 
 impl Reconciler {
-    fn sandbox_started(&mut self, sandbox: Sandbox) {
-        let (id, uid) = (sandbox.pod.clone(), sandbox.uid.clone());
-        let is_known = self.cluster.pods.get(&id).is_some_and(|pod| pod.uid == uid);
-        if let Some(change) = self.sandboxes.started(sandbox, &self.cluster) {
-            // A new sandbox is a change to the pod: its claim to an interface does not rest on an
-            // address alone (semantics C5).
-            if is_known {
-                self.claims.changed(&id, Instant::now());
-            } else {
-                self.claims.forget(&id);
-            }
-            self.put([change]);
-            self.locate_sandboxes();
-        }
-    }
-
     /// Whether the pod's interfaces have their programs, and the tables its policy.
     fn guards(&self, pod: &PodId) -> bool {
         let interfaces = self.assignment.pods.iter().filter(|(_, it)| *it == pod);

@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use enforcer_ebpf::contract::counters::Counters;
 
-use super::claims::{LastPods, PodClaims, podless};
+use super::claims::{Bindings, Known, World};
 use super::guard::Guard;
 use super::older_flows::OlderFlows;
 use super::options::{Attach, Options, UnknownPod};
+use super::records::Records;
 use super::retired_counters::{RetiredCounters, Settlement};
 use super::sandboxes::Sandboxes;
 use crate::kernel::{
     DropReader, Hooks, Kernel, KernelError, Pins, Place, ProgramLog, SettledTable,
 };
-use crate::node::{Assignment, Snapshot, assign};
+use crate::node::{Assignment, Snapshot};
 use crate::observe::TakenOver;
 use enforcer_core::model::{Change, Cluster, PodId};
 use enforcer_core::policy::compile;
@@ -36,10 +37,10 @@ pub struct Reconciled {
 pub struct Reconciler {
     node_name: String,
     check_source: bool,
-    unknown_pod: UnknownPod,
+    pub(super) unknown_pod: UnknownPod,
     uplinks: BTreeSet<String>,
-    last_pods: LastPods,
-    pub(super) claims: PodClaims,
+    pub(super) bindings: Bindings,
+    pub(super) records: Records,
     pub(super) sandboxes: Sandboxes,
     pub(super) cluster: Cluster,
     pub(super) snapshot: Snapshot,
@@ -96,8 +97,8 @@ impl Reconciler {
             check_source: *check_source,
             unknown_pod: *unknown_pod,
             uplinks: uplinks.clone(),
-            last_pods: LastPods::default(),
-            claims: PodClaims::default(),
+            bindings: Bindings::default(),
+            records: Records::default(),
             sandboxes: Sandboxes::new(node_name),
             cluster: Cluster::default(),
             snapshot: Snapshot::default(),
@@ -127,14 +128,14 @@ impl Reconciler {
                 _ => None,
             };
             if let Change::PodGone(pod) = &change {
-                self.claims.forget(pod);
+                self.bindings.forget(pod);
             }
             let change = self.sandboxes.merge(change, &self.cluster);
             if self.cluster.apply(change) {
                 changed = true;
                 // A list that shows the pod as before is no change to it.
                 if let Some(pod) = reported {
-                    self.claims.changed(&pod, now);
+                    self.bindings.changed(&pod, now);
                 }
             }
         }
@@ -186,15 +187,15 @@ impl Reconciler {
         self.older.ran(now);
         let inheritance = self.inheritance.take();
         if let Some(inherited) = &inheritance {
-            self.last_pods.resume(inherited);
-            self.claims.resume(inherited, &self.cluster, &self.snapshot, now);
+            self.bindings.resume(inherited, &self.snapshot, &self.cluster, now);
         }
-        self.assignment = assign(&self.snapshot, &self.cluster, &self.node_name);
-        let pods = &self.cluster.pods;
-        let is_terminating = |pod: &PodId| pods.get(pod).is_some_and(|it| it.terminating);
-        let again =
-            self.claims.hold_back(&self.snapshot, &mut self.assignment, is_terminating, now);
-        let waited = self.last_pods.record(&self.snapshot, &self.assignment, now);
+        let sandboxes: Vec<_> = self.sandboxes.records().collect();
+        let (cluster, node_name) = (&self.cluster, self.node_name.as_str());
+        let world = World { cluster, sandboxes: &sandboxes, node_name };
+        let Known { assignment, waited, again } =
+            self.bindings.assign(&mut self.snapshot, world, now);
+        self.assignment = assignment;
+        self.judge_records();
         let desired = self.desired();
         let plan = self.state.plan(&desired);
         for step in &plan.steps {
@@ -211,6 +212,9 @@ impl Reconciler {
         self.store(settlements);
         self.unrepresented = plan.unrepresented;
         self.unplaced = plan.unplaced;
+        // All uplinks, also those that have no programs by the agent's options.
+        let uplinks = self.snapshot.uplinks.keys().copied().collect();
+        self.kernel.set_origins(&uplinks, self.denies_unknown())?;
         match inheritance {
             Some(_) => self.take_over()?,
             None => self.attach(),
@@ -237,17 +241,16 @@ impl Reconciler {
             let addresses = pod.map(|pod| pod.addresses.clone()).unwrap_or_default();
             let uid = pod.map(|pod| pod.uid.clone()).unwrap_or_default();
             let (owner, check_source) = (Owner::Pod(id.clone()), self.check_source);
-            (*ifindex, Interface { owner, uid, addresses, check_source })
+            let identity = self.bindings.identity(*ifindex);
+            (*ifindex, Interface { owner, uid, identity, addresses, check_source })
         });
-        let others = podless(&self.snapshot, &self.assignment).into_iter().map(|ifindex| {
-            let last = self.last_pods.of(ifindex).or_else(|| self.claims.held(ifindex));
-            let owner = match last {
-                Some(pod) => Owner::Gone(pod.clone()),
-                None => Owner::Unknown { closed: self.unknown_pod == UnknownPod::Deny },
-            };
+        let closed = self.denies_unknown();
+        let others = self.bindings.podless(&self.assignment).into_iter().map(|ifindex| {
+            let (owner, uid) = self.bindings.owner(ifindex, closed);
+            let identity = self.bindings.identity(ifindex);
             let seen = self.snapshot.interfaces.get(&ifindex);
             let addresses = seen.map(|it| it.addresses.clone()).unwrap_or_default();
-            (ifindex, Interface { owner, uid: String::new(), addresses, check_source: false })
+            (ifindex, Interface { owner, uid, identity, addresses, check_source: false })
         });
         Desired {
             interfaces: pods.chain(others).collect(),
@@ -272,11 +275,9 @@ impl Reconciler {
 
     /// The interfaces that need programs.
     pub(super) fn hook_places(&self) -> BTreeMap<u32, (String, Place)> {
-        let Snapshot { interfaces, unaddressed, uplinks, .. } = &self.snapshot;
-        let pods = interfaces.iter().map(|(ifindex, it)| (ifindex, &it.name)).chain(unaddressed);
-        let pods = pods.map(|(ifindex, name)| (*ifindex, (name.clone(), Place::Pod)));
+        let pods = self.snapshot.veths().map(|it| (it.ifindex, (it.name.clone(), Place::Pod)));
         let chosen = |name: &String| self.uplinks.is_empty() || self.uplinks.contains(name);
-        let uplinks = uplinks.iter().filter(|(_, it)| chosen(&it.name));
+        let uplinks = self.snapshot.uplinks.iter().filter(|(_, it)| chosen(&it.name));
         let uplinks = uplinks.map(|(ifindex, it)| {
             let place = if it.is_ethernet { Place::Uplink } else { Place::BareUplink };
             (*ifindex, (it.name.clone(), place))

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use enforcer_ebpf::contract::counters::{Count, Counters};
+use enforcer_ebpf::contract::counters::{Count, Counters, NOBODY};
 
 use crate::observe::FORMER_NAMESPACES;
 use enforcer_core::tables::{Inherited, Owner};
@@ -28,7 +28,8 @@ impl RetiredCounters {
     /// Continues with the records of earlier agents.
     pub(super) fn resuming(inherited: &[Inherited], settled: BTreeMap<String, Counters>) -> Self {
         let owned = inherited.iter().filter_map(|it| Some((it.id, namespace(it.owner.as_ref()?))));
-        Self { namespaces: owned.collect(), settled }
+        let nobody = (NOBODY, String::new());
+        Self { namespaces: owned.chain([nobody]).collect(), settled }
     }
 
     /// Notes that an id is about to get another owner. Returns the records to store.
@@ -166,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_later_agent_continues_the_sums_of_an_earlier_one() {
-        let inherited = |id, owner| Inherited { id, ifindex: 3, owner, uid: String::new() };
+        let inherited =
+            |id, owner| Inherited { id, ifindex: 3, owner, uid: String::new(), identity: 0 };
         let inherited = [inherited(1, Some(pod("a"))), inherited(2, None)];
         let settled = BTreeMap::from([("a".to_owned(), counters(100))]);
         let retired = RetiredCounters::resuming(&inherited, settled);

@@ -1,6 +1,6 @@
 //! The main loop, which drives the reconciler.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use super::reconciler::{Reconciled, Reconciler};
 use super::snapshot::SharedReconciler;
 use super::source::Source;
 use super::{descriptors, flows, hooks, listen, watchdog};
+use crate::cni::{self, Results, State};
 use crate::kernel::{DropReader, Pins, PinsError, ProgramLog};
 use crate::node::{self, Seen};
 use crate::nri;
@@ -61,6 +62,7 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     let (events, runtime) = mpsc::unbounded_channel();
     start_plugin(&options.nri, events, &shared);
     let mut source = tokio::spawn(source);
+    let results = start_results(options.cni_results.clone());
     let (requests, requested) = mpsc::channel(1);
     let mut node = tokio::spawn(node::watch(snapshots, requested));
     let mut terminate = signal(SignalKind::terminate())?;
@@ -68,7 +70,7 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     // Installing a handler keeps SIGHUP from terminating the agent.
     let _hangup = signal(SignalKind::hangup())?;
     let result = tokio::select! {
-        result = drive(&shared, changes, Node { interfaces, requests }, runtime, writer) => result,
+        result = drive(&shared, changes, Node { interfaces, requests }, (runtime, results), writer) => result,
         result = watch_drops(&shared, drops, log) => result,
         result = flows::keep(&shared) => result,
         result = hooks::keep(&shared) => result,
@@ -93,6 +95,16 @@ fn start_plugin(
         let (options, observer) = (options.clone(), Arc::clone(shared));
         tokio::spawn(async move { nri::run(&options, events, observer).await });
     }
+}
+
+/// Watches the container runtime's CNI results.
+fn start_results(directory: Option<PathBuf>) -> watch::Receiver<Results> {
+    let (sender, receiver) = watch::channel(Results::default());
+    match directory {
+        Some(directory) => drop(tokio::spawn(cni::watch(directory, sender))),
+        None => drop(sender.send(Results { state: State::Off, ..Results::default() })),
+    }
+    receiver
 }
 
 /// Opens the directory of pins; waits while another agent has it. `None`: there is no BPF file
@@ -141,10 +153,13 @@ async fn drive(
     shared: &SharedReconciler,
     mut changes: mpsc::Receiver<Update>,
     mut node: Node,
-    mut runtime: mpsc::UnboundedReceiver<nri::Event>,
+    (mut runtime, mut results): (mpsc::UnboundedReceiver<nri::Event>, watch::Receiver<Results>),
     mut writer: Option<KubeWriter>,
 ) -> anyhow::Result<()> {
     let mut inputs = Inputs::default();
+    // The records of pods that run already come before the first reconciliation.
+    let first = results.wait_for(|it| it.state != State::Pending).await.map(|it| it.clone());
+    shared.lock().take_results(first?);
     let mut again: Option<Instant> = None;
     let mut ticks = tokio::time::interval(watchdog::INTERVAL);
     loop {
@@ -167,6 +182,9 @@ async fn drive(
             Some(event) = runtime.recv() => {
                 started_at = Instant::now();
                 inputs.take_event(shared, &mut node, event).await;
+            }
+            Ok(()) = results.changed() => {
+                started_at = inputs.take_results(shared, &mut node, &mut results).await;
             }
             () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now).into()),
                 if again.is_some() => {
@@ -231,14 +249,34 @@ impl Inputs {
     /// Takes an event of the container runtime.
     async fn take_event(&mut self, shared: &SharedReconciler, node: &mut Node, event: nri::Event) {
         if let nri::Event::Started(..) = event {
-            node.refresh().await;
-            // Before the first snapshot the node is unknown, not empty (semantics C4).
-            if node.interfaces.has_changed().unwrap_or(false) {
-                self.see(shared, node);
-            }
+            self.refresh(shared, node).await;
         }
         self.starts.take(&mut shared.lock(), event);
         self.pending = true;
+    }
+
+    /// Takes the container runtime's CNI results. Returns when their change was noticed.
+    async fn take_results(
+        &mut self,
+        shared: &SharedReconciler,
+        node: &mut Node,
+        results: &mut watch::Receiver<Results>,
+    ) -> Instant {
+        self.refresh(shared, node).await;
+        let results = results.borrow_and_update().clone();
+        let received_at = results.received_at.unwrap_or_else(Instant::now);
+        shared.lock().take_results(results);
+        self.pending = true;
+        received_at
+    }
+
+    /// Requests a fresh snapshot of the node and takes it.
+    async fn refresh(&mut self, shared: &SharedReconciler, node: &mut Node) {
+        node.refresh().await;
+        // Before the first snapshot the node is unknown, not empty (semantics C4).
+        if node.interfaces.has_changed().unwrap_or(false) {
+            self.see(shared, node);
+        }
     }
 
     /// Whether there is something to enforce; resets it.

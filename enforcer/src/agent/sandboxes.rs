@@ -11,6 +11,10 @@
 //! from the pod although the source still shows them: the runtime may give them to the next pod at any
 //! time.
 //!
+//! Where the runtime's CNI results are available, they list its sandboxes, too, without labels: such a
+//! sandbox gives a pod of the source its addresses, and is evidence for its interface
+//! ([`super::claims`]).
+//!
 //! The runtime may never report the end of sandboxes that were only listed when the agent connected:
 //! containerd does not report it for those that are older than itself. They count only where the source
 //! has no addresses, and only while there is an interface with their addresses.
@@ -19,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use crate::node::Snapshot;
-use enforcer_core::model::{Change, Cluster, Pod, PodId, Sandbox};
+use enforcer_core::model::{Change, Cluster, Pod, PodId, Sandbox, same_uid};
 
 /// The number of gone pods to remember: a sandbox may be announced after the end of its pod.
 const GONE: usize = 1024;
@@ -35,16 +39,31 @@ pub(super) struct Sandboxes {
     /// The former addresses of pods whose sandbox has ended. While the source shows no others, the
     /// pod has none.
     ended: BTreeMap<PodId, BTreeSet<IpAddr>>,
-    /// `metadata.uid` of pods that the source has reported as gone, the latest last.
-    gone: VecDeque<String>,
+    /// Pods that the source has reported as gone, with their UIDs, the latest last. A mirror pod's UID
+    /// is what its author wrote: alone, it could be another pod's.
+    gone: VecDeque<(PodId, String)>,
     /// Whether the runtime reports every change.
     is_connected: bool,
+}
+
+/// The source of a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reporter {
+    /// The runtime's plugin interface.
+    Nri,
+    /// The runtime's CNI results.
+    Cni,
 }
 
 #[derive(Debug)]
 struct Living {
     sandbox: Sandbox,
-    /// The addresses that netlink shows in its network namespace.
+    /// Whether the runtime's plugin interface reported it.
+    by_nri: bool,
+    /// Whether there is a CNI result of it.
+    by_cni: bool,
+    /// The addresses that netlink showed first in its network namespace. The pod may change them
+    /// later: these are not its own (semantics S6).
     seen: BTreeSet<IpAddr>,
     /// Whether it was listed when the agent connected, not announced.
     is_listed: bool,
@@ -53,6 +72,13 @@ struct Living {
 }
 
 impl Living {
+    fn is(&mut self, by: Reporter) -> &mut bool {
+        match by {
+            Reporter::Nri => &mut self.by_nri,
+            Reporter::Cni => &mut self.by_cni,
+        }
+    }
+
     fn addresses(&self) -> &BTreeSet<IpAddr> {
         if self.sandbox.addresses.is_empty() { &self.seen } else { &self.sandbox.addresses }
     }
@@ -69,6 +95,11 @@ impl Sandboxes {
             gone: VecDeque::new(),
             is_connected: false,
         }
+    }
+
+    /// Whether the runtime's plugin interface reports every change.
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_connected
     }
 
     /// The number of sandboxes.
@@ -98,7 +129,8 @@ impl Sandboxes {
             self.note_gone(before);
         }
         // Another pod than before, and not the sandbox's: it is unknown which of the two is newer.
-        self.living.retain(|of, it| *of != id || !is_another || same(&pod.uid, &it.sandbox.uid));
+        self.living
+            .retain(|of, it| *of != id || !is_another || same_uid(&pod.uid, &it.sandbox.uid));
         if self.ended.get(&id).is_some_and(|it| is_another || !pod.addresses.is_subset(it)) {
             self.ended.remove(&id);
         }
@@ -112,7 +144,7 @@ impl Sandboxes {
 
     fn pod_gone(&mut self, id: &PodId, cluster: &Cluster) -> Change {
         if let Some(before) = self.reported(id, cluster).cloned() {
-            self.living.retain(|of, it| of != id || !same(&before.uid, &it.sandbox.uid));
+            self.living.retain(|of, it| of != id || !same_uid(&before.uid, &it.sandbox.uid));
             self.note_gone(before);
         }
         self.ended.remove(id);
@@ -129,26 +161,38 @@ impl Sandboxes {
         }
     }
 
-    fn note_gone(&mut self, Pod { uid, node, .. }: Pod) {
+    fn note_gone(&mut self, Pod { id, uid, node, .. }: Pod) {
         // Files may have no uid. Pods of other nodes have no sandbox here.
         let is_here = node.is_none_or(|it| it == self.node_name);
-        if uid.is_empty() || !is_here || self.gone.contains(&uid) {
+        let (is_unknown, gone) = (uid.is_empty(), (id, uid));
+        if is_unknown || !is_here || self.gone.contains(&gone) {
             return;
         }
         if self.gone.len() == GONE {
             self.gone.pop_front();
         }
-        self.gone.push_back(uid);
+        self.gone.push_back(gone);
     }
 
     /// A sandbox was announced. `None`: the source has reported its pod as gone.
-    pub(super) fn started(&mut self, sandbox: Sandbox, cluster: &Cluster) -> Option<Change> {
-        self.enter(sandbox, false, cluster)
+    pub(super) fn started(
+        &mut self,
+        sandbox: Sandbox,
+        by: Reporter,
+        cluster: &Cluster,
+    ) -> Option<Change> {
+        self.is_connected |= by == Reporter::Nri;
+        self.enter(sandbox, by, false, cluster)
     }
 
-    fn enter(&mut self, sandbox: Sandbox, is_listed: bool, cluster: &Cluster) -> Option<Change> {
-        self.is_connected = true;
-        if self.gone.contains(&sandbox.uid) {
+    fn enter(
+        &mut self,
+        mut sandbox: Sandbox,
+        by: Reporter,
+        is_listed: bool,
+        cluster: &Cluster,
+    ) -> Option<Change> {
+        if self.gone.iter().any(|(pod, uid)| (pod, uid) == (&sandbox.pod, &sandbox.uid)) {
             return None;
         }
         let id = sandbox.pod.clone();
@@ -156,9 +200,29 @@ impl Sandboxes {
             self.reported.insert(id.clone(), pod);
         }
         self.ended.remove(&id);
-        let before = self.living.remove(&id).filter(|it| it.sandbox == sandbox);
-        let (seen, was_there) = before.map(|it| (it.seen, it.was_there)).unwrap_or_default();
-        self.living.insert(id.clone(), Living { sandbox, seen, is_listed, was_there });
+        let before = self.living.remove(&id).filter(|it| it.sandbox.id == sandbox.id);
+        let mut living = match before {
+            Some(before) => {
+                complete(&mut sandbox, &before.sandbox);
+                // What one reporter listed, the other may have announced.
+                let is_listed = is_listed && before.is_listed;
+                let seen = match sandbox.namespace == before.sandbox.namespace {
+                    true => before.seen,
+                    false => BTreeSet::new(),
+                };
+                Living { sandbox, is_listed, seen, ..before }
+            }
+            None => Living {
+                sandbox,
+                by_nri: false,
+                by_cni: false,
+                seen: BTreeSet::new(),
+                is_listed,
+                was_there: false,
+            },
+        };
+        *living.is(by) = true;
+        self.living.insert(id.clone(), living);
         Some(self.outcome(&id))
     }
 
@@ -166,7 +230,9 @@ impl Sandboxes {
     pub(super) fn ended(&mut self, sandbox: &str) -> Option<Change> {
         let id = self.pod_of(sandbox)?.clone();
         let living = self.living.remove(&id)?;
-        if let Some(pod) = self.reported.get(&id).filter(|it| same(&it.uid, &living.sandbox.uid)) {
+        if let Some(pod) =
+            self.reported.get(&id).filter(|it| same_uid(&it.uid, &living.sandbox.uid))
+        {
             let addresses = pod.addresses.union(living.addresses()).copied().collect();
             self.ended.insert(id.clone(), addresses);
         }
@@ -180,6 +246,34 @@ impl Sandboxes {
             self.reported.remove(id);
         }
         change
+    }
+
+    /// The runtime's records of the network of living sandboxes, as evidence for their interfaces. A
+    /// sandbox that was only listed when the agent connected may have ended.
+    pub(super) fn records(&self) -> impl Iterator<Item = &Sandbox> {
+        let living = self.living.values().filter(|it| it.by_cni || !it.is_listed);
+        living.map(|it| &it.sandbox)
+    }
+
+    /// The runtime's CNI results list a sandbox that was there when they became available.
+    pub(super) fn listed(&mut self, sandbox: Sandbox, cluster: &Cluster) -> Option<Change> {
+        let reported = self.reported(&sandbox.pod, cluster);
+        let is_same = reported.is_none_or(|pod| same_uid(&pod.uid, &sandbox.uid));
+        is_same.then(|| self.enter(sandbox, Reporter::Cni, true, cluster)).flatten()
+    }
+
+    /// The runtime's CNI results are not available any more.
+    pub(super) fn forget_results(&mut self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for id in self.living.keys().cloned().collect::<Vec<_>>() {
+            let Some(living) = self.living.get_mut(&id) else { continue };
+            living.by_cni = false;
+            if !living.by_nri {
+                self.living.remove(&id);
+                changes.push(self.without(&id));
+            }
+        }
+        changes
     }
 
     /// The complete list of sandboxes. Ignores those of a pod that has several, and those that the
@@ -198,14 +292,18 @@ impl Sandboxes {
         let vanished: Vec<PodId> = vanished.map(|(id, _)| id.clone()).collect();
         for id in vanished {
             // It may have ended, or the runtime can't locate it this time.
+            if let Some(living) = self.living.get_mut(&id).filter(|it| it.by_cni) {
+                living.by_nri = false;
+                continue;
+            }
             self.living.remove(&id);
             changes.push(self.without(&id));
         }
         for (id, sandboxes) in listed {
             let Ok([sandbox]) = <[Sandbox; 1]>::try_from(sandboxes) else { continue };
             let source = self.reported(&id, cluster);
-            if source.is_none_or(|pod| same(&pod.uid, &sandbox.uid)) {
-                changes.extend(self.enter(sandbox, true, cluster));
+            if source.is_none_or(|pod| same_uid(&pod.uid, &sandbox.uid)) {
+                changes.extend(self.enter(sandbox, Reporter::Nri, true, cluster));
             }
         }
         changes
@@ -226,7 +324,7 @@ impl Sandboxes {
                 let inside = snapshot.interfaces.values().filter(|it| it.namespace == namespace);
                 let seen: BTreeSet<IpAddr> =
                     inside.flat_map(|it| it.addresses.iter().copied()).collect();
-                if living.seen != seen {
+                if living.seen.is_empty() != seen.is_empty() {
                     living.seen = seen;
                     changed.push(id.clone());
                 }
@@ -266,15 +364,16 @@ impl Sandboxes {
             return reported.cloned();
         }
         let node = Some(self.node_name.clone());
-        let Some(pod) = reported.filter(|pod| same(&pod.uid, &living.sandbox.uid)) else {
+        let Some(pod) = reported.filter(|pod| same_uid(&pod.uid, &living.sandbox.uid)) else {
             let Sandbox { pod, uid, labels, .. } = &living.sandbox;
-            let (uid, labels) = (uid.clone(), labels.clone());
-            let addresses = addresses.clone();
+            // Without labels, policy can't be known.
+            let Some(labels) = labels.clone() else { return reported.cloned() };
+            let (uid, addresses) = (uid.clone(), addresses.clone());
             return Some(Pod { uid, labels, node, addresses, ..Pod::new(pod.clone()) });
         };
         let is_here = pod.node.as_ref().is_none_or(|it| *it == self.node_name);
         // A replaced sandbox has other addresses than the source shows, for a while.
-        let is_fresh = self.is_connected && !living.is_listed;
+        let is_fresh = (self.is_connected || living.by_cni) && !living.is_listed;
         let is_new = is_fresh && pod.addresses.is_disjoint(addresses);
         if is_here && pod.is_peer() && (pod.addresses.is_empty() || is_new) {
             Some(Pod { node, addresses: addresses.clone(), ..pod.clone() })
@@ -284,9 +383,19 @@ impl Sandboxes {
     }
 }
 
-/// Whether two uids are of one pod. Pods of files may have no uid.
-fn same(one: &str, other: &str) -> bool {
-    one == other || one.is_empty() || other.is_empty()
+/// Adds what only an earlier report of the same sandbox had.
+fn complete(sandbox: &mut Sandbox, before: &Sandbox) {
+    let Sandbox { labels, addresses, namespace, interfaces, .. } = before;
+    if sandbox.labels.is_none() {
+        sandbox.labels.clone_from(labels);
+    }
+    if sandbox.addresses.is_empty() {
+        sandbox.addresses.clone_from(addresses);
+    }
+    sandbox.namespace = sandbox.namespace.or(*namespace);
+    if sandbox.interfaces.is_empty() {
+        sandbox.interfaces.clone_from(interfaces);
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use enforcer_ebpf::contract::counters::Counters;
+use enforcer_ebpf::contract::counters::{Counters, NOBODY};
 use enforcer_ebpf::contract::endpoint::{Endpoint as Record, flags};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
@@ -220,7 +220,7 @@ impl Reconciler {
     /// The present state; counters are read from the kernel.
     fn report(&self) -> Report {
         let interface = |ifindex: u32| {
-            let known = self.snapshot.interfaces.get(&ifindex);
+            let known = self.snapshot.veth(ifindex);
             Interface {
                 ifindex,
                 name: known.map(|it| it.name.clone()).unwrap_or_default(),
@@ -259,6 +259,8 @@ impl Reconciler {
             policies: self.cluster.policies.len() as u64,
             pods: self.cluster.pods.len() as u64,
             namespaces: self.cluster.namespaces.len() as u64,
+            cni: self.records_report(),
+            denies_unknown: self.denies_unknown(),
             nri: NriReport { sandboxes: self.sandboxes.count() as u64, ..NriReport::default() },
             outlives_agent: self.pins.is_some() && self.pins_problem.is_none(),
             pins_problem: self.pins_problem.clone(),
@@ -267,10 +269,11 @@ impl Reconciler {
         }
     }
 
-    /// The sum over the interfaces without a known pod.
+    /// The sum over the interfaces without a known pod, or without programs.
     fn podless_counters(&self, counted: &Counted) -> Counters {
         let podless = self.state.endpoints().filter(|(it, _)| !matches!(it, Owner::Pod(_)));
-        let counted = podless.filter_map(|(_, record)| counted.get(&record.id));
+        let ids = podless.map(|(_, record)| record.id).chain([NOBODY]);
+        let counted = ids.filter_map(|id| counted.get(&id));
         counted.fold(Counters::default(), Counters::plus)
     }
 

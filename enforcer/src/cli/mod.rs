@@ -18,6 +18,7 @@ use enforcer_ebpf::contract::table::Limits;
 pub use format::Format;
 
 use crate::agent::{Attach, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod};
+use crate::cni;
 use crate::kernel::{Lifetimes, Settings};
 use crate::nri;
 use crate::observe::{LogFormat, PodMetrics};
@@ -131,16 +132,20 @@ pub struct RunArgs {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub status: Option<String>,
     /// Labels of the packet metrics, besides direction and reason. A node with 250 pods in 30
-    /// namespaces has about 3,750 series by pod, 450 by namespace, 24 by node; at most 17,500, 2,100
-    /// and 70.
+    /// namespaces has about 3,750 series by pod, 450 by namespace, 24 by node; at most 25,000, 3,000
+    /// and 100.
     #[arg(long, value_enum, default_value_t = PodMetrics::Namespace, value_name = "BY")]
     pub pod_metrics: PodMetrics,
     /// Allow pods to send from foreign addresses (pods that route for others).
     #[arg(long)]
     pub allow_any_source: bool,
     /// Traffic that passes at a pod's interface until the pod is known.
-    #[arg(long, value_enum, default_value_t = UnknownPod::Allow)]
+    #[arg(long, value_enum, default_value_t = UnknownPod::Auto)]
     pub unknown_pod: UnknownPod,
+    /// Directory of the container runtime's CNI results, which name the pod of each interface before its
+    /// containers start; "off": not used.
+    #[arg(long, default_value = cni::DEFAULT_DIRECTORY, value_name = "DIR")]
+    pub cni_results: PathBuf,
     /// Use of NRI, the container runtime's plugin interface, to delay pods until their policy is
     /// programmed.
     #[arg(long, value_enum, default_value_t = nri::Mode::Auto)]
@@ -239,6 +244,7 @@ impl RunArgs {
             unknown_pod: self.unknown_pod,
             uplinks: self.uplinks.into_iter().collect(),
             nri: nri::Options { mode: self.nri, socket: self.nri_socket },
+            cni_results: Some(self.cni_results).filter(|folder| folder.as_os_str() != "off"),
             attach: self.attach,
             pins: Some(self.pins).filter(|folder| folder.as_os_str() != "off"),
             settings: Settings {

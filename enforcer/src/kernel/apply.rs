@@ -1,5 +1,6 @@
 //! Executing the steps of a plan.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::Ordering;
 
@@ -19,6 +20,19 @@ use enforcer_core::tables::Step;
 const NODE_HEAD: usize = size_of::<Node6>() / 4 - SLOTS;
 
 impl Kernel {
+    /// Sets the interfaces that lead out of the node, and whether the programs drop packets that entered
+    /// by one that neither is among these nor has an endpoint.
+    ///
+    /// # Errors
+    /// The table can't be written.
+    pub fn set_origins(
+        &mut self,
+        uplinks: &BTreeSet<u32>,
+        deny_others: bool,
+    ) -> Result<(), KernelError> {
+        self.origins.set(uplinks, deny_others)
+    }
+
     /// Executes one step. Words become visible to packets in the order of the steps.
     ///
     /// # Errors
@@ -63,9 +77,9 @@ impl Kernel {
             }
             Step::Interface { slot, value } => store64(&arrays.interfaces, *slot as usize, value.0),
             Step::Sender { id, value } => store64(&arrays.senders, *id as usize, value.0),
-            Step::Owner { id, ifindex, owner, uid } => self
+            Step::Owner { id, ifindex, owner, uid, identity } => self
                 .owners
-                .insert(id, owner_record(*ifindex, owner.as_ref(), uid), 0)
+                .insert(id, owner_record(*ifindex, owner.as_ref(), uid, *identity), 0)
                 .map_err(KernelError::table(table::OWNERS)),
             Step::AddExtraAddress(address) => self
                 .extra_addresses

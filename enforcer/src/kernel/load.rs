@@ -19,6 +19,7 @@ use super::clock::{Clock, Lifetimes};
 use super::flows::FlowTables;
 use super::grace::Grace;
 use super::mapped_array::MappedArray;
+use super::origins::Origins;
 use super::pinned_tables::PinnedTables;
 use super::pins::{Pins, TablePin};
 
@@ -85,6 +86,7 @@ pub struct Kernel {
     pub(super) budget: PerCpuArray<MapData, Budget>,
     pub(super) owners: HashMap<MapData, u32, OwnerRecord>,
     pub(super) grace: Grace,
+    pub(super) origins: Origins,
     /// The tables that outlive the agent, if there are pins.
     pub(super) pinned: Option<PinnedTables>,
 }
@@ -159,6 +161,7 @@ impl Kernel {
             budget: typed(&mut ebpf, table::BUDGET)?,
             owners: typed(&mut ebpf, table::OWNERS)?,
             grace: Grace::new()?,
+            origins: Origins::new(typed(&mut ebpf, table::ORIGINS)?),
             pinned,
             test_origin,
             ebpf,

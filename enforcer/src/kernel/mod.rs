@@ -21,6 +21,7 @@ mod hook_events;
 mod hooks;
 mod load;
 mod mapped_array;
+mod origins;
 mod orphans;
 mod pinned_tables;
 mod pins;

@@ -119,22 +119,28 @@ fn inherited(id: u32, record: &OwnerRecord) -> Inherited {
         (kind::UNKNOWN, _) => Some(Owner::Unknown { closed: false }),
         _ => None,
     };
-    Inherited { id, ifindex: record.ifindex, owner, uid }
+    Inherited { id, ifindex: record.ifindex, owner, uid, identity: record.identity }
 }
 
 /// The record of an owner.
-pub(super) fn owner_record(ifindex: u32, owner: Option<&Owner>, uid: &str) -> OwnerRecord {
+pub(super) fn owner_record(
+    ifindex: u32,
+    owner: Option<&Owner>,
+    uid: &str,
+    identity: u32,
+) -> OwnerRecord {
     let named = |kind, pod: &PodId| {
         OwnerRecord::named(ifindex, kind, [&pod.namespace, &pod.name, uid])
             // Longer than any name in Kubernetes: the next agent reads an unknown owner.
             .unwrap_or(OwnerRecord::nameless(ifindex, kind::UNKNOWN))
     };
-    match owner {
+    let record = match owner {
         None => OwnerRecord::nameless(ifindex, kind::NOBODY),
         Some(Owner::Unknown { .. }) => OwnerRecord::nameless(ifindex, kind::UNKNOWN),
         Some(Owner::Pod(pod)) => named(kind::POD, pod),
         Some(Owner::Gone(pod)) => named(kind::GONE, pod),
-    }
+    };
+    OwnerRecord { identity, ..record }
 }
 
 #[cfg(test)]
@@ -151,15 +157,16 @@ mod tests {
             Some(Owner::Gone(pod)),
         ] {
             let uid = if owner.as_ref().is_some_and(|it| it.pod().is_some()) { "1-2" } else { "" };
-            let record = owner_record(7, owner.as_ref(), uid);
-            let expected = Inherited { id: 3, ifindex: 7, owner, uid: uid.to_owned() };
+            let record = owner_record(7, owner.as_ref(), uid, 9);
+            let uid = uid.to_owned();
+            let expected = Inherited { id: 3, ifindex: 7, owner, uid, identity: 9 };
             assert_eq!(inherited(3, &record), expected);
         }
     }
 
     #[test]
     fn a_record_without_text_has_no_owner() {
-        let mut record = owner_record(7, Some(&Owner::Pod(PodId::new("default", "web-0"))), "");
+        let mut record = owner_record(7, Some(&Owner::Pod(PodId::new("default", "web-0"))), "", 0);
         record.name[0] = 0xff;
         assert_eq!(inherited(3, &record).owner, None);
     }

@@ -134,7 +134,7 @@ impl Kernel {
             mark: input.mark,
             ingress_ifindex: if self.test_origin { 0 } else { input.ingress_ifindex },
             ifindex: input.ifindex,
-            cb: [0, u32::from(self.test_origin && input.ingress_ifindex != 0), input.index, 0, 0],
+            cb: [0, if self.test_origin { input.ingress_ifindex } else { 0 }, input.index, 0, 0],
             ..TestContext::default()
         };
         // The kernel writes its complete context, which is larger in newer versions.

@@ -4,10 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{PodInterface, Snapshot};
 use enforcer_core::model::{Cluster, Pod, PodId};
 
-/// The pods behind a node's interfaces. Each pod interface is in exactly one of the three fields.
+/// The pods behind a node's interfaces. Each interface is in at most one of the three fields.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Assignment {
     /// The pod behind each interface, by the index of the host side.
@@ -17,31 +16,47 @@ pub struct Assignment {
     /// Interfaces that several pods claim with equal rank. None of them gets it: a reused address
     /// must not give a pod the previous pod's permissions (semantics C5).
     pub ambiguous: BTreeMap<u32, Vec<PodId>>,
+    /// Those of `ambiguous` that have different pods' addresses. No CNI plugin makes such an interface.
+    pub split: BTreeSet<u32>,
 }
 
-/// Assigns the pods of the node `node_name` to its interfaces.
+/// Assigns the pods of the node `node_name` to its interfaces, given the addresses of each.
 ///
 /// A pod claims an interface if they share an address. Pods of other nodes, host-network and
 /// finished pods claim none (semantics S1). A pod that is being deleted can't claim by an address
 /// that another pod has, which is not being deleted. Pods that are known to be on this node precede
 /// pods whose node is unknown; among these, the pod that shares the most addresses precedes.
 #[must_use]
-pub fn assign(snapshot: &Snapshot, cluster: &Cluster, node_name: &str) -> Assignment {
+pub fn assign(
+    interfaces: &BTreeMap<u32, BTreeSet<IpAddr>>,
+    cluster: &Cluster,
+    node_name: &str,
+) -> Assignment {
     let owners = owners(cluster, node_name);
     let mut assignment = Assignment::default();
-    for (&ifindex, interface) in &snapshot.interfaces {
-        let mut best = best(&claims(interface, &owners, node_name));
+    for (&ifindex, addresses) in interfaces {
+        let claims = claims(addresses, &owners, node_name);
+        let mut best = best(&claims);
         match best.len() {
             0 => {
                 assignment.unknown.insert(ifindex);
             }
             1 => assignment.pods.extend(best.pop().map(|pod| (ifindex, pod))),
             _ => {
+                if is_split(addresses, &owners, &best) {
+                    assignment.split.insert(ifindex);
+                }
                 assignment.ambiguous.insert(ifindex, best);
             }
         }
     }
     assignment
+}
+
+/// Whether no address is of all these pods.
+fn is_split(addresses: &BTreeSet<IpAddr>, owners: &Owners<'_>, pods: &[PodId]) -> bool {
+    let has_all = |its: &Vec<&Pod>| pods.iter().all(|pod| its.iter().any(|it| it.id == *pod));
+    !addresses.iter().filter_map(|it| owners.get(it)).any(has_all)
 }
 
 type Owners<'a> = BTreeMap<IpAddr, Vec<&'a Pod>>;
@@ -64,12 +79,12 @@ fn owners<'a>(cluster: &'a Cluster, node_name: &str) -> Owners<'a> {
 type Rank = (Reverse<bool>, Reverse<usize>);
 
 fn claims<'a>(
-    interface: &PodInterface,
+    addresses: &BTreeSet<IpAddr>,
     owners: &Owners<'a>,
     node_name: &str,
 ) -> BTreeMap<&'a PodId, Rank> {
     let mut claims: BTreeMap<&PodId, Rank> = BTreeMap::new();
-    for pod in interface.addresses.iter().filter_map(|it| owners.get(it)).flatten() {
+    for pod in addresses.iter().filter_map(|it| owners.get(it)).flatten() {
         let on_node = pod.node.as_deref() == Some(node_name);
         let (_, shared) = claims.entry(&pod.id).or_insert((Reverse(on_node), Reverse(0)));
         shared.0 += 1;

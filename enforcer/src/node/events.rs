@@ -36,11 +36,15 @@ impl Stale {
     /// Marks the state that a datagram of events changes. `namespace`: the id of the namespace that
     /// it comes from, `None` for this one.
     fn note(&mut self, namespace: Option<i32>, datagram: &[u8]) {
-        self.namespaces.extend(namespace);
         let Ok(messages) = netlink::messages(datagram) else {
             self.all = true;
+            self.namespaces.extend(namespace);
             return;
         };
+        // Only this namespace's routes matter, and they are always listed.
+        if !messages.iter().all(|it| matches!(it.kind, libc::RTM_NEWROUTE | libc::RTM_DELROUTE)) {
+            self.namespaces.extend(namespace);
+        }
         // An id was assigned or removed in this namespace: the state remembered for it belongs to
         // another namespace.
         let ids = messages.iter().filter(|it| {
@@ -112,6 +116,8 @@ fn open() -> io::Result<Socket> {
         libc::RTNLGRP_LINK,
         libc::RTNLGRP_IPV4_IFADDR,
         libc::RTNLGRP_IPV6_IFADDR,
+        libc::RTNLGRP_IPV4_ROUTE,
+        libc::RTNLGRP_IPV6_ROUTE,
         libc::RTNLGRP_NSID,
     ] {
         socket.add_membership(group)?;

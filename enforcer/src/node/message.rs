@@ -9,10 +9,11 @@ use netlink_packet_core::{
     DecodeError, Emitable, NlasIterator, Parseable, parse_i32, parse_ip, parse_string, parse_u16,
     parse_u32,
 };
-use netlink_packet_route::address::{AddressHeader, AddressScope};
+use netlink_packet_route::address::{AddressHeader, AddressHeaderFlags, AddressScope};
 use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkLayerType};
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
-use netlink_packet_route::route::{RouteHeader, RouteType};
+
+use super::identity;
 
 /// The length of `struct rtnexthop`.
 const NEXT_HOP: usize = 8;
@@ -33,11 +34,14 @@ pub(super) struct Link {
     pub(super) name: String,
     /// The other end, if this is a veth with an end in another namespace.
     pub(super) peer: Option<Peer>,
-    /// Whether it leads only to the node itself: the loopback interface, and bridges, whose packets
-    /// leave by their ports.
+    /// Whether it leads only to the node itself: the loopback interface; bridges, whose packets leave
+    /// by their ports; veths with both ends here, as while a CNI plugin builds one; ifb devices, which
+    /// put packets back into their interface; dummies.
     pub(super) inner: bool,
     /// Whether its packets have Ethernet headers.
     pub(super) is_ethernet: bool,
+    /// See [`identity`].
+    pub(super) identity: u32,
 }
 
 /// An address of an interface.
@@ -47,17 +51,20 @@ pub(super) struct Address {
     pub(super) address: IpAddr,
     /// Whether its scope is global (`RT_SCOPE_UNIVERSE`).
     pub(super) global: bool,
+    /// Whether it was configured (`IFA_F_PERMANENT`): addresses from router advertisements are not.
+    pub(super) permanent: bool,
 }
 
 /// Reads `RTM_NEWLINK`.
 pub(super) fn link(payload: &[u8]) -> Result<Link, DecodeError> {
     let header = LinkHeader::parse(payload)?;
-    let (mut name, mut kind) = (String::new(), None);
+    let (mut name, mut kind, mut mac) = (String::new(), None, Vec::new());
     let (mut peer, mut namespace) = (None, None);
     for attribute in attributes(payload, &header) {
         let attribute = attribute?;
         match attribute.kind() {
             libc::IFLA_IFNAME => name = parse_string(attribute.value())?,
+            libc::IFLA_ADDRESS => mac = attribute.value().to_vec(),
             libc::IFLA_LINK => peer = Some(parse_u32(attribute.value())?),
             libc::IFLA_LINK_NETNSID => namespace = Some(parse_i32(attribute.value())?),
             libc::IFLA_LINKINFO => kind = link_kind(attribute.value())?,
@@ -67,9 +74,12 @@ pub(super) fn link(payload: &[u8]) -> Result<Link, DecodeError> {
     let kind = kind.as_deref();
     let peer = peer.zip(namespace).filter(|_| kind == Some("veth"));
     let peer = peer.map(|(ifindex, namespace)| Peer { ifindex, namespace });
-    let inner = header.flags.contains(LinkFlags::Loopback) || kind == Some("bridge");
+    let is_inner_kind = matches!(kind, Some("bridge" | "dummy" | "ifb"));
+    let is_near_veth = kind == Some("veth") && peer.is_none();
+    let inner = header.flags.contains(LinkFlags::Loopback) || is_inner_kind || is_near_veth;
     let is_ethernet = header.link_layer_type == LinkLayerType::Ether;
-    Ok(Link { ifindex: header.index, name, peer, inner, is_ethernet })
+    let identity = identity(&name, &mac);
+    Ok(Link { ifindex: header.index, name, peer, inner, is_ethernet, identity })
 }
 
 fn link_kind(info: &[u8]) -> Result<Option<String>, DecodeError> {
@@ -86,6 +96,7 @@ fn link_kind(info: &[u8]) -> Result<Option<String>, DecodeError> {
 pub(super) fn address(payload: &[u8]) -> Result<Option<Address>, DecodeError> {
     let header = AddressHeader::parse(payload)?;
     let global = header.scope == AddressScope::Universe;
+    let permanent = header.flags.contains(AddressHeaderFlags::Permanent);
     let (mut local, mut address) = (None, None);
     for attribute in attributes(payload, &header) {
         let attribute = attribute?;
@@ -96,32 +107,19 @@ pub(super) fn address(payload: &[u8]) -> Result<Option<Address>, DecodeError> {
             _ => {}
         }
     }
-    Ok(local.or(address).map(|address| Address { ifindex: header.index, address, global }))
+    let ifindex = header.index;
+    Ok(local.or(address).map(|address| Address { ifindex, address, global, permanent }))
 }
 
-/// The interfaces of the default route in `RTM_NEWROUTE`; none if it is another route.
-pub(super) fn default_route(payload: &[u8]) -> Result<Vec<u32>, DecodeError> {
-    let header = RouteHeader::parse(payload)?;
+/// The interfaces in `RTA_MULTIPATH`.
+pub(super) fn next_hops(mut hops: &[u8]) -> Result<Vec<u32>, DecodeError> {
     let mut interfaces = Vec::new();
-    if header.destination_prefix_length != 0 || header.kind != RouteType::Unicast {
-        return Ok(interfaces);
-    }
-    for attribute in attributes(payload, &header) {
-        let attribute = attribute?;
-        match attribute.kind() {
-            libc::RTA_OIF => interfaces.push(parse_u32(attribute.value())?),
-            libc::RTA_MULTIPATH => {
-                let mut hops = attribute.value();
-                while !hops.is_empty() {
-                    let length = parse_u16(field(hops, 0, 2)?)?;
-                    interfaces.push(parse_u32(field(hops, 4, 4)?)?);
-                    // An entry with length 0 would repeat forever.
-                    let next = usize::from(length).max(NEXT_HOP).next_multiple_of(4);
-                    hops = hops.get(next..).unwrap_or_default();
-                }
-            }
-            _ => {}
-        }
+    while !hops.is_empty() {
+        let length = parse_u16(field(hops, 0, 2)?)?;
+        interfaces.push(parse_u32(field(hops, 4, 4)?)?);
+        // An entry with length 0 would repeat forever.
+        let next = usize::from(length).max(NEXT_HOP).next_multiple_of(4);
+        hops = hops.get(next..).unwrap_or_default();
     }
     Ok(interfaces)
 }
@@ -136,7 +134,7 @@ pub(super) fn namespace_id(payload: &[u8]) -> Result<Option<i32>, DecodeError> {
 }
 
 /// The attributes behind a message's header, which was read from the same payload.
-fn attributes<'a>(payload: &'a [u8], header: &impl Emitable) -> NlasIterator<&'a [u8]> {
+pub(super) fn attributes<'a>(payload: &'a [u8], header: &impl Emitable) -> NlasIterator<&'a [u8]> {
     NlasIterator::new(payload.get(header.buffer_len()..).unwrap_or_default())
 }
 
@@ -147,11 +145,8 @@ fn field(payload: &[u8], offset: usize, length: usize) -> Result<&[u8], DecodeEr
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use netlink_packet_route::address::{AddressAttribute, AddressMessage};
     use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
-    use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteNextHop};
 
     use super::*;
     use crate::netlink::messages;
@@ -188,12 +183,19 @@ mod tests {
     }
 
     #[test]
-    fn loopback_and_bridges_lead_only_to_the_node() {
-        for (of_kind, inner) in
-            [(InfoKind::Bridge, true), (InfoKind::Vxlan, false), (InfoKind::Veth, false)]
-        {
+    fn s6_loopback_bridges_ifbs_and_near_veths_lead_only_to_the_node() {
+        for (of_kind, inner) in [
+            (InfoKind::Bridge, true),
+            (InfoKind::Ifb, true),
+            (InfoKind::Dummy, true),
+            (InfoKind::Vxlan, false),
+            // Both ends are here, as while a CNI plugin builds it.
+            (InfoKind::Veth, true),
+        ] {
             assert_eq!(link(&veth(&[kind(of_kind)])).unwrap().inner, inner);
         }
+        let away = [LinkAttribute::Link(4), LinkAttribute::LinkNetNsId(3), kind(InfoKind::Veth)];
+        assert!(!link(&veth(&away)).unwrap().inner);
         let mut message = LinkMessage::default();
         assert!(!link(&bytes(&message)).unwrap().inner, "another kind of device");
         message.header.flags = LinkFlags::Loopback | LinkFlags::Up;
@@ -207,34 +209,17 @@ mod tests {
         message.attributes.push(AddressAttribute::Address([192, 0, 2, 9].into()));
         message.attributes.push(AddressAttribute::Local([10, 0, 0, 1].into()));
         let found = address(&bytes(&message)).unwrap().unwrap();
-        assert_eq!(found, Address { ifindex: 5, address: [10, 0, 0, 1].into(), global: true });
+        let address_of = |permanent| Address {
+            ifindex: 5,
+            address: [10, 0, 0, 1].into(),
+            global: true,
+            permanent,
+        };
+        assert_eq!(found, address_of(false));
+        message.header.flags = AddressHeaderFlags::Permanent;
+        assert_eq!(address(&bytes(&message)).unwrap().unwrap(), address_of(true));
         message.header.scope = AddressScope::Link;
         assert!(!address(&bytes(&message)).unwrap().unwrap().global);
-    }
-
-    #[test]
-    fn only_default_routes_have_interfaces() {
-        let route = |length, attributes: &[RouteAttribute]| {
-            let mut message = RouteMessage::default();
-            message.header.destination_prefix_length = length;
-            message.header.kind = RouteType::Unicast;
-            message.attributes = attributes.to_vec();
-            bytes(&message)
-        };
-        let hop = |ifindex| {
-            let mut hop = RouteNextHop::default();
-            hop.interface_index = ifindex;
-            hop.attributes = vec![RouteAttribute::Gateway(Ipv4Addr::new(192, 0, 2, 1).into())];
-            hop
-        };
-        assert_eq!(default_route(&route(0, &[RouteAttribute::Oif(4)])).unwrap(), [4]);
-        let multipath = [RouteAttribute::MultiPath(vec![hop(5), hop(6)])];
-        assert_eq!(default_route(&route(0, &multipath)).unwrap(), [5, 6]);
-        assert!(default_route(&route(32, &[RouteAttribute::Oif(4)])).unwrap().is_empty());
-        let whole = route(0, &multipath);
-        for end in 0..whole.len() {
-            let _ = default_route(&whole[..end]);
-        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Requesting lists from the kernel.
 
-use std::collections::BTreeSet;
 use std::io;
 
 use netlink_packet_core::{DecodeError, NLM_F_DUMP, NLM_F_DUMP_INTR};
@@ -12,6 +11,7 @@ use netlink_sys::Socket;
 
 use super::NodeError;
 use super::message::{self, Address, Link};
+use super::routes::{self, Routes};
 use crate::netlink;
 
 /// The maximum of attempts to read a list that changes while it is read.
@@ -48,16 +48,16 @@ impl Requests {
         self.list("addresses", &RouteNetlinkMessage::GetAddress(request), message::address)
     }
 
-    /// The interfaces of the default routes of both families, in all routing tables.
-    pub(super) fn default_routes(&mut self) -> Result<BTreeSet<u32>, NodeError> {
-        let mut interfaces = BTreeSet::new();
+    /// The routes of both families that matter here.
+    pub(super) fn routes(&mut self) -> Result<Routes, NodeError> {
+        let mut routes = Routes::default();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut request = RouteMessage::default();
             request.header.address_family = family;
             let request = RouteNetlinkMessage::GetRoute(request);
-            interfaces.extend(self.list("routes", &request, message::default_route)?);
+            routes.extend(self.list("routes", &request, routes::route)?);
         }
-        Ok(interfaces)
+        Ok(routes)
     }
 
     /// Requests a list. `parse` returns the items in a message.

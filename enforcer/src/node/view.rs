@@ -32,22 +32,28 @@ impl View {
         self.namespaces.retain(|id, _| !stale.namespaces.contains(id));
         let links = self.requests.links()?;
         self.list_namespaces(&links)?;
-        let defaults = self.requests.default_routes()?;
+        let mut routes = self.requests.routes()?;
+        let own = self.requests.addresses(None)?;
+        let configured = own.iter().filter(|it| it.global && it.permanent);
+        let configured: BTreeSet<u32> = configured.map(|it| it.ifindex).collect();
         let mut snapshot = Snapshot::default();
         for link in links {
-            match link.peer {
-                // Where nodes are containers, an uplink may be a veth, too.
-                Some(peer) if !defaults.contains(&link.ifindex) => {
-                    self.enter(&mut snapshot, link, peer);
-                }
-                _ if link.inner => {}
-                _ => {
-                    let Link { ifindex, name, is_ethernet, .. } = link;
-                    snapshot.uplinks.insert(ifindex, Uplink { name, is_ethernet });
+            let Link { ifindex, peer, inner, is_ethernet, .. } = link;
+            let name = link.name.clone();
+            let veth = peer.map(|peer| {
+                let hosts = routes.hosts.remove(&ifindex).unwrap_or_default();
+                self.other_end(link, peer, hosts)
+            });
+            // Where nodes are containers, an uplink may be a veth, too.
+            let leads_out = configured.contains(&ifindex) && routes.defaults.contains(&ifindex);
+            match veth {
+                Some(interface) if !leads_out => snapshot.enter(interface),
+                None if inner => {}
+                veth => {
+                    snapshot.uplinks.insert(ifindex, Uplink { name, is_ethernet, veth });
                 }
             }
         }
-        let own = self.requests.addresses(None)?;
         snapshot.node_addresses = own.into_iter().map(|it| it.address).collect();
         Ok(snapshot)
     }
@@ -84,16 +90,12 @@ impl View {
         Ok(addresses)
     }
 
-    fn enter(&self, snapshot: &mut Snapshot, link: Link, peer: Peer) {
-        let Link { ifindex, name, .. } = link;
-        let inside = self.namespaces.get(&peer.namespace);
-        let Some(addresses) = inside.and_then(|it| it.get(&peer.ifindex)).cloned() else {
-            snapshot.unaddressed.insert(ifindex, name);
-            return;
-        };
+    fn other_end(&self, link: Link, peer: Peer, routes: BTreeSet<IpAddr>) -> PodInterface {
+        let Link { ifindex, name, identity, .. } = link;
         let Peer { ifindex: peer_ifindex, namespace } = peer;
-        let interface = PodInterface { ifindex, name, addresses, peer_ifindex, namespace };
-        snapshot.interfaces.insert(ifindex, interface);
+        let inside = self.namespaces.get(&namespace).and_then(|it| it.get(&peer_ifindex));
+        let addresses = inside.cloned().unwrap_or_default();
+        PodInterface { ifindex, name, identity, addresses, routes, peer_ifindex, namespace }
     }
 }
 

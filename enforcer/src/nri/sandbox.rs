@@ -1,5 +1,6 @@
 //! A pod's sandbox, from a runtime's message.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::messages::PodSandbox;
@@ -55,9 +56,10 @@ impl Announced {
                 id,
                 pod,
                 uid,
-                labels: own_labels(labels),
+                labels: Some(own_labels(labels)),
                 addresses,
                 namespace: None,
+                interfaces: BTreeSet::new(),
             },
         }
     }
@@ -122,7 +124,7 @@ mod tests {
         let announced = Announced::read(message(&OWN, 7, &["10.0.0.5", "fd00::5", "elsewhere"]));
         let Sandbox { pod, labels, addresses, .. } = &announced.sandbox;
         assert_eq!(*pod, PodId::new("shop", "web-0"));
-        assert_eq!(*labels, Labels::from([("app".to_owned(), "web".to_owned())]));
+        assert_eq!(*labels, Some(Labels::from([("app".to_owned(), "web".to_owned())])));
         assert_eq!(*addresses, ["10.0.0.5", "fd00::5"].map(|it| it.parse().unwrap()).into());
         assert!(announced.is_located() && announced.is_alive && !announced.host_network);
     }

@@ -128,9 +128,9 @@ async fn containerd_2_is_served() {
         let Some(Event::Started(sandbox, programmed)) = bench.events.recv().await else {
             panic!("no pod")
         };
-        let Sandbox { id, pod, uid, labels, addresses: its, namespace } = sandbox;
+        let Sandbox { id, pod, uid, labels, addresses: its, namespace, .. } = sandbox;
         assert_eq!((pod, uid.as_str()), (PodId::new("shop", "web-0"), "5a1f"));
-        assert_eq!(labels, [("role".to_owned(), "client".to_owned())].into());
+        assert_eq!(labels, Some([("role".to_owned(), "client".to_owned())].into()));
         assert_eq!((its, namespace), (addresses(&["10.77.0.3", "fd77::3"]), None));
         programmed.send(()).unwrap();
         for _ in ["stopped", "removed"] {

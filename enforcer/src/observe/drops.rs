@@ -185,6 +185,7 @@ fn explain(reason: &str) -> &str {
         Some(Reason::Encapsulated) => "it is a tunnel's packet to the pod's own node",
         Some(Reason::WrongDestination) => "it is not addressed to the pod",
         Some(Reason::MarkLost) => "another program cleared the mark that names its sender",
+        Some(Reason::Unguarded) => "it comes from an interface that no agent has guarded yet",
         _ => reason,
     }
 }

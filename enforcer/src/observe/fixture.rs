@@ -7,9 +7,9 @@ use enforcer_ebpf::contract::counters::{Count, Counters};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
 use super::{
-    ConntrackReport, DropRecord, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface,
-    Isolation, NriReport, ProcessUse, RecentDrop, Report, TableUse, TakenOver, UnguardedReport,
-    WatchReport,
+    CniReport, ConntrackReport, DropRecord, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport,
+    Interface, Isolation, NriReport, ProcessUse, RecentDrop, Report, TableUse, TakenOver,
+    UnguardedReport, WatchReport,
 };
 use enforcer_core::model::PodId;
 
@@ -121,6 +121,13 @@ pub(super) fn report() -> Report {
         pods: 9,
         namespaces: 2,
         manifest_errors: vec!["policy.yaml:3:7: spec.ingres: no such field".to_owned()],
+        cni: CniReport {
+            state: "used".to_owned(),
+            about: String::new(),
+            sandboxes: 2,
+            problems: vec!["n-c1-eth0: not a complete JSON object".to_owned()],
+        },
+        denies_unknown: true,
         nri: NriReport {
             state: "connected".to_owned(),
             about: "containerd v2.1.9".to_owned(),

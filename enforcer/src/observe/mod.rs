@@ -25,8 +25,8 @@ pub use metrics::{Metrics, PodMetrics};
 pub use process::ProcessUse;
 pub use recent::{RecentDrop, RecentDrops};
 pub use report::{
-    ConntrackReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface, Isolation,
-    NriReport, Report, TableUse, TakenOver, UnguardedReport, WatchReport,
+    CniReport, ConntrackReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface,
+    Isolation, NriReport, Report, TableUse, TakenOver, UnguardedReport, WatchReport,
 };
 pub use rise::Rise;
 pub use status::{CounterStatus, EndpointStatus, Status};

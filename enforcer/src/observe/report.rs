@@ -141,6 +141,19 @@ impl NriReport {
     }
 }
 
+/// The container runtime's CNI results, which name the pods of interfaces.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CniReport {
+    /// `pending`, `off`, `missing`, `readable` (but none has named an interface yet) or `used`.
+    pub state: String,
+    /// Why they are missing.
+    pub about: String,
+    /// The number of pod sandboxes with a result.
+    pub sandboxes: u64,
+    /// Files that are not understood, and why.
+    pub problems: Vec<String>,
+}
+
 /// The state of a watch of the Kubernetes API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchReport {
@@ -225,6 +238,10 @@ pub struct Report {
     pub manifest_errors: Vec<String>,
     /// The connection to the container runtime.
     pub nri: NriReport,
+    /// The container runtime's CNI results.
+    pub cni: CniReport,
+    /// Whether interfaces are closed until their pod is known (semantics C6).
+    pub denies_unknown: bool,
     /// The watches of the Kubernetes API; empty if manifests are the source.
     pub watches: Vec<WatchReport>,
     /// The results of the Kubernetes Events; `None`: the agent creates none.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::report::nonzero;
 use super::{
-    ConntrackReport, Endpoint, FlowReport, Interface, Isolation, NriReport, RecentDrop, Report,
-    TableUse, TakenOver, WatchReport,
+    CniReport, ConntrackReport, Endpoint, FlowReport, Interface, Isolation, NriReport, RecentDrop,
+    Report, TableUse, TakenOver, WatchReport,
 };
 
 /// The answer to `/status`.
@@ -37,6 +37,13 @@ pub struct Status {
     pub lost_events: u64,
     /// The connection to the container runtime.
     pub nri: NriReport,
+    /// The container runtime's CNI results.
+    #[serde(default)]
+    pub cni: CniReport,
+    /// The traffic that passes while the pod of an interface is unknown: `allow` or `deny` (semantics
+    /// C6).
+    #[serde(default)]
+    pub unknown_pod: String,
     /// Whether enforcement continues when the agent ends (semantics C3).
     #[serde(default)]
     pub outlives_agent: bool,
@@ -98,6 +105,8 @@ impl Status {
             namespaces: report.namespaces,
             lost_events: report.lost_events,
             nri: report.nri,
+            cni: report.cni,
+            unknown_pod: if report.denies_unknown { "deny" } else { "allow" }.to_owned(),
             outlives_agent: report.outlives_agent,
             taken_over: report.taken_over,
             drops: report.drops,
@@ -131,7 +140,11 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
     let unknown = report.unknown.iter().map(|it| format!("no known pod is behind {}", named(it)));
     let ambiguous = report.ambiguous.iter().map(|(interface, pods)| {
         let pods: Vec<String> = pods.iter().map(ToString::to_string).collect();
-        format!("several pods claim {}: {}", named(interface), pods.join(", "))
+        let interface = named(interface);
+        format!(
+            "the evidence for the pod of {interface} conflicts: closed; claimed by {}",
+            pods.join(", ")
+        )
     });
     let unrepresented = report.unrepresented.iter();
     let unrepresented = unrepresented.map(|(pod, why)| format!("{pod} fails closed: {why}"));
@@ -153,6 +166,7 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
              --mark-mask"
         )
     });
+    let results = report.cni.problems.iter().map(|it| format!("ignored a CNI result: {it}"));
     let failing = report.watches.iter().filter_map(|it| it.failing.clone());
     not_ready
         .into_iter()
@@ -163,6 +177,7 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
         .chain(lost_marks)
         .chain(report.conntrack.failing.clone())
         .chain(failing)
+        .chain(results)
         .chain(unknown)
         .chain(ambiguous)
         .chain(unplaced)

@@ -60,7 +60,7 @@ fn live_otherwise(
         assert_eq!(found, expected, "in place of the last ones");
     }
     let (owner, uid) = (Some(Owner::Pod(PodId::new("shop", "web"))), "1-2".to_owned());
-    kernel.apply(&Step::Owner { id: 7, ifindex, owner, uid }).unwrap();
+    kernel.apply(&Step::Owner { id: 7, ifindex, owner, uid, identity: 3 }).unwrap();
     drop(hooks);
     assert_ne!(look(ifindex), NOTHING, "they stay");
     inherited
@@ -77,7 +77,7 @@ fn layouts(root: &Path) -> usize {
 fn c3_the_next_agent_takes_over_also_with_other_tables() {
     with_pins(|ifindex, root, make| {
         let (owner, uid) = (Some(Owner::Pod(PodId::new("shop", "web"))), "1-2".to_owned());
-        let noted = [Inherited { id: 7, ifindex, owner, uid }];
+        let noted = [Inherited { id: 7, ifindex, owner, uid, identity: 3 }];
         let settings = Settings::default();
         assert_eq!(live(ifindex, root, make, &settings), []);
         assert_eq!(live(ifindex, root, make, &settings), noted);

@@ -76,6 +76,9 @@ impl Agent {
         }
         // Not the host's container runtime.
         command.arg("--nri-socket").arg(node.runtime_socket());
+        if !options.arguments.iter().any(|it| it == "--cni-results") {
+            command.arg("--cni-results").arg(node.cni_results());
+        }
         command.args(&options.arguments).stdin(Stdio::null());
         if let Some(path) = &options.log {
             let log = open_log(path)?;

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::links::{End, Links, Place};
 use super::wiring::{self, defaults};
-use super::{Family, Lab, LabError, Namespace, Party, PodSpec, Ports, ready, status};
+use super::{Family, Lab, LabError, Namespace, Party, PodSpec, Ports, cni, ready, status};
 
 /// A host behind the outside host, over a link with a smaller MTU than all others. It announces the
 /// usual segment size: only the router in between knows the smaller one.
@@ -57,12 +57,25 @@ impl Lab {
         self.wait_for(&[id]).await
     }
 
+    /// Removes the runtime's record of a pod's network, or writes it again.
+    pub fn record(&self, id: &PodId, is_there: bool) -> Result<(), LabError> {
+        let unknown = || LabError::Unknown(Party::Pod(id.clone()));
+        let pod = self.pods.get(id).ok_or_else(unknown)?;
+        let node = self.node_at(pod.node())?;
+        if !is_there {
+            return cni::remove(&node.cni_results(), id, &pod.uid);
+        }
+        let (netns, number, uid) = (pod.namespace.path(), pod.number, pod.uid.as_str());
+        let attached = cni::Attached { site: node.site, id, uid, number, netns: &netns };
+        cni::write(&node.cni_results(), &attached)
+    }
+
     /// Ends a pod silently: its interface is removed and its address is free for the next pod, but
     /// its status document stays.
     pub async fn vanish(&mut self, id: &PodId) -> Result<(), LabError> {
         let unknown = || LabError::Unknown(Party::Pod(id.clone()));
         let pod = self.pods.remove(id).ok_or_else(unknown)?;
-        self.node_at(pod.node())?.links.delete(pod.interfaces.host).await?;
+        self.disconnect(id, &pod).await?;
         self.free_host(pod.node(), pod.number);
         Ok(())
     }

@@ -18,6 +18,7 @@
 //! interfaces, routes and sysctls stay unchanged, and nothing survives the process.
 
 mod agent;
+mod cni;
 mod confine;
 mod error;
 mod fabric;

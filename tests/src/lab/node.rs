@@ -1,9 +1,11 @@
 //! Nodes in the lab.
 
+use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::error::Context as _;
 use super::kube_proxy::{KubeProxy, Proxy, ProxyNode};
 use super::links::{Links, Place};
 use super::sandbox::{LAB_DIR, mount_bpf};
@@ -48,7 +50,7 @@ impl LabNode {
     /// Creates the node's namespace, still unconnected.
     pub(super) async fn new(site: Site, fabric: Fabric) -> Result<Self, LabError> {
         let (namespace, links) = wiring::namespace(&site.namespace(), true).await?;
-        Ok(Self {
+        let node = Self {
             site,
             hosts: Hosts::default(),
             addresses: site.addresses(fabric),
@@ -57,7 +59,14 @@ impl LabNode {
             bpffs: own_bpffs(site)?,
             kube_proxy: None,
             _servers: Servers::default(),
-        })
+        };
+        // Those of an earlier lab in this sandbox are stale.
+        let results = node.cni_results();
+        if results.exists() {
+            fs::remove_dir_all(&results).context(results.display().to_string())?;
+        }
+        fs::create_dir_all(&results).context(results.display().to_string())?;
+        Ok(node)
     }
 
     pub(super) async fn serve(&mut self, party: &Party, ports: &Ports) -> Result<(), LabError> {
@@ -84,6 +93,11 @@ impl LabNode {
     /// The path where the node's container runtime would listen for plugins.
     pub fn runtime_socket(&self) -> PathBuf {
         Path::new(LAB_DIR).join(format!("nri-{}.sock", self.site.namespace()))
+    }
+
+    /// The directory of the container runtime's CNI results.
+    pub fn cni_results(&self) -> PathBuf {
+        Path::new(LAB_DIR).join(format!("cni-{}", self.site.namespace())).join("results")
     }
 
     /// The node's BPF file system, if it is not the sandbox's.

@@ -17,6 +17,8 @@ pub struct PodSpec {
     pub node: usize,
     /// Whether it uses its node's network.
     pub host_network: bool,
+    /// Its `metadata.uid`; empty if the source has none.
+    pub uid: String,
 }
 
 /// A running pod with a network of its own.
@@ -25,6 +27,8 @@ pub struct PodNet {
     pub(super) addresses: Vec<IpAddr>,
     pub(super) spec: PodSpec,
     pub(super) number: u8,
+    pub(super) uid: String,
+    pub(super) sandbox: String,
     pub(super) interfaces: Interfaces,
     pub(super) links: Links,
     pub(super) _servers: Servers,
@@ -45,6 +49,16 @@ impl PodNet {
     /// The index of the pod's node.
     pub fn node(&self) -> usize {
         self.spec.node
+    }
+
+    /// The id of the pod's sandbox in the container runtime.
+    pub fn sandbox_id(&self) -> &str {
+        &self.sandbox
+    }
+
+    /// The pod's UID, as the kubelet gives it to the container runtime.
+    pub fn uid(&self) -> &str {
+        &self.uid
     }
 
     /// The pod's network namespace.

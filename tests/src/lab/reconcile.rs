@@ -9,7 +9,7 @@ use super::links::Place;
 use super::pod::{HostPod, PodNet, PodSpec};
 use super::server::Servers;
 use super::wiring;
-use super::{Lab, LabError, Party, Ports, namespace_name, status};
+use super::{Lab, LabError, Party, Ports, cni, namespace_name, status};
 
 impl Lab {
     /// Starts a pod on the first node: namespace, interface, addresses, servers and status
@@ -63,8 +63,16 @@ impl Lab {
         let pod = Place { namespace: &namespace, links: &links };
         let interfaces = wiring::attach(node.site, node.place(), pod, number).await?;
         let addresses: Vec<IpAddr> = node.site.host(number).map(|net| net.addr()).to_vec();
+        // The kubelet knows a UID of each pod; sources of files may not.
+        let uid = Some(spec.uid.clone()).filter(|uid| !uid.is_empty());
+        let uid = uid.unwrap_or_else(|| format!("uid-of-{}", id.name));
+        let sandbox = cni::sandbox_id(id, &uid);
+        let netns = namespace.path();
+        let attached = cni::Attached { site: node.site, id, uid: &uid, number, netns: &netns };
+        cni::write(&node.cni_results(), &attached)?;
         let servers = Servers::start(&namespace, &id.to_string(), &addresses, &spec.ports).await?;
-        Ok(PodNet { addresses, spec, number, interfaces, links, _servers: servers, namespace })
+        let _servers = servers;
+        Ok(PodNet { addresses, spec, number, uid, sandbox, interfaces, links, _servers, namespace })
     }
 
     /// Starts servers in the node's namespace, at its uplink's addresses. Ports of the node's own
@@ -100,9 +108,16 @@ impl Lab {
         }
         let Some(pod) = self.pods.remove(id) else { return Ok(()) };
         status::remove(&self.state, id)?;
-        self.node_at(pod.node())?.links.delete(pod.interfaces.host).await?;
+        self.disconnect(id, &pod).await?;
         self.free_host(pod.node(), pod.number);
         Ok(())
+    }
+
+    /// Removes a pod's interface, and then the result of its CNI plugins.
+    pub(super) async fn disconnect(&self, id: &PodId, pod: &PodNet) -> Result<(), LabError> {
+        let node = self.node_at(pod.node())?;
+        node.links.delete(pod.interfaces.host).await?;
+        cni::remove(&node.cni_results(), id, &pod.uid)
     }
 
     /// The ports that a pod serves; `None`: no such pod exists.

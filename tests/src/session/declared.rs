@@ -82,7 +82,8 @@ fn spec(pod: &Pod, lab: &Lab) -> Result<PodSpec, String> {
         None => 0,
         Some(name) => lab.node_named(name).ok_or_else(|| format!("it belongs to node {name}"))?,
     };
-    Ok(PodSpec { ports: ports(pod), node, host_network: pod.host_network })
+    let (host_network, uid) = (pod.host_network, pod.uid.clone());
+    Ok(PodSpec { ports: ports(pod), node, host_network, uid })
 }
 
 /// The note for a Service without addresses. A cluster would assign some; the lab can't, since the

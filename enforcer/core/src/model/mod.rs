@@ -20,7 +20,7 @@ pub use cluster::{Change, Cluster};
 pub use id::{PodId, PolicyId, ServiceId};
 pub use pod::{ContainerPort, NAMESPACE_NAME_LABEL, Namespace, Pod};
 pub use policy::{Block, Peer, Policy, PortRange, PortRule, PortSpec, Protocol, Rule};
-pub use sandbox::Sandbox;
+pub use sandbox::{Sandbox, same_uid};
 pub use selector::{Labels, Requirement, Selector};
 pub use service::{Distribution, Service, ServicePort, TargetPort, TrafficPolicy};
 pub use traffic::Traffic;

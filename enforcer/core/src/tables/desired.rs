@@ -50,6 +50,8 @@ pub struct Inherited {
     pub owner: Option<Owner>,
     /// The pod's UID; empty if unknown.
     pub uid: String,
+    /// The interface's identity beyond its index; 0 if unknown.
+    pub identity: u32,
 }
 
 /// A pod's interface on this node.
@@ -59,6 +61,8 @@ pub struct Interface {
     pub owner: Owner,
     /// The pod's UID; empty if unknown.
     pub uid: String,
+    /// The interface's identity beyond its index, for the next agent; 0 if unknown.
+    pub identity: u32,
     /// The pod's addresses, for the source check (semantics P4).
     pub addresses: BTreeSet<IpAddr>,
     /// Whether packets from the pod must have one of these as their source.

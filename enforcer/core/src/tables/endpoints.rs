@@ -252,10 +252,11 @@ impl Endpoints {
             Some(old) => old.id,
             None => self.new_id(ifindex, &interface.owner, writer)?,
         };
-        let recorded = same_pod.map(|old| (&old.interface.owner, &old.interface.uid));
-        if recorded != Some((&interface.owner, &interface.uid)) {
-            let (owner, uid) = (Some(interface.owner.clone()), interface.uid.clone());
-            writer.push(Step::Owner { id, ifindex, owner, uid });
+        let key = |it: &Interface| (it.owner.clone(), it.uid.clone(), it.identity);
+        let recorded = same_pod.map(|old| key(&old.interface));
+        let (owner, uid, identity) = key(interface);
+        if recorded.as_ref() != Some(&(owner.clone(), uid.clone(), identity)) {
+            writer.push(Step::Owner { id, ifindex, owner: Some(owner), uid, identity });
         }
         let (value, extra) = record(ifindex, id, interface, judged, rows);
         let interface = interface.clone();
@@ -345,7 +346,7 @@ impl Endpoints {
 
 /// The step that records that an id is not assigned.
 fn unassigned(id: u32, ifindex: u32) -> Step {
-    Step::Owner { id, ifindex, owner: None, uid: String::new() }
+    Step::Owner { id, ifindex, owner: None, uid: String::new(), identity: 0 }
 }
 
 fn remove_extra(addresses: &BTreeSet<Address6>, id: u32, writer: &mut Writer) {

@@ -124,6 +124,8 @@ pub enum Step {
         owner: Option<Owner>,
         /// The pod's UID; empty if unknown.
         uid: String,
+        /// The interface's identity beyond its index; 0 if unknown.
+        identity: u32,
     },
     /// The removal of the counters and flows of an endpoint id, which is about to be assigned to
     /// another pod (semantics C5).

@@ -1,17 +1,22 @@
-//! The pods of interfaces, over time.
+//! The pods of interfaces, over time (semantics S6, C5).
 //!
-//! [`crate::node::assign`] matches pods and interfaces by address. This folder remembers earlier
-//! matches: it holds back a pod's claim to a new interface ([`PodClaims`], semantics C5), and keeps the
-//! last pod of each interface ([`LastPods`], semantics C5 and C6). The match itself, and the tables
-//! that follow from it, do not belong here.
+//! ```text
+//! node's snapshot ─► Interfaces ─┐   runtime's records ─► records ─┐ 1. by record
+//!   (roles, first observation)   ├─► Bindings ◄────────────────────┤
+//!   an earlier agent's owners ───┘      │      node::assign ───────┘ 2. by address, if
+//!                                       ▼                               PodClaims grants it
+//!                            Assignment, owner of each interface
+//! ```
+//! An interface is bound once: it keeps its pod until it is gone. Nothing that a pod can change is
+//! evidence: addresses that it adds later, the namespace to which it moves its end, routes that it
+//! advertises. Stronger evidence (the runtime's record) corrects weaker. Conflicting evidence of equal
+//! strength closes the interface until it is gone.
+//!
+//! The tables that follow from it do not belong here.
 
-mod last_pods;
+mod bindings;
+mod interfaces;
 mod pod_claims;
-mod veth_peer;
+mod records;
 
-pub(super) use last_pods::{LastPods, podless};
-pub(super) use pod_claims::PodClaims;
-
-/// Data that the tests of both files share.
-#[cfg(test)]
-mod fixture;
+pub(super) use bindings::{Bindings, Known, World};

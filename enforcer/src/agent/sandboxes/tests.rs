@@ -31,9 +31,10 @@ fn sandbox(number: &str, name: &str, uid: &str, list: &[&str]) -> Sandbox {
         id: number.to_owned(),
         pod: id(name),
         uid: uid.to_owned(),
-        labels: labels("of the runtime"),
+        labels: Some(labels("of the runtime")),
         addresses: addresses(list),
         namespace: None,
+        interfaces: BTreeSet::new(),
     }
 }
 
@@ -64,7 +65,7 @@ impl World {
     }
 
     fn started(&mut self, sandbox: Sandbox) {
-        let change = self.sandboxes.started(sandbox, &self.cluster);
+        let change = self.sandboxes.started(sandbox, Reporter::Nri, &self.cluster);
         self.apply(change);
     }
 
@@ -268,6 +269,7 @@ fn interface(ifindex: u32, namespace: i32, list: &[&str]) -> PodInterface {
         addresses: addresses(list),
         peer_ifindex: 2,
         namespace,
+        ..PodInterface::default()
     }
 }
 
@@ -332,4 +334,80 @@ fn the_number_of_gone_pods_that_are_remembered_is_limited() {
     world.pod(Pod { node: Some("elsewhere".to_owned()), ..pod("a", "u1", &[]) });
     world.merge(Change::PodGone(id("a")));
     assert_eq!(world.sandboxes.gone, before);
+}
+
+/// A sandbox as the runtime's CNI results have it: without labels.
+fn result(number: &str, name: &str, uid: &str, list: &[&str]) -> Sandbox {
+    Sandbox { labels: None, ..sandbox(number, name, uid, list) }
+}
+
+impl World {
+    fn recorded(&mut self, sandbox: Sandbox) {
+        let change = self.sandboxes.started(sandbox, Reporter::Cni, &self.cluster);
+        self.apply(change);
+    }
+}
+
+#[test]
+fn c6_a_cni_result_gives_a_known_pod_its_addresses() {
+    let mut world = World::new();
+    world.recorded(result("1", "a", "u1", &["10.0.0.1"]));
+    assert_eq!(world.has("a"), None, "without labels its policy is unknown");
+    world.pod(pod("a", "u1", &[]));
+    assert_eq!(world.has("a"), Some(("u1", addresses(&["10.0.0.1"]), "of the source")));
+    // Another pod of that name.
+    let mut world = World::new();
+    world.pod(pod("a", "u0", &["10.0.0.9"]));
+    world.recorded(result("1", "a", "u1", &["10.0.0.1"]));
+    assert_eq!(world.has("a"), Some(("u0", addresses(&["10.0.0.9"]), "of the source")));
+    world.merge(Change::PodGone(id("a")));
+    world.pod(pod("a", "u1", &[]));
+    assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.1"]));
+    // Its end, before the source reports anything.
+    world.ended("1");
+    assert_eq!(world.has("a").unwrap().1, addresses(&[]));
+}
+
+#[test]
+fn a_sandbox_of_both_reporters_has_what_either_knows_and_stays_while_one_has_it() {
+    for cni_first in [true, false] {
+        let mut world = World::new();
+        let (nri, cni) = (sandbox("1", "a", "u1", &[]), result("1", "a", "u1", &["10.0.0.1"]));
+        if cni_first {
+            world.recorded(cni);
+            world.started(nri);
+        } else {
+            world.started(nri);
+            world.recorded(cni);
+        }
+        assert_eq!(world.has("a"), Some(("u1", addresses(&["10.0.0.1"]), "of the runtime")));
+        // A list of the plugin interface that lacks it.
+        world.all(vec![]);
+        assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.1"]));
+        let changes = world.sandboxes.forget_results();
+        world.apply(changes);
+        assert_eq!(world.has("a"), None);
+    }
+}
+
+/// Semantics S6: what a pod adds later is not its own.
+#[test]
+fn s6_addresses_behind_a_namespace_are_those_that_were_seen_first() {
+    let mut world = World::new();
+    world.started(Sandbox { namespace: Some(4), ..sandbox("1", "a", "u1", &[]) });
+    world.seen(&[interface(8, 4, &["10.0.0.4"])]);
+    for trick in [&["10.0.0.4", "10.0.0.5"][..], &["10.0.0.5"]] {
+        world.seen(&[interface(8, 4, trick)]);
+        assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.4"]));
+    }
+}
+
+#[test]
+fn c5_a_listed_sandbox_of_the_plugin_interface_is_no_evidence_for_an_interface() {
+    let mut world = World::new();
+    world.all(vec![sandbox("1", "a", "u1", &["10.0.0.1"])]);
+    assert_eq!(world.sandboxes.records().count(), 0, "it may have ended");
+    world.started(sandbox("2", "b", "u2", &["10.0.0.2"]));
+    world.recorded(result("1", "a", "u1", &["10.0.0.1"]));
+    assert_eq!(world.sandboxes.records().count(), 2);
 }

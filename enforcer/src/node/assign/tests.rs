@@ -14,21 +14,14 @@ fn pod(name: &str, node: Option<&str>, list: &[&str]) -> Pod {
     }
 }
 
-fn interface(ifindex: u32, list: &[&str]) -> PodInterface {
-    PodInterface {
-        ifindex,
-        name: format!("veth{ifindex}"),
-        addresses: addresses(list),
-        peer_ifindex: 2,
-        namespace: 0,
-    }
+fn interface(ifindex: u32, list: &[&str]) -> (u32, BTreeSet<IpAddr>) {
+    (ifindex, addresses(list))
 }
 
-fn assigned(interfaces: &[PodInterface], pods: &[Pod]) -> Assignment {
-    let interfaces = interfaces.iter().map(|it| (it.ifindex, it.clone())).collect();
-    let snapshot = Snapshot { interfaces, ..Snapshot::default() };
+fn assigned(interfaces: &[(u32, BTreeSet<IpAddr>)], pods: &[Pod]) -> Assignment {
+    let interfaces = interfaces.iter().cloned().collect();
     let pods = pods.iter().map(|it| (it.id.clone(), it.clone())).collect();
-    assign(&snapshot, &Cluster { pods, ..Cluster::default() }, NODE)
+    assign(&interfaces, &Cluster { pods, ..Cluster::default() }, NODE)
 }
 
 fn only(ifindex: u32, name: &str) -> Assignment {
@@ -108,6 +101,7 @@ fn one_address_each_is_ambiguous_too() {
     let pods = [pod("four", None, &["10.0.0.1"]), pod("six", None, &["fd00::1"])];
     let found = assigned(&[interface(7, &["10.0.0.1", "fd00::1"])], &pods);
     assert_eq!(found.ambiguous[&7].len(), 2);
+    assert!(found.split.contains(&7), "no pod has both");
     assert!(found.pods.is_empty() && found.unknown.is_empty());
 }
 

@@ -16,7 +16,7 @@ mod service;
 mod workload;
 
 pub use namespace::namespace;
-pub use pod::pod;
+pub use pod::{MIRROR, pod};
 pub use policy::{closed_policy, policy};
 pub use problem::Problem;
 pub use selector::selector;

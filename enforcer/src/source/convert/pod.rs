@@ -4,9 +4,20 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Converted, Problem, field, labels, port};
 use enforcer_core::model::{self, ContainerPort, PodId};
+
+/// The annotation of a mirror pod: the UID that the kubelet gave the static pod behind it, which the
+/// container runtime knows it by (`kubelet/types`, `ConfigMirrorAnnotationKey`).
+pub const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// The UID by which the container runtime knows the pod.
+fn uid(meta: &ObjectMeta) -> String {
+    let mirrored = meta.annotations.as_ref().and_then(|it| it.get(MIRROR));
+    mirrored.or(meta.uid.as_ref()).cloned().unwrap_or_default()
+}
 
 /// A pod, with the fields that policy needs.
 #[must_use]
@@ -21,7 +32,7 @@ pub fn pod(object: &Pod) -> Converted<model::Pod> {
     let phase = status.and_then(|it| it.phase.as_deref());
     let value = model::Pod {
         id,
-        uid: meta.uid.clone().unwrap_or_default(),
+        uid: uid(meta),
         labels: own,
         node: spec.and_then(|it| it.node_name.clone()).filter(|it| !it.is_empty()),
         addresses: status.map(|it| addresses(it, &mut problems)).unwrap_or_default(),
@@ -111,6 +122,15 @@ mod tests {
         let expected = ["10.0.0.1", "fd00::1"].map(|it| it.parse().unwrap());
         assert_eq!(pod.addresses, expected.into_iter().collect());
         assert!(!pod.host_network && !pod.finished);
+    }
+
+    /// The kubelet gives the runtime the UID of the static pod, not of its mirror.
+    #[test]
+    fn s6_a_mirror_pod_has_the_uid_of_its_static_pod() {
+        let metadata = json!({"name": "a", "namespace": "n", "uid": "u",
+            "annotations": {"kubernetes.io/config.mirror": "static"}});
+        let mirror: Pod = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+        assert_eq!(pod(&mirror).good().uid, "static");
     }
 
     #[test]

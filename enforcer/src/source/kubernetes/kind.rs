@@ -92,6 +92,7 @@ const META: Keep = Keep::Fields(&[
     ("uid", Keep::All),
     ("resourceVersion", Keep::All),
     ("labels", Keep::All),
+    ("annotations", Keep::Fields(&[(convert::MIRROR, Keep::All)])),
     ("deletionTimestamp", Keep::All),
 ]);
 

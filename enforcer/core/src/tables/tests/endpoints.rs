@@ -157,7 +157,8 @@ fn an_id_stays_when_the_pod_becomes_known() {
 #[test]
 fn c3_ids_are_inherited_by_the_same_pods() {
     let pod = |name| Owner::Pod(PodId::new("default", name));
-    let noted = |id, ifindex, owner| Inherited { id, ifindex, owner, uid: String::new() };
+    let noted =
+        |id, ifindex, owner| Inherited { id, ifindex, owner, uid: String::new(), identity: 0 };
     let inherited = [
         noted(2, 5, Some(pod("stays"))),
         noted(3, 6, Some(pod("replaced"))),

@@ -20,7 +20,13 @@ pub(super) fn pod(at: usize) -> PodId {
 
 /// An interface without addresses or source check.
 pub(super) fn interface(owner: Owner) -> Interface {
-    Interface { owner, uid: String::new(), addresses: BTreeSet::new(), check_source: false }
+    Interface {
+        owner,
+        uid: String::new(),
+        identity: 0,
+        addresses: BTreeSet::new(),
+        check_source: false,
+    }
 }
 
 /// The verdict that allows these TCP ports.

@@ -124,6 +124,7 @@ fn interface() -> impl Strategy<Value = Interface> {
         owner,
         addresses,
         uid: String::new(),
+        identity: 0,
         check_source,
     })
 }

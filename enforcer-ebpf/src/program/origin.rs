@@ -1,0 +1,35 @@
+//! Packets from interfaces without our programs (semantics C6).
+//!
+//! Pods that start while no agent runs get no programs. The programs of others, which outlive the
+//! agent, recognise what such a pod sends: it entered by an interface that the agent does not know, and
+//! no hook has marked it. The mark alone is no proof, since another program may have cleared it.
+
+use enforcer_ebpf::contract::lookup;
+use enforcer_ebpf::contract::table::DENY_UNGUARDED;
+
+use crate::program::frame::Frame;
+use crate::program::maps::{KernelTables, ORIGINS};
+
+/// Whether a packet entered by an interface without our programs, and the agent wants such packets to
+/// be dropped.
+#[inline(always)]
+pub(crate) fn is_unguarded(frame: &Frame) -> bool {
+    frame.mark().is_empty() && is_unknown(frame.origin()) != 0
+}
+
+/// Whether packets that entered by this interface are to be dropped. A function of its own, so that the
+/// look-ups leave the callers' registers alone: Linux 5.10 forgets the bounds of spilled offsets.
+#[inline(never)]
+fn is_unknown(origin: u32) -> u32 {
+    let is_known = origin == 0
+        || !is_listed(DENY_UNGUARDED)
+        || is_listed(origin)
+        || lookup::endpoint(&KernelTables, origin).is_some();
+    u32::from(!is_known)
+}
+
+#[inline(always)]
+fn is_listed(key: u32) -> bool {
+    // SAFETY: the value is not read.
+    unsafe { ORIGINS.get(key) }.is_some()
+}

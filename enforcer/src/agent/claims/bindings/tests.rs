@@ -1,0 +1,530 @@
+//! A node of a few interfaces and pods, made of numbers and names.
+
+use std::time::{Duration, Instant};
+
+use super::super::pod_claims::HELD;
+use super::*;
+use crate::node::Uplink;
+
+const HERE: &str = "here";
+const NONE: [(u32, &str); 0] = [];
+
+fn addresses(list: &[&str]) -> BTreeSet<IpAddr> {
+    list.iter().map(|it| it.parse().unwrap()).collect()
+}
+
+fn id(name: &str) -> PodId {
+    PodId::new("default", name)
+}
+
+fn pod(name: &str, list: &[&str]) -> Pod {
+    let node = Some(HERE.to_owned());
+    let uid = format!("uid-of-{name}");
+    Pod { uid, node, addresses: addresses(list), ..Pod::new(id(name)) }
+}
+
+fn veth(ifindex: u32, namespace: i32, list: &[&str]) -> PodInterface {
+    let name = format!("veth{ifindex}");
+    let addresses = addresses(list);
+    PodInterface { ifindex, name, namespace, identity: 1, addresses, ..PodInterface::default() }
+}
+
+fn routed(ifindex: u32, namespace: i32, list: &[&str], routes: &[&str]) -> PodInterface {
+    PodInterface { routes: addresses(routes), ..veth(ifindex, namespace, list) }
+}
+
+fn record(name: &str, list: &[&str], interfaces: &[&str]) -> Sandbox {
+    Sandbox {
+        id: format!("sandbox-of-{name}"),
+        pod: id(name),
+        uid: format!("uid-of-{name}"),
+        labels: None,
+        addresses: addresses(list),
+        namespace: None,
+        interfaces: interfaces.iter().map(|it| (*it).to_owned()).collect(),
+    }
+}
+
+fn snapshot(veths: &[PodInterface]) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    veths.iter().for_each(|it| snapshot.enter(it.clone()));
+    snapshot
+}
+
+/// The node, the API and the runtime at one moment, and the agent's bindings.
+struct Bench {
+    bindings: Bindings,
+    cluster: Cluster,
+    records: Vec<Sandbox>,
+    known: Known,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(pods: &[Pod]) -> Self {
+        let mut bench = Self {
+            bindings: Bindings::default(),
+            cluster: Cluster::default(),
+            records: Vec::new(),
+            known: Known::default(),
+            now: Instant::now(),
+        };
+        bench.pods(pods);
+        bench
+    }
+
+    /// The API shows exactly these pods.
+    fn pods(&mut self, pods: &[Pod]) {
+        self.cluster.pods = pods.iter().map(|it| (it.id.clone(), it.clone())).collect();
+    }
+
+    /// Time passes in which nothing is reported.
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    fn assign(&mut self, snapshot: &mut Snapshot) {
+        let sandboxes: Vec<&Sandbox> = self.records.iter().collect();
+        let world = World { cluster: &self.cluster, sandboxes: &sandboxes, node_name: HERE };
+        self.known = self.bindings.assign(snapshot, world, self.now);
+    }
+
+    /// The interfaces that have a pod once these are seen.
+    fn see(&mut self, veths: &[PodInterface]) -> Vec<(u32, String)> {
+        self.assign(&mut snapshot(veths));
+        let pods = self.known.assignment.pods.iter();
+        pods.map(|(ifindex, pod)| (*ifindex, pod.name.clone())).collect()
+    }
+
+    fn owner(&self, ifindex: u32) -> Owner {
+        self.bindings.owner(ifindex, false).0
+    }
+
+    fn is_closed(&self, ifindex: u32) -> bool {
+        let podless = self.bindings.podless(&self.known.assignment);
+        podless.contains(&ifindex) && self.owner(ifindex) != Owner::Unknown { closed: false }
+    }
+
+    /// An agent that follows this one: its owners are all that is left.
+    fn restart(&mut self, veths: &[PodInterface]) {
+        let mut noted = Vec::new();
+        for (ifindex, pod) in &self.known.assignment.pods {
+            let uid = self.cluster.pods[pod].uid.clone();
+            noted.push((*ifindex, Owner::Pod(pod.clone()), uid));
+        }
+        for ifindex in self.bindings.podless(&self.known.assignment) {
+            let (owner, uid) = self.bindings.owner(ifindex, false);
+            noted.push((ifindex, owner, uid));
+        }
+        let inherited = noted.into_iter().map(|(ifindex, owner, uid)| Inherited {
+            id: ifindex,
+            ifindex,
+            identity: self.bindings.identity(ifindex),
+            owner: Some(owner),
+            uid,
+        });
+        let inherited: Vec<Inherited> = inherited.collect();
+        self.bindings = Bindings::default();
+        self.bindings.resume(&inherited, &snapshot(veths), &self.cluster, self.now);
+    }
+}
+
+fn named(list: &[(u32, &str)]) -> Vec<(u32, String)> {
+    list.iter().map(|(ifindex, name)| (*ifindex, (*name).to_owned())).collect()
+}
+
+/// Pod `a` at interface 5, long ago.
+fn placed() -> Bench {
+    let mut bench = Bench::new(&[pod("a", &["10.0.0.5"])]);
+    assert_eq!(bench.see(&[veth(5, 1, &["10.0.0.5"])]), named(&[(5, "a")]));
+    bench.wait(Duration::from_secs(60));
+    bench
+}
+
+// ── What a pod can change (S6) ──
+
+#[test]
+fn s6_a_pod_that_takes_anothers_address_stays_itself() {
+    let mut bench = placed();
+    bench.pods(&[pod("a", &["10.0.0.5"]), pod("b", &["10.0.0.6"])]);
+    let both = [veth(5, 1, &["10.0.0.6"]), veth(6, 2, &["10.0.0.6"])];
+    for _ in 0..3 {
+        assert_eq!(bench.see(&both), named(&[(5, "a"), (6, "b")]));
+        bench.wait(HELD);
+    }
+    // Also if the other pod is gone.
+    assert_eq!(bench.see(&both[..1]), named(&[(5, "a")]));
+    bench.wait(HELD);
+    assert_eq!(bench.see(&both[..1]), named(&[(5, "a")]));
+}
+
+#[test]
+fn s6_a_pod_that_takes_the_next_pods_address_in_advance_gets_nothing() {
+    let mut bench = Bench::new(&[]);
+    assert_eq!(bench.see(&[veth(5, 1, &["10.0.0.5"])]), named(&NONE));
+    // The API knows neither; the first pod already has the next one's address.
+    let greedy = veth(5, 1, &["10.0.0.5", "10.0.0.6"]);
+    assert_eq!(bench.see(std::slice::from_ref(&greedy)), named(&NONE));
+    bench.pods(&[pod("b", &["10.0.0.6"])]);
+    assert_eq!(bench.see(std::slice::from_ref(&greedy)), named(&NONE));
+    assert_eq!(bench.see(&[greedy.clone(), veth(6, 2, &["10.0.0.6"])]), named(&[(6, "b")]));
+    bench.pods(&[pod("a", &["10.0.0.5"]), pod("b", &["10.0.0.6"])]);
+    let all = bench.see(&[greedy, veth(6, 2, &["10.0.0.6"])]);
+    assert_eq!(all, named(&[(5, "a"), (6, "b")]));
+}
+
+#[test]
+fn s6_a_pod_that_moves_its_end_or_drops_its_addresses_stays_itself() {
+    let mut bench = placed();
+    for moved in [veth(5, 9, &["192.0.2.77"]), veth(5, 9, &[]), veth(5, -1, &[]), veth(5, 1, &[])] {
+        assert_eq!(bench.see(&[moved]), named(&[(5, "a")]));
+    }
+    assert_eq!(bench.see(&[veth(5, 1, &["10.0.0.5"])]), named(&[(5, "a")]));
+}
+
+#[test]
+fn s6_a_restart_of_the_agent_does_not_help_a_pod() {
+    let mut bench = placed();
+    bench.pods(&[pod("a", &["10.0.0.5"]), pod("b", &["10.0.0.6"])]);
+    for trick in [veth(5, 1, &["10.0.0.6"]), veth(5, 9, &["192.0.2.77"]), veth(5, 9, &[])] {
+        let seen = [trick, veth(6, 2, &["10.0.0.6"])];
+        bench.restart(&seen);
+        assert_eq!(bench.see(&seen), named(&[(5, "a"), (6, "b")]));
+    }
+}
+
+/// Where nodes are containers, an uplink is a veth, too; a pod's never becomes one.
+#[test]
+fn s6_a_route_makes_no_uplink_of_a_pods_interface() {
+    let mut bench = placed();
+    let uplink = |ifindex, list: &[&str]| {
+        let veth = veth(ifindex, 1, list);
+        let uplink = Uplink { name: veth.name.clone(), is_ethernet: true, veth: Some(veth) };
+        Snapshot { uplinks: BTreeMap::from([(ifindex, uplink)]), ..Snapshot::default() }
+    };
+    let mut seen = uplink(5, &["10.0.0.5"]);
+    bench.assign(&mut seen);
+    assert!(seen.uplinks.is_empty() && seen.interfaces.contains_key(&5));
+    assert_eq!(bench.known.assignment.pods, BTreeMap::from([(5, id("a"))]));
+    // Nor after a restart of the agent.
+    bench.restart(&[veth(5, 1, &["10.0.0.5"])]);
+    let mut seen = uplink(5, &["10.0.0.5"]);
+    bench.assign(&mut seen);
+    assert!(seen.uplinks.is_empty());
+    // An uplink whose default route is replaced stays an uplink.
+    let mut bench = Bench::new(&[pod("a", &["10.0.0.5"])]);
+    bench.assign(&mut uplink(2, &["192.0.2.1"]));
+    let mut seen = snapshot(&[veth(2, 1, &["10.0.0.5"])]);
+    bench.assign(&mut seen);
+    assert!(seen.uplinks.contains_key(&2) && seen.interfaces.is_empty());
+}
+
+// ── Conflicts close, and nothing but a record opens (S6) ──
+
+#[test]
+fn s6_an_interface_with_two_pods_addresses_is_closed_for_good() {
+    let two = [pod("a", &["10.0.0.5"]), pod("b", &["10.0.0.6", "fd00::6"])];
+    let mut bench = Bench::new(&two);
+    let split = veth(5, 1, &["10.0.0.5", "10.0.0.6"]);
+    assert_eq!(bench.see(std::slice::from_ref(&split)), named(&NONE));
+    assert!(bench.is_closed(5));
+    assert_eq!(bench.known.assignment.ambiguous[&5], [id("a"), id("b")]);
+    // More of the second pod's addresses, the end of the first, time, a restart of the agent.
+    let more = veth(5, 1, &["10.0.0.5", "10.0.0.6", "fd00::6"]);
+    assert_eq!(bench.see(std::slice::from_ref(&more)), named(&NONE));
+    bench.pods(&two[1..]);
+    bench.wait(2 * HELD);
+    assert_eq!(bench.see(std::slice::from_ref(&more)), named(&NONE));
+    assert!(bench.is_closed(5));
+    bench.restart(std::slice::from_ref(&more));
+    assert_eq!(bench.see(&[more]), named(&NONE));
+    assert!(bench.is_closed(5));
+    // The runtime's record resolves it.
+    bench.pods(&two);
+    bench.records = vec![record("a", &["10.0.0.5"], &["cbr0", "veth5"])];
+    assert_eq!(bench.see(&[split]), named(&[(5, "a")]));
+}
+
+#[test]
+fn s6_two_interfaces_with_one_pods_address_are_both_closed() {
+    let mut bench = Bench::new(&[pod("a", &["10.0.0.5"])]);
+    let both = [veth(5, 1, &["10.0.0.5"]), veth(6, 2, &["10.0.0.5"])];
+    assert_eq!(bench.see(&both), named(&NONE));
+    assert!(bench.is_closed(5) && bench.is_closed(6));
+    // The end of one proves nothing about the other.
+    assert_eq!(bench.see(&both[1..]), named(&NONE));
+    assert!(bench.is_closed(6));
+}
+
+#[test]
+fn s6_a_second_claim_does_not_open_an_interface_that_is_held_back() {
+    let mut bench = placed();
+    let reused = veth(6, 2, &["10.0.0.5"]);
+    assert_eq!(bench.see(std::slice::from_ref(&reused)), named(&NONE));
+    assert!(bench.is_closed(6));
+    // The API shows the address at two pods.
+    bench.pods(&[pod("a", &["10.0.0.5"]), pod("b", &["10.0.0.5"])]);
+    assert_eq!(bench.see(std::slice::from_ref(&reused)), named(&NONE));
+    assert!(bench.is_closed(6));
+    // That is resolved by the API alone: no interface has two pods' addresses.
+    bench.pods(&[pod("b", &["10.0.0.5"])]);
+    assert_eq!(bench.see(&[reused]), named(&[(6, "b")]));
+}
+
+// ── The runtime's record, and routes ──
+
+#[test]
+fn s6_the_record_names_the_interface() {
+    let mut bench = Bench::new(&[pod("a", &["10.0.0.5"]), pod("b", &["10.0.0.6"])]);
+    bench.records = vec![record("b", &["10.0.0.6"], &["cbr0", "veth5"])];
+    // Whatever is seen inside.
+    assert_eq!(bench.see(&[veth(5, 1, &["10.0.0.5"])]), named(&[(5, "b")]));
+    assert!(bench.bindings.has_recorded());
+}
+
+#[test]
+fn s6_without_a_name_the_host_route_to_its_address_names_the_interface() {
+    let mut bench = Bench::new(&[pod("a", &["10.0.0.5"]), pod("b", &["10.0.0.6"])]);
+    bench.records =
+        vec![record("a", &["10.0.0.5"], &["eth0"]), record("b", &["10.0.0.6"], &["eth0"])];
+    let seen =
+        [routed(5, 1, &["10.0.0.6"], &["10.0.0.5"]), routed(6, 2, &["10.0.0.6"], &["10.0.0.6"])];
+    assert_eq!(bench.see(&seen), named(&[(5, "a"), (6, "b")]));
+}
+
+#[test]
+fn s6_a_host_route_precedes_what_is_seen_inside() {
+    let mut bench = Bench::new(&[pod("a", &["10.0.0.5"]), pod("b", &["10.0.0.6"])]);
+    let forged = routed(5, 1, &["10.0.0.6"], &["10.0.0.5"]);
+    assert_eq!(bench.see(&[forged]), named(&[(5, "a")]));
+}
+
+#[test]
+fn s6_a_record_whose_pod_is_unknown_binds_when_the_api_reports_it() {
+    let mut bench = Bench::new(&[pod("old", &["10.0.0.5"])]);
+    bench.records = vec![record("new", &["10.0.0.5"], &["veth5"])];
+    // Not the pod that the API still shows with that address.
+    let seen = [veth(5, 1, &["10.0.0.5"])];
+    assert_eq!(bench.see(&seen), named(&NONE));
+    assert_eq!(bench.owner(5), Owner::Unknown { closed: false });
+    bench.pods(&[pod("old", &["10.0.0.5"]), pod("new", &["10.0.0.5"])]);
+    assert_eq!(bench.see(&seen), named(&[(5, "new")]));
+}
+
+#[test]
+fn s6_a_record_of_another_pod_of_the_same_name_binds_nothing() {
+    let mut bench = Bench::new(&[pod("a", &["10.0.0.5"])]);
+    bench.records = vec![Sandbox { uid: "other".to_owned(), ..record("a", &[], &["veth5"]) }];
+    assert_eq!(bench.see(&[veth(5, 1, &["10.0.0.5"])]), named(&NONE));
+}
+
+#[test]
+fn s6_a_record_corrects_weaker_evidence() {
+    let mut bench = placed();
+    bench.pods(&[pod("a", &["10.0.0.5"]), pod("b", &["10.0.0.6"])]);
+    bench.records = vec![record("b", &["10.0.0.6"], &["veth5"])];
+    assert_eq!(bench.see(&[veth(5, 1, &["10.0.0.5"])]), named(&[(5, "b")]));
+    // Without the record it stays.
+    bench.records.clear();
+    assert_eq!(bench.see(&[veth(5, 1, &["10.0.0.5"])]), named(&[(5, "b")]));
+}
+
+#[test]
+fn s6_records_that_contradict_each_other_close_the_interface() {
+    let mut bench = Bench::new(&[pod("a", &["10.0.0.5"]), pod("b", &["10.0.0.6"])]);
+    let seen = [veth(5, 1, &["10.0.0.5"])];
+    bench.records = vec![record("a", &[], &["veth5"])];
+    assert_eq!(bench.see(&seen), named(&[(5, "a")]));
+    bench.records.push(record("b", &[], &["veth5"]));
+    assert_eq!(bench.see(&seen), named(&NONE));
+    assert!(bench.is_closed(5));
+    // The record of a pod that is gone is stale.
+    let mut bench = Bench::new(&[pod("b", &["10.0.0.6"])]);
+    bench.records = vec![record("a", &[], &["veth5"]), record("b", &[], &["veth5"])];
+    assert_eq!(bench.see(&seen), named(&[(5, "b")]));
+    // So is that of a pod that is being deleted.
+    let ending = Pod { terminating: true, ..pod("a", &["10.0.0.5"]) };
+    let mut bench = Bench::new(&[ending, pod("b", &["10.0.0.5"])]);
+    bench.records = vec![record("a", &["10.0.0.5"], &[]), record("b", &["10.0.0.5"], &[])];
+    assert_eq!(bench.see(&seen), named(&[(5, "b")]));
+}
+
+#[test]
+fn a_record_with_a_namespace_names_the_interfaces_that_lead_there() {
+    let mut bench = Bench::new(&[pod("a", &["10.0.0.5"])]);
+    bench.records = vec![Sandbox { namespace: Some(1), ..record("a", &[], &[]) }];
+    let seen = [veth(5, 1, &["192.0.2.1"]), veth(6, 2, &["192.0.2.2"])];
+    assert_eq!(bench.see(&seen), named(&[(5, "a")]));
+}
+
+// ── An interface and its pod, over time (C3, C5, C6) ──
+
+#[test]
+fn c5_an_interface_keeps_its_pod_until_it_is_gone() {
+    let mut bench = placed();
+    let seen = [veth(5, 1, &["10.0.0.5"])];
+    bench.pods(&[]);
+    bench.bindings.forget(&id("a"));
+    assert_eq!(bench.see(&seen), named(&NONE));
+    assert_eq!(bench.owner(5), Owner::Gone(id("a")));
+    // Another pod of that name or of that address is another pod.
+    let other = Pod { uid: "other".to_owned(), ..pod("a", &["10.0.0.5"]) };
+    bench.pods(&[other, pod("b", &["10.0.0.5"])]);
+    assert_eq!(bench.see(&seen), named(&NONE));
+    assert_eq!(bench.owner(5), Owner::Gone(id("a")));
+    // Another interface of the same index.
+    let next = PodInterface { identity: 2, ..veth(5, 2, &["10.0.0.5"]) };
+    bench.pods(&[pod("b", &["10.0.0.5"])]);
+    assert_eq!(bench.see(&[next]), named(&[(5, "b")]));
+}
+
+#[test]
+fn c5_a_pod_without_addresses_has_no_policy_and_is_closed() {
+    let mut bench = placed();
+    bench.pods(&[pod("a", &[])]);
+    assert_eq!(bench.see(&[veth(5, 1, &["10.0.0.5"])]), named(&NONE));
+    assert!(bench.is_closed(5));
+}
+
+#[test]
+fn c6_a_wait_ends_when_the_pod_is_known() {
+    let mut bench = Bench::new(&[]);
+    let seen = [veth(5, 1, &["10.0.0.5"])];
+    bench.see(&seen);
+    bench.wait(Duration::from_secs(1));
+    bench.see(&seen);
+    assert!(bench.known.waited.is_empty());
+    bench.wait(Duration::from_secs(2));
+    bench.pods(&[pod("a", &["10.0.0.5"])]);
+    bench.see(&seen);
+    assert_eq!(bench.known.waited, [(id("a"), Duration::from_secs(3))]);
+    bench.see(&seen);
+    assert!(bench.known.waited.is_empty());
+}
+
+#[test]
+fn c3_the_next_agent_knows_the_pod_of_an_interface() {
+    let mut bench = placed();
+    let seen = [veth(5, 1, &["10.0.0.5"])];
+    bench.restart(&seen);
+    assert_eq!(bench.see(&seen), named(&[(5, "a")]));
+    // Another interface of that index, made while no agent ran.
+    bench.restart(&[PodInterface { identity: 2, ..veth(5, 2, &["10.0.0.5"]) }]);
+    assert_eq!(
+        bench.see(&[PodInterface { identity: 2, ..veth(5, 2, &["10.0.0.5"]) }]),
+        named(&NONE)
+    );
+    assert!(bench.is_closed(5), "the pod has lost its interface");
+    // A pod that had ended stays so.
+    let mut bench = placed();
+    bench.pods(&[]);
+    bench.see(&seen);
+    bench.restart(&seen);
+    bench.pods(&[pod("a", &["10.0.0.5"])]);
+    assert_eq!(bench.see(&seen), named(&NONE));
+    assert_eq!(bench.owner(5), Owner::Gone(id("a")));
+}
+
+#[test]
+fn c5_an_address_alone_gives_no_new_interface() {
+    // Before or after the end of the old interface, and with its index.
+    let old = || veth(5, 1, &["10.0.0.5"]);
+    let new = || veth(6, 2, &["10.0.0.5"]);
+    let same = || PodInterface { identity: 2, ..veth(5, 2, &["10.0.0.5"]) };
+    for stages in
+        [vec![vec![old(), new()]], vec![vec![new()]], vec![vec![], vec![new()]], vec![vec![same()]]]
+    {
+        let mut bench = placed();
+        for seen in &stages {
+            bench.see(seen);
+        }
+        let last = stages.last().unwrap().last().unwrap();
+        assert!(bench.is_closed(last.ifindex), "{stages:?}");
+    }
+}
+
+#[test]
+fn c3_c5_the_next_agent_gives_no_new_interface_for_an_address_alone() {
+    let seen = [veth(6, 2, &["10.0.0.5"])];
+    let mut bench = placed();
+    bench.restart(&seen);
+    assert_eq!(bench.see(&seen), named(&NONE));
+    // Another pod of the same name never had that interface.
+    let mut bench = placed();
+    bench.restart(&[]);
+    let mut bench = Bench { bindings: Bindings::default(), ..bench };
+    bench.pods(&[Pod { uid: "other".to_owned(), ..pod("a", &["10.0.0.5"]) }]);
+    assert_eq!(bench.see(&seen), named(&[(6, "a")]));
+}
+
+#[test]
+fn a_pod_may_have_two_interfaces_in_one_namespace_and_lose_either() {
+    let mut bench = Bench::new(&[pod("a", &["10.0.0.5", "fd00::5"])]);
+    let both = [veth(5, 1, &["10.0.0.5"]), veth(6, 1, &["fd00::5"])];
+    assert_eq!(bench.see(&both), named(&[(5, "a"), (6, "a")]));
+    assert_eq!(bench.see(&both[1..]), named(&[(6, "a")]));
+}
+
+#[test]
+fn c5_a_pod_that_has_an_interface_gets_no_other() {
+    let mut bench = placed();
+    let both = [veth(5, 1, &["10.0.0.5"]), veth(6, 2, &["10.0.0.5"])];
+    for _ in 0..2 {
+        assert_eq!(bench.see(&both), named(&[(5, "a")]));
+        assert_eq!(bench.owner(6), Owner::Gone(id("a")));
+        bench.bindings.changed(&id("a"), bench.now);
+        bench.wait(HELD);
+    }
+}
+
+#[test]
+fn c5_the_next_pod_gets_the_interface_at_once() {
+    let mut bench = placed();
+    let seen = [veth(6, 2, &["10.0.0.5"])];
+    assert_eq!(bench.see(&seen), named(&NONE));
+    bench.pods(&[pod("b", &["10.0.0.5"])]);
+    assert_eq!(bench.see(&seen), named(&[(6, "b")]));
+}
+
+#[test]
+fn c5_a_change_of_the_pod_supports_its_claim() {
+    let seen = [veth(6, 2, &["10.0.0.5"])];
+    let mut bench = placed();
+    assert_eq!(bench.see(&seen), named(&NONE));
+    bench.bindings.changed(&id("a"), bench.now);
+    assert_eq!(bench.see(&seen), named(&[(6, "a")]));
+    // Deleted, and created again with its name.
+    let mut bench = placed();
+    bench.bindings.forget(&id("a"));
+    assert_eq!(bench.see(&seen), named(&[(6, "a")]));
+}
+
+#[test]
+fn c5_a_pod_that_is_being_deleted_gets_no_other_interface() {
+    let mut bench = placed();
+    bench.bindings.changed(&id("a"), bench.now);
+    bench.pods(&[Pod { terminating: true, ..pod("a", &["10.0.0.5"]) }]);
+    bench.see(&[veth(6, 2, &["10.0.0.5"])]);
+    bench.wait(10 * HELD);
+    assert_eq!(bench.see(&[veth(6, 2, &["10.0.0.5"])]), named(&NONE));
+    assert_eq!((bench.known.again, bench.is_closed(6)), (None, true));
+    // It keeps its interface.
+    let mut bench = placed();
+    bench.pods(&[Pod { terminating: true, ..pod("a", &["10.0.0.5"]) }]);
+    assert_eq!(bench.see(&[veth(5, 1, &["10.0.0.5"])]), named(&[(5, "a")]));
+}
+
+#[test]
+fn c5_a_claim_without_a_competing_one_is_accepted_after_a_while_and_reconsidered() {
+    let mut bench = placed();
+    let seen = [veth(6, 2, &["10.0.0.5"])];
+    assert_eq!(bench.see(&seen), named(&NONE));
+    assert_eq!(bench.known.again, Some(HELD));
+    bench.wait(HELD);
+    assert_eq!(bench.see(&seen), named(&[(6, "a")]));
+    bench.wait(HELD);
+    assert_eq!(bench.see(&seen), named(&[(6, "a")]));
+    // The API had been late: the interface was the next pod's all the time.
+    bench.pods(&[pod("b", &["10.0.0.5"])]);
+    assert_eq!(bench.see(&seen), named(&[(6, "b")]));
+}
