@@ -1,0 +1,258 @@
+//! Whether a marked frame may be where it arrived: the reference evaluator, asked about the party
+//! that really sent it, and the rules that hold beside policy.
+//!
+//! A pod is known by the interface that the frame was sent from, whatever the frame says. Outside,
+//! the network decides which addresses a host can use, so there the source counts, but a packet
+//! from outside is never the node's (semantics A2).
+
+use std::net::IpAddr;
+
+use enforcer_core::model::{Cluster, Protocol};
+use enforcer_core::policy::reference::{Traffic, egress_allows, ingress_allows, is_isolated};
+use enforcer_ebpf::contract::verdict::Direction;
+
+use crate::cast::{LIVING, World};
+use crate::crafted::{Address, Body, Crafted, Link, Role, Tail};
+use crate::read::{Packet, Seen, packet, read};
+use crate::wire::Arrival;
+
+pub(crate) struct Oracle {
+    pub(crate) cluster: Cluster,
+    pub(crate) world: World,
+}
+
+/// Traffic that some policy of the cluster tells from other traffic.
+const DISTINCT: [Traffic; 6] = [
+    Traffic::Port(Protocol::Tcp, 80),
+    Traffic::Port(Protocol::Tcp, 8_080),
+    Traffic::Port(Protocol::Udp, 53),
+    Traffic::Port(Protocol::Udp, 5_353),
+    Traffic::Port(Protocol::Tcp, 1),
+    Traffic::Portless,
+];
+
+impl Oracle {
+    /// Why the frame may have arrived; none: it must not.
+    pub(crate) fn permits(&self, sent: &Crafted, mark: u32, arrival: &Arrival) -> Option<&'static str> {
+        if sent.by == arrival.at {
+            return Some("its own (A1)");
+        }
+        let seen = read(&arrival.frame);
+        match arrival.at {
+            Role::Outside => self.outside(sent, &arrival.frame, seen),
+            pod => {
+                let policy = if sent.by == Role::Outside {
+                    self.from_outside(sent, pod, arrival, seen)
+                } else {
+                    self.between_pods(sent, pod, seen)
+                };
+                policy
+                    .or_else(|| self.link_message(sent, mark, arrival, seen))
+                    .or_else(|| self.reflected_by_node(sent, pod, arrival, seen))
+            }
+        }
+    }
+
+    /// Whether no policy isolates the pod in any direction.
+    fn is_free(&self, role: Role) -> bool {
+        let pod = role.pod().unwrap();
+        [Direction::Ingress, Direction::Egress].into_iter().all(|it| !is_isolated(&self.cluster, &pod, it))
+    }
+
+    /// P4: a pod's packet from an address that is not the pod's goes nowhere, link-local ones and
+    /// DHCP aside.
+    fn is_of_sender(&self, sent: &Crafted) -> bool {
+        if matches!(sent.body, Body::Arp(..) | Body::Other(_)) {
+            return true;
+        }
+        let (source, v6) = sent.outer.map_or((sent.source, sent.v6), |it| (it.source, it.v6));
+        let source = self.world.address(source, sent.by, v6);
+        let dhcp = matches!(sent.body, Body::Udp(68, 67)) && sent.outer.is_none();
+        self.world.owns(sent.by, source)
+            || matches!(source, IpAddr::V6(it) if it.is_unicast_link_local())
+            || (dhcp && source == IpAddr::from([0; 4]))
+    }
+
+    fn outside(&self, sent: &Crafted, frame: &[u8], seen: Seen) -> Option<&'static str> {
+        if !self.is_of_sender(sent) {
+            return None;
+        }
+        let pod = sent.by.pod().unwrap();
+        let Seen::Ip(outer) = seen else { return self.is_free(sent.by).then_some("not isolated (S4)") };
+        // What the node's own tunnels wrapped is judged by what is inside.
+        let inner = match (self.is_nodes(outer.source), outer.traffic) {
+            (true, Some(Traffic::Port(Protocol::Udp, 4_789))) => packet(frame, outer.payload + 8 + 8 + 14),
+            (true, Some(Traffic::Port(Protocol::Udp, 4_790))) => packet(frame, outer.payload + 8 + 8),
+            _ => Some(outer),
+        };
+        let allowed = |traffic| {
+            inner.is_some_and(|it| egress_allows(&self.cluster, &pod, it.destination, traffic))
+        };
+        self.any(inner.and_then(|it| it.traffic), allowed).then_some("egress policy (S4)")
+    }
+
+    /// The traffic, or any traffic if the packet does not show it (P2: later fragments).
+    fn any(&self, traffic: Option<Traffic>, allowed: impl Fn(Traffic) -> bool) -> bool {
+        traffic.map_or_else(|| DISTINCT.into_iter().any(&allowed), &allowed)
+    }
+
+    fn is_nodes(&self, address: IpAddr) -> bool {
+        self.world.node_addresses.contains(&address)
+    }
+
+    fn between_pods(&self, sent: &Crafted, to: Role, seen: Seen) -> Option<&'static str> {
+        let (from, receiver) = (sent.by.pod()?, to.pod()?);
+        if !self.is_of_sender(sent) || self.is_for_tunnel(sent) {
+            return None;
+        }
+        let packet = match seen {
+            Seen::Ip(packet) => packet,
+            // P1: nothing that can't be read, if policy isolates either end.
+            Seen::Unreadable => {
+                return (self.is_free(sent.by) && self.is_free(to)).then_some("not isolated (S4)");
+            }
+            Seen::Arp => return None,
+        };
+        if !self.is_addressed(to, packet.destination) {
+            return None;
+        }
+        let v6 = packet.source.is_ipv6();
+        let (own, other) = (self.world.of(sent.by, v6), self.world.of(to, v6));
+        let target = if self.world.owns(to, packet.destination) { other } else { packet.destination };
+        let allowed = |traffic| {
+            egress_allows(&self.cluster, &from, target, traffic)
+                && ingress_allows(&self.cluster, &receiver, own, traffic)
+        };
+        self.any(packet.traffic, allowed).then_some("policy of both ends (S5)")
+    }
+
+    /// P4: encapsulated packets from a pod to its own node.
+    fn is_for_tunnel(&self, sent: &Crafted) -> bool {
+        sent.outer.is_some_and(|it| self.is_nodes(self.world.address(it.destination, sent.by, it.v6)))
+    }
+
+    /// P4: a pod receives what is addressed to it, or to a group or all of its link.
+    fn is_addressed(&self, to: Role, destination: IpAddr) -> bool {
+        self.world.owns(to, destination)
+            || destination.is_multicast()
+            || matches!(destination, IpAddr::V6(it) if it.is_unicast_link_local())
+            || destination == IpAddr::from([255; 4])
+            || destination == self.world.address(Address::SubnetBroadcast, to, destination.is_ipv6())
+    }
+
+    fn from_outside(&self, sent: &Crafted, to: Role, arrival: &Arrival, seen: Seen) -> Option<&'static str> {
+        let receiver = to.pod()?;
+        let Seen::Ip(packet) = seen else {
+            return self.is_free(to).then_some("not isolated (S4)");
+        };
+        if !self.is_addressed(to, packet.destination) {
+            return None;
+        }
+        // Inside a tunnel of the node, the inner source.
+        let claimed = self.world.address(sent.source, Role::Outside, sent.v6);
+        let allowed = |traffic| ingress_allows(&self.cluster, &receiver, claimed, traffic);
+        if self.any(packet.traffic, allowed) {
+            return Some("ingress policy for its source (S4)");
+        }
+        self.of_living_flow(to, claimed, arrival, &packet)
+    }
+
+    /// A3: the flow that the victim has with the office, which lives all the time: packets that
+    /// answer it, and errors about it, of which the network could be the sender.
+    fn of_living_flow(&self, to: Role, claimed: IpAddr, arrival: &Arrival, it: &Packet) -> Option<&'static str> {
+        let v6 = it.source.is_ipv6();
+        let office = self.world.address(Address::Office, Role::Outside, v6);
+        if to != Role::Victim {
+            return None;
+        }
+        let is_udp = matches!(it.traffic, Some(Traffic::Port(Protocol::Udp, _)));
+        if claimed == office && is_udp && it.ports == (53, LIVING) {
+            return Some("answers a living flow (A3)");
+        }
+        let quoted = self.quoted(&arrival.frame, it)?;
+        let is_about = quoted.source == self.world.of(to, v6)
+            && quoted.destination == office
+            && quoted.ports == (LIVING, 53)
+            && quoted.protocol == 17;
+        let size = arrival.frame.len() - it.network;
+        let fits = size <= if v6 { 1_280 } else { 576 };
+        (is_about && fits && it.destination == quoted.source).then_some("error about a living flow (A3)")
+    }
+
+    /// The packet that an ICMP error quotes.
+    fn quoted(&self, frame: &[u8], it: &Packet) -> Option<Packet> {
+        let is_error = match (it.icmp?, it.source) {
+            ((kind, _), IpAddr::V4(_)) => matches!(kind, 3 | 4 | 11 | 12),
+            ((kind, _), IpAddr::V6(_)) => (1..=4).contains(&kind),
+        };
+        if is_error { packet(frame, it.payload + 8) } else { None }
+    }
+
+    /// A4: a valid message of the pod's own link, which has room for six bytes of mark in the
+    /// option with the hardware address and for nothing else.
+    fn link_message(&self, sent: &Crafted, mark: u32, arrival: &Arrival, seen: Seen) -> Option<&'static str> {
+        let own = |address| {
+            let address = self.world.address(address, sent.by, sent.v6);
+            self.world.owns(sent.by, address)
+                || matches!(address, IpAddr::V6(it) if it.is_unicast_link_local())
+        };
+        if sent.by == Role::Outside || !crate::bytes::marks_only_short(&arrival.frame, mark) {
+            return None;
+        }
+        match (seen, &sent.body) {
+            (Seen::Arp, Body::Arp(_, sender, target, Tail::Exact)) => {
+                let claimed = if *sender == Address::Unspecified { target } else { sender };
+                let exact = arrival.frame.len() == 42 + 4 * sent.vlans.len() || arrival.frame.len() == 42;
+                (exact && own(*claimed)).then_some("ARP about itself (A4)")
+            }
+            (Seen::Ip(packet), Body::Link(link, Tail::Exact)) => {
+                let size = arrival.frame.len() - packet.payload;
+                let plain = packet.payload - packet.network == 40 && packet.hops == 255;
+                let source = own(sent.source) || sent.source == Address::Unspecified;
+                let good = match link {
+                    Link::Solicitation(_) => size == 24 + 8,
+                    Link::Advertisement(target) => size == 24 + 8 && own(*target),
+                    Link::RouterSolicitation => {
+                        size == 8 + 8 && sent.destination == Address::AllRouters
+                    }
+                    _ => false,
+                };
+                let kind = match link {
+                    Link::Solicitation(_) => 135,
+                    Link::Advertisement(_) => 136,
+                    _ => 133,
+                };
+                let is_same = packet.icmp == Some((kind, 0));
+                (plain && source && good && is_same).then_some("neighbour discovery (A4)")
+            }
+            _ => None,
+        }
+    }
+
+    /// A2: what the node itself sends to the address that a packet to the node claimed: a reply to
+    /// its echo request, or an error about it of the size that the RFCs allow. Only from outside,
+    /// or from a link-local address, can that address be another's.
+    fn reflected_by_node(&self, sent: &Crafted, to: Role, arrival: &Arrival, seen: Seen) -> Option<&'static str> {
+        let Seen::Ip(packet) = seen else { return None };
+        let claimed = self.world.address(sent.source, sent.by, sent.v6);
+        let may_claim = sent.by == Role::Outside
+            || matches!(claimed, IpAddr::V6(it) if it.is_unicast_link_local());
+        if !may_claim || !self.is_nodes(packet.source) || !self.world.owns(to, claimed) {
+            return None;
+        }
+        let replies = match (packet.icmp, packet.source) {
+            (Some((0, 0)), IpAddr::V4(_)) | (Some((129, 0)), IpAddr::V6(_)) => {
+                matches!(sent.body, Body::Echo(false))
+            }
+            _ => self.quoted(&arrival.frame, &packet).is_some_and(|it| {
+                let limit = if sent.v6 { 1_280 } else { 576 };
+                it.source == claimed && arrival.frame.len() - packet.network <= limit
+            }),
+        };
+        // The lab's node echoes datagrams on port 53, and answers no errors.
+        let asked = self.is_nodes(self.world.address(sent.destination, sent.by, sent.v6));
+        let echoes = asked && packet.protocol == 17 && packet.ports.0 == 53;
+        let is_error = matches!(sent.body, Body::Error(..));
+        ((replies && !is_error) || echoes).then_some("the node's own reply (A2)")
+    }
+}
