@@ -20,8 +20,22 @@ const TUNNEL_MAC: [u8; 6] = [0x0a, 0x58, 10, 239, 0, 1];
 
 /// This many bytes of repeated marks.
 pub(crate) fn marked(length: usize, mark: u32) -> Vec<u8> {
-    let one = [MAGIC, mark.to_be_bytes()].concat();
+    let one = [MAGIC, with_check(mark).to_be_bytes()].concat();
     one.into_iter().cycle().take(length).collect()
+}
+
+/// The greatest mark.
+pub(crate) const LAST_MARK: u32 = 0xff_ffff;
+
+/// The mark with a check sum: what is left of a mark that was cut, and bytes behind it, are none.
+pub(crate) const fn with_check(mark: u32) -> u32 {
+    mark << 8 | (mark.wrapping_mul(167) ^ mark >> 8 ^ mark >> 16).wrapping_add(13) & 0xff
+}
+
+/// The mark of these four bytes, if the check sum is right.
+pub(crate) fn checked(number: u32) -> Option<u32> {
+    let mark = number >> 8;
+    (with_check(mark) == number).then_some(mark)
 }
 
 /// Whether the frame has no mark but this one in its short form.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use enforcer_tests::lab::{Sandbox, Topology};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
-use crate::bytes::frames;
+use crate::bytes::{LAST_MARK, frames};
 use crate::crafted::{Attack, Crafted, Role};
 use crate::stage::Stage;
 use crate::wire::Arrival;
@@ -21,8 +21,6 @@ const CONTROL: usize = 4_000;
 const BATCH: usize = 400;
 /// Batches between two rounds of ordinary connections.
 const ROUND: usize = 8;
-/// The time in which the kernel delivers what was sent.
-const DELIVERY: Duration = Duration::from_millis(25);
 /// Longer than incomplete packets wait for their fragments.
 const REASSEMBLY: Duration = Duration::from_millis(2_300);
 
@@ -123,6 +121,7 @@ impl Campaign {
     pub(crate) fn send(&mut self, attacks: impl IntoIterator<Item = Attack>) {
         for crafted in attacks.into_iter().flatten() {
             let mark = u32::try_from(self.sent.len()).unwrap();
+            assert!(mark <= LAST_MARK, "too many packets for a run");
             let sender = self.stage.sender(crafted.by);
             for bytes in frames(&crafted, mark, &self.stage.oracle.world) {
                 self.frames += usize::from(sender.send(&bytes));
@@ -133,7 +132,7 @@ impl Campaign {
 
     /// What has arrived since the last question.
     pub(crate) fn arrivals(&self) -> Vec<Arrival> {
-        std::thread::sleep(DELIVERY);
+        self.stage.until_read();
         self.stage.arrivals.try_iter().collect()
     }
 
@@ -150,6 +149,7 @@ impl Campaign {
                 let Some(sent) = self.sent.get(mark as usize) else { continue };
                 match self.stage.oracle.permits(sent, mark, &arrival) {
                     Some(why) => *self.permitted.entry(why).or_default() += 1,
+                    None if std::env::var("TRIAGE").is_ok() => { println!("BREACH after {} {}", self.frames, self.describe(&Breach { mark, arrival: arrival.clone() })); }
                     None if first.is_none() => {
                         first = Some(Breach { mark, arrival: arrival.clone() });
                     }

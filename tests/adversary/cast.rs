@@ -7,6 +7,7 @@ use enforcer_core::model::PodId;
 use enforcer_tests::lab::{Family, Lab, Namespace, Party, Topology};
 use nix::ifaddrs::getifaddrs;
 
+use crate::bytes::with_check;
 use crate::crafted::{Address, Mac, Role, Service};
 
 /// The pods.
@@ -192,6 +193,8 @@ impl World {
         };
         let mut node_addresses = lab.node_addresses();
         node_addresses.extend([node_link_local, gateway_link_local].map(IpAddr::from));
+        // Of the device without Ethernet headers.
+        node_addresses.extend(["10.238.0.1", "fd00:10:238::1"].map(|it| it.parse::<IpAddr>().unwrap()));
         let gateways = lab.nodes()[0].site().gateways();
         Self { ports, node, gateway, gateways, node_addresses }
     }
@@ -289,6 +292,6 @@ impl World {
 
 /// A mark of six bytes, which is a valid hardware address: the payload of a valid link message.
 pub(crate) fn short_mark(mark: u32) -> [u8; 6] {
-    let [a, b, c, d] = mark.to_be_bytes();
+    let [a, b, c, d] = with_check(mark).to_be_bytes();
     [0x0e, 0x5f, a, b, c, d]
 }

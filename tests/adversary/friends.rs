@@ -33,7 +33,8 @@ const PAGES: [Way; 9] = [
     (Role::Outside, Address::External(Service::Vault), 80, Role::Victim),
 ];
 
-/// Datagrams that are echoed.
+/// Datagrams that are echoed. The node's come first at a pod that has the receiver's hardware
+/// address.
 const ECHOES: [Way; 3] = [
     (Role::Friend, Address::Pod(Role::Victim), 5_353, Role::Victim),
     (Role::Friend, Address::Cluster(Service::Vault), 53, Role::Victim),

@@ -489,5 +489,12 @@ fn past_the_bridge(rng: &mut impl Rng) -> Attack {
         ],
     );
     it.mac_to = pick(rng, &[Mac::Pod(Role::Victim), Mac::Pod(Role::Friend), Mac::Pod(Role::Ally), Mac::Broadcast]);
+    if one_in(rng, 4) {
+        // What narrow may send, to others as well.
+        it.by = Role::Narrow;
+        it.source = Address::Own;
+        it.destination = Address::Pod(Role::Ally);
+        it.body = Body::Tcp(rng.random_range(1_024..60_000), 8_080, 0x02);
+    }
     vec![it]
 }

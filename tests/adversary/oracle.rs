@@ -44,18 +44,19 @@ impl Oracle {
                 let policy = if sent.by == Role::Outside {
                     self.from_outside(sent, pod, arrival, seen)
                 } else {
-                    self.between_pods(sent, pod, seen)
+                    self.between_pods(sent, pod, &arrival.frame, seen)
                 };
                 policy
                     .or_else(|| self.link_message(sent, mark, arrival, seen))
                     .or_else(|| self.reflected_by_node(sent, pod, arrival, seen))
+                    .or_else(|| self.back_from_bridge(sent, pod, arrival, seen))
             }
         }
     }
 
     /// Whether no policy isolates the pod in any direction.
     fn is_free(&self, role: Role) -> bool {
-        let pod = role.pod().unwrap();
+        let Some(pod) = role.pod() else { return false };
         [Direction::Ingress, Direction::Egress].into_iter().all(|it| !is_isolated(&self.cluster, &pod, it))
     }
 
@@ -100,7 +101,7 @@ impl Oracle {
         self.world.node_addresses.contains(&address)
     }
 
-    fn between_pods(&self, sent: &Crafted, to: Role, seen: Seen) -> Option<&'static str> {
+    fn between_pods(&self, sent: &Crafted, to: Role, frame: &[u8], seen: Seen) -> Option<&'static str> {
         let (from, receiver) = (sent.by.pod()?, to.pod()?);
         if !self.is_of_sender(sent) || self.is_for_tunnel(sent) {
             return None;
@@ -113,14 +114,20 @@ impl Oracle {
             }
             Seen::Arp => return None,
         };
-        if !self.is_addressed(to, packet.destination) {
+        // A frame to all of the link is addressed to the pod, too. Both the address and the pod that
+        // gets it count then: the sender's policy must allow either.
+        let to_all = frame.first().is_some_and(|it| it & 1 == 1);
+        if !to_all && !self.is_addressed(to, packet.destination) {
             return None;
         }
         let v6 = packet.source.is_ipv6();
         let (own, other) = (self.world.of(sent.by, v6), self.world.of(to, v6));
-        let target = if self.world.owns(to, packet.destination) { other } else { packet.destination };
+        let link_local =
+            matches!(packet.destination, IpAddr::V6(it) if it.is_unicast_link_local());
+        let is_own = link_local || self.world.owns(to, packet.destination);
+        let targets = if is_own { [other; 2] } else { [packet.destination, other] };
         let allowed = |traffic| {
-            egress_allows(&self.cluster, &from, target, traffic)
+            targets.iter().all(|it| egress_allows(&self.cluster, &from, *it, traffic))
                 && ingress_allows(&self.cluster, &receiver, own, traffic)
         };
         self.any(packet.traffic, allowed).then_some("policy of both ends (S5)")
@@ -154,6 +161,17 @@ impl Oracle {
         if self.any(packet.traffic, allowed) {
             return Some("ingress policy for its source (S4)");
         }
+        // The victim's server echoes, and the real client did not ask.
+        let answer = self.quoted(&arrival.frame, &packet);
+        let about_answer = answer.is_some_and(|it| {
+            to == Role::Victim
+                && self.world.owns(to, it.source)
+                && (it.protocol, it.ports.0) == (17, 5_353)
+                && arrival.frame.len() - packet.network <= if sent.v6 { 1_280 } else { 576 }
+        });
+        if about_answer && allowed(Traffic::Port(Protocol::Udp, 5_353)) {
+            return Some("error about the pod's own answer (A3)");
+        }
         self.of_living_flow(to, claimed, arrival, &packet)
     }
 
@@ -181,6 +199,12 @@ impl Oracle {
 
     /// The packet that an ICMP error quotes.
     fn quoted(&self, frame: &[u8], it: &Packet) -> Option<Packet> {
+        // The node's own redirect has it in an option, behind another one.
+        if matches!(it.icmp?, (137, 0)) && it.hops == 255 && self.is_nodes(it.source) {
+            let options = frame.get(it.payload + 40..)?;
+            let at = if options.first() == Some(&4) { 0 } else { 8 };
+            return packet(frame, it.payload + 40 + at + 8);
+        }
         let is_error = match (it.icmp?, it.source) {
             ((kind, _), IpAddr::V4(_)) => matches!(kind, 3 | 4 | 11 | 12),
             ((kind, _), IpAddr::V6(_)) => (1..=4).contains(&kind),
@@ -202,7 +226,9 @@ impl Oracle {
         match (seen, &sent.body) {
             (Seen::Arp, Body::Arp(_, sender, target, Tail::Exact)) => {
                 let claimed = if *sender == Address::Unspecified { target } else { sender };
-                let exact = arrival.frame.len() == 42 + 4 * sent.vlans.len() || arrival.frame.len() == 42;
+                // The kernel keeps the first tag apart.
+                let tags = arrival.frame.len().checked_sub(42)?;
+                let exact = tags % 4 == 0 && tags / 4 <= sent.vlans.len();
                 (exact && own(*claimed)).then_some("ARP about itself (A4)")
             }
             (Seen::Ip(packet), Body::Link(link, Tail::Exact)) => {
@@ -234,10 +260,23 @@ impl Oracle {
     /// or from a link-local address, can that address be another's.
     fn reflected_by_node(&self, sent: &Crafted, to: Role, arrival: &Arrival, seen: Seen) -> Option<&'static str> {
         let Seen::Ip(packet) = seen else { return None };
-        let claimed = self.world.address(sent.source, sent.by, sent.v6);
+        // Of a packet in a tunnel that the node does not have, the node reads the outer header only.
+        let inner = self.world.address(sent.source, sent.by, sent.v6);
+        let outer = sent.outer.map(|it| self.world.address(it.source, sent.by, it.v6));
+        let claimed = [Some(inner), outer].into_iter().flatten();
+        let claimed = claimed.into_iter().find(|it| *it == packet.destination)?;
         let may_claim = sent.by == Role::Outside
             || matches!(claimed, IpAddr::V6(it) if it.is_unicast_link_local());
-        if !may_claim || !self.is_nodes(packet.source) || !self.world.owns(to, claimed) {
+        // The node's error about a packet to a Service comes from the Service's address.
+        let is_expired = sent.hops <= 2
+            && packet.hops == 64
+            && packet.source == self.world.address(sent.destination, sent.by, sent.v6)
+            && matches!((packet.icmp, sent.v6), (Some((11, 0)), false) | (Some((3, 0)), true));
+        let is_from_node = self.is_nodes(packet.source) || is_expired;
+        // Nobody knows the pods' link-local addresses: on a bridge that has lost one, all get it.
+        let may_get = self.world.owns(to, claimed)
+            || matches!(claimed, IpAddr::V6(it) if it.is_unicast_link_local());
+        if !may_claim || !is_from_node || !may_get {
             return None;
         }
         let replies = match (packet.icmp, packet.source) {
@@ -245,14 +284,34 @@ impl Oracle {
                 matches!(sent.body, Body::Echo(false))
             }
             _ => self.quoted(&arrival.frame, &packet).is_some_and(|it| {
-                let limit = if sent.v6 { 1_280 } else { 576 };
+                let limit = if claimed.is_ipv6() { 1_280 } else { 576 };
                 it.source == claimed && arrival.frame.len() - packet.network <= limit
             }),
         };
         // The lab's node echoes datagrams on port 53, and answers no errors.
         let asked = self.is_nodes(self.world.address(sent.destination, sent.by, sent.v6));
         let echoes = asked && packet.protocol == 17 && packet.ports.0 == 53;
-        let is_error = matches!(sent.body, Body::Error(..));
+        // Behind extension headers, or with a false header, the kernel does not recognize an error.
+        let is_error = matches!(sent.body, Body::Error(..))
+            && sent.extensions.is_empty()
+            && sent.late.is_empty()
+            && sent.lie.is_none();
         ((replies && !is_error) || echoes).then_some("the node's own reply (A2)")
+    }
+
+    /// A1: the pod's own reply to, or error about, a packet that it may have got. The bridge has lost the
+    /// hardware address of the receiver, sends it everywhere, and by hairpin mode back.
+    fn back_from_bridge(&self, sent: &Crafted, to: Role, arrival: &Arrival, seen: Seen) -> Option<&'static str> {
+        let Seen::Ip(packet) = seen else { return None };
+        let asked = self.world.address(sent.destination, sent.by, sent.v6);
+        let of_itself = self.world.owns(to, packet.source) || packet.source == asked;
+        let free = [sent.by, to].into_iter().all(|it| self.is_free(it));
+        let is_echo = matches!(sent.body, Body::Echo(false)) && matches!(packet.icmp, Some((0 | 129, 0)));
+        let quoted = self.quoted(&arrival.frame, &packet).map(|it| it.source);
+        let answers = self.world.owns(sent.by, packet.destination)
+            && (is_echo || quoted == Some(packet.destination));
+        let is_error = matches!(sent.body, Body::Error(..));
+        (free && of_itself && answers && !is_error && self.is_of_sender(sent))
+            .then_some("its own answer, back from the bridge (A1)")
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Stage {
     pub friends: Friends,
     pub senders: Vec<(Role, Sender)>,
     pub arrivals: mpsc::Receiver<Arrival>,
-    _recorders: Vec<Recorder>,
+    recorders: Vec<Recorder>,
 }
 
 fn program(name: &str) -> PathBuf {
@@ -71,7 +71,19 @@ impl Stage {
             }
         }
         let oracle = Oracle { cluster: declared.cluster, world };
-        Self { session, oracle, friends, senders, arrivals, _recorders: recorders }
+        Self { session, oracle, friends, senders, arrivals, recorders }
+    }
+
+    /// Waits until the recorders have read all that was sent before.
+    pub(crate) fn until_read(&self) {
+        /// The kernel delivers what was sent in less time than a recorder waits for more.
+        const WAITS: u64 = 3;
+        let before: Vec<u64> = self.recorders.iter().map(Recorder::idle).collect();
+        for (recorder, before) in self.recorders.iter().zip(before) {
+            while recorder.idle() < before + WAITS {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 
     pub(crate) fn sender(&self, role: Role) -> &Sender {

@@ -2,11 +2,12 @@
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use enforcer_tests::lab::Namespace;
+use memchr::memmem;
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::{cmsg_space, libc};
@@ -18,11 +19,11 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use tun_rs::{DeviceBuilder, Layer};
 
-use crate::bytes::{Bytes, MAGIC};
+use crate::bytes::{Bytes, MAGIC, checked};
 use crate::crafted::Role;
 
 /// Room for the frames of a batch.
-const BUFFER: usize = 64 << 20;
+const BUFFER: usize = 256 << 20;
 /// More than any frame.
 const LONGEST: usize = 70_000;
 
@@ -90,6 +91,8 @@ pub(crate) struct Arrival {
 /// Watches all interfaces of a namespace.
 pub(crate) struct Recorder {
     ends: Arc<AtomicBool>,
+    /// How often it has found nothing more to read.
+    idle: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -106,9 +109,16 @@ impl Recorder {
         };
         let socket = namespace.io("record frames", open).await.unwrap();
         let ends = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&ends);
-        let thread = std::thread::spawn(move || record(at, &socket, &ended, &found));
-        Self { ends, thread: Some(thread) }
+        let idle = Arc::new(AtomicU64::new(0));
+        let (ended, idles) = (Arc::clone(&ends), Arc::clone(&idle));
+        let thread = std::thread::spawn(move || record(at, &socket, &ended, &idles, &found));
+        Self { ends, idle, thread: Some(thread) }
+    }
+
+    /// How often it has found nothing more to read.
+    pub(crate) fn idle(&self) -> u64 {
+        assert!(self.thread.as_ref().is_some_and(|it| !it.is_finished()), "a recorder has ended");
+        self.idle.load(Ordering::Relaxed)
     }
 }
 
@@ -123,7 +133,13 @@ impl Drop for Recorder {
     }
 }
 
-fn record(at: Role, socket: &OwnedFd, ends: &AtomicBool, found: &mpsc::Sender<Arrival>) {
+fn record(
+    at: Role,
+    socket: &OwnedFd,
+    ends: &AtomicBool,
+    idle: &AtomicU64,
+    found: &mpsc::Sender<Arrival>,
+) {
     let mut buffer = vec![0; LONGEST];
     let mut control = cmsg_space!(u32);
     while !ends.load(Ordering::Relaxed) {
@@ -136,7 +152,11 @@ fn record(at: Role, socket: &OwnedFd, ends: &AtomicBool, found: &mpsc::Sender<Ar
                 assert!(!it.cmsgs().unwrap().any(lost), "the recorder at {at:?} lost frames");
                 (it.bytes, it.address.map(|it| it.pkttype()))
             }
-            Err(Errno::EAGAIN | Errno::EINTR | Errno::ENETDOWN) => continue,
+            Err(Errno::EAGAIN) => {
+                idle.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            Err(Errno::EINTR | Errno::ENETDOWN) => continue,
             Err(error) => panic!("frames can't be recorded: {error}"),
         };
         if way == Some(libc::PACKET_OUTGOING) {
@@ -154,19 +174,20 @@ fn record(at: Role, socket: &OwnedFd, ends: &AtomicBool, found: &mpsc::Sender<Ar
 
 /// The places behind each occurrence.
 fn find<'a>(frame: &'a [u8], what: &'a [u8; 4]) -> impl Iterator<Item = usize> + 'a {
-    let hits = frame.windows(4).enumerate().filter(move |(_, it)| it == what);
-    hits.map(|(at, _)| at + 4)
+    memmem::find_iter(frame, what).map(|at| at + 4)
 }
 
 /// All marks in a frame.
 fn marks(frame: &[u8]) -> Vec<u32> {
-    let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_be_bytes);
+    let number = |bytes: &[u8]| checked(u32::from_be_bytes(bytes.try_into().ok()?));
     let long = find(frame, &MAGIC).filter_map(|at| number(frame.get(at..at + 4)?));
     let mut marks: Vec<u32> = long.collect();
-    // Short ones stand where link messages have hardware addresses; the sender's, too.
+    // Short ones stand where link messages have the sender's hardware address. A frame *to* such an
+    // address is a reply.
     if marks.is_empty() && frame.len() <= 128 {
-        let short = frame.windows(6).filter(|it| it[..2] == [0x0e, 0x5f]);
-        marks.extend(short.filter_map(|it| number(&it[2..])));
+        let short = frame.get(6..).unwrap_or_default().windows(6).filter(|it| it[..2] == [0x0e, 0x5f]);
+        // The mark 0 is no packet's.
+        marks.extend(short.filter_map(|it| number(&it[2..])).filter(|it| *it != 0));
     }
     marks.sort_unstable();
     marks.dedup();

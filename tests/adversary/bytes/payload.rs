@@ -123,7 +123,8 @@ fn message(
         (Tail::Options, Some(option)) => {
             let units = (data.len() + 2).div_ceil(8).clamp(2, 255);
             let mut bytes = vec![option, u8::try_from(units).unwrap_or(255)];
-            bytes.extend(marked(units * 8 - 2, mark));
+            bytes.extend(marked(units * 8 - 8, mark));
+            bytes.extend([0; 6]);
             bytes
         }
         (Tail::Options, None) | (Tail::Marked, _) => data.to_vec(),
@@ -133,7 +134,7 @@ fn message(
 
 /// An option of prefix information (RFC 4861, section 4.6.2) or the like, full of marks.
 fn marked_prefix(mark: u32) -> Vec<u8> {
-    [vec![3, 4], marked(30, mark)].concat()
+    [vec![3, 4], marked(24, mark), vec![0; 6]].concat()
 }
 
 /// RFC 826.
