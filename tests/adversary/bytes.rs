@@ -114,7 +114,13 @@ fn offload(crafted: &Crafted, network: usize) -> [u8; 10] {
             let word = |it: usize| u16::try_from(it).unwrap_or_default().to_le_bytes();
             // VIRTIO_NET_HDR_F_NEEDS_CSUM; GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4.
             header[0] = 1;
-            header[1] = if !tcp { 5 } else if crafted.v6 { 4 } else { 1 };
+            header[1] = if !tcp {
+                5
+            } else if crafted.v6 {
+                4
+            } else {
+                1
+            };
             header[2..4].copy_from_slice(&word(start + fixed));
             header[4..6].copy_from_slice(&size.to_le_bytes());
             header[6..8].copy_from_slice(&word(start));
@@ -156,7 +162,8 @@ fn packets(crafted: &Crafted, mark: u32, world: &World) -> Vec<(u16, Vec<u8>)> {
         }
         _ => {}
     }
-    let (kind, late) = if crafted.v6 { (0x86dd, chain(&crafted.late, protocol)) } else { (0x0800, vec![]) };
+    let (kind, late) =
+        if crafted.v6 { (0x86dd, chain(&crafted.late, protocol)) } else { (0x0800, vec![]) };
     let whole = [late, transport].concat();
     let first = crafted.late.first().filter(|_| crafted.v6).map_or(protocol, |it| it.0);
     let pieces = if crafted.pieces.is_empty() {
@@ -259,7 +266,11 @@ fn ipv6(
 /// Extension headers before a header of the kind `last`.
 fn chain(kinds: &[(u8, u8)], last: u8) -> Vec<u8> {
     let nexts = kinds.iter().skip(1).map(|it| it.0).chain([last]);
-    kinds.iter().zip(nexts).flat_map(|((kind, length), next)| extension(*kind, *length, next)).collect()
+    kinds
+        .iter()
+        .zip(nexts)
+        .flat_map(|((kind, length), next)| extension(*kind, *length, next))
+        .collect()
 }
 
 fn extension(kind: u8, length: u8, next: u8) -> Vec<u8> {
@@ -281,7 +292,13 @@ fn extension(kind: u8, length: u8, next: u8) -> Vec<u8> {
 }
 
 /// The packet inside a tunnel's headers, with the new ether type.
-fn wrap(outer: Outer, source: IpAddr, destination: IpAddr, kind: u16, packet: &[u8]) -> (u16, Vec<u8>) {
+fn wrap(
+    outer: Outer,
+    source: IpAddr,
+    destination: IpAddr,
+    kind: u16,
+    packet: &[u8],
+) -> (u16, Vec<u8>) {
     let ethernet = [&TUNNEL_MAC[..], &short_mark(0), &kind.to_be_bytes(), packet].concat();
     let (protocol, payload) = match outer.kind {
         // RFC 7348; network 1 is the lab's.
@@ -300,7 +317,9 @@ fn wrap(outer: Outer, source: IpAddr, destination: IpAddr, kind: u16, packet: &[
     let payload = match (protocol, source, destination) {
         (17, IpAddr::V6(_), IpAddr::V6(_)) => {
             let mut datagram = payload;
-            let sum = checksum(&[pseudo(source, destination, 17, datagram.len()), datagram.clone()].concat());
+            let sum = checksum(
+                &[pseudo(source, destination, 17, datagram.len()), datagram.clone()].concat(),
+            );
             datagram[6..8].copy_from_slice(&if sum == 0 { 0xffff } else { sum }.to_be_bytes());
             datagram
         }

@@ -194,7 +194,8 @@ impl World {
         let mut node_addresses = lab.node_addresses();
         node_addresses.extend([node_link_local, gateway_link_local].map(IpAddr::from));
         // Of the device without Ethernet headers.
-        node_addresses.extend(["10.238.0.1", "fd00:10:238::1"].map(|it| it.parse::<IpAddr>().unwrap()));
+        node_addresses
+            .extend(["10.238.0.1", "fd00:10:238::1"].map(|it| it.parse::<IpAddr>().unwrap()));
         let gateways = lab.nodes()[0].site().gateways();
         Self { ports, node, gateway, gateways, node_addresses }
     }

@@ -13,7 +13,7 @@ use enforcer_ebpf::contract::verdict::Direction;
 
 use crate::cast::{LIVING, World};
 use crate::crafted::{Address, Body, Crafted, Link, Role, Tail};
-use crate::read::{Packet, Seen, packet, read};
+use crate::read::{Packet, Seen, packet, quote, read};
 use crate::wire::Arrival;
 
 pub(crate) struct Oracle {
@@ -33,7 +33,12 @@ const DISTINCT: [Traffic; 6] = [
 
 impl Oracle {
     /// Why the frame may have arrived; none: it must not.
-    pub(crate) fn permits(&self, sent: &Crafted, mark: u32, arrival: &Arrival) -> Option<&'static str> {
+    pub(crate) fn permits(
+        &self,
+        sent: &Crafted,
+        mark: u32,
+        arrival: &Arrival,
+    ) -> Option<&'static str> {
         if sent.by == arrival.at {
             return Some("its own (A1)");
         }
@@ -42,7 +47,7 @@ impl Oracle {
             Role::Outside => self.outside(sent, &arrival.frame, seen),
             pod => {
                 let policy = if sent.by == Role::Outside {
-                    self.from_outside(sent, pod, arrival, seen)
+                    self.outside_to_pod(sent, pod, arrival, seen)
                 } else {
                     self.between_pods(sent, pod, &arrival.frame, seen)
                 };
@@ -57,7 +62,9 @@ impl Oracle {
     /// Whether no policy isolates the pod in any direction.
     fn is_free(&self, role: Role) -> bool {
         let Some(pod) = role.pod() else { return false };
-        [Direction::Ingress, Direction::Egress].into_iter().all(|it| !is_isolated(&self.cluster, &pod, it))
+        [Direction::Ingress, Direction::Egress]
+            .into_iter()
+            .all(|it| !is_isolated(&self.cluster, &pod, it))
     }
 
     /// P4: a pod's packet from an address that is not the pod's goes nowhere, link-local ones and
@@ -79,11 +86,17 @@ impl Oracle {
             return None;
         }
         let pod = sent.by.pod().unwrap();
-        let Seen::Ip(outer) = seen else { return self.is_free(sent.by).then_some("not isolated (S4)") };
+        let Seen::Ip(outer) = seen else {
+            return self.is_free(sent.by).then_some("not isolated (S4)");
+        };
         // What the node's own tunnels wrapped is judged by what is inside.
         let inner = match (self.is_nodes(outer.source), outer.traffic) {
-            (true, Some(Traffic::Port(Protocol::Udp, 4_789))) => packet(frame, outer.payload + 8 + 8 + 14),
-            (true, Some(Traffic::Port(Protocol::Udp, 4_790))) => packet(frame, outer.payload + 8 + 8),
+            (true, Some(Traffic::Port(Protocol::Udp, 4_789))) => {
+                packet(frame, outer.payload + 8 + 8 + 14)
+            }
+            (true, Some(Traffic::Port(Protocol::Udp, 4_790))) => {
+                packet(frame, outer.payload + 8 + 8)
+            }
             _ => Some(outer),
         };
         let allowed = |traffic| {
@@ -101,7 +114,13 @@ impl Oracle {
         self.world.node_addresses.contains(&address)
     }
 
-    fn between_pods(&self, sent: &Crafted, to: Role, frame: &[u8], seen: Seen) -> Option<&'static str> {
+    fn between_pods(
+        &self,
+        sent: &Crafted,
+        to: Role,
+        frame: &[u8],
+        seen: Seen,
+    ) -> Option<&'static str> {
         let (from, receiver) = (sent.by.pod()?, to.pod()?);
         if !self.is_of_sender(sent) || self.is_for_tunnel(sent) {
             return None;
@@ -122,8 +141,7 @@ impl Oracle {
         }
         let v6 = packet.source.is_ipv6();
         let (own, other) = (self.world.of(sent.by, v6), self.world.of(to, v6));
-        let link_local =
-            matches!(packet.destination, IpAddr::V6(it) if it.is_unicast_link_local());
+        let link_local = matches!(packet.destination, IpAddr::V6(it) if it.is_unicast_link_local());
         let is_own = link_local || self.world.owns(to, packet.destination);
         let targets = if is_own { [other; 2] } else { [packet.destination, other] };
         let allowed = |traffic| {
@@ -135,7 +153,8 @@ impl Oracle {
 
     /// P4: encapsulated packets from a pod to its own node.
     fn is_for_tunnel(&self, sent: &Crafted) -> bool {
-        sent.outer.is_some_and(|it| self.is_nodes(self.world.address(it.destination, sent.by, it.v6)))
+        sent.outer
+            .is_some_and(|it| self.is_nodes(self.world.address(it.destination, sent.by, it.v6)))
     }
 
     /// P4: a pod receives what is addressed to it, or to a group or all of its link.
@@ -144,10 +163,17 @@ impl Oracle {
             || destination.is_multicast()
             || matches!(destination, IpAddr::V6(it) if it.is_unicast_link_local())
             || destination == IpAddr::from([255; 4])
-            || destination == self.world.address(Address::SubnetBroadcast, to, destination.is_ipv6())
+            || destination
+                == self.world.address(Address::SubnetBroadcast, to, destination.is_ipv6())
     }
 
-    fn from_outside(&self, sent: &Crafted, to: Role, arrival: &Arrival, seen: Seen) -> Option<&'static str> {
+    fn outside_to_pod(
+        &self,
+        sent: &Crafted,
+        to: Role,
+        arrival: &Arrival,
+        seen: Seen,
+    ) -> Option<&'static str> {
         let receiver = to.pod()?;
         let Seen::Ip(packet) = seen else {
             return self.is_free(to).then_some("not isolated (S4)");
@@ -172,12 +198,19 @@ impl Oracle {
         if about_answer && allowed(Traffic::Port(Protocol::Udp, 5_353)) {
             return Some("error about the pod's own answer (A3)");
         }
-        self.of_living_flow(to, claimed, arrival, &packet)
+        self.of_living_flow(sent, to, arrival, &packet)
     }
 
     /// A3: the flow that the victim has with the office, which lives all the time: packets that
     /// answer it, and errors about it, of which the network could be the sender.
-    fn of_living_flow(&self, to: Role, claimed: IpAddr, arrival: &Arrival, it: &Packet) -> Option<&'static str> {
+    fn of_living_flow(
+        &self,
+        sent: &Crafted,
+        to: Role,
+        arrival: &Arrival,
+        it: &Packet,
+    ) -> Option<&'static str> {
+        let claimed = self.world.address(sent.source, sent.by, sent.v6);
         let v6 = it.source.is_ipv6();
         let office = self.world.address(Address::Office, Role::Outside, v6);
         if to != Role::Victim {
@@ -187,6 +220,15 @@ impl Oracle {
         if claimed == office && is_udp && it.ports == (53, LIVING) {
             return Some("answers a living flow (A3)");
         }
+        if it.traffic.is_none() {
+            // A later fragment of such an error: the whole of it is short enough.
+            let Body::Error(_, _, quoted) = sent.body else { return None };
+            let is_about = quoted.source == Address::Pod(Role::Victim)
+                && quoted.destination == Address::Office
+                && (quoted.tcp, quoted.ports) == (false, (LIVING, 53));
+            let fits = sent.length <= if v6 { 1_280 - 40 - 56 } else { 576 - 20 - 36 };
+            return (is_about && fits).then_some("error about a living flow (A3)");
+        }
         let quoted = self.quoted(&arrival.frame, it)?;
         let is_about = quoted.source == self.world.of(to, v6)
             && quoted.destination == office
@@ -194,7 +236,8 @@ impl Oracle {
             && quoted.protocol == 17;
         let size = arrival.frame.len() - it.network;
         let fits = size <= if v6 { 1_280 } else { 576 };
-        (is_about && fits && it.destination == quoted.source).then_some("error about a living flow (A3)")
+        (is_about && fits && it.destination == quoted.source)
+            .then_some("error about a living flow (A3)")
     }
 
     /// The packet that an ICMP error quotes.
@@ -203,18 +246,24 @@ impl Oracle {
         if matches!(it.icmp?, (137, 0)) && it.hops == 255 && self.is_nodes(it.source) {
             let options = frame.get(it.payload + 40..)?;
             let at = if options.first() == Some(&4) { 0 } else { 8 };
-            return packet(frame, it.payload + 40 + at + 8);
+            return quote(frame, it.payload + 40 + at + 8);
         }
         let is_error = match (it.icmp?, it.source) {
             ((kind, _), IpAddr::V4(_)) => matches!(kind, 3 | 4 | 11 | 12),
             ((kind, _), IpAddr::V6(_)) => (1..=4).contains(&kind),
         };
-        if is_error { packet(frame, it.payload + 8) } else { None }
+        if is_error { quote(frame, it.payload + 8) } else { None }
     }
 
     /// A4: a valid message of the pod's own link, which has room for six bytes of mark in the
     /// option with the hardware address and for nothing else.
-    fn link_message(&self, sent: &Crafted, mark: u32, arrival: &Arrival, seen: Seen) -> Option<&'static str> {
+    fn link_message(
+        &self,
+        sent: &Crafted,
+        mark: u32,
+        arrival: &Arrival,
+        seen: Seen,
+    ) -> Option<&'static str> {
         let own = |address| {
             let address = self.world.address(address, sent.by, sent.v6);
             self.world.owns(sent.by, address)
@@ -258,7 +307,13 @@ impl Oracle {
     /// A2: what the node itself sends to the address that a packet to the node claimed: a reply to
     /// its echo request, or an error about it of the size that the RFCs allow. Only from outside,
     /// or from a link-local address, can that address be another's.
-    fn reflected_by_node(&self, sent: &Crafted, to: Role, arrival: &Arrival, seen: Seen) -> Option<&'static str> {
+    fn reflected_by_node(
+        &self,
+        sent: &Crafted,
+        to: Role,
+        arrival: &Arrival,
+        seen: Seen,
+    ) -> Option<&'static str> {
         let Seen::Ip(packet) = seen else { return None };
         // Of a packet in a tunnel that the node does not have, the node reads the outer header only.
         let inner = self.world.address(sent.source, sent.by, sent.v6);
@@ -291,22 +346,31 @@ impl Oracle {
         // The lab's node echoes datagrams on port 53, and answers no errors.
         let asked = self.is_nodes(self.world.address(sent.destination, sent.by, sent.v6));
         let echoes = asked && packet.protocol == 17 && packet.ports.0 == 53;
-        // Behind extension headers, or with a false header, the kernel does not recognize an error.
+        // Behind extension headers, or with a false header, the kernel does not recognize an error;
+        // and it redirects any packet.
         let is_error = matches!(sent.body, Body::Error(..))
             && sent.extensions.is_empty()
             && sent.late.is_empty()
-            && sent.lie.is_none();
+            && sent.lie.is_none()
+            && packet.icmp != Some((137, 0));
         ((replies && !is_error) || echoes).then_some("the node's own reply (A2)")
     }
 
     /// A1: the pod's own reply to, or error about, a packet that it may have got. The bridge has lost the
     /// hardware address of the receiver, sends it everywhere, and by hairpin mode back.
-    fn back_from_bridge(&self, sent: &Crafted, to: Role, arrival: &Arrival, seen: Seen) -> Option<&'static str> {
+    fn back_from_bridge(
+        &self,
+        sent: &Crafted,
+        to: Role,
+        arrival: &Arrival,
+        seen: Seen,
+    ) -> Option<&'static str> {
         let Seen::Ip(packet) = seen else { return None };
         let asked = self.world.address(sent.destination, sent.by, sent.v6);
         let of_itself = self.world.owns(to, packet.source) || packet.source == asked;
         let free = [sent.by, to].into_iter().all(|it| self.is_free(it));
-        let is_echo = matches!(sent.body, Body::Echo(false)) && matches!(packet.icmp, Some((0 | 129, 0)));
+        let is_echo =
+            matches!(sent.body, Body::Echo(false)) && matches!(packet.icmp, Some((0 | 129, 0)));
         let quoted = self.quoted(&arrival.frame, &packet).map(|it| it.source);
         let answers = self.world.owns(sent.by, packet.destination)
             && (is_echo || quoted == Some(packet.destination));

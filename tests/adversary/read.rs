@@ -59,13 +59,22 @@ pub(crate) fn packet(frame: &[u8], network: usize) -> Option<Packet> {
     }
 }
 
+/// A quoted packet that begins there, of which little may be left.
+pub(crate) fn quote(frame: &[u8], network: usize) -> Option<Packet> {
+    packet(frame, network).or_else(|| {
+        let whole = [frame.get(network..)?, &[0; 64]].concat();
+        packet(&whole, 0)
+    })
+}
+
 fn ipv4(frame: &[u8], network: usize) -> Option<Packet> {
     let header = frame.get(network..network + 20)?;
     let length = usize::from(header[0] & 15) * 4;
     if length < 20 {
         return None;
     }
-    let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(header.get(at..at + 4)?).ok()?));
+    let address =
+        |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(header.get(at..at + 4)?).ok()?));
     let packet = Packet {
         source: address(12)?.into(),
         destination: address(16)?.into(),
@@ -85,7 +94,8 @@ fn ipv4(frame: &[u8], network: usize) -> Option<Packet> {
 
 fn ipv6(frame: &[u8], network: usize) -> Option<Packet> {
     let header = frame.get(network..network + 40)?;
-    let address = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(header.get(at..at + 16)?).ok()?));
+    let address =
+        |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(header.get(at..at + 16)?).ok()?));
     let mut packet = Packet {
         source: address(8)?.into(),
         destination: address(24)?.into(),
@@ -98,9 +108,8 @@ fn ipv6(frame: &[u8], network: usize) -> Option<Packet> {
         network,
     };
     for _ in 0..64 {
-        let size = |unit: usize| {
-            frame.get(packet.payload + 1).map(|it| 8 + usize::from(*it) * unit)
-        };
+        let size =
+            |unit: usize| frame.get(packet.payload + 1).map(|it| 8 + usize::from(*it) * unit);
         let next = *frame.get(packet.payload).unwrap_or(&59);
         match packet.protocol {
             0 | 43 | 60 | 135 | 139 | 140 => packet.payload += size(8)?,

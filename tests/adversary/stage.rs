@@ -49,7 +49,11 @@ impl Stage {
             layout: Some(layout),
             proxy: Proxy::Iptables,
             settle: PATIENCE,
-            ..SessionOptions::new(manifests, program("enforcer-lab"), guarded.then(|| program("enforcer")))
+            ..SessionOptions::new(
+                manifests,
+                program("enforcer-lab"),
+                guarded.then(|| program("enforcer")),
+            )
         };
         let mut session = Session::start(sandbox, topology, options).await.unwrap();
         let declared = session.declare().await.unwrap();
@@ -78,9 +82,11 @@ impl Stage {
     pub(crate) fn until_read(&self) {
         /// The kernel delivers what was sent in less time than a recorder waits for more.
         const WAITS: u64 = 3;
+        let started_at = Instant::now();
         let before: Vec<u64> = self.recorders.iter().map(Recorder::idle).collect();
         for (recorder, before) in self.recorders.iter().zip(before) {
             while recorder.idle() < before + WAITS {
+                assert!(started_at.elapsed() < PATIENCE, "the traffic does not end");
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
@@ -94,7 +100,8 @@ impl Stage {
 
 async fn run(namespace: &Namespace, program_name: &str, line: &str) {
     let words: Vec<&str> = line.split(' ').collect();
-    let output = command_in(namespace, &program("enforcer-lab"), program_name, &words).await.unwrap();
+    let output =
+        command_in(namespace, &program("enforcer-lab"), program_name, &words).await.unwrap();
     assert!(output.status.success(), "{program_name} {line}: {output:?}");
 }
 
@@ -146,7 +153,12 @@ async fn tap(namespace: &Namespace) {
     let all = "/proc/sys/net/ipv6/conf/tap0/disable_ipv6";
     namespace.io("silence the tap device", move || fs::write(all, "1")).await.unwrap();
     let hook = "type filter hook ingress device tap0 priority 0";
-    run(namespace, "nft", &format!("table netdev hand {{ chain on {{ {hook} ; fwd to eth0 ; }} ; }}")).await;
+    run(
+        namespace,
+        "nft",
+        &format!("table netdev hand {{ chain on {{ {hook} ; fwd to eth0 ; }} ; }}"),
+    )
+    .await;
     run(namespace, "ip", &format!("link set {TAP} up mtu 9000")).await;
 }
 

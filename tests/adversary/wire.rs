@@ -10,12 +10,12 @@ use enforcer_tests::lab::Namespace;
 use memchr::memmem;
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
-use nix::{cmsg_space, libc};
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind,
     recvmsg, send, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
+use nix::{cmsg_space, libc};
 
 use tun_rs::{DeviceBuilder, Layer};
 
@@ -97,7 +97,11 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) async fn start(at: Role, namespace: &Namespace, found: mpsc::Sender<Arrival>) -> Self {
+    pub(crate) async fn start(
+        at: Role,
+        namespace: &Namespace,
+        found: mpsc::Sender<Arrival>,
+    ) -> Self {
         let open = || {
             let flags = SockFlag::SOCK_CLOEXEC;
             let all = SockProtocol::EthAll;
@@ -145,7 +149,8 @@ fn record(
     while !ends.load(Ordering::Relaxed) {
         let mut room = [IoSliceMut::new(&mut buffer)];
         let flags = MsgFlags::empty();
-        let received = recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut room, Some(&mut control), flags);
+        let received =
+            recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut room, Some(&mut control), flags);
         let (length, way) = match &received {
             Ok(it) => {
                 let lost = |it| matches!(it, ControlMessageOwned::RxqOvfl(lost) if lost > 0);
@@ -185,7 +190,8 @@ fn marks(frame: &[u8]) -> Vec<u32> {
     // Short ones stand where link messages have the sender's hardware address. A frame *to* such an
     // address is a reply.
     if marks.is_empty() && frame.len() <= 128 {
-        let short = frame.get(6..).unwrap_or_default().windows(6).filter(|it| it[..2] == [0x0e, 0x5f]);
+        let short =
+            frame.get(6..).unwrap_or_default().windows(6).filter(|it| it[..2] == [0x0e, 0x5f]);
         // The mark 0 is no packet's.
         marks.extend(short.filter_map(|it| number(&it[2..])).filter(|it| *it != 0));
     }

@@ -33,7 +33,9 @@ pub(super) fn payload(crafted: &Crafted, world: &World, length: usize, mark: u32
             let header = vec![*kind, *code, 0, 0, 0, 0, 0x05, 0];
             (icmp(v6), [header, quoted(quote, crafted, world), data].concat(), Some(2))
         }
-        Body::Link(link, tail) if v6 => (58, message(*link, *tail, crafted, world, &data, mark), Some(2)),
+        Body::Link(link, tail) if v6 => {
+            (58, message(*link, *tail, crafted, world, &data, mark), Some(2))
+        }
         Body::Link(..) => (2, [vec![0x16, 0, 0, 0, 224, 0, 0, 9], data].concat(), None),
         Body::Protocol(number) => (*number, data, None),
         Body::Arp(..) | Body::Other(_) => (59, data, None),
@@ -103,9 +105,11 @@ fn message(
         }
         Link::RouterSolicitation => (133, vec![0; 4], Some(1)),
         // One router for half an hour.
-        Link::RouterAdvertisement => {
-            (134, [&[64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0][..], &marked_prefix(mark)].concat(), Some(1))
-        }
+        Link::RouterAdvertisement => (
+            134,
+            [&[64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0][..], &marked_prefix(mark)].concat(),
+            Some(1),
+        ),
         Link::Redirect(target) => {
             let target = octets(target);
             (137, [&[0; 4], &target[..], &target, &marked_prefix(mark)].concat(), Some(2))
@@ -138,7 +142,13 @@ fn marked_prefix(mark: u32) -> Vec<u8> {
 }
 
 /// RFC 826.
-pub(super) fn arp(operation: u8, by: [u8; 6], [sender, target]: [IpAddr; 2], tail: Tail, mark: u32) -> Vec<u8> {
+pub(super) fn arp(
+    operation: u8,
+    by: [u8; 6],
+    [sender, target]: [IpAddr; 2],
+    tail: Tail,
+    mark: u32,
+) -> Vec<u8> {
     let octets = |it| if let IpAddr::V4(it) = it { it.octets() } else { [0; 4] };
     let mut bytes = vec![0, 1, 8, 0, 6, 4, 0, operation];
     bytes.extend(by);
@@ -167,7 +177,8 @@ pub(super) fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, length: 
 
 /// RFC 1071.
 pub(super) fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|it| u32::from(it[0]) << 8 | u32::from(*it.get(1).unwrap_or(&0)));
+    let words =
+        bytes.chunks(2).map(|it| u32::from(it[0]) << 8 | u32::from(*it.get(1).unwrap_or(&0)));
     let mut sum: u32 = words.sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
