@@ -23,7 +23,7 @@ struct Generated {
     effort: (&'static str, &'static str),
 }
 
-/// A round takes about two minutes.
+/// A round takes about three minutes.
 const GENERATED: [Generated; 5] = [
     Generated {
         target: "enforcer_core",
