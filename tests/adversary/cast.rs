@@ -16,6 +16,9 @@ pub(crate) const PODS: [Role; 6] =
 /// The client's port of the flow between victim and office that always lives.
 pub(crate) const LIVING: u16 = 40_000;
 
+/// The port of the server behind the device without Ethernet headers.
+pub(crate) const FAR: u16 = 5_001;
+
 /// The pods, Services and policies. Every hostile pod of the attacker model is here: one that may
 /// nothing, one that may little, and one that no policy isolates.
 pub(crate) const MANIFEST: &str = r#"---
@@ -68,6 +71,11 @@ kind: Service
 metadata: {namespace: shop, name: open}
 spec: {type: NodePort, selector: {app: friend}, clusterIP: 10.0.0.12, clusterIPs: [10.0.0.12, "fd00:10::12"], externalIPs: [192.0.2.22, "2001:db8:2::22"], ports: [{name: h, port: 80, targetPort: 80, nodePort: 30082}, {name: u, protocol: UDP, port: 53, targetPort: 5354, nodePort: 30054}]}
 ---
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: far}
+spec: {clusterIP: 10.0.0.13, clusterIPs: [10.0.0.13, "fd00:10::13"], ports: [{name: u, port: 53, protocol: UDP}]}
+---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {namespace: shop, name: evil}
@@ -112,6 +120,8 @@ spec:
     ports: [{port: 80}]
   - to: [{ipBlock: {cidr: 198.51.100.0/25}}, {ipBlock: {cidr: "2001:db8:100::/64"}}]
     ports: [{port: 53, protocol: UDP}]
+  - to: [{ipBlock: {cidr: 10.78.0.9/32}}, {ipBlock: {cidr: "fd00:78::9/128"}}]
+    ports: [{port: 5001, protocol: UDP}]
 "#;
 
 impl Role {
@@ -217,11 +227,12 @@ impl World {
                 Service::Web => pair([10, 0, 0, 10], "fd00:10::10"),
                 Service::Vault => pair([10, 0, 0, 11], "fd00:10::11"),
                 Service::Open => pair([10, 0, 0, 12], "fd00:10::12"),
+                Service::Far => pair([10, 0, 0, 13], "fd00:10::13"),
             },
             Address::External(service) => match service {
                 Service::Web => pair([192, 0, 2, 20], "2001:db8:2::20"),
                 Service::Vault => pair([192, 0, 2, 21], "2001:db8:2::21"),
-                Service::Open => pair([192, 0, 2, 22], "2001:db8:2::22"),
+                Service::Open | Service::Far => pair([192, 0, 2, 22], "2001:db8:2::22"),
             },
             Address::Office => pair([198, 51, 100, 10], "2001:db8:100::10"),
             Address::Internet => pair([203, 0, 113, 7], "2001:db8:203::7"),

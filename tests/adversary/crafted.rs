@@ -74,6 +74,8 @@ pub(crate) enum Service {
     Vault,
     /// Its backend is the friend.
     Open,
+    /// Its backend is behind the node's device without Ethernet headers. It has no external address.
+    Far,
 }
 
 /// A hardware address, by its meaning.

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use crate::cast::{LIVING, World};
+use crate::cast::{FAR, LIVING, World};
 use crate::crafted::{Address, Role, Service};
 
 /// The first bytes of the friends' datagrams, which no hostile pod may receive (semantics P4).
@@ -33,12 +33,12 @@ const PAGES: [Way; 9] = [
     (Role::Outside, Address::External(Service::Vault), 80, Role::Victim),
 ];
 
-/// Datagrams that are echoed. The node's come first at a pod that has the receiver's hardware
-/// address.
-const ECHOES: [Way; 3] = [
+/// Datagrams that are echoed.
+const ECHOES: [Way; 4] = [
     (Role::Friend, Address::Pod(Role::Victim), 5_353, Role::Victim),
     (Role::Friend, Address::Cluster(Service::Vault), 53, Role::Victim),
     (Role::Outside, Address::Node, 30_053, Role::Victim),
+    (Role::Victim, Address::Cluster(Service::Far), 53, Role::Outside),
 ];
 
 /// The friends, and the flow that lives all the time.
@@ -55,6 +55,11 @@ impl Friends {
             let office = world.address(Address::Office, Role::Outside, v6);
             let socket = socket(lab, Role::Victim, own).await;
             living.push((socket, SocketAddr::new(office, 53)));
+        }
+        for family in Family::ALL {
+            let far = world.address(Address::BehindBare, Role::Outside, family == Family::V6);
+            let server = socket(lab, Role::Outside, SocketAddr::new(far, FAR)).await;
+            tokio::spawn(answer(server));
         }
         Self { living }
     }
@@ -73,6 +78,19 @@ impl Friends {
             join_all(living)
         );
         [pages, echoes, living].concat().into_iter().filter_map(Result::err).collect()
+    }
+}
+
+/// An echo server.
+async fn answer(server: UdpSocket) {
+    let mut buffer = [0; 2_048];
+    loop {
+        if let Ok((length, client)) = server.recv_from(&mut buffer).await {
+            // Only to friends: hostile packets come back nowhere.
+            if buffer.starts_with(&MAGIC) {
+                let _ = server.send_to(&buffer[..length], client).await;
+            }
+        }
     }
 }
 

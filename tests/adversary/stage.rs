@@ -128,7 +128,24 @@ async fn devices(session: &Session) {
     }
     run(node, "bridge", &format!("fdb append {MAC} dev vxlan0 dst 10.240.0.1")).await;
     let outside = lab.namespace(&Role::Outside.party()).unwrap();
-    run(outside, "ip", "link set eth0 mtu 9000").await;
+    for line in [
+        "link set eth0 mtu 9000",
+        "link add gpe0 type vxlan external gpe dstport 4790",
+        "link set gpe0 up",
+        "address add 10.78.0.9/32 dev lo",
+        "address add fd00:78::9/128 dev lo nodad",
+    ] {
+        run(outside, "ip", line).await;
+    }
+    // What kube-proxy does for a Service with an endpoint that is no pod, before it does anything.
+    for (family, service, backend) in
+        [("ip", "10.0.0.13", "10.78.0.9:5001"), ("ip6", "fd00:10::13", "[fd00:78::9]:5001")]
+    {
+        let hook = "type nat hook prerouting priority -101";
+        let rule = format!("{family} daddr {service} udp dport 53 dnat to {backend}");
+        run(node, "nft", &format!("table {family} far {{ chain far {{ {hook} ; {rule} ; }} ; }}"))
+            .await;
+    }
     for (id, pod) in lab.pods() {
         run(pod.namespace(), "ip", "link set eth0 mtu 9000").await;
         let index = pod.interface();
