@@ -1,5 +1,6 @@
 //! The comparison of the packet path's reader and the naive one.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use enforcer_ebpf::packet::{
@@ -11,16 +12,15 @@ use crate::naive::{self, Carried, Icmp, Piece, Quote, Read, Seen};
 
 /// The difference of the two on a frame, if any. A panic counts as one.
 pub(crate) fn disagreement(frame: &[u8]) -> Option<String> {
-    let theirs = std::panic::catch_unwind(|| packet_path(frame));
+    let theirs = std::panic::catch_unwind(|| packet_path(frame, frame.len()).to_string());
     let theirs = theirs.unwrap_or_else(|_| "it panics".to_owned());
     let naive = expected(&naive::read(frame));
     (theirs != naive).then(|| format!("the packet path reads {theirs}\nthe naive reader {naive}"))
 }
 
 /// A common form of both readers' results.
-#[derive(Debug)]
-#[expect(dead_code, reason = "compared as text, which failures show")]
-struct Facts {
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Facts {
     source: IpAddr,
     destination: IpAddr,
     protocol: u8,
@@ -33,10 +33,36 @@ struct Facts {
     quoted: Option<Quote>,
 }
 
+impl Facts {
+    /// The same about a frame whose quoted packet can't be read.
+    pub(crate) fn without_quote(&self) -> Self {
+        Self { quoted: None, ..self.clone() }
+    }
+}
+
 const MALFORMED: &str = "Malformed";
 
-fn packet_path(frame: &[u8]) -> String {
-    let Ok((kind, start)) = ethernet(frame) else { return MALFORMED.to_owned() };
+/// What the packet path reads of a frame.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Path {
+    Malformed,
+    Other(u16),
+    Ip(Facts),
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed => f.write_str(MALFORMED),
+            Self::Other(kind) => write!(f, "ether type {kind:#x}"),
+            Self::Ip(facts) => write!(f, "{facts:?}"),
+        }
+    }
+}
+
+/// Reads a frame of this length, of which these bytes are readable.
+pub(crate) fn packet_path(frame: &[u8], length: usize) -> Path {
+    let Ok((kind, start)) = ethernet(frame) else { return Path::Malformed };
     let facts = match kind {
         ethertype::IPV4 => packet::ipv4(frame, start).map(|it| {
             assert!(start != 14 || segment4(frame).is_none_or(|short| short == it));
@@ -49,7 +75,7 @@ fn packet_path(frame: &[u8]) -> String {
             let address = |[high, low]: [u64; 2]| {
                 IpAddr::V6((u128::from(high) << 64 | u128::from(low)).into())
             };
-            let link = match link_message(frame, &it, start, frame.len()) {
+            let link = match link_message(frame, &it, start, length) {
                 LinkMessage::No => "none".to_owned(),
                 LinkMessage::Host => "host".to_owned(),
                 LinkMessage::Advertisement(target) => {
@@ -59,9 +85,9 @@ fn packet_path(frame: &[u8]) -> String {
             };
             facts(&it, address, link, quoted)
         }),
-        other => return format!("ether type {other:#x}"),
+        other => return Path::Other(other),
     };
-    facts.map_or_else(|_| MALFORMED.to_owned(), |it| format!("{it:?}"))
+    facts.map_or(Path::Malformed, Path::Ip)
 }
 
 fn facts<A: Copy>(

@@ -7,10 +7,11 @@
 //!
 //! What belongs here: the parser of single frames, as plain Rust. What does not: verdicts, and the
 //! loaded programs (`kernel`).
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail loudly")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail loudly")]
 
 mod compare;
 mod corpus;
+mod linear;
 mod mutate;
 mod naive;
 mod shrink;
@@ -35,6 +36,12 @@ fn number(variable: &str, default: u64) -> u64 {
     }
 }
 
+fn generator(seed: u64) -> TestRng {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
+}
+
 /// Fails if the two readers differ on a frame, and keeps the smallest frame that they differ on.
 fn assert_agreed(frame: &[u8]) {
     if disagreement(frame).is_none() {
@@ -56,9 +63,7 @@ fn kept_failures_are_read_alike() {
 #[test]
 fn mutated_frames_are_read_alike() {
     let (seed, frames) = (number("ENFORCER_SEED", SEED), number("ENFORCER_FRAMES", FRAMES));
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut rng = generator(seed);
     let mut pool = corpus::read("corpus");
     assert!(pool.len() >= 20, "the corpus is gone");
     let mut seen = BTreeSet::new();
@@ -80,6 +85,36 @@ fn mutated_frames_are_read_alike() {
     let missing: Vec<_> = Fault::ALL.iter().filter(|it| !faults.contains(it)).collect();
     assert!(missing.is_empty() || frames < FRAMES, "never met: {missing:?}");
     assert!(seen.len() >= 300 || frames < FRAMES, "only {} kinds", seen.len());
+}
+
+/// However few bytes are readable, what is read is what the whole frame says, or nothing.
+#[test]
+fn fewer_readable_bytes_turn_no_drop_into_a_pass() {
+    let (seed, frames) = (number("ENFORCER_SEED", SEED), number("ENFORCER_FRAMES", FRAMES));
+    let mut rng = generator(seed.wrapping_add(1));
+    let pool = [corpus::read("corpus"), corpus::read("failures")].concat();
+    for frame in &pool {
+        for readable in 0..=frame.len() {
+            assert_same(frame, readable);
+        }
+    }
+    for _ in 0..frames {
+        let frame = mutate::mutate(&pool, &mut rng);
+        let readable = rng.random_range(0..=frame.len());
+        assert_same(&frame, readable);
+    }
+}
+
+/// Fails if that many readable bytes change what is read, and keeps the smallest such frame.
+fn assert_same(frame: &[u8], readable: usize) {
+    if linear::difference(frame, readable).is_none() {
+        return;
+    }
+    let worst = |it: &[u8]| (0..=it.len()).find_map(|readable| linear::difference(it, readable));
+    let smallest = shrink::shrink(frame, |it| worst(it).is_some());
+    let difference = worst(&smallest).unwrap_or_default();
+    let kept = corpus::keep(&smallest, &difference);
+    panic!("{difference}\nkept as {}", kept.display());
 }
 
 /// No contents of a frame make the reader panic.

@@ -23,8 +23,8 @@ struct Generated {
     effort: (&'static str, &'static str),
 }
 
-/// A round takes about two minutes.
-const GENERATED: [Generated; 4] = [
+/// A round takes about three minutes.
+const GENERATED: [Generated; 5] = [
     Generated {
         target: "enforcer_core",
         filter: "tables::tests::",
@@ -33,6 +33,11 @@ const GENERATED: [Generated; 4] = [
     Generated { target: "compile", filter: "compiled_", effort: ("PROPTEST_CASES", "512") },
     Generated { target: "fuzz", filter: "mutated_", effort: ("ENFORCER_FRAMES", "1000000") },
     Generated { target: "kernel", filter: "agree_with", effort: ("ENFORCER_PACKETS", "120000") },
+    Generated {
+        target: "adversary",
+        filter: "no_hostile_",
+        effort: ("ENFORCER_HOSTILE", "100000"),
+    },
 ];
 
 /// Runs them until the time is up or one fails; a failure is kept below `target/failures`.

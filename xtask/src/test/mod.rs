@@ -26,7 +26,7 @@ use lanes::Job;
 use program::{AS_ROOT, command, needs_root, run_program};
 
 /// The test programs that send packets between pods and wait for them.
-const TIMED: [&str; 2] = ["conformance", "scenarios"];
+const TIMED: [&str; 3] = ["adversary", "conformance", "scenarios"];
 
 /// Builds and runs the tests.
 ///
