@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use enforcer_ebpf::packet::{
-    self, LinkMessage, Packet, Quoted, ethernet, ethertype, link_message, quoted4, quoted6, role,
-    segment4, segment6,
+    self, LinkMessage, Packet, Quoted, ethernet, ethertype, has_link_type, link_message, quoted4,
+    quoted6, role, segment4, segment6,
 };
 
 use crate::naive::{self, Carried, Icmp, Piece, Quote, Read, Seen};
@@ -64,6 +64,13 @@ impl fmt::Display for Path {
 pub(crate) fn packet_path(frame: &[u8], length: usize) -> Path {
     let Ok((kind, start)) = ethernet(frame) else { return Path::Malformed };
     let facts = match kind {
+        // The programs make all of a possible link message readable first.
+        ethertype::IPV6
+            if frame.len() < length
+                && packet::ipv6(frame, start).is_ok_and(|it| has_link_type(&it)) =>
+        {
+            return Path::Malformed;
+        }
         ethertype::IPV4 => packet::ipv4(frame, start).map(|it| {
             assert!(start != 14 || segment4(frame).is_none_or(|short| short == it));
             let quoted = (it.role & role::ERROR != 0).then(|| quoted4(frame, &it)).flatten();

@@ -96,6 +96,28 @@ pub const fn is_router_message(packet: &Packet<Address6>) -> bool {
         )
 }
 
+/// Whether an ICMPv6 type is a link message's (neighbour and router discovery, listeners).
+#[inline(always)]
+#[must_use]
+pub const fn has_link_type(packet: &Packet<Address6>) -> bool {
+    packet.protocol == protocol::ICMP6
+        && matches!(
+            packet.icmp_type,
+            kind::LISTENER_QUERY..=kind::REDIRECT | kind::LISTENER_REPORT_2
+        )
+}
+
+/// Whether a packet is neighbour or router discovery behind extension headers. Receivers ignore such
+/// messages (RFC 6980), unless a node on the way removes the headers: connection tracking removes the
+/// fragment header of a whole packet.
+#[inline(always)]
+#[must_use]
+pub const fn is_hidden_discovery(packet: &Packet<Address6>, network: usize) -> bool {
+    packet.protocol == protocol::ICMP6
+        && matches!(packet.icmp_type, kind::ROUTER_SOLICITATION..=kind::REDIRECT)
+        && packet.transport != network + 40
+}
+
 /// The part of an ICMPv6 packet in keeping its link working. A message that its receiver would
 /// ignore is none, nor is one that is longer than its known options. `network`: where the IPv6
 /// header begins; `length`: the frame's length.

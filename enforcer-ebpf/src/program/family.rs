@@ -64,8 +64,11 @@ pub(crate) trait Family {
     fn is_exempt(packet: &Packet<Self::Address>) -> bool;
     /// The packet's part in keeping its link working (semantics A4).
     fn link_message(frame: &Frame, packet: &Packet<Self::Address>) -> LinkMessage<Self::Address>;
-    /// Whether only routers and servers of the link send such packets, never pods (semantics A4).
-    fn is_of_link_servers(packet: &Packet<Self::Address>) -> bool;
+    /// Whether the packet may be a link message: all of it must be readable then.
+    fn may_be_link_message(packet: &Packet<Self::Address>) -> bool;
+    /// Whether only routers and servers of the link send such packets, never pods (semantics A4), or
+    /// only attackers. `network`: where the IP header begins.
+    fn is_never_a_pods(packet: &Packet<Self::Address>, network: usize) -> bool;
     /// Whether the address is link-local.
     fn is_link_local(address: &Self::Address) -> bool;
     /// Whether the address is a multicast group's, or the broadcast address.
@@ -234,9 +237,14 @@ impl Family for V4 {
         LinkMessage::No
     }
 
+    #[inline(always)]
+    fn may_be_link_message(_: &Packet<u32>) -> bool {
+        false
+    }
+
     /// DHCP (RFC 2131): from server port to client port.
     #[inline(always)]
-    fn is_of_link_servers(packet: &Packet<u32>) -> bool {
+    fn is_never_a_pods(packet: &Packet<u32>, _: usize) -> bool {
         packet.protocol == protocol::UDP
             && packet.source_port == 67
             && packet.destination_port == 68
@@ -373,10 +381,17 @@ impl Family for V6 {
         packet::link_message(frame, packet, frame.network(), frame.length() as usize)
     }
 
-    /// Router advertisements and the like; DHCPv6 (RFC 8415): from server port to client port.
     #[inline(always)]
-    fn is_of_link_servers(packet: &Packet<Address6>) -> bool {
+    fn may_be_link_message(packet: &Packet<Address6>) -> bool {
+        packet::has_link_type(packet)
+    }
+
+    /// Router advertisements and the like; DHCPv6 (RFC 8415): from server port to client port; hidden
+    /// messages.
+    #[inline(always)]
+    fn is_never_a_pods(packet: &Packet<Address6>, network: usize) -> bool {
         packet::is_router_message(packet)
+            || packet::is_hidden_discovery(packet, network)
             || (packet.protocol == protocol::UDP
                 && packet.source_port == 547
                 && packet.destination_port == 546)

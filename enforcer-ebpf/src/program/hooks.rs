@@ -12,12 +12,12 @@ use enforcer_ebpf::contract::flow::flags;
 use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::mark::{Deferred, Mark};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
-use enforcer_ebpf::packet::{self, Bytes as _, LinkMessage, Malformed, Packet, ethertype};
+use enforcer_ebpf::packet::{self, Bytes as _, LinkMessage, Malformed, Packet, ethertype, role};
 
 use crate::program::family::{Family, V4, V6};
 use crate::program::frame::{DROP, Frame, NEXT};
 use crate::program::hook::{FromPod, Hook, ToPod};
-use crate::program::maps::KernelTables;
+use crate::program::maps::{KernelTables, POD_ADDRESSES};
 use crate::program::{
     deferred, flow_record, judge, link, origin, policy, remote, reply, report, segment,
 };
@@ -50,6 +50,10 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
         return leave(&mut frame, link);
     };
     if frame.is_from_node() {
+        // A bridge floods what it knows no port for (semantics P4).
+        if !is_for_pod(&frame, endpoint) {
+            return close::<ToPod>(&frame, endpoint, Reason::WrongDestination);
+        }
         if endpoint.flags & (FromPod::ISOLATED | FromPod::CLOSED) != 0 {
             record_node(&mut frame, endpoint);
         }
@@ -64,6 +68,16 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
         return close::<ToPod>(&frame, endpoint, Reason::Unguarded);
     }
     run::<ToPod>(&mut frame, endpoint)
+}
+
+/// Whether a packet that the node itself sent is meant for the pod.
+#[inline(always)]
+fn is_for_pod(frame: &Frame, endpoint: &Endpoint) -> bool {
+    match packet::ethernet(frame) {
+        Ok((ethertype::IPV4, start)) => judge::is_for_pod::<V4>(frame, endpoint, start),
+        Ok((ethertype::IPV6, start)) => judge::is_for_pod::<V6>(frame, endpoint, start),
+        _ => true,
+    }
 }
 
 /// Records a packet that the node itself sent to an egress-isolated pod: the reply may go to an
@@ -134,26 +148,65 @@ type Link = Result<(u16, usize), Malformed>;
 #[inline(always)]
 fn enter(frame: &mut Frame, link: Link) -> i32 {
     // A pod's packet that enters by a second interface on its way keeps its mark.
-    if frame.mark().sender() == 0 {
-        let noted = match link {
-            Ok((ethertype::IPV4, start)) => note::<V4>(frame, start),
-            Ok((ethertype::IPV6, start)) => note::<V6>(frame, start),
-            _ => false,
-        };
-        if !noted {
+    if frame.mark().sender() != 0 {
+        return NEXT;
+    }
+    match link {
+        Ok((ethertype::IPV4, start)) => entered::<V4>(frame, start),
+        Ok((ethertype::IPV6, start)) => entered::<V6>(frame, start),
+        _ => {
             frame.set_mark(Mark::UNKNOWN);
+            NEXT
         }
     }
-    NEXT
 }
 
-#[inline(always)]
-fn note<F: Family>(frame: &mut Frame, start: usize) -> bool {
-    let Ok(packet) = parse::<F>(frame, start) else { return false };
-    if reply::is_about_hidden::<F>(frame, &packet) {
-        return false;
+/// A function of its own: in a larger one, the compiler would keep a pointer into the context in a
+/// register, which the verifier rejects.
+#[inline(never)]
+fn entered<F: Family>(frame: &mut Frame, start: usize) -> i32 {
+    match note::<F>(frame, start) {
+        Entered::Noted => NEXT,
+        Entered::Unknown => {
+            frame.set_mark(Mark::UNKNOWN);
+            NEXT
+        }
+        Entered::Forged => DROP,
     }
-    remote::note_client::<F>(frame, &packet)
+}
+
+/// What is known of a packet from outside.
+enum Entered {
+    /// Its sender is noted.
+    Noted,
+    /// Nothing.
+    Unknown,
+    /// A pod of this node can't have sent it.
+    Forged,
+}
+
+/// Notes the sender of a packet from outside. A piece of a packet that names a pod of this node as its
+/// source is dropped: reassembly would join it to that pod's pieces, under its own mark.
+#[inline(always)]
+fn note<F: Family>(frame: &mut Frame, start: usize) -> Entered {
+    const PIECE: u8 = role::FRAGMENT | role::FIRST_FRAGMENT;
+    let Ok(packet) = parse::<F>(frame, start) else {
+        let forged = F::fixed(frame, start).is_some_and(|it| is_of_a_pod::<F>(&it.source));
+        return if forged { Entered::Forged } else { Entered::Unknown };
+    };
+    if packet.role & PIECE != 0 && is_of_a_pod::<F>(&packet.source) {
+        return Entered::Forged;
+    }
+    if reply::is_about_hidden::<F>(frame, &packet) || !remote::note_client::<F>(frame, &packet) {
+        return Entered::Unknown;
+    }
+    Entered::Noted
+}
+
+/// Whether the address is a pod's of this node.
+#[inline(always)]
+fn is_of_a_pod<F: Family>(address: &F::Address) -> bool {
+    POD_ADDRESSES.get_ptr(F::wide(address)).is_some()
 }
 
 #[inline(always)]
@@ -203,6 +256,9 @@ fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usi
         return if deferred { DROP } else { unparsable::<H, F>(frame, endpoint, start) };
     };
     merge_paths(frame, &mut packet);
+    if F::may_be_link_message(&packet) {
+        frame.pull();
+    }
     let reason = match link::verdict::<H, F>(frame, endpoint, &packet) {
         Some(reason) => {
             if matches!(H::DIRECTION, Direction::Egress) {

@@ -19,6 +19,9 @@ use crate::program::remote::remote;
 use crate::program::reply::is_reply;
 use crate::program::{fragment_table, policy};
 
+/// The roles of the fragments of a packet.
+const PIECE: u8 = role::FRAGMENT | role::FIRST_FRAGMENT;
+
 /// The verdict on a packet that could be parsed, and its reason. Whether its flow is recorded is
 /// the caller's part.
 #[inline(always)]
@@ -53,9 +56,17 @@ pub(crate) fn judge<H: Hook, F: Family>(
     let neighbour = F::is_link_local(&packet.destination);
     let open =
         matches!(H::DIRECTION, Direction::Egress) && (remote.entry.may_hide_another() || neighbour);
+    // The pieces of a packet are its sender's: translation gives several senders one address.
+    let sent = match H::DIRECTION {
+        Direction::Ingress => Packet { source: remote.address, ..*packet },
+        Direction::Egress => *packet,
+    };
     let reason = match (open, remote.entry.is_node() || neighbour) {
-        (false, _) => match policy::verdict::<H, F>(endpoint, packet, remote.entry) {
-            Reason::Denied if !remote.is_known => Reason::MarkLost,
+        (false, _) => match policy::verdict::<H, F>(endpoint, &sent, remote.entry) {
+            // Nobody knows whose pieces an unknown sender's are.
+            reason if !remote.is_known && (reason.is_drop() || packet.role & PIECE != 0) => {
+                Reason::MarkLost
+            }
             reason => reason,
         },
         (true, true) => Reason::Node,
@@ -68,7 +79,7 @@ pub(crate) fn judge<H: Hook, F: Family>(
         if open {
             frame.set_mark(Mark::pod(endpoint.id, Deferred::Reply));
         } else if packet.role & role::FIRST_FRAGMENT != 0 {
-            fragment_table::remember::<F>(endpoint, H::DIRECTION, packet, Reason::Reply);
+            fragment_table::remember::<F>(endpoint, H::DIRECTION, &sent, Reason::Reply);
         }
         return Reason::Reply;
     }
@@ -124,6 +135,12 @@ fn is_addressed_to<F: Family>(frame: &Frame, endpoint: &Endpoint, to: &F::Addres
         || is_broadcast::<F>(frame, to)
 }
 
+/// Whether a packet that the node itself sent is meant for the pod, as far as its header can be read.
+#[inline(always)]
+pub(crate) fn is_for_pod<F: Family>(frame: &Frame, endpoint: &Endpoint, start: usize) -> bool {
+    F::fixed(frame, start).is_none_or(|it| is_addressed_to::<F>(frame, endpoint, &it.destination))
+}
+
 /// Whether a frame to a group of interfaces carries a packet to a subnet's broadcast address. Which
 /// addresses are, the programs don't know: all but those for which from_pod skips policy.
 #[inline(always)]
@@ -133,7 +150,10 @@ fn is_broadcast<F: Family>(frame: &Frame, to: &F::Address) -> bool {
         return false;
     }
     match lookup::sender(&KernelTables, frame.mark().sender()) {
-        Some(sender) => !owns::<F>(sender, to),
+        // Policy knows no broadcast addresses: what it allows to this one may be another pod's.
+        Some(sender) => {
+            sender.flags & (FromPod::ISOLATED | FromPod::CLOSED) == 0 && !owns::<F>(sender, to)
+        }
         None => true,
     }
 }

@@ -2,12 +2,14 @@
 //! only with its own addresses (semantics A4).
 
 use enforcer_ebpf::contract::endpoint::{Endpoint, flags};
+use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_ebpf::packet::{self, ARP_LENGTH, LinkMessage, Packet};
 
 use crate::program::family::{Family, V4, owns};
 use crate::program::frame::Frame;
 use crate::program::hook::Hook;
+use crate::program::maps::KernelTables;
 
 /// The longest ARP frame: the least length of an Ethernet frame, with a VLAN tag (IEEE 802.3).
 const PADDED: usize = 64;
@@ -43,19 +45,25 @@ pub(crate) fn verdict<H: Hook, F: Family>(
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
 ) -> Option<Reason> {
-    if matches!(H::DIRECTION, Direction::Egress) && F::is_of_link_servers(packet) {
+    if matches!(H::DIRECTION, Direction::Egress) && F::is_never_a_pods(packet, frame.network()) {
         return Some(Reason::SpoofedLink);
     }
     let message = F::link_message(frame, packet);
     if matches!(message, LinkMessage::No) {
         return None;
     }
-    match H::DIRECTION {
-        // Of a pod's own, from_pod has dropped these.
-        Direction::Ingress => Some(Reason::Link),
-        Direction::Egress if claims_own::<F>(endpoint, packet, &message) => Some(Reason::Link),
-        Direction::Egress => Some(Reason::SpoofedLink),
-    }
+    let is_honest = match H::DIRECTION {
+        // from_pod drops what a pod's message falsely claims. What the node has changed since is looked
+        // at again.
+        Direction::Ingress => match lookup::sender(&KernelTables, frame.mark().sender()) {
+            Some(pod) => {
+                !matches!(message, LinkMessage::Router) && claims_own::<F>(pod, packet, &message)
+            }
+            None => true,
+        },
+        Direction::Egress => claims_own::<F>(endpoint, packet, &message),
+    };
+    Some(if is_honest { Reason::Link } else { Reason::SpoofedLink })
 }
 
 /// Whether a pod's message claims only what is the pod's.

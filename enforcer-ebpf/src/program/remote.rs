@@ -26,7 +26,9 @@ pub(crate) const HIDDEN_PORT: u32 = u32::MAX;
 
 /// The other end of a packet.
 #[derive(Clone, Copy)]
-pub(crate) struct Remote {
+pub(crate) struct Remote<A> {
+    /// Its address.
+    pub(crate) address: A,
     /// What is known of its address.
     pub(crate) entry: Entry,
     /// Its source port, or [`HIDDEN_PORT`].
@@ -42,10 +44,10 @@ pub(crate) fn remote<H: Hook, F: Family>(
     frame: &Frame,
     order: Order,
     packet: &Packet<F::Address>,
-) -> Remote {
+) -> Remote<F::Address> {
     let address = H::peer(packet);
     let entry = F::entry(order, &address);
-    let own = Remote { entry, port: u32::from(packet.source_port), is_known: true };
+    let own = Remote { address, entry, port: u32::from(packet.source_port), is_known: true };
     if matches!(H::DIRECTION, Direction::Egress) {
         return own;
     }
@@ -53,7 +55,7 @@ pub(crate) fn remote<H: Hook, F: Family>(
     match sender::<F>(frame, &address, hides) {
         Sender::Source => own,
         Sender::Other(address, port) => {
-            Remote { entry: F::entry(order, &address), port, is_known: true }
+            Remote { address, entry: F::entry(order, &address), port, is_known: true }
         }
         // Only rules for every peer apply to it. A pod is known, even if its address is not.
         Sender::Unknown => {

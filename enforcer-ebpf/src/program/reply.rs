@@ -42,7 +42,7 @@ pub(crate) fn is_reply<H: Hook, F: Family>(
     frame: &Frame,
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
-    remote: Remote,
+    remote: Remote<F::Address>,
     open: bool,
 ) -> bool {
     let is_error = packet.role & role::ERROR != 0;
@@ -75,7 +75,7 @@ pub(crate) fn is_reply<H: Hook, F: Family>(
 fn about_packet<H: Hook, F: Family>(
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
-    remote: Remote,
+    remote: Remote<F::Address>,
     open: bool,
 ) -> Option<Question<F::Flow>> {
     if packet.role & role::ANSWERS == 0 {
