@@ -11,9 +11,8 @@
 //! from the pod although the source still shows them: the runtime may give them to the next pod at any
 //! time.
 //!
-//! Where the runtime's CNI results are available, they list its sandboxes, too, without labels: such a
-//! sandbox gives a pod of the source its addresses, and is evidence for its interface
-//! ([`super::claims`]).
+//! The runtime's CNI results list its sandboxes, too, without labels: such a sandbox gives a pod of the
+//! source its addresses, and is evidence for its interface ([`super::claims`]).
 //!
 //! The runtime may never report the end of sandboxes that were only listed when the agent connected:
 //! containerd does not report it for those that are older than itself. They count only where the source
@@ -62,8 +61,7 @@ struct Living {
     by_nri: bool,
     /// Whether there is a CNI result of it.
     by_cni: bool,
-    /// The addresses that netlink showed first in its network namespace. The pod may change them
-    /// later: these are not its own (semantics S6).
+    /// The addresses that netlink showed first in its network namespace (semantics S6).
     seen: BTreeSet<IpAddr>,
     /// Whether it was listed when the agent connected, not announced.
     is_listed: bool,

@@ -142,12 +142,10 @@ pub struct RunArgs {
     /// Traffic that passes at a pod's interface until the pod is known.
     #[arg(long, value_enum, default_value_t = UnknownPod::Auto)]
     pub unknown_pod: UnknownPod,
-    /// Directory of the container runtime's CNI results, which name the pod of each interface before its
-    /// containers start; "off": not used.
+    /// Directory of the container runtime's CNI results, which name interfaces' pods; "off": not used.
     #[arg(long, default_value = cni::DEFAULT_DIRECTORY, value_name = "DIR")]
     pub cni_results: PathBuf,
-    /// Use of NRI, the container runtime's plugin interface, to delay pods until their policy is
-    /// programmed.
+    /// Use of NRI, the container runtime's plugins, to delay pods until their policy is programmed.
     #[arg(long, value_enum, default_value_t = nri::Mode::Auto)]
     pub nri: nri::Mode,
     /// NRI socket of the container runtime.
@@ -157,8 +155,7 @@ pub struct RunArgs {
     /// nor to the node itself].
     #[arg(long = "uplink", value_name = "INTERFACE")]
     pub uplinks: Vec<String>,
-    /// Directory in a BPF file system for programs, flows and counters, so that they outlive the
-    /// agent; "off": enforcement ends with the agent.
+    /// Directory in a BPF file system for what outlives the agent; "off": enforcement ends with it.
     #[arg(long, default_value = DEFAULT_PINS, value_name = "DIR")]
     pub pins: PathBuf,
     /// Hooks of the programs: TCX requires Linux 6.6 or newer.
@@ -167,8 +164,7 @@ pub struct RunArgs {
     /// The 15 adjacent bits of the packet mark that identify the sender.
     #[arg(long, default_value = "0xfffe0000", value_parser = mark_mask, value_name = "MASK")]
     pub mark_mask: u32,
-    /// Idle timeouts of flows in seconds, by stage; replies pass until then. Stages that are not listed
-    /// keep their defaults.
+    /// Idle timeouts of flows in seconds, by stage; replies pass until then. Others keep their defaults.
     #[arg(long, default_value_t = Lifetimes::DEFAULT, value_name = "STAGE=SECONDS,…")]
     pub flow_timeouts: Lifetimes,
     /// Log each frame that the programs cannot parse; for debugging, requires --log debug.
@@ -177,8 +173,7 @@ pub struct RunArgs {
     /// Maximum number of established flows per address family.
     #[arg(long, default_value_t = Limits::DEFAULT.flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
     pub flows: u32,
-    /// Maximum number of other flows per address family: opening, unanswered, closed. The oldest are
-    /// evicted first.
+    /// Maximum number of other flows per family: opening, unanswered, closed; the oldest go first.
     #[arg(long, default_value_t = Limits::DEFAULT.opening_flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
     pub opening_flows: u32,
 }
