@@ -99,6 +99,9 @@ impl Oracle {
             }
             _ => Some(outer),
         };
+        if inner.is_none() && self.is_free(sent.by) {
+            return Some("not isolated (S4)");
+        }
         let allowed = |traffic| {
             inner.is_some_and(|it| egress_allows(&self.cluster, &pod, it.destination, traffic))
         };

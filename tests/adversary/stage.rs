@@ -198,7 +198,7 @@ async fn status(session: &Session) -> Status {
     let ask = || {
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", AGENT_PORT))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET /status HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")?;
+        write!(stream, "GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)

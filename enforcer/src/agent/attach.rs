@@ -56,16 +56,19 @@ impl Reconciler {
         self.older.after(known, &mut self.kernel, &self.hooks, &attached);
     }
 
-    /// Whether a new interface may wait for its pod: only where the programs would let everything
-    /// pass until the pod is known.
+    /// Whether a new interface may wait for its pod: where the programs would let everything pass until
+    /// the pod is known, or where the runtime's record makes it known before its containers start.
     fn may_wait(&mut self, ifindex: u32, place: Place, now: Instant) -> bool {
         if place != Place::Pod || self.hooks.uses_tcx() {
             return false;
         }
-        let is_open = self.state.endpoints().any(|(owner, record)| {
-            record.ifindex == ifindex && *owner == Owner::Unknown { closed: false }
+        let has_records = self.has_records() && self.older.sees_new_ones(now);
+        let may_wait = self.state.endpoints().any(|(owner, record)| {
+            let closed = matches!(owner, Owner::Unknown { closed: true });
+            let open = matches!(owner, Owner::Unknown { closed: false });
+            record.ifindex == ifindex && (open || closed && has_records)
         });
-        is_open && now < self.guard.first_seen(ifindex, now) + CLSACT_WAIT
+        may_wait && now < self.guard.first_seen(ifindex, now) + CLSACT_WAIT
     }
 
     /// Verifies hooks, and restores what is wrong with them (semantics C7).

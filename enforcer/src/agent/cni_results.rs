@@ -57,12 +57,17 @@ impl Reconciler {
         }
     }
 
+    /// Whether the runtime's records make pods known before their containers start.
+    pub(super) fn has_records(&self) -> bool {
+        self.records.proven || self.sandboxes.is_connected()
+    }
+
     /// Whether interfaces are closed until their pod is known.
     pub(super) fn denies_unknown(&self) -> bool {
         match self.unknown_pod {
             UnknownPod::Allow => false,
             UnknownPod::Deny => true,
-            UnknownPod::Auto => self.records.proven || self.sandboxes.is_connected(),
+            UnknownPod::Auto => self.has_records(),
         }
     }
 

@@ -74,6 +74,11 @@ impl OlderFlows {
         self.has_passed = true;
     }
 
+    /// Whether an interface that the agent sees now for the first time has only just appeared.
+    pub(super) fn sees_new_ones(&self, now: Instant) -> bool {
+        self.has_passed && self.catches_up_until.is_none_or(|it| now >= it)
+    }
+
     /// The time until another attempt, if one is due.
     pub(super) fn again(&self, now: Instant) -> Option<Duration> {
         let failed_at = self.failed_at.filter(|_| !self.pending.is_empty())?;
