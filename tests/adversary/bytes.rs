@@ -4,45 +4,18 @@ mod payload;
 
 use std::net::IpAddr;
 
-use crate::cast::{World, short_mark};
-use crate::crafted::{Address, Body, Crafted, Lie, Outer, Piece, Tunnel, Way};
+use crate::cast::World;
+use crate::crafted::{Body, Crafted, Lie, Outer, Piece, Tunnel, Way};
+use crate::marks::{marked, short_mark};
 
-use payload::{checksum, payload, pseudo};
+use payload::{Ends, checksum, ends, payload, pseudo, short};
 
-/// The first bytes of every mark.
-pub(crate) const MAGIC: [u8; 4] = [0xe5, 0xf0, 0x0d, 0xb1];
 const FRAGMENT_HEADER: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 /// The greatest frame of a pod's interface in this lab.
 const LARGEST: usize = 9_000;
 /// The hardware address of the node's VXLAN device, see the lab's `Site::tunnel_mac`.
 const TUNNEL_MAC: [u8; 6] = [0x0a, 0x58, 10, 239, 0, 1];
-
-/// This many bytes of repeated marks.
-pub(crate) fn marked(length: usize, mark: u32) -> Vec<u8> {
-    let one = [MAGIC, with_check(mark).to_be_bytes()].concat();
-    one.into_iter().cycle().take(length).collect()
-}
-
-/// The greatest mark.
-pub(crate) const LAST_MARK: u32 = 0xff_ffff;
-
-/// The mark with a check sum: what is left of a mark that was cut, and bytes behind it, are none.
-pub(crate) const fn with_check(mark: u32) -> u32 {
-    mark << 8 | (mark.wrapping_mul(167) ^ mark >> 8 ^ mark >> 16).wrapping_add(13) & 0xff
-}
-
-/// The mark of these four bytes, if the check sum is right.
-pub(crate) fn checked(number: u32) -> Option<u32> {
-    let mark = number >> 8;
-    (with_check(mark) == number).then_some(mark)
-}
-
-/// Whether the frame has no mark but this one in its short form.
-pub(crate) fn marks_only_short(frame: &[u8], mark: u32) -> bool {
-    let has = |what: &[u8]| frame.windows(what.len()).any(|it| it == what);
-    !has(&MAGIC) && has(&short_mark(mark))
-}
 
 /// A frame, and what the kernel is told of it (`struct virtio_net_hdr`).
 #[derive(Debug, Clone)]
@@ -88,17 +61,6 @@ pub(crate) fn frames(crafted: &Crafted, mark: u32, world: &World) -> Vec<Bytes> 
         Bytes { offload: offload(crafted, network), frame }
     });
     built.collect()
-}
-
-/// The addresses of the IP header.
-pub(crate) struct Ends {
-    pub source: IpAddr,
-    pub destination: IpAddr,
-}
-
-pub(crate) fn ends(crafted: &Crafted, world: &World) -> Ends {
-    let address = |what: Address| world.address(what, crafted.by, crafted.v6);
-    Ends { source: address(crafted.source), destination: address(crafted.destination) }
 }
 
 /// What the kernel is told of a frame whose network header begins there.
@@ -196,10 +158,6 @@ fn packets(crafted: &Crafted, mark: u32, world: &World) -> Vec<(u16, Vec<u8>)> {
 /// Offset and flag of a fragment, as in IPv4.
 fn place(piece: Option<&Piece>) -> u16 {
     piece.map_or(0, |it| (it.start & 0x1fff) | if it.more { 0x2000 } else { 0 })
-}
-
-fn short(length: usize) -> u16 {
-    u16::try_from(length).unwrap_or(u16::MAX)
 }
 
 /// RFC 791.

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use enforcer_tests::lab::{Sandbox, Topology};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
-use crate::bytes::{LAST_MARK, frames};
+use crate::bytes::frames;
 use crate::crafted::{Attack, Crafted, Role};
+use crate::marks::LAST_MARK;
 use crate::stage::Stage;
 use crate::wire::Arrival;
 use crate::{cases, grammar, shrink};
@@ -220,7 +221,12 @@ impl Campaign {
         let after = self.frames;
         let text = self.describe(breach);
         println!("{topology}: found after {after} frames: {text}");
-        let smallest = shrink::shrink(self, breach, first);
+        let all = self.sent.get(first..).unwrap_or_default().to_vec();
+        let culprit = self.sent[breach.mark as usize].clone();
+        let smallest = shrink::shrink(culprit, all, |attack| {
+            self.send([attack.clone()]);
+            self.breach().is_some()
+        });
         let kept = cases::keep(&smallest, &text);
         panic!(
             "{topology}: after {after} frames: {text}\nkept as {}:\n{smallest:#?}",

@@ -7,8 +7,8 @@ use enforcer_core::model::PodId;
 use enforcer_tests::lab::{Family, Lab, Namespace, Party, Topology};
 use nix::ifaddrs::getifaddrs;
 
-use crate::bytes::with_check;
 use crate::crafted::{Address, Mac, Role, Service};
+use crate::marks::short_mark;
 
 /// The pods.
 pub(crate) const PODS: [Role; 6] =
@@ -300,10 +300,4 @@ impl World {
             },
         }
     }
-}
-
-/// A mark of six bytes, which is a valid hardware address: the payload of a valid link message.
-pub(crate) fn short_mark(mark: u32) -> [u8; 6] {
-    let [a, b, c, d] = with_check(mark).to_be_bytes();
-    [0x0e, 0x5f, a, b, c, d]
 }

@@ -20,6 +20,7 @@ mod cast;
 mod crafted;
 mod friends;
 mod grammar;
+mod marks;
 mod oracle;
 mod read;
 mod shrink;

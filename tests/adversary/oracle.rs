@@ -243,10 +243,16 @@ impl Oracle {
             .then_some("error about a living flow (A3)")
     }
 
+    /// Whether it is a redirect of the node's, from its address on the link of one of its devices.
+    fn is_nodes_redirect(&self, it: &Packet) -> bool {
+        let link_local = matches!(it.source, IpAddr::V6(it) if it.is_unicast_link_local());
+        it.icmp == Some((137, 0)) && it.hops == 255 && (link_local || self.is_nodes(it.source))
+    }
+
     /// The packet that an ICMP error quotes.
     fn quoted(&self, frame: &[u8], it: &Packet) -> Option<Packet> {
         // The node's own redirect has it in an option, behind another one.
-        if matches!(it.icmp?, (137, 0)) && it.hops == 255 && self.is_nodes(it.source) {
+        if self.is_nodes_redirect(it) {
             let options = frame.get(it.payload + 40..)?;
             let at = if options.first() == Some(&4) { 0 } else { 8 };
             return quote(frame, it.payload + 40 + at + 8);
@@ -272,7 +278,7 @@ impl Oracle {
             self.world.owns(sent.by, address)
                 || matches!(address, IpAddr::V6(it) if it.is_unicast_link_local())
         };
-        if sent.by == Role::Outside || !crate::bytes::marks_only_short(&arrival.frame, mark) {
+        if sent.by == Role::Outside || !crate::marks::marks_only_short(&arrival.frame, mark) {
             return None;
         }
         match (seen, &sent.body) {
@@ -330,7 +336,8 @@ impl Oracle {
             && packet.hops == 64
             && packet.source == self.world.address(sent.destination, sent.by, sent.v6)
             && matches!((packet.icmp, sent.v6), (Some((11, 0)), false) | (Some((3, 0)), true));
-        let is_from_node = self.is_nodes(packet.source) || is_expired;
+        let is_from_node =
+            self.is_nodes(packet.source) || is_expired || self.is_nodes_redirect(&packet);
         // Nobody knows the pods' link-local addresses: on a bridge that has lost one, all get it.
         let may_get = self.world.owns(to, claimed)
             || matches!(claimed, IpAddr::V6(it) if it.is_unicast_link_local());

@@ -2,21 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use crate::campaign::{Breach, Campaign};
 use crate::crafted::{Attack, Crafted, Mac, Way};
 
 /// The time limit: each attempt is sent, and takes its time to arrive.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The smallest attack found that gets through, made of the packets from `first` on.
-pub(crate) fn shrink(campaign: &mut Campaign, breach: &Breach, first: usize) -> Attack {
+/// The smallest attack found that gets through: the packet that did, alone, or some of all.
+pub(crate) fn shrink(
+    culprit: Crafted,
+    all: Attack,
+    mut gets_through: impl FnMut(&Attack) -> bool,
+) -> Attack {
     let started_at = Instant::now();
-    let all = campaign.sent.get(first..).unwrap_or_default().to_vec();
-    let culprit = campaign.sent[breach.mark as usize].clone();
-    let mut fails = |attack: &Attack| {
-        campaign.send([attack.clone()]);
-        started_at.elapsed() < LIMIT && campaign.breach().is_some()
-    };
+    let mut fails = |attack: &Attack| gets_through(attack) && started_at.elapsed() < LIMIT;
     let alone = vec![culprit];
     let mut smallest = if fails(&alone) { alone } else { all };
     if !fails(&smallest) {

@@ -19,8 +19,9 @@ use nix::{cmsg_space, libc};
 
 use tun_rs::{DeviceBuilder, Layer};
 
-use crate::bytes::{Bytes, MAGIC, checked};
+use crate::bytes::Bytes;
 use crate::crafted::Role;
+use crate::marks::{MAGIC, checked};
 
 /// Room for the frames of a batch.
 const BUFFER: usize = 256 << 20;

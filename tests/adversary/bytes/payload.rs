@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Ends, ends, marked, short};
-use crate::cast::{World, short_mark};
-use crate::crafted::{Body, Crafted, Link, Quote, Tail};
+use crate::cast::World;
+use crate::crafted::{Address, Body, Crafted, Link, Quote, Tail};
+use crate::marks::{marked, short_mark};
 
 /// The protocol's number, and the bytes with their checksum.
 pub(super) fn payload(crafted: &Crafted, world: &World, length: usize, mark: u32) -> (u8, Vec<u8>) {
@@ -184,4 +184,19 @@ pub(super) fn checksum(bytes: &[u8]) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     u16::try_from(sum ^ 0xffff).unwrap_or_default()
+}
+
+/// The addresses of the IP header.
+pub(super) struct Ends {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+}
+
+pub(super) fn ends(crafted: &Crafted, world: &World) -> Ends {
+    let address = |what: Address| world.address(what, crafted.by, crafted.v6);
+    Ends { source: address(crafted.source), destination: address(crafted.destination) }
+}
+
+pub(super) fn short(length: usize) -> u16 {
+    u16::try_from(length).unwrap_or(u16::MAX)
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::{Rng, RngExt as _};
 
-use super::{
+use super::draw::{
     ATTACKERS, PORTS, SERVICES, TARGETS, body, mac_towards, one_in, pick, pieces, plain, sent_by,
     source,
 };
