@@ -82,12 +82,11 @@ pub(crate) fn packet_path(frame: &[u8], length: usize) -> Path {
             let address = |[high, low]: [u64; 2]| {
                 IpAddr::V6((u128::from(high) << 64 | u128::from(low)).into())
             };
-            let link = match link_message(frame, &it, start, length) {
+            let (message, target) = link_message(frame, &it, start, length);
+            let link = match message {
                 LinkMessage::No => "none".to_owned(),
                 LinkMessage::Host => "host".to_owned(),
-                LinkMessage::Advertisement(target) => {
-                    format!("advertisement of {}", address(target))
-                }
+                LinkMessage::Advertisement => format!("advertisement of {}", address(target)),
                 LinkMessage::Router => "router".to_owned(),
             };
             facts(&it, address, link, quoted)

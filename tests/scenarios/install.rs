@@ -221,6 +221,10 @@ fn forget_connections() -> std::io::Result<()> {
     }
 }
 
+/// Otherwise the programs of the others drop what a pod sends that started while the agent was away.
+const ALLOW: &[&str] = &["--unknown-pod", "allow"];
+const ALLOW_CLSACT: &[&str] = &["--unknown-pod", "allow", "--attach", "clsact"];
+
 fn unguarded(topology: Topology, proxy: Proxy) -> Setup {
     Setup::unguarded((topology, proxy))
 }
@@ -233,11 +237,12 @@ scenarios! {
     c8_a_later_policy_cuts_no_older_connection:
         unguarded(Topology::AzureCni, Proxy::Iptables) => a_later_policy_cuts_nothing;
     c8_a_pod_that_is_guarded_late_keeps_its_connections:
-        unguarded(Topology::Kubenet, Proxy::Nftables) => a_late_pod_keeps_its_connections;
+        Setup::with(unguarded(Topology::Kubenet, Proxy::Nftables), ALLOW) =>
+            a_late_pod_keeps_its_connections;
     c8_a_connection_that_conntrack_found_in_progress_is_not_the_servers:
         unguarded(Topology::AzureCni, Proxy::Iptables) => a_server_is_no_initiator;
     // By filters: an agent's mark of them shows which interfaces were guarded.
     c8_a_pod_that_is_guarded_late_by_clsact_keeps_its_connections:
-        Setup::unguarded(Setup::with(Topology::AzureCni, &["--attach", "clsact"])) =>
+        Setup::unguarded(Setup::with(Topology::AzureCni, ALLOW_CLSACT)) =>
             a_late_pod_keeps_its_connections;
 }

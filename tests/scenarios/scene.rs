@@ -74,8 +74,8 @@ impl Setup {
     }
 
     /// A lab of one node whose agent gets further arguments.
-    pub(crate) fn with(topology: Topology, arguments: &'static [&'static str]) -> Self {
-        Self { arguments, ..topology.into() }
+    pub(crate) fn with(setup: impl Into<Self>, arguments: &'static [&'static str]) -> Self {
+        Self { arguments, ..setup.into() }
     }
 }
 

@@ -47,13 +47,13 @@ pub fn bare<B: Bytes + ?Sized>(bytes: &B) -> Result<(u16, usize), Malformed> {
 
 /// A packet's part in keeping its link working (semantics A4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinkMessage<A> {
+pub enum LinkMessage {
     /// None: it is judged like any other packet.
     No,
     /// A router or neighbour solicitation, or a listener report.
     Host,
     /// A neighbour advertisement, which claims its target.
-    Advertisement(A),
+    Advertisement,
     /// A router advertisement, a redirect or a listener query: only routers send these.
     Router,
 }
@@ -119,8 +119,10 @@ pub const fn is_hidden_discovery(packet: &Packet<Address6>, network: usize) -> b
 }
 
 /// The part of an ICMPv6 packet in keeping its link working. A message that its receiver would
-/// ignore is none, nor is one that is longer than its known options. `network`: where the IPv6
-/// header begins; `length`: the frame's length.
+/// ignore is none, nor is one that is longer than its known options. Also returns the target of an
+/// advertisement; of others, the source. (Always an address: the compiler reads it before it knows
+/// the kind, and the verifier before Linux 6.3 accepts no read of what was never written.) `network`:
+/// where the IPv6 header begins; `length`: the frame's length.
 #[inline(always)]
 #[must_use]
 pub fn link_message<B: Bytes + ?Sized>(
@@ -128,19 +130,19 @@ pub fn link_message<B: Bytes + ?Sized>(
     packet: &Packet<Address6>,
     network: usize,
     length: usize,
-) -> LinkMessage<Address6> {
+) -> (LinkMessage, Address6) {
     // Receivers ignore these messages if they are fragmented (RFC 6980).
     let piece = packet.role & (role::FRAGMENT | role::FIRST_FRAGMENT) != 0;
     if packet.protocol != protocol::ICMP6 || piece || packet.icmp_code != 0 {
-        return LinkMessage::No;
+        return (LinkMessage::No, packet.source);
     }
     let extensions = packet.transport.wrapping_sub(network + 40);
     let size = length.wrapping_sub(packet.transport);
     match packet.hop_limit {
         255 if extensions == 0 => discovery(bytes, packet, size),
         // A hop-by-hop header with the router alert.
-        1 if extensions <= 8 => listener(bytes, packet, size),
-        _ => LinkMessage::No,
+        1 if extensions <= 8 => (listener(bytes, packet, size), packet.source),
+        _ => (LinkMessage::No, packet.source),
     }
 }
 
@@ -150,7 +152,19 @@ fn discovery<B: Bytes + ?Sized>(
     bytes: &B,
     packet: &Packet<Address6>,
     size: usize,
-) -> LinkMessage<Address6> {
+) -> (LinkMessage, Address6) {
+    let mut target = packet.source;
+    let message = discovered(bytes, packet, size, &mut target);
+    (message, target)
+}
+
+#[inline(always)]
+fn discovered<B: Bytes + ?Sized>(
+    bytes: &B,
+    packet: &Packet<Address6>,
+    size: usize,
+    target: &mut Address6,
+) -> LinkMessage {
     let unspecified = packet.source == [0, 0];
     match packet.icmp_type {
         kind::ROUTER_ADVERTISEMENT | kind::REDIRECT if is_link_local(&packet.source) => {
@@ -170,10 +184,10 @@ fn discovery<B: Bytes + ?Sized>(
         }
         kind::NEIGHBOUR_ADVERTISEMENT if !unspecified => {
             let Some(start) = bounded(bytes, packet.transport + 8) else { return LinkMessage::No };
-            let Some(target) = bytes.view::<16>(start) else { return LinkMessage::No };
-            let target = [target.u64(0), target.u64(8)];
+            let Some(claimed) = bytes.view::<16>(start) else { return LinkMessage::No };
+            *target = [claimed.u64(0), claimed.u64(8)];
             if has_options(bytes, packet.transport + 24, size.wrapping_sub(24), TARGET_ADDRESS) {
-                return LinkMessage::Advertisement(target);
+                return LinkMessage::Advertisement;
             }
             LinkMessage::No
         }
@@ -183,11 +197,7 @@ fn discovery<B: Bytes + ?Sized>(
 
 /// Multicast listener discovery (RFC 2710, RFC 3810).
 #[inline(always)]
-fn listener<B: Bytes + ?Sized>(
-    bytes: &B,
-    packet: &Packet<Address6>,
-    size: usize,
-) -> LinkMessage<Address6> {
+fn listener<B: Bytes + ?Sized>(bytes: &B, packet: &Packet<Address6>, size: usize) -> LinkMessage {
     if !is_link_local(&packet.source) && packet.source != [0, 0] {
         return LinkMessage::No;
     }

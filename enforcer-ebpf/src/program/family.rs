@@ -63,7 +63,7 @@ pub(crate) trait Family {
     /// Whether the source is one that every pod may use (semantics P4).
     fn is_exempt(packet: &Packet<Self::Address>) -> bool;
     /// The packet's part in keeping its link working (semantics A4).
-    fn link_message(frame: &Frame, packet: &Packet<Self::Address>) -> LinkMessage<Self::Address>;
+    fn link_message(frame: &Frame, packet: &Packet<Self::Address>) -> (LinkMessage, Self::Address);
     /// Whether the packet may be a link message: all of it must be readable then.
     fn may_be_link_message(packet: &Packet<Self::Address>) -> bool;
     /// Whether only routers and servers of the link send such packets, never pods (semantics A4), or
@@ -233,8 +233,8 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn link_message(_: &Frame, _: &Packet<u32>) -> LinkMessage<u32> {
-        LinkMessage::No
+    fn link_message(_: &Frame, packet: &Packet<u32>) -> (LinkMessage, u32) {
+        (LinkMessage::No, packet.source)
     }
 
     #[inline(always)]
@@ -377,7 +377,7 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn link_message(frame: &Frame, packet: &Packet<Address6>) -> LinkMessage<Address6> {
+    fn link_message(frame: &Frame, packet: &Packet<Address6>) -> (LinkMessage, Address6) {
         packet::link_message(frame, packet, frame.network(), frame.length() as usize)
     }
 

@@ -350,7 +350,7 @@ fn left<F: Family>(frame: &mut Frame, mark: Mark, start: usize) -> bool {
     let Ok(packet) = parse::<F>(frame, start) else { return mark.is_empty() };
 
     // A link message that the node did not route stays on the pod's link.
-    !matches!(F::link_message(frame, &packet), LinkMessage::No)
+    !matches!(F::link_message(frame, &packet).0, LinkMessage::No)
         || deferred::passes::<F>(frame, mark, &packet, None)
 }
 

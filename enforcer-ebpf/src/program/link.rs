@@ -48,7 +48,7 @@ pub(crate) fn verdict<H: Hook, F: Family>(
     if matches!(H::DIRECTION, Direction::Egress) && F::is_never_a_pods(packet, frame.network()) {
         return Some(Reason::SpoofedLink);
     }
-    let message = F::link_message(frame, packet);
+    let (message, target) = F::link_message(frame, packet);
     if matches!(message, LinkMessage::No) {
         return None;
     }
@@ -57,11 +57,11 @@ pub(crate) fn verdict<H: Hook, F: Family>(
         // at again.
         Direction::Ingress => match lookup::sender(&KernelTables, frame.mark().sender()) {
             Some(pod) => {
-                !matches!(message, LinkMessage::Router) && claims_own::<F>(pod, packet, &message)
+                !matches!(message, LinkMessage::Router) && claims_own::<F>(pod, packet, &target)
             }
             None => true,
         },
-        Direction::Egress => claims_own::<F>(endpoint, packet, &message),
+        Direction::Egress => claims_own::<F>(endpoint, packet, &target),
     };
     Some(if is_honest { Reason::Link } else { Reason::SpoofedLink })
 }
@@ -71,15 +71,12 @@ pub(crate) fn verdict<H: Hook, F: Family>(
 fn claims_own<F: Family>(
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
-    message: &LinkMessage<F::Address>,
+    target: &F::Address,
 ) -> bool {
     if endpoint.flags & flags::CHECK_SOURCE == 0 {
         return true;
     }
     let own = |address: &F::Address| F::is_link_local(address) || owns::<F>(endpoint, address);
-    let target = match message {
-        LinkMessage::Advertisement(target) => own(target),
-        _ => true,
-    };
-    target && (F::is_unspecified(&packet.source) || own(&packet.source))
+    // The source of a probe for an address (RFC 4862) is the unspecified address. No advertisement has it.
+    F::is_unspecified(&packet.source) || own(&packet.source) && own(target)
 }

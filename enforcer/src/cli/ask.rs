@@ -86,10 +86,16 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 1_024];
-            let length = stream.read(&mut request).unwrap();
+            // All of it: closing a stream with unread bytes would reset the connection.
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\ndebug") {
+                let mut part = [0; 1_024];
+                let length = stream.read(&mut part).unwrap();
+                assert!(length > 0, "{request:?}");
+                request.extend(&part[..length]);
+            }
             stream.write_all(answer.as_bytes()).unwrap();
-            String::from_utf8_lossy(&request[..length]).into_owned()
+            String::from_utf8_lossy(&request).into_owned()
         });
         let made = ask(address).map_err(|error| format!("{error:#}"));
         (server.join().unwrap(), made)
