@@ -270,6 +270,10 @@ impl Session {
     /// Later fragments follow the first one's verdict; without it, they pass only where ports
     /// don't matter (semantics P2).
     fn fragments(&mut self, cluster: &Cluster, it: &Tried, rng: &mut TestRng) -> Judged {
+        if self.rig.pod_at(it.peer) == Some(&it.pod) {
+            // A piece from outside that has the pod's own address as its source is dropped there.
+            return Ok(());
+        }
         let whatever_the_port = asked(cluster, it, it.direction, Traffic::Portless);
         let follows = whatever_the_port || it.allowed;
         // No two packets of a run share it.

@@ -2,7 +2,7 @@
 //! Runs the loaded programs on constructed packets (`BPF_PROG_TEST_RUN`).
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 
 use enforcer::kernel::{Kernel, KernelError, Pins, RunInput, RunProgram, Settings};
@@ -10,7 +10,9 @@ use enforcer_core::model::{Cluster, PodId};
 use enforcer_core::policy::compile;
 use enforcer_core::tables::{Desired, Interface, Owner, State, Step};
 use enforcer_ebpf::contract::counters::Count;
+use enforcer_ebpf::contract::mark::{Deferred, Mark};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
+use enforcer_ebpf::packet::{self, ethertype};
 use futures::TryStreamExt as _;
 use nix::sched::{CloneFlags, CpuSet, sched_getcpu, sched_setaffinity, unshare};
 use nix::unistd::Pid;
@@ -24,6 +26,10 @@ pub struct Rig {
     /// The programs.
     pub kernel: Kernel,
     state: State,
+    /// The lowest bit of our marks.
+    mark_shift: u32,
+    /// The pods with an interface, by address.
+    senders: BTreeMap<IpAddr, PodId>,
     /// The interface of each subject.
     pub interfaces: BTreeMap<PodId, u32>,
 }
@@ -78,7 +84,13 @@ impl Rig {
         if !test_origin && *TEST_ORIGIN.get_or_init(|| !accepts_origin(&mut kernel)) {
             kernel = load(&Settings { test_origin: true, test_index: true, ..*settings })?;
         }
-        Ok(Self { kernel, state: State::new(settings.limits), interfaces: BTreeMap::new() })
+        Ok(Self {
+            kernel,
+            state: State::new(settings.limits),
+            mark_shift: settings.mark_mask.trailing_zeros(),
+            senders: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+        })
     }
 
     /// Programs the tables for pods at these interfaces; returns the writes.
@@ -91,6 +103,9 @@ impl Rig {
         let compiled = compile(cluster, &local);
         self.interfaces =
             interfaces.into_iter().filter(|(pod, _)| compiled.pods.contains_key(pod)).collect();
+        let pods = self.interfaces.keys().filter_map(|id| cluster.pods.get(id));
+        self.senders =
+            pods.flat_map(|pod| pod.addresses.iter().map(|it| (*it, pod.id.clone()))).collect();
         let interface = |(pod, ifindex): (&PodId, &u32)| {
             let addresses = cluster.pods.get(pod).map(|it| it.addresses.clone());
             let addresses = addresses.unwrap_or_default();
@@ -122,11 +137,39 @@ impl Rig {
         frame: &[u8],
     ) -> anyhow::Result<Outcome> {
         let mark = match direction {
-            // What comes from outside has passed an uplink.
-            Direction::Ingress => self.wire(RunProgram::FromWire, frame, 0)?.mark,
+            // What comes from another pod has passed its interface, the rest an uplink.
+            Direction::Ingress => match self.sender(frame).filter(|sender| sender != pod) {
+                Some(sender) => self.mark_of(&sender),
+                None => self.wire(RunProgram::FromWire, frame, 0)?.mark,
+            },
             Direction::Egress => 0,
         };
         self.judge_from(pod, direction, frame, ELSEWHERE, mark)
+    }
+
+    /// The pod with an interface that has a frame's source address.
+    fn sender(&self, frame: &[u8]) -> Option<PodId> {
+        let (kind, start) = packet::ethernet(frame).ok()?;
+        let source: IpAddr = match kind {
+            ethertype::IPV4 => Ipv4Addr::from(packet::fixed4(frame, start)?.source).into(),
+            ethertype::IPV6 => {
+                let [high, low] = packet::fixed6(frame, start)?.source;
+                Ipv6Addr::from(u128::from(high) << 64 | u128::from(low)).into()
+            }
+            _ => return None,
+        };
+        self.pod_at(source).cloned()
+    }
+
+    /// The pod with an interface that has this address.
+    pub fn pod_at(&self, address: IpAddr) -> Option<&PodId> {
+        self.senders.get(&address)
+    }
+
+    /// The mark of a pod's packets of which nothing is deferred.
+    fn mark_of(&self, pod: &PodId) -> u64 {
+        let mark = Mark::pod(self.id(pod).unwrap_or(0), Deferred::Nothing);
+        u64::from(mark.0) << self.mark_shift
     }
 
     /// The same for a packet with a mark from the interface `ingress` (0: sent by the node).

@@ -53,7 +53,8 @@
 //!
 //! // The steps from empty tables to these verdicts, taken by a kernel made of vectors.
 //! let owner = Owner::Pod(id);
-//! let interface = Interface { owner, uid: String::new(), addresses, check_source: true };
+//! let interface =
+//!     Interface { owner, uid: String::new(), identity: 0, addresses, check_source: true };
 //! let desired = Desired { compiled, interfaces: BTreeMap::from([(7, interface)]) };
 //! let plan = State::new(Limits::DEFAULT).plan(&desired);
 //! let mut image = Image::new(Limits::DEFAULT);
