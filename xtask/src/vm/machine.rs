@@ -93,7 +93,7 @@ impl Qemu {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        command.args(["-serial", "stdio", "-m", "1024", "-smp", "2"]);
+        command.args(["-serial", "stdio", "-m", "2048", "-smp", "2"]);
         command.args(match self.accelerator {
             Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
             Accelerator::Emulation => ["-accel", "tcg,thread=multi", "-cpu", "max"],
