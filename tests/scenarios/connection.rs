@@ -1,6 +1,8 @@
 //! Connections that stay open while policies change.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use enforcer_tests::lab::{Family, Lab, Party};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -63,6 +65,21 @@ pub(crate) async fn exchange_all(connections: &mut [Connection]) {
     }
 }
 
+/// Binds a listener. A process that another test is just starting keeps a copy of the last listener at
+/// this address until it executes its program.
+fn listener_at(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    const TRIES: usize = 200;
+    for _ in 0..TRIES {
+        match std::net::TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
+    std::net::TcpListener::bind(address)
+}
+
 impl Connection {
     pub(crate) async fn tcp(lab: &Lab, from: &Party, to: &Party, family: Family) -> Self {
         let at = SocketAddr::new(lab.address(to, family).unwrap(), PORT);
@@ -80,7 +97,7 @@ impl Connection {
         let family = Family::of(at.ip());
         let own = SocketAddr::new(lab.address(to, family).unwrap(), port);
         let listen = move || {
-            let listener = std::net::TcpListener::bind(own)?;
+            let listener = listener_at(own)?;
             listener.set_nonblocking(true)?;
             Ok(listener)
         };
