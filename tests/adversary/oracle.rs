@@ -42,6 +42,10 @@ impl Oracle {
         if sent.by == arrival.at {
             return Some("its own (A1)");
         }
+        if arrival.frame.get(..12) == Some(&[0; 12]) {
+            // What has arrived in its namespace, where it was recorded before.
+            return Some("the receiver's own, on its loopback device (A1)");
+        }
         let seen = read(&arrival.frame);
         match arrival.at {
             Role::Outside => self.outside(sent, &arrival.frame, seen),
@@ -282,7 +286,8 @@ impl Oracle {
             return None;
         }
         match (seen, &sent.body) {
-            (Seen::Arp, Body::Arp(_, sender, target, Tail::Exact)) => {
+            // Whatever the tail was, it may have been cut: the length that arrived counts.
+            (Seen::Arp, Body::Arp(_, sender, target, _)) => {
                 let claimed = if *sender == Address::Unspecified { target } else { sender };
                 // The kernel keeps the first tag apart.
                 let tags = arrival.frame.len().checked_sub(42)?;

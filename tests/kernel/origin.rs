@@ -166,6 +166,9 @@ fn p4_a_pod_receives_only_what_is_addressed_to_it() {
         let diverted = syn(it.stranger, it.friend, 80);
         assert!(!rig.judge(&free(), IN, &diverted).unwrap().passes);
         assert!(rig.judge(&free(), IN, &syn(it.stranger, it.free, 80)).unwrap().passes);
+        // Nor its own packets to others, which a bridge sends back.
+        let own = syn(it.free, it.stranger, 80);
+        assert_eq!(rig.forwarded(&free(), &own, Some(&free()), &own).unwrap(), Forwarded::Later);
         // Not even if it can't be parsed.
         let odd =
             Frame { options: 3, extensions: vec![(60, 0); 9], ..frame(it.stranger, it.friend) };

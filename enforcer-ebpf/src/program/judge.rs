@@ -30,9 +30,6 @@ pub(crate) fn judge<H: Hook, F: Family>(
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
 ) -> Reason {
-    if matches!(H::DIRECTION, Direction::Ingress) && frame.mark().sender() == endpoint.id {
-        return Reason::Itself;
-    }
     if matches!(H::DIRECTION, Direction::Egress) {
         if is_spoofed::<F>(endpoint, packet) {
             return Reason::SpoofedSource;
@@ -42,6 +39,9 @@ pub(crate) fn judge<H: Hook, F: Family>(
         }
     } else if !is_addressed_to::<F>(frame, endpoint, &packet.destination) {
         return Reason::WrongDestination;
+    }
+    if matches!(H::DIRECTION, Direction::Ingress) && frame.mark().sender() == endpoint.id {
+        return Reason::Itself;
     }
     if endpoint.flags & (H::ISOLATED | H::CLOSED) == 0 {
         return Reason::NotIsolated;
