@@ -97,7 +97,12 @@ fn c8_conntrack_can_be_read_or_the_reason_is_known() {
     with_bpffs(|_, _| {
         if let Err(error) = with_capabilities(&given, || conntrack::read(|_| ())) {
             // A kernel without conntrack, as some of the virtual machines have.
-            println!("{}", error_line(&error.into()));
+            let text = error_line(&error.into());
+            println!("{text}");
+            if text.contains("Protocol not supported") {
+                // Without netfilter's sockets there is nothing to need a right for.
+                return;
+            }
         }
         let without = given.iter().copied().filter(|it| *it != Capability::CAP_NET_ADMIN).collect();
         let refused = with_capabilities(&without, || conntrack::read(|_| ())).unwrap_err();
