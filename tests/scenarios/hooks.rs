@@ -51,7 +51,7 @@ async fn only_friends(scene: &mut Scene) {
     scene.agree("only friends").await;
 }
 
-/// Waits until so many interfaces have been restored, and all are guarded.
+/// Waits until this number of interfaces has been restored and all are guarded.
 async fn until_restored(scene: &Scene, times: u64) {
     until("the hooks are restored", async || {
         scene.metric(RESTORED).await >= times && scene.metric(UNGUARDED).await == 0
