@@ -345,8 +345,8 @@ impl Oracle {
         let is_misshapen = !sent.pieces.is_empty()
             && packet.source == self.world.address(sent.destination, sent.by, sent.v6)
             && (packet.icmp, sent.v6) == (Some((4, 0)), true);
-        let is_error = is_expired || is_misshapen || self.is_nodes_redirect(&packet);
-        let is_from_node = self.is_nodes(packet.source) || is_error;
+        let is_its_error = is_expired || is_misshapen || self.is_nodes_redirect(&packet);
+        let is_from_node = self.is_nodes(packet.source) || is_its_error;
         // Nobody knows the pods' link-local addresses: on a bridge that has lost one, all get it.
         let may_get = self.world.owns(to, claimed)
             || matches!(claimed, IpAddr::V6(it) if it.is_unicast_link_local());
