@@ -162,10 +162,12 @@ impl Endpoints {
     }
 
     /// Publishes whose addresses the pods' are, for packets that have lost their mark. An address of
-    /// two interfaces is the first one's.
+    /// two interfaces is the first one's. The addresses of an interface whose pod is unknown are what
+    /// that pod chose: they name nobody.
     pub(super) fn publish_addresses(&mut self, writer: &mut Writer) {
         let mut wanted = BTreeMap::new();
-        for held in self.held.values() {
+        let known = |held: &&Arc<Held>| matches!(held.interface.owner, Owner::Pod(_));
+        for held in self.held.values().filter(known) {
             for &address in &held.interface.addresses {
                 wanted.entry(numbers(address)).or_insert(held.id);
             }

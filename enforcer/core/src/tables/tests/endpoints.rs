@@ -275,6 +275,12 @@ fn a_pod_is_found_by_any_of_its_addresses_while_it_has_them() {
     assert_eq!(harness.image.pod_at(ip(second)), harness.image.endpoint_of(5));
     harness.go(&desired(&[(6, interface("b", &[second]))])).unwrap();
     assert_eq!(harness.image.pod_at(ip(second)), harness.image.endpoint_of(6));
+    // What an unknown pod has configured is nobody's, also where a pod has it.
+    let unknown =
+        Interface { owner: Owner::Unknown { closed: true }, ..interface("", &[second, third]) };
+    harness.go(&desired(&[(5, unknown), (6, interface("b", &[second]))])).unwrap();
+    assert_eq!(harness.image.pod_at(ip(second)), harness.image.endpoint_of(6));
+    assert_eq!(harness.image.pod_at(ip(third)), None);
     harness.go(&desired(&[])).unwrap();
     assert_eq!(harness.image.pod_at(ip(second)), None);
 }
