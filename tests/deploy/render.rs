@@ -140,7 +140,7 @@ fn render_everything() -> Vec<(String, Vec<Value>)> {
 }
 
 /// Values without a component.
-pub(crate) const OTHER_VALUES: [&str; 20] = [
+pub(crate) const OTHER_VALUES: [&str; 19] = [
     "aks=true",
     "image.repository=example.azurecr.io/enforcer",
     "image.digest=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
@@ -151,7 +151,6 @@ pub(crate) const OTHER_VALUES: [&str; 20] = [
     "agent.flowTimeouts.udp=60",
     "agent.flowTimeouts.tcp-established=86400",
     "agent.flows=4194304",
-    "agent.openingFlows=1048576",
     "agent.allowAnySource=true",
     "metrics.podMetrics=pod",
     "metrics.podMonitor.apiVersion=azmonitoring.coreos.com/v1",

@@ -105,7 +105,7 @@ fn facts<A: Copy>(
     let names = [
         (role::BEGINS, "begins"),
         (role::ANSWERS, "answers"),
-        (role::OPENS, "opens"),
+        (role::ACCEPTS, "accepts"),
         (role::ERROR, "error"),
         (role::FRAGMENT, "fragment"),
         (role::FIRST_FRAGMENT, "first fragment"),
@@ -149,12 +149,12 @@ fn expected_facts(read: &Read) -> Facts {
     let (mut ports, mut icmp, mut quoted) = ([0, 0], [0, 0], None);
     let mut roles = match &read.carried {
         None => vec![],
-        Some(Carried::Tcp { ports: those, opens, ends, resets }) => {
+        Some(Carried::Tcp { ports: those, opens, accepts, ends, resets }) => {
             ports = *those;
             named(&[
                 ("begins", *opens),
                 ("answers", !opens),
-                ("opens", *opens),
+                ("accepts", *accepts),
                 ("ends", *ends),
                 ("resets", *resets),
             ])
@@ -169,7 +169,7 @@ fn expected_facts(read: &Read) -> Facts {
             match means {
                 Icmp::Query { query, identifier, answer } => {
                     ports = [*identifier, u16::from(*query)];
-                    if *answer { vec!["answers"] } else { vec!["begins", "opens"] }
+                    if *answer { vec!["answers"] } else { vec!["begins"] }
                 }
                 Icmp::Error(quote) => {
                     quoted.clone_from(quote);

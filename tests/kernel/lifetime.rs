@@ -174,7 +174,7 @@ fn expired_entries_are_removed_and_others_stay() {
         }
         let counts = |rig: &mut Rig| {
             let now = rig.kernel.now().unwrap();
-            rig.kernel.flows().sweep(now).unwrap().map(|it| (it.established.used, it.opening.used))
+            rig.kernel.flows().sweep(now).unwrap().map(|it| (it.established, it.opening))
         };
         assert_eq!(counts(rig), [(1, 2); 2]);
         next_bucket(rig);

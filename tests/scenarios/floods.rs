@@ -6,8 +6,8 @@ use crate::connection::{Connection, End, exchange_all};
 use crate::scene::{Scene, Setup, namespace, pod, policy, until};
 use crate::support::udp_at;
 
-/// Limits the agent's tables to this many flows of each kind and family.
-const SMALL: &[&str] = &["--flows", "256", "--opening-flows", "256"];
+/// Limits the agent's tables to this many flows of each family.
+const SMALL: &[&str] = &["--flows", "256"];
 /// The flood's destination ports: each makes a flow.
 const FLOOD: std::ops::Range<u16> = 10_000..14_000;
 
@@ -45,7 +45,8 @@ async fn a_flood(scene: &mut Scene) {
         connection.exchange().await;
     }
     for family in ["ipv4", "ipv6"] {
-        let evicted = format!("enforcer_flows_evicted_total{{family=\"{family}\"}}");
+        let evicted =
+            format!("enforcer_flows_evicted_total{{family=\"{family}\",state=\"opening\"}}");
         until("the flood is counted", async || scene.metric(&evicted).await > 1_000).await;
         let refused = format!("enforcer_flows_refused_total{{family=\"{family}\"}}");
         assert_eq!(scene.metric(&refused).await, 0);

@@ -43,8 +43,10 @@ impl Counters {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct FlowCounts {
-    /// Entries inserted into the table of opening flows.
-    pub entered: u64,
-    /// Established flows for which that table had no room.
+    /// Flows that were displaced while they were not established.
+    pub displaced: u64,
+    /// Established flows that were displaced because their pod had more than its share.
+    pub reduced: u64,
+    /// New flows that found no place.
     pub refused: u64,
 }

@@ -63,10 +63,6 @@ pub mod flags {
     pub const RESET: u16 = 1 << 4;
     /// The lowest of the three bits with its [`super::Kind`].
     pub const KIND_SHIFT: u32 = 5;
-    /// The entry is stale: the flow has moved to the table of established flows.
-    pub const MOVED: u16 = 1 << 8;
-    /// The flow is established, but that table had no room.
-    pub const REFUSED: u16 = 1 << 9;
     /// The node itself sent the first packet, from an address that is not the node's: replies need
     /// no policy (semantics A3).
     pub const NODE: u16 = 1 << 10;
@@ -113,9 +109,9 @@ impl Kind {
 
 /// The state of a flow. Both directions share one entry, so that one look-up is enough.
 ///
-/// The entry is read as one word. Its parts are written separately, but `initiator` only by whole
-/// new entries: the kernel may give an entry's memory to another flow between a look-up and a write,
-/// and that flow must not get the wrong initiator.
+/// It is read and written as one word. A program may write to an entry that another has just given to
+/// another flow, so the parts that grant something, the initiator and [`flags::NODE`], count only as
+/// the entry's check word has them ([`super::flow_table`]).
 #[repr(C, align(8))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct FlowState {
@@ -217,7 +213,13 @@ impl FlowState {
         const TCP: u16 = (Kind::Tcp as u16) << flags::KIND_SHIFT;
         const ICMP: u16 = (Kind::Icmp as u16) << flags::KIND_SHIFT;
         match self.flags & KIND {
-            TCP => self.is_initiator(direction) && role & role::OPENS == 0,
+            TCP if self.is_initiator(direction) => !role::opens(role),
+            // The pod's kernel sends on after its SYN with ACK only if the handshake is complete.
+            TCP => {
+                matches!(direction, Direction::Egress)
+                    && self.flags & flags::ANSWERED != 0
+                    && role & role::ACCEPTS == 0
+            }
             ICMP => false,
             _ => later && self.flags & flags::ANSWERED != 0,
         }

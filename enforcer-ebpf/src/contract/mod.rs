@@ -3,7 +3,7 @@
 //! - [`table`]: names, shapes and limits of the tables;
 //! - [`endpoint`], [`entry`], [`owner`], [`client`]: what the agent writes, or the programs note
 //!   for each other;
-//! - [`flow`], [`stage`], [`fragment`]: flow state;
+//! - [`flow`], [`flow_table`], [`stage`], [`fragment`]: flow state;
 //! - [`verdict`], [`counters`], [`event`]: what the programs report;
 //! - [`mark`]: what one program passes to the next in `skb->mark`;
 //! - [`lookup`]: how the classifier walks its tables.
@@ -16,16 +16,18 @@ pub mod endpoint;
 pub mod entry;
 pub mod event;
 pub mod flow;
+pub mod flow_table;
 pub mod fragment;
 pub mod lookup;
 pub mod mark;
 pub mod owner;
 pub mod stage;
+pub mod starts;
 pub mod table;
 pub mod verdict;
 
 /// The layout's version. The agent never adopts pinned tables of another version (semantics C3).
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Lets the agent read and write the map types through aya.
 #[cfg(feature = "user")]
@@ -46,6 +48,7 @@ mod user {
         super::flow::Flow4,
         super::flow::Flow6,
         super::flow::FlowState,
+        super::starts::Starts,
         super::fragment::Fragment4,
         super::fragment::Fragment6,
         super::fragment::FragmentState,

@@ -33,9 +33,6 @@ pub const PORT_CLASSES: usize = PORT_SET_WORDS * 64;
 /// Slots of the interface → endpoint table. A power of two.
 pub const INTERFACE_SLOTS: usize = 4096;
 
-/// Slots of the table of recently recorded flows. A power of two.
-pub const RECENT_SLOTS: usize = 65_536;
-
 /// The packets of each family whose first fragment is remembered.
 pub const FRAGMENTS: u32 = 4_096;
 
@@ -65,9 +62,9 @@ pub const EXTRA_ADDRESSES: &str = "EXTRA_ADDRESSES";
 /// Hash: an address of a pod of this node, as in [`super::endpoint::ExtraAddress`] → the id of its
 /// endpoint.
 pub const POD_ADDRESSES: &str = "POD_ADDRESSES";
-/// Names of the tables of flows of another layout, while they are being moved: as [`FLOWS4`],
-/// [`FLOWS6`], [`OPENING4`] and [`OPENING6`].
-pub const OTHER: [&str; 4] = ["OTHER_FLOWS4", "OTHER_FLOWS6", "OTHER_OPENING4", "OTHER_OPENING6"];
+/// Names of the flow tables of another size, while flows are being moved: as [`FLOW_TABLES`].
+pub const OTHER: [&str; 4] =
+    ["OTHER_FLOW_TAGS4", "OTHER_FLOW_TAGS6", "OTHER_FLOW_ENTRIES4", "OTHER_FLOW_ENTRIES6"];
 /// Name of the hash: endpoint id → [`super::owner::OwnerRecord`]; for the agent alone.
 pub const OWNERS: &str = "OWNERS";
 /// Hash by interface index: the interfaces that lead out of the node, and [`DENY_UNGUARDED`].
@@ -77,22 +74,28 @@ pub const ORIGINS_SIZE: u32 = 4_096;
 /// No interface's index: if this is in [`ORIGINS`], packets that entered by an interface without our
 /// programs are dropped (semantics C6).
 pub const DENY_UNGUARDED: u32 = 0;
-/// Hash: established IPv4 flows ([`super::flow::Flow4`]).
-pub const FLOWS4: &str = "FLOWS4";
-/// Hash: established IPv6 flows ([`super::flow::Flow6`]).
-pub const FLOWS6: &str = "FLOWS6";
-/// LRU hash: IPv4 flows that are not established yet, or finished.
-pub const OPENING4: &str = "OPENING4";
-/// LRU hash: IPv6 flows that are not established yet, or finished.
-pub const OPENING6: &str = "OPENING6";
+/// Tags of the groups of [`FLOW_ENTRIES4`] ([`super::flow_table`]).
+pub const FLOW_TAGS4: &str = "FLOW_TAGS4";
+/// Tags of the groups of [`FLOW_ENTRIES6`].
+pub const FLOW_TAGS6: &str = "FLOW_TAGS6";
+/// IPv4 flows, in groups ([`super::flow_table::Group4`]).
+pub const FLOW_ENTRIES4: &str = "FLOW_ENTRIES4";
+/// IPv6 flows, in groups ([`super::flow_table::Group6`]).
+pub const FLOW_ENTRIES6: &str = "FLOW_ENTRIES6";
+/// The tables with flows.
+pub const FLOW_TABLES: [&str; 4] = [FLOW_TAGS4, FLOW_TAGS6, FLOW_ENTRIES4, FLOW_ENTRIES6];
+/// One element: the secret of the flows' hash, for the next agent.
+pub const FLOW_SECRET: &str = "FLOW_SECRET";
+/// Endpoint id → 1 if the pod has more flows than its share, else 0.
+pub const OVER_SHARE: &str = "OVER_SHARE";
+/// Endpoint id → when connections began there ([`super::starts::Starts`]).
+pub const STARTS: &str = "STARTS";
 /// Per-CPU array, an element for each family ([`super::counters::FlowCounts`]): IPv4, IPv6.
 pub const FLOW_COUNTS: &str = "FLOW_COUNTS";
 /// LRU hash: IPv4 packets whose first fragment was allowed ([`super::fragment::Fragment4`]).
 pub const FRAGMENTS4: &str = "FRAGMENTS4";
 /// LRU hash: IPv6 packets whose first fragment was allowed ([`super::fragment::Fragment6`]).
 pub const FRAGMENTS6: &str = "FRAGMENTS6";
-/// One element: signatures of flows recorded in the current time bucket.
-pub const RECENT: &str = "RECENT";
 /// Per-CPU array by endpoint id ([`super::counters::Counters`]).
 pub const COUNTERS: &str = "COUNTERS";
 /// Per-CPU array, one element: the budget of events ([`super::event::Budget`]).
@@ -115,10 +118,8 @@ pub struct Limits {
     pub verdict_blocks: u32,
     /// Endpoint records and counters; two more than there are interfaces.
     pub endpoints: u32,
-    /// Established flows of each family; about 90 bytes each.
+    /// Flows of each family; about 45 bytes (IPv4) and 90 bytes (IPv6) each.
     pub flows: u32,
-    /// Other flows of each family: opening, unanswered, closed; about 90 bytes each.
-    pub opening_flows: u32,
 }
 
 impl Limits {
@@ -130,8 +131,7 @@ impl Limits {
         port_sets: 4_096,
         verdict_blocks: 8_192,
         endpoints: 2_048,
-        flows: 131_072,
-        opening_flows: 65_536,
+        flows: 196_608,
     };
 }
 
@@ -152,9 +152,6 @@ pub type PortSetBits = [u64; PORT_SET_WORDS];
 
 /// The interface table's only element, indexed by [`super::endpoint::slots_of`].
 pub type InterfaceTable = [u64; INTERFACE_SLOTS];
-
-/// The table of recent flows' only element.
-pub type RecentTable = [u64; RECENT_SLOTS];
 
 /// A node of the IPv6 trie: a check of the bytes that were skipped, then a branch on one byte.
 ///

@@ -13,8 +13,8 @@ pub mod role {
     pub const BEGINS: u8 = 1 << 0;
     /// It may answer a flow that the other end initiated.
     pub const ANSWERS: u8 = 1 << 1;
-    /// It can only be a first packet: a TCP SYN without ACK.
-    pub const OPENS: u8 = 1 << 2;
+    /// It accepts a connection: a TCP SYN with ACK.
+    pub const ACCEPTS: u8 = 1 << 2;
     /// It is an ICMP error that quotes a packet.
     pub const ERROR: u8 = 1 << 3;
     /// It is a later fragment, without ports.
@@ -25,6 +25,13 @@ pub mod role {
     pub const ENDS: u8 = 1 << 6;
     /// It resets a TCP connection (RST).
     pub const RESETS: u8 = 1 << 7;
+
+    /// Whether it can only be a first packet: a TCP SYN without ACK, an ICMP query.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opens(role: u8) -> bool {
+        role & (BEGINS | ANSWERS) == BEGINS
+    }
 }
 
 /// The fields of a packet. `A` is `u32` or [`Address6`].
@@ -52,4 +59,6 @@ pub struct Packet<A> {
     pub icmp_type: u8,
     /// ICMP code; 0 for others.
     pub icmp_code: u8,
+    /// Whether it is a TCP segment with data.
+    pub has_data: bool,
 }

@@ -6,6 +6,9 @@ use super::fields::{Address6, Malformed, Packet, role};
 use super::number::protocol;
 use super::transport::transport;
 
+/// The room of a payload whose length no header tells: more than any packet has.
+const BOUNDLESS: usize = i32::MAX as usize;
+
 /// Reads an IPv4 packet (RFC 791) whose header begins at `start`.
 ///
 /// # Errors
@@ -33,12 +36,13 @@ pub fn ipv4<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Result<Packet<u32>, M
         hop_limit: header.u8(8),
         icmp_type: 0,
         icmp_code: 0,
+        has_data: false,
     };
     if fragment & 0x1fff != 0 {
         packet.role = role::FRAGMENT;
         return whole_headers(packet, fragment & 0x1fff);
     }
-    let room = if total == 0 { usize::MAX } else { total - length };
+    let room = if total == 0 { BOUNDLESS } else { total - length };
     transport(bytes, &mut packet, room)?;
     packet.role |= first_fragment(fragment >> 13);
     Ok(packet)
@@ -67,6 +71,7 @@ pub fn ipv6<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Result<Packet<Address
         hop_limit: header.u8(7),
         icmp_type: 0,
         icmp_code: 0,
+        has_data: false,
     };
     let mut piece = 0;
     if is_extension(packet.protocol) {
@@ -81,7 +86,7 @@ pub fn ipv6<B: Bytes + ?Sized>(bytes: &B, start: usize) -> Result<Packet<Address
     if payload != 0 && end < packet.transport {
         return Err(Malformed);
     }
-    let room = if payload == 0 { usize::MAX } else { end - packet.transport };
+    let room = if payload == 0 { BOUNDLESS } else { end - packet.transport };
     transport(bytes, &mut packet, room)?;
     packet.role |= first_fragment(piece);
     Ok(packet)

@@ -19,9 +19,7 @@ pub fn segment4<B: Bytes + ?Sized>(bytes: &B) -> Option<Packet<u32>> {
         return None;
     }
     // A total of 0 is what segments beyond 64 KiB carry inside the kernel.
-    if !is_within(&view, 34, if total == 0 { u32::MAX } else { total.checked_sub(20)? }) {
-        return None;
-    }
+    let has_data = has_data(&view, 34, if total == 0 { u32::MAX } else { total.checked_sub(20)? })?;
     Some(Packet {
         source: view.u32(26),
         destination: view.u32(30),
@@ -34,6 +32,7 @@ pub fn segment4<B: Bytes + ?Sized>(bytes: &B) -> Option<Packet<u32>> {
         hop_limit: view.u8(22),
         icmp_type: 0,
         icmp_code: 0,
+        has_data,
     })
 }
 
@@ -45,9 +44,7 @@ pub fn segment6<B: Bytes + ?Sized>(bytes: &B) -> Option<Packet<Address6>> {
     if view.u8(14) >> 4 != 6 || view.u8(20) != protocol::TCP {
         return None;
     }
-    if !is_within(&view, 54, if payload == 0 { u32::MAX } else { payload }) {
-        return None;
-    }
+    let has_data = has_data(&view, 54, if payload == 0 { u32::MAX } else { payload })?;
     Some(Packet {
         source: [view.u64(22), view.u64(30)],
         destination: [view.u64(38), view.u64(46)],
@@ -60,13 +57,15 @@ pub fn segment6<B: Bytes + ?Sized>(bytes: &B) -> Option<Packet<Address6>> {
         hop_limit: view.u8(21),
         icmp_type: 0,
         icmp_code: 0,
+        has_data,
     })
 }
 
-/// Whether the TCP header at offset `at` is one of a segment within a connection, and complete
-/// within a payload of `room` bytes.
+/// Whether the segment whose TCP header is at offset `at` has data. `None`: it is not one within a
+/// connection, or not complete within a payload of `room` bytes.
 #[inline(always)]
-fn is_within<const N: usize>(view: &View<'_, N>, at: usize, room: u32) -> bool {
+fn has_data<const N: usize>(view: &View<'_, N>, at: usize, room: u32) -> Option<bool> {
     let length = u32::from(view.u8(at + 12) >> 4) << 2;
-    view.u8(at + 13) & TURNS == 0 && length >= 20 && length <= room
+    let is_whole = view.u8(at + 13) & TURNS == 0 && length >= 20 && length <= room;
+    is_whole.then_some(length < room)
 }

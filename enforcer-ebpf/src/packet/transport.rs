@@ -21,14 +21,17 @@ pub(super) fn transport<B: Bytes + ?Sized, A>(
                 return Err(Malformed);
             }
             ports(packet, &header);
+            // The sign of a difference: the verifier would follow both ways of a comparison.
+            packet.has_data = (length.wrapping_sub(room) >> 31) & 1 != 0;
             const FIN: u8 = 0x01;
             const SYN: u8 = 0x02;
             const RST: u8 = 0x04;
             const ACK: u8 = 0x10;
             let flags = header.u8(13);
             let opens = flags & (SYN | ACK) == SYN;
+            let accepts = (flags & SYN) * (role::ACCEPTS / SYN);
             let ends = ((flags & FIN) * role::ENDS) | ((flags & RST) * (role::RESETS / RST));
-            packet.role = if opens { role::BEGINS | role::OPENS } else { role::ANSWERS | ends };
+            packet.role = if opens { role::BEGINS } else { role::ANSWERS | accepts | ends };
         }
         protocol::UDP => {
             let header = head.ok_or(Malformed)?;
@@ -90,7 +93,7 @@ fn icmp<A>(
 #[inline(always)]
 pub(super) const fn icmp4_role(kind: u8) -> (u8, u8) {
     match kind {
-        8 | 13 | 15 | 17 => (role::BEGINS | role::OPENS, kind),
+        8 | 13 | 15 | 17 => (role::BEGINS, kind),
         0 => (role::ANSWERS, 8),
         14 | 16 | 18 => (role::ANSWERS, kind - 1),
         3 | 11 | 12 => (role::ERROR, 0),
@@ -102,7 +105,7 @@ pub(super) const fn icmp4_role(kind: u8) -> (u8, u8) {
 #[inline(always)]
 pub(super) const fn icmp6_role(kind: u8) -> (u8, u8) {
     match kind {
-        128 => (role::BEGINS | role::OPENS, kind),
+        128 => (role::BEGINS, kind),
         129 => (role::ANSWERS, 128),
         1..=4 => (role::ERROR, 0),
         _ => (0, 0),

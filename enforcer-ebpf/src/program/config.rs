@@ -44,20 +44,27 @@ setting!(
     CLOCK_SHIFT, clock_shift, 9
 );
 setting!(
-    /// Whether flows are being moved to tables of another layout, and may be in either. The
-    /// programs that stay are loaded without it.
+    /// Whether flows are being moved to tables of another size, and may be in either. The programs
+    /// that stay are loaded without it.
     IS_MOVING, is_moving, 0
 );
-/// The secret of [`flow_seed`].
+setting!(
+    /// The number of groups of each flow table.
+    FLOW_GROUPS, flow_groups, 1
+);
+setting!(
+    /// The number of groups of each flow table of another size.
+    OTHER_FLOW_GROUPS, other_flow_groups, 1
+);
+/// See [`flow_secret`].
 #[unsafe(no_mangle)]
-static FLOW_SEED: u64 = 0xc2b2_ae3d_27d4_eb4f;
+static FLOW_HASH_SECRET: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
-/// A secret that keeps pods and clients from choosing flows that look alike to the table of recent
-/// flows.
+/// The secret of the flows' hash ([`enforcer_ebpf::contract::flow_table::Key::hash`]).
 #[inline(always)]
-pub(crate) fn flow_seed() -> u64 {
+pub(crate) fn flow_secret() -> u64 {
     // SAFETY: a valid static; volatile, because the loader replaces its value.
-    unsafe { ptr::read_volatile(&raw const FLOW_SEED) }
+    unsafe { ptr::read_volatile(&raw const FLOW_HASH_SECRET) }
 }
 
 /// Idle timeouts in buckets, by the low byte of [`enforcer_ebpf::contract::flow::flags`].

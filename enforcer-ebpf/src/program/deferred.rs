@@ -108,7 +108,7 @@ fn answers<F: Family>(sender: &Endpoint, packet: &Packet<F::Address>, entry: Ent
         return false;
     }
     let flow = flow_record::key::<F>(sender, Direction::Egress, packet);
-    flow_table::find::<F>(&flow, clock::now())
+    flow_table::find::<F>(&flow, flow_table::hash::<F>(&flow), clock::now())
         .is_some_and(|found| found.state.is_initiator(Direction::Ingress))
         && policy::forward_allows::<ToPod>(
             sender,

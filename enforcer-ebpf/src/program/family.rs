@@ -1,10 +1,10 @@
 //! IPv4 and IPv6, where the programs treat them differently.
 
-use aya_ebpf::maps::{HashMap, LruHashMap};
+use aya_ebpf::maps::{Array, LruHashMap};
 use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, Order, flags};
 use enforcer_ebpf::contract::entry::Entry;
-use enforcer_ebpf::contract::flow::FlowState;
 use enforcer_ebpf::contract::flow::{Flow4, Flow6, FlowTail};
+use enforcer_ebpf::contract::flow_table::{Group4, Group6, Key};
 use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState, FragmentTail};
 use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::verdict::Direction;
@@ -13,11 +13,10 @@ use enforcer_ebpf::packet::{
     self, Fixed, LinkMessage, Malformed, Packet, Quoted, ethertype, protocol, role,
 };
 
-use crate::program::config;
 use crate::program::frame::Frame;
 use crate::program::maps::{
-    EXTRA_ADDRESSES, FLOWS4, FLOWS6, FRAGMENTS4, FRAGMENTS6, KernelTables, OPENING4, OPENING6,
-    OTHER_FLOWS4, OTHER_FLOWS6, OTHER_OPENING4, OTHER_OPENING6,
+    EXTRA_ADDRESSES, FLOW_ENTRIES4, FLOW_ENTRIES6, FLOW_TAGS4, FLOW_TAGS6, FRAGMENTS4, FRAGMENTS6,
+    KernelTables, OTHER_FLOW_ENTRIES4, OTHER_FLOW_ENTRIES6, OTHER_FLOW_TAGS4, OTHER_FLOW_TAGS6,
 };
 
 /// An address family.
@@ -25,7 +24,9 @@ pub(crate) trait Family {
     /// An address as a number or numbers.
     type Address: Copy + Eq;
     /// The key of a flow.
-    type Flow: Copy + 'static;
+    type Flow: Key + 'static;
+    /// A group of entries of the flow table.
+    type Group: 'static;
     /// The key of a packet whose fragments are remembered.
     type Fragments: Copy + 'static;
     /// 4 or 6.
@@ -44,14 +45,14 @@ pub(crate) trait Family {
     /// What is known of an address; read after the endpoint whose policy is asked about it.
     fn entry(order: Order, address: &Self::Address) -> Entry;
     fn flow(local: Self::Address, remote: Self::Address, tail: FlowTail) -> Self::Flow;
-    /// Established flows.
-    fn flows() -> &'static HashMap<Self::Flow, FlowState>;
-    /// Flows that are not established.
-    fn opening() -> &'static LruHashMap<Self::Flow, FlowState>;
-    /// Established flows in tables of another layout.
-    fn other_flows() -> &'static HashMap<Self::Flow, FlowState>;
-    /// Flows that are not established, likewise.
-    fn other_opening() -> &'static LruHashMap<Self::Flow, FlowState>;
+    /// The tags of the flow table's groups.
+    fn flow_tags() -> &'static Array<u64>;
+    /// The groups of the flow table.
+    fn flow_groups() -> &'static Array<Self::Group>;
+    /// The same of the flow table of another size.
+    fn other_flow_tags() -> &'static Array<u64>;
+    /// Likewise.
+    fn other_flow_groups() -> &'static Array<Self::Group>;
     /// The address as an IPv6 number, IPv4 in `::ffff:a.b.c.d` form.
     fn wide(address: &Self::Address) -> Address6;
     /// The address that [`Self::wide`] gives this number, if it is of this family.
@@ -82,8 +83,6 @@ pub(crate) trait Family {
         direction: Direction,
     ) -> Self::Fragments;
     fn fragment_table() -> &'static LruHashMap<Self::Fragments, FragmentState>;
-    /// A number that differs between flows.
-    fn mix(flow: &Self::Flow) -> u64;
 }
 
 /// Whether the address is one of the endpoint's own.
@@ -97,22 +96,6 @@ pub(crate) fn owns<F: Family>(endpoint: &Endpoint, address: &F::Address) -> bool
     }
     let key = ExtraAddress { address: F::wide(address), id: endpoint.id, padding: 0 };
     EXTRA_ADDRESSES.get_ptr(key).is_some()
-}
-
-const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-
-#[inline(always)]
-fn fold(state: u64, word: u64) -> u64 {
-    let product = (state ^ word).wrapping_mul(FACTOR);
-    product ^ (product >> 32)
-}
-
-#[inline(always)]
-fn tail_word(tail: &FlowTail) -> u64 {
-    (u64::from(tail.local_port) << 48)
-        | (u64::from(tail.remote_port) << 32)
-        | (u64::from(tail.endpoint) << 16)
-        | (u64::from(tail.protocol) << 8)
 }
 
 #[inline(always)]
@@ -136,6 +119,7 @@ pub(crate) struct V4;
 impl Family for V4 {
     type Address = u32;
     type Flow = Flow4;
+    type Group = Group4;
     type Fragments = Fragment4;
     const VERSION: u8 = 4;
     const ETHERTYPE: u16 = ethertype::IPV4;
@@ -172,23 +156,23 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn flows() -> &'static HashMap<Flow4, FlowState> {
-        &FLOWS4
+    fn flow_tags() -> &'static Array<u64> {
+        &FLOW_TAGS4
     }
 
     #[inline(always)]
-    fn opening() -> &'static LruHashMap<Flow4, FlowState> {
-        &OPENING4
+    fn flow_groups() -> &'static Array<Group4> {
+        &FLOW_ENTRIES4
     }
 
     #[inline(always)]
-    fn other_flows() -> &'static HashMap<Flow4, FlowState> {
-        &OTHER_FLOWS4
+    fn other_flow_tags() -> &'static Array<u64> {
+        &OTHER_FLOW_TAGS4
     }
 
     #[inline(always)]
-    fn other_opening() -> &'static LruHashMap<Flow4, FlowState> {
-        &OTHER_OPENING4
+    fn other_flow_groups() -> &'static Array<Group4> {
+        &OTHER_FLOW_ENTRIES4
     }
 
     #[inline(always)]
@@ -265,12 +249,6 @@ impl Family for V4 {
     fn is_unspecified(address: &u32) -> bool {
         *address == 0
     }
-
-    #[inline(always)]
-    fn mix(flow: &Flow4) -> u64 {
-        let addresses = (u64::from(flow.local) << 32) | u64::from(flow.remote);
-        fold(fold(config::flow_seed(), addresses), tail_word(&flow.tail))
-    }
 }
 
 /// IPv6.
@@ -279,6 +257,7 @@ pub(crate) struct V6;
 impl Family for V6 {
     type Address = Address6;
     type Flow = Flow6;
+    type Group = Group6;
     type Fragments = Fragment6;
     const VERSION: u8 = 6;
     const ETHERTYPE: u16 = ethertype::IPV6;
@@ -315,23 +294,23 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn flows() -> &'static HashMap<Flow6, FlowState> {
-        &FLOWS6
+    fn flow_tags() -> &'static Array<u64> {
+        &FLOW_TAGS6
     }
 
     #[inline(always)]
-    fn opening() -> &'static LruHashMap<Flow6, FlowState> {
-        &OPENING6
+    fn flow_groups() -> &'static Array<Group6> {
+        &FLOW_ENTRIES6
     }
 
     #[inline(always)]
-    fn other_flows() -> &'static HashMap<Flow6, FlowState> {
-        &OTHER_FLOWS6
+    fn other_flow_tags() -> &'static Array<u64> {
+        &OTHER_FLOW_TAGS6
     }
 
     #[inline(always)]
-    fn other_opening() -> &'static LruHashMap<Flow6, FlowState> {
-        &OTHER_OPENING6
+    fn other_flow_groups() -> &'static Array<Group6> {
+        &OTHER_FLOW_ENTRIES6
     }
 
     #[inline(always)]
@@ -410,11 +389,5 @@ impl Family for V6 {
     #[inline(always)]
     fn is_unspecified(address: &Address6) -> bool {
         (address[0] | address[1]) == 0
-    }
-
-    #[inline(always)]
-    fn mix(flow: &Flow6) -> u64 {
-        let local = fold(fold(config::flow_seed(), flow.local[0]), flow.local[1]);
-        fold(fold(fold(local, flow.remote[0]), flow.remote[1]), tail_word(&flow.tail))
     }
 }

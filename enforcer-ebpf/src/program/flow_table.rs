@@ -1,160 +1,278 @@
-//! The two flow tables, and the moves between them.
+//! The flow tables as the programs use them; how they work is in the contract
+//! ([`enforcer_ebpf::contract::flow_table`]).
 //!
-//! A new flow enters the table of *opening* flows, an LRU hash: a flood displaces only what is
-//! there. An established flow moves to the table of *established* flows, a plain hash that displaces
-//! nothing; a finished flow moves back. If the established table is full, the flow stays in the
-//! opening one and is counted. The worst effect of a forgotten flow is a denied reply.
+//! The worst effect of a forgotten flow is a denied reply.
 
 use core::ptr;
 
-use aya_ebpf::bindings::BPF_NOEXIST;
 use enforcer_ebpf::contract::counters::FlowCounts;
-use enforcer_ebpf::contract::flow::{FlowState, LIFETIMES, flags};
+use enforcer_ebpf::contract::flow::{FlowState, LIFETIMES, elapsed};
+use enforcer_ebpf::contract::flow_table::{
+    self as places, Key, PLACES, Resident, Residents, displaceable, first_of, from_word, has_hash,
+    kind, number_of, open_to, tag, to_word, victim, with_tag, without_first,
+};
 use enforcer_ebpf::contract::verdict::Direction;
+use enforcer_ebpf::packet::Bytes as _;
 
-use crate::program::config;
 use crate::program::family::Family;
-use crate::program::maps::FLOW_COUNTS;
+use crate::program::frame::Frame;
+use crate::program::maps::{FLOW_COUNTS, OVER_SHARE};
+use crate::program::{clock, config};
 
-/// A living flow.
+/// A flow's entry.
 pub(crate) struct Found {
     pub(crate) state: FlowState,
-    entry: *mut FlowState,
-    /// Whether it is in the table of established flows.
-    is_established: bool,
+    entry: *mut u64,
 }
 
-/// Reads an entry as one word.
-#[inline(always)]
-fn read(entry: *mut FlowState) -> FlowState {
-    // SAFETY: a live map value. Racing packets each read or write aligned words.
-    unsafe { ptr::read_volatile(entry) }
-}
-
-#[inline(always)]
-fn is_alive(state: FlowState, now: u32) -> bool {
-    state.is_alive(now, config::lifetime(state.flags as usize % LIFETIMES))
-}
-
-#[inline(always)]
-fn established_in(entry: Option<*mut FlowState>, now: u32) -> Option<Found> {
-    let entry = entry?;
-    let state = read(entry);
-    is_alive(state, now).then_some(Found { state, entry, is_established: true })
-}
-
-#[inline(always)]
-fn established<F: Family>(flow: &F::Flow, now: u32) -> Option<Found> {
-    let found = established_in(F::flows().get_ptr_mut(flow), now);
-    if found.is_some() || config::is_moving() == 0 {
-        return found;
+impl Found {
+    /// Whether the flow is alive. If not, its entry is reused if it begins again.
+    #[inline(always)]
+    pub(crate) fn is_alive(&self, now: u32) -> bool {
+        self.state.is_alive(now, config::lifetime(self.state.flags as usize % LIFETIMES))
     }
-    established_in(F::other_flows().get_ptr_mut(flow), now)
+}
+
+/// Reads a word of a table. Racing packets each read or write aligned words.
+#[inline(always)]
+fn read(word: *const u64) -> u64 {
+    // SAFETY: the callers' pointers are within live map values.
+    unsafe { ptr::read_volatile(word) }
 }
 
 #[inline(always)]
-fn opening_in<F: Family>(flow: &F::Flow, entry: Option<*mut FlowState>, now: u32) -> Option<Found> {
-    let entry = entry?;
-    let state = read(entry);
-    if state.flags & flags::MOVED != 0 {
-        // Moved since the look-up above, or forgotten.
-        return established::<F>(flow, now);
-    }
-    is_alive(state, now).then_some(Found { state, entry, is_established: false })
+fn write(word: *mut u64, value: u64) {
+    // SAFETY: as in `read`.
+    unsafe { ptr::write_volatile(word, value) }
 }
 
-/// The flow, if it is recorded and alive.
+/// The word of an entry at a position within it.
 #[inline(always)]
-pub(crate) fn find<F: Family>(flow: &F::Flow, now: u32) -> Option<Found> {
-    if let Some(found) = established::<F>(flow, now) {
-        return Some(found);
-    }
-    let found = opening_in::<F>(flow, F::opening().get_ptr_mut(flow), now);
-    if found.is_some() || config::is_moving() == 0 {
-        return found;
-    }
-    opening_in::<F>(flow, F::other_opening().get_ptr_mut(flow), now)
+fn word_of(entry: *mut u64, at: usize) -> *mut u64 {
+    // SAFETY: the callers' positions are below `Key::ENTRY`.
+    unsafe { entry.add(at) }
 }
 
-/// Inserts an entry, in place of any old one; returns whether there was room.
+/// The hash of a flow.
 #[inline(always)]
-pub(crate) fn insert<F: Family>(flow: &F::Flow, state: FlowState) -> bool {
-    if F::opening().insert(flow, state, u64::from(BPF_NOEXIST)).is_ok() {
-        count::<F>(|counts| counts.entered += 1);
-        return true;
+pub(crate) fn hash<F: Family>(flow: &F::Flow) -> u64 {
+    flow.hash(config::flow_secret())
+}
+
+/// The entry of the flow with this hash, alive or not.
+#[inline(always)]
+pub(crate) fn entry<F: Family>(flow: &F::Flow, hash: u64) -> Option<Found> {
+    let mut entry = locate::<F>(flow, hash);
+    if entry.is_null() && config::is_moving() != 0 {
+        entry = locate_other::<F>(flow, hash);
     }
-    F::opening().insert(flow, state, 0).is_ok()
+    if entry.is_null() {
+        return None;
+    }
+    let state = places::state(read(entry), from_word(read(word_of(entry, places::STATE))));
+    Some(Found { state, entry })
+}
+
+/// The flow with this hash, if it is recorded and alive.
+#[inline(always)]
+pub(crate) fn find<F: Family>(flow: &F::Flow, hash: u64, now: u32) -> Option<Found> {
+    entry::<F>(flow, hash).filter(|it| it.is_alive(now))
+}
+
+/// The entry of a flow, or null. A function of its own: all its ways come back in one state, so that
+/// the verifier proves once what follows.
+#[inline(never)]
+fn locate<F: Family>(flow: &F::Flow, hash: u64) -> *mut u64 {
+    for group in places::groups(hash, config::flow_groups()) {
+        let tags = F::flow_tags().get_ptr(group);
+        let entry = tags.map_or(ptr::null_mut(), |tags| {
+            in_group::<F>(flow, hash, read(tags), F::flow_groups().get_ptr_mut(group))
+        });
+        if !entry.is_null() {
+            return entry;
+        }
+    }
+    ptr::null_mut()
+}
+
+/// The same in the table of another size.
+#[inline(never)]
+fn locate_other<F: Family>(flow: &F::Flow, hash: u64) -> *mut u64 {
+    for group in places::groups(hash, config::other_flow_groups()) {
+        let tags = F::other_flow_tags().get_ptr(group);
+        let entry = tags.map_or(ptr::null_mut(), |tags| {
+            in_group::<F>(flow, hash, read(tags), F::other_flow_groups().get_ptr_mut(group))
+        });
+        if !entry.is_null() {
+            return entry;
+        }
+    }
+    ptr::null_mut()
+}
+
+#[inline(always)]
+fn in_group<F: Family>(
+    flow: &F::Flow,
+    hash: u64,
+    tags: u64,
+    group: Option<*mut F::Group>,
+) -> *mut u64 {
+    let Some(group) = group else { return ptr::null_mut() };
+    let first = with_tag(tags, tag(hash));
+    for marked in [first, without_first(first)] {
+        if marked != 0 {
+            let entry = entry_of::<F>(group, first_of(marked));
+            if has_hash(read(entry), hash) && has_key::<F>(entry, flow) {
+                return entry;
+            }
+        }
+    }
+    ptr::null_mut()
+}
+
+#[inline(always)]
+fn entry_of<F: Family>(group: *mut F::Group, place: usize) -> *mut u64 {
+    word_of(group.cast(), (place & (PLACES - 1)) * F::Flow::ENTRY)
+}
+
+#[inline(always)]
+fn has_key<F: Family>(entry: *mut u64, flow: &F::Flow) -> bool {
+    let mut differing = 0;
+    for at in 0..F::Flow::WORDS {
+        differing |= read(word_of(entry, places::KEY + at)) ^ flow.word(at);
+    }
+    differing == 0
+}
+
+/// Inserts a new flow; returns whether there was room.
+#[inline(always)]
+pub(crate) fn insert<F: Family>(
+    frame: &Frame,
+    flow: &F::Flow,
+    hash: u64,
+    state: FlowState,
+) -> bool {
+    let inserted = insert_word::<F>(frame, flow, hash, to_word(state)) != 0;
+    if !inserted {
+        count::<F>(|counts| counts.refused += 1);
+    }
+    inserted
+}
+
+/// A function of its own, as [`locate`].
+#[inline(never)]
+fn insert_word<F: Family>(frame: &Frame, flow: &F::Flow, hash: u64, state: u64) -> u32 {
+    u32::from(try_insert::<F>(frame, flow, hash, state).is_some())
+}
+
+#[inline(always)]
+fn try_insert<F: Family>(frame: &Frame, flow: &F::Flow, hash: u64, state: u64) -> Option<()> {
+    let [first, second] = places::groups(hash, config::flow_groups());
+    let tag = tag(hash);
+    let tags = |group| Some(read(F::flow_tags().get_ptr(group)?));
+    let [in_first, in_second] = [open_to(tags(first)?, tag), open_to(tags(second)?, tag)];
+    let (group, place) = if in_first | in_second == 0 {
+        (first, room::<F>(frame, first, hash, flow.tail().endpoint) as usize)
+    } else if number_of(in_second) > number_of(in_first) {
+        (second, first_of(in_second))
+    } else {
+        (first, first_of(in_first))
+    };
+    if place >= PLACES {
+        return None;
+    }
+    let entry = entry_of::<F>(F::flow_groups().get_ptr_mut(group)?, place);
+    // Until the last word is written, the entry is no flow's.
+    write(entry, 0);
+    write(word_of(entry, places::STATE), state);
+    for at in 0..F::Flow::WORDS {
+        write(word_of(entry, places::KEY + at), flow.word(at));
+    }
+    write(entry, places::check(hash, from_word(state)));
+    let tags = F::flow_tags().get_ptr_mut(group)?.cast::<u8>();
+    // SAFETY: a byte of the group's word, written alone: other programs write the others.
+    unsafe { ptr::write_volatile(tags.add(place), tag) };
+    Some(())
+}
+
+/// A group without a free place for a new flow.
+struct Full<'a, F: Family> {
+    frame: &'a Frame,
+    group: *mut F::Group,
+    endpoint: u16,
+    now: u32,
+}
+
+impl<F: Family> Residents for Full<'_, F> {
+    #[inline(always)]
+    fn resident(&self, place: usize) -> Resident {
+        let entry = entry_of::<F>(self.group, place);
+        let tail = read(word_of(entry, places::KEY + F::Flow::WORDS - 1));
+        let state = from_word(read(word_of(entry, places::STATE)));
+        let endpoint = places::endpoint_of(tail);
+        let age = elapsed(state.seen, self.now);
+        let lifetime = config::lifetime(state.flags as usize % LIFETIMES);
+        // Without branches: these would multiply for each place.
+        let differing = u32::from(endpoint ^ self.endpoint);
+        let kind = (lifetime.wrapping_sub(age) >> 31) * kind::DEAD
+            | (differing.wrapping_sub(1) >> 31) * kind::OWN
+            | over_share(endpoint) * kind::OVER_SHARE
+            | u32::from(state.is_established()) * kind::ESTABLISHED;
+        Resident { kind, age }
+    }
+
+    #[inline(always)]
+    fn settle(&self, number: u32) -> u32 {
+        self.frame.settle(number as usize) as u32
+    }
+}
+
+/// 1 if the agent has found more flows of the endpoint than its share, else 0.
+#[inline(always)]
+fn over_share(endpoint: u16) -> u32 {
+    // SAFETY: a live map value, read as one word.
+    OVER_SHARE.get_ptr(u32::from(endpoint)).map_or(0, |it| unsafe { ptr::read_volatile(it) } & 1)
+}
+
+/// The place for a new flow in a group without a free one for it; [`PLACES`] if it is refused. A function
+/// of its own, as [`locate`].
+#[inline(never)]
+fn room<F: Family>(frame: &Frame, group: u32, hash: u64, endpoint: u16) -> u32 {
+    const REFUSED: u32 = PLACES as u32;
+    let (Some(tags), Some(group)) =
+        (F::flow_tags().get_ptr(group), F::flow_groups().get_ptr_mut(group))
+    else {
+        return REFUSED;
+    };
+    let displaceable = displaceable(read(tags), tag(hash));
+    let full = Full::<F> { frame, group, endpoint, now: clock::now() };
+    let Some(victim) = victim(over_share(endpoint) != 0, displaceable, &full) else {
+        return REFUSED;
+    };
+    if victim.is_alive() {
+        count::<F>(|counts| {
+            let reduced = u64::from(victim.is_established());
+            counts.reduced += reduced;
+            counts.displaced += 1 - reduced;
+        });
+    }
+    victim.place as u32
 }
 
 /// Replaces a living flow by another with the same ports, whose first packet is seen now.
 #[inline(always)]
-pub(crate) fn replace<F: Family>(
-    found: &Found,
-    flow: &F::Flow,
-    direction: Direction,
-    state: FlowState,
-) -> bool {
-    if found.state.is_initiator(direction) && state.flags & flags::NODE == 0 {
-        write(found, state);
-        return true;
-    }
-    // By the other end: a whole new entry, see `FlowState`.
-    if found.is_established {
-        return F::flows().insert(flow, state, 0).is_ok();
-    }
-    F::opening().insert(flow, state, 0).is_ok()
+pub(crate) fn replace(found: &Found, hash: u64, state: FlowState) {
+    write(word_of(found.entry, places::STATE), to_word(state));
+    write(found.entry, places::check(hash, state));
 }
 
 /// Advances a flow's state by a packet that was allowed, by policy or as a reply.
 #[inline(always)]
-pub(crate) fn advance<F: Family>(
-    found: &Found,
-    flow: &F::Flow,
-    direction: Direction,
-    role: u8,
-    now: u32,
-) {
+pub(crate) fn advance(found: &Found, direction: Direction, role: u8, now: u32) {
     let next = found.state.after(direction, role, now);
-    if next == found.state {
-        return;
+    if next != found.state {
+        write(word_of(found.entry, places::STATE), to_word(next));
     }
-    write(found, next);
-    if found.is_established {
-        if next.is_over() && insert::<F>(flow, next) {
-            let _ = F::flows().remove(flow);
-        }
-    } else if next.is_established() {
-        promote::<F>(found, flow, next);
-    }
-}
-
-/// Writes the parts of a state that change in place.
-#[inline(always)]
-fn write(found: &Found, next: FlowState) {
-    // SAFETY: as in `read`.
-    unsafe {
-        ptr::write_volatile(&raw mut (*found.entry).seen, next.seen);
-        if next.flags != found.state.flags {
-            ptr::write_volatile(&raw mut (*found.entry).flags, next.flags);
-        }
-    }
-}
-
-/// Moves an entry to the table of established flows. The old one stays until the LRU hash reuses
-/// its place: a concurrent look-up finds one of the two.
-#[inline(always)]
-fn promote<F: Family>(found: &Found, flow: &F::Flow, next: FlowState) {
-    let clean = FlowState { flags: next.flags & !flags::REFUSED, ..next };
-    let flag = if F::flows().insert(flow, clean, 0).is_ok() {
-        flags::MOVED
-    } else if next.flags & flags::REFUSED == 0 {
-        count::<F>(|counts| counts.refused += 1);
-        flags::REFUSED
-    } else {
-        return;
-    };
-    // SAFETY: as in `read`.
-    unsafe { ptr::write_volatile(&raw mut (*found.entry).flags, next.flags | flag) };
 }
 
 #[inline(always)]

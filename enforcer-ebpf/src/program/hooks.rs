@@ -19,7 +19,7 @@ use crate::program::frame::{DROP, Frame, NEXT};
 use crate::program::hook::{FromPod, Hook, ToPod};
 use crate::program::maps::{KernelTables, POD_ADDRESSES};
 use crate::program::{
-    deferred, flow_record, judge, link, origin, policy, remote, reply, report, segment,
+    deferred, flow_record, judge, link, origin, policy, remote, reply, report, segment, starts,
 };
 
 /// At a pod's interface, packets from the pod: its egress policy.
@@ -33,6 +33,10 @@ pub(crate) fn from_pod(context: TcContext) -> i32 {
         return NEXT;
     };
     frame.set_mark(Mark::pod(endpoint.id, Deferred::Nothing));
+    if let Some(reason) = segment::passes::<FromPod>(&frame, endpoint) {
+        report::count(endpoint, Direction::Egress, reason as u32, frame.length());
+        return NEXT;
+    }
     run::<FromPod>(&mut frame, endpoint)
 }
 
@@ -60,7 +64,7 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
         report::count(endpoint, Direction::Ingress, Reason::Node as u32, frame.length());
         return NEXT;
     }
-    if let Some(reason) = segment::passes(&frame, endpoint) {
+    if let Some(reason) = segment::passes::<ToPod>(&frame, endpoint) {
         report::count(endpoint, Direction::Ingress, reason as u32, frame.length());
         return NEXT;
     }
@@ -234,6 +238,10 @@ fn merge_paths<A>(frame: &Frame, packet: &mut Packet<A>) {
     let word = u32::from_ne_bytes([role, protocol, icmp_type, icmp_code]) as usize;
     [packet.role, packet.protocol, packet.icmp_type, packet.icmp_code] =
         (frame.settle(word) as u32).to_ne_bytes();
+    let ports = u32::from(packet.source_port) << 16 | u32::from(packet.destination_port);
+    let ports = frame.settle(ports as usize) as u32;
+    packet.source_port = (ports >> 16) as u16;
+    packet.destination_port = ports as u16;
 }
 
 /// Parses the packet; if that fails, makes more of it readable in place and tries again.
@@ -275,7 +283,8 @@ fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usi
     };
     // The verifier forgets which reason it was, and proves what follows once, not once for each.
     let number = frame.settle(reason as usize) as u32;
-    if Reason::is_recorded(number) {
+    if Reason::is_recorded(number) && must_record::<H, F>(frame, endpoint, &packet) {
+        merge_paths(frame, &mut packet);
         flow_record::record::<H, F>(frame, endpoint, &packet, 0);
     }
     report::count(endpoint, H::DIRECTION, number, frame.length());
@@ -284,6 +293,17 @@ fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usi
     }
     report::dropped::<H, F>(frame, endpoint, number, &packet);
     DROP
+}
+
+/// Whether an allowed packet must be recorded: all but most segments to a pod.
+#[inline(always)]
+fn must_record<H: Hook, F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+) -> bool {
+    matches!(H::DIRECTION, Direction::Egress)
+        || frame.settle(starts::must_record(endpoint.id, packet) as usize) != 0
 }
 
 /// Whether something is left to decide of a packet to a pod, other than its own.

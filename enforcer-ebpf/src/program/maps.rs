@@ -7,18 +7,18 @@ use enforcer_ebpf::contract::client::Clients;
 use enforcer_ebpf::contract::counters::{Counters, FlowCounts};
 use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot};
 use enforcer_ebpf::contract::event::Budget;
-use enforcer_ebpf::contract::flow::FlowState;
-use enforcer_ebpf::contract::flow::{Flow4, Flow6};
+use enforcer_ebpf::contract::flow_table::{Group4, Group6, groups_for};
 use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState};
 use enforcer_ebpf::contract::lookup::Tables;
 use enforcer_ebpf::contract::owner::OwnerRecord;
+use enforcer_ebpf::contract::starts::Starts;
 use enforcer_ebpf::contract::table::{
     Block, FRAGMENTS, InterfaceTable, Leaf6, Limits, Node6, ORIGINS_SIZE, PortSetBits, PortTable,
-    RecentTable,
 };
 use enforcer_ebpf::packet::Address6;
 
 const LIMITS: Limits = Limits::DEFAULT;
+const GROUPS: u32 = groups_for(LIMITS.flows);
 
 #[map]
 static TRIE4: Array<Block> = Array::with_max_entries(LIMITS.trie4_blocks, BPF_F_MMAPABLE);
@@ -53,24 +53,28 @@ pub(crate) static POD_ADDRESSES: HashMap<Address6, u32> =
 static OWNERS: HashMap<u32, OwnerRecord> =
     HashMap::with_max_entries(LIMITS.endpoints, BPF_F_NO_PREALLOC);
 #[map]
-pub(crate) static FLOWS4: HashMap<Flow4, FlowState> = HashMap::with_max_entries(LIMITS.flows, 0);
+pub(crate) static FLOW_TAGS4: Array<u64> = Array::with_max_entries(GROUPS, BPF_F_MMAPABLE);
 #[map]
-pub(crate) static FLOWS6: HashMap<Flow6, FlowState> = HashMap::with_max_entries(LIMITS.flows, 0);
+pub(crate) static FLOW_TAGS6: Array<u64> = Array::with_max_entries(GROUPS, BPF_F_MMAPABLE);
 #[map]
-pub(crate) static OPENING4: LruHashMap<Flow4, FlowState> =
-    LruHashMap::with_max_entries(LIMITS.opening_flows, 0);
+pub(crate) static FLOW_ENTRIES4: Array<Group4> = Array::with_max_entries(GROUPS, BPF_F_MMAPABLE);
 #[map]
-pub(crate) static OPENING6: LruHashMap<Flow6, FlowState> =
-    LruHashMap::with_max_entries(LIMITS.opening_flows, 0);
-// Tables of another layout, while flows are being moved: see `config::is_moving`.
+pub(crate) static FLOW_ENTRIES6: Array<Group6> = Array::with_max_entries(GROUPS, BPF_F_MMAPABLE);
+// Tables of another size, while flows are being moved: see `config::is_moving`.
 #[map]
-pub(crate) static OTHER_FLOWS4: HashMap<Flow4, FlowState> = HashMap::with_max_entries(1, 0);
+pub(crate) static OTHER_FLOW_TAGS4: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-pub(crate) static OTHER_FLOWS6: HashMap<Flow6, FlowState> = HashMap::with_max_entries(1, 0);
+pub(crate) static OTHER_FLOW_TAGS6: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-pub(crate) static OTHER_OPENING4: LruHashMap<Flow4, FlowState> = LruHashMap::with_max_entries(1, 0);
+pub(crate) static OTHER_FLOW_ENTRIES4: Array<Group4> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-pub(crate) static OTHER_OPENING6: LruHashMap<Flow6, FlowState> = LruHashMap::with_max_entries(1, 0);
+pub(crate) static OTHER_FLOW_ENTRIES6: Array<Group6> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static FLOW_SECRET: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static OVER_SHARE: Array<u32> = Array::with_max_entries(LIMITS.endpoints, 0);
+#[map]
+pub(crate) static STARTS: Array<Starts> = Array::with_max_entries(LIMITS.endpoints, 0);
 #[map]
 pub(crate) static FLOW_COUNTS: PerCpuArray<FlowCounts> = PerCpuArray::with_max_entries(2, 0);
 #[map]
@@ -79,8 +83,6 @@ pub(crate) static FRAGMENTS4: LruHashMap<Fragment4, FragmentState> =
 #[map]
 pub(crate) static FRAGMENTS6: LruHashMap<Fragment6, FragmentState> =
     LruHashMap::with_max_entries(FRAGMENTS, 0);
-#[map]
-pub(crate) static RECENT: Array<RecentTable> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<Counters> =
     PerCpuArray::with_max_entries(LIMITS.endpoints, 0);

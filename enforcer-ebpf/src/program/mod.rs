@@ -12,7 +12,8 @@
 //!   state allows the rest; [`deferred`]: what an earlier hook left undecided;
 //! - [`origin`]: whether a packet comes from an interface without programs;
 //! - [`link`]: messages that a link needs; [`remote`]: the other end's real address;
-//!   [`flow_record`], [`flow_table`], [`fragment_table`]: state; [`report`]: counters and events;
+//!   [`flow_record`], [`flow_table`], [`starts`], [`fragment_table`]: state; [`report`]: counters and
+//!   events;
 //! - [`frame`], [`family`], [`hook`], [`clock`], [`config`], [`maps`]: what the rest is written in.
 //!
 //! What belongs here: what must happen for each packet. What does not: anything that the agent
@@ -38,3 +39,4 @@ mod remote;
 mod reply;
 mod report;
 mod segment;
+mod starts;

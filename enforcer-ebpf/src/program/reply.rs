@@ -19,6 +19,7 @@ use crate::program::hook::Hook;
 use crate::program::maps::KernelTables;
 use crate::program::policy::forward_allows;
 use crate::program::remote::{self, Remote};
+use crate::program::starts;
 
 /// A question to the flow table, and to policy if the flow lives.
 struct Question<K> {
@@ -52,8 +53,13 @@ pub(crate) fn is_reply<H: Hook, F: Family>(
         about_packet::<H, F>(endpoint, packet, remote, open)
     };
     let Some(question) = question else { return false };
-    let now = clock::now();
-    let Some(flow) = flow_table::find::<F>(&question.flow, now) else { return false };
+    let (hash, now) = (flow_table::hash::<F>(&question.flow), clock::now());
+    let Some(flow) = flow_table::find::<F>(&question.flow, hash, now) else {
+        if matches!(H::DIRECTION, Direction::Egress) {
+            starts::note_miss(endpoint, packet.protocol, packet.role, now);
+        }
+        return false;
+    };
     let Question { entry, hidden, protocol, port, reply_port, .. } = question;
     let allowed = if flow.state.is_initiator(<H::Opposite as Hook>::DIRECTION) {
         hidden
@@ -66,7 +72,10 @@ pub(crate) fn is_reply<H: Hook, F: Family>(
     // Only a reply that passes changes the flow's state: a forged RST that is dropped ends no flow.
     // An error keeps no flow alive: its sender need not be the other end.
     if allowed && !is_error {
-        flow_table::advance::<F>(&flow, &question.flow, H::DIRECTION, packet.role, now);
+        flow_table::advance(&flow, H::DIRECTION, packet.role, now);
+        if matches!(H::DIRECTION, Direction::Egress) && packet.role & role::ACCEPTS != 0 {
+            starts::note_answer(endpoint, now);
+        }
     }
     allowed
 }

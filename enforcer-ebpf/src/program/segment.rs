@@ -1,58 +1,92 @@
-//! The short way to a pod, for most packets: TCP segments within a connection from an end that the
-//! mark does not replace, to a pod that is not isolated or whose policy allows them.
+//! The short way for most packets: TCP segments within a connection whose ends are known, from or to a
+//! pod that is not isolated or whose policy allows them.
 //!
 //! It gives the general way's verdict or none. Everything else, and every drop, goes the general way.
 
-use enforcer_ebpf::contract::endpoint::Endpoint;
+use enforcer_ebpf::contract::endpoint::{Endpoint, flags};
 use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::mark::Deferred;
-use enforcer_ebpf::contract::verdict::Reason;
-use enforcer_ebpf::packet::{Bytes as _, ethertype, protocol};
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
+use enforcer_ebpf::packet::{Bytes as _, Packet, ethertype, protocol};
 
 use crate::program::family::{Family, V4, V6};
-use crate::program::flow_record;
 use crate::program::frame::Frame;
-use crate::program::hook::{Hook as _, ToPod};
+use crate::program::hook::Hook;
 use crate::program::maps::KernelTables;
+use crate::program::{flow_record, starts};
 
 /// The reason why the packet passes. `None`: the general way decides.
 #[inline(always)]
-pub(crate) fn passes(frame: &Frame, endpoint: &Endpoint) -> Option<Reason> {
+pub(crate) fn passes<H: Hook>(frame: &Frame, endpoint: &Endpoint) -> Option<Reason> {
     match frame.view::<14>(0)?.u16(12) {
-        ethertype::IPV4 => passes_in::<V4>(frame, endpoint),
-        ethertype::IPV6 => passes_in::<V6>(frame, endpoint),
+        ethertype::IPV4 => passes_in::<H, V4>(frame, endpoint),
+        ethertype::IPV6 => passes_in::<H, V6>(frame, endpoint),
         _ => None,
     }
 }
 
 #[inline(always)]
-fn passes_in<F: Family>(frame: &Frame, endpoint: &Endpoint) -> Option<Reason> {
+fn passes_in<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint) -> Option<Reason> {
     let packet = F::segment(frame)?;
+    let is_plain = match H::DIRECTION {
+        Direction::Ingress => is_plain_to::<F>(frame, endpoint, &packet),
+        Direction::Egress => is_plain_from::<F>(endpoint, &packet),
+    };
+    if !is_plain || endpoint.flags & H::CLOSED != 0 {
+        return None;
+    }
+    let reason = if endpoint.flags & H::ISOLATED == 0 {
+        Reason::NotIsolated
+    } else {
+        allowed::<H, F>(frame, endpoint, &packet)?
+    };
+    match H::DIRECTION {
+        // The general way records it.
+        Direction::Ingress if starts::must_record(endpoint.id, &packet) != 0 => return None,
+        Direction::Ingress => {}
+        Direction::Egress => flow_record::record::<H, F>(frame, endpoint, &packet, 0),
+    }
+    Some(reason)
+}
+
+/// Whether a packet to the pod is addressed to it, and nothing of its sender's policy is left to decide.
+#[inline(always)]
+fn is_plain_to<F: Family>(frame: &Frame, endpoint: &Endpoint, packet: &Packet<F::Address>) -> bool {
     let mark = frame.mark();
-    if mark.is_empty()
-        || !matches!(mark.deferred(), Deferred::Nothing)
-        || mark.sender() == endpoint.id
-        || !F::is_own(endpoint, &packet.destination)
-        || endpoint.flags & ToPod::CLOSED != 0
+    !mark.is_empty()
+        && matches!(mark.deferred(), Deferred::Nothing)
+        && mark.sender() != endpoint.id
+        && F::is_own(endpoint, &packet.destination)
+}
+
+/// Whether a packet from the pod has its address, and goes to another end that is not its neighbour.
+#[inline(always)]
+fn is_plain_from<F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> bool {
+    endpoint.flags & flags::EXTRA_ADDRESSES == 0
+        && F::is_own(endpoint, &packet.source)
+        && !F::is_own(endpoint, &packet.destination)
+        && !F::is_link_local(&packet.destination)
+}
+
+#[inline(always)]
+fn allowed<H: Hook, F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+) -> Option<Reason> {
+    let peer = H::peer(packet);
+    let entry = F::entry(endpoint.order(), &peer);
+    if entry.may_hide_another() {
+        return None;
+    }
+    // A pod of this node is the one that the mark names (semantics P4).
+    if matches!(H::DIRECTION, Direction::Ingress) && !is_senders::<F>(frame.mark().sender(), &peer)
     {
         return None;
     }
-    let reason = if endpoint.flags & ToPod::ISOLATED == 0 {
-        Reason::NotIsolated
-    } else {
-        let entry = F::entry(endpoint.order(), &packet.source);
-        // A pod of this node is the one that the mark names (semantics P4).
-        if entry.may_hide_another() || !is_senders::<F>(mark.sender(), &packet.source) {
-            return None;
-        }
-        let cell = lookup::cell(&KernelTables, ToPod::row(endpoint), entry.index())?;
-        if !lookup::cell_allows(&KernelTables, cell, protocol::TCP, packet.destination_port) {
-            return None;
-        }
-        Reason::Policy
-    };
-    flow_record::record::<ToPod, F>(frame, endpoint, &packet, 0);
-    Some(reason)
+    let cell = lookup::cell(&KernelTables, H::row(endpoint), entry.index())?;
+    lookup::cell_allows(&KernelTables, cell, protocol::TCP, packet.destination_port)
+        .then_some(Reason::Policy)
 }
 
 /// Whether the source is the sender's. `sender`: the endpoint id of the mark, 0 for an end outside.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use enforcer_ebpf::packet::protocol;
 
 use crate::conntrack::{self, Flow, Flows};
-use crate::kernel::{FlowTables, Hooks, Imported, Kernel, KernelError};
+use crate::kernel::{FlowTables, Hooks, Imported, Kernel};
 use crate::node::Snapshot;
 use crate::observe::ConntrackReport;
 use enforcer_core::model::{Cluster, Protocol};
@@ -146,9 +146,9 @@ impl OlderFlows {
         let result = kernel.now().map_err(anyhow::Error::from).and_then(|now| {
             let tables = kernel.flows();
             let mut batch =
-                Batch { tables: &tables, now, flows: Vec::new(), result: Ok(Imported::default()) };
+                Batch { tables: &tables, now, flows: Vec::new(), result: Imported::default() };
             let counts = conntrack::read(|entry| batch.add(flows.of(&entry)))?;
-            Ok((counts, batch.finish()?))
+            Ok((counts, batch.finish()))
         });
         let report = &mut self.report;
         match result {
@@ -264,7 +264,7 @@ struct Batch<'a> {
     tables: &'a FlowTables,
     now: u32,
     flows: Vec<Flow>,
-    result: Result<Imported, KernelError>,
+    result: Imported,
 }
 
 impl Batch<'_> {
@@ -276,19 +276,13 @@ impl Batch<'_> {
     }
 
     fn write(&mut self) {
-        if let Ok(total) = &mut self.result {
-            match self.tables.import(&self.flows, self.now) {
-                Ok(more) => {
-                    total.added += more.added;
-                    total.refused += more.refused;
-                }
-                Err(error) => self.result = Err(error),
-            }
-        }
+        let more = self.tables.import(&self.flows, self.now);
+        self.result.added += more.added;
+        self.result.refused += more.refused;
         self.flows.clear();
     }
 
-    fn finish(mut self) -> Result<Imported, KernelError> {
+    fn finish(mut self) -> Imported {
         self.write();
         self.result
     }

@@ -170,12 +170,9 @@ pub struct RunArgs {
     /// Log each frame that the programs cannot parse; for debugging, requires --log debug.
     #[arg(long)]
     pub log_programs: bool,
-    /// Maximum number of established flows per address family.
+    /// Maximum number of flows per address family.
     #[arg(long, default_value_t = Limits::DEFAULT.flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
     pub flows: u32,
-    /// Maximum number of other flows per family: opening, unanswered, closed; the oldest go first.
-    #[arg(long, default_value_t = Limits::DEFAULT.opening_flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
-    pub opening_flows: u32,
 }
 
 /// The agent to query.
@@ -243,11 +240,7 @@ impl RunArgs {
             attach: self.attach,
             pins: Some(self.pins).filter(|folder| folder.as_os_str() != "off"),
             settings: Settings {
-                limits: Limits {
-                    flows: self.flows,
-                    opening_flows: self.opening_flows,
-                    ..Limits::DEFAULT
-                },
+                limits: Limits { flows: self.flows, ..Limits::DEFAULT },
                 mark_mask: self.mark_mask,
                 lifetimes: self.flow_timeouts,
                 log: self.log_programs,

@@ -110,7 +110,7 @@ impl Kernel {
         let zero = vec![Counters::default(); cpus];
         let zero = PerCpuValues::try_from(zero).map_err(failed("per-cpu values"))?;
         self.counters.set(id, zero, 0).map_err(KernelError::table(table::COUNTERS))?;
-        self.flows.forget(id)?;
+        self.flows.forget(id);
         forget_in(table::FRAGMENTS4, &mut self.fragments4, |packet| packet.tail.endpoint, id)?;
         forget_in(table::FRAGMENTS6, &mut self.fragments6, |packet| packet.tail.endpoint, id)
     }

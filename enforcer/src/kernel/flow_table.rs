@@ -1,246 +1,246 @@
-//! A table of flows: reading it in batches, and its entries one by one.
-#![expect(
-    unsafe_code,
-    reason = "bpf(2): aya has no batches, and writes only with exclusive access"
-)]
+//! A flow table as the agent reads and writes it, beside the programs
+//! ([`enforcer_ebpf::contract::flow_table`]).
+//!
+//! The agent claims and frees places by compare-and-swap; the programs don't. Where both take a place at
+//! the same time, one of the two flows may be lost: a denied reply.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::marker::PhantomData;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData};
-use bytemuck::Pod;
-use enforcer_ebpf::contract::flow::{Flow4, Flow6, FlowState, FlowTail, flags};
-
-use super::KernelError;
-use super::sys::{
-    BPF_MAP_DELETE_ELEM, BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM,
-    BPF_NOEXIST, Batch, Element, bpf,
+use enforcer_ebpf::contract::flow::FlowState;
+use enforcer_ebpf::contract::flow_table::{
+    self as places, KEY, Key, PLACES, STATE, first_of, flows_for, from_word, has_hash, number_of,
+    open_to, tag, to_word, with_tag, without_first,
 };
 
-/// The number of entries that one system call reads.
-const BATCH: usize = 1024;
+use super::KernelError;
+use super::mapped_array::MappedArray;
 
-/// A flow's key, of either family.
-pub(super) trait Key: Pod {
-    fn tail(&self) -> &FlowTail;
-}
-
-impl Key for Flow4 {
-    fn tail(&self) -> &FlowTail {
-        &self.tail
-    }
-}
-
-impl Key for Flow6 {
-    fn tail(&self) -> &FlowTail {
-        &self.tail
-    }
-}
+/// Bytes of a word.
+const WORD: usize = size_of::<u64>();
 
 /// A table of flows of one family.
 pub(super) struct Table<K> {
-    name: &'static str,
-    map: MapData,
-    pub(super) limit: u64,
-    key: std::marker::PhantomData<fn() -> K>,
+    tags: MappedArray,
+    entries: MappedArray,
+    groups: u32,
+    secret: u64,
+    key: PhantomData<fn() -> K>,
 }
 
-/// The result of copying the entries of an earlier agent's tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct TakenOver {
-    pub(super) entries: u64,
-    /// The number of entries that there was no room for.
-    pub(super) lost: u64,
-}
+/// The names of its two parts: the tags and the entries.
+pub(super) type Names = [&'static str; 2];
 
-impl std::ops::AddAssign for TakenOver {
-    fn add_assign(&mut self, other: Self) {
-        self.entries += other.entries;
-        self.lost += other.lost;
-    }
+/// What became of a flow that was to be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Added {
+    /// It is in the table now.
+    New,
+    /// It was there, and is unchanged or replaced.
+    Known,
+    /// There is no place for it.
+    Refused,
 }
 
 /// The result of removing entries.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Retained {
     pub(super) kept: u64,
-    /// The number of kept entries that have not moved to another table.
-    pub(super) living: u64,
     pub(super) removed: u64,
 }
 
+/// An entry, as it was read.
+struct Entry<K> {
+    place: usize,
+    check: u64,
+    key: K,
+    state: FlowState,
+}
+
 impl<K: Key> Table<K> {
-    pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, KernelError> {
-        let (Some(Map::HashMap(map)) | Some(Map::LruHashMap(map))) = ebpf.take_map(name) else {
-            return Err(KernelError::NoTable(name));
+    /// Takes a table out of `ebpf`. `secret`: of the flows' hash.
+    pub(super) fn take(ebpf: &mut Ebpf, names: Names, secret: u64) -> Result<Self, KernelError> {
+        let map = |name| match ebpf.take_map(name) {
+            Some(Map::Array(data)) => Ok(data),
+            _ => Err(KernelError::NoTable(name)),
         };
-        Self::of(name, map)
+        Self::of(names, names.map(map), secret)
     }
 
-    fn of(name: &'static str, map: MapData) -> Result<Self, KernelError> {
-        let info = map.info().map_err(KernelError::table(name))?;
-        let sizes = (info.key_size() as usize, info.value_size() as usize);
-        if sizes != (size_of::<K>(), size_of::<FlowState>()) {
-            return Err(KernelError::NoTable(name));
+    /// Opens a pinned table.
+    pub(super) fn open(folder: &Path, names: Names, secret: u64) -> Result<Self, KernelError> {
+        let map = |name| MapData::from_pin(folder.join(name)).map_err(KernelError::table(name));
+        Self::of(names, names.map(map), secret)
+    }
+
+    fn of(
+        [tags, entries]: Names,
+        maps: [Result<MapData, KernelError>; 2],
+        secret: u64,
+    ) -> Result<Self, KernelError> {
+        let [tag_map, entry_map] = maps;
+        let (tag_map, entry_map) = (tag_map?, entry_map?);
+        let size = K::ENTRY * PLACES * WORD;
+        let shape = |name, map: &MapData| {
+            let info = map.info().map_err(KernelError::table(name))?;
+            Ok::<_, KernelError>((info.max_entries(), info.value_size() as usize))
+        };
+        let (groups, width) = shape(tags, &tag_map)?;
+        if shape(entries, &entry_map)? != (groups, size) || width != WORD {
+            return Err(KernelError::NoTable(entries));
         }
-        let limit = u64::from(info.max_entries());
-        Ok(Self { name, map, limit, key: std::marker::PhantomData })
+        Ok(Self {
+            tags: MappedArray::new(tags, tag_map, WORD)?,
+            entries: MappedArray::new(entries, entry_map, size)?,
+            groups,
+            secret,
+            key: PhantomData,
+        })
     }
 
-    pub(super) fn take_over(&self, folder: &Path) -> Result<TakenOver, KernelError> {
-        let map =
-            MapData::from_pin(folder.join(self.name)).map_err(KernelError::table(self.name))?;
-        let other = Self::of(self.name, map)?;
-        let mut taken = TakenOver::default();
-        let mut walk = Walk::new(&other);
-        while walk.read_next()? {
-            for (key, state) in walk.entries() {
-                match self.insert(key, *state) {
-                    Ok(()) => taken.entries += 1,
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(error) if error.raw_os_error() == Some(libc::E2BIG) => taken.lost += 1,
-                    Err(error) => return Err(self.failed(error)),
-                }
+    /// The number of flows that it is made for.
+    pub(super) fn limit(&self) -> u64 {
+        flows_for(self.groups)
+    }
+
+    /// The words of an entry. `place`: counted through all groups.
+    fn words(&self, place: usize) -> &[AtomicU64] {
+        let start = place * K::ENTRY;
+        self.entries.u64s().get(start..start + K::ENTRY).unwrap_or_default()
+    }
+
+    fn entry(&self, place: usize) -> Option<Entry<K>> {
+        let mut words = [0; 8];
+        for (word, shared) in words.iter_mut().zip(self.words(place)) {
+            *word = shared.load(Ordering::Acquire);
+        }
+        let [check, state, key @ ..] = words;
+        if check == 0 {
+            return None;
+        }
+        let state = places::state(check, from_word(state));
+        Some(Entry { place, check, key: K::from_words(&key)?, state })
+    }
+
+    /// Calls `take` for each flow.
+    pub(super) fn for_each(&self, mut take: impl FnMut(&K, FlowState)) {
+        for place in 0..self.groups as usize * PLACES {
+            if let Some(Entry { key, state, .. }) = self.entry(place) {
+                take(&key, state);
             }
         }
-        Ok(taken)
     }
 
-    /// Removes the entries that `keep` does not select.
-    pub(super) fn retain(
-        &self,
-        keep: impl Fn(&K, FlowState) -> bool,
-    ) -> Result<Retained, KernelError> {
+    /// Removes the entries that `keep` does not select, and those of no flow.
+    pub(super) fn retain(&self, mut keep: impl FnMut(&K, FlowState) -> bool) -> Retained {
         let mut all = Retained::default();
-        let mut walk = Walk::new(self);
-        while walk.read_next()? {
-            for (key, state) in walk.entries() {
-                if keep(key, *state) {
-                    all.kept += 1;
-                    all.living += u64::from(state.flags & flags::MOVED == 0);
-                    continue;
-                }
-                // Read again, because the flow may have restarted since the batch was read. The
-                // time until its removal is too short for a packet and its reply.
-                match self.look_up(key)? {
-                    Some(state) if keep(key, state) => all.kept += 1,
-                    Some(_) => all.removed += u64::from(self.remove(key)?),
-                    None => {}
+        for place in 0..self.groups as usize * PLACES {
+            let Some(entry) = self.entry(place) else { continue };
+            let is_whole = has_hash(entry.check, entry.key.hash(self.secret));
+            if is_whole && keep(&entry.key, entry.state) {
+                all.kept += 1;
+            } else {
+                self.remove(&entry);
+                all.removed += 1;
+            }
+        }
+        all
+    }
+
+    /// Frees a place. First its tag, then its check word: programs that take the place in between write
+    /// another check word, which stays.
+    fn remove(&self, entry: &Entry<K>) {
+        let (group, shift) = (entry.place / PLACES, entry.place % PLACES * 8);
+        if let Some(tags) = self.tags.u64s().get(group) {
+            tags.fetch_and(!(0xff << shift), Ordering::AcqRel);
+        }
+        if let [check, ..] = self.words(entry.place) {
+            let _ = check.compare_exchange(entry.check, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// The place of a flow.
+    fn locate(&self, key: &K, hash: u64) -> Option<Entry<K>> {
+        for group in places::groups(hash, self.groups) {
+            let tags = self.tags.u64s().get(group as usize)?.load(Ordering::Acquire);
+            let first = with_tag(tags, tag(hash));
+            for marked in [first, without_first(first)] {
+                let entry = self.entry(group as usize * PLACES + first_of(marked));
+                let found = entry.filter(|it| has_hash(it.check, hash) && it.key == *key);
+                if marked != 0 && found.is_some() {
+                    return found;
                 }
             }
         }
-        Ok(all)
+        None
     }
 
-    pub(super) fn look_up(&self, key: &K) -> Result<Option<FlowState>, KernelError> {
-        let mut state = FlowState::default();
-        let found = self.element(BPF_MAP_LOOKUP_ELEM, key, Some(&mut state), 0);
-        self.existed(found).map(|found| found.then_some(state))
+    /// The state of a flow.
+    pub(super) fn look_up(&self, key: &K) -> Option<FlowState> {
+        self.locate(key, key.hash(self.secret)).map(|it| it.state)
     }
 
-    /// Adds a flow, unless it exists already.
-    pub(super) fn insert(&self, key: &K, mut state: FlowState) -> io::Result<()> {
-        self.element(BPF_MAP_UPDATE_ELEM, key, Some(&mut state), BPF_NOEXIST)
-    }
-
-    /// Adds a flow, or replaces it.
-    pub(super) fn put(&self, key: &K, mut state: FlowState) -> io::Result<()> {
-        self.element(BPF_MAP_UPDATE_ELEM, key, Some(&mut state), 0)
-    }
-
-    /// Removes a flow; returns whether it existed.
-    fn remove(&self, key: &K) -> Result<bool, KernelError> {
-        self.existed(self.element(BPF_MAP_DELETE_ELEM, key, None, 0))
-    }
-
-    fn element(
+    /// Adds a flow; replaces a known one if `replaces` says so of its state.
+    pub(super) fn add(
         &self,
-        command: libc::c_int,
         key: &K,
-        value: Option<&mut FlowState>,
-        flags: u64,
-    ) -> io::Result<()> {
-        let value = value.map_or(0, |it| (&raw mut *it) as u64);
-        let key = (&raw const *key) as u64;
-        let attributes = Element { map: self.fd(), padding: 0, key, value, flags };
-        // SAFETY: key and value have the sizes that the table was checked for and outlive the call.
-        unsafe { bpf(command, &attributes) }.map(|_| ())
-    }
-
-    fn fd(&self) -> u32 {
-        self.map.fd().as_fd().as_raw_fd().cast_unsigned()
-    }
-
-    fn existed(&self, result: io::Result<()>) -> Result<bool, KernelError> {
-        match result {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(self.failed(error)),
+        state: FlowState,
+        replaces: impl Fn(FlowState) -> bool,
+    ) -> Added {
+        let hash = key.hash(self.secret);
+        if let Some(known) = self.locate(key, hash) {
+            if replaces(known.state)
+                && let [check, words @ ..] = self.words(known.place)
+                && let Some(word) = words.get(STATE - 1)
+            {
+                word.store(to_word(state), Ordering::Release);
+                check.store(places::check(hash, state), Ordering::Release);
+            }
+            return Added::Known;
         }
+        let Some(place) = self.claim(hash) else { return Added::Refused };
+        if let [check, words @ ..] = self.words(place) {
+            check.store(0, Ordering::Release);
+            for (at, word) in words.iter().enumerate() {
+                let at = at + 1;
+                let value = match at.checked_sub(KEY) {
+                    None => to_word(state),
+                    Some(at) if at < K::WORDS => key.word(at),
+                    Some(_) => 0,
+                };
+                word.store(value, Ordering::Release);
+            }
+            check.store(places::check(hash, state), Ordering::Release);
+        }
+        Added::New
     }
 
-    pub(super) fn failed(&self, error: io::Error) -> KernelError {
-        KernelError::table_call(self.name, "bpf")(error)
-    }
-}
-
-/// A walk over a table's entries, batch by batch.
-struct Walk<'a, K> {
-    table: &'a Table<K>,
-    keys: Vec<K>,
-    states: Vec<FlowState>,
-    filled: usize,
-    /// The position of the next batch, in the kernel's own encoding.
-    position: Option<u32>,
-    is_over: bool,
-}
-
-impl<'a, K: Key> Walk<'a, K> {
-    fn new(table: &'a Table<K>) -> Self {
-        let (keys, states) = (vec![K::zeroed(); BATCH], vec![FlowState::default(); BATCH]);
-        Self { table, keys, states, filled: 0, position: None, is_over: false }
-    }
-
-    fn entries(&self) -> impl Iterator<Item = (&K, &FlowState)> {
-        self.keys.iter().zip(&self.states).take(self.filled)
-    }
-
-    /// Reads the next batch; `false` if there is none.
-    fn read_next(&mut self) -> Result<bool, KernelError> {
-        while !self.is_over {
-            let mut next = 0_u32;
-            let mut attributes = Batch {
-                position: self.position.as_ref().map_or(0, |at| (&raw const *at) as u64),
-                next: (&raw mut next) as u64,
-                keys: self.keys.as_mut_ptr() as u64,
-                values: self.states.as_mut_ptr() as u64,
-                count: u32::try_from(self.keys.len()).unwrap_or(u32::MAX),
-                map: self.table.fd(),
-                element_flags: 0,
-                flags: 0,
+    /// Takes a free place in one of the two groups of a flow.
+    fn claim(&self, hash: u64) -> Option<usize> {
+        let tag = tag(hash);
+        let [first, second] = places::groups(hash, self.groups).map(|it| it as usize);
+        loop {
+            let word = |group: usize| self.tags.u64s().get(group);
+            let tags = [word(first)?, word(second)?].map(|it| it.load(Ordering::Acquire));
+            let [in_first, in_second] = tags.map(|it| open_to(it, tag));
+            let (group, tags, open) = if number_of(in_second) > number_of(in_first) {
+                (second, tags[1], in_second)
+            } else {
+                (first, tags[0], in_first)
             };
-            // SAFETY: the buffers have room for `count` keys and values of the sizes that the table
-            // was checked for. Positions in hash tables have 4 bytes. All outlive the call.
-            let read = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &raw mut attributes) };
-            self.filled = (attributes.count as usize).min(self.keys.len());
-            match read {
-                Ok(_) => self.position = Some(next),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.is_over = true,
-                // One hash bucket has more entries than the buffers.
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                    let room = self.keys.len() * 2;
-                    self.keys.resize(room, K::zeroed());
-                    self.states.resize(room, FlowState::default());
-                    continue;
-                }
-                Err(error) => return Err(self.table.failed(error)),
+            if open == 0 {
+                return None;
             }
-            if self.filled > 0 {
-                return Ok(true);
+            let place = first_of(open);
+            let taken = tags | u64::from(tag) << (place * 8);
+            let claimed =
+                word(group)?.compare_exchange(tags, taken, Ordering::AcqRel, Ordering::Relaxed);
+            if claimed.is_ok() {
+                return Some(group * PLACES + place);
             }
         }
-        Ok(false)
     }
 }

@@ -1,79 +1,105 @@
-//! The flow tables: their use, and the removal of dead entries.
+//! The flow tables: their use, the removal of dead entries, and the pods' shares.
 //!
-//! The programs ignore a flow that is older than its lifetime, but its entry stays. The table of
-//! established flows has no eviction, so the agent removes its dead entries.
+//! The programs recognise a dead entry by its age, but it keeps its place until a new flow needs it or
+//! the agent removes it.
 
-use std::io;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aya::Ebpf;
-use aya::maps::{MapData, PerCpuArray};
+use aya::maps::{Array, MapData, PerCpuArray};
+use bytemuck::Pod;
 use enforcer_ebpf::contract::counters::FlowCounts;
 use enforcer_ebpf::contract::flow::{Flow4, Flow6, FlowState, FlowTail, elapsed, flags};
+use enforcer_ebpf::contract::flow_table::Key;
 use enforcer_ebpf::contract::table;
 
-use super::KernelError;
 use super::clock::Clock;
-use super::flow_table::{Key, Table, TakenOver};
+use super::flow_shares::over_share;
+use super::flow_table::{Added, Names, Table};
+use super::{KernelError, legacy_flows};
 use crate::conntrack::{Flow, Progress};
-/// How full the tables of one family are, and the flows that they had no room for.
+
+/// How full the table of one family is, and the flows that it had no room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FlowUse {
     /// Established flows.
-    pub established: Room,
+    pub established: u64,
     /// Other flows: opening, unanswered, closed.
-    pub opening: Room,
-    /// Flows that became established while the table was full, since the programs were loaded.
+    pub opening: u64,
+    /// The number of flows that the table is made for.
+    pub limit: u64,
+    /// New flows that found no place.
     pub refused: u64,
-    /// Entries that the table of opening flows evicted, since the programs were loaded.
-    pub evicted: u64,
+    /// Flows that were displaced before they were established.
+    pub displaced: u64,
+    /// Established flows that were displaced because their pod had more than its share.
+    pub reduced: u64,
+    /// Pods with more flows than their share.
+    pub over_share: u64,
 }
 
-/// How full a table is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Room {
-    /// Living entries.
-    pub used: u64,
-    /// The maximum of entries.
-    pub limit: u64,
+impl FlowUse {
+    /// All flows.
+    #[must_use]
+    pub const fn used(&self) -> u64 {
+        self.established + self.opening
+    }
 }
 
 /// The flow tables of both families.
 pub struct FlowTables {
     clock: Clock,
     counts: PerCpuArray<MapData, FlowCounts>,
-    v4: Family<Flow4>,
-    v6: Family<Flow6>,
+    over_share: std::sync::Mutex<Array<MapData, u32>>,
+    v4: Table<Flow4>,
+    v6: Table<Flow6>,
 }
 
-struct Family<K> {
-    established: Table<K>,
-    opening: Table<K>,
-    /// The number of entries that this agent added to `opening`.
-    added: AtomicU64,
-    /// The number of entries that agents removed from `opening`.
-    removed: AtomicU64,
-    /// Whether `removed` still lacks those that an earlier agent removed.
-    is_resumed: AtomicBool,
-    evicted: AtomicU64,
+const V4: Names = [table::FLOW_TAGS4, table::FLOW_ENTRIES4];
+const V6: Names = [table::FLOW_TAGS6, table::FLOW_ENTRIES6];
+
+/// The result of copying the entries of an earlier agent's tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct TakenOver {
+    pub(super) entries: u64,
+    /// The number of entries that there was no room for.
+    pub(super) lost: u64,
+}
+
+impl TakenOver {
+    fn add(&mut self, added: Added) {
+        match added {
+            Added::New => self.entries += 1,
+            Added::Known => {}
+            Added::Refused => self.lost += 1,
+        }
+    }
+}
+
+/// What a sweep finds in a table.
+#[derive(Default)]
+struct Found {
+    established: u64,
+    opening: u64,
+    by_endpoint: BTreeMap<u16, u64>,
 }
 
 impl FlowTables {
-    /// Takes the tables out of `ebpf`. `is_resumed`: an earlier agent has used them.
-    pub(super) fn take(
-        ebpf: &mut Ebpf,
-        clock: Clock,
-        is_resumed: bool,
-    ) -> Result<Self, KernelError> {
+    /// Takes the tables out of `ebpf`. `secret`: of the flows' hash.
+    pub(super) fn take(ebpf: &mut Ebpf, clock: Clock, secret: u64) -> Result<Self, KernelError> {
+        let missing = KernelError::NoTable;
         let counts = ebpf.take_map(table::FLOW_COUNTS);
-        let counts = counts.and_then(|map| PerCpuArray::try_from(map).ok());
+        let over = ebpf.take_map(table::OVER_SHARE).and_then(|map| Array::try_from(map).ok());
         Ok(Self {
             clock,
-            counts: counts.ok_or(KernelError::NoTable(table::FLOW_COUNTS))?,
-            v4: Family::take(ebpf, [table::FLOWS4, table::OPENING4], is_resumed)?,
-            v6: Family::take(ebpf, [table::FLOWS6, table::OPENING6], is_resumed)?,
+            counts: counts
+                .and_then(|map| PerCpuArray::try_from(map).ok())
+                .ok_or(missing(table::FLOW_COUNTS))?,
+            over_share: over.ok_or(missing(table::OVER_SHARE))?.into(),
+            v4: Table::take(ebpf, V4, secret)?,
+            v6: Table::take(ebpf, V6, secret)?,
         })
     }
 
@@ -85,89 +111,104 @@ impl FlowTables {
     /// # Errors
     /// A table can't be read or written.
     pub fn sweep(&self, now: u32) -> Result<[FlowUse; 2], KernelError> {
-        let (v4, v6) = (self.counts(0)?, self.counts(1)?);
-        Ok([self.v4.sweep(now, &self.clock, v4)?, self.v6.sweep(now, &self.clock, v6)?])
+        let v4 = sweep(&self.v4, now, &self.clock);
+        let v6 = sweep(&self.v6, now, &self.clock);
+        let shares = [(&v4, &self.v4.limit()), (&v6, &self.v6.limit())]
+            .map(|(found, limit)| over_share(&found.by_endpoint, *limit));
+        self.publish(&shares)?;
+        let used = |found: Found, limit, counts: FlowCounts, over: &Vec<u16>| FlowUse {
+            established: found.established,
+            opening: found.opening,
+            limit,
+            refused: counts.refused,
+            displaced: counts.displaced,
+            reduced: counts.reduced,
+            over_share: over.len() as u64,
+        };
+        let [over4, over6] = &shares;
+        Ok([
+            used(v4, self.v4.limit(), self.counts(0)?, over4),
+            used(v6, self.v6.limit(), self.counts(1)?, over6),
+        ])
+    }
+
+    /// Tells the programs which pods have more flows than their share, in any family.
+    fn publish(&self, over: &[Vec<u16>; 2]) -> Result<(), KernelError> {
+        let failed = KernelError::table(table::OVER_SHARE);
+        let mut shared = self.over_share.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for id in 0..shared.len() {
+            let is_over = u16::try_from(id).is_ok_and(|id| over.iter().any(|it| it.contains(&id)));
+            let value = u32::from(is_over);
+            if shared.get(&id, 0).map_err(failed)? != value {
+                shared.set(id, value, 0).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes all flows of an endpoint that sends nothing any more (semantics C5).
-    pub(super) fn forget(&self, endpoint: u32) -> Result<(), KernelError> {
-        self.v4.forget(endpoint)?;
-        self.v6.forget(endpoint)
+    pub(super) fn forget(&self, endpoint: u32) {
+        self.v4.retain(|key, _| u32::from(key.tail().endpoint) != endpoint);
+        self.v6.retain(|key, _| u32::from(key.tail().endpoint) != endpoint);
     }
 
-    /// Copies the flows of the tables pinned in `folder`. Existing flows stay as they are.
-    pub(super) fn take_over(&self, folder: &Path) -> Result<TakenOver, KernelError> {
-        let mut taken = self.v4.take_over(folder)?;
-        taken += self.v6.take_over(folder)?;
+    /// Copies the flows of the tables pinned in `folder`, which have the same `secret`. Existing flows
+    /// stay as they are.
+    pub(super) fn take_over(&self, folder: &Path, secret: u64) -> Result<TakenOver, KernelError> {
+        let mut taken = TakenOver::default();
+        if folder.join(table::FLOW_TAGS4).exists() {
+            copy(&Table::open(folder, V4, secret)?, &self.v4, &mut taken);
+            copy(&Table::open(folder, V6, secret)?, &self.v6, &mut taken);
+        }
+        let [v4, v6] = legacy_flows::TABLES;
+        copy_legacy(folder, v4, &self.v4, &mut taken)?;
+        copy_legacy(folder, v6, &self.v6, &mut taken)?;
         Ok(taken)
     }
 
     fn counts(&self, family: u32) -> Result<FlowCounts, KernelError> {
         let counts = self.counts.get(&family, 0).map_err(KernelError::table(table::FLOW_COUNTS))?;
         let sum = |sum: FlowCounts, cpu: &FlowCounts| FlowCounts {
-            entered: sum.entered + cpu.entered,
+            displaced: sum.displaced + cpu.displaced,
+            reduced: sum.reduced + cpu.reduced,
             refused: sum.refused + cpu.refused,
         };
         Ok(counts.iter().fold(FlowCounts::default(), sum))
     }
 }
 
-impl<K: Key> Family<K> {
-    fn take(
-        ebpf: &mut Ebpf,
-        [established, opening]: [&'static str; 2],
-        is_resumed: bool,
-    ) -> Result<Self, KernelError> {
-        Ok(Self {
-            established: Table::take(ebpf, established)?,
-            opening: Table::take(ebpf, opening)?,
-            added: AtomicU64::new(0),
-            removed: AtomicU64::new(0),
-            is_resumed: AtomicBool::new(is_resumed),
-            evicted: AtomicU64::new(0),
-        })
-    }
-
-    fn sweep(&self, now: u32, clock: &Clock, counts: FlowCounts) -> Result<FlowUse, KernelError> {
+fn sweep<K: Key>(table: &Table<K>, now: u32, clock: &Clock) -> Found {
+    let mut found = Found::default();
+    table.retain(|key, state| {
         // One bucket more than in the programs, whose clock may have advanced by one since.
-        let is_dead = |state: FlowState| {
-            let limit =
-                if state.flags & flags::MOVED == 0 { clock.lifetime(state.flags) } else { 1 };
-            elapsed(state.seen, now) > limit.saturating_add(1)
-        };
-        let used = self.established.retain(|_, state| !is_dead(state))?.kept;
-        let entered = counts.entered + self.added.load(Ordering::Relaxed);
-        let opening = self.opening.retain(|_, state| !is_dead(state))?;
-        if self.is_resumed.swap(false, Ordering::Relaxed) {
-            let earlier = entered.saturating_sub(opening.removed + opening.kept);
-            self.removed.fetch_add(earlier, Ordering::Relaxed);
+        if elapsed(state.seen, now) > clock.lifetime(state.flags).saturating_add(1) {
+            return false;
         }
-        let removed = self.removed.fetch_add(opening.removed, Ordering::Relaxed) + opening.removed;
-        // Entries that were added, and neither exist nor were removed, were evicted. Entries that
-        // were added since the counters were read hide as many evictions until the next sweep.
-        let evicted = entered.saturating_sub(removed + opening.kept);
-        let evicted = self.evicted.fetch_max(evicted, Ordering::Relaxed).max(evicted);
-        Ok(FlowUse {
-            established: Room { used, limit: self.established.limit },
-            opening: Room { used: opening.living, limit: self.opening.limit },
-            refused: counts.refused,
-            evicted,
-        })
-    }
+        let count =
+            if state.is_established() { &mut found.established } else { &mut found.opening };
+        *count += 1;
+        *found.by_endpoint.entry(key.tail().endpoint).or_default() += 1;
+        true
+    });
+    found
+}
 
-    fn take_over(&self, folder: &Path) -> Result<TakenOver, KernelError> {
-        let mut taken = self.established.take_over(folder)?;
-        taken += self.opening.take_over(folder)?;
-        Ok(taken)
-    }
+fn copy<K: Key>(from: &Table<K>, to: &Table<K>, taken: &mut TakenOver) {
+    from.for_each(|key, state| taken.add(to.add(key, state, |_| false)));
+}
 
-    fn forget(&self, endpoint: u32) -> Result<(), KernelError> {
-        let others = |key: &K, _| u32::from(key.tail().endpoint) != endpoint;
-        self.established.retain(others)?;
-        let removed = self.opening.retain(others)?.removed;
-        self.removed.fetch_add(removed, Ordering::Relaxed);
-        Ok(())
+fn copy_legacy<K: Key + Pod>(
+    folder: &Path,
+    names: Names,
+    to: &Table<K>,
+    taken: &mut TakenOver,
+) -> Result<(), KernelError> {
+    for name in names.into_iter().filter(|name| folder.join(name).exists()) {
+        legacy_flows::for_each(folder, name, |key: &K, state| {
+            taken.add(to.add(key, state, |_| false));
+        })?;
     }
+    Ok(())
 }
 
 /// The result of adding flows.
@@ -175,7 +216,7 @@ impl<K: Key> Family<K> {
 pub struct Imported {
     /// Flows that were missing, or that had another initiator.
     pub added: u64,
-    /// Established flows that had to go to the table of opening ones: it may displace them.
+    /// Flows that there was no place for.
     pub refused: u64,
 }
 
@@ -183,12 +224,8 @@ impl FlowTables {
     /// Adds flows; `now`: the clock, see [`super::Kernel::now`]. A flow that the programs have
     /// recorded meanwhile keeps its state, unless its initiator is another: the programs take the
     /// sender of the first packet that they see for it.
-    ///
-    /// # Errors
-    /// A table can't be read or written.
-    pub fn import(&self, flows: &[Flow], now: u32) -> Result<Imported, KernelError> {
+    pub fn import(&self, flows: &[Flow], now: u32) -> Imported {
         let mut result = Imported::default();
-        let lives = |it: FlowState| it.is_alive(now, self.clock.lifetime(it.flags));
         for flow in flows {
             let state = state(flow, &self.clock, now);
             let endpoint = u16::try_from(flow.endpoint).unwrap_or_default();
@@ -198,49 +235,33 @@ impl FlowTables {
             match (flow.local, flow.remote) {
                 (SocketAddr::V4(local), SocketAddr::V4(remote)) => {
                     let (local, remote) = ((*local.ip()).into(), (*remote.ip()).into());
-                    self.v4.import(&Flow4 { local, remote, tail }, state, lives, &mut result)?;
+                    self.add(&self.v4, &Flow4 { local, remote, tail }, state, now, &mut result);
                 }
                 (local, remote) => {
                     let (local, remote) = (wide(local.ip()), wide(remote.ip()));
-                    self.v6.import(&Flow6 { local, remote, tail }, state, lives, &mut result)?;
+                    self.add(&self.v6, &Flow6 { local, remote, tail }, state, now, &mut result);
                 }
             }
         }
-        Ok(result)
+        result
     }
-}
 
-impl<K: Key> Family<K> {
-    fn import(
+    fn add<K: Key>(
         &self,
+        table: &Table<K>,
         key: &K,
         state: FlowState,
-        lives: impl Fn(FlowState) -> bool,
+        now: u32,
         result: &mut Imported,
-    ) -> Result<(), KernelError> {
-        let established = &self.established;
-        if state.is_established() {
-            let known = established.look_up(key)?;
-            if known.is_some_and(|it| it.initiator == state.initiator && lives(it)) {
-                return Ok(());
-            }
-            match established.put(key, state) {
-                Ok(()) => {
-                    result.added += 1;
-                    return Ok(());
-                }
-                Err(error) if error.raw_os_error() == Some(libc::E2BIG) => result.refused += 1,
-                Err(error) => return Err(established.failed(error)),
-            }
-        }
-        match self.opening.insert(key, state) {
-            Ok(()) => {
-                self.added.fetch_add(1, Ordering::Relaxed);
-                result.added += 1;
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(self.opening.failed(error)),
+    ) {
+        let lives = |it: FlowState| it.is_alive(now, self.clock.lifetime(it.flags));
+        let differs =
+            |it: FlowState| !lives(it) || it.initiator != state.initiator && state.is_established();
+        let replaces = table.look_up(key).is_some_and(differs);
+        match table.add(key, state, |_| replaces) {
+            Added::New => result.added += 1,
+            Added::Known => result.added += u64::from(replaces),
+            Added::Refused => result.refused += 1,
         }
     }
 }

@@ -3,14 +3,16 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 use enforcer_ebpf::contract::counters::Counters;
 use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress};
 use enforcer_ebpf::contract::event::Budget;
+use enforcer_ebpf::contract::flow_table::groups_for;
 use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState};
 use enforcer_ebpf::contract::owner::OwnerRecord;
+use enforcer_ebpf::contract::starts::Starts;
 use enforcer_ebpf::contract::table::{self, Leaf6, Limits, Node6, PortSetBits, SLOTS};
 use enforcer_ebpf::packet::Address6;
 
@@ -20,7 +22,7 @@ use super::flows::FlowTables;
 use super::grace::Grace;
 use super::mapped_array::MappedArray;
 use super::origins::Origins;
-use super::pinned_tables::PinnedTables;
+use super::pinned_tables::{Groups, PinnedTables};
 use super::pins::{Pins, TablePin};
 
 /// The object with the programs: `cargo xtask build-ebpf` compiles it, the build script embeds it.
@@ -80,6 +82,9 @@ pub struct Kernel {
     pub(super) extra_addresses: HashMap<MapData, ExtraAddress, u32>,
     pub(super) pod_addresses: HashMap<MapData, Address6, u32>,
     pub(super) flows: Arc<FlowTables>,
+    pub(super) starts: Array<MapData, Starts>,
+    /// Of the flows' hash.
+    pub(super) secret: u64,
     pub(super) fragments4: HashMap<MapData, Fragment4, FragmentState>,
     pub(super) fragments6: HashMap<MapData, Fragment6, FragmentState>,
     pub(super) counters: PerCpuArray<MapData, Counters>,
@@ -111,8 +116,12 @@ impl Kernel {
     /// The kernel rejects them, or the agent was built without them.
     pub fn load(settings: &Settings) -> Result<Self, KernelError> {
         let clock = Clock::of_this_kernel(&settings.lifetimes);
-        let ebpf = load_programs(settings, clock, &[], false)?;
-        Self::with_tables(ebpf, clock, settings.test_origin, None)
+        let secret = new_secret();
+        let groups = Groups { own: groups_for(settings.limits.flows), other: None };
+        let ebpf = load_programs(settings, clock, secret, &[], groups)?;
+        let mut kernel = Self::with_tables(ebpf, clock, secret, settings.test_origin, None)?;
+        kernel.begin_learning()?;
+        Ok(kernel)
     }
 
     /// Loads the programs beside those of an earlier agent, if there was one. The tables with
@@ -124,21 +133,31 @@ impl Kernel {
     pub fn load_pinned(settings: &Settings, pins: &Pins) -> Result<Self, KernelError> {
         let mut pinned = PinnedTables::prepare(pins, &settings.limits)?;
         let clock = Clock::of_this_kernel(&settings.lifetimes);
-        let ebpf = load_programs(settings, clock, &pinned.pins(&settings.limits), false)?;
+        let secret = pinned.secret()?.unwrap_or_else(new_secret);
+        let groups = Groups { own: groups_for(settings.limits.flows), other: None };
+        let pins = pinned.pins(&settings.limits);
+        let mut ebpf = load_programs(settings, clock, secret, &pins, groups)?;
+        set_secret(&mut ebpf, secret)?;
         pinned.hold(&settings.limits)?;
-        pinned.load_stages(&settings.limits, |pins| load_programs(settings, clock, pins, true))?;
-        let mut kernel = Self::with_tables(ebpf, clock, settings.test_origin, Some(pinned))?;
+        pinned.load_stages(&settings.limits, |pins, groups| {
+            load_programs(settings, clock, secret, pins, groups)
+        })?;
+        let mut kernel =
+            Self::with_tables(ebpf, clock, secret, settings.test_origin, Some(pinned))?;
         kernel.take_over_owners(&settings.limits)?;
+        kernel.begin_learning()?;
+        // Copied again when the last program of the earlier agent is replaced.
+        kernel.take_over_flows()?;
         Ok(kernel)
     }
 
     fn with_tables(
         mut ebpf: Ebpf,
         clock: Clock,
+        secret: u64,
         test_origin: bool,
         pinned: Option<PinnedTables>,
     ) -> Result<Self, KernelError> {
-        let is_resumed = pinned.as_ref().is_some_and(|it| it.is_resumed);
         let arrays = Arrays {
             trie4: array(&mut ebpf, table::TRIE4, size_of::<[u32; SLOTS]>())?,
             nodes6: array(&mut ebpf, table::TRIE6_NODES, size_of::<Node6>())?,
@@ -154,7 +173,9 @@ impl Kernel {
             arrays,
             extra_addresses: typed(&mut ebpf, table::EXTRA_ADDRESSES)?,
             pod_addresses: typed(&mut ebpf, table::POD_ADDRESSES)?,
-            flows: Arc::new(FlowTables::take(&mut ebpf, clock, is_resumed)?),
+            flows: Arc::new(FlowTables::take(&mut ebpf, clock, secret)?),
+            starts: typed(&mut ebpf, table::STARTS)?,
+            secret,
             fragments4: typed(&mut ebpf, table::FRAGMENTS4)?,
             fragments6: typed(&mut ebpf, table::FRAGMENTS6)?,
             counters: typed(&mut ebpf, table::COUNTERS)?,
@@ -172,6 +193,27 @@ impl Kernel {
     #[must_use]
     pub fn is_resumed(&self) -> bool {
         self.pinned.as_ref().is_some_and(|it| it.is_resumed || !it.others().is_empty())
+    }
+
+    /// From now on, until a handshake would have timed out, every segment to a pod is recorded: the
+    /// programs have not seen how its connection began.
+    fn begin_learning(&mut self) -> Result<(), KernelError> {
+        let now = self.now()?;
+        self.set_starts(Starts { answered: now, missed: now })
+    }
+
+    /// For tests and measurements: as if the programs had been loaded long ago.
+    ///
+    /// # Errors
+    /// A table can't be written.
+    pub fn end_learning(&mut self) -> Result<(), KernelError> {
+        let past = self.now()?.wrapping_sub(u32::MAX / 4);
+        self.set_starts(Starts { answered: past, missed: past })
+    }
+
+    fn set_starts(&mut self, starts: Starts) -> Result<(), KernelError> {
+        let failed = KernelError::table(table::STARTS);
+        (0..self.starts.len()).try_for_each(|id| self.starts.set(id, starts, 0).map_err(failed))
     }
 
     /// Pins the tables again whose pins are gone; returns whether there were any.
@@ -202,13 +244,26 @@ impl Kernel {
     }
 }
 
-/// Loads the programs; pinned tables are reused. `is_moving`: flows are being migrated from tables
-/// of another layout.
+/// A secret that nobody can know.
+fn new_secret() -> u64 {
+    // The standard library seeds it from the operating system's random numbers.
+    RandomState::new().hash_one(0_u8) | 1
+}
+
+/// Keeps the secret for the next agent.
+fn set_secret(ebpf: &mut Ebpf, secret: u64) -> Result<(), KernelError> {
+    let mut map: Array<_, u64> = typed(ebpf, table::FLOW_SECRET)?;
+    map.set(0, secret, 0).map_err(KernelError::table(table::FLOW_SECRET))
+}
+
+/// Loads the programs; pinned tables are reused. `secret`: of the flows' hash. `groups`: of the flow
+/// tables; of two sizes while flows are being migrated.
 fn load_programs(
     settings: &Settings,
     clock: Clock,
+    secret: u64,
     pins: &[TablePin],
-    is_moving: bool,
+    groups: Groups,
 ) -> Result<Ebpf, KernelError> {
     if OBJECT.is_empty() {
         return Err(KernelError::NoObject);
@@ -217,9 +272,8 @@ fn load_programs(
     let level = if log { aya_log::Level::Debug as u8 } else { 0 };
     let [origin_in_cb, index_in_cb] = [test_origin, test_index].map(u32::from);
     let cpu_bits = cpu_bits()?;
-    let is_moving = u32::from(is_moving);
-    // The standard library seeds it from the operating system's random numbers.
-    let flow_seed = RandomState::new().hash_one(0u8);
+    let is_moving = u32::from(groups.other.is_some());
+    let new_groups = groups_for(limits.flows);
     let mut loader = EbpfLoader::new();
     for (name, path) in pins {
         loader.map_pin_path(name, path);
@@ -232,7 +286,9 @@ fn load_programs(
         .override_global("INDEX_IN_CB", &index_in_cb, true)
         .override_global("CPU_BITS", &cpu_bits, true)
         .override_global("IS_MOVING", &is_moving, true)
-        .override_global("FLOW_SEED", &flow_seed, true)
+        .override_global("FLOW_GROUPS", &groups.own, true)
+        .override_global("OTHER_FLOW_GROUPS", &groups.other.unwrap_or(1), true)
+        .override_global("FLOW_HASH_SECRET", &secret, true)
         .override_global("CLOCK_SHIFT", &clock.shift, true)
         .override_global("FLOW_LIFETIMES", &clock.lifetimes, true)
         .map_max_entries(table::TRIE4, limits.trie4_blocks)
@@ -244,10 +300,12 @@ fn load_programs(
         .map_max_entries(table::SENDERS, limits.endpoints)
         .map_max_entries(table::COUNTERS, limits.endpoints)
         .map_max_entries(table::OWNERS, limits.endpoints)
-        .map_max_entries(table::FLOWS4, limits.flows)
-        .map_max_entries(table::FLOWS6, limits.flows)
-        .map_max_entries(table::OPENING4, limits.opening_flows)
-        .map_max_entries(table::OPENING6, limits.opening_flows)
+        .map_max_entries(table::STARTS, limits.endpoints)
+        .map_max_entries(table::OVER_SHARE, limits.endpoints)
+        .map_max_entries(table::FLOW_TAGS4, new_groups)
+        .map_max_entries(table::FLOW_TAGS6, new_groups)
+        .map_max_entries(table::FLOW_ENTRIES4, new_groups)
+        .map_max_entries(table::FLOW_ENTRIES6, new_groups)
         .load(OBJECT)?;
     for name in PROGRAMS {
         program_of(&mut ebpf, name)?.load().map_err(|cause| {

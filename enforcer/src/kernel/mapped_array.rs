@@ -24,6 +24,8 @@ pub(super) struct MappedArray {
 
 // SAFETY: the memory is shared with the kernel and only accessed atomically.
 unsafe impl Send for MappedArray {}
+// SAFETY: as above.
+unsafe impl Sync for MappedArray {}
 
 impl MappedArray {
     /// Maps all of `map`, whose elements take `size` bytes (a multiple of 8 in the kernel).

@@ -1,8 +1,8 @@
-//! The tables that outlive the agent, and the migration of flows from tables of another layout.
+//! The tables that outlive the agent, and the migration of flows from tables of another size.
 //!
 //! Programs on two hooks can't be replaced at the same time. For a while old and new programs run
-//! together, and each must find the flows that the other has written. If the flow tables differ,
-//! two more sets of programs run in between, which read the old tables and the new ones. The first
+//! together, and each must find the flows that the other has written. If the flow tables differ in
+//! size, two more sets of programs run in between, which read the old tables and the new ones. The first
 //! set writes to the old tables, because the old programs read only these. The second set replaces
 //! the first once no old program is left, and writes to the new tables. Then the agent copies the
 //! rest of the old tables, and attaches the last set, which reads only the new ones.
@@ -10,17 +10,17 @@
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
-use aya::maps::MapData;
+use aya::maps::{Array, Map, MapData, MapInfo};
 use enforcer_ebpf::contract::table::{self, Limits};
 
 use super::pins::{self, Pins, TablePin};
 use super::{KernelError, table_shape};
 
-/// The tables with flows. [`table::OTHER`] has those of the other layout, in this order.
-const MOVED: [&str; 4] = [table::FLOWS4, table::FLOWS6, table::OPENING4, table::OPENING6];
+/// The tables with flows. [`table::OTHER`] has those of the other size, in this order.
+const MOVED: [&str; 4] = table::FLOW_TABLES;
 
 /// The tables that do not outlive the agent and that all sets of programs share.
-const SHARED: [&str; 13] = [
+const SHARED: [&str; 15] = [
     table::TRIE4,
     table::TRIE6_NODES,
     table::TRIE6_LEAVES,
@@ -34,6 +34,8 @@ const SHARED: [&str; 13] = [
     table::POD_ADDRESSES,
     table::EVENTS,
     table::BUDGET,
+    table::OVER_SHARE,
+    table::STARTS,
 ];
 
 /// The tables that outlive the agent.
@@ -49,6 +51,8 @@ pub(super) struct PinnedTables {
     stages: Vec<Ebpf>,
     /// The tables by the path of their pin, to pin them again.
     handles: Vec<(PathBuf, MapData)>,
+    /// Whether the flows of other layouts have been copied for the last time.
+    pub(super) is_copied: bool,
 }
 
 impl PinnedTables {
@@ -74,7 +78,15 @@ impl PinnedTables {
             }
         }
         let staging = if others.is_empty() { None } else { Some(pins.staging()?) };
-        Ok(Self { folder, is_resumed, others, staging, stages: Vec::new(), handles: Vec::new() })
+        Ok(Self {
+            folder,
+            is_resumed,
+            others,
+            staging,
+            stages: Vec::new(),
+            handles: Vec::new(),
+            is_copied: false,
+        })
     }
 
     /// Keeps the tables of this layout open, now that all are pinned.
@@ -111,11 +123,23 @@ impl PinnedTables {
         pinned.into_iter().chain(shared).collect()
     }
 
+    /// The secret of the flows' hash that the earlier agent's tables have.
+    pub(super) fn secret(&self) -> Result<Option<u64>, KernelError> {
+        let pin = self.folder.join(table::FLOW_SECRET);
+        if !pin.exists() {
+            return Ok(None);
+        }
+        let failed = KernelError::table(table::FLOW_SECRET);
+        let map = Map::from_map_data(MapData::from_pin(pin).map_err(failed)?).map_err(failed)?;
+        let secret = Array::<_, u64>::try_from(map).map_err(failed)?.get(&0, 0).map_err(failed)?;
+        Ok(Some(secret).filter(|it| *it != 0))
+    }
+
     /// Loads the sets of programs that come before the last one, if the flow tables differ.
     pub(super) fn load_stages(
         &mut self,
         limits: &Limits,
-        load: impl Fn(&[TablePin]) -> Result<Ebpf, KernelError>,
+        load: impl Fn(&[TablePin], Groups) -> Result<Ebpf, KernelError>,
     ) -> Result<(), KernelError> {
         let Some(staging) = self.staging.clone() else { return Ok(()) };
         // There are several only if agents of two other layouts were killed during a migration. The
@@ -134,8 +158,11 @@ impl PinnedTables {
                     let others = others.map(|(other, name)| (other, from.join(name)));
                     base.iter().cloned().chain(own).chain(others).collect::<Vec<_>>()
                 };
-                let second = load(&between(&self.folder, &other))?;
-                let first = load(&between(&other, &self.folder))?;
+                let (ours, theirs) = (groups(&self.folder)?, groups(&other)?);
+                let pins = between(&self.folder, &other);
+                let second = load(&pins, Groups { own: ours, other: Some(theirs) })?;
+                let pins = between(&other, &self.folder);
+                let first = load(&pins, Groups { own: theirs, other: Some(ours) })?;
                 self.stages = vec![second, first];
             }
         }
@@ -161,6 +188,18 @@ impl PinnedTables {
     pub(super) fn forget_others(&mut self) {
         self.others.clear();
     }
+}
+
+/// The numbers of groups of the flow tables: the programs' own, and those of another size.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Groups {
+    pub(super) own: u32,
+    pub(super) other: Option<u32>,
+}
+
+fn groups(folder: &Path) -> Result<u32, KernelError> {
+    let info = MapInfo::from_pin(folder.join(table::FLOW_TAGS4));
+    info.map(|it| it.max_entries()).map_err(KernelError::table(table::FLOW_TAGS4))
 }
 
 /// Renames a folder that has this layout's name but tables of other shapes, from another build.

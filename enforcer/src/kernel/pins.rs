@@ -6,7 +6,7 @@
 //!                                  An empty folder if the program is a filter of a clsact qdisc
 //!     links/7-qdisc                an empty folder: the agent added that qdisc
 //!     settled                      counters of ended endpoints, by namespace
-//!     tables-1-131072-65536-2048/  flows, counters and owners, in tables of this layout
+//!     tables-4-196608-2048/        flows, counters and owners, in tables of this layout
 //! ```
 //! The tables with policy are not pinned: the attached programs keep those that they read, and a
 //! starting agent makes its own beside them ([`super::Kernel::load_pinned`]).
@@ -100,8 +100,8 @@ impl Pins {
 
     /// The folder for tables of this layout.
     pub(super) fn tables(&self, limits: &Limits) -> PathBuf {
-        let Limits { flows, opening_flows, endpoints, .. } = limits;
-        let layout = format!("tables-{ABI_VERSION}-{flows}-{opening_flows}-{endpoints}");
+        let Limits { flows, endpoints, .. } = limits;
+        let layout = format!("tables-{ABI_VERSION}-{flows}-{endpoints}");
         self.folder.join(layout)
     }
 

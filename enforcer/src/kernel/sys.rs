@@ -9,9 +9,7 @@ use std::path::Path;
 
 use bytemuck::{Pod, Zeroable};
 
-pub(super) const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 pub(super) const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
-pub(super) const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 pub(super) const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_OBJ_PIN: libc::c_int = 6;

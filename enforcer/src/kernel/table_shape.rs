@@ -6,7 +6,7 @@ use std::path::Path;
 use aya::maps::{MapInfo, MapType};
 use enforcer_ebpf::contract::client::Clients;
 use enforcer_ebpf::contract::counters::{Counters, FlowCounts};
-use enforcer_ebpf::contract::flow::{Flow4, Flow6, FlowState};
+use enforcer_ebpf::contract::flow_table::{Group4, Group6, groups_for};
 use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState};
 use enforcer_ebpf::contract::owner::OwnerRecord;
 use enforcer_ebpf::contract::table::{self, FRAGMENTS, Limits};
@@ -58,14 +58,16 @@ impl Shape {
 }
 
 /// The tables that outlive the agent.
-pub(super) fn pinned(limits: &Limits) -> [Shape; 10] {
-    let Limits { flows, opening_flows, endpoints, .. } = *limits;
+pub(super) fn pinned(limits: &Limits) -> [Shape; 11] {
+    let Limits { flows, endpoints, .. } = *limits;
+    let groups = groups_for(flows);
     [
         Shape::new::<u32, OwnerRecord>(table::OWNERS, MapType::Hash, endpoints),
-        Shape::new::<Flow4, FlowState>(table::FLOWS4, MapType::Hash, flows),
-        Shape::new::<Flow6, FlowState>(table::FLOWS6, MapType::Hash, flows),
-        Shape::new::<Flow4, FlowState>(table::OPENING4, MapType::LruHash, opening_flows),
-        Shape::new::<Flow6, FlowState>(table::OPENING6, MapType::LruHash, opening_flows),
+        Shape::new::<u32, u64>(table::FLOW_TAGS4, MapType::Array, groups),
+        Shape::new::<u32, u64>(table::FLOW_TAGS6, MapType::Array, groups),
+        Shape::new::<u32, Group4>(table::FLOW_ENTRIES4, MapType::Array, groups),
+        Shape::new::<u32, Group6>(table::FLOW_ENTRIES6, MapType::Array, groups),
+        Shape::new::<u32, u64>(table::FLOW_SECRET, MapType::Array, 1),
         Shape::new::<u32, FlowCounts>(table::FLOW_COUNTS, MapType::PerCpuArray, 2),
         Shape::new::<Fragment4, FragmentState>(table::FRAGMENTS4, MapType::LruHash, FRAGMENTS),
         Shape::new::<Fragment6, FragmentState>(table::FRAGMENTS6, MapType::LruHash, FRAGMENTS),

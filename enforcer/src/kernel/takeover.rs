@@ -60,21 +60,21 @@ impl Kernel {
     /// Flows of tables of another layout can't be read or written.
     pub fn next_stage(&mut self) -> Result<bool, KernelError> {
         let Some(pinned) = &mut self.pinned else { return Ok(false) };
-        if !pinned.end_stage() {
-            return Ok(false);
-        }
-        if pinned.stage().is_none() {
-            // No program writes to the old tables any more, and all attached ones read both.
+        let has_ended = pinned.end_stage();
+        if pinned.stage().is_none() && !pinned.is_copied {
+            pinned.is_copied = true;
+            // No program writes to the old tables any more, and all attached ones read both, or the
+            // last set has replaced those that can read only the old ones.
             self.apply(&Step::Grace)?;
             self.take_over_flows()?;
         }
-        Ok(true)
+        Ok(has_ended)
     }
 
-    fn take_over_flows(&self) -> Result<(), KernelError> {
+    pub(super) fn take_over_flows(&self) -> Result<(), KernelError> {
         let Some(pinned) = &self.pinned else { return Ok(()) };
         for folder in pinned.others() {
-            let taken = self.flows.take_over(folder)?;
+            let taken = self.flows.take_over(folder, self.secret)?;
             tracing::info!(
                 entries = taken.entries,
                 lost = taken.lost,

@@ -103,11 +103,12 @@ pub(super) fn report() -> Report {
         flows: vec![FlowReport {
             family: "ipv4".to_owned(),
             established: 12,
-            established_limit: 131_072,
             opening: 7,
-            opening_limit: 65_536,
+            limit: 196_608,
             refused: 1,
-            evicted: 2,
+            displaced: 2,
+            reduced: 3,
+            over_share: 4,
         }],
         conntrack: ConntrackReport {
             imported: 200,

@@ -202,17 +202,19 @@ fn flows(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     let help = "Flows that are remembered so that their replies pass: established (two-way and not \
                 ended) and opening (all others), as of the last sweep of the tables.";
     gauges(encoder, "flows", help, by_state(|it| [it.established, it.opening]))?;
-    let help = "Maximum number of flows.";
-    let limits = by_state(|it| [it.established_limit, it.opening_limit]);
-    gauges(encoder, "flows_limit", help, limits)?;
     let by_family = |of: fn(&FlowReport) -> u64| {
         report.flows.iter().map(move |it| ([("family", &*it.family)], of(it)))
     };
-    let help =
-        "Established flows without room in the table of such: opening flows may displace them.";
+    let help = "Number of flows that the table is made for.";
+    gauges(encoder, "flows_limit", help, by_family(|it| it.limit))?;
+    let help = "Pods with more flows than their share of a full table.";
+    gauges(encoder, "pods_over_flow_share", help, by_family(|it| it.over_share))?;
+    let help = "New flows that found no place in the table: their replies are denied where policy \
+                does not allow them by itself.";
     counters(encoder, "flows_refused", help, by_family(|it| it.refused))?;
-    let help = "Opening flows that were displaced by others.";
-    counters(encoder, "flows_evicted", help, by_family(|it| it.evicted))?;
+    let help = "Flows that new ones displaced: opening ones, and established ones of pods with more \
+                than their share.";
+    counters(encoder, "flows_evicted", help, by_state(|it| [it.reduced, it.displaced]))?;
     let ConntrackReport { imported, picked_up, failing, .. } = &report.conntrack;
     let help = "Flows that were imported from conntrack because they are older than the programs.";
     let counter = MetricType::Counter;

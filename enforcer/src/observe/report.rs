@@ -83,17 +83,18 @@ pub struct FlowReport {
     pub family: String,
     /// Flows with packets in both directions that have not ended.
     pub established: u64,
-    /// Maximum number of established flows.
-    pub established_limit: u64,
     /// Other flows: opening, unanswered, closed.
     pub opening: u64,
-    /// Maximum number of other flows.
-    pub opening_limit: u64,
-    /// Established flows that found no room in their table since the programs were loaded: they stay
-    /// among the others, which may displace them.
+    /// The number of flows that the table is made for.
+    pub limit: u64,
+    /// New flows that found no place since the table was made.
     pub refused: u64,
-    /// Opening flows that were displaced by others since the programs were loaded.
-    pub evicted: u64,
+    /// Flows that new ones displaced before they were established, likewise.
+    pub displaced: u64,
+    /// Established flows that other pods' displaced because their pod had more than its share, likewise.
+    pub reduced: u64,
+    /// Pods with more flows than their share.
+    pub over_share: u64,
 }
 
 /// The flows that were imported from the kernel's connection tracking, because they are older than
@@ -102,7 +103,7 @@ pub struct FlowReport {
 pub struct ConntrackReport {
     /// Flows that were imported since the agent started.
     pub imported: u64,
-    /// Imported established flows that found no room in their table.
+    /// Flows that found no place in the table.
     pub refused: u64,
     /// Connections that the kernel tracked at the last import. If there are none, probably no rule of
     /// the node asks for tracking, and older flows are unknown.

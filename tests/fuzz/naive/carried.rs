@@ -14,8 +14,8 @@ const SCTP: u8 = 132;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Carried {
     /// TCP. `opens`: the first packet of a connection; otherwise it may end its sender's half
-    /// (`ends`, FIN) or all of it (`resets`, RST).
-    Tcp { ports: [u16; 2], opens: bool, ends: bool, resets: bool },
+    /// (`ends`, FIN) or all of it (`resets`, RST). `accepts`: the answer to a first packet.
+    Tcp { ports: [u16; 2], opens: bool, accepts: bool, ends: bool, resets: bool },
     /// UDP or SCTP, of which any packet may be the first.
     Ports([u16; 2]),
     /// ICMP of the packet's own family.
@@ -84,9 +84,9 @@ pub(super) fn carried(
             }
             let (syn, ack) = (header[13] & 2 != 0, header[13] & 16 != 0);
             let (fin, rst) = (header[13] & 1 != 0, header[13] & 4 != 0);
-            let opens = syn && !ack;
+            let (opens, accepts) = (syn && !ack, syn && ack);
             let [ends, resets] = [fin, rst].map(|flag| flag && !opens);
-            Ok(Carried::Tcp { ports: ports(&header), opens, ends, resets })
+            Ok(Carried::Tcp { ports: ports(&header), opens, accepts, ends, resets })
         }
         UDP => {
             let header = payload.clone().take::<8>(cut)?;

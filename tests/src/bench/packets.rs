@@ -71,6 +71,8 @@ pub(super) fn measure(
         let mut rig = Rig::new()?;
         let mut cases = cases::prepare(&mut rig, interfaces, shape)?;
         verified_instructions = rig.kernel.verified_instructions();
+        // Connections are in progress, and the programs have been there for long.
+        rig.kernel.end_learning()?;
         for case in &mut cases {
             rows.push(one(&mut rig, &mut rotator, case, shape, rounds)?);
         }

@@ -5,7 +5,8 @@ use crate::packet::{protocol, role};
 
 const IN: Direction = Direction::Ingress;
 const OUT: Direction = Direction::Egress;
-const SYN: u8 = role::BEGINS | role::OPENS;
+const SYN: u8 = role::BEGINS;
+const SYN_ACK: u8 = role::ANSWERS | role::ACCEPTS;
 const ACK: u8 = role::ANSWERS;
 const FIN: u8 = role::ANSWERS | role::ENDS;
 const RST: u8 = role::ANSWERS | role::RESETS;
@@ -44,6 +45,19 @@ fn a_handshake_has_three_packets() {
         assert_eq!(Stage::of(late.flags), Stage::TcpUnacknowledged);
         assert!(after(late, &[(initiator.opposite(), ACK)], 1).is_established());
     }
+}
+
+#[test]
+fn what_the_pod_sends_after_its_answer_completes_a_handshake() {
+    let answered = after(tcp(IN), &[(OUT, SYN_ACK)], 1);
+    // Its kernel repeats the answer to a SYN from nowhere.
+    let repeated = after(answered, &[(OUT, SYN_ACK), (OUT, SYN_ACK)], 2);
+    assert_eq!(Stage::of(repeated.flags), Stage::TcpSynRecv);
+    assert!(after(repeated, &[(OUT, ACK)], 2).is_established());
+    assert!(!after(repeated, &[(OUT, RST)], 2).is_established());
+    // The other end's word is not enough.
+    let asked = after(tcp(OUT), &[(IN, SYN_ACK), (IN, ACK)], 1);
+    assert_eq!(Stage::of(asked.flags), Stage::TcpSynRecv);
 }
 
 #[test]

@@ -64,7 +64,6 @@ impl State {
             verdict_blocks: Entry::INDEX,
             endpoints: u32::MAX,
             flows: 0,
-            opening_flows: 0,
         };
         Self::with(all, true)
     }

@@ -20,7 +20,6 @@ pub(super) const SMALL: Limits = Limits {
     verdict_blocks: 6,
     endpoints: 12,
     flows: 0,
-    opening_flows: 0,
 };
 
 /// `cases` cases unless `PROPTEST_CASES` is set. Failures are turned into tests by hand, so no file

@@ -1,0 +1,408 @@
+//! The flow tables: where the entry of a flow may be, and which one makes room for a new flow.
+//!
+//! A table is an array of groups of [`PLACES`] entries. Beside it, an array has a word of tags for
+//! each group: for each place one byte of its flow's hash, 0 if the place is free. A flow may be in
+//! one of two groups, and a new one goes to the emptier one. So a look-up of a flow that is not there
+//! reads two words of a small array, and almost every other look-up one entry more.
+//!
+//! An entry is a check word, a [`FlowState`] and the whole key. The check word has the hash, and what
+//! must never be seen together with another flow's key: the initiator. Programs on several CPUs write
+//! without locks. An entry counts only if check word and key are the flow's, so one that two writers
+//! have mixed is no flow's at all. Only a state may be another flow's for a moment; a wrong one costs a
+//! reply, but allows none.
+
+#![expect(clippy::cast_possible_truncation, reason = "parts of words are what is meant")]
+
+use crate::contract::flow::{Flow4, Flow6, FlowState, FlowTail, flags};
+
+/// Places in a group: the bytes of a word of tags.
+pub const PLACES: usize = 8;
+
+/// The position of the state in an entry, in words; the check word is the first.
+pub const STATE: usize = 1;
+
+/// The position of the key in an entry, in words.
+pub const KEY: usize = 2;
+
+/// A group of the table of IPv4 flows: entries of 4 words.
+pub type Group4 = [[u64; 4]; PLACES];
+
+/// A group of the table of IPv6 flows: entries of 8 words, the last one unused.
+pub type Group6 = [[u64; 8]; PLACES];
+
+/// The number of groups that have room for `flows` flows, which take three places in four. Then one new
+/// flow in ten thousand finds no free place, and from there on quickly more.
+#[must_use]
+pub const fn groups_for(flows: u32) -> u32 {
+    let places = flows as u64 * 4 / 3;
+    let groups = places.div_ceil(PLACES as u64);
+    if groups == 0 { 1 } else { groups as u32 }
+}
+
+/// The number of flows that a table of this many groups is made for.
+#[must_use]
+pub const fn flows_for(groups: u32) -> u64 {
+    groups as u64 * PLACES as u64 * 3 / 4
+}
+
+/// The key of a flow, as words.
+pub trait Key: Copy + Eq {
+    /// Words of the key.
+    const WORDS: usize;
+    /// Words of an entry.
+    const ENTRY: usize;
+    /// The word at a position below [`Self::WORDS`].
+    fn word(&self, at: usize) -> u64;
+    /// The key of these words. `None`: there are too few.
+    fn from_words(words: &[u64]) -> Option<Self>;
+    /// The parts that both families share.
+    fn tail(&self) -> &FlowTail;
+
+    /// The hash. `secret`: keeps pods and clients from choosing flows that share their places.
+    #[inline(always)]
+    fn hash(&self, secret: u64) -> u64 {
+        let mut state = secret;
+        let mut at = 0;
+        while at < Self::WORDS {
+            state = fold(state, self.word(at));
+            at += 1;
+        }
+        // Once more, so that each bit depends on all of the last word.
+        fold(state, secret.rotate_left(32))
+    }
+}
+
+#[inline(always)]
+const fn fold(state: u64, word: u64) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let product = (state ^ word).wrapping_mul(FACTOR);
+    product ^ (product >> 32)
+}
+
+#[inline(always)]
+const fn tail_word(tail: &FlowTail) -> u64 {
+    (tail.local_port as u64) << 48
+        | (tail.remote_port as u64) << 32
+        | (tail.endpoint as u64) << 16
+        | tail.protocol as u64
+}
+
+/// The endpoint's id in the last word of a key.
+#[inline(always)]
+#[must_use]
+pub const fn endpoint_of(tail: u64) -> u16 {
+    (tail >> 16) as u16
+}
+
+const fn tail_of(word: u64) -> FlowTail {
+    FlowTail {
+        local_port: (word >> 48) as u16,
+        remote_port: (word >> 32) as u16,
+        endpoint: endpoint_of(word),
+        protocol: word as u8,
+        reserved: 0,
+    }
+}
+
+impl Key for Flow4 {
+    const WORDS: usize = 2;
+    const ENTRY: usize = 4;
+
+    #[inline(always)]
+    fn word(&self, at: usize) -> u64 {
+        match at {
+            0 => (self.local as u64) << 32 | self.remote as u64,
+            _ => tail_word(&self.tail),
+        }
+    }
+
+    fn from_words(words: &[u64]) -> Option<Self> {
+        let [addresses, tail, ..] = *words else { return None };
+        let (local, remote) = ((addresses >> 32) as u32, addresses as u32);
+        Some(Self { local, remote, tail: tail_of(tail) })
+    }
+
+    #[inline(always)]
+    fn tail(&self) -> &FlowTail {
+        &self.tail
+    }
+}
+
+impl Key for Flow6 {
+    const WORDS: usize = 5;
+    const ENTRY: usize = 8;
+
+    #[inline(always)]
+    fn word(&self, at: usize) -> u64 {
+        match at {
+            0 => self.local[0],
+            1 => self.local[1],
+            2 => self.remote[0],
+            3 => self.remote[1],
+            _ => tail_word(&self.tail),
+        }
+    }
+
+    fn from_words(words: &[u64]) -> Option<Self> {
+        let [a, b, c, d, tail, ..] = *words else { return None };
+        Some(Self { local: [a, b], remote: [c, d], tail: tail_of(tail) })
+    }
+
+    #[inline(always)]
+    fn tail(&self) -> &FlowTail {
+        &self.tail
+    }
+}
+
+/// The bits of a check word that have no hash.
+const UNHASHED: u64 = 7;
+/// Distinguishes the check word of every flow from that of a free place.
+const TAKEN: u64 = 4;
+const NODE: u64 = 2;
+
+/// The check word of a flow. `state`: only the parts that never change count.
+#[inline(always)]
+#[must_use]
+pub const fn check(hash: u64, state: FlowState) -> u64 {
+    let node = if state.flags & flags::NODE != 0 { NODE } else { 0 };
+    hash & !UNHASHED | TAKEN | node | (state.initiator as u64 & 1)
+}
+
+/// Whether the check word is of a flow with this hash.
+#[inline(always)]
+#[must_use]
+pub const fn has_hash(check: u64, hash: u64) -> bool {
+    (check ^ hash) & !UNHASHED == 0 && check & TAKEN != 0
+}
+
+/// The state of an entry: the parts that never change are those of its check word.
+#[inline(always)]
+#[must_use]
+pub const fn state(check: u64, state: FlowState) -> FlowState {
+    let node = if check & NODE != 0 { flags::NODE } else { 0 };
+    FlowState {
+        seen: state.seen,
+        flags: state.flags & !flags::NODE | node,
+        initiator: (check & 1) as u16,
+    }
+}
+
+/// A state as a word of an entry.
+#[inline(always)]
+#[must_use]
+pub const fn to_word(state: FlowState) -> u64 {
+    state.seen as u64 | (state.flags as u64) << 32 | (state.initiator as u64) << 48
+}
+
+/// The reverse of [`to_word`].
+#[inline(always)]
+#[must_use]
+pub const fn from_word(word: u64) -> FlowState {
+    FlowState { seen: word as u32, flags: (word >> 32) as u16, initiator: (word >> 48) as u16 }
+}
+
+/// The two groups where a flow may be, in a table of `count` groups.
+#[inline(always)]
+#[must_use]
+pub const fn groups(hash: u64, count: u32) -> [u32; 2] {
+    let count = count as u64;
+    [(((hash >> 32) * count) >> 32) as u32, (((hash & 0xffff_ffff) * count) >> 32) as u32]
+}
+
+/// The tag of a flow: never 0. Its bits are not those that the groups depend on most.
+#[inline(always)]
+#[must_use]
+pub const fn tag(hash: u64) -> u8 {
+    let tag = (hash >> 32) & 0xff;
+    // 1 instead of 0, without a branch.
+    (tag + (tag.wrapping_sub(1) >> 63)) as u8
+}
+
+const LOWEST: u64 = 0x0101_0101_0101_0101;
+const HIGHEST: u64 = 0x8080_8080_8080_8080;
+
+/// Marks the places with this tag, by the highest bit of their byte. Tag 0: the free places.
+#[inline(always)]
+#[must_use]
+pub const fn with_tag(tags: u64, tag: u8) -> u64 {
+    let differing = tags ^ (tag as u64).wrapping_mul(LOWEST);
+    !((differing & !HIGHEST).wrapping_add(!HIGHEST) | differing | !HIGHEST)
+}
+
+/// The most flows of a group that may have the same tag: a look-up tries as many.
+pub const ALIKE: u64 = 2;
+
+/// Whether a group has no place for another flow with this tag.
+#[inline(always)]
+#[must_use]
+pub const fn is_crowded(tags: u64, tag: u8) -> bool {
+    number_of(with_tag(tags, tag)) >= ALIKE
+}
+
+/// The number of marked places.
+#[inline(always)]
+#[must_use]
+pub const fn number_of(marked: u64) -> u64 {
+    (marked >> 7).wrapping_mul(LOWEST) >> 56
+}
+
+/// The marked places but the first.
+#[inline(always)]
+#[must_use]
+pub const fn without_first(marked: u64) -> u64 {
+    marked & marked.wrapping_sub(1)
+}
+
+/// The first of the marked places; some place if none is marked.
+#[inline(always)]
+#[must_use]
+pub const fn first_of(marked: u64) -> usize {
+    // The byte of the first place is a 1, which shifts the place's number to the highest byte.
+    const NUMBERS: u64 = 0x0001_0203_0405_0607;
+    let lowest = marked & marked.wrapping_neg();
+    ((lowest >> 7).wrapping_mul(NUMBERS) >> 56) as usize & (PLACES - 1)
+}
+
+/// The free places of a group that a new flow with this tag may take.
+#[inline(always)]
+#[must_use]
+pub const fn open_to(tags: u64, tag: u8) -> u64 {
+    if is_crowded(tags, tag) { 0 } else { with_tag(tags, 0) }
+}
+
+/// The places of a group without free ones that a new flow with this tag may take: in a crowded group,
+/// only those of flows like it.
+#[inline(always)]
+#[must_use]
+pub const fn displaceable(tags: u64, tag: u8) -> u64 {
+    let alike = with_tag(tags, tag);
+    if number_of(alike) >= ALIKE { alike } else { HIGHEST }
+}
+
+/// What makes a flow give its place to a new one: bits of [`Resident::kind`].
+pub mod kind {
+    /// It is dead.
+    pub const DEAD: u32 = 1 << 0;
+    /// It is the same pod's.
+    pub const OWN: u32 = 1 << 1;
+    /// Its pod has more flows than its share.
+    pub const OVER_SHARE: u32 = 1 << 2;
+    /// It is established.
+    pub const ESTABLISHED: u32 = 1 << 3;
+}
+
+/// The rank of a dead flow.
+const DEAD: u32 = 5;
+/// The rank of an established one.
+const ESTABLISHED: u32 = 1;
+
+/// How willingly a flow of this kind makes room; 0: never. `is_over_share`: whether the new flow's pod
+/// has more flows than its share.
+///
+/// Of the living ones, what is not established goes first: the pod's own flows, so that a flood
+/// displaces itself; then those of pods beyond their share, then others. An established flow goes only
+/// if its pod is beyond its share and the new flow's is not (semantics R9).
+const fn rank(kind: u32, is_over_share: bool) -> u32 {
+    let (is_own, is_beyond) = (kind & kind::OWN != 0, kind & kind::OVER_SHARE != 0);
+    if kind & kind::DEAD != 0 {
+        DEAD
+    } else if kind & kind::ESTABLISHED != 0 {
+        if !is_own && is_beyond && !is_over_share { ESTABLISHED } else { 0 }
+    } else if is_own {
+        4
+    } else if is_beyond {
+        3
+    } else if !is_over_share {
+        2
+    } else {
+        0
+    }
+}
+
+/// The ranks of all kinds, four bits each, for a pod within its share and for one beyond it: the
+/// verifier would follow each branch of the decision.
+const RANKS: [u64; 2] = [ranks(false), ranks(true)];
+
+const fn ranks(is_over_share: bool) -> u64 {
+    let mut all = 0;
+    let mut kind = 0;
+    while kind < 16 {
+        all |= (rank(kind, is_over_share) as u64) << (kind * 4);
+        kind += 1;
+    }
+    all
+}
+
+/// An entry of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resident {
+    /// The bits of [`kind`].
+    pub kind: u32,
+    /// Buckets of the clock since its last packet.
+    pub age: u32,
+}
+
+/// The entries of a group without a free place for a new flow.
+pub trait Residents {
+    /// The entry in a place below [`PLACES`].
+    fn resident(&self, place: usize) -> Resident;
+    /// The same number. In the kernel, the verifier does not know how it came about.
+    fn settle(&self, number: u32) -> u32;
+}
+
+/// The place that a new flow takes in such a group: of the flows that make room most willingly, the
+/// oldest one's. `None`: the flow is refused. `is_over_share`: whether its pod has more flows than its
+/// share; `displaceable`: the marked places that it may take.
+#[inline(always)]
+#[must_use]
+pub fn victim<R: Residents>(
+    is_over_share: bool,
+    displaceable: u64,
+    residents: &R,
+) -> Option<Victim> {
+    const OLDEST: u32 = (1 << 26) - 1;
+    let ranks = if is_over_share { RANKS[1] } else { RANKS[0] };
+    let mut best = 0;
+    for place in 0..PLACES {
+        let it = residents.resident(place);
+        let is_marked = (displaceable >> (place * 8 + 7)) as u32 & 1;
+        let rank = ((ranks >> ((it.kind & 15) * 4)) as u32 & 7) * is_marked;
+        let age = if it.age > OLDEST { OLDEST } else { it.age };
+        let score = rank << 29 | age << 3 | place as u32;
+        if rank != 0 && score > best {
+            best = score;
+        }
+        best = residents.settle(best);
+    }
+    if best == 0 {
+        return None;
+    }
+    Some(Victim { place: best as usize & (PLACES - 1), rank: best >> 29 })
+}
+
+/// A place, and what its flow is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Victim {
+    /// The place.
+    pub place: usize,
+    rank: u32,
+}
+
+impl Victim {
+    /// Whether its flow is alive.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_alive(self) -> bool {
+        self.rank != DEAD
+    }
+
+    /// Whether its flow is established.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_established(self) -> bool {
+        self.rank == ESTABLISHED
+    }
+}
+
+#[cfg(test)]
+mod tests;
