@@ -25,6 +25,8 @@ mod log_lines;
 mod origin;
 mod ports;
 mod services;
+mod starts;
 mod support;
 mod tried;
+mod upgrade;
 mod verifier;
