@@ -135,12 +135,6 @@ fn is_addressed_to<F: Family>(frame: &Frame, endpoint: &Endpoint, to: &F::Addres
         || is_broadcast::<F>(frame, to)
 }
 
-/// Whether a packet that the node itself sent is meant for the pod, as far as its header can be read.
-#[inline(always)]
-pub(crate) fn is_for_pod<F: Family>(frame: &Frame, endpoint: &Endpoint, start: usize) -> bool {
-    F::fixed(frame, start).is_none_or(|it| is_addressed_to::<F>(frame, endpoint, &it.destination))
-}
-
 /// Whether a frame to a group of interfaces carries a packet to a subnet's broadcast address. Which
 /// addresses are, the programs don't know: all but those for which from_pod skips policy.
 #[inline(always)]

@@ -245,13 +245,10 @@ impl Reconciler {
             (*ifindex, Interface { owner, uid, identity, addresses, check_source })
         });
         let closed = self.denies_unknown();
-        let others = self.bindings.podless(&self.assignment).into_iter().map(|ifindex| {
-            let (owner, uid) = self.bindings.owner(ifindex, closed);
-            let identity = self.bindings.identity(ifindex);
-            let seen = self.snapshot.interfaces.get(&ifindex);
-            let addresses = seen.map(|it| it.addresses.clone()).unwrap_or_default();
-            (ifindex, Interface { owner, uid, identity, addresses, check_source: false })
-        });
+        let others =
+            self.bindings.podless(&self.assignment).into_iter().map(|ifindex| {
+                (ifindex, self.bindings.without_pod(ifindex, closed, &self.snapshot))
+            });
         Desired {
             interfaces: pods.chain(others).collect(),
             compiled: compile(&self.cluster, &local),
