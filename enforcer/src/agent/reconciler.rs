@@ -215,13 +215,14 @@ impl Reconciler {
         // All uplinks, also those that have no programs by the agent's options.
         let uplinks = self.snapshot.uplinks.keys().copied().collect();
         self.kernel.set_origins(&uplinks, self.denies_unknown())?;
-        match inheritance {
-            Some(_) => self.take_over()?,
-            None => self.attach(),
-        }
+        let is_behind = match inheritance {
+            Some(_) => self.take_over().map(|()| false)?,
+            None => self.attach_some(),
+        };
         let now = Instant::now();
         self.older.ran(now);
-        let again = again.into_iter().chain(self.older.again(now)).min();
+        let again = again.into_iter().chain(self.older.again(now));
+        let again = again.chain(is_behind.then_some(Duration::ZERO)).min();
         Ok(Reconciled { writes: plan.steps.len(), waited, again })
     }
 
