@@ -193,6 +193,8 @@ pub(crate) enum Link {
 pub(crate) enum Tail {
     /// One option with a hardware address: the mark. In ARP, nothing.
     Exact,
+    /// One option with a group's hardware address. In ARP, nothing.
+    Group,
     /// Marked bytes in options of the right form.
     Options,
     /// Marked bytes.

@@ -7,13 +7,14 @@ mod patterns;
 use proptest::prelude::{Rng, RngExt as _};
 
 use draw::{ATTACKERS, PORTS, body, one_in, pick, pieces, plain, source};
-use patterns::{arp, error, link_message, past_the_bridge, service, tunnel};
+use patterns::{answers_to_all, arp, error, link_message, past_the_bridge, service, tunnel};
 
 use crate::crafted::{Address, Attack, Body, Crafted, Lie, Mac, Piece, Role, Way};
 
 /// One attack.
 pub(crate) fn attack(rng: &mut impl Rng) -> Attack {
     let mut attack = match rng.random_range(0..13) {
+        0 if one_in(rng, 8) => answers_to_all(rng),
         0 => link_message(rng),
         1 => arp(rng),
         2 => tunnel(rng),

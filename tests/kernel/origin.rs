@@ -194,7 +194,14 @@ fn p4_a_subnets_broadcast_is_delivered_and_nothing_else_in_a_broadcast_frame() {
             bytes[..6].fill(0xff);
             bytes
         };
-        let to_subnet = if ip(it.free).is_ipv4() { "10.1.0.255" } else { return };
+        let to_subnet = if ip(it.free).is_ipv4() { "10.1.0.255" } else { "fd00::99" };
+        if ip(it.free).is_ipv6() {
+            // IPv6 has no broadcast (RFC 4291, section 2).
+            let sent = broadcast(it.node, to_subnet);
+            assert!(!rig.judge(&free(), IN, &broadcast(it.stranger, to_subnet)).unwrap().passes);
+            assert!(!rig.judge_from(&free(), IN, &sent, 0, 0).unwrap().passes);
+            return;
+        }
         let sent = broadcast(it.stranger, to_subnet);
         assert!(rig.judge(&free(), IN, &sent).unwrap().passes);
         assert!(!rig.judge(&free(), IN, &broadcast(it.stranger, it.node)).unwrap().passes);

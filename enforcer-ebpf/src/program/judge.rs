@@ -139,6 +139,10 @@ fn is_addressed_to<F: Family>(frame: &Frame, endpoint: &Endpoint, to: &F::Addres
 /// addresses are, the programs don't know: all but those for which from_pod skips policy.
 #[inline(always)]
 fn is_broadcast<F: Family>(frame: &Frame, to: &F::Address) -> bool {
+    // IPv6 has no broadcast (RFC 4291, section 2).
+    if F::VERSION == 6 {
+        return false;
+    }
     let Some(header) = frame.view::<14>(0) else { return false };
     if header.u8(0) & 1 == 0 || F::entry(Order::NONE, to).may_hide_another() {
         return false;
