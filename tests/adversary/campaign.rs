@@ -67,7 +67,7 @@ pub(crate) fn run(topology: Topology) {
     let seed = number("ENFORCER_SEED", if usual { SEED } else { fresh });
     // The usual run has each mode of kube-proxy once; other seeds, the other pairs as well.
     let proxies = [Proxy::Iptables, Proxy::Nftables];
-    let proxy = proxies[usize::from((seed % 2 == 0) == (topology == Topology::AzureCni))];
+    let proxy = proxies[usize::from((seed.is_multiple_of(2)) == (topology == Topology::AzureCni))];
     println!("{topology}, {proxy:?}: seed {seed} (repeat with ENFORCER_SEED={seed})");
     in_sandbox(async move |sandbox| {
         control(sandbox, topology, proxy, seed).await;
