@@ -22,11 +22,28 @@ const TUNNEL_MAC: [u8; 6] = [0x0a, 0x58, 10, 239, 0, 1];
 pub(crate) struct Bytes {
     pub offload: [u8; 10],
     pub frame: Vec<u8>,
+    /// The frame is only the payload of IP, for a raw socket.
+    pub raw: Option<Raw>,
+}
+
+/// What a raw socket is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Raw {
+    pub tcp: bool,
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    /// Bytes in the first step.
+    pub linear: usize,
 }
 
 /// The frames of a crafted packet, in the order in which they are sent.
 pub(crate) fn frames(crafted: &Crafted, mark: u32, world: &World) -> Vec<Bytes> {
     let Ends { source, destination, .. } = ends(crafted, world);
+    if let Some(linear) = crafted.in_pages() {
+        let (protocol, frame) = payload(crafted, world, usize::from(crafted.length), mark);
+        let raw = Raw { tcp: protocol == 6, source, destination, linear: usize::from(linear) };
+        return vec![Bytes { offload: [0; 10], frame, raw: Some(raw) }];
+    }
     let outer = crafted.outer.map(|it| {
         let address = |what| world.address(what, crafted.by, it.v6);
         (it, address(it.source), address(it.destination))
@@ -58,7 +75,7 @@ pub(crate) fn frames(crafted: &Crafted, mark: u32, world: &World) -> Vec<Bytes> 
         frame.extend(packet);
         let cut = crafted.cut.map_or(usize::MAX, usize::from).max(15);
         frame.truncate(cut);
-        Bytes { offload: offload(crafted, network), frame }
+        Bytes { offload: offload(crafted, network), frame, raw: None }
     });
     built.collect()
 }
@@ -67,7 +84,7 @@ pub(crate) fn frames(crafted: &Crafted, mark: u32, world: &World) -> Vec<Bytes> 
 fn offload(crafted: &Crafted, network: usize) -> [u8; 10] {
     let mut header = [0; 10];
     match crafted.way {
-        Way::Plain => {}
+        Way::Plain | Way::InPages(_) => {}
         Way::Paged(linear) => header[2..4].copy_from_slice(&linear.to_le_bytes()),
         Way::Segments(size) => {
             let tcp = matches!(crafted.body, Body::Tcp(..));
@@ -104,7 +121,7 @@ fn header_length(crafted: &Crafted) -> usize {
 fn packets(crafted: &Crafted, mark: u32, world: &World) -> Vec<(u16, Vec<u8>)> {
     let Ends { source, destination } = ends(crafted, world);
     let length = match crafted.way {
-        Way::Plain => usize::from(crafted.length),
+        Way::Plain | Way::InPages(_) => usize::from(crafted.length),
         // More than a page, and no more than an interface accepts.
         Way::Paged(_) => LARGEST / 2 + usize::from(crafted.length) % 1_000,
         Way::Segments(size) => usize::from(size) * 3,

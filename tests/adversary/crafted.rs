@@ -193,6 +193,8 @@ pub(crate) enum Link {
 pub(crate) enum Tail {
     /// One option with a hardware address: the mark. In ARP, nothing.
     Exact,
+    /// One option with a group's hardware address. In ARP, nothing.
+    Group,
     /// Marked bytes in options of the right form.
     Options,
     /// Marked bytes.
@@ -253,6 +255,9 @@ pub(crate) enum Way {
     Paged(u16),
     /// A packet that is to be cut into segments of this size.
     Segments(u16),
+    /// From a raw socket, in two steps: only the IP header and this many bytes behind it are in the
+    /// linear part. The kernel writes the IP header and finds the next hop. TCP and UDP only.
+    InPages(u8),
 }
 
 impl Crafted {
@@ -277,6 +282,8 @@ impl Crafted {
             (self.lie.is_some() || self.cut.is_some(), "malformed"),
             (matches!(self.way, Way::Paged(_)), "paged"),
             (matches!(self.way, Way::Segments(_)), "segments"),
+            (self.in_pages().is_some(), "transport header in pages"),
+            (self.mac_from != Mac::Own && !matches!(self.body, Body::Arp(..)), "foreign MAC"),
             (matches!(self.destination, Address::Cluster(_)), "cluster address"),
             (matches!(self.destination, Address::External(_)), "external address"),
             (self.is_to_group(), "group"),
@@ -288,6 +295,19 @@ impl Crafted {
         ];
         kinds.extend(special.iter().filter(|(is, _)| *is).map(|(_, name)| *name));
         kinds
+    }
+
+    /// The bytes behind the IP header in the linear part, if a raw socket sends the packet.
+    pub(crate) fn in_pages(&self) -> Option<u8> {
+        match (self.way, &self.body) {
+            // The kernel replaces an unspecified source.
+            (Way::InPages(linear), Body::Udp(..) | Body::Tcp(..))
+                if self.source != Address::Unspecified =>
+            {
+                Some(linear)
+            }
+            _ => None,
+        }
     }
 
     /// Whether its destination is a group of hosts.

@@ -7,13 +7,14 @@ mod patterns;
 use proptest::prelude::{Rng, RngExt as _};
 
 use draw::{ATTACKERS, PORTS, body, one_in, pick, pieces, plain, source};
-use patterns::{arp, error, link_message, past_the_bridge, service, tunnel};
+use patterns::{answers_to_all, arp, error, link_message, past_the_bridge, service, tunnel};
 
 use crate::crafted::{Address, Attack, Body, Crafted, Lie, Mac, Piece, Role, Way};
 
 /// One attack.
 pub(crate) fn attack(rng: &mut impl Rng) -> Attack {
-    let mut attack = match rng.random_range(0..12) {
+    let mut attack = match rng.random_range(0..13) {
+        0 if one_in(rng, 8) => answers_to_all(rng),
         0 => link_message(rng),
         1 => arp(rng),
         2 => tunnel(rng),
@@ -23,6 +24,7 @@ pub(crate) fn attack(rng: &mut impl Rng) -> Attack {
         6 | 7 => fragments(rng),
         8 => service(rng),
         9 => past_the_bridge(rng),
+        10 => in_pages(rng),
         _ => vec![plain(rng)],
     };
     if one_in(rng, 3) {
@@ -42,7 +44,7 @@ pub(crate) fn attack(rng: &mut impl Rng) -> Attack {
 
 /// Changes one field.
 fn change(it: &mut Crafted, rng: &mut impl Rng) {
-    match rng.random_range(0..13) {
+    match rng.random_range(0..14) {
         0 => it.vlans = (0..rng.random_range(1..=3)).map(|_| pick(rng, &[0, 1, 5])).collect(),
         1 => it.options = rng.random_range(1..=10),
         2 => it.extensions = extensions(rng),
@@ -74,8 +76,28 @@ fn change(it: &mut Crafted, rng: &mut impl Rng) {
                 ],
             );
         }
+        // A bridge would send others' frames to the owner of a stolen address; these have no ordinary
+        // connections.
+        12 if it.by != Role::Outside => {
+            it.mac_from = pick(rng, &[Mac::Mark, Mac::Pod(Role::Evil), Mac::Pod(Role::Rogue)]);
+        }
         _ => it.length = rng.random_range(8..1_400),
     }
+}
+
+/// A transport header of which the programs can read nothing at first.
+fn in_pages(rng: &mut impl Rng) -> Attack {
+    let mut it = if rng.random() { service(rng).remove(0) } else { plain(rng) };
+    it.pieces.clear();
+    if it.by == Role::Outside {
+        it.by = pick(rng, &[Role::Evil, Role::Narrow, Role::Rogue]);
+        it.source = source(it.by, rng);
+    }
+    while !matches!(it.body, Body::Udp(..) | Body::Tcp(..)) {
+        it.body = body(rng);
+    }
+    it.way = Way::InPages(pick(rng, &[0, 1, 4, 8, 13]));
+    vec![it]
 }
 
 fn extensions(rng: &mut impl Rng) -> Vec<(u8, u8)> {

@@ -40,14 +40,19 @@ fn program(name: &str) -> PathBuf {
 }
 
 impl Stage {
-    pub(crate) async fn new(sandbox: &Sandbox, topology: Topology, guarded: bool) -> Self {
+    pub(crate) async fn new(
+        sandbox: &Sandbox,
+        topology: Topology,
+        proxy: Proxy,
+        guarded: bool,
+    ) -> Self {
         let manifests = Path::new(LAB_DIR).join("manifests");
         fs::create_dir_all(&manifests).unwrap();
         fs::write(manifests.join("all.yaml"), MANIFEST).unwrap();
         let layout = Layout { topology, nodes: 1, fabric: Fabric::Vxlan };
         let options = SessionOptions {
             layout: Some(layout),
-            proxy: Proxy::Iptables,
+            proxy,
             settle: PATIENCE,
             ..SessionOptions::new(
                 manifests,

@@ -1,6 +1,7 @@
 //! Raw sockets: senders of frames, and recorders that find marks in all frames that come in.
 
-use std::io::IoSliceMut;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -11,15 +12,15 @@ use memchr::memmem;
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind,
-    recvmsg, send, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType,
+    SockaddrStorage, bind, recvmsg, send, sendto, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::{cmsg_space, libc};
 
 use tun_rs::{DeviceBuilder, Layer};
 
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, Raw};
 use crate::crafted::Role;
 use crate::marks::{MAGIC, checked};
 
@@ -31,11 +32,13 @@ const LONGEST: usize = 70_000;
 /// The name of each hostile party's tap device.
 pub(crate) const TAP: &str = "tap0";
 
-/// A hostile party's ways into the kernel: a packet socket, and a tap device whose frames nftables
-/// hands on to the interface. Only such a device takes paged packets and those of many segments.
+/// A hostile party's ways into the kernel: a packet socket, a tap device whose frames nftables hands on
+/// to the interface, and raw sockets. Only such a device takes large paged packets and those of many
+/// segments.
 pub(crate) struct Sender {
     socket: OwnedFd,
     tap: tun_rs::SyncDevice,
+    raw: RawSockets,
 }
 
 impl Sender {
@@ -52,7 +55,7 @@ impl Sender {
             let address: Option<LinkAddr> = getifaddrs()?.find_map(|it| of_interface(&it));
             bind(socket.as_raw_fd(), &address.ok_or(Errno::ENODEV)?)?;
             let tap = DeviceBuilder::new().name(TAP).layer(Layer::L2).offload(true);
-            Ok(Self { socket, tap: tap.build_sync()? })
+            Ok(Self { socket, tap: tap.build_sync()?, raw: RawSockets::open()? })
         };
         namespace.io("open a packet socket and a tap device", open).await.unwrap()
     }
@@ -60,7 +63,9 @@ impl Sender {
     /// Sends a frame; `false` if the kernel takes no such frame.
     pub(crate) fn send(&self, bytes: &Bytes) -> bool {
         loop {
-            let sent = if bytes.offload == [0; 10] {
+            let sent = if let Some(raw) = &bytes.raw {
+                self.raw.send(raw, &bytes.frame)
+            } else if bytes.offload == [0; 10] {
                 let flags = MsgFlags::empty();
                 send(self.socket.as_raw_fd(), &bytes.frame, flags).map(drop)
             } else {
@@ -72,9 +77,53 @@ impl Sender {
                 Ok(()) => return true,
                 Err(Errno::ENOBUFS | Errno::EINTR | Errno::EAGAIN) => std::thread::yield_now(),
                 Err(Errno::EINVAL | Errno::EMSGSIZE) => return false,
+                // Of a raw socket: no such source or destination.
+                Err(
+                    Errno::EADDRNOTAVAIL
+                    | Errno::EACCES
+                    | Errno::EPERM
+                    | Errno::ENETUNREACH
+                    | Errno::EHOSTUNREACH,
+                ) if bytes.raw.is_some() => return false,
                 Err(error) => panic!("a frame can't be sent: {error}"),
             }
         }
+    }
+}
+
+/// Raw sockets of both families for TCP and UDP.
+struct RawSockets([OwnedFd; 4]);
+
+impl RawSockets {
+    fn open() -> io::Result<Self> {
+        // The party may send from any address, as root in its namespace.
+        for family in ["ipv4", "ipv6"] {
+            std::fs::write(format!("/proc/sys/net/{family}/ip_nonlocal_bind"), "1")?;
+        }
+        let open = |family, protocol| {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            socket(family, SockType::Raw, flags, protocol)
+        };
+        let (v4, v6) = (AddressFamily::Inet, AddressFamily::Inet6);
+        Ok(Self([
+            open(v4, SockProtocol::Udp)?,
+            open(v4, SockProtocol::Tcp)?,
+            open(v6, SockProtocol::Udp)?,
+            open(v6, SockProtocol::Tcp)?,
+        ]))
+    }
+
+    /// Sends the payload of an IP packet in two steps. The kernel allocates a linear part for the first
+    /// one only, and appends the second in pages (`__ip_append_data`, `__ip6_append_data`).
+    fn send(&self, raw: &Raw, payload: &[u8]) -> nix::Result<()> {
+        let socket = &self.0[2 * usize::from(raw.source.is_ipv6()) + usize::from(raw.tcp)];
+        let socket = socket.as_raw_fd();
+        let address = |it| SockaddrStorage::from(SocketAddr::new(it, 0));
+        bind(socket, &address(raw.source))?;
+        let (first, rest) = payload.split_at(raw.linear.min(payload.len()));
+        let to = address(raw.destination);
+        sendto(socket, first, &to, MsgFlags::from_bits_retain(libc::MSG_MORE))?;
+        sendto(socket, rest, &to, MsgFlags::empty()).map(drop)
     }
 }
 

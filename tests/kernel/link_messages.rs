@@ -202,6 +202,34 @@ fn a4_a_pod_claims_no_address_of_another() {
     });
 }
 
+/// A receiver skips options that it does not know, so a longer message claims as much as an exact one. A
+/// group's hardware address would bring the pod's traffic to all interfaces of the link.
+#[test]
+fn a4_a_pod_claims_nothing_by_messages_of_another_form() {
+    with_rig(|rig| {
+        for (pod, own) in [(subject(), "fd00::5"), (free(), "fd00::6")] {
+            let mut passes = |kind, body: &[Vec<u8>]| {
+                let message = Message::new(own, "ff02::1", kind, body.concat());
+                rig.judge(&pod, OUT, &message.bytes()).unwrap().passes
+            };
+            let others = address("fd00::7");
+            for more in [vec![200, 1, 0, 0, 0, 0, 0, 0], vec![0x55; 904], vec![0]] {
+                assert!(!passes(136, &[others.clone(), option(2), more.clone()]), "{pod}");
+                assert!(!passes(135, &[others.clone(), option(1), more.clone()]), "{pod}");
+                assert!(!passes(136, &[others.clone(), more, option(2)]), "{pod}");
+            }
+            for (kind, address_option) in [(135, 1), (136, 2)] {
+                let mut group = option(address_option);
+                group[2] = 0x33;
+                assert!(!passes(kind, &[address(own), group]), "{pod}, {kind}");
+                let mut nonce = option(14);
+                nonce[2] = 0x33;
+                assert!(passes(kind, &[address(own), nonce]), "{pod}, {kind}");
+            }
+        }
+    });
+}
+
 #[test]
 fn a4_a_router_of_the_link_may_advertise_itself() {
     with_rig(|rig| {

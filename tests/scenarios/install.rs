@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use enforcer_tests::lab::{Family, Party, Proxy, Topology};
+use enforcer_tests::lab::{Family, Party, Proxy, Topology, command_in};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
@@ -12,9 +12,11 @@ use netlink_packet_netfilter::conntrack::ConntrackMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
+use nix::sys::signal::Signal;
 
 use crate::connection::{Connection, End, PORT, all_are_cut, exchange_all};
 use crate::scene::{INGRESS_ISOLATED, Scene, Setup, policy, shop_of, until};
+use crate::support::spawner;
 
 /// Another port of the server, which only the node port is translated to.
 const OTHER_PORT: u16 = PORT + 1;
@@ -174,6 +176,30 @@ async fn a_late_pod_keeps_its_connections(scene: &mut Scene) {
     }
 }
 
+/// A connection that opened while another program had removed the pod's programs.
+async fn a_restored_hook_knows_what_opened_meanwhile(scene: &mut Scene) {
+    scene.write("cluster.yaml", &cluster());
+    scene.write("policies.yaml", &policies());
+    scene.run_pods().await;
+    until("the policies are active", async || scene.metric(INGRESS_ISOLATED).await == 3).await;
+    let endpoints = scene.status().await.endpoints;
+    let device = &endpoints.iter().find(|it| it.pod == "shop/client").unwrap().interface.name;
+    scene.agent().unwrap().signal(Signal::SIGSTOP).unwrap();
+    let remove = ["qdisc", "del", "dev", device, "clsact"];
+    let removed = command_in(scene.lab().node(), &spawner(), "tc", &remove).await.unwrap();
+    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    let mut all = connected(scene, &shop("client"), &shop("server"), Way::Cluster, 2).await;
+    scene.agent().unwrap().signal(Signal::SIGCONT).unwrap();
+    until("the programs are back and the flows imported", async || {
+        scene.metric("enforcer_hooks_restored_total").await > 0
+            && scene.metric("enforcer_flows_imported_total").await > 0
+    })
+    .await;
+    for connection in &mut all {
+        connection.exchange_from_server().await;
+    }
+}
+
 /// Conntrack forgets a connection that policy denies, as it does after a while of silence, and finds
 /// it in progress when the server sends: its entry names the server as the initiator.
 async fn a_server_is_no_initiator(scene: &mut Scene) {
@@ -223,6 +249,7 @@ fn forget_connections() -> std::io::Result<()> {
 
 /// Otherwise the programs of the others drop what a pod sends that started while the agent was away.
 const ALLOW: &[&str] = &["--unknown-pod", "allow"];
+const CLSACT: &[&str] = &["--attach", "clsact"];
 const ALLOW_CLSACT: &[&str] = &["--unknown-pod", "allow", "--attach", "clsact"];
 
 fn unguarded(topology: Topology, proxy: Proxy) -> Setup {
@@ -239,6 +266,9 @@ scenarios! {
     c8_a_pod_that_is_guarded_late_keeps_its_connections:
         Setup::with(unguarded(Topology::Kubenet, Proxy::Nftables), ALLOW) =>
             a_late_pod_keeps_its_connections;
+    c7_c8_a_restored_hook_knows_what_opened_meanwhile:
+        Setup::with((Topology::AzureCni, Proxy::Iptables), CLSACT) =>
+            a_restored_hook_knows_what_opened_meanwhile;
     c8_a_connection_that_conntrack_found_in_progress_is_not_the_servers:
         unguarded(Topology::AzureCni, Proxy::Iptables) => a_server_is_no_initiator;
     // By filters: an agent's mark of them shows which interfaces were guarded.

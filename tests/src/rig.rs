@@ -1,7 +1,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "test tools may panic")]
 //! Runs the loaded programs on constructed packets (`BPF_PROG_TEST_RUN`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 
@@ -32,6 +32,8 @@ pub struct Rig {
     senders: BTreeMap<IpAddr, PodId>,
     /// The interface of each subject.
     pub interfaces: BTreeMap<PodId, u32>,
+    /// The subjects whose interface is closed: the evidence for its pod conflicts.
+    pub closed: BTreeSet<PodId>,
 }
 
 /// The result of a program for a packet.
@@ -90,6 +92,7 @@ impl Rig {
             mark_shift: settings.mark_mask.trailing_zeros(),
             senders: BTreeMap::new(),
             interfaces: BTreeMap::new(),
+            closed: BTreeSet::new(),
         })
     }
 
@@ -108,16 +111,15 @@ impl Rig {
             pods.flat_map(|pod| pod.addresses.iter().map(|it| (*it, pod.id.clone()))).collect();
         let interface = |(pod, ifindex): (&PodId, &u32)| {
             let addresses = cluster.pods.get(pod).map(|it| it.addresses.clone());
-            let addresses = addresses.unwrap_or_default();
+            let mut addresses = addresses.unwrap_or_default();
+            let mut owner = Owner::Pod(pod.clone());
+            if self.closed.contains(pod) {
+                addresses.clear();
+                owner = Owner::Gone(pod.clone());
+            }
             (
                 *ifindex,
-                Interface {
-                    owner: Owner::Pod(pod.clone()),
-                    identity: 0,
-                    uid: String::new(),
-                    addresses,
-                    check_source: true,
-                },
+                Interface { owner, identity: 0, uid: String::new(), addresses, check_source: true },
             )
         };
         let interfaces = self.interfaces.iter().map(interface).collect();
@@ -225,7 +227,18 @@ impl Rig {
         frame: &[u8],
         mark: u64,
     ) -> anyhow::Result<Outcome> {
-        self.run(program, run_input(frame, LOOPBACK, ELSEWHERE, mark))
+        self.wire_from(program, frame, ELSEWHERE, mark)
+    }
+
+    /// The same for a packet from the interface `ingress`.
+    pub fn wire_from(
+        &mut self,
+        program: RunProgram,
+        frame: &[u8],
+        ingress: u32,
+        mark: u64,
+    ) -> anyhow::Result<Outcome> {
+        self.run(program, run_input(frame, LOOPBACK, ingress, mark))
     }
 
     fn run(&mut self, program: RunProgram, input: RunInput<'_>) -> anyhow::Result<Outcome> {

@@ -107,6 +107,15 @@ pub const fn has_link_type(packet: &Packet<Address6>) -> bool {
         )
 }
 
+/// Whether receivers on the link heed an IPv6 packet as neighbour or router discovery, whatever its options are.
+#[inline(always)]
+#[must_use]
+pub const fn is_discovery<A>(packet: &Packet<A>) -> bool {
+    packet.protocol == protocol::ICMP6
+        && matches!(packet.icmp_type, kind::ROUTER_SOLICITATION..=kind::REDIRECT)
+        && packet.hop_limit == u8::MAX
+}
+
 /// Whether a packet is neighbour or router discovery behind extension headers. Receivers ignore such
 /// messages (RFC 6980), unless a node on the way removes the headers: connection tracking removes the
 /// fragment header of a whole packet.
@@ -231,9 +240,10 @@ fn has_options<B: Bytes + ?Sized>(bytes: &B, offset: usize, room: usize, address
     }
     let known = |at: usize| {
         let Some(start) = bounded(bytes, offset + at) else { return false };
-        let Some(option) = bytes.view::<2>(start) else { return false };
+        let Some(option) = bytes.view::<3>(start) else { return false };
         let kind = option.u8(0);
-        (kind == address || kind == NONCE) && option.u8(1) == 1
+        // A group's address would bring what is meant for one interface to many.
+        (kind == address && option.u8(2) & 1 == 0 || kind == NONCE) && option.u8(1) == 1
     };
     (room < 8 || known(0)) && (room < 16 || known(8))
 }

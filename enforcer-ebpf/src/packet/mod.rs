@@ -22,8 +22,8 @@ pub use bytes::{Bytes, View};
 pub use fields::{Address6, Malformed, Packet, role};
 pub use ip::{Fixed, fixed4, fixed6, ipv4, ipv6};
 pub use link::{
-    LinkMessage, bare, ethernet, has_link_type, is_hidden_discovery, is_link_local, is_multicast,
-    is_router_message, link_message,
+    LinkMessage, bare, ethernet, has_link_type, is_discovery, is_hidden_discovery, is_link_local,
+    is_multicast, is_router_message, link_message,
 };
 pub use number::{ethertype, protocol};
 pub use quoted::{Quoted, quoted4, quoted6};

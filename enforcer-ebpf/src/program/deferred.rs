@@ -13,7 +13,7 @@ use crate::program::frame::Frame;
 use crate::program::hook::{FromPod, Hook, ToPod};
 use crate::program::maps::{KernelTables, POD_ADDRESSES};
 use crate::program::remote::HIDDEN_PORT;
-use crate::program::{clock, flow_record, flow_table, policy, report};
+use crate::program::{clock, flow_record, flow_table, origin, policy, report};
 
 /// Returns whether the packet may proceed. A drop is counted against the sender's endpoint.
 #[inline(always)]
@@ -41,12 +41,17 @@ fn decide<F: Family>(
 }
 
 /// What was deferred. A forwarded packet without a mark has lost it, or entered by an interface
-/// without hooks: only its source tells, and that may be forged. So a pod of this node answers for
-/// it, but nobody is trusted because of it.
+/// without hooks. The interface that it entered by names the pod, also after masquerading, unless a
+/// bridge has routed it. Then only its source tells, and that may be forged. So a pod of this node
+/// answers for it, but nobody is trusted because of it.
 #[inline(always)]
-fn known<F: Family>(mark: Mark, packet: &Packet<F::Address>) -> Option<Mark> {
+fn known<F: Family>(frame: &Frame, mark: Mark, packet: &Packet<F::Address>) -> Option<Mark> {
     if !mark.is_empty() {
         return Some(mark);
+    }
+    let pod = origin::pod(frame);
+    if pod != 0 {
+        return Some(Mark::pod(pod, Deferred::Lost));
     }
     let id = POD_ADDRESSES.get_ptr(F::wide(&packet.source))?;
     // SAFETY: a live map value.
@@ -60,7 +65,7 @@ fn may_proceed<F: Family>(
     packet: &Packet<F::Address>,
     receiver: Option<&Endpoint>,
 ) -> bool {
-    let Some(mark) = known::<F>(mark, packet) else { return true };
+    let Some(mark) = known::<F>(frame, mark, packet) else { return true };
     // A sender that no longer exists has no policy that could allow the packet.
     let Some(sender) = lookup::sender(&KernelTables, mark.sender()) else { return false };
     if receiver.is_some_and(|receiver| receiver.id == sender.id) {

@@ -55,8 +55,8 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
     };
     if frame.is_from_node() {
         // A bridge floods what it knows no port for (semantics P4).
-        if !is_for_pod(&frame, endpoint) {
-            return close::<ToPod>(&frame, endpoint, Reason::WrongDestination);
+        if let Some(reason) = misdirected(&mut frame, endpoint) {
+            return close::<ToPod>(&frame, endpoint, reason);
         }
         if endpoint.flags & (FromPod::ISOLATED | FromPod::CLOSED) != 0 {
             record_node(&mut frame, endpoint);
@@ -74,14 +74,27 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
     run::<ToPod>(&mut frame, endpoint)
 }
 
-/// Whether a packet that the node itself sent is meant for the pod.
+/// The reason to drop a packet that the node itself sent: it is not meant for the pod, or its header
+/// can't be read.
 #[inline(always)]
-fn is_for_pod(frame: &Frame, endpoint: &Endpoint) -> bool {
+fn misdirected(frame: &mut Frame, endpoint: &Endpoint) -> Option<Reason> {
     match packet::ethernet(frame) {
-        Ok((ethertype::IPV4, start)) => judge::is_for_pod::<V4>(frame, endpoint, start),
-        Ok((ethertype::IPV6, start)) => judge::is_for_pod::<V6>(frame, endpoint, start),
-        _ => true,
+        Ok((ethertype::IPV4, start)) => misdirected_of::<V4>(frame, endpoint, start),
+        Ok((ethertype::IPV6, start)) => misdirected_of::<V6>(frame, endpoint, start),
+        _ => None,
     }
+}
+
+#[inline(always)]
+fn misdirected_of<F: Family>(
+    frame: &mut Frame,
+    endpoint: &Endpoint,
+    start: usize,
+) -> Option<Reason> {
+    if F::fixed(frame, start).is_none() {
+        frame.pull();
+    }
+    judge::by_fixed_header::<ToPod, F>(frame, endpoint, start)
 }
 
 /// Records a packet that the node itself sent to an egress-isolated pod: the reply may go to an
@@ -330,7 +343,6 @@ fn unparsable<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint, start: usi
     }
 }
 
-/// Decides what was deferred of a packet that goes to no pod of this node.
 /// Whether a packet is to be dropped because of the interface that it entered by; counts it. Asked
 /// before the packet is parsed: Linux 5.10 forgets the bounds of an offset during the look-ups.
 #[inline(always)]
@@ -342,6 +354,7 @@ fn is_unguarded(frame: &Frame) -> bool {
     unguarded
 }
 
+/// Decides what was deferred of a packet that goes to no pod of this node.
 #[inline(always)]
 fn leave(frame: &mut Frame, link: Link) -> i32 {
     let mark = frame.mark();

@@ -135,16 +135,14 @@ fn is_addressed_to<F: Family>(frame: &Frame, endpoint: &Endpoint, to: &F::Addres
         || is_broadcast::<F>(frame, to)
 }
 
-/// Whether a packet that the node itself sent is meant for the pod, as far as its header can be read.
-#[inline(always)]
-pub(crate) fn is_for_pod<F: Family>(frame: &Frame, endpoint: &Endpoint, start: usize) -> bool {
-    F::fixed(frame, start).is_none_or(|it| is_addressed_to::<F>(frame, endpoint, &it.destination))
-}
-
 /// Whether a frame to a group of interfaces carries a packet to a subnet's broadcast address. Which
 /// addresses are, the programs don't know: all but those for which from_pod skips policy.
 #[inline(always)]
 fn is_broadcast<F: Family>(frame: &Frame, to: &F::Address) -> bool {
+    // IPv6 has no broadcast (RFC 4291, section 2).
+    if F::VERSION == 6 {
+        return false;
+    }
     let Some(header) = frame.view::<14>(0) else { return false };
     if header.u8(0) & 1 == 0 || F::entry(Order::NONE, to).may_hide_another() {
         return false;

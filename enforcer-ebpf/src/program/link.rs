@@ -50,7 +50,11 @@ pub(crate) fn verdict<H: Hook, F: Family>(
     }
     let (message, target) = F::link_message(frame, packet);
     if matches!(message, LinkMessage::No) {
-        return None;
+        let is_claim = matches!(H::DIRECTION, Direction::Egress)
+            && endpoint.flags & flags::CHECK_SOURCE != 0
+            && F::VERSION == 6
+            && packet::is_discovery(packet);
+        return is_claim.then_some(Reason::SpoofedLink);
     }
     let is_honest = match H::DIRECTION {
         // from_pod drops what a pod's message falsely claims. What the node has changed since is looked

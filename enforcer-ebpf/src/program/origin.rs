@@ -28,6 +28,18 @@ fn is_unknown(origin: u32) -> u32 {
     u32::from(!is_known)
 }
 
+/// The endpoint id of the pod by whose interface a packet entered; 0 if it was none.
+#[inline(always)]
+pub(crate) fn pod(frame: &Frame) -> u32 {
+    pod_at(frame.origin())
+}
+
+/// A function of its own, as [`is_unknown`].
+#[inline(never)]
+fn pod_at(origin: u32) -> u32 {
+    lookup::endpoint(&KernelTables, origin).map_or(0, |endpoint| endpoint.id)
+}
+
 #[inline(always)]
 fn is_listed(key: u32) -> bool {
     // SAFETY: the value is not read.

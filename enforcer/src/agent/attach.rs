@@ -1,6 +1,6 @@
 //! Attaching programs to the node's interfaces, and keeping them there (semantics C6, C7).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::guard::Unguarded;
@@ -14,11 +14,22 @@ use enforcer_core::tables::Owner;
 /// container runtime report the pod when all plugins have run.
 const CLSACT_WAIT: Duration = Duration::from_secs(2);
 
+/// The time after which attaching makes room for what has arrived meanwhile, such as the runtime's record
+/// of a pod whose containers are about to start. Where many pods start at once, the CNI plugins and each
+/// attachment wait for the same lock of the kernel.
+const ROUND: Duration = Duration::from_millis(100);
+
 impl Reconciler {
-    /// Attaches the programs to every interface that leads to a pod, known or not: once the pod is
-    /// known, its next packet is checked. Uplinks come first: they check the packets that a pod's
-    /// programs leave open.
+    /// Attaches the programs to every interface that needs them.
     pub(super) fn attach(&mut self) {
+        while self.attach_some() {}
+    }
+
+    /// Attaches the programs to interfaces that lead to a pod, known or not: once the pod is known, its
+    /// next packet is checked. Uplinks come first: they check the packets that a pod's programs leave
+    /// open. Then come known pods: their containers may be about to start. Returns whether interfaces are
+    /// left for another round.
+    pub(super) fn attach_some(&mut self) -> bool {
         let now = Instant::now();
         let wanted = self.hook_places();
         let pods = wanted.iter().filter(|(_, (_, place))| *place == Place::Pod);
@@ -39,13 +50,25 @@ impl Reconciler {
             .filter(|(ifindex, _)| self.guard.is_due(*ifindex, now))
             .map(|(ifindex, (name, place))| (ifindex, name, place))
             .collect();
-        missing.retain(|(ifindex, _, place)| !self.may_wait(*ifindex, *place, now));
-        missing.sort_by_key(|(ifindex, _, place)| (*place == Place::Pod, *ifindex));
+        let waiting = self.waiting(&missing, now);
+        missing.retain(|(ifindex, ..)| !waiting.contains_key(ifindex));
+        missing.sort_by_key(|(ifindex, _, place)| {
+            (*place == Place::Pod, !self.assignment.pods.contains_key(ifindex), *ifindex)
+        });
         let unguarded = missing.iter().map(|it| it.0).filter(|it| pods.contains(it)).collect();
         let known = Pods { state: &self.state, cluster: &self.cluster, snapshot: &self.snapshot };
         self.older.before(known, &mut self.kernel, &self.hooks, pods, &unguarded);
         let mut attached = BTreeSet::new();
+        // These have only just appeared: no container of theirs runs before the runtime's record is there.
+        let closed = waiting.into_iter().filter(|(_, closed)| *closed);
+        let mut later: BTreeSet<u32> = closed.map(|(ifindex, _)| ifindex).collect();
+        let mut is_behind = false;
         for (ifindex, name, place) in missing {
+            is_behind = is_behind || now.elapsed() > ROUND;
+            if is_behind {
+                later.insert(ifindex);
+                continue;
+            }
             let result = self.hooks.attach(&mut self.kernel, ifindex, &name, place);
             if self.note(ifindex, &name, result, now) {
                 attached.insert(ifindex);
@@ -54,21 +77,33 @@ impl Reconciler {
         }
         let known = Pods { state: &self.state, cluster: &self.cluster, snapshot: &self.snapshot };
         self.older.after(known, &mut self.kernel, &self.hooks, &attached);
+        self.older.postpone(&later);
+        is_behind
     }
 
-    /// Whether a new interface may wait for its pod: where the programs would let everything pass until
-    /// the pod is known, or where the runtime's record makes it known before its containers start.
-    fn may_wait(&mut self, ifindex: u32, place: Place, now: Instant) -> bool {
-        if place != Place::Pod || self.hooks.uses_tcx() {
-            return false;
+    /// The new interfaces that may wait for their pod: where the programs would let everything pass until
+    /// the pod is known, or (`true`) where the runtime's record makes it known before its containers
+    /// start.
+    fn waiting(&mut self, missing: &[(u32, String, Place)], now: Instant) -> BTreeMap<u32, bool> {
+        let pods = missing.iter().filter(|(_, _, place)| *place == Place::Pod);
+        let mut waiting: BTreeMap<u32, bool> = BTreeMap::new();
+        if self.hooks.uses_tcx() {
+            return waiting;
         }
         let has_records = self.has_records() && self.older.sees_new_ones(now);
-        let may_wait = self.state.endpoints().any(|(owner, record)| {
-            let closed = matches!(owner, Owner::Unknown { closed: true });
-            let open = matches!(owner, Owner::Unknown { closed: false });
-            record.ifindex == ifindex && (open || closed && has_records)
+        let unknown = self.state.endpoints().filter_map(|(owner, record)| match owner {
+            Owner::Unknown { closed } if !closed || has_records => Some((record.ifindex, *closed)),
+            _ => None,
         });
-        may_wait && now < self.guard.first_seen(ifindex, now) + CLSACT_WAIT
+        let unknown: BTreeMap<u32, bool> = unknown.collect();
+        for (ifindex, ..) in pods {
+            if let Some(closed) = unknown.get(ifindex)
+                && now < self.guard.first_seen(*ifindex, now) + CLSACT_WAIT
+            {
+                waiting.insert(*ifindex, *closed);
+            }
+        }
+        waiting
     }
 
     /// Verifies hooks, and restores what is wrong with them (semantics C7).
@@ -93,7 +128,8 @@ impl Reconciler {
                 self.check(ifindex, &name, restored, now);
             }
         }
-        self.attach();
+        // What is left is the next reconciliation's.
+        self.attach_some();
         if *scope == Scope::All
             && let Err(error) = self.hooks.prune(&names.into_keys().collect())
         {
@@ -113,6 +149,7 @@ impl Reconciler {
             (restored, _) => {
                 if self.note(ifindex, name, restored, now) {
                     tracing::warn!(interface = %name, "programs restored");
+                    self.older.restored(ifindex);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Flows that are older than the programs at their pod's interface (semantics C8): at the first
-//! installation, of pods that started while no agent ran, and after a failed attachment.
+//! installation, of pods that started while no agent ran, after a failed attachment, and after the
+//! programs were removed and restored.
 //!
 //! They are imported twice: before the programs are attached, so that these deny no reply that policy
 //! allows, and again afterwards, for the flows that opened in between.
@@ -40,6 +41,11 @@ pub(super) struct OlderFlows {
     ran_at: Option<Instant>,
     catches_up_until: Option<Instant>,
     failed_at: Option<Instant>,
+    /// The interfaces whose programs were restored since the last import for such.
+    restored: BTreeSet<u32>,
+    restored_at: Option<Instant>,
+    /// Whether it was logged that nothing is tracked.
+    is_logged: bool,
     pub(super) report: ConntrackReport,
 }
 
@@ -63,6 +69,12 @@ impl OlderFlows {
         now: Instant,
     ) {
         self.pending.retain(|it, _| present.contains(it));
+        self.restored.retain(|it| present.contains(it));
+        if self.until_restored(now).is_some_and(|it| it.is_zero()) {
+            self.restored_at = Some(now);
+            self.pending.extend(self.restored.iter().map(|it| (*it, BTreeSet::new())));
+            self.restored.clear();
+        }
         let catches_up = self.catches_up_until.is_some_and(|it| now < it);
         let is_late = |it: &u32| !self.has_passed || catches_up || self.seen.contains(it);
         let late: Vec<u32> =
@@ -74,6 +86,23 @@ impl OlderFlows {
         self.has_passed = true;
     }
 
+    /// Notes interfaces that get their programs in a later pass, though no packet has passed there.
+    pub(super) fn postpone(&mut self, interfaces: &BTreeSet<u32>) {
+        self.seen.retain(|it| !interfaces.contains(it));
+    }
+
+    /// Notes that the programs of an interface were missing for a while. Flows that opened meanwhile are
+    /// imported, but not as often as another program may remove ours.
+    pub(super) fn restored(&mut self, ifindex: u32) {
+        self.restored.insert(ifindex);
+    }
+
+    /// The time until an import because of restored programs.
+    fn until_restored(&self, now: Instant) -> Option<Duration> {
+        let due = self.restored_at.map_or(now, |it| it + RETRY);
+        (!self.restored.is_empty()).then(|| due.saturating_duration_since(now))
+    }
+
     /// Whether an interface that the agent sees now for the first time has only just appeared.
     pub(super) fn sees_new_ones(&self, now: Instant) -> bool {
         self.has_passed && self.catches_up_until.is_none_or(|it| now >= it)
@@ -81,8 +110,9 @@ impl OlderFlows {
 
     /// The time until another attempt, if one is due.
     pub(super) fn again(&self, now: Instant) -> Option<Duration> {
-        let failed_at = self.failed_at.filter(|_| !self.pending.is_empty())?;
-        Some((failed_at + RETRY).saturating_duration_since(now))
+        let failed_at = self.failed_at.filter(|_| !self.pending.is_empty());
+        let retry = failed_at.map(|it| (it + RETRY).saturating_duration_since(now));
+        retry.into_iter().chain(self.until_restored(now)).min()
     }
 }
 
@@ -157,7 +187,7 @@ impl OlderFlows {
                 report.refused += imported.refused;
                 report.tracked = counts.entries;
                 report.picked_up = counts.picked_up;
-                if counts.entries == 0 {
+                if counts.entries == 0 && !std::mem::replace(&mut self.is_logged, true) {
                     tracing::warn!(
                         "the kernel tracks no connections: those that pods opened before their \
                          interface had programs are unknown, and their replies are denied where \
@@ -333,6 +363,37 @@ mod tests {
             older.ran(after(second));
         }
         older.note(set(&[1, 2, 3]), &set(&[3]), |_| false, after(31));
+        assert_eq!(pending(&older), [2]);
+    }
+
+    #[test]
+    fn c8_an_interface_whose_programs_are_postponed_has_no_older_flows() {
+        let start = Instant::now();
+        let mut older = OlderFlows::default();
+        older.note(set(&[1]), &set(&[]), |_| true, start);
+        older.note(set(&[1, 2, 3]), &set(&[3]), |_| false, start);
+        older.postpone(&set(&[2, 3]));
+        older.note(set(&[1, 2, 3]), &set(&[2, 3]), |_| false, start);
+        assert!(pending(&older).is_empty());
+    }
+
+    #[test]
+    fn c7_c8_flows_are_imported_after_programs_were_restored_but_not_all_the_time() {
+        let start = Instant::now();
+        let mut older = OlderFlows::default();
+        let none = BTreeSet::new();
+        let pass = |older: &mut OlderFlows, at| older.note(set(&[1, 2]), &none, |_| true, at);
+        pass(&mut older, start);
+        older.restored(1);
+        assert_eq!(older.again(start), Some(Duration::ZERO));
+        pass(&mut older, start);
+        assert_eq!((pending(&older), older.again(start)), (vec![1], None));
+        older.pending.clear();
+        older.restored(2);
+        pass(&mut older, start);
+        assert!(pending(&older).is_empty());
+        assert_eq!(older.again(start), Some(RETRY));
+        pass(&mut older, start + RETRY);
         assert_eq!(pending(&older), [2]);
     }
 

@@ -215,13 +215,14 @@ impl Reconciler {
         // All uplinks, also those that have no programs by the agent's options.
         let uplinks = self.snapshot.uplinks.keys().copied().collect();
         self.kernel.set_origins(&uplinks, self.denies_unknown())?;
-        match inheritance {
-            Some(_) => self.take_over()?,
-            None => self.attach(),
-        }
+        let is_behind = match inheritance {
+            Some(_) => self.take_over().map(|()| false)?,
+            None => self.attach_some(),
+        };
         let now = Instant::now();
         self.older.ran(now);
-        let again = again.into_iter().chain(self.older.again(now)).min();
+        let again = again.into_iter().chain(self.older.again(now));
+        let again = again.chain(is_behind.then_some(Duration::ZERO)).min();
         Ok(Reconciled { writes: plan.steps.len(), waited, again })
     }
 
@@ -245,13 +246,10 @@ impl Reconciler {
             (*ifindex, Interface { owner, uid, identity, addresses, check_source })
         });
         let closed = self.denies_unknown();
-        let others = self.bindings.podless(&self.assignment).into_iter().map(|ifindex| {
-            let (owner, uid) = self.bindings.owner(ifindex, closed);
-            let identity = self.bindings.identity(ifindex);
-            let seen = self.snapshot.interfaces.get(&ifindex);
-            let addresses = seen.map(|it| it.addresses.clone()).unwrap_or_default();
-            (ifindex, Interface { owner, uid, identity, addresses, check_source: false })
-        });
+        let others =
+            self.bindings.podless(&self.assignment).into_iter().map(|ifindex| {
+                (ifindex, self.bindings.without_pod(ifindex, closed, &self.snapshot))
+            });
         Desired {
             interfaces: pods.chain(others).collect(),
             compiled: compile(&self.cluster, &local),

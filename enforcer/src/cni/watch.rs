@@ -57,25 +57,49 @@ fn is_end_of_write(event: &notify::Event) -> bool {
     matches!(event.kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
 }
 
-/// The directory that is watched, by device and inode.
+/// What is watched: the directory, or the nearest one above it while it is missing. libcni makes it
+/// when the node's first pod starts (containernetworking/cni, `libcni/api.go`, `cacheAdd`).
 struct Folder {
     watcher: Option<RecommendedWatcher>,
-    watched: Option<(u64, u64)>,
+    watched: Option<Watched>,
+}
+
+/// A directory, by path, device and inode.
+#[derive(Clone, PartialEq, Eq)]
+struct Watched {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Watched {
+    /// The directory, or the nearest one above it.
+    fn nearest(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        path.ancestors().find_map(|path| {
+            let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_dir)?;
+            Some(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
+        })
+    }
 }
 
 impl Folder {
     /// Watches the directory that is there now.
     fn renew(&mut self, path: &Path) {
-        use std::os::unix::fs::MetadataExt;
         let Some(watcher) = &mut self.watcher else { return };
-        let now = std::fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
-        if now == self.watched {
-            return;
+        // What appears before the watch begins causes no event. So the next round looks again.
+        for _ in 0..=path.ancestors().count() {
+            let now = Watched::nearest(path);
+            if now == self.watched {
+                return;
+            }
+            if let Some(before) = self.watched.take() {
+                // This fails if the watch has ended with the directory.
+                let _ = watcher.unwatch(&before.path);
+            }
+            self.watched =
+                now.filter(|it| watcher.watch(&it.path, RecursiveMode::NonRecursive).is_ok());
         }
-        // This fails if the watch has ended with the directory.
-        let _ = watcher.unwatch(path);
-        let is_watched = now.is_some() && watcher.watch(path, RecursiveMode::NonRecursive).is_ok();
-        self.watched = now.filter(|_| is_watched);
     }
 }
 
@@ -106,5 +130,31 @@ fn log(before: &Results, now: &Results) {
     for (file, why) in now.problems.iter().filter(|(file, _)| !before.problems.contains_key(*file))
     {
         tracing::warn!(%file, "ignored a CNI result: {why}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Far longer than an event takes; the directory is not read here from time to time.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn c6_a_directory_that_appears_is_noticed_at_once() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("cni/results");
+        let (notes, mut events) = mpsc::channel(1);
+        let mut folder = Folder { watcher: watcher(notes), watched: None };
+        folder.renew(&path);
+        for created in [path.parent().unwrap(), &path] {
+            std::fs::create_dir(created).unwrap();
+            let event = tokio::time::timeout(PATIENCE, events.recv()).await;
+            assert!(event.is_ok(), "{}", created.display());
+            folder.renew(&path);
+            assert_eq!(folder.watched.as_ref().unwrap().path, created);
+        }
+        std::fs::write(path.join("n-c-eth0"), "{}").unwrap();
+        assert!(tokio::time::timeout(PATIENCE, events.recv()).await.is_ok());
     }
 }

@@ -123,7 +123,8 @@ fn message(
     };
     let rest = match (tail, option) {
         (Tail::Exact, Some(option)) => [&[option, 1], &short_mark(mark)[..]].concat(),
-        (Tail::Exact, None) => Vec::new(),
+        (Tail::Group, Some(option)) => vec![option, 1, 0x33, 0x33, 0, 0, 0, 1],
+        (Tail::Exact | Tail::Group, None) => Vec::new(),
         (Tail::Options, Some(option)) => {
             let units = (data.len() + 2).div_ceil(8).clamp(2, 255);
             let mut bytes = vec![option, u8::try_from(units).unwrap_or(255)];
@@ -155,7 +156,7 @@ pub(super) fn arp(
     bytes.extend(octets(sender));
     bytes.extend([0; 6]);
     bytes.extend(octets(target));
-    if tail != Tail::Exact {
+    if !matches!(tail, Tail::Exact | Tail::Group) {
         bytes.extend(marked(64, mark));
     }
     bytes

@@ -63,6 +63,23 @@ pub(super) fn link_message(rng: &mut impl Rng) -> Attack {
     vec![it]
 }
 
+/// The node learns a group's hardware address for the sender, and then answers it.
+pub(super) fn answers_to_all(rng: &mut impl Rng) -> Attack {
+    let by = pick(rng, &[Role::Evil, Role::Rogue]);
+    let base = Crafted { by, v6: true, mac_to: Mac::Router, ..Crafted::default() };
+    let claim =
+        pick(rng, &[Link::Advertisement(Address::Own), Link::Solicitation(Address::Gateway)]);
+    let claim = Crafted {
+        destination: Address::Gateway,
+        hops: 255,
+        body: Body::Link(claim, Tail::Group),
+        ..base.clone()
+    };
+    let destination = pick(rng, &[Address::Gateway, Address::Node]);
+    let body = if rng.random() { Body::Echo(false) } else { Body::Udp(5_000, 9) };
+    vec![claim, Crafted { destination, body, ..base }]
+}
+
 pub(super) fn arp(rng: &mut impl Rng) -> Attack {
     let by = pick(rng, &[Role::Evil, Role::Rogue]);
     let address = |rng: &mut _| {

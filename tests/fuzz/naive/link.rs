@@ -63,8 +63,9 @@ fn options(mut bytes: &[u8], address: u8) -> bool {
     if bytes.len() > 16 {
         return false;
     }
-    while let [kind, length, _, _, _, _, _, _, rest @ ..] = bytes {
-        if ![address, 14].contains(kind) || *length != 1 {
+    while let [kind, length, first, _, _, _, _, _, rest @ ..] = bytes {
+        let is_group = *kind == address && first & 1 == 1;
+        if ![address, 14].contains(kind) || *length != 1 || is_group {
             return false;
         }
         bytes = rest;

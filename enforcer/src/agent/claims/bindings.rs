@@ -9,7 +9,7 @@ use super::pod_claims::{Claim, PodClaims};
 use super::records::Records;
 use crate::node::{Assignment, PodInterface, Snapshot, assign};
 use enforcer_core::model::{Cluster, Pod, PodId, Sandbox, same_uid};
-use enforcer_core::tables::{Inherited, Owner};
+use enforcer_core::tables::{self, Inherited, Owner};
 
 /// The knowledge that evidence comes from, besides the node's interfaces.
 #[derive(Debug, Clone, Copy)]
@@ -207,6 +207,22 @@ impl Bindings {
     pub(in crate::agent) fn podless(&self, assignment: &Assignment) -> BTreeSet<u32> {
         let known = self.interfaces.known.keys();
         known.filter(|ifindex| !assignment.pods.contains_key(ifindex)).copied().collect()
+    }
+
+    /// An interface that [`Self::podless`] lists, for the tables. With conflicting evidence, none of the
+    /// addresses inside is its own: nothing is addressed to it, and it may send nothing.
+    pub(in crate::agent) fn without_pod(
+        &self,
+        ifindex: u32,
+        closed: bool,
+        snapshot: &Snapshot,
+    ) -> tables::Interface {
+        let (owner, uid) = self.owner(ifindex, closed);
+        let doubted = self.interfaces.known.get(&ifindex).is_some_and(|it| it.doubt.is_some());
+        let seen = snapshot.interfaces.get(&ifindex).filter(|_| !doubted);
+        let addresses = seen.map(|it| it.addresses.clone()).unwrap_or_default();
+        let identity = self.identity(ifindex);
+        tables::Interface { owner, uid, identity, addresses, check_source: doubted }
     }
 
     /// The owner of an interface that [`Self::podless`] lists, and the owner's UID.

@@ -247,6 +247,17 @@ fn s6_an_interface_with_two_pods_addresses_is_closed_for_good() {
     assert_eq!(bench.see(&[split]), named(&[(5, "a")]));
 }
 
+/// Nothing is addressed to it, and it may send from no address (P4).
+#[test]
+fn s6_p4_an_interface_with_conflicting_evidence_has_no_addresses() {
+    let mut bench = Bench::new(&[pod("a", &["10.0.0.1"]), pod("b", &["10.0.0.2"])]);
+    let veths = [veth(5, 1, &["10.0.0.1", "10.0.0.2"]), veth(6, 2, &["10.0.0.9"])];
+    assert_eq!(bench.see(&veths), NONE.map(|(it, name)| (it, name.to_owned())));
+    let of = |ifindex| bench.bindings.without_pod(ifindex, true, &snapshot(&veths));
+    assert!(of(5).check_source && of(5).addresses.is_empty());
+    assert!(!of(6).check_source && of(6).addresses == addresses(&["10.0.0.9"]));
+}
+
 #[test]
 fn s6_two_interfaces_with_one_pods_address_are_both_closed() {
     let mut bench = Bench::new(&[pod("a", &["10.0.0.5"])]);
