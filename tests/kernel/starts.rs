@@ -1,10 +1,10 @@
 //! Segments to a pod that leave the flow tables alone, and those that must not (semantics A3).
 
 use enforcer::kernel::Settings;
-use enforcer_tests::frame::Tcp;
+use enforcer_tests::frame::{Frame, Tcp, Transport};
 use enforcer_tests::rig::Rig;
 
-use crate::support::{FAMILIES, IN, OUT, Pair, with_rig_of};
+use crate::support::{FAMILIES, IN, OUT, Pair, passes, with_rig_of};
 
 /// The subject and a client that it may not answer but in its connections.
 fn clients() -> [Pair; 2] {
@@ -59,12 +59,20 @@ fn a3_new_programs_record_every_segment() {
 #[test]
 fn a3_the_end_of_a_handshake_establishes_its_flow() {
     with_old_programs(|rig| {
+        let mut before = 0;
         for client in &clients() {
             assert!(client.tcp(rig, IN, 80, 100, Tcp::Syn));
             assert!(client.tcp(rig, OUT, 80, 100, Tcp::SynAck));
-            assert!(client.tcp(rig, IN, 80, 100, Tcp::Ack));
+            // With data, the pod's acknowledgement would establish it.
+            let transport = Transport::Tcp(100, 80, Tcp::Ack);
+            for (data, established) in [(24, false), (0, true)] {
+                let frame = Frame { data, ..client.frame(IN, transport.clone()) };
+                assert!(passes(rig, IN, &frame));
+                let found = flows(rig).into_iter().map(|it| it.0).sum::<u64>();
+                assert_eq!(found > before, established, "{data} bytes of data");
+            }
+            before += 1;
         }
-        assert_eq!(flows(rig), [(1, 0); 2]);
     });
 }
 

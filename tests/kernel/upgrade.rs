@@ -175,5 +175,7 @@ fn c3_flows_of_the_last_layout_are_taken_over() {
 }
 
 fn server_may_not_open(rig: &mut Rig) -> bool {
-    SERVERS.iter().all(|it| !it.tcp(rig, IN, 100, 443, Tcp::Syn) && it.tcp(rig, OUT, 7, 443, Tcp::Syn))
+    SERVERS
+        .iter()
+        .all(|it| !it.tcp(rig, IN, 100, 443, Tcp::Syn) && it.tcp(rig, OUT, 7, 443, Tcp::Syn))
 }

@@ -24,7 +24,7 @@ pub struct FlowTail {
 }
 
 /// An IPv4 flow, from the pod's point of view.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
 pub struct Flow4 {
     /// The pod's address.

@@ -45,7 +45,7 @@ pub const fn flows_for(groups: u32) -> u64 {
     groups as u64 * PLACES as u64 * 3 / 4
 }
 
-/// The key of a flow, as words.
+/// The key of a flow, as words: those of its memory, on a machine with the lowest byte first.
 pub trait Key: Copy + Eq {
     /// Words of the key.
     const WORDS: usize;
@@ -81,25 +81,25 @@ const fn fold(state: u64, word: u64) -> u64 {
 
 #[inline(always)]
 const fn tail_word(tail: &FlowTail) -> u64 {
-    (tail.local_port as u64) << 48
-        | (tail.remote_port as u64) << 32
-        | (tail.endpoint as u64) << 16
-        | tail.protocol as u64
+    tail.local_port as u64
+        | (tail.remote_port as u64) << 16
+        | (tail.endpoint as u64) << 32
+        | (tail.protocol as u64) << 48
 }
 
 /// The endpoint's id in the last word of a key.
 #[inline(always)]
 #[must_use]
 pub const fn endpoint_of(tail: u64) -> u16 {
-    (tail >> 16) as u16
+    (tail >> 32) as u16
 }
 
 const fn tail_of(word: u64) -> FlowTail {
     FlowTail {
-        local_port: (word >> 48) as u16,
-        remote_port: (word >> 32) as u16,
+        local_port: word as u16,
+        remote_port: (word >> 16) as u16,
         endpoint: endpoint_of(word),
-        protocol: word as u8,
+        protocol: (word >> 48) as u8,
         reserved: 0,
     }
 }
@@ -111,14 +111,14 @@ impl Key for Flow4 {
     #[inline(always)]
     fn word(&self, at: usize) -> u64 {
         match at {
-            0 => (self.local as u64) << 32 | self.remote as u64,
+            0 => self.local as u64 | (self.remote as u64) << 32,
             _ => tail_word(&self.tail),
         }
     }
 
     fn from_words(words: &[u64]) -> Option<Self> {
         let [addresses, tail, ..] = *words else { return None };
-        let (local, remote) = ((addresses >> 32) as u32, addresses as u32);
+        let (local, remote) = (addresses as u32, (addresses >> 32) as u32);
         Some(Self { local, remote, tail: tail_of(tail) })
     }
 

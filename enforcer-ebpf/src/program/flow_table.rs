@@ -83,51 +83,52 @@ pub(crate) fn find<F: Family>(flow: &F::Flow, hash: u64, now: u32) -> Option<Fou
 /// the verifier proves once what follows.
 #[inline(never)]
 fn locate<F: Family>(flow: &F::Flow, hash: u64) -> *mut u64 {
-    for group in places::groups(hash, config::flow_groups()) {
-        let tags = F::flow_tags().get_ptr(group);
-        let entry = tags.map_or(ptr::null_mut(), |tags| {
-            in_group::<F>(flow, hash, read(tags), F::flow_groups().get_ptr_mut(group))
-        });
-        if !entry.is_null() {
-            return entry;
-        }
+    let [first, second] = places::groups(hash, config::flow_groups());
+    let (tags, groups) = (F::flow_tags(), F::flow_groups());
+    let entry = in_group::<F>(flow, hash, tags.get_ptr(first), groups.get_ptr_mut(first));
+    if !entry.is_null() {
+        return entry;
     }
-    ptr::null_mut()
+    in_group::<F>(flow, hash, tags.get_ptr(second), groups.get_ptr_mut(second))
 }
 
 /// The same in the table of another size.
 #[inline(never)]
 fn locate_other<F: Family>(flow: &F::Flow, hash: u64) -> *mut u64 {
-    for group in places::groups(hash, config::other_flow_groups()) {
-        let tags = F::other_flow_tags().get_ptr(group);
-        let entry = tags.map_or(ptr::null_mut(), |tags| {
-            in_group::<F>(flow, hash, read(tags), F::other_flow_groups().get_ptr_mut(group))
-        });
-        if !entry.is_null() {
-            return entry;
-        }
+    let [first, second] = places::groups(hash, config::other_flow_groups());
+    let (tags, groups) = (F::other_flow_tags(), F::other_flow_groups());
+    let entry = in_group::<F>(flow, hash, tags.get_ptr(first), groups.get_ptr_mut(first));
+    if !entry.is_null() {
+        return entry;
     }
-    ptr::null_mut()
+    in_group::<F>(flow, hash, tags.get_ptr(second), groups.get_ptr_mut(second))
 }
 
 #[inline(always)]
 fn in_group<F: Family>(
     flow: &F::Flow,
     hash: u64,
-    tags: u64,
+    tags: Option<*const u64>,
     group: Option<*mut F::Group>,
 ) -> *mut u64 {
-    let Some(group) = group else { return ptr::null_mut() };
-    let first = with_tag(tags, tag(hash));
-    for marked in [first, without_first(first)] {
-        if marked != 0 {
-            let entry = entry_of::<F>(group, first_of(marked));
-            if has_hash(read(entry), hash) && has_key::<F>(entry, flow) {
-                return entry;
-            }
-        }
+    let (Some(tags), Some(group)) = (tags, group) else { return ptr::null_mut() };
+    let marked = with_tag(read(tags), tag(hash));
+    let entry = if_flows::<F>(flow, hash, marked, group);
+    if !entry.is_null() {
+        return entry;
     }
-    ptr::null_mut()
+    if_flows::<F>(flow, hash, without_first(marked), group)
+}
+
+/// The entry in the first marked place if it is the flow's, or null.
+#[inline(always)]
+fn if_flows<F: Family>(flow: &F::Flow, hash: u64, marked: u64, group: *mut F::Group) -> *mut u64 {
+    let entry = entry_of::<F>(group, first_of(marked));
+    if marked != 0 && has_hash(read(entry), hash) && has_key::<F>(entry, flow) {
+        entry
+    } else {
+        ptr::null_mut()
+    }
 }
 
 #[inline(always)]
@@ -137,11 +138,16 @@ fn entry_of<F: Family>(group: *mut F::Group, place: usize) -> *mut u64 {
 
 #[inline(always)]
 fn has_key<F: Family>(entry: *mut u64, flow: &F::Flow) -> bool {
-    let mut differing = 0;
+    let words = ptr::from_ref(flow).cast::<u64>();
     for at in 0..F::Flow::WORDS {
-        differing |= read(word_of(entry, places::KEY + at)) ^ flow.word(at);
+        // SAFETY: the key's words. Read each time: in registers, they would not all fit, and the rest
+        // would take too much of the stack.
+        let word = unsafe { ptr::read_volatile(words.add(at)) };
+        if read(word_of(entry, places::KEY + at)) != word {
+            return false;
+        }
     }
-    differing == 0
+    true
 }
 
 /// Inserts a new flow; returns whether there was room.

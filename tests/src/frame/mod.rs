@@ -32,6 +32,8 @@ pub struct Frame {
     pub hop_limit: u8,
     /// The identification common to all fragments of a packet; IPv4 has 16 bits of it.
     pub identification: u32,
+    /// Bytes behind the transport header.
+    pub data: usize,
 }
 
 /// The fragment that a frame carries (RFC 791, RFC 8200).
@@ -73,6 +75,7 @@ impl Frame {
             extensions: Vec::new(),
             hop_limit: 64,
             identification: 7,
+            data: 24,
         }
     }
 
@@ -90,7 +93,7 @@ impl Frame {
             Fragment::Later | Fragment::Second => (vec![0xaa; 32], 0),
             _ => (self.transport.header(self.source.is_ipv4()), self.transport.fixed()),
         };
-        let payload = [header.as_slice(), &[0x55; 24]].concat();
+        let payload = [header, vec![0x55; self.data]].concat();
         match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 bytes.extend(0x0800_u16.to_be_bytes());
