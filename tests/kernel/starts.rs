@@ -59,8 +59,7 @@ fn a3_new_programs_record_every_segment() {
 #[test]
 fn a3_the_end_of_a_handshake_establishes_its_flow() {
     with_old_programs(|rig| {
-        let mut before = 0;
-        for client in &clients() {
+        for (before, client) in (0..).zip(&clients()) {
             assert!(client.tcp(rig, IN, 80, 100, Tcp::Syn));
             assert!(client.tcp(rig, OUT, 80, 100, Tcp::SynAck));
             // With data, the pod's acknowledgement would establish it.
@@ -71,7 +70,6 @@ fn a3_the_end_of_a_handshake_establishes_its_flow() {
                 let found = flows(rig).into_iter().map(|it| it.0).sum::<u64>();
                 assert_eq!(found > before, established, "{data} bytes of data");
             }
-            before += 1;
         }
     });
 }

@@ -133,8 +133,8 @@ impl Last {
                 }
                 (std::net::IpAddr::V6(local), std::net::IpAddr::V6(remote)) => {
                     let halves = |it: std::net::Ipv6Addr| {
-                        let number = u128::from(it);
-                        [(number >> 64) as u64, number as u64]
+                        let halves = bytemuck::cast::<_, [[u8; 8]; 2]>(it.octets());
+                        halves.map(u64::from_be_bytes)
                     };
                     let flow = Flow6 { local: halves(local), remote: halves(remote), tail };
                     self.flows6.insert(flow, state, 0).unwrap();
