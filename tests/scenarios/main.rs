@@ -38,6 +38,7 @@ mod kubectl;
 mod lab;
 mod leftovers;
 mod loss;
+mod observers;
 mod ownership;
 mod paths;
 mod restart;

@@ -43,7 +43,7 @@ pub use hook_events::HookEvents;
 pub use hooks::{HookFault, Hooks, Place, Scope};
 pub use load::{Kernel, Settings};
 pub use pins::{Pins, PinsError};
-pub use reports::{DropReader, ProgramLog};
+pub use reports::{CounterReader, DropReader, ProgramLog};
 pub use retired_counters::SettledTable;
 pub use test_run::{Run, RunInput, RunProgram, TestContext};
 pub use traces::Trace;
