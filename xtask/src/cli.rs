@@ -327,7 +327,9 @@ Examples:
   cargo xtask bench --output json > bench.json
   cargo xtask bench --effect    # only the time from saving a policy to its effect on packets
   cargo xtask bench --packets   # only the nanoseconds per packet
-  cargo xtask bench --watched   # only the memory and CPU time for watching clusters";
+  cargo xtask bench --watched   # only the memory and CPU time for watching clusters
+  cargo xtask bench --watched --pods 100000
+  cargo xtask bench --attach    # only the time until interfaces have their programs";
 
 const LINT: &str = "\
 Example:

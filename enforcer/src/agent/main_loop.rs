@@ -67,7 +67,7 @@ pub(super) async fn drive(
     let mut ticks = tokio::time::interval(watchdog::INTERVAL);
     loop {
         shared.reset_watchdog();
-        let due = inputs.due();
+        let due = inputs.due(Instant::now());
         tokio::select! {
             update = changes.recv() => {
                 let Some(update) = update else { return std::future::pending().await };
@@ -93,7 +93,7 @@ pub(super) async fn drive(
             _ = ticks.tick() => reconciler.borrow_mut().older.ran(Instant::now()),
         }
         let now = Instant::now();
-        if inputs.due().is_some_and(|it| it <= now) {
+        if inputs.due(now).is_some_and(|it| it <= now) {
             let received_at = inputs.pace.start().unwrap_or(now);
             let mut reconciler = reconciler.borrow_mut();
             again = reconcile(&mut reconciler, shared, received_at)?.map(|wait| now + wait);
@@ -133,9 +133,9 @@ impl<'a> Inputs<'a> {
     }
 
     /// When to reconcile; `None`: there is nothing to enforce yet.
-    fn due(&self) -> Option<Instant> {
+    fn due(&self, now: Instant) -> Option<Instant> {
         let is_complete = self.source && self.node;
-        self.pace.due(Instant::now()).filter(|_| is_complete)
+        self.pace.due(now).filter(|_| is_complete)
     }
 
     /// Takes an update.

@@ -25,6 +25,7 @@ mod origins;
 mod orphans;
 mod pinned_tables;
 mod pins;
+mod promotion;
 mod reports;
 mod retired_counters;
 mod sys;

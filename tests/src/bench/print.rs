@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use comfy_table::{CellAlignment, Table};
 
+use super::attach::Attached;
 use super::effect::{Effect, Through};
 use super::packets::Figures;
 use super::watched::Watched;
@@ -89,6 +90,19 @@ pub(super) fn watched(rows: &[Watched]) -> anyhow::Result<()> {
         ]
     });
     print(&title, header, rows, &[])
+}
+
+pub(super) fn attached(rows: &[Attached]) -> anyhow::Result<()> {
+    let header = ["by", "interfaces", "all, ms", "one at most, ms"];
+    let rows = rows.iter().map(|row| {
+        [
+            row.by.to_owned(),
+            row.interfaces.to_string(),
+            format!("{:.1}", row.total_ms),
+            format!("{:.1}", row.longest_ms),
+        ]
+    });
+    print("time until interfaces have their programs", header, rows, &[0])
 }
 
 pub(super) fn json(figures: &impl serde::Serialize) -> anyhow::Result<()> {
