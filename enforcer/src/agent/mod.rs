@@ -14,6 +14,7 @@ mod cni_results;
 mod descriptors;
 mod drops;
 mod flows;
+mod forgetting;
 mod guard;
 mod hooks;
 mod kube_writer;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use enforcer_ebpf::contract::counters::Counters;
 
 use super::claims::{Bindings, Known, World};
+use super::forgetting::Forgetting;
 use super::guard::Guard;
 use super::older_flows::OlderFlows;
 use super::options::{Attach, Options, UnknownPod};
@@ -220,13 +221,20 @@ impl Reconciler {
         self.judge_records();
         let desired = self.desired();
         let plan = self.state.plan(&desired);
-        for step in &plan.steps {
+        let mut forgetting = Forgetting::default();
+        for (at, step) in plan.steps.iter().enumerate() {
             if let Step::Owner { id, owner, .. } = step {
                 let counted = || self.counters.of(*id);
                 let settlements = self.counters.retired().hand_over(*id, owner.as_ref(), counted);
                 self.store(settlements);
             }
-            self.kernel.apply(step)?;
+            match step {
+                Step::ForgetEndpoint { .. } => {
+                    let ids = forgetting.due(plan.steps.get(at..).unwrap_or_default());
+                    self.kernel.forget_endpoints(&ids)?;
+                }
+                step => self.kernel.apply(step)?,
+            }
         }
         let namespaces = &self.cluster.namespaces;
         let exists = |name: &str| namespaces.contains_key(name);
