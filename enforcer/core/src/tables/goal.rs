@@ -56,20 +56,23 @@ impl<'a> Goal<'a> {
     }
 }
 
+/// The directions of the interfaces' pods that rows judge.
+pub(super) fn judged(desired: &Desired) -> impl Iterator<Item = (&PodId, Direction, RowId)> {
+    let owners = desired.interfaces.values().map(|interface| &interface.owner);
+    let pods = owners.filter_map(|it| if let Owner::Pod(pod) = it { Some(pod) } else { None });
+    pods.flat_map(|pod| {
+        let policy = desired.compiled.pods.get(pod).copied().unwrap_or_default();
+        Direction::ALL.into_iter().filter_map(move |it| Some((pod, it, policy.row(it)?)))
+    })
+}
+
 /// The directions that the closed rows close.
 pub(super) fn closed_directions(
     desired: &Desired,
     closed: &BTreeSet<RowId>,
 ) -> BTreeSet<(PodId, Direction)> {
-    let goal = Goal { desired, closed };
-    let mut directions = BTreeSet::new();
-    for interface in desired.interfaces.values() {
-        let Owner::Pod(pod) = &interface.owner else { continue };
-        for (direction, wish) in Direction::ALL.into_iter().zip(goal.wishes(&interface.owner)) {
-            if wish == Wish::Closed {
-                directions.insert((pod.clone(), direction));
-            }
-        }
-    }
-    directions
+    judged(desired)
+        .filter(|(_, _, row)| closed.contains(row))
+        .map(|(pod, direction, _)| (pod.clone(), direction))
+        .collect()
 }

@@ -6,7 +6,7 @@
 //!
 //! | files | |
 //! |---|---|
-//! | `plan`, `squeeze` | the stages of a plan; which rows are closed if a table is too small |
+//! | `plan`, `squeeze`, `ranking` | the stages of a plan; which rows are closed if a table is too small |
 //! | `transition` | one stage: the order of its writes, and the proof of C1 |
 //! | `classes`, `matching`, `merge` | the choice of class ids and of rows |
 //! | `desired`, `goal`, `columns`, `regions`, `change` | the desired contents, in the form that planning needs |
@@ -32,6 +32,7 @@ pub mod oracle;
 mod pieces6;
 mod plan;
 mod ports;
+mod ranking;
 mod regions;
 mod rows;
 mod shortage;

@@ -56,6 +56,11 @@ impl Rows {
         Self { rows: BTreeMap::new(), next: 0, extents: Extents::new(cells) }
     }
 
+    /// The number of cells in use, in blocks.
+    pub(super) fn used(&self) -> u32 {
+        self.extents.used().div_ceil(sizes::SLOTS)
+    }
+
     /// The number of blocks of cells that have ever been in use.
     pub(super) fn high_water(&self) -> u32 {
         self.extents.high_water().div_ceil(sizes::SLOTS)

@@ -15,6 +15,7 @@ use super::regions::{Maps, Regions};
 use super::rows::Rows;
 use super::shortage::{Full, Table};
 use super::sizes;
+use super::squeeze::Held;
 use super::trie4::Trie4;
 use super::trie6::Trie6;
 use super::writer::Writer;
@@ -37,6 +38,8 @@ pub struct State {
     /// Peer class ids.
     pub(super) ids: Pool,
     pub(super) endpoints: Endpoints,
+    /// What the last plan closed.
+    pub(super) held: Held,
 }
 
 impl State {
@@ -82,6 +85,7 @@ impl State {
             // Class 0 is in use from the beginning: all addresses have it.
             ids: Pool::new(Table::Verdicts, 1, Entry::INDEX),
             endpoints: Endpoints::new(limits.endpoints),
+            held: Held::default(),
         }
     }
 
@@ -90,19 +94,33 @@ impl State {
         self.endpoints.records()
     }
 
-    /// The number of elements of a table that have ever been in use, and the table's size.
+    /// The number of elements of a table that are in use, and the table's size. What was freed
+    /// counts no more, although a packet may still be reading it.
     #[must_use]
     pub fn usage(&self, table: Table) -> (u32, u32) {
         let limits = &self.limits;
         match table {
-            Table::Trie4Blocks => (self.trie4.high_water(), limits.trie4_blocks),
-            Table::Trie6Nodes => (self.trie6.high_water().0, limits.trie6_nodes),
-            Table::Trie6Leaves => (self.trie6.high_water().1, limits.trie6_leaves),
-            Table::PortSets => (self.ports.high_water().0, limits.port_sets),
-            Table::PortClasses => (self.ports.high_water().1, sizes::PORT_CLASSES),
-            Table::Verdicts => (self.rows.high_water(), limits.verdict_blocks),
+            Table::Trie4Blocks => (self.trie4.used(), limits.trie4_blocks),
+            Table::Trie6Nodes => (self.trie6.used().0, limits.trie6_nodes),
+            Table::Trie6Leaves => (self.trie6.used().1, limits.trie6_leaves),
+            Table::PortSets => (self.ports.used().0, limits.port_sets),
+            Table::PortClasses => (self.ports.used().1, sizes::PORT_CLASSES),
+            Table::Verdicts => (self.rows.used(), limits.verdict_blocks),
             Table::Endpoints => (self.endpoints.len(), limits.endpoints),
             Table::Interfaces => (self.endpoints.len(), sizes::INTERFACE_SLOTS),
+        }
+    }
+
+    /// One past the last element of a table that was ever in use: the size that the table must have.
+    pub(super) fn high_water(&self, table: Table) -> u32 {
+        match table {
+            Table::Trie4Blocks => self.trie4.high_water(),
+            Table::Trie6Nodes => self.trie6.high_water().0,
+            Table::Trie6Leaves => self.trie6.high_water().1,
+            Table::PortSets => self.ports.high_water().0,
+            Table::PortClasses => self.ports.high_water().1,
+            Table::Verdicts => self.rows.high_water(),
+            Table::Endpoints | Table::Interfaces => self.endpoints.len(),
         }
     }
 

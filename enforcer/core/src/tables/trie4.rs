@@ -39,6 +39,11 @@ impl Trie4 {
         }
     }
 
+    /// The number of blocks in use.
+    pub(super) fn used(&self) -> u32 {
+        self.pool.used()
+    }
+
     /// The number of blocks that have ever been in use.
     pub(super) fn high_water(&self) -> u32 {
         self.pool.high_water()

@@ -47,6 +47,11 @@ impl Trie6 {
         }
     }
 
+    /// The numbers of nodes and of leaves in use.
+    pub(super) fn used(&self) -> (u32, u32) {
+        (self.node_pool.used(), self.leaf_pool.used())
+    }
+
     /// The numbers of nodes and of leaves that have ever been in use.
     pub(super) fn high_water(&self) -> (u32, u32) {
         (self.node_pool.high_water(), self.leaf_pool.high_water())

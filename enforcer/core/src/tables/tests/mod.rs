@@ -18,4 +18,5 @@ mod discipline;
 mod endpoints;
 mod large;
 mod limits;
+mod shares;
 mod tries;
