@@ -45,6 +45,7 @@ mod restart;
 mod scene;
 mod sctp;
 mod services;
+mod soak;
 mod start;
 mod support;
 mod unknown;
