@@ -3,11 +3,11 @@
 //! A plan usually has one stage ([`super::transition`]). What does not fit beside what it replaces
 //! takes further stages, each from the state to which the stage before has led.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_ebpf::contract::verdict::Direction;
 
-use super::desired::Desired;
+use super::desired::{Desired, Interface};
 use super::endpoints::SPARE;
 use super::goal::{Goal, closed_directions};
 use super::shortage::{Shortage, Table};
@@ -83,7 +83,7 @@ impl State {
         let outcome = last.unwrap_or_default();
         let before = std::mem::take(&mut self.held);
         self.held = Held::new(desired, &outcome.closed, before, &held);
-        report_unplaced(self, desired, &outcome.unplaced, &mut plan);
+        report_unplaced(self, &desired.interfaces, &outcome.unplaced, &mut plan);
         report_closed(self, desired, &outcome, &mut plan);
         let finally = closed_directions(desired, &outcome.closed_rows());
         plan.closed_meanwhile = meanwhile.difference(&finally).cloned().collect();
@@ -92,13 +92,18 @@ impl State {
 }
 
 /// Reports the interfaces that have no endpoint.
-fn report_unplaced(state: &State, desired: &Desired, unplaced: &Unplaced, plan: &mut Plan) {
-    let interfaces = u32::try_from(desired.interfaces.len()).unwrap_or(u32::MAX);
+pub(super) fn report_unplaced(
+    state: &State,
+    interfaces: &BTreeMap<u32, Interface>,
+    unplaced: &Unplaced,
+    plan: &mut Plan,
+) {
+    let count = u32::try_from(interfaces.len()).unwrap_or(u32::MAX);
     for &(ifindex, table) in unplaced {
         plan.unplaced.insert(ifindex);
-        let owner = desired.interfaces.get(&ifindex).map(|interface| &interface.owner);
+        let owner = interfaces.get(&ifindex).map(|interface| &interface.owner);
         let Some(pod) = owner.and_then(|owner| owner.pod()) else { continue };
-        let needed = interfaces + if table == Table::Endpoints { SPARE } else { 0 };
+        let needed = count + if table == Table::Endpoints { SPARE } else { 0 };
         let shortage = Shortage { table, limit: state.usage(table).1, needed };
         let reason = format!("interface {ifindex} has no endpoint of its own: {shortage}");
         for direction in Direction::ALL {

@@ -1,17 +1,16 @@
 //! What the kernel holds, as far as the agent knows.
 
-use std::sync::Arc;
-
 use enforcer_ebpf::contract::endpoint::Endpoint;
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::table::Limits;
 
 use super::alloc::Pool;
-use super::change::changes;
+use super::change::{Change, changes};
 use super::desired::{Inherited, Owner};
 use super::endpoints::Endpoints;
+use super::follow::Link;
 use super::ports::Ports;
-use super::regions::{Maps, Regions};
+use super::regions::Maps;
 use super::rows::Rows;
 use super::shortage::{Full, Table};
 use super::sizes;
@@ -29,8 +28,6 @@ pub struct State {
     pub(super) limits: Limits,
     /// The number of grace periods so far.
     pub(super) epoch: u64,
-    /// The tries' contents: entries by address, IPv4 and IPv6.
-    pub(super) maps: [Arc<Regions<u32>>; 2],
     pub(super) trie4: Trie4,
     pub(super) trie6: Trie6,
     pub(super) ports: Ports,
@@ -40,6 +37,8 @@ pub struct State {
     pub(super) endpoints: Endpoints,
     /// What the last plan closed.
     pub(super) held: Held,
+    /// What the kernel has of an engine's result; `None`: it has another one's.
+    pub(super) link: Option<Link>,
 }
 
 impl State {
@@ -73,11 +72,9 @@ impl State {
     }
 
     fn with(limits: Limits, unlimited: bool) -> Self {
-        let unknown = || Arc::new(Regions::uniform(Entry::UNKNOWN.0));
         Self {
             limits,
             epoch: 0,
-            maps: [unknown(), unknown()],
             trie4: Trie4::new(limits.trie4_blocks),
             trie6: Trie6::new(limits.trie6_nodes, limits.trie6_leaves),
             ports: Ports::new(limits.port_sets, unlimited),
@@ -86,6 +83,7 @@ impl State {
             ids: Pool::new(Table::Verdicts, 1, Entry::INDEX),
             endpoints: Endpoints::new(limits.endpoints),
             held: Held::default(),
+            link: None,
         }
     }
 
@@ -124,15 +122,32 @@ impl State {
         }
     }
 
-    /// Writes the differences between the tries and `maps`.
-    pub(super) fn write_maps(&mut self, maps: Maps<u32>, writer: &mut Writer) -> Result<(), Full> {
-        let changes = [0, 1].map(|family: usize| changes(&self.maps[family], &maps[family]));
+    /// The tries' contents: entries by address, IPv4 and IPv6.
+    pub(super) fn maps(&self) -> Maps<u32> {
+        [self.trie4.regions(), self.trie6.regions()]
+    }
+
+    /// Writes the differences between the tries, which hold `now`, and `maps`.
+    pub(super) fn write_maps(
+        &mut self,
+        now: &Maps<u32>,
+        maps: &Maps<u32>,
+        writer: &mut Writer,
+    ) -> Result<(), Full> {
+        let changes = [0, 1].map(|family: usize| changes(&now[family], &maps[family]));
+        self.flip(&changes, writer)
+    }
+
+    /// Writes these changes to the tries.
+    pub(super) fn flip(
+        &mut self,
+        changes: &[Vec<Change>; 2],
+        writer: &mut Writer,
+    ) -> Result<(), Full> {
         if changes.iter().any(|changes| !changes.is_empty()) {
             self.endpoints.wait_for_readers(writer);
         }
         self.trie4.apply(&changes[0], writer)?;
-        self.trie6.apply(&changes[1], writer)?;
-        self.maps = maps.map(Arc::new);
-        Ok(())
+        self.trie6.apply(&changes[1], writer)
     }
 }

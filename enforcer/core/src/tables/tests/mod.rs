@@ -16,6 +16,7 @@ mod probes;
 mod chains;
 mod discipline;
 mod endpoints;
+mod follow;
 mod large;
 mod limits;
 mod shares;
