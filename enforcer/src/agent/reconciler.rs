@@ -21,8 +21,8 @@ use crate::kernel::{
 use crate::node::{Assignment, PodInterface, Snapshot};
 use crate::observe::TakenOver;
 use enforcer_core::model::{Change, Cluster, PodId};
-use enforcer_core::policy::compile;
-use enforcer_core::tables::{Desired, Inherited, Interface, Owner, State, Step, Unrepresented};
+use enforcer_core::policy::{Engine, Touched};
+use enforcer_core::tables::{Inherited, Interface, Owner, State, Step, Unrepresented};
 
 /// The result of [`Reconciler::reconcile`].
 #[derive(Debug)]
@@ -49,6 +49,9 @@ pub struct Reconciler {
     pub(super) addresses: SharedPodAddresses,
     pub(super) snapshot: Snapshot,
     pub(super) assignment: Assignment,
+    /// The policies' verdicts, and what has changed since they were last brought up to date.
+    engine: Engine,
+    touched: Touched,
     pub(super) state: State,
     pub(super) unrepresented: Vec<Unrepresented>,
     /// Interfaces beyond the tables' capacity, which are closed (semantics R9).
@@ -110,6 +113,8 @@ impl Reconciler {
             cluster: Cluster::default(),
             snapshot: Snapshot::default(),
             assignment: Assignment::default(),
+            engine: Engine::default(),
+            touched: Touched::default(),
             state: State::resuming(settings.limits, &inherited),
             unrepresented: Vec::new(),
             unplaced: BTreeSet::new(),
@@ -180,6 +185,7 @@ impl Reconciler {
     /// Applies a change to the cluster. Returns whether the cluster is different now.
     fn change(&mut self, change: Change) -> bool {
         self.addresses.note(&change, &self.cluster);
+        self.touched.note(&change);
         self.cluster.apply(change)
     }
 
@@ -219,8 +225,11 @@ impl Reconciler {
         drop(addresses);
         self.assignment = assignment;
         self.judge_records();
-        let desired = self.desired();
-        let plan = self.state.plan(&desired);
+        let local: BTreeSet<PodId> = self.assignment.pods.values().cloned().collect();
+        let touched = std::mem::take(&mut self.touched);
+        let delta = self.engine.update(&self.cluster, &touched, &local);
+        let interfaces = self.interfaces();
+        let plan = self.state.follow(&mut self.engine, &delta, &interfaces);
         let mut forgetting = Forgetting::default();
         for (at, step) in plan.steps.iter().enumerate() {
             if let Step::Owner { id, owner, .. } = step {
@@ -264,8 +273,8 @@ impl Reconciler {
         }
     }
 
-    fn desired(&self) -> Desired {
-        let local: BTreeSet<PodId> = self.assignment.pods.values().cloned().collect();
+    /// The interfaces that lead to pods, known or not.
+    fn interfaces(&self) -> BTreeMap<u32, Interface> {
         let pods = self.assignment.pods.iter().map(|(ifindex, id)| {
             let pod = self.cluster.pods.get(id);
             let addresses = pod.map(|pod| pod.addresses.clone()).unwrap_or_default();
@@ -282,10 +291,7 @@ impl Reconciler {
             let addresses = seen.map(|it| it.addresses.clone()).unwrap_or_default();
             (ifindex, Interface { owner, uid, identity, addresses, check_source: false })
         });
-        Desired {
-            interfaces: pods.chain(others).collect(),
-            compiled: compile(&self.cluster, &local),
-        }
+        pods.chain(others).collect()
     }
 
     /// Replaces the programs of an earlier agent, now that the tables are complete: each packet is
