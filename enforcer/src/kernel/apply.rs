@@ -58,8 +58,7 @@ impl Kernel {
             Step::Leaf6 { leaf, value } => store_value::<Leaf6>(&arrays.leaves6, *leaf, value),
             Step::PortClass { protocol, port, class } => {
                 let index = (usize::from(*protocol) << 16) | usize::from(*port);
-                let word = arrays.ports.u16s().get(index);
-                word.ok_or_else(|| arrays.ports.outside(index))?.store(*class, Ordering::Release);
+                arrays.ports.u16(index)?.store(*class, Ordering::Release);
                 Ok(())
             }
             Step::PortSetWord { set, word, bits } => {
@@ -141,14 +140,12 @@ fn forget_in<K: aya::Pod, V: aya::Pod>(
 }
 
 fn store32(table: &MappedArray, index: usize, value: u32) -> Result<(), KernelError> {
-    let word = table.u32s().get(index).ok_or_else(|| table.outside(index))?;
-    word.store(value, Ordering::Release);
+    table.u32(index)?.store(value, Ordering::Release);
     Ok(())
 }
 
 fn store64(table: &MappedArray, index: usize, value: u64) -> Result<(), KernelError> {
-    let word = table.u64s().get(index).ok_or_else(|| table.outside(index))?;
-    word.store(value, Ordering::Release);
+    table.u64(index)?.store(value, Ordering::Release);
     Ok(())
 }
 
