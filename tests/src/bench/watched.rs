@@ -62,7 +62,9 @@ async fn in_lab(sandbox: &Sandbox, pods: usize) -> anyhow::Result<Watched> {
         store.put(&kinds::PODS, pod(number, "first"))?;
     }
     let (_, options) = options()?;
-    let options = SessionOptions { api: Some(server.clone()), ..options };
+    // The stand-in needs a while for the lists of a large cluster.
+    let ready = Duration::from_secs(300);
+    let options = SessionOptions { api: Some(server.clone()), ready, ..options };
     let session = Session::start(sandbox, Topology::AzureCni, options).await?;
     let listed = received(&session).await?;
     let process = session.agent().and_then(crate::lab::Agent::pid).context("no agent runs")?;
