@@ -38,5 +38,6 @@ mod verdicts;
 
 pub use compile::compile;
 pub use compiled::{Column, Compiled, PodPolicy, PortSet, Row, RowId, Verdict};
-pub use engine::{Delta, Engine, Kind, Move, Number, Target, Touched};
+pub(crate) use engine::Grants;
+pub use engine::{Delta, Engine, Excess, Judge, Kind, Move, Number, Resource, Target, Touched};
 pub(crate) use verdicts::VerdictId;
