@@ -17,6 +17,7 @@ use enforcer_ebpf::contract::entry::{Cell, Entry};
 
 use super::change::Change;
 use super::desired::{Desired, Interface};
+use super::endpoints::Judged;
 use super::goal::{Wish, wishes};
 use super::plan::{Plan, Unrepresented, report_unplaced};
 use super::regions::Regions;
@@ -209,6 +210,9 @@ impl Follower<'_> {
         let wanted: BTreeSet<Number> = wished.values().flatten().filter_map(row_of).collect();
         let live: BTreeSet<RowKey> = state.rows.keys().into_iter().collect();
         self.link.rows.retain(|row, key| wanted.contains(row) && live.contains(key));
+        if work.flips.iter().any(|flips| !flips.is_empty()) {
+            self.leave_shared_rows(state, &wished);
+        }
         let kept: BTreeSet<RowKey> = self.link.rows.values().copied().collect();
         let retired: Vec<RowKey> = live.into_iter().filter(|key| !kept.contains(key)).collect();
         let new: Vec<Number> =
@@ -236,6 +240,21 @@ impl Follower<'_> {
         let unplaced = flip_endpoints(state, interfaces, &wished, &of_row, writer)?;
         self.clean_up(state, work, &changes, &ids, !retired.is_empty(), writer)?;
         Ok(unplaced)
+    }
+
+    /// Retires the rows that stay for some endpoints, but not for all: the others must not see an
+    /// address's new class in it.
+    fn leave_shared_rows(&mut self, state: &State, wished: &BTreeMap<u32, [Wish; 2]>) {
+        for (ifindex, wishes) in wished {
+            let Some(held) = state.endpoints.get(*ifindex) else { continue };
+            for (judged, wish) in held.judged.iter().zip(wishes) {
+                let Judged::Row(key) = judged else { continue };
+                let stays = row_of(wish).is_some_and(|row| self.link.rows.get(&row) == Some(key));
+                if !stays {
+                    self.link.rows.retain(|_, kept| kept != key);
+                }
+            }
+        }
     }
 
     /// The id of a class that has one.
