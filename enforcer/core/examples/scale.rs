@@ -28,7 +28,7 @@ const GREEDY: [&[&str]; 7] = [
     &["greedy", "240", "1000", "10"],
 ];
 
-fn main() {
+fn main() -> std::io::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let numbers: Vec<u32> = words.iter().filter_map(|word| word.parse().ok()).collect();
     match (words.first().map(String::as_str), &numbers[..]) {
@@ -37,33 +37,40 @@ fn main() {
             greedy(Greedy { pods, pairs, modest, shared: has("shared"), nested: has("nested") });
         }
         (_, &[pods, policies, relevant]) => large(Large { pods, policies, local: 110, relevant }),
-        _ => all(),
+        _ => all()?,
     }
+    Ok(())
 }
 
 /// Runs every size.
-fn all() {
+fn all() -> std::io::Result<()> {
     println!(
-        "{:>24} {:>9} {:>9} {:>17} {:>17} {:>17} {:>9} {:>7}",
-        "pods/policies/relevant", "compile", "engine", "pod", "label", "policy", "RSS MiB", "B/pod"
+        "{:>24} {:>9} {:>9} {:>17} {:>17} {:>17} {:>14} {:>7}",
+        "pods/policies/relevant",
+        "compile",
+        "engine",
+        "pod",
+        "label",
+        "policy",
+        "model, RSS MiB",
+        "B/pod"
     );
     for size in SIZES {
-        run(&size.map(|number| number.to_string()));
+        run(&size.map(|number| number.to_string()))?;
     }
     println!(
         "{:>24} {:>9} {:>17} {:>9} {:>9}",
         "greedy", "first", "each later", "peak MiB", "closed"
     );
     for words in GREEDY {
-        run(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        run(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())?;
     }
+    Ok(())
 }
 
-fn run(words: &[String]) {
-    let program = std::env::current_exe().unwrap_or_default();
-    if let Err(error) = std::process::Command::new(program).args(words).status() {
-        eprintln!("{error}");
-    }
+fn run(words: &[String]) -> std::io::Result<()> {
+    std::process::Command::new(std::env::current_exe()?).args(words).status()?;
+    Ok(())
 }
 
 /// A cluster with an engine and tables that follow it.
@@ -104,7 +111,9 @@ impl Follower {
 fn large(estate: Large) {
     let Large { pods, policies, relevant, .. } = estate;
     let before = memory("VmRSS");
-    let (mut follower, engine) = Follower::new(estate.cluster());
+    let cluster = estate.cluster();
+    let model = memory("VmRSS");
+    let (mut follower, engine) = Follower::new(cluster);
     let resident = memory("VmRSS");
     let mut pod_times = Vec::new();
     let mut label_times = Vec::new();
@@ -131,14 +140,14 @@ fn large(estate: Large) {
     let compile_time = processor_time().saturating_sub(began);
     let [groups, classes, rows] = follower.engine.sizes();
     println!(
-        "{:>24} {:>9} {:>9} {:>17} {:>17} {:>17} {:>9} {:>7}   {groups} groups, {classes} classes, {rows} rows{}",
+        "{:>24} {:>9} {:>9} {:>17} {:>17} {:>17} {:>14} {:>7}   {groups} groups, {classes} classes, {rows} rows{}",
         format!("{pods}/{policies}/{relevant}"),
         ms(compile_time),
         ms(engine),
         percentiles(pod_times),
         percentiles(label_times),
         percentiles(policy_times),
-        resident / 1024,
+        format!("{} {}", model / 1024, resident / 1024),
         (resident - before) * 1024 / u64::from(pods),
         if scratch.unrepresented.is_empty() { "" } else { ", not all fits" },
     );

@@ -25,12 +25,17 @@ pub enum Judge {
     Closed,
 }
 
+/// The number of names in a side's rules, and a number for equal rules; `None`: not isolated.
+type Names = Option<(u64, u64)>;
+
+/// What a row needs, and the sides that it judges.
+type Asking = (Arc<Need>, Vec<Key>);
+
 /// A direction of a subject.
 #[derive(Debug, Default)]
 struct Side {
     judge: Judge,
-    /// The number of names in its rules, and a number for equal rules; `None`: not isolated.
-    names: Option<(u64, u64)>,
+    names: Names,
     /// What its row needs.
     need: Option<Arc<Need>>,
 }
@@ -148,8 +153,7 @@ impl Subjects {
     /// Counts the names in the rules of these subjects.
     fn count_names(&mut self, cluster: &Cluster, concerned: &BTreeSet<PodId>) {
         // Subjects with the same policies have the same rules.
-        let mut known: HashMap<(Direction, BTreeSet<PolicyId>), Option<(u64, u64)>> =
-            HashMap::new();
+        let mut known: HashMap<(Direction, BTreeSet<PolicyId>), Names> = HashMap::new();
         for id in concerned {
             let Some(subject) = self.pods.get_mut(id) else { continue };
             for direction in Direction::ALL {
@@ -186,7 +190,7 @@ impl Subjects {
     /// Closes the sides whose rows need more than their namespace's share. Returns the subjects with
     /// sides that are no longer closed by this.
     fn close_rows(&mut self) -> Vec<PodId> {
-        let mut sides: BTreeMap<(&str, u64), (Arc<Need>, Vec<Key>)> = BTreeMap::new();
+        let mut sides: BTreeMap<(&str, u64), Asking> = BTreeMap::new();
         for (id, subject) in &self.pods {
             for direction in Direction::ALL {
                 if let Some(need) = &subject.sides[direction as usize].need {

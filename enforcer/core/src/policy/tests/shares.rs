@@ -45,7 +45,7 @@ proptest! {
         for pod in &local {
             for direction in Direction::ALL {
                 for peer in peers.map(|it| it.parse().unwrap()) {
-                    for port in [53, 8080, 1 + pairs as u16 / 2] {
+                    for port in [53, 8080, 1 + u16::try_from(pairs / 2).unwrap()] {
                         let traffic = Traffic::Port(Protocol::Tcp, port);
                         let allowed = engine
                             .verdict_of(pod, direction, peer)
