@@ -352,6 +352,7 @@ Examples:
   cargo xtask bench --packets   # only the nanoseconds per packet
   cargo xtask bench --watched   # only the memory and CPU time for watching clusters
   cargo xtask bench --watched --pods 100000
+  cargo xtask bench --scale     # only the time for changes in generated clusters, large and greedy
   cargo xtask bench --attach    # only the time until interfaces have their programs";
 
 const SOAK: &str = "\

@@ -83,6 +83,9 @@ pub(crate) fn exec(root: &Path, options: &Exec) -> Result<ExitCode> {
 
 /// Runs the benchmark, always of the optimised build.
 pub(crate) fn bench(root: &Path, options: &Bench) -> Result<ExitCode> {
+    if options.arguments.iter().any(|argument| argument == "--scale") {
+        return scale(root, options);
+    }
     check_system()?;
     ebpf::build(root)?;
     build_programs(root, Profile::Release)?;
@@ -91,6 +94,15 @@ pub(crate) fn bench(root: &Path, options: &Bench) -> Result<ExitCode> {
     let own = options.arguments.iter().skip_while(|argument| *argument == "--");
     command.args(own);
     start(command, "to load the eBPF programs and make network namespaces")
+}
+
+/// Measures the pure half on generated clusters. Needs no rights and no eBPF programs.
+fn scale(root: &Path, options: &Bench) -> Result<ExitCode> {
+    let mut command = workspace::cargo(root);
+    command.args(["run", "--release", "--package", "enforcer-core", "--example", "scale", "--"]);
+    let own = options.arguments.iter().filter(|it| *it != "--" && *it != "--scale");
+    let status = privilege::run_in_foreground(command.args(own))?;
+    Ok(ExitCode::from(privilege::code(status)))
 }
 
 /// Runs the soak test; the exit code is its own.

@@ -113,7 +113,7 @@ impl Reconciler {
             cluster: Cluster::default(),
             snapshot: Snapshot::default(),
             assignment: Assignment::default(),
-            engine: Engine::default(),
+            engine: Engine::with(settings.limits),
             touched: Touched::default(),
             state: State::resuming(settings.limits, &inherited),
             unrepresented: Vec::new(),

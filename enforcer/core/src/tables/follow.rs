@@ -17,16 +17,20 @@ use enforcer_ebpf::contract::entry::{Cell, Entry};
 
 use super::change::Change;
 use super::desired::{Desired, Interface};
+use super::endpoints::Judged;
 use super::goal::{Wish, wishes};
-use super::plan::{Plan, report_unplaced};
+use super::plan::{Plan, Unrepresented, report_unplaced};
 use super::regions::Regions;
 use super::rows::RowKey;
-use super::shortage::Full;
+use super::shortage::{Full, Shortage, Table};
 use super::state::State;
 use super::transition::{Unplaced, begin, drop_unused_rows, flip_endpoints, make_room};
 use super::writer::Writer;
 use crate::model::PodId;
-use crate::policy::{Delta, Engine, Kind, Move, Number, PortSet, Target, Verdict, VerdictId};
+use crate::policy::{
+    Delta, Engine, Excess, Grants, Judge, Kind, Move, Number, PortSet, Resource, Target, Verdict,
+    VerdictId,
+};
 
 /// What the kernel has of an engine's result.
 #[derive(Debug, Clone, Default)]
@@ -68,10 +72,42 @@ impl State {
             *self = next;
             let mut plan = Plan { steps: writer.steps, ..Plan::default() };
             report_unplaced(self, interfaces, &unplaced, &mut plan);
+            report_excess(engine, &mut plan);
             return plan;
         }
         // A table is too small.
-        self.plan(&Desired { compiled: engine.compiled(), interfaces: interfaces.clone() })
+        let desired = Desired { compiled: engine.compiled(), interfaces: interfaces.clone() };
+        let mut plan = self.plan(&desired);
+        report_excess(engine, &mut plan);
+        plan
+    }
+}
+
+/// Reports the directions that are closed because a namespace's share is too small.
+fn report_excess(engine: &Engine, plan: &mut Plan) {
+    for (pod, direction, excess) in engine.excess() {
+        let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let Excess { resource, needed, share } = excess;
+        let (table, what) = match resource {
+            Resource::Names => (Table::Verdicts, "names in rules"),
+            Resource::Overlaps => (Table::Verdicts, "overlaps of blocks"),
+            Resource::Classes => (Table::Verdicts, "classes of addresses"),
+            Resource::PortSets => (Table::PortSets, "port sets"),
+            Resource::PortRanges => (Table::PortClasses, "port ranges"),
+        };
+        let shortage = Shortage { table, limit: number(share), needed: number(needed) };
+        let help = match (resource, table.limit_name()) {
+            (Resource::Classes | Resource::PortSets, Some(name)) => {
+                format!(", or start the agent with a larger --table-sizes {name}")
+            }
+            _ => String::new(),
+        };
+        let reason = format!(
+            "namespace {} needs {needed} of {share} {what}, its share of this node: \
+             simplify its policies{help}",
+            pod.namespace,
+        );
+        plan.unrepresented.push(Unrepresented { pod: pod.clone(), direction, shortage, reason });
     }
 }
 
@@ -142,9 +178,6 @@ struct Follower<'e> {
     cells: HashMap<VerdictId, u32>,
 }
 
-/// A verdict for each of some classes.
-type Verdicts = Vec<(Number, VerdictId)>;
-
 /// The cells of an id in the retired rows.
 type Signature = Vec<u32>;
 
@@ -166,14 +199,20 @@ impl Follower<'_> {
         writer: &mut Writer,
     ) -> Result<Unplaced, Full> {
         let engine = &*self.engine;
-        let of = |pod: &PodId| match engine.rows_of(pod) {
-            None => [Wish::Open; 2],
-            Some(rows) => rows.map(|row| row.map_or(Wish::Open, |row| Wish::Row(row as usize))),
+        let of = |pod: &PodId| {
+            engine.judges(pod).unwrap_or_default().map(|judge| match judge {
+                Judge::Open => Wish::Open,
+                Judge::Closed => Wish::Closed,
+                Judge::Row(row) => Wish::Row(row as usize),
+            })
         };
         let wished = begin(state, interfaces, |owner| wishes(owner, of), writer)?;
         let wanted: BTreeSet<Number> = wished.values().flatten().filter_map(row_of).collect();
         let live: BTreeSet<RowKey> = state.rows.keys().into_iter().collect();
         self.link.rows.retain(|row, key| wanted.contains(row) && live.contains(key));
+        if work.flips.iter().any(|flips| !flips.is_empty()) {
+            self.leave_shared_rows(state, &wished);
+        }
         let kept: BTreeSet<RowKey> = self.link.rows.values().copied().collect();
         let retired: Vec<RowKey> = live.into_iter().filter(|key| !kept.contains(key)).collect();
         let new: Vec<Number> =
@@ -184,8 +223,8 @@ impl Follower<'_> {
         let ids = self.assign(state, work, &retired, writer)?;
         let numbers: Vec<u32> = ids.fresh.iter().map(|(id, ..)| *id).collect();
         make_room(state, &numbers, writer)?;
-        self.write_fresh(state, &ids, &retired, writer);
-        let keys = self.write_new_rows(state, &verdicts[1..], &new, &ids, writer)?;
+        self.write_fresh(state, &verdicts[0], &ids, &retired, writer);
+        let keys = self.write_new_rows(state, &verdicts[1], &ids, writer)?;
         let changes = work.flips.each_ref().map(|flips| {
             let change = |it: &Flip| {
                 let key = (it.new.class, signature(state, &retired, it.old));
@@ -203,35 +242,53 @@ impl Follower<'_> {
         Ok(unplaced)
     }
 
+    /// Retires the rows that stay for some endpoints, but not for all: the others must not see an
+    /// address's new class in it.
+    fn leave_shared_rows(&mut self, state: &State, wished: &BTreeMap<u32, [Wish; 2]>) {
+        for (ifindex, wishes) in wished {
+            let Some(held) = state.endpoints.get(*ifindex) else { continue };
+            for (judged, wish) in held.judged.iter().zip(wishes) {
+                let Judged::Row(key) = judged else { continue };
+                let stays = row_of(wish).is_some_and(|row| self.link.rows.get(&row) == Some(key));
+                if !stays {
+                    self.link.rows.retain(|_, kept| kept != key);
+                }
+            }
+        }
+    }
+
     /// The id of a class that has one.
     fn id(&self, class: Number) -> u32 {
         self.link.ids.get(&class).copied().unwrap_or(0)
     }
 
-    /// The verdicts that get cells: first of the new classes in rows that stay, then of all classes
-    /// in each new row.
-    fn verdicts(&mut self, fresh: &[Number], new: &[Number]) -> Vec<Vec<(Number, Verdicts)>> {
+    /// The verdicts that get cells: of the new classes in rows that stay, and of all classes in new
+    /// rows.
+    fn verdicts(&mut self, fresh: &[Number], new: &[Number]) -> [Vec<Grants>; 2] {
         let kept: Vec<Number> = self.link.rows.keys().copied().collect();
-        let classes: Vec<Number> = self.engine.classes().collect();
-        let engine = &mut *self.engine;
-        let mut of = |rows: &[Number], classes: &[Number]| {
-            let mut of_row = |row: Number| -> Verdicts {
-                classes.iter().map(|class| (*class, engine.verdict(row, *class))).collect()
-            };
-            rows.iter().map(|row| (*row, of_row(*row))).collect::<Vec<_>>()
+        let kept = match fresh {
+            [] => Vec::new(),
+            _ => self.engine.grants(&kept, fresh),
         };
-        vec![of(&kept, fresh), of(new, &classes)]
+        if new.is_empty() {
+            return [kept, Vec::new()];
+        }
+        let classes: Vec<Number> = self.engine.classes().collect();
+        [kept, self.engine.grants(new, &classes)]
     }
 
     /// Makes the port sets of these verdicts live, and finds the cells of all.
     fn add_port_sets(
         &mut self,
         state: &mut State,
-        verdicts: &[Vec<(Number, Verdicts)>],
+        verdicts: &[Vec<Grants>; 2],
         writer: &mut Writer,
     ) -> Result<(), Full> {
-        let all = verdicts.iter().flatten().flat_map(|(_, verdicts)| verdicts);
-        let ids: BTreeSet<VerdictId> = all.map(|(_, verdict)| *verdict).collect();
+        let mut ids: BTreeSet<VerdictId> = BTreeSet::new();
+        for grants in verdicts.iter().flatten() {
+            ids.insert(grants.base);
+            ids.extend(grants.classes.iter().map(|(_, verdict)| *verdict));
+        }
         let sets: BTreeSet<&PortSet> = ids
             .iter()
             .filter_map(|id| match self.engine.known_verdict(*id) {
@@ -251,9 +308,8 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// The cell of a class in a row. The port sets of both are live.
-    fn cell(&mut self, row: Number, class: Number) -> u32 {
-        let verdict = self.engine.verdict(row, class);
+    /// The cell of a verdict whose port set is live.
+    fn cell(&self, verdict: VerdictId) -> u32 {
         self.cells.get(&verdict).copied().unwrap_or(Cell::DENY.0)
     }
 
@@ -315,23 +371,29 @@ impl Follower<'_> {
 
     /// The cells of new ids in rows that endpoints have.
     fn write_fresh(
-        &mut self,
+        &self,
         state: &mut State,
+        verdicts: &[Grants],
         ids: &Ids,
         retired: &[RowKey],
         writer: &mut Writer,
     ) {
-        let kept: Vec<(Number, RowKey)> = self.link.rows.iter().map(|it| (*it.0, *it.1)).collect();
-        for (id, class, cells) in &ids.fresh {
-            // The class of a detour has its cells already: its own id comes first.
-            let own = ids.detours.get(id).map(|class| self.id(*class));
-            for &(row, key) in &kept {
-                let cell = match own {
-                    Some(own) => state.rows.get(key).map_or(0, |row| row.cell(own)),
-                    None => self.cell(row, *class),
-                };
-                state.rows.write(key, *id, cell, writer);
+        for grants in verdicts {
+            let Some(&key) = self.link.rows.get(&grants.row) else { continue };
+            let known: HashMap<Number, VerdictId> = grants.classes.iter().copied().collect();
+            for (id, class, _) in ids.fresh.iter().filter(|it| !ids.detours.contains_key(&it.0)) {
+                let verdict = known.get(class).copied().unwrap_or(grants.base);
+                state.rows.write(key, *id, self.cell(verdict), writer);
             }
+        }
+        for (id, class) in &ids.detours {
+            let own = self.id(*class);
+            for key in self.link.rows.values() {
+                let cell = state.rows.get(*key).map_or(0, |row| row.cell(own));
+                state.rows.write(*key, *id, cell, writer);
+            }
+        }
+        for (id, _, cells) in &ids.fresh {
             for (key, cell) in retired.iter().zip(cells) {
                 state.rows.write(*key, *id, *cell, writer);
             }
@@ -339,27 +401,24 @@ impl Follower<'_> {
     }
 
     fn write_new_rows(
-        &mut self,
+        &self,
         state: &mut State,
-        verdicts: &[Vec<(Number, Verdicts)>],
-        new: &[Number],
+        verdicts: &[Grants],
         ids: &Ids,
         writer: &mut Writer,
     ) -> Result<BTreeMap<Number, RowKey>, Full> {
         let all = self.link.ids.values().chain(ids.detours.keys());
         let length = all.max().map_or(1, |last| *last as usize + 1);
         let mut keys = BTreeMap::new();
-        debug_assert_eq!(verdicts.iter().flatten().count(), new.len());
-        for (row, verdicts) in verdicts.iter().flatten() {
-            let mut cells = vec![Cell::DENY.0; length];
-            for (class, verdict) in verdicts {
-                let cell = self.cells.get(verdict).copied().unwrap_or(Cell::DENY.0);
-                cells[self.id(*class) as usize] = cell;
+        for grants in verdicts {
+            let mut cells = vec![self.cell(grants.base); length];
+            for (class, verdict) in &grants.classes {
+                cells[self.id(*class) as usize] = self.cell(*verdict);
             }
             for (id, class) in &ids.detours {
                 cells[*id as usize] = cells[self.id(*class) as usize];
             }
-            keys.insert(*row, state.rows.add(&cells, writer)?);
+            keys.insert(grants.row, state.rows.add(&cells, writer)?);
         }
         Ok(keys)
     }

@@ -76,7 +76,7 @@ pub(super) fn advance(
     let keys = write_new_rows(state, &matching, &pairs, &ids, &columns, writer)?;
     let maps = flip_addresses(state, &now, &wanted, &mut pairs, &ids, writer)?;
     let unplaced = flip_endpoints(state, &goal.desired.interfaces, &wishes, &keys, writer)?;
-    clean_up(state, maps, &pairs, &ids, &columns, writer);
+    clean_up(state, &maps, &pairs, &ids, &columns, writer);
     Ok(unplaced)
 }
 
@@ -284,7 +284,7 @@ pub(super) fn flip_endpoints(
 /// Step 6.
 fn clean_up(
     state: &mut State,
-    maps: Maps<u32>,
+    maps: &Maps<u32>,
     pairs: &Pairs,
     ids: &[u32],
     columns: &Columns,
@@ -300,7 +300,7 @@ fn clean_up(
     for id in pairs.live().into_iter().filter(|id| !used.contains(id)) {
         state.ids.free(id, writer);
     }
-    merge_ids(state, &maps, pairs, ids, columns, writer);
+    merge_ids(state, maps, pairs, ids, columns, writer);
 }
 
 /// Removes the rows that no endpoint has.

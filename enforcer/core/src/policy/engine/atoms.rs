@@ -1,6 +1,8 @@
 //! Atoms: the sets of addresses that rules name.
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::blocks::BlockSet;
@@ -84,6 +86,26 @@ impl Atoms {
 
     pub(super) fn take_blocks(&mut self, blocks: BlockSet) -> Number {
         self.slab.take(Atom::Blocks(Arc::new(blocks)))
+    }
+
+    pub(super) fn get(&self, atom: Number) -> Option<&Atom> {
+        self.slab.get(atom).map(|it| &**it)
+    }
+
+    /// A number for what the atom is, whatever number it has at the moment.
+    pub(super) fn identity(&self, atom: Number) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        match self.get(atom) {
+            Some(Atom::Pods(scope, selector)) => {
+                self.pod_labels.selector(*selector).hash(&mut hasher);
+                match scope {
+                    Scope::Own(space) => (0u8, space).hash(&mut hasher),
+                    Scope::Matching(it) => self.namespace_labels.selector(*it).hash(&mut hasher),
+                }
+            }
+            other => other.hash(&mut hasher),
+        }
+        hasher.finish()
     }
 
     pub(super) fn release(&mut self, atom: Number) {

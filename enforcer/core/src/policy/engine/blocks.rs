@@ -85,18 +85,22 @@ impl Regions {
         [0, 1].map(|family| {
             let mut points = Points::new();
             let mut active: Vec<Number> = Vec::new();
-            for (at, toggled) in events(sets, family) {
-                for set in toggled {
-                    match active.binary_search(&set) {
+            let events = events(sets, family);
+            if events.first().is_none_or(|(at, _)| *at > 0) {
+                points.push((0, self.lists.take(Vec::new())));
+            }
+            for here in events.chunk_by(|one, two| one.0 == two.0) {
+                for (_, set) in here {
+                    match active.binary_search(set) {
                         Ok(position) => drop(active.remove(position)),
-                        Err(position) => active.insert(position, set),
+                        Err(position) => active.insert(position, *set),
                     }
                 }
                 let list = self.lists.take(active.clone());
                 if points.last().is_some_and(|(_, before)| *before == list) {
                     self.lists.release(list);
                 } else {
-                    points.push((at, list));
+                    points.extend(here.first().map(|(at, _)| (*at, list)));
                 }
             }
             let old = std::mem::replace(&mut self.points[family], points);
@@ -114,25 +118,15 @@ impl Regions {
     }
 }
 
-/// The points of one family at which addresses enter or leave sets, in order, with these sets. The
-/// first is 0.
-fn events(
-    sets: &BTreeMap<Number, Arc<BlockSet>>,
-    family: usize,
-) -> BTreeMap<u128, BTreeSet<Number>> {
-    let mut events: BTreeMap<u128, BTreeSet<Number>> = BTreeMap::from([(0, BTreeSet::new())]);
+/// The points of one family at which addresses enter or leave each set, in order.
+pub(super) fn events(sets: &BTreeMap<Number, Arc<BlockSet>>, family: usize) -> Vec<(u128, Number)> {
+    let mut events = Vec::new();
     for (&set, blocks) in sets {
-        for (first, last) in ranges(blocks, family) {
-            let ends = [Some(first), last.checked_add(1)];
-            for at in ends.into_iter().flatten() {
-                let here = events.entry(at).or_default();
-                // A range that begins where another ends changes nothing.
-                if !here.remove(&set) {
-                    here.insert(set);
-                }
-            }
-        }
+        let ends = ranges(blocks, family).into_iter();
+        let ends = ends.flat_map(|(first, last)| [Some(first), last.checked_add(1)]);
+        events.extend(ends.flatten().map(|at| (at, set)));
     }
+    events.sort_unstable();
     events
 }
 

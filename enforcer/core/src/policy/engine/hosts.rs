@@ -14,7 +14,7 @@ enum Owners {
     #[default]
     None,
     One(Number),
-    Many(Box<Vec<Number>>),
+    Many(Box<[Number]>),
 }
 
 impl Owners {
@@ -35,7 +35,7 @@ impl Owners {
         *self = match owners[..] {
             [] => Self::None,
             [owner] => Self::One(owner),
-            _ => Self::Many(Box::new(owners)),
+            _ => Self::Many(owners.into()),
         };
     }
 }
@@ -257,6 +257,5 @@ impl Hosts {
 
 /// The address of a place.
 pub(super) fn address((family, at): Place) -> IpAddr {
-    #[expect(clippy::cast_possible_truncation, reason = "32 bits are left")]
     if family == 0 { IpAddr::V4(((at >> 96) as u32).into()) } else { IpAddr::V6(at.into()) }
 }

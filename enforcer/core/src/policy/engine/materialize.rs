@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use super::blocks::place;
 use super::hosts::address;
-use super::{Engine, Kind, Number};
+use super::{Engine, Judge, Kind, Number};
 use crate::interner::Interner;
 use crate::policy::compiled::{Column, Compiled, PodPolicy, Row, RowId};
 use crate::policy::verdicts::VerdictId;
@@ -72,14 +72,21 @@ impl Engine {
             let verdicts = columns.iter().map(|column| column[at]).collect();
             of_row.insert(*row, distinct.intern(verdicts));
         }
+        // What is closed allows nothing.
+        let is_closed = self.subjects.excess().next().is_some();
+        let closed = is_closed.then(|| distinct.intern(vec![VerdictId::DENY; columns.len()]));
+        for (pod, judges) in self.subjects.all() {
+            let [ingress, egress] = judges.map(|judge| match judge {
+                Judge::Open => None,
+                Judge::Row(row) => of_row.get(&row).copied(),
+                Judge::Closed => closed,
+            });
+            compiled.pods.insert(pod.clone(), PodPolicy { ingress, egress });
+        }
         let row = |verdicts: &Vec<VerdictId>| Row {
             verdicts: verdicts.iter().map(|it| self.verdicts.get(*it).clone()).collect(),
         };
         compiled.rows = distinct.values().iter().map(row).collect();
-        for (pod, rows) in self.subjects.all() {
-            let [ingress, egress] = rows.map(|row| row.and_then(|it| of_row.get(&it).copied()));
-            compiled.pods.insert(pod.clone(), PodPolicy { ingress, egress });
-        }
     }
 }
 

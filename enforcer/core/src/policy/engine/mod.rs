@@ -8,6 +8,7 @@
 //! atoms    the sets of addresses that terms name: pods by labels, blocks
 //! peers    pods in groups that are alike in namespace, labels, ports ─► signatures: lists of atoms
 //! blocks   regions of addresses that are in the same sets of blocks
+//! shares   which rows a node can't afford, before anything is made of them
 //! hosts    addresses, with a class each: its region's blocks, its pods' signatures
 //! ```
 //! A row's verdict for a class follows from the terms whose atoms the class has. Atoms are there for
@@ -26,6 +27,7 @@ mod labels;
 mod materialize;
 mod peers;
 mod rows;
+mod shares;
 mod slab;
 mod subjects;
 mod touched;
@@ -34,23 +36,36 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use enforcer_ebpf::contract::table::Limits;
 use enforcer_ebpf::contract::verdict::Direction;
 
 use self::atoms::Atoms;
 use self::blocks::{Regions, last_of};
 use self::hosts::Hosts;
 use self::peers::Peers;
+use self::shares::Budget;
 use self::subjects::Subjects;
 use super::compiled::{PortSet, Verdict};
 use super::verdicts::{VerdictId, Verdicts};
-use crate::model::{Cluster, PodId, PortRange, ServiceId};
+use crate::model::{Cluster, ContainerPort, PodId, PortRange, ServiceId};
 
 pub use self::delta::{Delta, Kind, Move, Target};
+pub use self::shares::{Excess, Resource};
 pub use self::slab::Number;
+pub use self::subjects::Judge;
 pub use self::touched::Touched;
 
 /// A Service's addresses: those of its cluster, and those that tenants chose.
 type Addresses = [BTreeSet<IpAddr>; 2];
+
+/// The verdicts of a row for some classes.
+#[derive(Debug)]
+pub(crate) struct Grants {
+    pub(crate) row: Number,
+    /// For all classes but these.
+    pub(crate) base: VerdictId,
+    pub(crate) classes: Vec<(Number, VerdictId)>,
+}
 
 /// The verdicts of all local subjects for all addresses, kept up to date.
 #[derive(Debug)]
@@ -68,6 +83,14 @@ pub struct Engine {
 
 impl Default for Engine {
     fn default() -> Self {
+        Self::with(Limits::DEFAULT)
+    }
+}
+
+impl Engine {
+    /// The engine of an empty cluster, for tables of these sizes.
+    #[must_use]
+    pub fn with(limits: Limits) -> Self {
         Self {
             version: 0,
             verdicts: Verdicts::new(),
@@ -75,14 +98,12 @@ impl Default for Engine {
             peers: Peers::default(),
             regions: Regions::default(),
             hosts: Hosts::default(),
-            subjects: Subjects::default(),
+            subjects: Subjects::new(Budget::new(limits)),
             services: HashMap::new(),
             node_addresses: BTreeSet::new(),
         }
     }
-}
 
-impl Engine {
     /// The engine of this cluster, and the way there from nothing.
     #[must_use]
     pub fn new(cluster: &Cluster, local: &BTreeSet<PodId>) -> (Self, Delta) {
@@ -177,10 +198,16 @@ impl Engine {
         self.version
     }
 
-    /// The rows of a local pod by direction, ingress first; `None`: no subject.
+    /// How a local pod is judged by direction, ingress first; `None`: no subject.
     #[must_use]
-    pub fn rows_of(&self, pod: &PodId) -> Option<[Option<Number>; 2]> {
-        self.subjects.rows_of(pod)
+    pub fn judges(&self, pod: &PodId) -> Option<[Judge; 2]> {
+        self.subjects.judges(pod)
+    }
+
+    /// The directions of pods that are closed because their namespace needs more than its share
+    /// (semantics R9).
+    pub fn excess(&self) -> impl Iterator<Item = (&PodId, Direction, Excess)> {
+        self.subjects.excess()
     }
 
     /// The verdict of a row for a class.
@@ -189,27 +216,54 @@ impl Engine {
         let (Some(row), Some(class)) = (subjects.row(row), hosts.class(class)) else {
             return VerdictId::DENY;
         };
-        let mut verdict = row.base;
-        if verdict == VerdictId::ALLOW {
-            return verdict;
+        if row.base == VerdictId::ALLOW {
+            return row.base;
         }
-        for term in regions.members(class.list).iter().filter_map(|it| row.terms.get(it)) {
-            verdict = verdicts.union(verdict, term.always);
-        }
+        let mut granted = vec![row.base];
+        let blocks = regions.members(class.list).iter();
+        granted.extend(blocks.filter_map(|it| row.terms.get(it)).map(|term| term.always));
         for signature in class.signatures.iter().filter_map(|it| peers.signature(*it)) {
             for term in signature.atoms.iter().filter_map(|it| row.terms.get(it)) {
-                verdict = verdicts.union(verdict, term.always);
-                for port in &signature.ports {
-                    if term.named.contains(&(port.protocol, port.name.clone())) {
-                        let range = PortRange::single(port.port);
-                        let set = PortSet::new([(port.protocol, range)]);
-                        let number = verdicts.intern(Verdict::ports(set));
-                        verdict = verdicts.union(verdict, number);
-                    }
+                granted.push(term.always);
+                let is_named = |port: &&ContainerPort| {
+                    !term.named.is_empty()
+                        && term.named.contains(&(port.protocol, port.name.clone()))
+                };
+                for port in signature.ports.iter().filter(is_named) {
+                    let set = PortSet::new([(port.protocol, PortRange::single(port.port))]);
+                    granted.push(verdicts.intern(Verdict::ports(set)));
                 }
             }
         }
-        verdict
+        verdicts.union_all(granted)
+    }
+
+    /// The verdicts of rows for classes, as far as they are not that for every address.
+    pub(crate) fn grants(&mut self, rows: &[Number], classes: &[Number]) -> Vec<Grants> {
+        let mut of_atom: HashMap<Number, Vec<usize>> = HashMap::new();
+        let mut grants = Vec::with_capacity(rows.len());
+        for (at, number) in rows.iter().enumerate() {
+            let row = self.subjects.row(*number);
+            let base = row.map_or(VerdictId::DENY, |row| row.base);
+            for atom in row.into_iter().flat_map(|row| row.terms.keys()) {
+                of_atom.entry(*atom).or_default().push(at);
+            }
+            grants.push(Grants { row: *number, base, classes: Vec::new() });
+        }
+        for &number in classes {
+            let Some(class) = self.hosts.class(number) else { continue };
+            let signatures = class.signatures.iter().filter_map(|it| self.peers.signature(*it));
+            let atoms = signatures.flat_map(|it| &it.atoms).chain(self.regions.members(class.list));
+            let named = atoms.filter_map(|atom| of_atom.get(atom)).flatten();
+            let mut named: Vec<usize> = named.copied().collect();
+            named.sort_unstable();
+            named.dedup();
+            for at in named {
+                let verdict = self.verdict(rows[at], number);
+                grants[at].classes.push((number, verdict));
+            }
+        }
+        grants
     }
 
     /// The verdict of a number that [`Self::verdict`] returned.
@@ -255,7 +309,11 @@ impl Engine {
         direction: Direction,
         peer: IpAddr,
     ) -> Option<Verdict> {
-        let row = self.rows_of(pod)?[direction as usize]?;
+        let row = match self.judges(pod)?[direction as usize] {
+            Judge::Open => return None,
+            Judge::Closed => return Some(Verdict::Deny),
+            Judge::Row(row) => row,
+        };
         let class = self.class_of(peer);
         let verdict = self.verdict(row, class);
         Some(self.known_verdict(verdict).clone())

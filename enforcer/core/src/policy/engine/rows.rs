@@ -52,6 +52,17 @@ pub(super) fn rules(policy: &Policy, direction: Direction) -> Option<&Vec<Rule>>
     }
 }
 
+/// The number of peers, blocks, exceptions and ports in the policy's rules of this direction.
+pub(super) fn names(policy: &Policy, direction: Direction) -> u64 {
+    let rules = rules(policy, direction).into_iter().flatten();
+    let of_peer = |peer: &Peer| match peer {
+        Peer::Block(block) => 1 + block.except.len(),
+        Peer::Pods { .. } => 1,
+    };
+    let of_rule = |rule: &Rule| rule.peers.iter().map(of_peer).sum::<usize>() + rule.ports.len();
+    rules.map(of_rule).sum::<usize>() as u64
+}
+
 /// The pod's ports that the policies' ingress rules name.
 pub(super) fn named_ports<'p>(
     cluster: &Cluster,

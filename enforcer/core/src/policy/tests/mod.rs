@@ -11,6 +11,7 @@ mod peers;
 mod ports;
 mod reference;
 mod shape;
+mod shares;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

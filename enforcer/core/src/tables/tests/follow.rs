@@ -37,7 +37,7 @@ fn limits() -> Limits {
 }
 
 proptest! {
-    #![proptest_config(config(40))]
+    #![proptest_config(config(24))]
 
     /// After every step, each verdict is that of before or of after.
     #[test]
@@ -94,6 +94,27 @@ proptest! {
             let result = harness.follow(&mut follower.engine, &delta, &interfaces);
             result.map_err(TestCaseError::fail)?;
         }
+    }
+}
+
+/// One of two pods with the same row loses its isolation, and an address moves in the same change.
+#[test]
+fn c1_an_endpoint_that_leaves_a_row_of_others_sees_no_moved_address() {
+    use crate::model::{Peer, Pod, PodId, Policy, PolicyId, Rule, Selector};
+    let pod = |at: u8, address: &[u8]| {
+        let addresses = address.iter().map(|it| [10, 0, 0, *it].into()).collect();
+        Change::Pod(Pod { addresses, ..Pod::new(PodId::new("blue", format!("pod-{at}"))) })
+    };
+    let own = Peer::Pods { namespaces: None, pods: Selector::default() };
+    let egress = Some(vec![Rule { peers: vec![own], ports: vec![] }]);
+    let id = PolicyId::new("blue", "policy");
+    let policy = Policy { id, subjects: Selector::default(), ingress: None, egress };
+    let (mut follower, mut harness) = (Follower::default(), Harness::new(limits()));
+    let batches =
+        [vec![pod(0, &[1])], vec![Change::Policy(policy)], vec![pod(2, &[2]), pod(0, &[])]];
+    for batch in batches {
+        let (delta, interfaces) = follower.step(&batch);
+        harness.follow(&mut follower.engine, &delta, &interfaces).unwrap();
     }
 }
 
