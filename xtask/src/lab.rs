@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::cli::{Bench, Exec, Proxy, Run};
+use crate::cli::{Bench, Exec, Proxy, Run, Soak};
 use crate::packages::{self, Wanted};
 use crate::privilege;
 use crate::process;
@@ -83,6 +83,9 @@ pub(crate) fn exec(root: &Path, options: &Exec) -> Result<ExitCode> {
 
 /// Runs the benchmark, always of the optimised build.
 pub(crate) fn bench(root: &Path, options: &Bench) -> Result<ExitCode> {
+    if options.arguments.iter().any(|argument| argument == "--scale") {
+        return scale(root, options);
+    }
     check_system()?;
     ebpf::build(root)?;
     build_programs(root, Profile::Release)?;
@@ -91,6 +94,33 @@ pub(crate) fn bench(root: &Path, options: &Bench) -> Result<ExitCode> {
     let own = options.arguments.iter().skip_while(|argument| *argument == "--");
     command.args(own);
     start(command, "to load the eBPF programs and make network namespaces")
+}
+
+/// Measures the pure half on generated clusters. Needs no rights and no eBPF programs.
+fn scale(root: &Path, options: &Bench) -> Result<ExitCode> {
+    let mut command = workspace::cargo(root);
+    command.args(["run", "--release", "--package", "enforcer-core", "--example", "scale", "--"]);
+    let own = options.arguments.iter().filter(|it| *it != "--" && *it != "--scale");
+    let status = privilege::run_in_foreground(command.args(own))?;
+    Ok(ExitCode::from(privilege::code(status)))
+}
+
+/// Runs the soak test; the exit code is its own.
+pub(crate) fn soak(root: &Path, options: &Soak) -> Result<ExitCode> {
+    check_system()?;
+    ebpf::build(root)?;
+    let profile = Profile::of(options.release);
+    build_programs(root, profile)?;
+    let program = workspace::target(root).join(profile.folder()).join("enforcer-soak");
+    let mut command = privilege::as_root(program);
+    command.arg("--minutes").arg(options.minutes.to_string());
+    if let Some(seed) = options.seed {
+        command.arg("--seed").arg(seed.to_string());
+    }
+    command
+        .args(name_of(&options.topology).map(|it| ["--topology".into(), it]).into_iter().flatten());
+    command.arg("--").args(&options.agent_arguments);
+    start(command, "to make the lab's network namespaces and load the eBPF programs")
 }
 
 fn start(mut command: Command, why: &str) -> Result<ExitCode> {

@@ -68,6 +68,7 @@
 //! # }
 //! ```
 
+pub mod estates;
 mod interner;
 pub mod model;
 pub mod policy;

@@ -3,12 +3,14 @@
 //! The programs do not depend on it: they recognise a dead entry by its age. But a look-up for room takes
 //! longer than a free place, and only the sweep knows how many flows each pod has.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::time::sleep;
 
-use super::snapshot::SharedReconciler;
+use super::reconciler::Reconciler;
+use super::shared::Shared;
 use crate::kernel::FlowUse;
 use crate::observe::FlowReport;
 
@@ -16,13 +18,13 @@ use crate::observe::FlowReport;
 const INTERVALS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(1)];
 
 /// Removes dead flows periodically, and notes how full the tables are.
-pub(super) async fn keep(shared: &SharedReconciler) -> anyhow::Result<()> {
+pub(super) async fn keep(reconciler: &RefCell<Reconciler>, shared: &Shared) -> anyhow::Result<()> {
     let [seldom, often] = INTERVALS;
     let mut wait = seldom;
     loop {
-        // A change of policy must not wait for the sweep: the lock is held only for the handles.
+        // A change of policy must not wait for the sweep.
         let (tables, now) = {
-            let kernel = &mut shared.lock().kernel;
+            let kernel = &mut reconciler.borrow_mut().kernel;
             (kernel.flows(), kernel.now())
         };
         let sweep = move || tables.sweep(now?);

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use enforcer_ebpf::packet::protocol;
 
 use crate::conntrack::{self, Flow, Flows};
-use crate::kernel::{FlowTables, Hooks, Imported, Kernel};
+use crate::kernel::{FlowTables, Hooks, Imported, Kernel, KernelError};
 use crate::node::Snapshot;
 use crate::observe::ConntrackReport;
 use enforcer_core::model::{Cluster, Protocol};
 use enforcer_core::tables::{Owner, State};
 
 /// The number of flows that are written at once: a node may track millions.
-const BATCH: usize = 4096;
+const BATCH: usize = 16_384;
 
 /// The time until another attempt to read connection tracking.
 const RETRY: Duration = Duration::from_secs(5);
@@ -176,9 +176,9 @@ impl OlderFlows {
         let result = kernel.now().map_err(anyhow::Error::from).and_then(|now| {
             let tables = kernel.flows();
             let mut batch =
-                Batch { tables: &tables, now, flows: Vec::new(), result: Imported::default() };
+                Batch { tables: &tables, now, flows: Vec::new(), result: Ok(Imported::default()) };
             let counts = conntrack::read(|entry| batch.add(flows.of(&entry)))?;
-            Ok((counts, batch.finish()))
+            Ok((counts, batch.finish()?))
         });
         let report = &mut self.report;
         match result {
@@ -294,7 +294,7 @@ struct Batch<'a> {
     tables: &'a FlowTables,
     now: u32,
     flows: Vec<Flow>,
-    result: Imported,
+    result: Result<Imported, KernelError>,
 }
 
 impl Batch<'_> {
@@ -306,13 +306,19 @@ impl Batch<'_> {
     }
 
     fn write(&mut self) {
-        let more = self.tables.import(&self.flows, self.now);
-        self.result.added += more.added;
-        self.result.refused += more.refused;
+        if let Ok(total) = &mut self.result {
+            match self.tables.import(&self.flows, self.now) {
+                Ok(more) => {
+                    total.added += more.added;
+                    total.refused += more.refused;
+                }
+                Err(error) => self.result = Err(error),
+            }
+        }
         self.flows.clear();
     }
 
-    fn finish(mut self) -> Imported {
+    fn finish(mut self) -> Result<Imported, KernelError> {
         self.write();
         self.result
     }

@@ -58,8 +58,7 @@ impl Kernel {
             Step::Leaf6 { leaf, value } => store_value::<Leaf6>(&arrays.leaves6, *leaf, value),
             Step::PortClass { protocol, port, class } => {
                 let index = (usize::from(*protocol) << 16) | usize::from(*port);
-                let word = arrays.ports.u16s().get(index);
-                word.ok_or_else(|| arrays.ports.outside(index))?.store(*class, Ordering::Release);
+                arrays.ports.u16(index)?.store(*class, Ordering::Release);
                 Ok(())
             }
             Step::PortSetWord { set, word, bits } => {
@@ -97,22 +96,30 @@ impl Kernel {
                 .pod_addresses
                 .insert(address, id, 0)
                 .map_err(KernelError::table(table::POD_ADDRESSES)),
-            Step::ForgetEndpoint { id } => self.forget(*id),
+            Step::ForgetEndpoint { id } => self.forget_endpoints(&BTreeSet::from([*id])),
             Step::Grace => self.grace.wait(),
         }
     }
 
-    /// Sets an id's counters to zero and removes the flows and fragments of its last endpoint
-    /// (semantics C5).
-    fn forget(&mut self, id: u32) -> Result<(), KernelError> {
+    /// Sets the counters of ids to zero and removes the flows and fragments of their last endpoints
+    /// (semantics C5), in one pass over each table.
+    ///
+    /// # Errors
+    /// A table can't be read or written.
+    pub fn forget_endpoints(&mut self, ids: &BTreeSet<u32>) -> Result<(), KernelError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
         let failed = |call| KernelError::table_call(table::COUNTERS, call);
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| failed("nr_cpus")(error))?;
-        let zero = vec![Counters::default(); cpus];
-        let zero = PerCpuValues::try_from(zero).map_err(failed("per-cpu values"))?;
-        self.counters.set(id, zero, 0).map_err(KernelError::table(table::COUNTERS))?;
-        self.flows.forget(id);
-        forget_in(table::FRAGMENTS4, &mut self.fragments4, |packet| packet.tail.endpoint, id)?;
-        forget_in(table::FRAGMENTS6, &mut self.fragments6, |packet| packet.tail.endpoint, id)
+        for id in ids {
+            let zero = vec![Counters::default(); cpus];
+            let zero = PerCpuValues::try_from(zero).map_err(failed("per-cpu values"))?;
+            self.counters.set(*id, zero, 0).map_err(KernelError::table(table::COUNTERS))?;
+        }
+        self.flows.forget(ids)?;
+        forget_in(table::FRAGMENTS4, &mut self.fragments4, |packet| packet.tail.endpoint, ids)?;
+        forget_in(table::FRAGMENTS6, &mut self.fragments6, |packet| packet.tail.endpoint, ids)
     }
 }
 
@@ -120,12 +127,12 @@ fn forget_in<K: aya::Pod, V: aya::Pod>(
     name: &'static str,
     entries: &mut HashMap<MapData, K, V>,
     endpoint: impl Fn(&K) -> u16,
-    id: u32,
+    ids: &BTreeSet<u32>,
 ) -> Result<(), KernelError> {
     // An error during the walk means that entries were added or removed meanwhile. The unread ones
-    // are not this endpoint's, which sends nothing any more.
+    // are not these endpoints', which send nothing any more.
     let theirs: Vec<K> =
-        entries.keys().flatten().filter(|key| u32::from(endpoint(key)) == id).collect();
+        entries.keys().flatten().filter(|key| ids.contains(&endpoint(key).into())).collect();
     for key in &theirs {
         ignoring(io::ErrorKind::NotFound, name, entries.remove(key))?;
     }
@@ -133,14 +140,12 @@ fn forget_in<K: aya::Pod, V: aya::Pod>(
 }
 
 fn store32(table: &MappedArray, index: usize, value: u32) -> Result<(), KernelError> {
-    let word = table.u32s().get(index).ok_or_else(|| table.outside(index))?;
-    word.store(value, Ordering::Release);
+    table.u32(index)?.store(value, Ordering::Release);
     Ok(())
 }
 
 fn store64(table: &MappedArray, index: usize, value: u64) -> Result<(), KernelError> {
-    let word = table.u64s().get(index).ok_or_else(|| table.outside(index))?;
-    word.store(value, Ordering::Release);
+    table.u64(index)?.store(value, Ordering::Release);
     Ok(())
 }
 

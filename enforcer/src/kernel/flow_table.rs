@@ -17,15 +17,25 @@ use enforcer_ebpf::contract::flow_table::{
 };
 
 use super::KernelError;
-use super::mapped_array::MappedArray;
+use super::mapped_words::MappedWords;
 
 /// Bytes of a word.
 const WORD: usize = size_of::<u64>();
 
 /// A table of flows of one family.
 pub(super) struct Table<K> {
-    tags: MappedArray,
-    entries: MappedArray,
+    names: Names,
+    /// The tags, and the entries.
+    maps: [MapData; 2],
+    groups: u32,
+    secret: u64,
+    key: PhantomData<fn() -> K>,
+}
+
+/// A table, mapped into memory.
+pub(super) struct View<K> {
+    tags: MappedWords,
+    entries: MappedWords,
     groups: u32,
     secret: u64,
     key: PhantomData<fn() -> K>,
@@ -92,13 +102,8 @@ impl<K: Key> Table<K> {
         if shape(entries, &entry_map)? != (groups, size) || width != WORD {
             return Err(KernelError::NoTable(entries));
         }
-        Ok(Self {
-            tags: MappedArray::new(tags, tag_map, WORD)?,
-            entries: MappedArray::new(entries, entry_map, size)?,
-            groups,
-            secret,
-            key: PhantomData,
-        })
+        let names = [tags, entries];
+        Ok(Self { names, maps: [tag_map, entry_map], groups, secret, key: PhantomData })
     }
 
     /// The number of flows that it is made for.
@@ -106,10 +111,25 @@ impl<K: Key> Table<K> {
         flows_for(self.groups)
     }
 
+    /// Maps the table into memory: 45 bytes (IPv4) or 90 bytes (IPv6) a flow.
+    pub(super) fn view(&self) -> Result<View<K>, KernelError> {
+        let [tags, entries] = &self.maps;
+        let groups = self.groups as usize;
+        Ok(View {
+            tags: MappedWords::new(self.names[0], tags, groups)?,
+            entries: MappedWords::new(self.names[1], entries, groups * PLACES * K::ENTRY)?,
+            groups: self.groups,
+            secret: self.secret,
+            key: PhantomData,
+        })
+    }
+}
+
+impl<K: Key> View<K> {
     /// The words of an entry. `place`: counted through all groups.
     fn words(&self, place: usize) -> &[AtomicU64] {
         let start = place * K::ENTRY;
-        self.entries.u64s().get(start..start + K::ENTRY).unwrap_or_default()
+        self.entries.all().get(start..start + K::ENTRY).unwrap_or_default()
     }
 
     fn entry(&self, place: usize) -> Option<Entry<K>> {
@@ -154,7 +174,7 @@ impl<K: Key> Table<K> {
     /// another check word, which stays.
     fn remove(&self, entry: &Entry<K>) {
         let (group, shift) = (entry.place / PLACES, entry.place % PLACES * 8);
-        if let Some(tags) = self.tags.u64s().get(group) {
+        if let Some(tags) = self.tags.all().get(group) {
             tags.fetch_and(!(0xff << shift), Ordering::AcqRel);
         }
         if let [check, ..] = self.words(entry.place) {
@@ -165,7 +185,7 @@ impl<K: Key> Table<K> {
     /// The place of a flow.
     fn locate(&self, key: &K, hash: u64) -> Option<Entry<K>> {
         for group in places::groups(hash, self.groups) {
-            let tags = self.tags.u64s().get(group as usize)?.load(Ordering::Acquire);
+            let tags = self.tags.all().get(group as usize)?.load(Ordering::Acquire);
             let first = with_tag(tags, tag(hash));
             for marked in [first, without_first(first)] {
                 let entry = self.entry(group as usize * PLACES + first_of(marked));
@@ -223,7 +243,7 @@ impl<K: Key> Table<K> {
         let tag = tag(hash);
         let [first, second] = places::groups(hash, self.groups).map(|it| it as usize);
         loop {
-            let word = |group: usize| self.tags.u64s().get(group);
+            let word = |group: usize| self.tags.all().get(group);
             let tags = [word(first)?, word(second)?].map(|it| it.load(Ordering::Acquire));
             let [in_first, in_second] = tags.map(|it| open_to(it, tag));
             let (group, tags, open) = if number_of(in_second) > number_of(in_first) {

@@ -3,7 +3,7 @@
 //! The programs recognise a dead entry by its age, but it keeps its place until a new flow needs it or
 //! the agent removes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use enforcer_ebpf::contract::table;
 
 use super::clock::Clock;
 use super::flow_shares::over_share;
-use super::flow_table::{Added, Names, Table};
+use super::flow_table::{Added, Names, Table, View};
 use super::{KernelError, legacy_flows};
 use crate::conntrack::{Flow, Progress};
 
@@ -111,8 +111,8 @@ impl FlowTables {
     /// # Errors
     /// A table can't be read or written.
     pub fn sweep(&self, now: u32) -> Result<[FlowUse; 2], KernelError> {
-        let v4 = sweep(&self.v4, now, &self.clock);
-        let v6 = sweep(&self.v6, now, &self.clock);
+        let v4 = sweep(&self.v4.view()?, now, &self.clock);
+        let v6 = sweep(&self.v6.view()?, now, &self.clock);
         let shares = [(&v4, &self.v4.limit()), (&v6, &self.v6.limit())]
             .map(|(found, limit)| over_share(&found.by_endpoint, *limit));
         self.publish(&shares)?;
@@ -146,10 +146,14 @@ impl FlowTables {
         Ok(())
     }
 
-    /// Removes all flows of an endpoint that sends nothing any more (semantics C5).
-    pub(super) fn forget(&self, endpoint: u32) {
-        self.v4.retain(|key, _| u32::from(key.tail().endpoint) != endpoint);
-        self.v6.retain(|key, _| u32::from(key.tail().endpoint) != endpoint);
+    /// Removes all flows of endpoints that send nothing any more (semantics C5).
+    ///
+    /// # Errors
+    /// A table can't be mapped.
+    pub(super) fn forget(&self, endpoints: &BTreeSet<u32>) -> Result<(), KernelError> {
+        self.v4.view()?.retain(|key, _| !endpoints.contains(&key.tail().endpoint.into()));
+        self.v6.view()?.retain(|key, _| !endpoints.contains(&key.tail().endpoint.into()));
+        Ok(())
     }
 
     /// Copies the flows of the tables pinned in `folder`, which have the same `secret`. Existing flows
@@ -157,8 +161,8 @@ impl FlowTables {
     pub(super) fn take_over(&self, folder: &Path, secret: u64) -> Result<TakenOver, KernelError> {
         let mut taken = TakenOver::default();
         if folder.join(table::FLOW_TAGS4).exists() {
-            copy(&Table::open(folder, V4, secret)?, &self.v4, &mut taken);
-            copy(&Table::open(folder, V6, secret)?, &self.v6, &mut taken);
+            copy(&Table::open(folder, V4, secret)?.view()?, &self.v4.view()?, &mut taken);
+            copy(&Table::open(folder, V6, secret)?.view()?, &self.v6.view()?, &mut taken);
         }
         let [v4, v6] = legacy_flows::TABLES;
         copy_legacy(folder, v4, &self.v4, &mut taken)?;
@@ -177,7 +181,7 @@ impl FlowTables {
     }
 }
 
-fn sweep<K: Key>(table: &Table<K>, now: u32, clock: &Clock) -> Found {
+fn sweep<K: Key>(table: &View<K>, now: u32, clock: &Clock) -> Found {
     let mut found = Found::default();
     table.retain(|key, state| {
         // One bucket more than in the programs, whose clock may have advanced by one since.
@@ -193,7 +197,7 @@ fn sweep<K: Key>(table: &Table<K>, now: u32, clock: &Clock) -> Found {
     found
 }
 
-fn copy<K: Key>(from: &Table<K>, to: &Table<K>, taken: &mut TakenOver) {
+fn copy<K: Key>(from: &View<K>, to: &View<K>, taken: &mut TakenOver) {
     from.for_each(|key, state| taken.add(to.add(key, state, |_| false)));
 }
 
@@ -203,6 +207,7 @@ fn copy_legacy<K: Key + Pod>(
     to: &Table<K>,
     taken: &mut TakenOver,
 ) -> Result<(), KernelError> {
+    let to = to.view()?;
     for name in names.into_iter().filter(|name| folder.join(name).exists()) {
         legacy_flows::for_each(folder, name, |key: &K, state| {
             taken.add(to.add(key, state, |_| false));
@@ -224,8 +229,12 @@ impl FlowTables {
     /// Adds flows; `now`: the clock, see [`super::Kernel::now`]. A flow that the programs have
     /// recorded meanwhile keeps its state, unless its initiator is another: the programs take the
     /// sender of the first packet that they see for it.
-    pub fn import(&self, flows: &[Flow], now: u32) -> Imported {
+    ///
+    /// # Errors
+    /// A table can't be mapped.
+    pub fn import(&self, flows: &[Flow], now: u32) -> Result<Imported, KernelError> {
         let mut result = Imported::default();
+        let (v4, v6) = (self.v4.view()?, self.v6.view()?);
         for flow in flows {
             let state = state(flow, &self.clock, now);
             let endpoint = u16::try_from(flow.endpoint).unwrap_or_default();
@@ -235,20 +244,20 @@ impl FlowTables {
             match (flow.local, flow.remote) {
                 (SocketAddr::V4(local), SocketAddr::V4(remote)) => {
                     let (local, remote) = ((*local.ip()).into(), (*remote.ip()).into());
-                    self.add(&self.v4, &Flow4 { local, remote, tail }, state, now, &mut result);
+                    self.add(&v4, &Flow4 { local, remote, tail }, state, now, &mut result);
                 }
                 (local, remote) => {
                     let (local, remote) = (wide(local.ip()), wide(remote.ip()));
-                    self.add(&self.v6, &Flow6 { local, remote, tail }, state, now, &mut result);
+                    self.add(&v6, &Flow6 { local, remote, tail }, state, now, &mut result);
                 }
             }
         }
-        result
+        Ok(result)
     }
 
     fn add<K: Key>(
         &self,
-        table: &Table<K>,
+        table: &View<K>,
         key: &K,
         state: FlowState,
         now: u32,

@@ -49,6 +49,8 @@ pub struct SessionOptions {
     pub show_log: bool,
     /// The time for a change to take effect in every cell.
     pub settle: Duration,
+    /// The time for agents to become ready.
+    pub ready: Duration,
     /// The measured receivers; `None`: those that the policies concern.
     pub scope: Option<Scope>,
     /// The nodes and their network; `None`: one node.
@@ -69,6 +71,7 @@ impl SessionOptions {
             arguments: Vec::new(),
             show_log: false,
             settle: Duration::from_secs(2),
+            ready: PATIENCE,
             scope: None,
             layout: None,
             proxy: Proxy::default_here(),
@@ -184,8 +187,9 @@ impl Session {
         }
         let started = Instant::now();
         while let Some(node) = self.unready().await? {
-            if started.elapsed() > PATIENCE {
-                bail!("the agent was not ready after {PATIENCE:?}{}", self.end_of_log(node));
+            let patience = self.options.ready;
+            if started.elapsed() > patience {
+                bail!("the agent was not ready after {patience:?}{}", self.end_of_log(node));
             }
             tokio::time::sleep(BETWEEN_ROUNDS).await;
         }

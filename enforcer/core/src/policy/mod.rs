@@ -14,6 +14,9 @@
 //! regions    nested blocks                                 ─► grants of prefixes
 //! compile    equal grants are one column, equal rows one row
 //! ```
+//! [`Engine`] (`engine`) has the same result in another form and keeps it up to date, at the cost of the
+//! change. The agent uses it; [`compile()`] is the readable definition that tests compare it with.
+//!
 //! `selectors` finds the selectors that match labels, `grants` and `verdicts` do the set
 //! algebra on small numbers.
 //!
@@ -23,6 +26,7 @@
 
 mod compile;
 mod compiled;
+mod engine;
 mod grants;
 mod peers;
 mod ports;
@@ -32,8 +36,11 @@ mod selectors;
 mod subjects;
 mod terms;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verdicts;
 
 pub use compile::compile;
 pub use compiled::{Column, Compiled, PodPolicy, PortSet, Row, RowId, Verdict};
+pub(crate) use engine::Grants;
+pub use engine::{Delta, Engine, Excess, Judge, Kind, Move, Number, Resource, Target, Touched};
+pub(crate) use verdicts::VerdictId;

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::compiled::Verdict;
+use super::compiled::{PortSet, Verdict};
 use crate::interner::Interner;
 
 /// A verdict in [`Verdicts`]; equal ids are equal verdicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct VerdictId(usize);
+pub(crate) struct VerdictId(usize);
 
 impl VerdictId {
     pub(super) const DENY: Self = Self(0);
@@ -53,5 +53,21 @@ impl Verdicts {
         let id = self.intern(self.get(one).union(self.get(two)));
         self.unions.insert(pair, id);
         id
+    }
+
+    /// The verdict that allows what any of these allows. Many are united at once: sums on the way
+    /// would be of no further use.
+    pub(super) fn union_all(&mut self, mut ids: Vec<VerdictId>) -> VerdictId {
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() <= 3 || ids.contains(&VerdictId::ALLOW) {
+            return ids.into_iter().fold(VerdictId::DENY, |sum, id| self.union(sum, id));
+        }
+        let sets = ids.into_iter().filter_map(|id| match self.get(id) {
+            Verdict::Ports(set) => Some(set.as_ref()),
+            _ => None,
+        });
+        let union = Verdict::ports(PortSet::new(sets.flat_map(PortSet::iter)));
+        self.intern(union)
     }
 }

@@ -54,6 +54,11 @@ impl Ports {
         }
     }
 
+    /// The numbers of port sets and of port classes in use.
+    pub(super) fn used(&self) -> (u32, u32) {
+        (self.sets.used(), self.classes.used())
+    }
+
     /// The numbers of port sets and of port classes that have ever been in use.
     pub(super) fn high_water(&self) -> (u32, u32) {
         (self.sets.high_water(), self.classes.high_water())
@@ -81,11 +86,12 @@ impl Ports {
         let parts = split(&self.spans, &new);
         let (spans, parents) = self.number(&parts, writer)?;
         self.grow_live_sets(&parents, writer);
-        let members = membership(&parts, &spans);
-        for (position, set) in new.into_iter().enumerate() {
+        let mut bitmaps = vec![vec![0; PORT_SET_WORDS]; new.len()];
+        for (class, members) in membership(&parts, &spans) {
+            members.positions().for_each(|position| put(&mut bitmaps[position], class, true));
+        }
+        for (set, bits) in new.into_iter().zip(bitmaps) {
             let id = self.sets.take(writer)?;
-            let classes = members.iter().filter(|(_, member)| member.contains(position));
-            let bits = bitmap(classes.map(|&(class, _)| class));
             self.write_set(id, bits, writer);
             self.ids.insert(set, id);
         }
@@ -239,8 +245,10 @@ impl Ports {
 struct Members(Vec<u64>);
 
 impl Members {
-    fn contains(&self, position: usize) -> bool {
-        self.0.get(position / 64).is_some_and(|word| word >> (position % 64) & 1 == 1)
+    fn positions(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().enumerate().flat_map(|(at, &word)| {
+            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit)
+        })
     }
 
     fn toggle(&mut self, position: usize) {
@@ -310,14 +318,6 @@ fn membership<'a>(parts: &'a [Part], spans: &[Span]) -> Vec<(u32, &'a Members)> 
         members.insert(spans[at].2, &part.members);
     }
     members.into_iter().collect()
-}
-
-fn bitmap(classes: impl Iterator<Item = u32>) -> Vec<u64> {
-    let mut bits = vec![0; PORT_SET_WORDS];
-    for class in classes {
-        put(&mut bits, class, true);
-    }
-    bits
 }
 
 fn has(bits: &[u64], class: u32) -> bool {

@@ -4,11 +4,14 @@
 //! What belongs here: rules that policy decides, one at a time. What does not: generated clusters
 //! (`tests/properties` of the workspace), planned tables ([`crate::tables`]).
 
+pub(crate) mod histories;
+mod incremental;
 mod isolation;
 mod peers;
 mod ports;
 mod reference;
 mod shape;
+mod shares;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

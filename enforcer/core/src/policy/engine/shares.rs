@@ -1,0 +1,340 @@
+//! Fair shares (semantics R9): which subjects a node can't afford.
+//!
+//! Before anything is built, the needs of all rows are known: how many classes, port sets and so on
+//! they bring. Where all namespaces together need more than there is, each gets what it needs up to a
+//! common level, so that the namespace that asks for most is cut first, and one that asks for no more
+//! than an equal share is never cut. A cut namespace keeps its smallest rows.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use enforcer_ebpf::contract::table::{Limits, PORT_CLASSES, SLOTS};
+
+use super::atoms::{Atom, Atoms};
+use super::blocks::events;
+use super::rows::Row;
+use super::slab::Number;
+use crate::policy::compiled::Verdict;
+use crate::policy::verdicts::{VerdictId, Verdicts};
+
+/// What rows need of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Resource {
+    /// Peers, blocks and exceptions in the rules: the agent's memory.
+    Names,
+    /// Classes of addresses: verdict cells, one in each row.
+    Classes,
+    /// Blocks that overlap, at each of their ends: the agent's time.
+    Overlaps,
+    /// Port sets.
+    PortSets,
+    /// Ranges of ports: port classes.
+    PortRanges,
+}
+
+impl Resource {
+    const MEASURED: [Self; 4] = [Self::Classes, Self::Overlaps, Self::PortSets, Self::PortRanges];
+}
+
+/// What there is of each resource.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    limits: Limits,
+}
+
+/// Names in the rules of one node's rows.
+const NAMES: u64 = 1 << 17;
+/// Sums of overlapping blocks.
+const OVERLAPS: u64 = 1 << 18;
+/// Classes, whatever the tables hold: what keeps a plan within its time.
+const CLASSES: u64 = 1 << 14;
+
+impl Budget {
+    pub(super) const fn new(limits: Limits) -> Self {
+        Self { limits }
+    }
+
+    /// What there is for this number of rows. An eighth of the tables stays free, so that new rows
+    /// fit beside old ones.
+    fn of(&self, resource: Resource, rows: usize) -> u64 {
+        let most = |size: u64| size - size / 8;
+        match resource {
+            Resource::Names => NAMES,
+            Resource::Overlaps => OVERLAPS,
+            Resource::PortSets => most(self.limits.port_sets.into()),
+            Resource::PortRanges => most(PORT_CLASSES as u64),
+            Resource::Classes => {
+                let cells = u64::from(self.limits.verdict_blocks) * SLOTS as u64;
+                (most(cells) / rows.max(1) as u64).min(CLASSES)
+            }
+        }
+    }
+}
+
+/// What one row needs: lists of what it may share with other rows, and a sum. Atoms' numbers may mean
+/// others later, so these are not in it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Need {
+    /// The same for equal rows only.
+    pub(super) row: u64,
+    /// The classes that it brings.
+    classes: Vec<u64>,
+    overlaps: u64,
+    /// Port sets, with the number of their ranges.
+    sets: Vec<(u64, u64)>,
+}
+
+impl Need {
+    pub(super) fn new(row: &Row, atoms: &Atoms, verdicts: &Verdicts) -> Self {
+        let mut need = Self::default();
+        let mut blocks = BTreeMap::new();
+        let mut identities: HashMap<Number, u64> = HashMap::new();
+        for (number, term) in &row.terms {
+            let identity = atoms.identity(*number);
+            identities.insert(*number, identity);
+            need.row = need.row.wrapping_add(hash(&(identity, term)));
+            match atoms.get(*number) {
+                Some(Atom::Blocks(it)) => drop(blocks.insert(*number, Arc::clone(it))),
+                _ => need.classes.push(identity),
+            }
+            if let Some(ranges) = ranges(term.always, verdicts) {
+                need.sets.push((hash(&term.always), ranges));
+            }
+            need.sets.extend(term.named.iter().map(|name| (hash(name), 1)));
+        }
+        for family in [0, 1] {
+            need.sweep(row, &events(&blocks, family), &identities, verdicts);
+        }
+        need.row = need.row.wrapping_add(hash(&row.base));
+        need.classes.sort_unstable();
+        need.classes.dedup();
+        need.sets.sort_unstable();
+        need.sets.dedup();
+        need
+    }
+
+    /// Counts the distinct lists of blocks that addresses are in, without making them.
+    fn sweep(
+        &mut self,
+        row: &Row,
+        events: &[(u128, Number)],
+        identities: &HashMap<Number, u64>,
+        verdicts: &Verdicts,
+    ) {
+        let mut active: HashSet<Number> = HashSet::new();
+        let (mut list, mut all_ranges) = (0u64, 0u64);
+        for here in events.chunk_by(|one, two| one.0 == two.0) {
+            for (_, number) in here {
+                let identity = identities.get(number).copied().unwrap_or_default();
+                let ranges_of = |it: &Number| {
+                    row.terms.get(it).and_then(|term| ranges(term.always, verdicts)).unwrap_or(0)
+                };
+                // The lists' hashes are sums, so that each end costs the same.
+                if active.remove(number) {
+                    list = list.wrapping_sub(identity);
+                    all_ranges -= ranges_of(number);
+                } else {
+                    active.insert(*number);
+                    list = list.wrapping_add(identity);
+                    all_ranges += ranges_of(number);
+                }
+            }
+            self.overlaps += active.len() as u64;
+            if !active.is_empty() {
+                self.classes.push(list);
+            }
+            if active.len() > 1 && all_ranges > 0 {
+                self.sets.push((list, 1));
+            }
+        }
+    }
+
+    fn amount(&self, resource: Resource) -> u64 {
+        match resource {
+            Resource::Names => 0,
+            Resource::Classes => self.classes.len() as u64,
+            Resource::Overlaps => self.overlaps,
+            Resource::PortSets => self.sets.len() as u64,
+            Resource::PortRanges => self.sets.iter().map(|(_, ranges)| ranges).sum(),
+        }
+    }
+}
+
+/// The number of ranges in a verdict's port set.
+fn ranges(verdict: VerdictId, verdicts: &Verdicts) -> Option<u64> {
+    match verdicts.get(verdict) {
+        Verdict::Ports(set) => Some(set.iter().count() as u64),
+        _ => None,
+    }
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What several rows need together, so far.
+#[derive(Default)]
+struct Sum {
+    seen: HashSet<u64>,
+    amount: u64,
+}
+
+impl Sum {
+    fn add(&mut self, need: &Need, resource: Resource) {
+        match resource {
+            Resource::Names => {}
+            Resource::Overlaps => self.amount += need.overlaps,
+            Resource::Classes => {
+                let new = need.classes.iter().filter(|it| self.seen.insert(**it));
+                self.amount += new.count() as u64;
+            }
+            Resource::PortSets | Resource::PortRanges => {
+                let is_sets = resource == Resource::PortSets;
+                let new = need.sets.iter().filter(|(set, _)| self.seen.insert(*set));
+                self.amount +=
+                    new.map(|(_, ranges)| if is_sets { 1 } else { *ranges }).sum::<u64>();
+            }
+        }
+    }
+}
+
+/// A row that asks to be represented.
+pub(super) struct Ask<'a, K> {
+    /// Its namespace.
+    pub(super) namespace: &'a str,
+    /// What identifies it.
+    pub(super) key: K,
+    pub(super) need: Arc<Need>,
+}
+
+/// A share that is too small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Excess {
+    /// The resource.
+    pub resource: Resource,
+    /// What the namespace needs of it.
+    pub needed: u64,
+    /// What it can have.
+    pub share: u64,
+}
+
+/// The rows that their namespaces' shares are too small for.
+pub(super) fn excess<K: Ord + Clone>(asks: &[Ask<'_, K>], budget: &Budget) -> BTreeMap<K, Excess> {
+    let mut closed: BTreeMap<K, Excess> = BTreeMap::new();
+    for resource in Resource::MEASURED {
+        let capacity = budget.of(resource, asks.len());
+        let open = asks.iter().filter(|ask| !closed.contains_key(&ask.key));
+        let mut namespaces: BTreeMap<&str, Vec<&Ask<'_, K>>> = BTreeMap::new();
+        open.for_each(|ask| namespaces.entry(ask.namespace).or_default().push(ask));
+        let mut sums: Vec<(Vec<&Ask<'_, K>>, Vec<u64>)> = Vec::new();
+        for mut asks in namespaces.into_values() {
+            asks.sort_by_cached_key(|ask| (ask.need.amount(resource), ask.key.clone()));
+            let mut sum = Sum::default();
+            let sum_up = |ask: &&Ask<'_, K>| {
+                sum.add(&ask.need, resource);
+                sum.amount
+            };
+            let amounts = asks.iter().map(sum_up).collect();
+            sums.push((asks, amounts));
+        }
+        let needs = sums.iter().map(|(_, sums)| sums.last().copied().unwrap_or(0)).collect();
+        let share = level(needs, capacity);
+        for (asks, sums) in sums {
+            let needed = sums.last().copied().unwrap_or(0);
+            let beyond = asks.iter().zip(&sums).filter(|(_, sum)| **sum > share);
+            let excess = Excess { resource, needed, share };
+            closed.extend(beyond.map(|(ask, _)| (ask.key.clone(), excess)));
+        }
+    }
+    closed
+}
+
+/// The same for the names in rules, before these become rows. `asks`: namespace, key, distinct rules
+/// (equal ones count once), number of names.
+pub(super) fn excess_names<K: Ord + Clone>(
+    asks: &[(&str, K, u64, u64)],
+    budget: &Budget,
+) -> BTreeMap<K, Excess> {
+    let capacity = budget.of(Resource::Names, 1);
+    let mut namespaces: BTreeMap<&str, BTreeMap<(u64, u64), Vec<&K>>> = BTreeMap::new();
+    for (namespace, key, rules, names) in asks {
+        let rules = namespaces.entry(namespace).or_default().entry((*names, *rules));
+        rules.or_default().push(key);
+    }
+    let total = |rules: &BTreeMap<(u64, u64), Vec<&K>>| rules.keys().map(|it| it.0).sum::<u64>();
+    let share = level(namespaces.values().map(total).collect(), capacity);
+    let mut closed = BTreeMap::new();
+    for rules in namespaces.values() {
+        let needed = total(rules);
+        let mut sum = 0;
+        for ((names, _), keys) in rules {
+            sum += names;
+            if sum > share {
+                let excess = Excess { resource: Resource::Names, needed, share };
+                closed.extend(keys.iter().map(|key| ((*key).clone(), excess)));
+            }
+        }
+    }
+    closed
+}
+
+/// The most that each may have, so that all together have no more than `capacity`. Those that need
+/// less leave the rest to the others.
+fn level(mut needs: Vec<u64>, capacity: u64) -> u64 {
+    needs.sort_unstable();
+    let (mut left, mut others) = (capacity, needs.len() as u64);
+    for need in needs {
+        let share = left / others;
+        if need > share {
+            return share;
+        }
+        left -= need;
+        others -= 1;
+    }
+    u64::MAX
+}
+
+/// The keys that stay closed: those without a share now, and those that had none and would have none
+/// if there were a sixteenth less.
+pub(super) fn with_hysteresis<K: Ord + Clone>(
+    before: &BTreeMap<K, Excess>,
+    budget: &Budget,
+    of: impl Fn(&Budget) -> BTreeMap<K, Excess>,
+) -> BTreeMap<K, Excess> {
+    let mut closed = of(budget);
+    if !before.is_empty() {
+        let Limits { port_sets, verdict_blocks, .. } = budget.limits;
+        let less = |size: u32| size - size / 16;
+        let limits = Limits {
+            port_sets: less(port_sets),
+            verdict_blocks: less(verdict_blocks),
+            ..budget.limits
+        };
+        let tighter = of(&Budget::new(limits));
+        closed.extend(tighter.into_iter().filter(|(key, _)| before.contains_key(key)));
+    }
+    closed
+}
+
+/// A number for rules that are the same.
+pub(super) fn same(value: &impl Hash) -> u64 {
+    hash(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_need_is_cut_first() {
+        assert_eq!(level(vec![10, 20, 30], 60), u64::MAX);
+        assert_eq!(level(vec![10, 20, 31], 60), 30);
+        assert_eq!(level(vec![10, 100, 90], 60), 25);
+        assert_eq!(level(vec![100, 1, 1], 60), 58);
+        assert_eq!(level(vec![], 60), u64::MAX);
+    }
+}

@@ -1,0 +1,349 @@
+//! The local subjects, the policies that select them, and their rows.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use enforcer_ebpf::contract::verdict::Direction;
+
+use super::atoms::Atoms;
+use super::rows::{Compiler, Row, named_ports, names, rules};
+use super::shares::{Ask, Budget, Excess, Need, excess, excess_names, same, with_hysteresis};
+use super::slab::{Collected, Column, Number, Slab};
+use super::touched::Touched;
+use crate::model::{Cluster, ContainerPort, Pod, PodId, PolicyId};
+use crate::policy::subjects::is_subject;
+
+/// How a direction of a subject is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Judge {
+    /// Not isolated.
+    #[default]
+    Open,
+    /// By this row.
+    Row(Number),
+    /// Closed: its namespace's share is too small (semantics R9).
+    Closed,
+}
+
+/// The number of names in a side's rules, and a number for equal rules; `None`: not isolated.
+type Names = Option<(u64, u64)>;
+
+/// What a row needs, and the sides that it judges.
+type Asking = (Arc<Need>, Vec<Key>);
+
+/// A direction of a subject.
+#[derive(Debug, Default)]
+struct Side {
+    judge: Judge,
+    names: Names,
+    /// What its row needs.
+    need: Option<Arc<Need>>,
+}
+
+/// A local subject.
+#[derive(Debug, Default)]
+struct Subject {
+    policies: BTreeSet<PolicyId>,
+    sides: [Side; 2],
+}
+
+/// A side of a subject.
+type Key = (PodId, Direction);
+
+/// The local subjects and their rows.
+#[derive(Debug)]
+pub(super) struct Subjects {
+    pods: BTreeMap<PodId, Subject>,
+    rows: Slab<Row>,
+    /// By row: what it needs.
+    needs: Column<Option<Arc<Need>>>,
+    budget: Budget,
+    /// The sides that are closed, because of the names in their rules or because of their rows.
+    closed: [BTreeMap<Key, Excess>; 2],
+}
+
+/// The rows made in one update: what they follow from.
+type Made = HashMap<(Direction, Vec<PolicyId>, Vec<ContainerPort>), Number>;
+
+impl Subjects {
+    pub(super) fn new(budget: Budget) -> Self {
+        Self {
+            pods: BTreeMap::new(),
+            rows: Slab::default(),
+            needs: Column::default(),
+            budget,
+            closed: Default::default(),
+        }
+    }
+
+    /// Brings the rows up to date. Returns whether port names came into use.
+    pub(super) fn update(
+        &mut self,
+        compiler: &mut Compiler<'_>,
+        touched: &Touched,
+        local: &BTreeSet<PodId>,
+    ) -> bool {
+        let cluster = compiler.cluster;
+        let subject = |id: &PodId| cluster.pods.get(id).filter(|pod| is_subject(pod));
+        let stays = |id: &PodId| local.contains(id) && subject(id).is_some();
+        let ended: Vec<PodId> = self.pods.keys().filter(|id| !stays(id)).cloned().collect();
+        for id in &ended {
+            let sides = self.pods.remove(id).map(|it| it.sides);
+            sides.into_iter().flatten().for_each(|side| self.release(side.judge));
+        }
+        let mut concerned: BTreeSet<PodId> = BTreeSet::new();
+        for (id, pod) in local.iter().filter_map(|id| Some((id, subject(id)?))) {
+            if touched.pods.contains(id) || !self.pods.contains_key(id) {
+                let known = self.pods.entry(id.clone()).or_default();
+                known.policies = selecting(cluster, pod);
+                concerned.insert(id.clone());
+            }
+        }
+        self.select(cluster, touched, local, &mut concerned);
+        if concerned.is_empty() && ended.is_empty() {
+            return false;
+        }
+        let (mut made, mut renamed) = (Made::new(), false);
+        self.count_names(cluster, &concerned);
+        let reopened = self.close_names();
+        concerned.extend(reopened);
+        for id in &concerned {
+            self.compile(compiler, id, &mut made, &mut renamed);
+        }
+        for id in self.close_rows() {
+            self.compile(compiler, &id, &mut made, &mut renamed);
+        }
+        self.close(1);
+        // Rows made in this update had a use each, until here.
+        made.into_values().for_each(|row| self.rows.release(row));
+        renamed
+    }
+
+    /// Finds the subjects that changed policies select, or selected.
+    fn select(
+        &mut self,
+        cluster: &Cluster,
+        touched: &Touched,
+        local: &BTreeSet<PodId>,
+        concerned: &mut BTreeSet<PodId>,
+    ) {
+        for policy_id in &touched.policies {
+            let policy = cluster.policies.get(policy_id);
+            let first = PodId::new(policy_id.namespace.as_str(), "");
+            let same = |id: &&PodId| id.namespace == policy_id.namespace;
+            for id in local.range(first..).take_while(same) {
+                let Some(subject) = self.pods.get_mut(id) else { continue };
+                let pod = cluster.pods.get(id);
+                let selects =
+                    policy.zip(pod).is_some_and(|(it, pod)| it.subjects.matches(&pod.labels));
+                let changed = match selects {
+                    true => {
+                        subject.policies.insert(policy_id.clone());
+                        true
+                    }
+                    false => subject.policies.remove(policy_id),
+                };
+                if changed {
+                    concerned.insert(id.clone());
+                }
+            }
+        }
+    }
+
+    /// Counts the names in the rules of these subjects.
+    fn count_names(&mut self, cluster: &Cluster, concerned: &BTreeSet<PodId>) {
+        // Subjects with the same policies have the same rules.
+        let mut known: HashMap<(Direction, BTreeSet<PolicyId>), Names> = HashMap::new();
+        for id in concerned {
+            let Some(subject) = self.pods.get_mut(id) else { continue };
+            for direction in Direction::ALL {
+                let key = (direction, subject.policies.clone());
+                let counted = known.entry(key).or_insert_with(|| {
+                    let policies =
+                        subject.policies.iter().filter_map(|it| cluster.policies.get(it));
+                    let mut isolating =
+                        policies.filter(|it| rules(it, direction).is_some()).peekable();
+                    isolating.peek()?;
+                    let count: u64 = isolating.map(|it| names(it, direction)).sum();
+                    Some((count, same(&(direction, &subject.policies))))
+                });
+                let side = &mut subject.sides[direction as usize];
+                (side.names, side.need) = (*counted, None);
+            }
+        }
+    }
+
+    /// Closes the sides whose rules have more names than their namespace's share. Returns the
+    /// subjects with sides that are no longer closed by this.
+    fn close_names(&mut self) -> Vec<PodId> {
+        let sides = self.pods.iter().flat_map(|(id, subject)| {
+            Direction::ALL.into_iter().filter_map(move |direction| {
+                let (count, same) = subject.sides[direction as usize].names?;
+                Some((id.namespace.as_str(), (id.clone(), direction), same, count))
+            })
+        });
+        let asks: Vec<_> = sides.collect();
+        let closed = with_hysteresis(&self.closed[0], &self.budget, |it| excess_names(&asks, it));
+        self.replace_closed(0, closed)
+    }
+
+    /// Closes the sides whose rows need more than their namespace's share. Returns the subjects with
+    /// sides that are no longer closed by this.
+    fn close_rows(&mut self) -> Vec<PodId> {
+        let mut sides: BTreeMap<(&str, u64), Asking> = BTreeMap::new();
+        for (id, subject) in &self.pods {
+            for direction in Direction::ALL {
+                if let Some(need) = &subject.sides[direction as usize].need {
+                    let row = sides.entry((&id.namespace, need.row));
+                    let (_, keys) = row.or_insert_with(|| (Arc::clone(need), Vec::new()));
+                    keys.push((id.clone(), direction));
+                }
+            }
+        }
+        let asks: Vec<Ask<'_, u64>> = sides
+            .iter()
+            .map(|((namespace, key), (need, _))| Ask {
+                namespace,
+                key: *key,
+                need: Arc::clone(need),
+            })
+            .collect();
+        let before: BTreeMap<u64, Excess> = sides
+            .iter()
+            .filter_map(|((_, key), (_, keys))| Some((*key, *self.closed[1].get(keys.first()?)?)))
+            .collect();
+        let found = with_hysteresis(&before, &self.budget, |budget| excess(&asks, budget));
+        let closed = sides
+            .into_iter()
+            .filter_map(|((_, key), (_, keys))| Some((keys, *found.get(&key)?)))
+            .flat_map(|(keys, excess)| keys.into_iter().map(move |key| (key, excess)))
+            .collect();
+        self.replace_closed(1, closed)
+    }
+
+    fn replace_closed(&mut self, stage: usize, closed: BTreeMap<Key, Excess>) -> Vec<PodId> {
+        let before = std::mem::replace(&mut self.closed[stage], closed);
+        self.close(stage);
+        let open = before.into_keys().filter(|key| !self.closed[stage].contains_key(key));
+        open.map(|(id, _)| id).collect()
+    }
+
+    fn close(&mut self, stage: usize) {
+        for (id, direction) in self.closed[stage].keys() {
+            let Some(subject) = self.pods.get_mut(id) else { continue };
+            let judge = &mut subject.sides[*direction as usize].judge;
+            if let Judge::Row(row) = std::mem::replace(judge, Judge::Closed) {
+                self.rows.release(row);
+            }
+        }
+    }
+
+    fn compile(
+        &mut self,
+        compiler: &mut Compiler<'_>,
+        id: &PodId,
+        made: &mut Made,
+        renamed: &mut bool,
+    ) {
+        let cluster = compiler.cluster;
+        let Some(pod) = cluster.pods.get(id) else { return };
+        for direction in Direction::ALL {
+            if self.closed[0].contains_key(&(id.clone(), direction)) {
+                continue;
+            }
+            let Some(subject) = self.pods.get(id) else { return };
+            let ports = match direction {
+                Direction::Ingress => named_ports(cluster, &subject.policies, &pod.ports),
+                Direction::Egress => Vec::new(),
+            };
+            let policies = subject.policies.iter().filter_map(|it| cluster.policies.get(it));
+            let policies = policies.filter(|it| rules(it, direction).is_some());
+            let names: Vec<PolicyId> = policies.clone().map(|it| it.id.clone()).collect();
+            let mut judge = Judge::Open;
+            let mut need = None;
+            if !names.is_empty() {
+                let key = (direction, names, ports.iter().map(|it| (*it).clone()).collect());
+                let row = *made.entry(key).or_insert_with(|| {
+                    let draft = compiler.draft(policies, direction, &ports);
+                    compiler.intern(&mut self.rows, draft, renamed)
+                });
+                self.rows.retain(row);
+                judge = Judge::Row(row);
+                need = self.need(compiler, row);
+            }
+            let Some(subject) = self.pods.get_mut(id) else { return };
+            let side = &mut subject.sides[direction as usize];
+            side.need = need;
+            let before = std::mem::replace(&mut side.judge, judge);
+            self.release(before);
+        }
+    }
+
+    fn need(&mut self, compiler: &Compiler<'_>, row: Number) -> Option<Arc<Need>> {
+        let content = self.rows.get(row)?;
+        let need = self
+            .needs
+            .at(row)
+            .get_or_insert_with(|| Arc::new(Need::new(content, compiler.atoms, compiler.verdicts)));
+        Some(Arc::clone(need))
+    }
+
+    fn release(&mut self, judge: Judge) {
+        if let Judge::Row(row) = judge {
+            self.rows.release(row);
+        }
+    }
+
+    /// Forgets the rows that judge no pod any more.
+    pub(super) fn collect(&mut self, atoms: &mut Atoms, renamed: &mut bool) -> Collected<Row> {
+        let collected = self.rows.collect();
+        for (number, row) in &collected.gone {
+            self.needs.take(*number);
+            for (atom, term) in &row.terms {
+                atoms.release(*atom);
+                for name in &term.named {
+                    *renamed |= atoms.release_name(name);
+                }
+            }
+        }
+        collected
+    }
+
+    pub(super) fn judges(&self, pod: &PodId) -> Option<[Judge; 2]> {
+        self.pods.get(pod).map(|subject| subject.sides.each_ref().map(|side| side.judge))
+    }
+
+    /// The sides that are closed, and the shares that are too small for them.
+    pub(super) fn excess(&self) -> impl Iterator<Item = (&PodId, Direction, Excess)> {
+        let all = self.closed.iter().flatten();
+        all.map(|((id, direction), excess)| (id, *direction, *excess))
+    }
+
+    pub(super) fn row(&self, row: Number) -> Option<&Row> {
+        self.rows.get(row).map(|it| &**it)
+    }
+
+    pub(super) fn rows(&self) -> impl Iterator<Item = Number> {
+        self.rows.iter().map(|(row, _)| row)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The subjects.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&PodId, [Judge; 2])> {
+        self.pods.iter().map(|(id, it)| (id, it.sides.each_ref().map(|side| side.judge)))
+    }
+}
+
+/// The policies that select the pod.
+fn selecting(cluster: &Cluster, pod: &Pod) -> BTreeSet<PolicyId> {
+    let namespace = pod.id.namespace.as_str();
+    let policies = cluster.policies.range(PolicyId::new(namespace, "")..);
+    policies
+        .take_while(|(id, _)| id.namespace == namespace)
+        .filter(|(_, policy)| policy.subjects.matches(&pod.labels))
+        .map(|(id, _)| id.clone())
+        .collect()
+}
