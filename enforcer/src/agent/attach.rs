@@ -66,7 +66,7 @@ impl Reconciler {
         let is_limited = !self.older.is_pending();
         let mut is_behind = false;
         for (ifindex, name, place) in missing {
-            is_behind = is_limited && now.elapsed() > ROUND;
+            is_behind = is_limited && !attached.is_empty() && now.elapsed() > ROUND;
             if is_behind {
                 later.insert(ifindex);
                 continue;
