@@ -317,7 +317,7 @@ fn p4_an_unreadable_packet_of_the_node_reaches_no_pod() {
 }
 
 /// An interface that several pods claim has no address: it gets nothing of what the node sends, and
-/// speaks for nobody.
+/// sends nothing.
 #[test]
 fn s6_p4_a_closed_interface_gets_nothing_and_sends_nothing() {
     with_interfaces(2, |interfaces| {

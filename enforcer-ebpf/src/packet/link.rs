@@ -107,7 +107,7 @@ pub const fn has_link_type(packet: &Packet<Address6>) -> bool {
         )
 }
 
-/// Whether receivers on the link heed an IPv6 packet as neighbour or router discovery, whatever its options are.
+/// Whether receivers on the link honour an IPv6 packet as neighbour or router discovery, whatever its options are.
 #[inline(always)]
 #[must_use]
 pub const fn is_discovery<A>(packet: &Packet<A>) -> bool {

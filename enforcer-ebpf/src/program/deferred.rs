@@ -42,7 +42,7 @@ fn decide<F: Family>(
 
 /// What was deferred. A forwarded packet without a mark has lost it, or entered by an interface
 /// without hooks. The interface that it entered by names the pod, also after masquerading, unless a
-/// bridge has routed it. Then only its source tells, and that may be forged. So a pod of this node
+/// bridge has routed it. Then there is only its source, which may be forged. So a pod of this node
 /// answers for it, but nobody is trusted because of it.
 #[inline(always)]
 fn known<F: Family>(frame: &Frame, mark: Mark, packet: &Packet<F::Address>) -> Option<Mark> {

@@ -68,9 +68,11 @@ impl Reconciler {
         // These have only just appeared: no container of theirs runs before the runtime's record is there.
         let closed = waiting.into_iter().filter(|(_, closed)| *closed);
         let mut later: BTreeSet<u32> = closed.map(|(ifindex, _)| ifindex).collect();
+        // Flows are imported twice in each round: older interfaces are done in one.
+        let is_limited = !self.older.is_pending();
         let mut is_behind = false;
         for (ifindex, name, place) in missing {
-            is_behind = is_behind || now.elapsed() > ROUND;
+            is_behind = is_limited && !attached.is_empty() && now.elapsed() > ROUND;
             if is_behind {
                 later.insert(ifindex);
                 continue;

@@ -86,6 +86,11 @@ impl OlderFlows {
         self.has_passed = true;
     }
 
+    /// Whether interfaces may have older flows.
+    pub(super) fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Notes interfaces that get their programs in a later pass, though no packet has passed there.
     pub(super) fn postpone(&mut self, interfaces: &BTreeSet<u32>) {
         self.seen.retain(|it| !interfaces.contains(it));
