@@ -2,6 +2,8 @@
 //!
 //! `PROPTEST_CASES` sets the number of clusters, `PROPTEST_RNG_SEED` their seed.
 
+#![expect(clippy::unwrap_used, reason = "how a test fails")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};

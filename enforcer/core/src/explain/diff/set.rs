@@ -6,7 +6,7 @@ use std::fmt;
 use crate::model::{PortRange, Protocol, Traffic};
 use crate::policy::{PortSet, Verdict};
 
-/// A set of traffic. `Display`: `TCP 80, UDP 53-54`, or `everything`.
+/// A set of traffic. `Display`: `TCP 80; UDP 53-54`, `everything`, or `everything except TCP 80`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Opened {
     /// Ports of the protocols that have ports.
@@ -23,8 +23,7 @@ impl Opened {
         Self { ports, portless: true }
     }
 
-    /// What a verdict allows; `None`: there is no policy, and everything is allowed.
-    #[must_use]
+    /// What a verdict allows.
     pub(super) fn allowed(verdict: &Verdict) -> Self {
         match verdict {
             Verdict::Deny => Self::default(),
@@ -91,6 +90,10 @@ impl fmt::Display for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if *self == Self::everything() {
             return f.write_str("everything");
+        }
+        let rest = Self::everything().minus(self);
+        if self.portless && rest.ports.iter().count() < self.ports.iter().count() {
+            return write!(f, "everything except {rest}");
         }
         let mut by_protocol: BTreeMap<Protocol, Vec<String>> = BTreeMap::new();
         for (protocol, range) in self.ports.iter() {
