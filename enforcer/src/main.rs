@@ -38,7 +38,9 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
         Command::Explain(arguments) => return inspect(cli::inspect::explain(*arguments)),
         Command::Describe(arguments) => return inspect(cli::inspect::describe(*arguments)),
         Command::Diff(arguments) => return inspect(cli::inspect::diff(*arguments)),
-        Command::Status(agent) => cli::ask::status(agent.status, &mut io::stdout())?,
+        Command::Status(arguments) => cli::status::run(&arguments, &mut io::stdout())?,
+        Command::Top(arguments) => cli::top::run(&arguments, &mut io::stdout())?,
+        Command::Drops(arguments) => cli::drops::run(&arguments, &mut io::stdout())?,
         Command::LogLevel { filter, agent } => {
             cli::ask::log_level(agent.status, filter.as_deref(), &mut io::stdout())?;
         }

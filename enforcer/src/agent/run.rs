@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::drop_log::DropLog;
 use super::kube_writer::KubeWriter;
 use super::options::Options;
 use super::pod_starts::PodStarts;
@@ -21,7 +22,7 @@ use crate::cni::{self, Results, State};
 use crate::kernel::{DropReader, Pins, PinsError, ProgramLog};
 use crate::node::{self, Seen};
 use crate::nri;
-use crate::observe::{DropRecord, LogFilter, Names, Observed as _};
+use crate::observe::{Attribution, DropRecord, LogFilter, Names, Observed as _};
 use crate::source::Update;
 
 /// The time between two reads of the ring buffers for drop events and log lines. They wake no reader.
@@ -318,8 +319,10 @@ async fn watch_drops(
     mut log: Option<ProgramLog>,
 ) -> anyhow::Result<()> {
     let mut ticks = tokio::time::interval(DROPS_INTERVAL);
+    let mut drop_log = DropLog::new(shared);
     loop {
         ticks.tick().await;
+        drop_log.tick();
         if let Some(log) = &mut log {
             log.flush();
         }
@@ -327,8 +330,10 @@ async fn watch_drops(
         while let Some(event) = drops.take() {
             let (addresses, endpoints) = names.get_or_insert_with(|| shared.lock().names());
             let record = DropRecord::new(&event, Names { addresses, endpoints });
-            tracing::info!(target: "enforcer::drops", "{record}");
-            shared.dropped(record);
+            if let Some(record) = drop_log.take(record) {
+                let attribution = Attribution::of(&record, &shared.lock().cluster);
+                drop_log.attribute(record, attribution);
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
     DropRecord, Endpoint, EventReport, FlowReport, Interface, Isolation, LogFilter, Metrics,
-    NriReport, Observed, PodMetrics, ProcessUse, RecentDrops, Report, Rise, TableUse,
+    NriReport, Observed, PodMetrics, ProcessUse, RecentDrop, RecentDrops, Report, Rise, TableUse,
     UnguardedReport, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
@@ -103,6 +103,11 @@ impl SharedReconciler {
         lock(&self.drops).push(Instant::now(), drop);
     }
 
+    /// Counts a drop if it repeats a known attempt. Returns whether it does.
+    pub(super) fn repeats(&self, now: Instant, drop: &DropRecord) -> bool {
+        lock(&self.drops).repeats(now, drop)
+    }
+
     /// The state of the connection to the container runtime.
     fn nri(&self) -> nri::State {
         lock(&self.nri).clone()
@@ -133,6 +138,10 @@ impl Observed for SharedReconciler {
         report.lost_marks = lock(&self.lost_marks).note(lost, Instant::now()).then_some(lost);
         report.events = self.source.events.as_ref().map(|it| events(it));
         report
+    }
+
+    fn drops(&self, after: u64) -> Vec<RecentDrop> {
+        lock(&self.drops).since(Instant::now(), after)
     }
 
     fn metrics(&self) -> &Metrics {
@@ -255,6 +264,7 @@ impl Reconciler {
             hooks_restored: self.guard.restored(),
             tables: Table::ALL.into_iter().map(|table| self.table_use(table)).collect(),
             conntrack: self.older.report.clone(),
+            protection: self.protection(),
             lost_events: self.kernel.lost_events().unwrap_or_default(),
             policies: self.cluster.policies.len() as u64,
             pods: self.cluster.pods.len() as u64,

@@ -7,8 +7,12 @@
 pub mod ask;
 pub mod check;
 pub mod cleanup;
+pub mod drops;
 mod format;
 pub mod inspect;
+pub mod status;
+mod table;
+pub mod top;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -76,10 +80,15 @@ pub enum Command {
     /// Show the connections that a change of policies opens and closes.
     #[command(after_help = inspect::DIFF_HELP)]
     Diff(Box<inspect::DiffArgs>),
-    /// Print the status of the agent on this node, as JSON.
-    #[command(after_help = "Example:
-  kubectl -n enforcer-system exec enforcer-x7k2p -- /enforcer status")]
-    Status(AgentArgs),
+    /// Show what the agent on this node does: first what needs attention, then pods and tables.
+    #[command(after_help = status::HELP)]
+    Status(status::StatusArgs),
+    /// Show the pods of this node by their traffic and drops, again and again.
+    #[command(after_help = top::HELP)]
+    Top(top::TopArgs),
+    /// Show the last dropped packets of this node, with the policies behind them.
+    #[command(after_help = drops::HELP)]
+    Drops(drops::DropsArgs),
     /// Print the log filter of the agent on this node, or change it to FILTER first. A change lasts
     /// until the next one or the agent's end.
     #[command(after_help = "Examples:
