@@ -119,8 +119,8 @@ fn commands_show_drops_with_their_policies_and_pods_with_their_protection() {
         until("the drops are listed, repeats counted", async || {
             let (code, text) = command(scene, &["drops", "--namespace", "shop"]).await;
             assert_eq!(code, Some(0), "{text}");
-            let ours = text.lines().filter(|it| it.contains(&line));
-            ours.last().is_some_and(|it| it.ends_with("(repeated 1 times)"))
+            let mut ours = text.lines().filter(|it| it.contains(&line));
+            ours.next_back().is_some_and(|it| it.ends_with(" (2 packets)"))
         })
         .await;
         let (_, text) = command(scene, &["drops", "--output", "json"]).await;

@@ -8,8 +8,10 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
+use super::agent::AgentArgs;
 use super::ask::ask;
-use super::{AgentArgs, Format};
+use super::error::error_line;
+use super::format::Format;
 use crate::inspect::SCHEMA_VERSION;
 use crate::observe::RecentDrop;
 
@@ -61,18 +63,20 @@ struct Line<'a> {
 pub fn run(arguments: &DropsArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let agent = arguments.agent.status;
     let mut after = print(agent, 0, arguments, out)?;
-    while arguments.follow {
+    if !arguments.follow {
+        return Ok(());
+    }
+    loop {
         std::thread::sleep(INTERVAL);
         after = match print(agent, after, arguments, out) {
             Ok(after) => after,
             // Another agent counts from one again.
             Err(error) => {
-                tracing::warn!("{}", super::error_line(&error));
+                tracing::warn!("{}", error_line(&error));
                 0
             }
         };
     }
-    Ok(())
 }
 
 /// Prints the drops after the attempt of a number. Returns the number of the last attempt.
@@ -113,7 +117,7 @@ fn line(drop: &RecentDrop, output: Format, out: &mut impl Write) -> anyhow::Resu
             let RecentDrop { seconds_ago, repeats, drop, .. } = drop;
             let repeats = match repeats {
                 0 => String::new(),
-                repeats => format!(" (repeated {repeats} times)"),
+                repeats => format!(" ({} packets)", repeats.saturating_add(1)),
             };
             writeln!(out, "{seconds_ago:>5} s ago  {drop}{repeats}")?;
         }

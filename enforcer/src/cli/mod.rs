@@ -4,10 +4,12 @@
 //! the subcommands `run` ([`crate::agent`]), `check` ([`crate::source`]) and `cleanup`
 //! ([`crate::kernel`]).
 
+mod agent;
 pub mod ask;
 pub mod check;
 pub mod cleanup;
 pub mod drops;
+mod error;
 mod format;
 pub mod inspect;
 pub mod status;
@@ -20,6 +22,9 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use enforcer_ebpf::contract::table::Limits;
 
+pub use agent::AgentArgs;
+use agent::DEFAULT_STATUS;
+pub use error::error_line;
 pub use format::Format;
 
 use crate::agent::{Attach, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod};
@@ -52,9 +57,6 @@ pub struct Cli {
 
 /// The default directory of pins.
 pub const DEFAULT_PINS: &str = "/sys/fs/bpf/enforcer";
-
-/// The default address of the status.
-const DEFAULT_STATUS: &str = "127.0.0.1:9469";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -145,8 +147,8 @@ pub struct RunArgs {
     /// Address of /metrics, /healthz and /readyz; "off" disables them.
     #[arg(long, default_value = DEFAULT_STATUS, value_name = "ADDRESS:PORT")]
     pub metrics: String,
-    /// Loopback address of /status, which shows pods, addresses and policies, and of /log, which
-    /// changes the log filter; "off" disables them [default: the address of --metrics if that is on
+    /// Loopback address of /status and /drops, which show pods, addresses and policies, and of /log,
+    /// which changes the log filter; "off" disables them [default: the address of --metrics if that is on
     /// loopback, else its port on 127.0.0.1].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub status: Option<String>,
@@ -195,14 +197,6 @@ pub struct RunArgs {
     /// Maximum number of other flows per family: opening, unanswered, closed; the oldest go first.
     #[arg(long, default_value_t = Limits::DEFAULT.opening_flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
     pub opening_flows: u32,
-}
-
-/// The agent to query.
-#[derive(Debug, Args)]
-pub struct AgentArgs {
-    /// Address of the agent's status: its --status, or its --metrics if that is on loopback.
-    #[arg(long, default_value = DEFAULT_STATUS, value_name = "ADDRESS:PORT")]
-    pub status: SocketAddr,
 }
 
 /// The arguments of `cleanup`.
@@ -337,22 +331,6 @@ fn mark_mask(text: &str) -> Result<u32, String> {
 /// Prints a completion script.
 pub fn completions(shell: clap_complete::Shell, out: &mut impl std::io::Write) {
     clap_complete::generate(shell, &mut Cli::command(), "enforcer", out);
-}
-
-/// An error with its causes, on one line. Errors of libraries often quote their cause: such a cause is
-/// not repeated.
-pub fn error_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if line.contains(&cause) {
-            continue;
-        }
-        if !line.is_empty() {
-            line.push_str(": ");
-        }
-        line.push_str(&cause);
-    }
-    line
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use std::io::Write;
 use anyhow::Context as _;
 use clap::Args;
 
+use super::agent::AgentArgs;
 use super::ask::ask;
+use super::format::Format;
 use super::table::table;
-use super::{AgentArgs, Format};
 use crate::observe::{EndpointStatus, Isolation, Status};
 
 /// The help after the options.

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
+use super::agent::AgentArgs;
 use super::ask::ask;
+use super::format::Format;
 use super::status::{dropped, read};
 use super::table::table;
-use super::{AgentArgs, Format};
 use crate::inspect::{Output, document};
 use crate::observe::{EndpointStatus, Status};
 

@@ -8,6 +8,7 @@
 //! Belongs here: the formats of this data, and the HTTP server. Does not belong here: reading the
 //! kernel's tables; the agent fills a [`Report`] from them.
 
+mod attribute;
 mod attribution;
 mod drops;
 mod http;
