@@ -2,6 +2,7 @@
 
 mod pinned;
 mod privileges;
+mod promoted;
 mod verified;
 
 use aya::programs::tc::qdisc_add_clsact;

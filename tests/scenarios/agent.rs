@@ -25,7 +25,7 @@ fn cluster() -> String {
 }
 
 /// Enforces that the server lets nothing in.
-async fn isolate_server(scene: &mut Scene) {
+pub(crate) async fn isolate_server(scene: &mut Scene) {
     scene.write("cluster.yaml", &cluster());
     scene.write("policy.yaml", &policy("shop", "nothing-in", SERVER));
     scene.agree("nothing in").await;
@@ -41,7 +41,7 @@ fn client_to_server(lab: &Lab) -> Vec<Probe> {
 const NOWHERE: u16 = 4242;
 
 /// Sends `count` datagrams from the client to the server, and expects no answer.
-async fn send(lab: &Lab, family: Family, count: u64) {
+pub(crate) async fn send(lab: &Lab, family: Family, count: u64) {
     let server = lab.address(&Party::pod("shop", "server"), family).unwrap();
     let own = lab.address(&Party::pod("shop", "client"), family).unwrap();
     let client = lab.namespace(&Party::pod("shop", "client")).unwrap();

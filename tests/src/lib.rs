@@ -4,6 +4,7 @@
 //!   lab with its agents, and the program `enforcer-lab`;
 //! - `api`, `runtime`: stand-ins for the Kubernetes API server and the container runtime;
 //! - `generate`, `frame`, `rig`, `failure`: generated clusters and packets, the loaded programs;
+//! - `soak`: the agent under churn, kills, floods and traffic together;
 //! - `bench`, `vm`: benchmarks, and the tests in virtual machines.
 //!
 //! Tests themselves are in the folders beside `src`, except unit tests of these tools.
@@ -22,4 +23,5 @@ pub mod render;
 pub mod rig;
 pub mod runtime;
 pub mod session;
+pub mod soak;
 pub mod vm;

@@ -44,6 +44,9 @@ pub(crate) enum Task {
     /// Measure the cost per packet, and the time from saving a policy to its effect
     #[command(after_help = BENCH)]
     Bench(Bench),
+    /// Change, kill, stop and flood for minutes or hours, and check that nothing breaks or leaks
+    #[command(after_help = SOAK)]
+    Soak(Soak),
     /// Check formatting, lints, documents and import cycles; warnings are errors
     #[command(after_help = LINT)]
     Lint,
@@ -249,6 +252,26 @@ pub(crate) struct Bench {
     pub(crate) arguments: Vec<OsString>,
 }
 
+/// `soak`.
+#[derive(Debug, Args)]
+pub(crate) struct Soak {
+    /// How long to go on
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) minutes: u64,
+    /// What happens follows from this number [default: the time]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// How pods are attached to the node
+    #[arg(long, value_enum, default_value_t = Topology::AzureCni)]
+    pub(crate) topology: Topology,
+    /// Use the optimised build of the agent
+    #[arg(long)]
+    pub(crate) release: bool,
+    /// Arguments for the agent itself
+    #[arg(last = true, value_name = "AGENT ARGUMENTS")]
+    pub(crate) agent_arguments: Vec<OsString>,
+}
+
 const BUILD_EBPF: &str = "\
 Examples:
   cargo xtask build-ebpf
@@ -327,7 +350,22 @@ Examples:
   cargo xtask bench --output json > bench.json
   cargo xtask bench --effect    # only the time from saving a policy to its effect on packets
   cargo xtask bench --packets   # only the nanoseconds per packet
-  cargo xtask bench --watched   # only the memory and CPU time for watching clusters";
+  cargo xtask bench --watched   # only the memory and CPU time for watching clusters
+  cargo xtask bench --watched --pods 100000
+  cargo xtask bench --attach    # only the time until interfaces have their programs";
+
+const SOAK: &str = "\
+Examples:
+  cargo xtask soak --minutes 60
+  cargo xtask soak --minutes 2 --seed 13      # the same again
+  cargo xtask soak --topology kubenet -- --attach clsact
+
+Pods, labels and policies of an API server change in random order. Between changes the agent is killed,
+ended and stopped, and one pod floods another. After each step every connection must be as the
+reference evaluator says, and one connection must never break. Again and again the first state is
+restored: then memory, descriptors, threads, pins and table entries must be as at first.
+The seed is printed. The exit code is 1 if an invariant was broken. Two minutes of it are part of
+`cargo xtask test`.";
 
 const LINT: &str = "\
 Example:

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::cli::{Bench, Exec, Proxy, Run};
+use crate::cli::{Bench, Exec, Proxy, Run, Soak};
 use crate::packages::{self, Wanted};
 use crate::privilege;
 use crate::process;
@@ -91,6 +91,24 @@ pub(crate) fn bench(root: &Path, options: &Bench) -> Result<ExitCode> {
     let own = options.arguments.iter().skip_while(|argument| *argument == "--");
     command.args(own);
     start(command, "to load the eBPF programs and make network namespaces")
+}
+
+/// Runs the soak test; the exit code is its own.
+pub(crate) fn soak(root: &Path, options: &Soak) -> Result<ExitCode> {
+    check_system()?;
+    ebpf::build(root)?;
+    let profile = Profile::of(options.release);
+    build_programs(root, profile)?;
+    let program = workspace::target(root).join(profile.folder()).join("enforcer-soak");
+    let mut command = privilege::as_root(program);
+    command.arg("--minutes").arg(options.minutes.to_string());
+    if let Some(seed) = options.seed {
+        command.arg("--seed").arg(seed.to_string());
+    }
+    command
+        .args(name_of(&options.topology).map(|it| ["--topology".into(), it]).into_iter().flatten());
+    command.arg("--").args(&options.agent_arguments);
+    start(command, "to make the lab's network namespaces and load the eBPF programs")
 }
 
 fn start(mut command: Command, why: &str) -> Result<ExitCode> {

@@ -63,6 +63,7 @@ fn task(task: Task) -> Result<ExitCode> {
         Task::Image(options) => image::run(&root, &options),
         Task::VmTest(options) => vm::run(&root, &options),
         Task::Bench(options) => lab::bench(&root, &options),
+        Task::Soak(options) => lab::soak(&root, &options),
         Task::Lint => lint::run(&root).map(|()| ExitCode::SUCCESS),
         Task::Ci => {
             let (counts, passed) = ci::run(&root)?;

@@ -25,7 +25,7 @@ pub const DEPTH6: usize = 16;
 pub const PORT_PROTOCOLS: usize = 3;
 
 /// Words of a port set's bitmap; each word holds 64 port classes.
-pub const PORT_SET_WORDS: usize = 64;
+pub const PORT_SET_WORDS: usize = 128;
 
 /// The most port classes: sets of (protocol, port) values that no policy distinguishes.
 pub const PORT_CLASSES: usize = PORT_SET_WORDS * 64;
@@ -109,7 +109,7 @@ pub struct Limits {
     pub trie6_nodes: u32,
     /// Leaves of the IPv6 trie; 40 bytes each.
     pub trie6_leaves: u32,
-    /// Port sets, the two reserved ones included; 512 bytes each.
+    /// Port sets, the two reserved ones included; 1 KiB each.
     pub port_sets: u32,
     /// Blocks of 256 verdict cells; 1 KiB each.
     pub verdict_blocks: u32,
@@ -122,12 +122,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Enough for an AKS node (at most 250 pods) with a wide margin: about 50 MiB of kernel memory.
+    /// Enough for an AKS node (at most 250 pods) with a wide margin: about 56 MiB of kernel memory.
     pub const DEFAULT: Self = Self {
         trie4_blocks: 8_192,
         trie6_nodes: 8_192,
         trie6_leaves: 32_768,
-        port_sets: 4_096,
+        port_sets: 8_192,
         verdict_blocks: 8_192,
         endpoints: 2_048,
         flows: 131_072,

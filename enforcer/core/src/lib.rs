@@ -69,6 +69,7 @@
 //! # }
 //! ```
 
+pub mod estates;
 pub mod explain;
 mod interner;
 pub mod model;

@@ -3,12 +3,14 @@
 //! The programs do not depend on it: they recognise a dead entry by its age. But in the table of
 //! established flows a dead entry occupies its place until the agent removes it.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::snapshot::SharedReconciler;
+use super::reconciler::Reconciler;
+use super::shared::Shared;
 use crate::kernel::FlowUse;
 use crate::observe::FlowReport;
 
@@ -16,14 +18,14 @@ use crate::observe::FlowReport;
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Removes dead flows periodically, and notes how full the tables are.
-pub(super) async fn keep(shared: &SharedReconciler) -> anyhow::Result<()> {
+pub(super) async fn keep(reconciler: &RefCell<Reconciler>, shared: &Shared) -> anyhow::Result<()> {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        // A change of policy must not wait for the sweep: the lock is held only for the handles.
+        // A change of policy must not wait for the sweep.
         let (tables, now) = {
-            let kernel = &mut shared.lock().kernel;
+            let kernel = &mut reconciler.borrow_mut().kernel;
             (kernel.flows(), kernel.now())
         };
         let sweep = move || tables.sweep(now?);

@@ -1,11 +1,13 @@
 //! The continuous verification of hooks (semantics C7).
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::snapshot::SharedReconciler;
+use super::reconciler::Reconciler;
+use super::shared::Shared;
 use crate::kernel::{HookEvents, Scope};
 
 /// The time between two verifications of links, and between two attempts: half of what a missing
@@ -15,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(400);
 const ALL_AFTER: u32 = 12;
 
 /// Verifies hooks at each notification and periodically, and restores them.
-pub(super) async fn keep(shared: &SharedReconciler) -> anyhow::Result<()> {
+pub(super) async fn keep(reconciler: &RefCell<Reconciler>, shared: &Shared) -> anyhow::Result<()> {
     let mut events = HookEvents::open().context("cannot subscribe to notifications about hooks")?;
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -30,11 +32,8 @@ pub(super) async fn keep(shared: &SharedReconciler) -> anyhow::Result<()> {
                 if passes == 0 { Scope::All } else { Scope::Links }
             }
         };
-        let unguarded = {
-            let mut reconciler = shared.lock();
-            reconciler.verify(&scope);
-            reconciler.unguarded()
-        };
-        shared.set_unguarded(unguarded);
+        let mut reconciler = reconciler.borrow_mut();
+        reconciler.verify(&scope);
+        shared.publish(&reconciler);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kube::Client;
+use tokio::runtime::Handle;
 
 use super::options::KubeWriteOptions;
 use super::problems::Problems;
@@ -17,6 +18,8 @@ use crate::taint::remove_taint;
 pub(super) struct KubeWriter {
     client: Client,
     node_name: String,
+    /// Where the writes run: not in the reconciler's thread.
+    runtime: Handle,
     events: Option<Events>,
     /// The key of the taint whose removal has not started yet.
     taint: Option<String>,
@@ -31,7 +34,8 @@ impl KubeWriter {
         let client = connection.client()?;
         let node_name = node_name.to_owned();
         let events = options.events.then(|| Events::new(client.clone(), node_name.clone()));
-        Ok(Self { client, node_name, events, taint: options.remove_taint.clone() })
+        let runtime = Handle::current();
+        Ok(Self { client, node_name, runtime, events, taint: options.remove_taint.clone() })
     }
 
     /// The results of the Events, if the agent creates any.
@@ -43,7 +47,7 @@ impl KubeWriter {
     pub(super) fn enforced(&mut self, reconciler: &Reconciler, problems: &Problems) {
         if let Some(taint) = self.taint.take() {
             let (client, node_name) = (self.client.clone(), self.node_name.clone());
-            tokio::spawn(remove_taint(client, node_name, taint));
+            self.runtime.spawn(remove_taint(client, node_name, taint));
         }
         if let Some(events) = &mut self.events {
             let local: BTreeSet<_> = reconciler.assignment.pods.values().collect();

@@ -9,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::descriptors;
 use super::options::Listeners;
-use super::snapshot::SharedReconciler;
+use super::shared::Shared;
 use crate::observe::{Limits, Paths, serve};
 
 /// Starts the servers; they run until `stop`.
 pub(super) async fn start(
     Listeners { metrics, status }: Listeners,
-    shared: &Arc<SharedReconciler>,
+    shared: &Arc<Shared>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     if let Some(address) = metrics {
@@ -32,7 +32,7 @@ async fn listen(
     option: &'static str,
     address: SocketAddr,
     paths: Paths,
-    shared: &Arc<SharedReconciler>,
+    shared: &Arc<Shared>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await;

@@ -1,26 +1,29 @@
 //! The reconciler: brings the kernel to the cluster's state.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use enforcer_ebpf::contract::counters::Counters;
 
 use super::claims::{Bindings, Known, World};
+use super::forgetting::Forgetting;
 use super::guard::Guard;
 use super::older_flows::OlderFlows;
 use super::options::{Attach, Options, UnknownPod};
+use super::pod_addresses::SharedPodAddresses;
+use super::protection::Protection;
 use super::records::Records;
 use super::retired_counters::{RetiredCounters, Settlement};
 use super::sandboxes::Sandboxes;
+use super::shared_counters::SharedCounters;
 use crate::kernel::{
     DropReader, Hooks, Kernel, KernelError, Pins, Place, ProgramLog, SettledTable,
 };
-use crate::node::{Assignment, Snapshot};
+use crate::node::{Assignment, PodInterface, Snapshot};
 use crate::observe::TakenOver;
 use enforcer_core::model::{Change, Cluster, PodId};
-use enforcer_core::policy::compile;
-use enforcer_core::tables::{Desired, Inherited, Interface, Owner, State, Step, Unrepresented};
+use enforcer_core::policy::{Engine, Touched};
+use enforcer_core::tables::{Inherited, Interface, Owner, State, Step, Unrepresented};
 
 /// The result of [`Reconciler::reconcile`].
 #[derive(Debug)]
@@ -43,8 +46,15 @@ pub struct Reconciler {
     pub(super) records: Records,
     pub(super) sandboxes: Sandboxes,
     pub(super) cluster: Cluster,
+    /// The cluster's pods by address.
+    pub(super) addresses: SharedPodAddresses,
+    /// The policies of this node's pods.
+    pub(super) protection: Protection,
     pub(super) snapshot: Snapshot,
     pub(super) assignment: Assignment,
+    /// The policies' verdicts, and what has changed since they were last brought up to date.
+    engine: Engine,
+    touched: Touched,
     pub(super) state: State,
     pub(super) unrepresented: Vec<Unrepresented>,
     /// Interfaces beyond the tables' capacity, which are closed (semantics R9).
@@ -60,7 +70,7 @@ pub struct Reconciler {
     /// The records of an earlier agent, until the first state is enforced.
     pub(super) inheritance: Option<Vec<Inherited>>,
     pub(super) taken_over: Option<TakenOver>,
-    pub(super) retired: RetiredCounters,
+    pub(super) counters: SharedCounters,
     /// The store of settlements; `None`: they end with the agent.
     pub(super) settled: Option<SettledTable>,
 }
@@ -92,7 +102,11 @@ impl Reconciler {
                 (None, None)
             }
         };
+        let retired = RetiredCounters::resuming(&inherited, before.unwrap_or_default());
         Ok(Self {
+            counters: SharedCounters::new(kernel.counter_reader(), retired),
+            addresses: SharedPodAddresses::default(),
+            protection: Protection::default(),
             node_name: node_name.clone(),
             check_source: *check_source,
             unknown_pod: *unknown_pod,
@@ -103,6 +117,8 @@ impl Reconciler {
             cluster: Cluster::default(),
             snapshot: Snapshot::default(),
             assignment: Assignment::default(),
+            engine: Engine::default(),
+            touched: Touched::default(),
             state: State::resuming(settings.limits, &inherited),
             unrepresented: Vec::new(),
             unplaced: BTreeSet::new(),
@@ -113,7 +129,6 @@ impl Reconciler {
             pins,
             pins_problem: None,
             taken_over: is_resumed.then_some(TakenOver { endpoints }),
-            retired: RetiredCounters::resuming(&inherited, before.unwrap_or_default()),
             settled,
             inheritance: Some(inherited),
         })
@@ -131,7 +146,7 @@ impl Reconciler {
                 self.bindings.forget(pod);
             }
             let change = self.sandboxes.merge(change, &self.cluster);
-            if self.cluster.apply(change) {
+            if self.change(change) {
                 changed = true;
                 // A list that shows the pod as before is no change to it.
                 if let Some(pod) = reported {
@@ -142,11 +157,20 @@ impl Reconciler {
         changed
     }
 
-    /// Notes the node's interfaces and addresses; [`Self::reconcile`] enforces them.
-    pub fn see(&mut self, snapshot: Snapshot) {
+    /// Notes the node's interfaces and addresses; [`Self::reconcile`] enforces them. Returns whether
+    /// there is a new interface.
+    pub fn see(&mut self, snapshot: Snapshot) -> bool {
+        let known = &self.snapshot;
+        let is_new = |it: &PodInterface| {
+            known.veth(it.ifindex).is_none_or(|known| known.identity != it.identity)
+        };
+        let mut uplinks = snapshot.uplinks.keys();
+        let has_new = snapshot.veths().any(is_new)
+            || uplinks.any(|ifindex| !known.uplinks.contains_key(ifindex));
         self.cluster.node_addresses.clone_from(&snapshot.node_addresses);
         self.snapshot = snapshot;
         self.locate_sandboxes();
+        has_new
     }
 
     /// Finds the addresses of sandboxes in the node's snapshot.
@@ -158,8 +182,16 @@ impl Reconciler {
     /// Applies changes that were merged with the sandboxes.
     pub(super) fn put(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
-            self.cluster.apply(change);
+            self.change(change);
         }
+    }
+
+    /// Applies a change to the cluster. Returns whether the cluster is different now.
+    fn change(&mut self, change: Change) -> bool {
+        self.addresses.note(&change, &self.cluster);
+        self.touched.note(&change);
+        self.protection.note(&change);
+        self.cluster.apply(change)
     }
 
     /// Takes the drop events' ring buffer.
@@ -191,24 +223,37 @@ impl Reconciler {
         }
         let sandboxes: Vec<_> = self.sandboxes.records().collect();
         let (cluster, node_name) = (&self.cluster, self.node_name.as_str());
-        let world = World { cluster, sandboxes: &sandboxes, node_name };
+        let addresses = self.addresses.read();
+        let world = World { cluster, addresses: &addresses, sandboxes: &sandboxes, node_name };
         let Known { assignment, waited, again } =
             self.bindings.assign(&mut self.snapshot, world, now);
+        drop(addresses);
         self.assignment = assignment;
         self.judge_records();
-        let desired = self.desired();
-        let plan = self.state.plan(&desired);
-        for step in &plan.steps {
+        let local: BTreeSet<PodId> = self.assignment.pods.values().cloned().collect();
+        self.protection.update(&self.cluster, &local);
+        let touched = std::mem::take(&mut self.touched);
+        let delta = self.engine.update(&self.cluster, &touched, &local);
+        let interfaces = self.interfaces();
+        let plan = self.state.follow(&mut self.engine, &delta, &interfaces);
+        let mut forgetting = Forgetting::default();
+        for (at, step) in plan.steps.iter().enumerate() {
             if let Step::Owner { id, owner, .. } = step {
-                let kernel = &self.kernel;
-                let counted = || counters(kernel, *id);
-                let settlements = self.retired.hand_over(*id, owner.as_ref(), counted);
+                let counted = || self.counters.of(*id);
+                let settlements = self.counters.retired().hand_over(*id, owner.as_ref(), counted);
                 self.store(settlements);
             }
-            self.kernel.apply(step)?;
+            match step {
+                Step::ForgetEndpoint { .. } => {
+                    let ids = forgetting.due(plan.steps.get(at..).unwrap_or_default());
+                    self.kernel.forget_endpoints(&ids)?;
+                }
+                step => self.kernel.apply(step)?,
+            }
         }
         let namespaces = &self.cluster.namespaces;
-        let settlements = self.retired.retire_namespaces(|name| namespaces.contains_key(name));
+        let exists = |name: &str| namespaces.contains_key(name);
+        let settlements = self.counters.retired().retire_namespaces(exists);
         self.store(settlements);
         self.unrepresented = plan.unrepresented;
         self.unplaced = plan.unplaced;
@@ -234,8 +279,8 @@ impl Reconciler {
         }
     }
 
-    fn desired(&self) -> Desired {
-        let local: BTreeSet<PodId> = self.assignment.pods.values().cloned().collect();
+    /// The interfaces that lead to pods, known or not.
+    fn interfaces(&self) -> BTreeMap<u32, Interface> {
         let pods = self.assignment.pods.iter().map(|(ifindex, id)| {
             let pod = self.cluster.pods.get(id);
             let addresses = pod.map(|pod| pod.addresses.clone()).unwrap_or_default();
@@ -252,10 +297,7 @@ impl Reconciler {
             let addresses = seen.map(|it| it.addresses.clone()).unwrap_or_default();
             (ifindex, Interface { owner, uid, identity, addresses, check_source: false })
         });
-        Desired {
-            interfaces: pods.chain(others).collect(),
-            compiled: compile(&self.cluster, &local),
-        }
+        pods.chain(others).collect()
     }
 
     /// Replaces the programs of an earlier agent, now that the tables are complete: each packet is
@@ -284,18 +326,6 @@ impl Reconciler {
         });
         pods.chain(uplinks).collect()
     }
-
-    /// Pods by address, and this node's pods by endpoint id, to name the ends of a dropped packet.
-    #[must_use]
-    pub fn names(&self) -> (BTreeMap<IpAddr, PodId>, BTreeMap<u32, PodId>) {
-        let peers = self.cluster.pods.values().filter(|pod| pod.is_peer());
-        let addresses =
-            peers.flat_map(|pod| pod.addresses.iter().map(|it| (*it, pod.id.clone()))).collect();
-        let endpoints = self.state.endpoints();
-        let endpoints =
-            endpoints.filter_map(|(owner, it)| Some((it.id, owner.pod()?.clone()))).collect();
-        (addresses, endpoints)
-    }
 }
 
 type Settled = (SettledTable, BTreeMap<String, Counters>);
@@ -305,12 +335,4 @@ fn open_settled(pins: &Pins) -> Result<Settled, KernelError> {
     let table = SettledTable::open(pins)?;
     let before = table.read()?;
     Ok((table, before))
-}
-
-/// The counters of an endpoint id; zero if they can't be read.
-pub(super) fn counters(kernel: &Kernel, id: u32) -> Counters {
-    kernel.counters(id).unwrap_or_else(|error| {
-        tracing::warn!(endpoint = id, "{error}");
-        Counters::default()
-    })
 }

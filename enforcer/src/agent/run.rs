@@ -1,38 +1,32 @@
-//! The main loop, which drives the reconciler.
+//! Starts the agent's tasks, and ends them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::drop_log::DropLog;
-use super::kube_writer::KubeWriter;
+use super::main_loop::{Channels, Node};
 use super::options::Options;
-use super::pod_starts::PodStarts;
-use super::problems::Problems;
-use super::reconciler::{Reconciled, Reconciler};
-use super::snapshot::SharedReconciler;
+use super::reconciler::Reconciler;
+use super::shared::Shared;
 use super::source::Source;
-use super::{descriptors, flows, hooks, listen, watchdog};
+use super::{descriptors, drop_log, drops, listen, thread};
 use crate::cni::{self, Results, State};
-use crate::kernel::{DropReader, Pins, PinsError, ProgramLog};
+use crate::kernel::{Pins, PinsError};
 use crate::node::{self, Seen};
 use crate::nri;
-use crate::observe::{Attribution, DropRecord, LogFilter, Names, Observed as _};
-use crate::source::Update;
-
-/// The time between two reads of the ring buffers for drop events and log lines. They wake no reader.
-const DROPS_INTERVAL: Duration = Duration::from_millis(100);
+use crate::observe::LogFilter;
 
 /// The time between two attempts while another agent runs.
 const BUSY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The longest wait for a fresh snapshot of the node.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_millis(500);
+/// The longest wait for the reconciler's thread at the end. Its work is not needed any more: the next
+/// agent starts from what the kernel has.
+const LAST_PLAN: Duration = Duration::from_secs(5);
 
 /// Runs the agent until SIGTERM or SIGINT. SIGHUP is ignored: changes are picked up automatically.
 ///
@@ -50,13 +44,8 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     let mut reconciler = Reconciler::new(&options, pins).context("cannot start the datapath")?;
     let drops = reconciler.take_drops()?;
     let log = options.settings.log.then(|| reconciler.take_program_log()).transpose()?;
-    let shared = SharedReconciler::new(
-        reconciler,
-        observable,
-        options.pod_metrics,
-        logger,
-        options.nri.mode,
-    );
+    let shared =
+        Shared::new(&reconciler, observable, options.pod_metrics, logger, options.nri.mode);
     let stop = CancellationToken::new();
     listen::start(options.listeners, &shared, &stop).await?;
     let (snapshots, interfaces) = watch::channel(Seen::default());
@@ -70,11 +59,18 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Installing a handler keeps SIGHUP from terminating the agent.
     let _hangup = signal(SignalKind::hangup())?;
+    let node_watch = Node { interfaces, requests };
+    let channels = Channels { changes, node: node_watch, runtime, results, writer };
+    let (records, recorded) = mpsc::channel(drop_log::WAITING);
+    let mut ended =
+        thread::start(reconciler, Arc::clone(&shared), channels, recorded, stop.clone())?;
+    let mut has_ended = false;
     let result = tokio::select! {
-        result = drive(&shared, changes, Node { interfaces, requests }, (runtime, results), writer) => result,
-        result = watch_drops(&shared, drops, log) => result,
-        result = flows::keep(&shared) => result,
-        result = hooks::keep(&shared) => result,
+        result = &mut ended => {
+            has_ended = true;
+            result.unwrap_or_else(|_| Err(anyhow::anyhow!("the reconciler's thread panicked")))
+        }
+        result = drops::watch(&shared, drops, log, records) => result,
         ended = &mut source => Err(ended?.err().unwrap_or_else(
             || anyhow::anyhow!("the source of the cluster's state stopped"))),
         ended = &mut node => Err(ended?.err().map_or_else(
@@ -83,6 +79,9 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
         _ = interrupt.recv() => Ok(()),
     };
     stop.cancel();
+    if !has_ended && tokio::time::timeout(LAST_PLAN, ended).await.is_err() {
+        tracing::warn!("the agent ends in the middle of a plan");
+    }
     result
 }
 
@@ -90,7 +89,7 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
 fn start_plugin(
     options: &nri::Options,
     events: mpsc::UnboundedSender<nri::Event>,
-    shared: &Arc<SharedReconciler>,
+    shared: &Arc<Shared>,
 ) {
     if options.mode != nri::Mode::Off {
         let (options, observer) = (options.clone(), Arc::clone(shared));
@@ -127,213 +126,6 @@ async fn open_pins(folder: &Path) -> anyhow::Result<Option<Pins>> {
                 return Ok(None);
             }
             Err(error) => return Err(error).context("cannot open the directory of pins"),
-        }
-    }
-}
-
-/// The watch of the node.
-struct Node {
-    interfaces: watch::Receiver<Seen>,
-    requests: mpsc::Sender<node::Request>,
-}
-
-impl Node {
-    /// Requests a fresh snapshot: a pod that is about to start already has its interface, and the
-    /// previous pod with its address has none any more, but netlink may not have reported it yet.
-    async fn refresh(&self) {
-        let (request, done) = oneshot::channel();
-        if self.requests.send(request).await.is_ok() {
-            // Netlink reports it later in any case; meanwhile the runtime waits.
-            let _ = tokio::time::timeout(SNAPSHOT_TIMEOUT, done).await;
-        }
-    }
-}
-
-/// Enforces every change, once all sources are complete (semantics C4).
-async fn drive(
-    shared: &SharedReconciler,
-    mut changes: mpsc::Receiver<Update>,
-    mut node: Node,
-    (mut runtime, mut results): (mpsc::UnboundedReceiver<nri::Event>, watch::Receiver<Results>),
-    mut writer: Option<KubeWriter>,
-) -> anyhow::Result<()> {
-    let mut inputs = Inputs::default();
-    // The records of pods that run already come before the first reconciliation.
-    let first = results.wait_for(|it| it.state != State::Pending).await.map(|it| it.clone());
-    shared.lock().take_results(first?);
-    let mut again: Option<Instant> = None;
-    let mut ticks = tokio::time::interval(watchdog::INTERVAL);
-    loop {
-        let mut started_at;
-        shared.reset_watchdog();
-        tokio::select! {
-            update = changes.recv() => {
-                let Some(update) = update else { return std::future::pending().await };
-                started_at = inputs.take(shared, update);
-                while let Ok(update) = changes.try_recv() {
-                    started_at = started_at.min(inputs.take(shared, update));
-                }
-            }
-            changed = node.interfaces.changed() => {
-                if changed.is_err() {
-                    return std::future::pending().await;
-                }
-                started_at = inputs.see(shared, &mut node);
-            }
-            Some(event) = runtime.recv() => {
-                started_at = Instant::now();
-                inputs.take_event(shared, &mut node, event).await;
-            }
-            Ok(()) = results.changed() => {
-                started_at = inputs.take_results(shared, &mut node, &mut results).await;
-            }
-            () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now).into()),
-                if again.is_some() => {
-                started_at = Instant::now();
-                inputs.pending = true;
-            }
-            _ = ticks.tick() => {
-                // A task that never releases the lock stops the loop here, although nothing changes.
-                shared.lock().older.ran(Instant::now());
-                continue;
-            }
-        }
-        if inputs.take_pending() {
-            again = reconcile(shared, started_at)?.map(|wait| Instant::now() + wait);
-            inputs.starts.settle(&shared.lock());
-            if let Some(writer) = &mut writer {
-                writer.enforced(&shared.lock(), &inputs.problems);
-            }
-        }
-    }
-}
-
-/// The inputs that have arrived so far.
-#[derive(Default)]
-struct Inputs {
-    /// Whether the source is complete.
-    source: bool,
-    /// Whether the node has been seen.
-    node: bool,
-    /// Whether anything has changed since the last reconciliation.
-    pending: bool,
-    problems: Problems,
-    starts: PodStarts,
-}
-
-impl Inputs {
-    /// Takes an update. Returns when the source received it.
-    fn take(&mut self, shared: &SharedReconciler, update: Update) -> Instant {
-        let received_at = update.received_at.unwrap_or_else(Instant::now);
-        // The first complete state is enforced even if it is empty.
-        self.pending |= update.complete && !self.source;
-        self.source |= update.complete;
-        if !update.remarks.is_empty() {
-            self.problems.take(update.remarks);
-            shared.set_source_errors(self.problems.errors());
-            // Remarks change nothing in the kernel, but may need an Event.
-            self.pending = true;
-        }
-        self.pending |= shared.lock().apply(update.changes);
-        received_at
-    }
-
-    /// Takes a snapshot of the node. Returns when its change was noticed.
-    fn see(&mut self, shared: &SharedReconciler, node: &mut Node) -> Instant {
-        let Seen { snapshot, received_at } = node.interfaces.borrow_and_update().clone();
-        shared.lock().see(snapshot);
-        self.node = true;
-        self.pending = true;
-        received_at.unwrap_or_else(Instant::now)
-    }
-
-    /// Takes an event of the container runtime.
-    async fn take_event(&mut self, shared: &SharedReconciler, node: &mut Node, event: nri::Event) {
-        if let nri::Event::Started(..) = event {
-            self.refresh(shared, node).await;
-        }
-        self.starts.take(&mut shared.lock(), event);
-        self.pending = true;
-    }
-
-    /// Takes the container runtime's CNI results. Returns when their change was noticed.
-    async fn take_results(
-        &mut self,
-        shared: &SharedReconciler,
-        node: &mut Node,
-        results: &mut watch::Receiver<Results>,
-    ) -> Instant {
-        self.refresh(shared, node).await;
-        let results = results.borrow_and_update().clone();
-        let received_at = results.received_at.unwrap_or_else(Instant::now);
-        shared.lock().take_results(results);
-        self.pending = true;
-        received_at
-    }
-
-    /// Requests a fresh snapshot of the node and takes it.
-    async fn refresh(&mut self, shared: &SharedReconciler, node: &mut Node) {
-        node.refresh().await;
-        // Before the first snapshot the node is unknown, not empty (semantics C4).
-        if node.interfaces.has_changed().unwrap_or(false) {
-            self.see(shared, node);
-        }
-    }
-
-    /// Whether there is something to enforce; resets it.
-    fn take_pending(&mut self) -> bool {
-        self.source && self.node && std::mem::take(&mut self.pending)
-    }
-}
-
-/// Enforces the present state. Returns the time until the next reconciliation, if one is needed
-/// although nothing changes.
-fn reconcile(shared: &SharedReconciler, started_at: Instant) -> anyhow::Result<Option<Duration>> {
-    let mut reconciler = shared.lock();
-    let Reconciled { writes, waited, again } =
-        reconciler.reconcile().context("cannot program the kernel's tables")?;
-    for problem in &reconciler.unrepresented {
-        tracing::error!(pod = %problem.pod, "fails closed: {}", problem.reason);
-    }
-    let pods = reconciler.assignment.pods.len();
-    let unguarded = reconciler.unguarded();
-    drop(reconciler);
-    shared.set_unguarded(unguarded);
-    shared.set_ready();
-    for (pod, unknown) in waited {
-        shared.metrics().was_unknown(unknown);
-        tracing::info!(%pod, ?unknown, "the pod behind an interface is known now");
-    }
-    if writes > 0 {
-        let took = started_at.elapsed();
-        shared.metrics().programmed(took);
-        tracing::info!(writes, pods, ?took, "programmed");
-    }
-    Ok(again)
-}
-
-/// Logs dropped packets, and the messages of the programs.
-async fn watch_drops(
-    shared: &SharedReconciler,
-    mut drops: DropReader,
-    mut log: Option<ProgramLog>,
-) -> anyhow::Result<()> {
-    let mut ticks = tokio::time::interval(DROPS_INTERVAL);
-    let mut drop_log = DropLog::new(shared);
-    loop {
-        ticks.tick().await;
-        drop_log.tick();
-        if let Some(log) = &mut log {
-            log.flush();
-        }
-        let mut names = None;
-        while let Some(event) = drops.take() {
-            let (addresses, endpoints) = names.get_or_insert_with(|| shared.lock().names());
-            let record = DropRecord::new(&event, Names { addresses, endpoints });
-            if let Some(record) = drop_log.take(record) {
-                let attribution = Attribution::of(&record, &shared.lock().cluster);
-                drop_log.attribute(record, attribution);
-            }
         }
     }
 }

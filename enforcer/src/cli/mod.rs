@@ -29,7 +29,7 @@ pub use format::Format;
 
 use crate::agent::{Attach, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod};
 use crate::cni;
-use crate::kernel::{Lifetimes, Settings};
+use crate::kernel::{Lifetimes, Settings, TableSizes};
 use crate::nri;
 use crate::observe::{LogFormat, PodMetrics};
 use crate::source::kubernetes::ClientOptions;
@@ -191,6 +191,10 @@ pub struct RunArgs {
     /// Log each frame that the programs cannot parse; for debugging, requires --log debug.
     #[arg(long)]
     pub log_programs: bool,
+    /// Sizes of the tables that policies fill, by the names in messages about full tables; others
+    /// keep their defaults. 1,024 bytes an element; port sets 1,024, IPv6 leaves 40.
+    #[arg(long, default_value_t, value_name = "TABLE=N,…")]
+    pub table_sizes: TableSizes,
     /// Maximum number of established flows per address family.
     #[arg(long, default_value_t = Limits::DEFAULT.flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
     pub flows: u32,
@@ -259,7 +263,7 @@ impl RunArgs {
                 limits: Limits {
                     flows: self.flows,
                     opening_flows: self.opening_flows,
-                    ..Limits::DEFAULT
+                    ..self.table_sizes.limits()
                 },
                 mark_mask: self.mark_mask,
                 lifetimes: self.flow_timeouts,

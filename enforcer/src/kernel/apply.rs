@@ -97,22 +97,30 @@ impl Kernel {
                 .pod_addresses
                 .insert(address, id, 0)
                 .map_err(KernelError::table(table::POD_ADDRESSES)),
-            Step::ForgetEndpoint { id } => self.forget(*id),
+            Step::ForgetEndpoint { id } => self.forget_endpoints(&BTreeSet::from([*id])),
             Step::Grace => self.grace.wait(),
         }
     }
 
-    /// Sets an id's counters to zero and removes the flows and fragments of its last endpoint
-    /// (semantics C5).
-    fn forget(&mut self, id: u32) -> Result<(), KernelError> {
+    /// Sets the counters of ids to zero and removes the flows and fragments of their last endpoints
+    /// (semantics C5), in one pass over each table.
+    ///
+    /// # Errors
+    /// A table can't be read or written.
+    pub fn forget_endpoints(&mut self, ids: &BTreeSet<u32>) -> Result<(), KernelError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
         let failed = |call| KernelError::table_call(table::COUNTERS, call);
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| failed("nr_cpus")(error))?;
-        let zero = vec![Counters::default(); cpus];
-        let zero = PerCpuValues::try_from(zero).map_err(failed("per-cpu values"))?;
-        self.counters.set(id, zero, 0).map_err(KernelError::table(table::COUNTERS))?;
-        self.flows.forget(id)?;
-        forget_in(table::FRAGMENTS4, &mut self.fragments4, |packet| packet.tail.endpoint, id)?;
-        forget_in(table::FRAGMENTS6, &mut self.fragments6, |packet| packet.tail.endpoint, id)
+        for id in ids {
+            let zero = vec![Counters::default(); cpus];
+            let zero = PerCpuValues::try_from(zero).map_err(failed("per-cpu values"))?;
+            self.counters.set(*id, zero, 0).map_err(KernelError::table(table::COUNTERS))?;
+        }
+        self.flows.forget(ids)?;
+        forget_in(table::FRAGMENTS4, &mut self.fragments4, |packet| packet.tail.endpoint, ids)?;
+        forget_in(table::FRAGMENTS6, &mut self.fragments6, |packet| packet.tail.endpoint, ids)
     }
 }
 
@@ -120,12 +128,12 @@ fn forget_in<K: aya::Pod, V: aya::Pod>(
     name: &'static str,
     entries: &mut HashMap<MapData, K, V>,
     endpoint: impl Fn(&K) -> u16,
-    id: u32,
+    ids: &BTreeSet<u32>,
 ) -> Result<(), KernelError> {
     // An error during the walk means that entries were added or removed meanwhile. The unread ones
-    // are not this endpoint's, which sends nothing any more.
+    // are not these endpoints', which send nothing any more.
     let theirs: Vec<K> =
-        entries.keys().flatten().filter(|key| u32::from(endpoint(key)) == id).collect();
+        entries.keys().flatten().filter(|key| ids.contains(&endpoint(key).into())).collect();
     for key in &theirs {
         ignoring(io::ErrorKind::NotFound, name, entries.remove(key))?;
     }

@@ -14,6 +14,8 @@ use super::tcx::{self, TcxLink};
 use super::traffic_control::parent;
 use super::{KernelError, pins};
 
+mod links;
+
 /// The handles of our filters that outlive the agent. The next agent finds them by these. A filter
 /// that must run before others is added under the other handle before the old one is removed.
 const HANDLES: [u32; 2] = [0x656e_6601, 0x656e_6602];
@@ -204,6 +206,10 @@ impl Attachment {
         if let Some(before) = filters.get(..at).unwrap_or_default().first() {
             return Ok(Some(Fault::Preceded(before.to_string())));
         }
+        // Links run before filters. Kernels without TCX have none.
+        if let Some(before) = tcx::query(self.ifindex, self.direction).unwrap_or_default().first() {
+            return Ok(Some(Fault::Preceded(format!("program {}", before.program))));
+        }
         let lacks_marker = own.marker.as_ref().is_some_and(|it| !it.is_dir());
         Ok(lacks_marker.then_some(Fault::Unpinned))
     }
@@ -229,7 +235,9 @@ impl Attachment {
                     }
                     *link = new;
                 }
-                Fault::Preceded(_) => put_link_first(link, hook, program, empty).map_err(failed)?,
+                Fault::Preceded(_) => {
+                    links::put_first(link, hook, program, empty).map_err(failed)?;
+                }
                 Fault::Unknown(_) => {}
             },
             How::Filter(filter) => match (fault, &filter.marker) {
@@ -287,33 +295,6 @@ pub(super) fn pinned_link(hook: &Hook<'_>) -> Result<Option<TcxLink>, KernelErro
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unreadable(error)),
     }
-}
-
-/// Replaces a link by one that runs before all others of the hook.
-///
-/// A link can't be moved, and a hook can't have the same program twice. So a program that decides
-/// nothing takes the new place, and becomes ours as soon as the old link is detached: in between
-/// are two system calls, and nothing that could fail for want of memory or descriptors.
-fn put_link_first(
-    link: &mut TcxLink,
-    hook: &Hook<'_>,
-    program: &Program<'_>,
-    empty: BorrowedFd<'_>,
-) -> io::Result<()> {
-    let pin = hook.pin();
-    let mut new = TcxLink::attach(empty, hook.ifindex, hook.direction)?;
-    if let Some(pin) = &pin {
-        new.pin(&next(pin))?;
-    }
-    link.detach()?;
-    new.replace_program(program.fd)?;
-    *link = new;
-    pin.map_or(Ok(()), |pin| link.move_pin(&pin))
-}
-
-/// The path of a pin that is about to take the place of `pin`.
-fn next(pin: &Path) -> PathBuf {
-    pin.with_file_name(pins::name(pin).to_owned() + NEXT)
 }
 
 /// Makes our filter the first of the hook. `own`: the handles of filters that it replaces.

@@ -73,6 +73,12 @@ impl Clsact {
         Ok(prepared)
     }
 
+    /// Whether the interface has a qdisc with filters that no agent added.
+    pub(super) fn is_foreign(ifindex: u32, links: Option<&Path>) -> bool {
+        let is_marked = links.is_some_and(|it| it.join(marker(ifindex)).exists());
+        !is_marked && kind(ifindex).is_ok_and(|kind| [CLSACT, INGRESS].contains(&&*kind))
+    }
+
     /// The qdisc of an interface for which there is a marker.
     pub(super) fn of_marker(ifindex: u32) -> Self {
         Self { ifindex, is_pinned: true }

@@ -3,6 +3,7 @@
 //! The programs ignore a flow that is older than its lifetime, but its entry stays. The table of
 //! established flows has no eviction, so the agent removes its dead entries.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -89,10 +90,10 @@ impl FlowTables {
         Ok([self.v4.sweep(now, &self.clock, v4)?, self.v6.sweep(now, &self.clock, v6)?])
     }
 
-    /// Removes all flows of an endpoint that sends nothing any more (semantics C5).
-    pub(super) fn forget(&self, endpoint: u32) -> Result<(), KernelError> {
-        self.v4.forget(endpoint)?;
-        self.v6.forget(endpoint)
+    /// Removes all flows of endpoints that send nothing any more (semantics C5).
+    pub(super) fn forget(&self, endpoints: &BTreeSet<u32>) -> Result<(), KernelError> {
+        self.v4.forget(endpoints)?;
+        self.v6.forget(endpoints)
     }
 
     /// Copies the flows of the tables pinned in `folder`. Existing flows stay as they are.
@@ -161,8 +162,8 @@ impl<K: Key> Family<K> {
         Ok(taken)
     }
 
-    fn forget(&self, endpoint: u32) -> Result<(), KernelError> {
-        let others = |key: &K, _| u32::from(key.tail().endpoint) != endpoint;
+    fn forget(&self, endpoints: &BTreeSet<u32>) -> Result<(), KernelError> {
+        let others = |key: &K, _| !endpoints.contains(&key.tail().endpoint.into());
         self.established.retain(others)?;
         let removed = self.opening.retain(others)?.removed;
         self.removed.fetch_add(removed, Ordering::Relaxed);

@@ -1,9 +1,10 @@
 //! Attaching the programs to interfaces: TCX where the kernel has it, clsact otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
-use aya::programs::TcAttachType;
+use aya::programs::{ProgramFd, TcAttachType};
 
 use super::attachment::{self, Attachment, Fault, Hook, Program};
 use super::clsact::Clsact;
@@ -40,19 +41,23 @@ const EMPTY: &str = "empty";
 /// The interfaces with our programs. Dropping this detaches them, unless they are pinned.
 #[derive(Debug, Default)]
 pub struct Hooks {
-    attached: BTreeMap<u32, Attached>,
-    without_tcx: bool,
+    pub(super) attached: BTreeMap<u32, Attached>,
+    pub(super) without_tcx: bool,
+    /// Whether filters are preferred for now.
+    is_hurried: bool,
+    /// The interface that was promoted last.
+    pub(super) promoted: u32,
     /// The folder for pins, so that programs outlive the agent (semantics C3).
-    links: Option<PathBuf>,
+    pub(super) links: Option<PathBuf>,
 }
 
 /// The programs of one interface, and the qdisc they need. Fields are dropped in this order.
 #[derive(Debug)]
-struct Attached {
-    name: String,
-    place: Place,
-    programs: Vec<Attachment>,
-    clsact: Option<Clsact>,
+pub(super) struct Attached {
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) programs: Vec<Attachment>,
+    pub(super) clsact: Option<Clsact>,
 }
 
 /// A hook that is not as it must be (semantics C7).
@@ -94,6 +99,18 @@ impl Hooks {
     #[must_use]
     pub fn uses_tcx(&self) -> bool {
         !self.without_tcx
+    }
+
+    /// Whether attaching adds a qdisc to an interface that has none.
+    #[must_use]
+    pub fn adds_qdiscs(&self) -> bool {
+        self.without_tcx || self.is_hurried
+    }
+
+    /// Sets whether many interfaces wait for programs: then these are attached by filters, which takes a
+    /// hundredth of the time, and by TCX later, see [`Self::promote_next`].
+    pub fn hurry(&mut self, many: bool) {
+        self.is_hurried = many;
     }
 
     /// The kind of programs that the interface has, if both were attached.
@@ -149,6 +166,8 @@ impl Hooks {
         let links = self.links.clone();
         let mut displaced = None;
         let mut result = Ok(());
+        let is_hurried = self.is_hurried
+            && (attached.clsact.is_some() || !Clsact::is_foreign(ifindex, links.as_deref()));
         for (program, direction) in attached.place.programs() {
             if attached.programs.iter().any(|it| it.direction == direction) {
                 continue;
@@ -156,7 +175,7 @@ impl Hooks {
             let interface = &attached.name;
             let hook = Hook { ifindex, interface, direction, links: links.as_deref() };
             let program = Program::new(program, kernel.program(program)?)?;
-            let attachment = match self.by_link(&hook, &program) {
+            let attachment = match self.by_link(&hook, &program, is_hurried) {
                 Ok(Some(attachment)) => Ok(attachment),
                 Ok(None) => {
                     if displaced.is_none() {
@@ -221,8 +240,9 @@ impl Hooks {
     /// # Errors
     /// As [`Self::attach`].
     pub fn restore(&mut self, kernel: &mut Kernel, ifindex: u32) -> Result<(), KernelError> {
+        let promoted = self.promote(kernel, ifindex);
         let Some(mut attached) = self.attached.remove(&ifindex) else { return Ok(()) };
-        let result = self.restore_attached(kernel, ifindex, &mut attached);
+        let result = promoted.and_then(|()| self.restore_attached(kernel, ifindex, &mut attached));
         let (name, place) = (attached.name.clone(), attached.place);
         self.attached.insert(ifindex, attached);
         result.and_then(|()| self.attach(kernel, ifindex, &name, place))
@@ -235,9 +255,7 @@ impl Hooks {
         attached: &mut Attached,
     ) -> Result<(), KernelError> {
         let links = self.links.as_deref();
-        let empty = kernel.program(EMPTY)?.fd();
-        let empty = empty.and_then(|it| it.try_clone().map_err(Into::into));
-        let empty = empty.map_err(|source| KernelError::Program { name: EMPTY, source })?;
+        let empty = empty(kernel)?;
         let place = attached.place;
         for attachment in &mut attached.programs {
             let Some(fault) = attachment.fault() else { continue };
@@ -251,19 +269,24 @@ impl Hooks {
             let Some((program, _)) = wanted else { continue };
             let program = Program::new(program, kernel.program(program)?)?;
             let hook = Hook { ifindex, interface: &attached.name, direction, links };
-            attachment.restore(&fault, &hook, &program, std::os::fd::AsFd::as_fd(&empty))?;
+            attachment.restore(&fault, &hook, &program, empty.as_fd())?;
         }
         Ok(())
     }
 
-    /// Attaches by TCX; `None` if clsact is to be used.
+    /// Attaches by TCX; `None` if clsact is to be used. `is_hurried`: it is preferred, unless there is
+    /// the link of an earlier agent.
     fn by_link(
         &mut self,
         hook: &Hook<'_>,
         program: &Program<'_>,
+        is_hurried: bool,
     ) -> Result<Option<Attachment>, KernelError> {
         // A folder is the marker of an earlier agent's clsact filter, which is replaced in place.
-        if self.without_tcx || hook.pin().is_some_and(|pin| pin.is_dir()) {
+        let pin = hook.pin();
+        let is_marked = pin.as_ref().is_some_and(|pin| pin.is_dir());
+        let is_new = !pin.is_some_and(|pin| pin.exists());
+        if self.without_tcx || is_marked || is_hurried && is_new {
             return Ok(None);
         }
         let mut existing = attachment::pinned_link(hook)?;
@@ -278,6 +301,13 @@ impl Hooks {
             attached => attached.map(Some),
         }
     }
+}
+
+/// The program that lets everything pass.
+pub(super) fn empty(kernel: &mut Kernel) -> Result<ProgramFd, KernelError> {
+    let failed = |source| KernelError::Program { name: EMPTY, source };
+    let program = kernel.program(EMPTY)?.fd().map_err(failed)?;
+    program.try_clone().map_err(|error| failed(error.into()))
 }
 
 impl Attached {

@@ -8,7 +8,6 @@ use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 use enforcer_ebpf::contract::counters::Counters;
 use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress};
-use enforcer_ebpf::contract::event::Budget;
 use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState};
 use enforcer_ebpf::contract::owner::OwnerRecord;
 use enforcer_ebpf::contract::table::{self, Leaf6, Limits, Node6, PortSetBits, SLOTS};
@@ -22,6 +21,7 @@ use super::mapped_array::MappedArray;
 use super::origins::Origins;
 use super::pinned_tables::PinnedTables;
 use super::pins::{Pins, TablePin};
+use super::reports::CounterReader;
 
 /// The object with the programs: `cargo xtask build-ebpf` compiles it, the build script embeds it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer-ebpf.o"));
@@ -83,7 +83,7 @@ pub struct Kernel {
     pub(super) fragments4: HashMap<MapData, Fragment4, FragmentState>,
     pub(super) fragments6: HashMap<MapData, Fragment6, FragmentState>,
     pub(super) counters: PerCpuArray<MapData, Counters>,
-    pub(super) budget: PerCpuArray<MapData, Budget>,
+    pub(super) counter_reader: Arc<CounterReader>,
     pub(super) owners: HashMap<MapData, u32, OwnerRecord>,
     pub(super) grace: Grace,
     pub(super) origins: Origins,
@@ -150,15 +150,16 @@ impl Kernel {
             endpoints: array(&mut ebpf, table::ENDPOINTS, size_of::<Endpoint>())?,
             senders: array(&mut ebpf, table::SENDERS, size_of::<u64>())?,
         };
+        let counter_reader = Arc::new(CounterReader::open(&ebpf)?);
         Ok(Self {
             arrays,
+            counter_reader,
             extra_addresses: typed(&mut ebpf, table::EXTRA_ADDRESSES)?,
             pod_addresses: typed(&mut ebpf, table::POD_ADDRESSES)?,
             flows: Arc::new(FlowTables::take(&mut ebpf, clock, is_resumed)?),
             fragments4: typed(&mut ebpf, table::FRAGMENTS4)?,
             fragments6: typed(&mut ebpf, table::FRAGMENTS6)?,
             counters: typed(&mut ebpf, table::COUNTERS)?,
-            budget: typed(&mut ebpf, table::BUDGET)?,
             owners: typed(&mut ebpf, table::OWNERS)?,
             grace: Grace::new()?,
             origins: Origins::new(typed(&mut ebpf, table::ORIGINS)?),

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use enforcer_core::model::{Cluster, Pod, PodId};
+use enforcer_core::model::{Pod, PodId};
 
 /// The pods behind a node's interfaces. Each interface is in at most one of the three fields.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,19 +20,21 @@ pub struct Assignment {
     pub split: BTreeSet<u32>,
 }
 
-/// Assigns the pods of the node `node_name` to its interfaces, given the addresses of each.
+/// Assigns the pods of the node `node_name` to its interfaces, given the addresses of each. `pods_at`
+/// returns all pods with an address.
 ///
 /// A pod claims an interface if they share an address. Pods of other nodes, host-network and
 /// finished pods claim none (semantics S1). A pod that is being deleted can't claim by an address
 /// that another pod has, which is not being deleted. Pods that are known to be on this node precede
 /// pods whose node is unknown; among these, the pod that shares the most addresses precedes.
 #[must_use]
-pub fn assign(
+pub fn assign<'a>(
     interfaces: &BTreeMap<u32, BTreeSet<IpAddr>>,
-    cluster: &Cluster,
+    pods_at: impl Fn(&IpAddr) -> Vec<&'a Pod>,
     node_name: &str,
 ) -> Assignment {
-    let owners = owners(cluster, node_name);
+    let addresses: BTreeSet<&IpAddr> = interfaces.values().flatten().collect();
+    let owners = addresses.into_iter().map(|it| (*it, owners(pods_at(it), node_name))).collect();
     let mut assignment = Assignment::default();
     for (&ifindex, addresses) in interfaces {
         let claims = claims(addresses, &owners, node_name);
@@ -61,18 +63,16 @@ fn is_split(addresses: &BTreeSet<IpAddr>, owners: &Owners<'_>, pods: &[PodId]) -
 
 type Owners<'a> = BTreeMap<IpAddr, Vec<&'a Pod>>;
 
-/// The pods that may be on this node, by address.
-fn owners<'a>(cluster: &'a Cluster, node_name: &str) -> Owners<'a> {
-    let mut owners = Owners::new();
-    let passed_on = cluster.passed_on();
-    let here = |pod: &&Pod| pod.node.as_deref().is_none_or(|node| node == node_name);
-    for pod in cluster.pods.values().filter(|pod| pod.is_peer()).filter(here) {
-        let own = |it: &&IpAddr| !pod.terminating || !passed_on.contains(*it);
-        for address in pod.addresses.iter().filter(own) {
-            owners.entry(*address).or_default().push(pod);
-        }
-    }
-    owners
+/// Those of an address's pods that may be on this node. An address that was reassigned belongs to the
+/// pod that is not being deleted (semantics C5), on whatever node.
+fn owners<'a>(mut pods: Vec<&'a Pod>, node_name: &str) -> Vec<&'a Pod> {
+    pods.retain(|pod| pod.is_peer());
+    let is_passed_on = pods.iter().any(|pod| !pod.terminating);
+    pods.retain(|pod| {
+        let is_here = pod.node.as_deref().is_none_or(|node| node == node_name);
+        is_here && !(is_passed_on && pod.terminating)
+    });
+    pods
 }
 
 /// The rank of a pod's claim; the best is the smallest.

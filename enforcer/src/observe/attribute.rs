@@ -3,34 +3,41 @@
 use std::net::IpAddr;
 
 use enforcer_core::explain::{self, Change, Outcome, RuleResult, Why, Workload};
-use enforcer_core::model::{Cluster, PodId, PolicyId, Protocol, Traffic};
+use enforcer_core::model::{Cluster, Pod, PodId, PolicyId, Protocol, Traffic};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
 use super::attribution::{Attribution, Nearest};
 use super::drops::{DropRecord, End};
 
 impl Attribution {
-    /// The attribution of a drop. Only denials have policies.
+    /// The attribution of a drop. Only denials have policies. `owners`: the pods of an address, see
+    /// [`explain::owners`].
     #[must_use]
-    pub fn of(record: &DropRecord, cluster: &Cluster) -> Self {
+    pub fn of<'a>(
+        record: &DropRecord,
+        cluster: &'a Cluster,
+        owners: impl Fn(IpAddr) -> Vec<&'a Pod>,
+    ) -> Self {
         let sender = record.sender.as_ref().or(record.source.as_ref());
         let ends = sender.zip(record.destination.as_ref());
         let Some((from, to)) = ends.map(|(from, to)| (from.address, to.address)) else {
             return Self::default();
         };
-        let (isolated_by, nearest) = policies(record, cluster, from, to).unwrap_or_default();
+        let (isolated_by, nearest) =
+            policies(record, cluster, &owners, from, to).unwrap_or_default();
         Self {
-            from_workload: workload(cluster, from),
-            to_workload: workload(cluster, to),
+            from_workload: workload(&owners(from)),
+            to_workload: workload(&owners(to)),
             isolated_by: isolated_by.iter().map(ToString::to_string).collect(),
             nearest,
         }
     }
 }
 
-fn policies(
+fn policies<'a>(
     record: &DropRecord,
-    cluster: &Cluster,
+    cluster: &'a Cluster,
+    owners: &impl Fn(IpAddr) -> Vec<&'a Pod>,
     from: IpAddr,
     to: IpAddr,
 ) -> Option<(Vec<PolicyId>, Option<Nearest>)> {
@@ -46,7 +53,8 @@ fn policies(
     let pod = PodId::new(namespace, name);
     // A later fragment has no ports, and is denied with its first: no rule is nearest.
     let traffic = traffic(record);
-    let why = explain::why(cluster, &pod, direction, peer, traffic.unwrap_or(Traffic::Portless));
+    let asked = traffic.unwrap_or(Traffic::Portless);
+    let why = explain::why_among(cluster, &pod, direction, peer, owners(peer), asked);
     let nearest = match &why {
         Why::Denied { nearest: Some(nearest), .. } if traffic.is_some() => Some(of(nearest)),
         _ => None,
@@ -70,8 +78,8 @@ fn of(result: &RuleResult) -> Nearest {
     Nearest { policy: result.rule.policy.to_string(), path: result.path(), differences }
 }
 
-fn workload(cluster: &Cluster, address: IpAddr) -> Option<String> {
-    explain::owners(cluster, address).first().map(|pod| Workload::of(pod).to_string())
+fn workload(owners: &[&Pod]) -> Option<String> {
+    owners.first().map(|pod| Workload::of(pod).to_string())
 }
 
 impl DropRecord {
@@ -116,7 +124,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use enforcer_core::model::{
-        Peer, Pod, Policy, PortRange, PortRule, PortSpec, Requirement, Rule, Selector,
+        Peer, Policy, PortRange, PortRule, PortSpec, Requirement, Rule, Selector,
     };
 
     use super::*;
@@ -179,7 +187,9 @@ mod tests {
     }
 
     fn attributed(mut record: DropRecord) -> DropRecord {
-        record.attribution = Attribution::of(&record, &cluster());
+        let cluster = cluster();
+        let owners = |address| explain::owners(&cluster, address);
+        record.attribution = Attribution::of(&record, &cluster, owners);
         record
     }
 

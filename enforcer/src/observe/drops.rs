@@ -1,6 +1,5 @@
 //! Readable drop events.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -11,7 +10,6 @@ use enforcer_ebpf::packet::Address6;
 use serde::{Deserialize, Serialize};
 
 use super::attribution::Attribution;
-use enforcer_core::model::PodId;
 
 /// The IP protocol numbers (IANA) of ICMP.
 const ICMP: u8 = 1;
@@ -34,13 +32,13 @@ pub fn read_event(bytes: &[u8]) -> Result<Event, TruncatedEvent> {
     Ok(bytemuck::pod_read_unaligned(event))
 }
 
-/// The pods by address and by endpoint id.
-#[derive(Debug, Clone, Copy)]
-pub struct Names<'a> {
-    /// Pods by address.
-    pub addresses: &'a BTreeMap<IpAddr, PodId>,
-    /// Pods of this node by endpoint id.
-    pub endpoints: &'a BTreeMap<u32, PodId>,
+/// Names the pods of drop events, as `namespace/name`.
+pub trait Names {
+    /// The pod with an address.
+    fn pod_at(&self, address: &IpAddr) -> Option<String>;
+
+    /// The pod of this node with an endpoint id.
+    fn pod_of(&self, endpoint: u32) -> Option<String>;
 }
 
 /// One end of a dropped packet.
@@ -93,7 +91,7 @@ pub struct DropRecord {
 impl DropRecord {
     /// The record of an event.
     #[must_use]
-    pub fn new(event: &Event, names: Names<'_>) -> Self {
+    pub fn new(event: &Event, names: &impl Names) -> Self {
         let (source, destination) = ends(event, names);
         let reason = Reason::from_number(event.reason.into());
         let [kind, code] = event.destination_port.to_be_bytes();
@@ -103,7 +101,7 @@ impl DropRecord {
             destination,
             protocol: protocol(event),
             icmp: is_icmp(event).then_some((kind, code)),
-            pod: names.endpoints.get(&event.endpoint).map(ToString::to_string),
+            pod: names.pod_of(event.endpoint),
             ifindex: event.ifindex,
             direction: direction(event.direction),
             reason: reason.map_or(format!("reason {}", event.reason), |it| it.name().to_owned()),
@@ -126,7 +124,7 @@ impl DropRecord {
     }
 }
 
-fn ends(event: &Event, names: Names<'_>) -> (Option<End>, Option<End>) {
+fn ends(event: &Event, names: &impl Names) -> (Option<End>, Option<End>) {
     // A fragment or a malformed packet may have no ports to read.
     let ported = port_protocol(event.protocol).is_some();
     let readable = ported && (event.source_port, event.destination_port) != (0, 0);
@@ -136,14 +134,14 @@ fn ends(event: &Event, names: Names<'_>) -> (Option<End>, Option<End>) {
     (end(&event.source, event.source_port), end(&event.destination, event.destination_port))
 }
 
-fn sender(event: &Event, names: Names<'_>) -> Option<End> {
+fn sender(event: &Event, names: &impl Names) -> Option<End> {
     let known = event.sender != [0, 0];
     known.then(|| end(&event.sender, event.version, None, names)).flatten()
 }
 
-fn end(address: &Address6, version: u8, port: Option<u16>, names: Names<'_>) -> Option<End> {
+fn end(address: &Address6, version: u8, port: Option<u16>, names: &impl Names) -> Option<End> {
     let address = ip(address, version)?;
-    let pod = names.addresses.get(&address).map(ToString::to_string);
+    let pod = names.pod_at(&address);
     Some(End { address, pod, port })
 }
 

@@ -1,6 +1,7 @@
 //! A report with a value in every field.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use enforcer_ebpf::contract::counters::{Count, Counters};
@@ -60,12 +61,12 @@ fn namespaces_total() -> BTreeMap<String, Counters> {
     ])
 }
 
-fn protection() -> BTreeMap<PodId, PodProtection> {
+fn protection() -> BTreeMap<PodId, Arc<PodProtection>> {
     let pod = |name: &str, ingress: &[&str], egress: &[&str]| {
         let names = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect();
         let workload = Workload { namespace: "hello".into(), name: name.into(), kind: "pod" };
         let (ingress, egress) = (names(ingress), names(egress));
-        (PodId::new("hello", name), PodProtection { workload, ingress, egress })
+        (PodId::new("hello", name), Arc::new(PodProtection { workload, ingress, egress }))
     };
     BTreeMap::from([
         pod("pod1", &["hello/deny", "hello/web"], &[]),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use enforcer_ebpf::contract::counters::{Count, Counters};
@@ -213,7 +214,7 @@ pub struct Report {
     /// Interfaces whose pod is known.
     pub endpoints: Vec<Endpoint>,
     /// The policies of their pods.
-    pub protection: BTreeMap<PodId, PodProtection>,
+    pub protection: BTreeMap<PodId, Arc<PodProtection>>,
     /// The sum over the interfaces without a known pod.
     pub podless: Counters,
     /// The sum over the endpoints of each namespace, including ended ones, so that no number ever

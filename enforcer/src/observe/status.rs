@@ -97,9 +97,10 @@ impl ProtectionStatus {
     fn new(pod: &PodId, report: &Report) -> Self {
         let unguarded = report.unguarded.iter().find(|it| it.pod.as_ref() == Some(pod));
         let unguarded = unguarded.map(|it| it.why.clone());
-        let Some(PodProtection { workload, ingress, egress }) = report.protection.get(pod) else {
+        let Some(protection) = report.protection.get(pod) else {
             return Self { unguarded, ..Self::default() };
         };
+        let PodProtection { workload, ingress, egress } = &**protection;
         let (ingress_by, egress_by) = (ingress.clone(), egress.clone());
         Self { workload: workload.to_string(), ingress_by, egress_by, unguarded }
     }

@@ -2,6 +2,7 @@
 //!
 //! Here belong measurements and their output. Nothing here decides whether a test passes.
 
+mod attach;
 mod cases;
 mod effect;
 mod lab;
@@ -14,6 +15,7 @@ use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
 use crate::rig::with_interfaces;
+use attach::Attached;
 use effect::{Effect, Through};
 use packets::Figures;
 use print::progress;
@@ -38,6 +40,12 @@ pub struct Options {
     /// Measure only the cost of watching a cluster
     #[arg(long)]
     pub watched: bool,
+    /// Measure only the time until interfaces have their programs
+    #[arg(long, conflicts_with_all = ["effect", "packets", "watched"])]
+    pub attach: bool,
+    /// The numbers of pods of the watched clusters
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = CLUSTERS)]
+    pub pods: Vec<usize>,
     /// Number of saved policies
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub saves: usize,
@@ -59,7 +67,7 @@ const CLUSTERS: [usize; 3] = [10, 1_000, 10_000];
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let measure_packets =
         || with_interfaces(2, |found| packets::measure(options.rounds, &found, progress));
-    let all = !(options.packets || options.effect || options.watched);
+    let all = !(options.packets || options.effect || options.watched || options.attach);
     let figures = (all || options.packets).then(measure_packets).transpose()?;
     if let (Some(figures), Output::Table) = (&figures, options.output) {
         print::packets(figures)?;
@@ -78,13 +86,18 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             progress(&format!("{pods} pods at the Kubernetes API"));
             watched::measure(pods)
         };
-        CLUSTERS.into_iter().map(one).collect()
+        options.pods.iter().copied().map(one).collect()
     };
     let watched: Option<Vec<Watched>> =
         (all || options.watched).then(measure_watched).transpose()?;
+    if let Output::Table = options.output {
+        watched.iter().try_for_each(|rows| print::watched(rows))?;
+    }
+    let attached: Option<Vec<Attached>> =
+        (all || options.attach).then(attach::measure).transpose()?;
     match options.output {
-        Output::Table => watched.iter().try_for_each(|rows| print::watched(rows)),
-        Output::Json => print::json(&Everything { figures, effect, watched }),
+        Output::Table => attached.iter().try_for_each(|rows| print::attached(rows)),
+        Output::Json => print::json(&Everything { figures, effect, watched, attached }),
     }
 }
 
@@ -97,4 +110,6 @@ struct Everything {
     effect: Option<Vec<Effect>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     watched: Option<Vec<Watched>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attached: Option<Vec<Attached>>,
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use comfy_table::{CellAlignment, Table};
 
+use super::attach::Attached;
 use super::effect::{Effect, Through};
 use super::packets::Figures;
 use super::watched::Watched;
@@ -77,7 +78,17 @@ pub(super) fn effect(effect: &Effect) -> anyhow::Result<()> {
 pub(super) fn watched(rows: &[Watched]) -> anyhow::Result<()> {
     let changes = rows.first().map_or(0, |row| row.changes_per_second);
     let title = format!("the agent with a cluster; changes: {changes} pods' labels per second");
-    let header = ["pods", "RSS MiB", "own MiB", "start, CPU s", "at rest, CPU %", "changes, CPU %"];
+    let header = [
+        "pods",
+        "RSS MiB",
+        "own MiB",
+        "start, CPU s",
+        "at rest, CPU %",
+        "changes, CPU %",
+        "lists, MiB",
+        "at rest, B/s",
+        "a change, B",
+    ];
     let rows = rows.iter().map(|row| {
         [
             row.pods.to_string(),
@@ -86,9 +97,25 @@ pub(super) fn watched(rows: &[Watched]) -> anyhow::Result<()> {
             format!("{:.2}", row.start_seconds),
             format!("{:.2}", row.rest_percent),
             format!("{:.2}", row.churn_percent),
+            format!("{:.2}", row.list_mib),
+            format!("{:.0}", row.rest_bytes),
+            format!("{:.0}", row.change_bytes),
         ]
     });
     print(&title, header, rows, &[])
+}
+
+pub(super) fn attached(rows: &[Attached]) -> anyhow::Result<()> {
+    let header = ["by", "interfaces", "all, ms", "one at most, ms"];
+    let rows = rows.iter().map(|row| {
+        [
+            row.by.to_owned(),
+            row.interfaces.to_string(),
+            format!("{:.1}", row.total_ms),
+            format!("{:.1}", row.longest_ms),
+        ]
+    });
+    print("time until interfaces have their programs", header, rows, &[0])
 }
 
 pub(super) fn json(figures: &impl serde::Serialize) -> anyhow::Result<()> {

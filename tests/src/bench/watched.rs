@@ -38,6 +38,12 @@ pub(super) struct Watched {
     pub churn_percent: f64,
     /// Changes a second.
     pub changes_per_second: u32,
+    /// Received for the first lists, MiB, with the headers of TCP and IP and with acknowledgements.
+    pub list_mib: f64,
+    /// Received at rest, bytes a second.
+    pub rest_bytes: f64,
+    /// Received for each change, bytes.
+    pub change_bytes: f64,
 }
 
 /// Measures with a cluster of this number of pods.
@@ -58,12 +64,17 @@ async fn in_lab(sandbox: &Sandbox, pods: usize) -> anyhow::Result<Watched> {
     let (_, options) = options()?;
     let options = SessionOptions { api: Some(server.clone()), ..options };
     let session = Session::start(sandbox, Topology::AzureCni, options).await?;
+    let listed = received(&session).await?;
     let process = session.agent().and_then(crate::lab::Agent::pid).context("no agent runs")?;
     let start_seconds = cpu_seconds(process)?;
     tokio::time::sleep(SETTLE).await;
     let (rss_mib, anonymous_mib) = (memory(process, "VmRSS:")?, memory(process, "RssAnon:")?);
+    let before = received(&session).await?;
     let rest_percent = load(process, async || tokio::time::sleep(CHURN).await).await?;
+    let rested = received(&session).await?;
     let churn_percent = load(process, async || churn(&server, pods).await).await?;
+    let churned = received(&session).await?;
+    let changes = CHURN.as_secs_f64() * f64::from(CHANGES_A_SECOND);
     Ok(Watched {
         pods,
         rss_mib,
@@ -72,7 +83,21 @@ async fn in_lab(sandbox: &Sandbox, pods: usize) -> anyhow::Result<Watched> {
         rest_percent,
         churn_percent,
         changes_per_second: CHANGES_A_SECOND,
+        list_mib: listed / f64::from(1 << 20),
+        rest_bytes: (rested - before) / CHURN.as_secs_f64(),
+        change_bytes: (churned - rested) / changes,
     })
+}
+
+/// The bytes on the loopback interface of the agent's node so far: only the API server is there, and the
+/// probes for readiness.
+async fn received(session: &Session) -> anyhow::Result<f64> {
+    let read = || fs::read_to_string("/proc/thread-self/net/dev");
+    let text = session.lab().node().io("read the counters of interfaces", read).await?;
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("lo:"));
+    let bytes =
+        line.and_then(|line| line.split_whitespace().next()).context("no counters of lo")?;
+    Ok(bytes.parse()?)
 }
 
 /// The CPU time in percent of one core while `meanwhile` runs.

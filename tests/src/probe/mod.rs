@@ -133,10 +133,20 @@ pub async fn http_status(
     at: SocketAddr,
     path: &str,
 ) -> Result<Option<u16>, LabError> {
+    let reply = http_get(namespace, at, path, DEFAULT_TIMEOUT).await?;
+    Ok(reply.and_then(|it| it.split(' ').nth(1)?.parse().ok()))
+}
+
+/// The whole answer of a server; `None`: there is none in time.
+pub async fn http_get(
+    namespace: &Namespace,
+    at: SocketAddr,
+    path: &str,
+    patience: Duration,
+) -> Result<Option<String>, LabError> {
     let socket = socket::tcp_socket(namespace, at, None).await?;
-    let reply = timeout(DEFAULT_TIMEOUT, get(socket, at, path)).await;
-    let status = |reply: String| reply.split(' ').nth(1).and_then(|word| word.parse().ok());
-    Ok(reply.ok().and_then(Result::ok).and_then(status))
+    let reply = timeout(patience, get(socket, at, path)).await;
+    Ok(reply.ok().and_then(Result::ok))
 }
 
 async fn get(socket: TcpSocket, at: SocketAddr, path: &str) -> io::Result<String> {

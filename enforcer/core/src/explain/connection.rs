@@ -116,12 +116,26 @@ pub fn why(
     peer: IpAddr,
     traffic: Traffic,
 ) -> Why {
+    why_among(cluster, pod, direction, peer, owners(cluster, peer), traffic)
+}
+
+/// Like [`why`], with the [`owners`] of the peer's address, if they are known: without a look at every
+/// pod of the cluster.
+#[must_use]
+pub fn why_among(
+    cluster: &Cluster,
+    pod: &PodId,
+    direction: Direction,
+    peer: IpAddr,
+    owners: Vec<&Pod>,
+    traffic: Traffic,
+) -> Why {
     let isolating: Vec<PolicyId> =
         isolating(cluster, pod, direction).map(|it| it.id.clone()).collect();
     if isolating.is_empty() {
         return Why::NotIsolated;
     }
-    let results = results(cluster, pod, direction, peer, traffic);
+    let results = results_among(cluster, pod, direction, peer, owners, traffic);
     let allows = |it: &&RuleResult| it.outcome == Outcome::Allows;
     let by: Vec<RuleResult> = results.iter().filter(allows).cloned().collect();
     if !by.is_empty() {
@@ -144,8 +158,18 @@ pub fn results(
     peer: IpAddr,
     traffic: Traffic,
 ) -> Vec<RuleResult> {
+    results_among(cluster, pod, direction, peer, owners(cluster, peer), traffic)
+}
+
+fn results_among(
+    cluster: &Cluster,
+    pod: &PodId,
+    direction: Direction,
+    peer: IpAddr,
+    owners: Vec<&Pod>,
+    traffic: Traffic,
+) -> Vec<RuleResult> {
     let Some(subject) = cluster.pods.get(pod) else { return Vec::new() };
-    let owners = owners(cluster, peer);
     let question = Question { cluster, subject, direction, peer, owners, traffic };
     let policies = isolating(cluster, pod, direction);
     let results = policies.flat_map(|policy| {
@@ -184,9 +208,14 @@ pub(super) fn rules(policy: &Policy, direction: Direction) -> Option<&Vec<Rule>>
 /// and others not, the address belongs to the others (semantics C5).
 #[must_use]
 pub fn owners(cluster: &Cluster, address: IpAddr) -> Vec<&Pod> {
-    let claimants = cluster.pods.values().filter(|pod| pod.is_peer());
-    let mut claimants: Vec<&Pod> =
-        claimants.filter(|pod| pod.addresses.contains(&address)).collect();
+    let pods = cluster.pods.values();
+    owners_among(pods.filter(|pod| pod.addresses.contains(&address)))
+}
+
+/// Like [`owners`], among the pods that have the address.
+#[must_use]
+pub fn owners_among<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Vec<&'a Pod> {
+    let mut claimants: Vec<&Pod> = pods.into_iter().filter(|pod| pod.is_peer()).collect();
     if claimants.iter().any(|pod| !pod.terminating) {
         claimants.retain(|pod| !pod.terminating);
     }

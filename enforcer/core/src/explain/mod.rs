@@ -23,7 +23,9 @@ mod service;
 mod workload;
 
 pub use change::{Change, cost};
-pub use connection::{Consent, Why, connection, isolating, owners, results, why};
+pub use connection::{
+    Consent, Why, connection, isolating, owners, owners_among, results, why, why_among,
+};
 pub use coverage::{Coverage, Protection, Unused, coverage, protection, unused};
 pub use diff::{Diff, Difference, Opened, Party, diff};
 pub use labels::{LabelFix, Want, fixes};

@@ -23,6 +23,7 @@
 
 mod compile;
 mod compiled;
+mod engine;
 mod grants;
 mod peers;
 mod ports;
@@ -32,8 +33,10 @@ mod selectors;
 mod subjects;
 mod terms;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verdicts;
 
 pub use compile::compile;
 pub use compiled::{Column, Compiled, PodPolicy, PortSet, Row, RowId, Verdict};
+pub use engine::{Delta, Engine, Kind, Move, Number, Target, Touched};
+pub(crate) use verdicts::VerdictId;

@@ -33,7 +33,7 @@ pub(super) struct Subjects<'a> {
 }
 
 /// Whether the pod is a subject of policy (semantics S1).
-fn is_subject(pod: &Pod) -> bool {
+pub(super) fn is_subject(pod: &Pod) -> bool {
     pod.is_peer() && !pod.addresses.is_empty()
 }
 

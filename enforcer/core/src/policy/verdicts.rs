@@ -7,7 +7,7 @@ use crate::interner::Interner;
 
 /// A verdict in [`Verdicts`]; equal ids are equal verdicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct VerdictId(usize);
+pub(crate) struct VerdictId(usize);
 
 impl VerdictId {
     pub(super) const DENY: Self = Self(0);

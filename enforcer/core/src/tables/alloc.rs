@@ -39,6 +39,11 @@ impl Pool {
         (self.fresh - self.first) as usize - self.freed.len()
     }
 
+    /// The number of indices in use, and of those before the first, which always are.
+    pub(super) fn used(&self) -> u32 {
+        self.first + u32::try_from(self.live()).unwrap_or(u32::MAX)
+    }
+
     /// One past the largest index that was ever in use.
     pub(super) fn high_water(&self) -> u32 {
         self.fresh
@@ -113,13 +118,19 @@ struct Gap {
 pub(super) struct Extents {
     /// Sorted by base; disjoint.
     gaps: Vec<Gap>,
+    cells: u32,
     high_water: u32,
 }
 
 impl Extents {
     /// All of `cells` cells are free.
     pub(super) fn new(cells: u32) -> Self {
-        Self { gaps: vec![Gap { base: 0, length: cells, freed: None }], high_water: 0 }
+        Self { gaps: vec![Gap { base: 0, length: cells, freed: None }], cells, high_water: 0 }
+    }
+
+    /// The number of cells in use.
+    pub(super) fn used(&self) -> u32 {
+        self.cells - self.gaps.iter().map(|gap| gap.length).sum::<u32>()
     }
 
     /// One past the last cell that was ever in use.

@@ -25,35 +25,53 @@ pub(super) enum Wish {
     Row(RowId),
 }
 
-impl<'a> Goal<'a> {
+/// How the directions of an owner's interface are to be judged; `of`: those of a pod.
+pub(super) fn wishes(owner: &Owner, of: impl FnOnce(&PodId) -> [Wish; 2]) -> [Wish; 2] {
+    match owner {
+        Owner::Pod(pod) => of(pod),
+        Owner::Unknown { closed: false } => [Wish::Open; 2],
+        Owner::Unknown { closed: true } | Owner::Gone(_) => [Wish::Closed; 2],
+    }
+}
+
+impl Goal<'_> {
     /// How the directions of an owner's interface are to be judged, by [`Direction`].
     pub(super) fn wishes(&self, owner: &Owner) -> [Wish; 2] {
-        let pod = match owner {
-            Owner::Pod(pod) => pod,
-            Owner::Unknown { closed: false } => return [Wish::Open; 2],
-            Owner::Unknown { closed: true } | Owner::Gone(_) => return [Wish::Closed; 2],
-        };
-        let policy = self.desired.compiled.pods.get(pod).copied().unwrap_or_default();
-        [policy.ingress, policy.egress].map(|row| match row {
-            None => Wish::Open,
-            Some(row) if self.closed.contains(&row) => Wish::Closed,
-            Some(row) => Wish::Row(row),
+        wishes(owner, |pod| {
+            let policy = self.desired.compiled.pods.get(pod).copied().unwrap_or_default();
+            [policy.ingress, policy.egress].map(|row| match row {
+                None => Wish::Open,
+                Some(row) if self.closed.contains(&row) => Wish::Closed,
+                Some(row) => Wish::Row(row),
+            })
         })
     }
+}
 
-    /// The interfaces that fit into the table: first those that have a record, then by index.
-    pub(super) fn admitted(&self, endpoints: &Endpoints) -> BTreeMap<u32, &'a Interface> {
-        let all = &self.desired.interfaces;
-        let (old, new): (Vec<_>, Vec<_>) =
-            all.iter().partition(|(ifindex, _)| endpoints.get(**ifindex).is_some());
-        // Interface 0 does not exist, and a slot can't name it.
-        let new = new.into_iter().filter(|(ifindex, _)| **ifindex != 0);
-        old.into_iter()
-            .chain(new)
-            .take(endpoints.room())
-            .map(|(&ifindex, interface)| (ifindex, interface))
-            .collect()
-    }
+/// The interfaces that fit into the table: first those that have a record, then by index.
+pub(super) fn admitted<'a>(
+    interfaces: &'a BTreeMap<u32, Interface>,
+    endpoints: &Endpoints,
+) -> BTreeMap<u32, &'a Interface> {
+    let (old, new): (Vec<_>, Vec<_>) =
+        interfaces.iter().partition(|(ifindex, _)| endpoints.get(**ifindex).is_some());
+    // Interface 0 does not exist, and a slot can't name it.
+    let new = new.into_iter().filter(|(ifindex, _)| **ifindex != 0);
+    old.into_iter()
+        .chain(new)
+        .take(endpoints.room())
+        .map(|(&ifindex, interface)| (ifindex, interface))
+        .collect()
+}
+
+/// The directions of the interfaces' pods that rows judge.
+pub(super) fn judged(desired: &Desired) -> impl Iterator<Item = (&PodId, Direction, RowId)> {
+    let owners = desired.interfaces.values().map(|interface| &interface.owner);
+    let pods = owners.filter_map(|it| if let Owner::Pod(pod) = it { Some(pod) } else { None });
+    pods.flat_map(|pod| {
+        let policy = desired.compiled.pods.get(pod).copied().unwrap_or_default();
+        Direction::ALL.into_iter().filter_map(move |it| Some((pod, it, policy.row(it)?)))
+    })
 }
 
 /// The directions that the closed rows close.
@@ -61,15 +79,8 @@ pub(super) fn closed_directions(
     desired: &Desired,
     closed: &BTreeSet<RowId>,
 ) -> BTreeSet<(PodId, Direction)> {
-    let goal = Goal { desired, closed };
-    let mut directions = BTreeSet::new();
-    for interface in desired.interfaces.values() {
-        let Owner::Pod(pod) = &interface.owner else { continue };
-        for (direction, wish) in Direction::ALL.into_iter().zip(goal.wishes(&interface.owner)) {
-            if wish == Wish::Closed {
-                directions.insert((pod.clone(), direction));
-            }
-        }
-    }
-    directions
+    judged(desired)
+        .filter(|(_, _, row)| closed.contains(row))
+        .map(|(pod, direction, _)| (pod.clone(), direction))
+        .collect()
 }

@@ -9,7 +9,7 @@ use enforcer_ebpf::contract::entry::Entry;
 
 use super::classes::Pairs;
 use super::columns::Columns;
-use super::regions::Family;
+use super::regions::{Family, Maps};
 use super::shortage::Full;
 use super::state::State;
 use super::writer::Writer;
@@ -20,19 +20,20 @@ const CHEAP_MERGE: u64 = 256;
 /// Merges ids where it is cheap or necessary. `ids`: by the number of the pair.
 pub(super) fn merge_ids(
     state: &mut State,
+    maps: &Maps<u32>,
     pairs: &Pairs,
     ids: &[u32],
     columns: &Columns,
     writer: &mut Writer,
 ) {
-    let merged = duplicates(state, pairs, ids, columns);
+    let merged = duplicates(maps, pairs, ids, columns);
     if merged.is_empty() {
         return;
     }
     // A merge only saves room. If there is no room for it, nothing changes.
     let (steps, epoch) = (writer.steps.len(), writer.epoch);
     let mut trial = state.clone();
-    match merge(&mut trial, &merged, writer) {
+    match merge(&mut trial, maps, &merged, writer) {
         Ok(()) => *state = trial,
         Err(_) => {
             writer.steps.truncate(steps);
@@ -43,7 +44,12 @@ pub(super) fn merge_ids(
 
 /// Ids with the same column as another id, and that other id, if they are cheap to flip or if there
 /// are too many ids.
-fn duplicates(state: &State, pairs: &Pairs, ids: &[u32], columns: &Columns) -> BTreeMap<u32, u32> {
+fn duplicates(
+    maps: &Maps<u32>,
+    pairs: &Pairs,
+    ids: &[u32],
+    columns: &Columns,
+) -> BTreeMap<u32, u32> {
     let column_of: BTreeMap<u32, u32> =
         ids.iter().zip(&pairs.list).map(|(&id, pair)| (id, pair.column)).collect();
     let distinct: BTreeSet<u32> = column_of.values().copied().collect();
@@ -51,7 +57,7 @@ fn duplicates(state: &State, pairs: &Pairs, ids: &[u32], columns: &Columns) -> B
         return BTreeMap::new();
     }
     let mut weights: BTreeMap<u32, u64> = BTreeMap::new();
-    for (family, map) in Family::ALL.into_iter().zip(&state.maps) {
+    for (family, map) in Family::ALL.into_iter().zip(maps) {
         for (first, last, entry) in map.ranges() {
             *weights.entry(Entry(entry).index()).or_default() += family.weight(first, last);
         }
@@ -79,15 +85,20 @@ fn duplicates(state: &State, pairs: &Pairs, ids: &[u32], columns: &Columns) -> B
 }
 
 /// Replaces the ids that are keys of `merged`.
-fn merge(state: &mut State, merged: &BTreeMap<u32, u32>, writer: &mut Writer) -> Result<(), Full> {
-    let maps = state.maps.each_ref().map(|map| {
+fn merge(
+    state: &mut State,
+    now: &Maps<u32>,
+    merged: &BTreeMap<u32, u32>,
+    writer: &mut Writer,
+) -> Result<(), Full> {
+    let maps = now.each_ref().map(|map| {
         map.map(|entry| {
             let id = Entry(entry).index();
             let id = merged.get(&id).copied().unwrap_or(id);
             Entry::class(id, Entry(entry).flags()).0
         })
     });
-    state.write_maps(maps, writer)?;
+    state.write_maps(now, &maps, writer)?;
     for &id in merged.keys() {
         state.ids.free(id, writer);
     }

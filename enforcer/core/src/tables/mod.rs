@@ -6,7 +6,8 @@
 //!
 //! | files | |
 //! |---|---|
-//! | `plan`, `squeeze` | the stages of a plan; which rows are closed if a table is too small |
+//! | `plan`, `squeeze`, `ranking` | the stages of a plan; which rows are closed if a table is too small |
+//! | `follow` | a plan at the cost of the difference, for an engine's result |
 //! | `transition` | one stage: the order of its writes, and the proof of C1 |
 //! | `classes`, `matching`, `merge` | the choice of class ids and of rows |
 //! | `desired`, `goal`, `columns`, `regions`, `change` | the desired contents, in the form that planning needs |
@@ -25,6 +26,7 @@ mod classes;
 mod columns;
 mod desired;
 mod endpoints;
+mod follow;
 mod goal;
 mod matching;
 mod merge;
@@ -32,6 +34,7 @@ pub mod oracle;
 mod pieces6;
 mod plan;
 mod ports;
+mod ranking;
 mod regions;
 mod rows;
 mod shortage;

@@ -3,15 +3,15 @@
 //! A plan usually has one stage ([`super::transition`]). What does not fit beside what it replaces
 //! takes further stages, each from the state to which the stage before has led.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_ebpf::contract::verdict::Direction;
 
-use super::desired::Desired;
+use super::desired::{Desired, Interface};
 use super::endpoints::SPARE;
 use super::goal::{Goal, closed_directions};
 use super::shortage::{Shortage, Table};
-use super::squeeze::{Outcome, fitting_stage};
+use super::squeeze::{Held, Outcome, fitting_stage};
 use super::state::State;
 use super::step::Step;
 use super::transition::{Unplaced, advance};
@@ -63,8 +63,9 @@ impl State {
         let mut plan = Plan::default();
         let mut last: Option<Outcome> = None;
         let mut meanwhile: BTreeSet<(PodId, Direction)> = BTreeSet::new();
+        let held = self.held.closed(desired, |table| self.usage(table).1);
         for _ in 0..STAGES {
-            let Some(stage) = fitting_stage(self, desired) else { break };
+            let Some(stage) = fitting_stage(self, desired, held.clone()) else { break };
             let badness = |outcome: &Outcome| (outcome.lost.is_some(), outcome.closed.len());
             if last.as_ref().is_some_and(|last| badness(&stage.outcome) >= badness(last)) {
                 break;
@@ -73,14 +74,16 @@ impl State {
             plan.addresses_lost_meanwhile |= stage.outcome.lost.is_some();
             plan.steps.extend(stage.steps);
             meanwhile.extend(closed_directions(desired, &stage.outcome.closed_rows()));
-            let done = badness(&stage.outcome) == (false, 0);
+            let done = badness(&stage.outcome) == (false, held.len());
             last = Some(stage.outcome);
             if done {
                 break;
             }
         }
         let outcome = last.unwrap_or_default();
-        report_unplaced(self, desired, &outcome.unplaced, &mut plan);
+        let before = std::mem::take(&mut self.held);
+        self.held = Held::new(desired, &outcome.closed, before, &held);
+        report_unplaced(self, &desired.interfaces, &outcome.unplaced, &mut plan);
         report_closed(self, desired, &outcome, &mut plan);
         let finally = closed_directions(desired, &outcome.closed_rows());
         plan.closed_meanwhile = meanwhile.difference(&finally).cloned().collect();
@@ -89,13 +92,18 @@ impl State {
 }
 
 /// Reports the interfaces that have no endpoint.
-fn report_unplaced(state: &State, desired: &Desired, unplaced: &Unplaced, plan: &mut Plan) {
-    let interfaces = u32::try_from(desired.interfaces.len()).unwrap_or(u32::MAX);
+pub(super) fn report_unplaced(
+    state: &State,
+    interfaces: &BTreeMap<u32, Interface>,
+    unplaced: &Unplaced,
+    plan: &mut Plan,
+) {
+    let count = u32::try_from(interfaces.len()).unwrap_or(u32::MAX);
     for &(ifindex, table) in unplaced {
         plan.unplaced.insert(ifindex);
-        let owner = desired.interfaces.get(&ifindex).map(|interface| &interface.owner);
+        let owner = interfaces.get(&ifindex).map(|interface| &interface.owner);
         let Some(pod) = owner.and_then(|owner| owner.pod()) else { continue };
-        let needed = interfaces + if table == Table::Endpoints { SPARE } else { 0 };
+        let needed = count + if table == Table::Endpoints { SPARE } else { 0 };
         let shortage = Shortage { table, limit: state.usage(table).1, needed };
         let reason = format!("interface {ifindex} has no endpoint of its own: {shortage}");
         for direction in Direction::ALL {
@@ -106,16 +114,21 @@ fn report_unplaced(state: &State, desired: &Desired, unplaced: &Unplaced, plan: 
 }
 
 /// Reports the closed rows and lost addresses, and the table sizes that would avoid both.
-fn report_closed(state: &State, desired: &Desired, outcome: &Outcome, plan: &mut Plan) {
+fn report_closed(state: &mut State, desired: &Desired, outcome: &Outcome, plan: &mut Plan) {
     if outcome.closed.is_empty() && outcome.lost.is_none() {
         return;
     }
-    let mut unlimited = State::unlimited();
-    let goal = Goal { desired, closed: &BTreeSet::new() };
-    let measured = advance(&mut unlimited, &goal, &mut Writer::new(0)).is_ok();
+    let full: BTreeSet<Table> = outcome.closed.values().copied().chain(outcome.lost).collect();
+    if full.iter().any(|table| !state.held.sizes.contains_key(table)) {
+        let unlimited = unlimited(desired);
+        for &table in &full {
+            let needed = unlimited.as_ref().map_or(u32::MAX, |it| it.high_water(table));
+            state.held.sizes.insert(table, needed);
+        }
+    }
     let shortage = |table: Table| {
         let (_, limit) = state.usage(table);
-        let needed = if measured { unlimited.usage(table).0 } else { 0 };
+        let needed = state.held.sizes.get(&table).copied().unwrap_or_default();
         // What fits alone may still not fit beside what it replaces.
         Shortage { table, limit, needed: needed.max(limit.saturating_add(1)) }
     };
@@ -127,4 +140,11 @@ fn report_closed(state: &State, desired: &Desired, outcome: &Outcome, plan: &mut
             plan.unrepresented.push(Unrepresented { pod, direction, shortage, reason });
         }
     }
+}
+
+/// Tables without limits that hold everything; `None`: not even they can.
+fn unlimited(desired: &Desired) -> Option<State> {
+    let mut unlimited = State::unlimited();
+    let goal = Goal { desired, closed: &BTreeSet::new() };
+    advance(&mut unlimited, &goal, &mut Writer::new(0)).ok().map(|_| unlimited)
 }

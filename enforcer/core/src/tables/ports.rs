@@ -54,6 +54,11 @@ impl Ports {
         }
     }
 
+    /// The numbers of port sets and of port classes in use.
+    pub(super) fn used(&self) -> (u32, u32) {
+        (self.sets.used(), self.classes.used())
+    }
+
     /// The numbers of port sets and of port classes that have ever been in use.
     pub(super) fn high_water(&self) -> (u32, u32) {
         (self.sets.high_water(), self.classes.high_water())

@@ -1,6 +1,7 @@
 //! Verdict rows: runs of cells in one large array.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use enforcer_ebpf::contract::entry::Cell;
 
@@ -16,31 +17,63 @@ pub(super) type RowKey = u32;
 /// A cell that has not been written since its row was placed.
 const UNWRITTEN: u32 = u32::MAX;
 
+/// Cells that are copied together.
+const CHUNK: usize = 256;
+
+type Chunk = [u32; CHUNK];
+
 /// A row in the kernel.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     /// Its first cell.
     pub(super) base: u32,
-    /// By class id; as long as its run of cells.
-    cells: Vec<u32>,
+    /// The length of its run of cells.
+    capacity: u32,
+    /// By class id.
+    chunks: Vec<Arc<Chunk>>,
 }
 
 impl Row {
+    fn new(base: u32, capacity: u32, cells: &[u32]) -> Self {
+        let chunk = |cells: &[u32]| {
+            let mut chunk = [UNWRITTEN; CHUNK];
+            chunk[..cells.len()].copy_from_slice(cells);
+            Arc::new(chunk)
+        };
+        let mut chunks: Vec<Arc<Chunk>> = cells.chunks(CHUNK).map(chunk).collect();
+        let unwritten = Arc::new([UNWRITTEN; CHUNK]);
+        chunks.resize((capacity as usize).div_ceil(CHUNK), unwritten);
+        Self { base, capacity, chunks }
+    }
+
     /// The cell of a class that some address has.
     pub(super) fn cell(&self, class: u32) -> u32 {
-        self.cells.get(class as usize).copied().unwrap_or(Cell::DENY.0)
+        let class = class as usize;
+        self.chunks.get(class / CHUNK).map_or(Cell::DENY.0, |chunk| chunk[class % CHUNK])
     }
 
     /// The number of classes that fit.
     pub(super) fn capacity(&self) -> u32 {
-        u32::try_from(self.cells.len()).unwrap_or(u32::MAX)
+        self.capacity
+    }
+
+    /// All cells, and more up to the end of a chunk.
+    fn cells(&self) -> impl Iterator<Item = u32> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter().copied())
+    }
+
+    /// The place of a cell, if the class fits.
+    fn place(&mut self, class: u32) -> Option<&mut u32> {
+        let at = class as usize;
+        let chunk = self.chunks.get_mut(at / CHUNK).filter(|_| class < self.capacity)?;
+        Some(&mut Arc::make_mut(chunk)[at % CHUNK])
     }
 }
 
 /// The live rows.
 #[derive(Debug, Clone)]
 pub(super) struct Rows {
-    rows: BTreeMap<RowKey, Row>,
+    rows: BTreeMap<RowKey, Arc<Row>>,
     next: RowKey,
     extents: Extents,
 }
@@ -56,13 +89,18 @@ impl Rows {
         Self { rows: BTreeMap::new(), next: 0, extents: Extents::new(cells) }
     }
 
+    /// The number of cells in use, in blocks.
+    pub(super) fn used(&self) -> u32 {
+        self.extents.used().div_ceil(sizes::SLOTS)
+    }
+
     /// The number of blocks of cells that have ever been in use.
     pub(super) fn high_water(&self) -> u32 {
         self.extents.high_water().div_ceil(sizes::SLOTS)
     }
 
     pub(super) fn get(&self, key: RowKey) -> Option<&Row> {
-        self.rows.get(&key)
+        self.rows.get(&key).map(Arc::as_ref)
     }
 
     pub(super) fn keys(&self) -> Vec<RowKey> {
@@ -71,7 +109,7 @@ impl Rows {
 
     /// The smallest row's capacity; `None` without rows.
     pub(super) fn capacity(&self) -> Option<u32> {
-        self.rows.values().map(Row::capacity).min()
+        self.rows.values().map(|row| row.capacity()).min()
     }
 
     /// Writes a new row, which no endpoint has yet.
@@ -79,7 +117,7 @@ impl Rows {
         let row = self.place(cells, writer)?;
         let key = self.next;
         self.next = self.next.wrapping_add(1);
-        self.rows.insert(key, row);
+        self.rows.insert(key, Arc::new(row));
         Ok(key)
     }
 
@@ -94,19 +132,22 @@ impl Rows {
         let Some(old) = self.rows.get(&key).filter(|row| row.capacity() < classes).cloned() else {
             return Ok(None);
         };
-        let mut cells: Vec<u32> = old.cells.clone();
+        let mut cells: Vec<u32> = old.cells().take(old.capacity as usize).collect();
         cells.resize(classes as usize, UNWRITTEN);
         let row = self.place(&cells, writer)?;
         let place = (old.base, old.capacity());
-        self.rows.insert(key, row);
+        self.rows.insert(key, Arc::new(row));
         Ok(Some(place))
     }
 
     /// Writes the cell of a class. No packet that has this row may see the class yet.
     pub(super) fn write(&mut self, key: RowKey, class: u32, cell: u32, writer: &mut Writer) {
         let Some(row) = self.rows.get_mut(&key) else { return };
-        let Some(place) = row.cells.get_mut(class as usize) else { return };
-        if *place != cell {
+        if class >= row.capacity || row.cell(class) == cell {
+            return;
+        }
+        let row = Arc::make_mut(row);
+        if let Some(place) = row.place(class) {
             *place = cell;
             writer.push(Step::Verdict { index: row.base + class, cell: Cell(cell) });
         }
@@ -145,8 +186,7 @@ impl Rows {
         };
         let known = |&cell: &u32| if cell == UNWRITTEN { Cell::DENY } else { Cell(cell) };
         writer.push(Step::Verdicts { index: base, cells: cells.iter().map(known).collect() });
-        let mut cells: Vec<u32> = cells.iter().map(|cell| known(cell).0).collect();
-        cells.resize(capacity as usize, UNWRITTEN);
-        Ok(Row { base, cells })
+        let cells: Vec<u32> = cells.iter().map(|cell| known(cell).0).collect();
+        Ok(Row::new(base, capacity, &cells))
     }
 }

@@ -88,8 +88,16 @@ impl fmt::Display for Shortage {
         let Self { table, limit, needed } = *self;
         write!(f, "{} is full: {needed} needed, {limit} available", table.name())?;
         match table.limit_name() {
-            Some(name) => write!(f, "; raise the limit `{name}`"),
-            None => write!(f, "; its size is fixed"),
+            Some("endpoints") => write!(f, "; fewer pods fit on this node"),
+            Some(name) => write!(
+                f,
+                "; start the agent with --table-sizes {name}={}",
+                needed.saturating_add(needed / 4)
+            ),
+            None if table == Table::PortClasses => {
+                write!(f, "; use fewer distinct ports in the policies of this node's pods")
+            }
+            None => write!(f, "; fewer pods fit on this node"),
         }
     }
 }

@@ -1,25 +1,82 @@
 //! Stages for tables that are too small (semantics R9): the choice of rows to close.
 //!
 //! A closed row needs no cells, no port sets, and no prefixes that only it distinguishes. When a
-//! table is full, rows are closed until the stage fits; the other rows stay exact. Rows that need
-//! most of the full table are closed first, among equals those with the fewest users. The need is
-//! known for tries and ports only: for other tables all rows count as equal.
+//! table is full, rows are closed until the stage fits, in the order of [`super::ranking`]; the
+//! other rows stay exact.
+//!
+//! What was closed stays closed while its table is in as much demand as then, so that later plans
+//! need no search and rows do not open and close with every change.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::desired::Desired;
-use super::goal::{Goal, Wish};
-use super::regions::{Family, flatten};
+use enforcer_ebpf::contract::verdict::Direction;
+
+use super::goal::{Goal, closed_directions, judged};
+use super::ranking::{Demand, ranking};
 use super::shortage::{Full, Table};
 use super::state::State;
 use super::step::Step;
 use super::transition::{Unplaced, advance, empty};
 use super::writer::Writer;
-use crate::policy::{Row, RowId, Verdict};
+use crate::model::PodId;
+use crate::policy::RowId;
 
 /// Rows to close, each with the table that was too small for it.
-type Closed = BTreeMap<RowId, Table>;
+pub(super) type Closed = BTreeMap<RowId, Table>;
+
+/// The directions that were closed by the last plan, and the demand that closed them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Held {
+    directions: BTreeMap<(PodId, Direction), Table>,
+    demands: BTreeMap<Table, usize>,
+    /// The size of each full table that would be enough for that demand.
+    pub(super) sizes: BTreeMap<Table, u32>,
+}
+
+impl Held {
+    /// What the plan to `desired` has closed. `kept`: the rows that stay closed from before.
+    pub(super) fn new(desired: &Desired, closed: &Closed, before: Self, kept: &Closed) -> Self {
+        let mut held = Self::default();
+        for (&row, &table) in closed {
+            let row = BTreeSet::from([row]);
+            let directions = closed_directions(desired, &row);
+            held.directions.extend(directions.into_iter().map(|it| (it, table)));
+        }
+        let (known, new): (BTreeSet<Table>, BTreeSet<Table>) = closed
+            .values()
+            .partition(|table| kept.values().any(|it| it == *table) && closed.len() == kept.len());
+        held.demands = before.demands.into_iter().filter(|it| known.contains(&it.0)).collect();
+        held.sizes = before.sizes.into_iter().filter(|it| known.contains(&it.0)).collect();
+        held.demands.extend(new.into_iter().map(|it| (it, Demand::new(desired, it).total())));
+        held
+    }
+
+    /// The rows of `desired` that stay closed: all their directions were closed, and the demand for
+    /// the table has not fallen by a sixteenth since. None if everything would have fitted, but not
+    /// beside what it replaced.
+    pub(super) fn closed(&self, desired: &Desired, limit: impl Fn(Table) -> u32) -> Closed {
+        let mut users: BTreeMap<RowId, Vec<Option<Table>>> = BTreeMap::new();
+        if self.directions.is_empty() {
+            return Closed::new();
+        }
+        let demanded = |(table, before): (&Table, &usize)| {
+            self.sizes.get(table).is_some_and(|size| *size > limit(*table))
+                && Demand::new(desired, *table).total() > before - before / 16
+        };
+        let full: BTreeSet<Table> =
+            self.demands.iter().filter(|it| demanded(*it)).map(|(table, _)| *table).collect();
+        for (pod, direction, row) in judged(desired) {
+            let table = self.directions.get(&(pod.clone(), direction)).copied();
+            users.entry(row).or_default().push(table.filter(|it| full.contains(it)));
+        }
+        let stays = |(row, tables): (RowId, Vec<Option<Table>>)| {
+            let all: Option<Vec<Table>> = tables.into_iter().collect();
+            Some((row, *all?.first()?))
+        };
+        users.into_iter().filter_map(stays).collect()
+    }
+}
 
 /// A stage that fits into the tables.
 pub(super) struct Stage {
@@ -44,10 +101,9 @@ impl Outcome {
     }
 }
 
-/// The stage to `desired` that fits, with as few rows of the ranking closed as possible. `None`: no
-/// stage fits.
-pub(super) fn fitting_stage(state: &State, desired: &Desired) -> Option<Stage> {
-    let mut closed = Closed::new();
+/// The stage to `desired` that fits, with `closed` and as few further rows of the ranking closed as
+/// possible. `None`: no stage fits.
+pub(super) fn fitting_stage(state: &State, desired: &Desired, mut closed: Closed) -> Option<Stage> {
     loop {
         let full = match carry_out(state, desired, &closed, advance) {
             Ok(stage) => return Some(stage),
@@ -91,54 +147,4 @@ fn carry_out(
     outcome.unplaced = how(&mut state, &goal, &mut writer)?;
     state.epoch = writer.epoch;
     Ok(Stage { state, steps: writer.steps, outcome })
-}
-
-/// The number of directions of interfaces that each row judges.
-fn users(desired: &Desired) -> BTreeMap<RowId, usize> {
-    let goal = Goal { desired, closed: &BTreeSet::new() };
-    let mut users = BTreeMap::new();
-    for interface in desired.interfaces.values() {
-        for wish in goal.wishes(&interface.owner) {
-            if let Wish::Row(row) = wish {
-                *users.entry(row).or_default() += 1;
-            }
-        }
-    }
-    users
-}
-
-/// The rows that are not closed yet, in the order in which to close them.
-fn ranking(desired: &Desired, table: Table, closed: &Closed) -> Vec<RowId> {
-    let needs = needs(desired, table);
-    let users = users(desired);
-    let mut rows: Vec<RowId> =
-        users.keys().copied().filter(|row| !closed.contains_key(row)).collect();
-    let need = |row: RowId| needs.get(row).copied().unwrap_or(0);
-    rows.sort_by_key(|&row| (Reverse(need(row)), users[&row], Reverse(row)));
-    rows
-}
-
-/// By row: roughly how much of the table it needs, compared with other rows. Empty if unknown.
-fn needs(desired: &Desired, table: Table) -> Vec<usize> {
-    let compiled = &desired.compiled;
-    let family = match table {
-        Table::Trie4Blocks => Family::V4,
-        Table::Trie6Nodes | Table::Trie6Leaves => Family::V6,
-        Table::PortSets | Table::PortClasses => {
-            return compiled.rows.iter().map(distinct_sets).collect();
-        }
-        Table::Verdicts | Table::Endpoints | Table::Interfaces => return Vec::new(),
-    };
-    let map = flatten(compiled, family);
-    let columns: Vec<usize> = map.ranges().map(|(_, _, wanted)| wanted.column).collect();
-    let borders = |row: &Row| {
-        let differ = |pair: &&[usize]| row.verdicts.get(pair[0]) != row.verdicts.get(pair[1]);
-        columns.windows(2).filter(differ).count()
-    };
-    compiled.rows.iter().map(borders).collect()
-}
-
-fn distinct_sets(row: &Row) -> usize {
-    let sets = row.verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Ports(_)));
-    sets.collect::<HashSet<_>>().len()
 }

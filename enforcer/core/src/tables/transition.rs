@@ -19,15 +19,15 @@
 //! [`Order`]: enforcer_ebpf::contract::endpoint::Order
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use enforcer_ebpf::contract::entry::{Cell, Entry};
 
 use super::change::Change;
 use super::classes::{Assignment, LiveRows, Pairs, Target, assign};
 use super::columns::{Columns, port_sets};
+use super::desired::{Interface, Owner};
 use super::endpoints::{Both, Judged};
-use super::goal::{Goal, Wish};
+use super::goal::{Goal, Wish, admitted};
 use super::matching::{Matching, match_rows};
 use super::merge::merge_ids;
 use super::regions::{Family, Maps, Regions, Wanted, flatten};
@@ -46,7 +46,7 @@ pub(super) fn advance(
     goal: &Goal<'_>,
     writer: &mut Writer,
 ) -> Result<Unplaced, Full> {
-    let wishes = begin(state, goal, writer)?;
+    let wishes = begin(state, &goal.desired.interfaces, |owner| goal.wishes(owner), writer)?;
     let rows: BTreeSet<RowId> = wishes
         .values()
         .flatten()
@@ -57,7 +57,8 @@ pub(super) fn advance(
     let columns = Columns::new(&goal.desired.compiled, rows, &state.ports);
 
     let wanted = wanted(goal, &columns);
-    let mut pairs = pair_up(state, &wanted);
+    let now = state.maps();
+    let mut pairs = pair_up(&now, &wanted);
     let matching = match_rows(&state.endpoints, &state.rows, &wishes, &pairs, &columns);
     let assignment = assign(&pairs, &live_rows(state, &matching, &columns), &columns);
     let fresh = take_ids(state, &pairs, assignment.fresh.len(), writer)?;
@@ -73,27 +74,27 @@ pub(super) fn advance(
 
     write_fresh(state, &matching, &assignment, &fresh, &columns, writer);
     let keys = write_new_rows(state, &matching, &pairs, &ids, &columns, writer)?;
-    flip_addresses(state, &wanted, &mut pairs, &ids, writer)?;
-    let unplaced = flip_endpoints(state, goal, &wishes, &keys, writer)?;
-    clean_up(state, &pairs, &ids, &columns, writer);
+    let maps = flip_addresses(state, &now, &wanted, &mut pairs, &ids, writer)?;
+    let unplaced = flip_endpoints(state, &goal.desired.interfaces, &wishes, &keys, writer)?;
+    clean_up(state, maps, &pairs, &ids, &columns, writer);
     Ok(unplaced)
 }
 
 /// Step 1. Returns how the admitted interfaces are to be judged.
-fn begin(
+pub(super) fn begin(
     state: &mut State,
-    goal: &Goal<'_>,
+    interfaces: &BTreeMap<u32, Interface>,
+    wish: impl Fn(&Owner) -> [Wish; 2],
     writer: &mut Writer,
 ) -> Result<BTreeMap<u32, [Wish; 2]>, Full> {
     for ifindex in state.endpoints.interfaces() {
-        if !goal.desired.interfaces.contains_key(&ifindex) {
+        if !interfaces.contains_key(&ifindex) {
             state.endpoints.remove(ifindex, writer);
         }
     }
-    let wishes: BTreeMap<u32, [Wish; 2]> = goal
-        .admitted(&state.endpoints)
+    let wishes: BTreeMap<u32, [Wish; 2]> = admitted(interfaces, &state.endpoints)
         .into_iter()
-        .map(|(ifindex, interface)| (ifindex, goal.wishes(&interface.owner)))
+        .map(|(ifindex, interface)| (ifindex, wish(&interface.owner)))
         .collect();
     for (&ifindex, wishes) in &wishes {
         let Some(held) = state.endpoints.get(ifindex) else { continue };
@@ -120,9 +121,9 @@ fn wanted(goal: &Goal<'_>, columns: &Columns) -> Maps<Wanted> {
 }
 
 /// The pairs of current ids and desired columns of addresses.
-fn pair_up(state: &State, wanted: &Maps<Wanted>) -> Pairs {
+fn pair_up(now: &Maps<u32>, wanted: &Maps<Wanted>) -> Pairs {
     let mut pairs = Pairs::default();
-    for (family, (now, wanted)) in Family::ALL.into_iter().zip(state.maps.iter().zip(wanted)) {
+    for (family, (now, wanted)) in Family::ALL.into_iter().zip(now.iter().zip(wanted)) {
         now.zip(wanted, |first, last, entry, wanted| {
             let number = pairs.number(Entry(entry).index(), column(wanted));
             pairs.list[number].weight += family.weight(first, last);
@@ -161,7 +162,7 @@ fn take_ids(
 }
 
 /// Moves the rows that are too short for the new ids. No verdict changes.
-fn make_room(state: &mut State, fresh: &[u32], writer: &mut Writer) -> Result<(), Full> {
+pub(super) fn make_room(state: &mut State, fresh: &[u32], writer: &mut Writer) -> Result<(), Full> {
     let Some(largest) = fresh.iter().max() else { return Ok(()) };
     let mut places = Vec::new();
     let mut movers: BTreeSet<u32> = BTreeSet::new();
@@ -229,35 +230,37 @@ fn write_new_rows(
     Ok(keys)
 }
 
-/// Step 4.
+/// Step 4. Returns what the tries hold afterwards.
 fn flip_addresses(
     state: &mut State,
+    now: &Maps<u32>,
     wanted: &Maps<Wanted>,
     pairs: &mut Pairs,
     ids: &[u32],
     writer: &mut Writer,
-) -> Result<(), Full> {
+) -> Result<Maps<u32>, Full> {
     let maps = [0, 1].map(|family: usize| {
         let mut map = Regions::uniform(Entry::UNKNOWN.0);
-        state.maps[family].zip(&wanted[family], |first, _, entry, wanted| {
+        now[family].zip(&wanted[family], |first, _, entry, wanted| {
             let id = ids[pairs.number(Entry(entry).index(), column(wanted))];
             map.push(first, Entry::class(id, wanted.flags).0);
         });
         map
     });
-    state.write_maps(maps, writer)
+    state.write_maps(now, &maps, writer)?;
+    Ok(maps)
 }
 
 /// Step 5.
-fn flip_endpoints(
+pub(super) fn flip_endpoints(
     state: &mut State,
-    goal: &Goal<'_>,
+    interfaces: &BTreeMap<u32, Interface>,
     wishes: &BTreeMap<u32, [Wish; 2]>,
     keys: &BTreeMap<RowId, RowKey>,
     writer: &mut Writer,
 ) -> Result<Unplaced, Full> {
     let mut unplaced = Unplaced::new();
-    for (&ifindex, interface) in &goal.desired.interfaces {
+    for (&ifindex, interface) in interfaces {
         let Some(wishes) = wishes.get(&ifindex) else {
             unplaced.push((ifindex, Table::Endpoints));
             continue;
@@ -279,7 +282,14 @@ fn flip_endpoints(
 }
 
 /// Step 6.
-fn clean_up(state: &mut State, pairs: &Pairs, ids: &[u32], columns: &Columns, writer: &mut Writer) {
+fn clean_up(
+    state: &mut State,
+    maps: Maps<u32>,
+    pairs: &Pairs,
+    ids: &[u32],
+    columns: &Columns,
+    writer: &mut Writer,
+) {
     drop_unused_rows(state, writer);
     state.endpoints.end_inheritance(writer);
     // Grace periods now, when nothing waits for them, so that the next change is fast.
@@ -290,11 +300,11 @@ fn clean_up(state: &mut State, pairs: &Pairs, ids: &[u32], columns: &Columns, wr
     for id in pairs.live().into_iter().filter(|id| !used.contains(id)) {
         state.ids.free(id, writer);
     }
-    merge_ids(state, pairs, ids, columns, writer);
+    merge_ids(state, &maps, pairs, ids, columns, writer);
 }
 
 /// Removes the rows that no endpoint has.
-fn drop_unused_rows(state: &mut State, writer: &Writer) {
+pub(super) fn drop_unused_rows(state: &mut State, writer: &Writer) {
     let users = state.endpoints.users();
     for key in state.rows.keys() {
         if !users.contains_key(&key) {
@@ -310,20 +320,20 @@ pub(super) fn empty(
     goal: &Goal<'_>,
     writer: &mut Writer,
 ) -> Result<Unplaced, Full> {
-    let wishes = begin(state, goal, writer)?;
-    let unplaced = flip_endpoints(state, goal, &wishes, &BTreeMap::new(), writer)?;
+    let wishes = begin(state, &goal.desired.interfaces, |owner| goal.wishes(owner), writer)?;
+    let interfaces = &goal.desired.interfaces;
+    let unplaced = flip_endpoints(state, interfaces, &wishes, &BTreeMap::new(), writer)?;
     drop_unused_rows(state, writer);
     state.endpoints.end_inheritance(writer);
     state.endpoints.wait_for_readers(writer);
     let mut ids: BTreeSet<u32> = BTreeSet::new();
-    for map in &state.maps {
+    for map in &state.maps() {
         ids.extend(map.ranges().map(|(_, _, entry)| Entry(entry).index()));
     }
     let stays = ids.pop_first().unwrap_or(0);
     let everywhere = Change { first: 0, last: u128::MAX, entry: Entry::class(stays, 0).0 };
     state.trie4.apply(&[everywhere], writer)?;
     state.trie6.apply(&[everywhere], writer)?;
-    state.maps = [0, 1].map(|_| Arc::new(Regions::uniform(everywhere.entry)));
     for id in ids {
         state.ids.free(id, writer);
     }

@@ -11,6 +11,7 @@ use enforcer_ebpf::contract::table::{Block, ROOTS4, SLOTS};
 
 use super::alloc::Pool;
 use super::change::{Change, covering, touched};
+use super::regions::Regions;
 use super::shortage::{Full, Table};
 use super::step::Step;
 use super::writer::Writer;
@@ -39,9 +40,35 @@ impl Trie4 {
         }
     }
 
+    /// The number of blocks in use.
+    pub(super) fn used(&self) -> u32 {
+        self.pool.used()
+    }
+
     /// The number of blocks that have ever been in use.
     pub(super) fn high_water(&self) -> u32 {
         self.pool.high_water()
+    }
+
+    /// The entries by address.
+    pub(super) fn regions(&self) -> Regions<u32> {
+        let mut regions = Regions::uniform(Entry::UNKNOWN.0);
+        for root in 0..1u128 << 16 {
+            let (block, slot) = ((root >> 8) as usize, root as usize % SLOTS);
+            self.walk(self.blocks[block][slot], root << ROOT_SHIFT, ROOT_SHIFT, &mut regions);
+        }
+        regions
+    }
+
+    fn walk(&self, word: u32, first: u128, shift: u32, regions: &mut Regions<u32>) {
+        if !Entry(word).is_link() {
+            regions.push(first, word);
+            return;
+        }
+        let words = &self.blocks[Entry(word).index() as usize];
+        for (slot, &word) in (0u128..).zip(words.iter()) {
+            self.walk(word, first | slot << (shift - 8), shift - 8, regions);
+        }
     }
 
     /// Adds the steps for the changes.

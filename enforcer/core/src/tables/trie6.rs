@@ -19,6 +19,7 @@ use super::pieces6::{
     Content, Form, Piece, Pieces, branch, form, halves, leaf, masked_range, overlay, prefix_mask,
     region_last,
 };
+use super::regions::Regions;
 use super::shortage::{Full, Table};
 use super::step::Step;
 use super::writer::Writer;
@@ -47,9 +48,40 @@ impl Trie6 {
         }
     }
 
+    /// The numbers of nodes and of leaves in use.
+    pub(super) fn used(&self) -> (u32, u32) {
+        (self.node_pool.used(), self.leaf_pool.used())
+    }
+
     /// The numbers of nodes and of leaves that have ever been in use.
     pub(super) fn high_water(&self) -> (u32, u32) {
         (self.node_pool.high_water(), self.leaf_pool.high_water())
+    }
+
+    /// The entries by address.
+    pub(super) fn regions(&self) -> Regions<u32> {
+        let mut regions = Regions::uniform(Entry::UNKNOWN.0);
+        for (slot, &word) in (0u128..).zip(&self.nodes[ROOT6 as usize].slots) {
+            let first = slot << 120;
+            self.walk(word, (first, region_last(first, 1)), &mut regions);
+        }
+        regions
+    }
+
+    fn walk(&self, word: u32, region: (u128, u128), regions: &mut Regions<u32>) {
+        for piece in self.pieces(word, region) {
+            let node = match piece.content {
+                Content::Uniform(entry) => {
+                    regions.push(piece.first, entry);
+                    continue;
+                }
+                Content::Node(node) => &self.nodes[node as usize],
+            };
+            for (slot, &word) in (0u128..).zip(&node.slots) {
+                let first = piece.first | slot << (120 - node.byte * 8);
+                self.walk(word, (first, region_last(first, node.byte + 1)), regions);
+            }
+        }
     }
 
     /// Adds the steps for the changes.

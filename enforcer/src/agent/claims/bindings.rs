@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::interfaces::{Bound, Evidence, Interface, Interfaces};
 use super::pod_claims::{Claim, PodClaims};
 use super::records::Records;
+use crate::agent::pod_addresses::PodAddresses;
 use crate::node::{Assignment, PodInterface, Snapshot, assign};
 use enforcer_core::model::{Cluster, Pod, PodId, Sandbox, same_uid};
 use enforcer_core::tables::{Inherited, Owner};
@@ -16,6 +17,8 @@ use enforcer_core::tables::{Inherited, Owner};
 pub(in crate::agent) struct World<'a> {
     /// The cluster's state.
     pub(in crate::agent) cluster: &'a Cluster,
+    /// Its pods by address.
+    pub(in crate::agent) addresses: &'a PodAddresses,
     /// The container runtime's sandboxes.
     pub(in crate::agent) sandboxes: &'a [&'a Sandbox],
     /// This node's name.
@@ -103,7 +106,8 @@ impl Bindings {
         world: World<'_>,
         now: Instant,
     ) -> Option<Duration> {
-        let claimed = assign(open, world.cluster, world.node_name);
+        let pods_at = |address: &IpAddr| world.addresses.pods(address, world.cluster);
+        let claimed = assign(open, pods_at, world.node_name);
         for (ifindex, pods) in &claimed.ambiguous {
             self.held.extend(pods.first().map(|pod| (*ifindex, pod.clone())));
             if claimed.split.contains(ifindex) {

@@ -20,8 +20,8 @@ fn interface(ifindex: u32, list: &[&str]) -> (u32, BTreeSet<IpAddr>) {
 
 fn assigned(interfaces: &[(u32, BTreeSet<IpAddr>)], pods: &[Pod]) -> Assignment {
     let interfaces = interfaces.iter().cloned().collect();
-    let pods = pods.iter().map(|it| (it.id.clone(), it.clone())).collect();
-    assign(&interfaces, &Cluster { pods, ..Cluster::default() }, NODE)
+    let with = |address: &IpAddr| pods.iter().filter(|it| it.addresses.contains(address)).collect();
+    assign(&interfaces, with, NODE)
 }
 
 fn only(ifindex: u32, name: &str) -> Assignment {

@@ -26,14 +26,24 @@ fn event(source: &str, destination: &str, protocol: u8, ports: (u16, u16)) -> Ev
     }
 }
 
+struct TwoPods;
+
+impl Names for TwoPods {
+    fn pod_at(&self, address: &IpAddr) -> Option<String> {
+        match address.to_string().as_str() {
+            "10.1.0.4" | "fd00::4" => self.pod_of(1),
+            "10.1.0.5" | "fd00::5" => self.pod_of(2),
+            _ => None,
+        }
+    }
+
+    fn pod_of(&self, endpoint: u32) -> Option<String> {
+        matches!(endpoint, 1 | 2).then(|| format!("hello/pod{endpoint}"))
+    }
+}
+
 fn record(event: &Event) -> DropRecord {
-    let pod = |name: &str| PodId::new("hello", name);
-    let addresses =
-        [("10.1.0.4", "pod1"), ("fd00::4", "pod1"), ("10.1.0.5", "pod2"), ("fd00::5", "pod2")];
-    let addresses = addresses.map(|(address, name)| (address.parse().unwrap(), pod(name)));
-    let endpoints = BTreeMap::from([(1, pod("pod1")), (2, pod("pod2"))]);
-    let names = Names { addresses: &BTreeMap::from(addresses), endpoints: &endpoints };
-    DropRecord::new(event, names)
+    DropRecord::new(event, &TwoPods)
 }
 
 /// People and scripts rely on this form.

@@ -36,7 +36,7 @@ impl Denials {
     /// sees the first one.
     pub(super) fn counts(&self, report: &Report) -> Counts {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for key in report.protection.values().flat_map(expected) {
+        for key in report.protection.values().flat_map(|it| expected(it)) {
             if counts.len() < MOST {
                 counts.entry(key).or_default();
             }

@@ -4,6 +4,8 @@
 //! What belongs here: rules that policy decides, one at a time. What does not: generated clusters
 //! (`tests/properties` of the workspace), planned tables ([`crate::tables`]).
 
+pub(crate) mod histories;
+mod incremental;
 mod isolation;
 mod peers;
 mod ports;

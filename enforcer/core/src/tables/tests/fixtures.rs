@@ -11,7 +11,7 @@ use crate::tables::{Desired, Interface, Owner};
 
 /// Limits for clusters with thousands of columns.
 pub(super) fn wide() -> Limits {
-    Limits { trie4_blocks: 5_000, verdict_blocks: 200, port_sets: 5_000, ..SMALL }
+    Limits { trie4_blocks: 5_000, verdict_blocks: 200, port_sets: 9_000, ..SMALL }
 }
 
 pub(super) fn pod(at: usize) -> PodId {

@@ -1,6 +1,6 @@
 //! Carries out plans step by step and checks C1 after each step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_ebpf::contract::table::Limits;
 use proptest::prelude::ProptestConfig;
@@ -8,8 +8,9 @@ use proptest::prelude::ProptestConfig;
 use super::expected::Meaning;
 use super::probes::{Classes, Directions, Probes, Stale};
 use crate::model::PodId;
+use crate::policy::{Delta, Engine};
 use crate::tables::oracle::CheckedImage;
-use crate::tables::{Desired, Plan, State, Step, Table};
+use crate::tables::{Desired, Interface, Plan, State, Step, Table};
 
 /// Small tables that are large enough for the generated states.
 pub(super) const SMALL: Limits = Limits {
@@ -58,6 +59,23 @@ impl Harness {
     /// Plans, carries out the plan, and checks each step. Returns the plan.
     pub(super) fn go(&mut self, desired: &Desired) -> Result<Plan, String> {
         let plan = self.state.plan(desired);
+        self.carry_out(desired, plan)
+    }
+
+    /// The same, for the result of an engine.
+    pub(super) fn follow(
+        &mut self,
+        engine: &mut Engine,
+        delta: &Delta,
+        interfaces: &BTreeMap<u32, Interface>,
+    ) -> Result<Plan, String> {
+        let plan = self.state.follow(engine, delta, interfaces);
+        let (compiled, interfaces) = (engine.compiled(), interfaces.clone());
+        self.carry_out(&Desired { compiled, interfaces }, plan)
+    }
+
+    /// Carries out a plan to this state, and checks each step.
+    fn carry_out(&mut self, desired: &Desired, plan: Plan) -> Result<Plan, String> {
         let after = self.meaning_of(desired, &plan);
         let before = std::mem::replace(&mut self.meaning, after.clone());
         let probes = Probes::new(&[&before.desired, desired]);

@@ -64,7 +64,7 @@ fn the_row_with_most_port_sets_is_closed_first() {
     assert_eq!(closed.shortage.limit, 6);
     assert_eq!(closed.shortage.needed, 14, "twelve sets and the two reserved ids");
     assert!(
-        closed.reason.contains("14") && closed.reason.contains("`port_sets`"),
+        closed.reason.contains("14") && closed.reason.contains("--table-sizes port_sets=17"),
         "{}",
         closed.reason
     );
@@ -73,12 +73,12 @@ fn the_row_with_most_port_sets_is_closed_first() {
 #[test]
 fn port_classes_can_run_out() {
     let mut harness = Harness::new(wide());
-    let hog = single_ports(1..4200);
+    let hog = single_ports(1..8296);
     let plan = harness.go(&state(vec![single_ports(1..4), hog, single_ports(4..9)])).unwrap();
     let closed = only(&plan);
     assert_eq!(closed.pod, pod(1));
     assert_eq!(closed.shortage.table, Table::PortClasses);
-    assert_eq!(closed.shortage.needed, 4200);
+    assert_eq!(closed.shortage.needed, 8296);
     assert!(plan.closed_meanwhile.is_empty());
 }
 

@@ -16,6 +16,8 @@ mod probes;
 mod chains;
 mod discipline;
 mod endpoints;
+mod follow;
 mod large;
 mod limits;
+mod shares;
 mod tries;

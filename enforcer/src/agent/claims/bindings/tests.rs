@@ -87,7 +87,9 @@ impl Bench {
 
     fn assign(&mut self, snapshot: &mut Snapshot) {
         let sandboxes: Vec<&Sandbox> = self.records.iter().collect();
-        let world = World { cluster: &self.cluster, sandboxes: &sandboxes, node_name: HERE };
+        let addresses = PodAddresses::of(&self.cluster);
+        let (cluster, addresses) = (&self.cluster, &addresses);
+        let world = World { cluster, addresses, sandboxes: &sandboxes, node_name: HERE };
         self.known = self.bindings.assign(snapshot, world, self.now);
     }
 

@@ -1,0 +1,58 @@
+//! The log of dropped packets.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::drop_log;
+use super::shared::Shared;
+use super::snapshot::Snapshot;
+use crate::kernel::{DropReader, ProgramLog};
+use crate::observe::{DropRecord, Names};
+
+/// The time between two reads of the ring buffers for drop events and log lines. They wake no reader.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Sends dropped packets to their log ([`drop_log`]), and logs the messages of the programs.
+pub(super) async fn watch(
+    shared: &Shared,
+    mut drops: DropReader,
+    mut log: Option<ProgramLog>,
+    records: mpsc::Sender<DropRecord>,
+) -> anyhow::Result<()> {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    loop {
+        ticks.tick().await;
+        if let Some(log) = &mut log {
+            log.flush();
+        }
+        let mut names = None;
+        while let Some(event) = drops.take() {
+            let snapshot = names.get_or_insert_with(|| shared.snapshot());
+            let record = DropRecord::new(&event, &Known { shared, snapshot });
+            if let Err(error) = records.try_send(record) {
+                let (TrySendError::Full(record) | TrySendError::Closed(record)) = error;
+                drop_log::unattributed(shared, record);
+            }
+        }
+    }
+}
+
+/// The names of pods as far as the agent knows them now.
+struct Known<'a> {
+    shared: &'a Shared,
+    snapshot: &'a Arc<Snapshot>,
+}
+
+impl Names for Known<'_> {
+    fn pod_at(&self, address: &IpAddr) -> Option<String> {
+        self.shared.addresses().read().name(address)
+    }
+
+    fn pod_of(&self, endpoint: u32) -> Option<String> {
+        self.snapshot.names.get(&endpoint).map(ToString::to_string)
+    }
+}

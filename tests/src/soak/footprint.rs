@@ -1,0 +1,140 @@
+//! The agent's use of memory, descriptors, pins and tables.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::probe::http_get;
+use crate::session::{AGENT_PORT, Session};
+
+/// The agent's folder in the BPF file system of the first node.
+const PINS: &str = "/sys/fs/bpf/enforcer";
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// More than this is a leak, compared with the same process after its start.
+const MORE_KIB: u64 = 24 * 1024;
+const MORE_DESCRIPTORS: usize = 8;
+const MORE_THREADS: usize = 6;
+/// Port classes that no rule distinguishes any more are joined once there are more than these.
+const MORE_PORT_CLASSES: u64 = 16;
+
+/// What the agent uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Footprint {
+    process: u32,
+    pub(super) resident_kib: u64,
+    pub(super) descriptors: usize,
+    threads: usize,
+    /// The names of links, and of all else that is pinned.
+    pins: usize,
+    /// Used entries by table.
+    tables: BTreeMap<String, u64>,
+}
+
+impl Footprint {
+    /// Takes the running agent's.
+    pub(super) async fn take(session: &Session) -> anyhow::Result<Self> {
+        let process = session.agent().and_then(crate::lab::Agent::pid).context("no agent runs")?;
+        let at = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
+        let node = session.lab().node();
+        let metrics = http_get(node, at, "/metrics", PATIENCE).await?;
+        let metrics = metrics.context("/metrics does not answer")?;
+        let files = Path::new("/proc").join(process.to_string());
+        let status = fs::read_to_string(files.join("status"))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.and_then(|it| it.split_whitespace().next()?.parse().ok());
+        Ok(Self {
+            process,
+            resident_kib: resident.context("no VmRSS")?,
+            descriptors: fs::read_dir(files.join("fd"))?.count(),
+            threads: fs::read_dir(files.join("task"))?.count(),
+            pins: count(Path::new(PINS))?,
+            tables: tables(&metrics),
+        })
+    }
+
+    /// What has leaked since `first`, of the first agent or of this one.
+    pub(super) fn leaks(&self, first: &Self) -> Vec<String> {
+        let mut leaks = Vec::new();
+        if self.process == first.process {
+            if self.resident_kib > first.resident_kib + MORE_KIB {
+                leaks.push(format!("{} KiB of memory", self.resident_kib - first.resident_kib));
+            }
+            if self.descriptors > first.descriptors + MORE_DESCRIPTORS {
+                leaks.push(format!("{} descriptors", self.descriptors - first.descriptors));
+            }
+            if self.threads > first.threads + MORE_THREADS {
+                leaks.push(format!("{} threads", self.threads - first.threads));
+            }
+        }
+        if self.pins != first.pins {
+            leaks.push(format!("{} pins instead of {}", self.pins, first.pins));
+        }
+        for (table, used) in &self.tables {
+            let before = first.tables.get(table).copied().unwrap_or_default();
+            let more = if table == "PORTS" { MORE_PORT_CLASSES } else { 0 };
+            if *used > before + more {
+                leaks.push(format!("{used} entries of {table} instead of {before}"));
+            }
+        }
+        leaks
+    }
+}
+
+/// The names in a folder and in those below it.
+fn count(folder: &Path) -> io::Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        count += 1;
+        if entry.file_type()?.is_dir() {
+            count += self::count(&entry.path())?;
+        }
+    }
+    Ok(count)
+}
+
+/// The use of the tables with policy. Flows end by time alone.
+fn tables(metrics: &str) -> BTreeMap<String, u64> {
+    let entries = metrics.lines().filter_map(|line| {
+        let (table, used) =
+            line.strip_prefix("enforcer_table_entries{table=\"")?.split_once("\"} ")?;
+        Some((table.to_owned(), used.trim().parse().ok()?))
+    });
+    entries.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaks_are_found() {
+        let text = "x 1\nenforcer_table_entries{table=\"VERDICTS\"} 7\nenforcer_table_size{table=\"VERDICTS\"} 9\n";
+        let tables = tables(text);
+        assert_eq!(tables, BTreeMap::from([("VERDICTS".to_owned(), 7)]));
+        let first =
+            Footprint { process: 1, resident_kib: 9, descriptors: 9, threads: 9, pins: 9, tables };
+        assert_eq!(first.leaks(&first), [""; 0]);
+        let more = Footprint {
+            resident_kib: 9 + MORE_KIB + 1,
+            descriptors: 99,
+            threads: 99,
+            pins: 10,
+            tables: BTreeMap::from([("VERDICTS".to_owned(), 8)]),
+            ..first.clone()
+        };
+        assert_eq!(more.leaks(&first).len(), 5);
+        let ports = |used| BTreeMap::from([("PORTS".to_owned(), used)]);
+        let classes = |used| Footprint { tables: ports(used), ..first.clone() };
+        assert_eq!(classes(17).leaks(&classes(1)).len(), 0);
+        assert_eq!(classes(18).leaks(&classes(1)).len(), 1);
+        // Another process starts with other numbers, but what outlives it does not grow.
+        assert_eq!(Footprint { process: 2, ..more }.leaks(&first).len(), 2);
+    }
+}
