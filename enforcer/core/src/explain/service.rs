@@ -103,3 +103,85 @@ pub fn translate(
     let (service, protocol, port) = (service.id.clone(), port.protocol, port.port);
     Some(Translation { service, protocol, port, backends })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::model::{ContainerPort, Requirement, Selector};
+
+    fn pod(name: &str, http: Option<u16>, addresses: &[&str]) -> Pod {
+        let port = |port| ContainerPort { name: "http".to_owned(), protocol: Protocol::Tcp, port };
+        Pod {
+            labels: [("app".to_owned(), "web".to_owned())].into(),
+            addresses: addresses.iter().map(|it| it.parse().unwrap()).collect(),
+            ports: http.map(port).into_iter().collect(),
+            ..Pod::new(PodId::new("shop", name))
+        }
+    }
+
+    fn cluster() -> Cluster {
+        let port = |port, target, node_port| ServicePort {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            port,
+            target,
+            node_port,
+        };
+        let app = Requirement::In("app".to_owned(), BTreeSet::from(["web".to_owned()]));
+        let service = Service {
+            id: ServiceId::new("shop", "web"),
+            selector: Some(Selector { requirements: BTreeSet::from([app]) }),
+            cluster_addresses: ["10.0.0.10".parse().unwrap()].into(),
+            external_addresses: ["192.0.2.10".parse().unwrap()].into(),
+            ports: vec![
+                port(80, TargetPort::Named("http".to_owned()), Some(30_080)),
+                port(81, TargetPort::Number(8_081), None),
+            ],
+            ..Service::default()
+        };
+        let ending = Pod { terminating: true, ..pod("ending", Some(8_080), &["10.1.0.9"]) };
+        let pods = [
+            pod("one", Some(8_080), &["10.1.0.1", "fd00::1"]),
+            pod("other", Some(9_090), &["10.1.0.2"]),
+            pod("nameless", None, &["10.1.0.3"]),
+            ending,
+        ];
+        Cluster {
+            pods: pods.map(|it| (it.id.clone(), it)).into(),
+            services: [(service.id.clone(), service)].into(),
+            node_addresses: ["10.224.0.4".parse().unwrap()].into(),
+            ..Cluster::default()
+        }
+    }
+
+    fn through(address: &str, port: u16) -> Option<Vec<(String, u16)>> {
+        let found = translate(&cluster(), address.parse().unwrap(), Protocol::Tcp, port)?;
+        let backends = found.backends.into_iter();
+        Some(backends.map(|it| (format!("{} {}", it.pod.name, it.address), it.port)).collect())
+    }
+
+    #[test]
+    fn n1_every_address_of_a_service_leads_to_its_backends() {
+        let named = vec![("one 10.1.0.1".to_owned(), 8_080), ("other 10.1.0.2".to_owned(), 9_090)];
+        assert_eq!(through("10.0.0.10", 80), Some(named.clone()));
+        assert_eq!(through("192.0.2.10", 80), Some(named.clone()));
+        assert_eq!(through("10.224.0.4", 30_080), Some(named), "a node port");
+        let numbered = through("10.0.0.10", 81).unwrap();
+        assert_eq!(numbered.len(), 3, "a number needs no name: {numbered:?}");
+        assert_eq!(through("10.0.0.10", 82), None);
+        assert_eq!(through("10.0.0.10", 30_080), None);
+        assert_eq!(through("10.1.0.1", 80), None);
+    }
+
+    #[test]
+    fn a_service_without_a_selector_has_no_known_backends() {
+        let mut cluster = cluster();
+        for service in cluster.services.values_mut() {
+            service.selector = None;
+        }
+        let found = translate(&cluster, [10, 0, 0, 10].into(), Protocol::Tcp, 80).unwrap();
+        assert_eq!(found.backends, []);
+    }
+}

@@ -84,3 +84,28 @@ impl Workloads {
         self.0.get(&pod.id).cloned().unwrap_or_else(|| Workload::of(pod))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workload(name: &str, labels: &[(&str, &str)]) -> String {
+        let labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+        let pod = Pod { labels: labels.collect(), ..Pod::new(PodId::new("shop", name)) };
+        Workload::of(&pod).to_string()
+    }
+
+    #[test]
+    fn controllers_labels_name_the_workload() {
+        let deployed = [(TEMPLATE_HASH, "5d9f7c")];
+        assert_eq!(workload("web-app-5d9f7c-x7k2p", &deployed), "shop/web-app (deploy)");
+        assert_eq!(workload("web-x7k2p", &[(TEMPLATE_HASH, "5d9f7c")]), "shop/web (rs)");
+        let set = [(SET_POD, "db-0"), (REVISION_HASH, "db-6c")];
+        assert_eq!(workload("db-0", &set), "shop/db (sts)");
+        assert_eq!(workload("log-agent-x7k2p", &[(REVISION_HASH, "6c")]), "shop/log-agent (ds)");
+        assert_eq!(workload("backup-x7k2p", &[(JOB, "backup")]), "shop/backup (job)");
+        assert_eq!(workload("backup-x7k2p", &[(OLD_JOB, "backup")]), "shop/backup (job)");
+        assert_eq!(workload("db-0", &[]), "shop/db-0");
+        assert_eq!(workload("debug", &[(REVISION_HASH, "6c")]), "shop/debug");
+    }
+}
