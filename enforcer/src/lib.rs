@@ -6,13 +6,14 @@
 //!                                         node (netlink) ───────────────────────┘
 //! ```
 //! [`agent`] connects these parts; [`nri`] delays new pods until they are programmed, [`conntrack`] knows
-//! the connections that are older than the programs, [`observe`] serves metrics and status, [`kube_events`] and [`taint`] write to the API server, [`cli`] is the command
+//! the connections that are older than the programs, [`observe`] serves metrics and status, [`inspect`] answers questions about policies, [`kube_events`] and [`taint`] write to the API server, [`cli`] is the command
 //! line. Code without I/O belongs in the crate [`enforcer_core`]; only [`kernel`] calls BPF.
 
 pub mod agent;
 pub mod cli;
 pub mod cni;
 pub mod conntrack;
+pub mod inspect;
 pub mod kernel;
 pub mod kube_events;
 mod netlink;

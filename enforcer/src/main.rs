@@ -35,7 +35,12 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
                 cli::check::check(&arguments.manifests, arguments.output, &mut io::stdout())?;
             return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Command::Status(agent) => cli::ask::status(agent.status, &mut io::stdout())?,
+        Command::Explain(arguments) => return inspect(cli::inspect::explain(*arguments)),
+        Command::Describe(arguments) => return inspect(cli::inspect::describe(*arguments)),
+        Command::Diff(arguments) => return inspect(cli::inspect::diff(*arguments)),
+        Command::Status(arguments) => cli::status::run(&arguments, &mut io::stdout())?,
+        Command::Top(arguments) => cli::top::run(&arguments, &mut io::stdout())?,
+        Command::Drops(arguments) => cli::drops::run(&arguments, &mut io::stdout())?,
         Command::LogLevel { filter, agent } => {
             cli::ask::log_level(agent.status, filter.as_deref(), &mut io::stdout())?;
         }
@@ -45,6 +50,14 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
         Command::Completions { shell } => cli::completions(shell, &mut io::stdout()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints an answer, and exits with its code.
+fn inspect(answer: impl Future<Output = anyhow::Result<(String, u8)>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (text, code) = runtime.context("cannot start the async runtime")?.block_on(answer)?;
+    io::stdout().write_all(text.as_bytes()).context("cannot print the answer")?;
+    Ok(ExitCode::from(code))
 }
 
 fn run(arguments: RunArgs, log: LogFilter) -> anyhow::Result<ExitCode> {

@@ -214,6 +214,23 @@ fn every_packet_is_counted_once_and_drops_are_reported() {
     });
 }
 
+#[test]
+fn drops_of_icmp_are_reported_with_type_and_code() {
+    with_rig_of(&Settings::default(), |rig| {
+        let mut drops = rig.kernel.take_drops().unwrap();
+        for Family { subject: own, stranger, .. } in FAMILIES {
+            // A query, a reply, an error that quotes nothing, and another message.
+            for (v4, v6, code) in [(8, 128, 0), (0, 129, 0), (3, 1, 13), (40, 200, 7)] {
+                let message = Transport::Icmp { v4, v6, code, identifier: 77, body: vec![0; 48] };
+                assert!(!passes(rig, IN, &frame(stranger, own, message)));
+                let event = drops.take().unwrap();
+                let kind = if event.version == 4 { v4 } else { v6 };
+                assert_eq!(event.destination_port.to_be_bytes(), [kind, code]);
+            }
+        }
+    });
+}
+
 /// A policy may become active between a SYN and its reply.
 #[test]
 fn a3_a_handshake_continues_when_a_policy_isolates_the_pod_in_the_middle() {

@@ -89,7 +89,8 @@ fn the_log_of_drops_names_both_pods() {
                 let from = if from.is_ipv6() { format!("[{from}]") } else { from.to_string() };
                 let start = format!("shop/client {from}:");
                 let end = format!(
-                    " → shop/server {to} UDP dropped at shop/server ingress: no rule allows it"
+                    " → shop/server {to} UDP dropped at shop/server ingress: no rule allows it; \
+                     isolated by shop/nothing-in"
                 );
                 (start, end)
             };
@@ -104,6 +105,42 @@ fn the_log_of_drops_names_both_pods() {
             let line = lines.into_iter().find(|it| it.starts_with(&start) && it.contains(&end));
             assert!(line.is_some(), "{recent:?}");
         }
+    });
+}
+
+#[test]
+fn commands_show_drops_with_their_policies_and_pods_with_their_protection() {
+    with_scene(Topology::AzureCni, async |scene| {
+        isolate_server(scene).await;
+        send(scene.lab(), Family::V4, 2).await;
+        let line = format!(
+            ":{NOWHERE} UDP dropped at shop/server ingress: no rule allows it; isolated by shop/nothing-in"
+        );
+        until("the drops are listed, repeats counted", async || {
+            let (code, text) = command(scene, &["drops", "--namespace", "shop"]).await;
+            assert_eq!(code, Some(0), "{text}");
+            let mut ours = text.lines().filter(|it| it.contains(&line));
+            ours.next_back().is_some_and(|it| it.ends_with(" (2 packets)"))
+        })
+        .await;
+        let (_, text) = command(scene, &["drops", "--output", "json"]).await;
+        let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!((&last["version"], &last["kind"]), (&1.into(), &"drop".into()), "{last}");
+        assert_eq!((&last["from_workload"], &last["repeats"]), (&"shop/client".into(), &1.into()));
+        assert_eq!(command(scene, &["drops", "--namespace", "nothing"]).await.1, "");
+
+        let (_, text) = command(scene, &["status"]).await;
+        let pod = |name: &str| text.lines().find(|it| it.starts_with(name)).unwrap().to_owned();
+        assert!(text.starts_with("enforcer ") && text.contains(": ready"), "{text}");
+        assert!(pod("shop/server").contains("nothing-in"), "{text}");
+        assert!(pod("shop/client").contains("open"), "{text}");
+        let (_, text) = command(scene, &["status", "--pod", "shop/server"]).await;
+        assert!(text.contains("ingress: isolated by shop/nothing-in"), "{text}");
+        assert!(text.contains("Last drops:"), "{text}");
+        let (code, text) = command(scene, &["top", "--count", "1", "--interval", "1"]).await;
+        assert!(code == Some(0) && text.contains("shop/server"), "{text}");
+        let series = r#"enforcer_drop_attempts_total{namespace="shop",workload="server",direction="ingress",reason="denied",policy="shop/nothing-in"}"#;
+        assert!(scene.metric(series).await >= 1);
     });
 }
 
@@ -246,7 +283,7 @@ fn the_log_level_can_be_changed_at_run_time() {
         until("the drops are reported", async || {
             let drops = scene.status().await.drops;
             let ours = drops.iter().filter(|it| it.drop.to_string().contains(":4242 UDP"));
-            ours.count() == 3
+            ours.map(|it| 1 + it.repeats).sum::<u64>() == 3
         })
         .await;
         assert!(scene.denied().await >= before + 3);
@@ -258,7 +295,7 @@ fn the_log_level_can_be_changed_at_run_time() {
         command(scene, &["log-level", "info"]).await;
         send(scene.lab(), Family::V4, 1).await;
         until("the drop is logged", async || logged(scene) == 1).await;
-        let (code, status) = command(scene, &["status"]).await;
+        let (code, status) = command(scene, &["status", "--output", "json"]).await;
         let status: enforcer::observe::Status = serde_json::from_str(&status).unwrap();
         assert_eq!((code, status.ready), (Some(0), true));
     });

@@ -8,7 +8,7 @@ use enforcer_ebpf::contract::counters::NOBODY;
 use enforcer_ebpf::contract::endpoint::Endpoint;
 use enforcer_ebpf::contract::event::{EVENTS_PER_WINDOW, Event};
 use enforcer_ebpf::contract::verdict::Direction;
-use enforcer_ebpf::packet::Packet;
+use enforcer_ebpf::packet::{Packet, protocol};
 
 use crate::program::clock;
 use crate::program::family::{Family, owns};
@@ -86,7 +86,13 @@ pub(crate) fn dropped<H: Hook, F: Family>(
     packet: &Packet<F::Address>,
 ) {
     let Some(slot) = reserve() else { return };
-    let icmp = u16::from(packet.icmp_type) << 8 | u16::from(packet.icmp_code);
+    // For the flow, an ICMP query's ports are its identifier and kind; a report names type and code.
+    let destination_port = match packet.protocol {
+        protocol::ICMP | protocol::ICMP6 => {
+            u16::from(packet.icmp_type) << 8 | u16::from(packet.icmp_code)
+        }
+        _ => packet.destination_port,
+    };
     let sender = match H::DIRECTION {
         Direction::Ingress => {
             let hides = F::entry(endpoint.order(), &packet.source).may_hide_another();
@@ -106,7 +112,7 @@ pub(crate) fn dropped<H: Hook, F: Family>(
         ifindex: endpoint.ifindex,
         length: frame.length(),
         source_port: packet.source_port,
-        destination_port: packet.destination_port | icmp,
+        destination_port,
         protocol: packet.protocol,
         direction: H::DIRECTION as u8,
         reason: reason as u8,

@@ -4,6 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::drop_log;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::kernel::{DropReader, ProgramLog};
@@ -12,11 +16,12 @@ use crate::observe::{DropRecord, Names};
 /// The time between two reads of the ring buffers for drop events and log lines. They wake no reader.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Logs dropped packets, and the messages of the programs.
+/// Sends dropped packets to their log ([`drop_log`]), and logs the messages of the programs.
 pub(super) async fn watch(
     shared: &Shared,
     mut drops: DropReader,
     mut log: Option<ProgramLog>,
+    records: mpsc::Sender<DropRecord>,
 ) -> anyhow::Result<()> {
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
@@ -28,8 +33,10 @@ pub(super) async fn watch(
         while let Some(event) = drops.take() {
             let snapshot = names.get_or_insert_with(|| shared.snapshot());
             let record = DropRecord::new(&event, &Known { shared, snapshot });
-            tracing::info!(target: "enforcer::drops", "{record}");
-            shared.dropped(record);
+            if let Err(error) = records.try_send(record) {
+                let (TrySendError::Full(record) | TrySendError::Closed(record)) = error;
+                drop_log::unattributed(shared, record);
+            }
         }
     }
 }

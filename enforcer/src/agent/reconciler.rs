@@ -11,6 +11,7 @@ use super::guard::Guard;
 use super::older_flows::OlderFlows;
 use super::options::{Attach, Options, UnknownPod};
 use super::pod_addresses::SharedPodAddresses;
+use super::protection::Protection;
 use super::records::Records;
 use super::retired_counters::{RetiredCounters, Settlement};
 use super::sandboxes::Sandboxes;
@@ -47,6 +48,8 @@ pub struct Reconciler {
     pub(super) cluster: Cluster,
     /// The cluster's pods by address.
     pub(super) addresses: SharedPodAddresses,
+    /// The policies of this node's pods.
+    pub(super) protection: Protection,
     pub(super) snapshot: Snapshot,
     pub(super) assignment: Assignment,
     /// The policies' verdicts, and what has changed since they were last brought up to date.
@@ -103,6 +106,7 @@ impl Reconciler {
         Ok(Self {
             counters: SharedCounters::new(kernel.counter_reader(), retired),
             addresses: SharedPodAddresses::default(),
+            protection: Protection::default(),
             node_name: node_name.clone(),
             check_source: *check_source,
             unknown_pod: *unknown_pod,
@@ -186,6 +190,7 @@ impl Reconciler {
     fn change(&mut self, change: Change) -> bool {
         self.addresses.note(&change, &self.cluster);
         self.touched.note(&change);
+        self.protection.note(&change);
         self.cluster.apply(change)
     }
 
@@ -226,6 +231,7 @@ impl Reconciler {
         self.assignment = assignment;
         self.judge_records();
         let local: BTreeSet<PodId> = self.assignment.pods.values().cloned().collect();
+        self.protection.update(&self.cluster, &local);
         let touched = std::mem::take(&mut self.touched);
         let delta = self.engine.update(&self.cluster, &touched, &local);
         let interfaces = self.interfaces();

@@ -14,7 +14,7 @@ use super::options::Options;
 use super::reconciler::Reconciler;
 use super::shared::Shared;
 use super::source::Source;
-use super::{descriptors, drops, listen, thread};
+use super::{descriptors, drop_log, drops, listen, thread};
 use crate::cni::{self, Results, State};
 use crate::kernel::{Pins, PinsError};
 use crate::node::{self, Seen};
@@ -61,14 +61,16 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     let _hangup = signal(SignalKind::hangup())?;
     let node_watch = Node { interfaces, requests };
     let channels = Channels { changes, node: node_watch, runtime, results, writer };
-    let mut ended = thread::start(reconciler, Arc::clone(&shared), channels, stop.clone())?;
+    let (records, recorded) = mpsc::channel(drop_log::WAITING);
+    let mut ended =
+        thread::start(reconciler, Arc::clone(&shared), channels, recorded, stop.clone())?;
     let mut has_ended = false;
     let result = tokio::select! {
         result = &mut ended => {
             has_ended = true;
             result.unwrap_or_else(|_| Err(anyhow::anyhow!("the reconciler's thread panicked")))
         }
-        result = drops::watch(&shared, drops, log) => result,
+        result = drops::watch(&shared, drops, log, records) => result,
         ended = &mut source => Err(ended?.err().unwrap_or_else(
             || anyhow::anyhow!("the source of the cluster's state stopped"))),
         ended = &mut node => Err(ended?.err().map_or_else(

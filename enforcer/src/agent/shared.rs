@@ -17,7 +17,7 @@ use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
     DropRecord, EventReport, FlowReport, LogFilter, Metrics, Observed, PodMetrics, ProcessUse,
-    RecentDrops, Report, Rise, WatchReport,
+    RecentDrop, RecentDrops, Report, Rise, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
 use enforcer_core::model::PodId;
@@ -107,6 +107,11 @@ impl Shared {
         lock(&self.drops).push(Instant::now(), drop);
     }
 
+    /// Counts a drop if it repeats a known attempt. Returns whether it does.
+    pub(super) fn repeats(&self, now: Instant, drop: &DropRecord) -> bool {
+        lock(&self.drops).repeats(now, drop)
+    }
+
     /// The state of the connection to the container runtime.
     fn nri(&self) -> nri::State {
         lock(&self.nri).clone()
@@ -137,6 +142,10 @@ impl Observed for Shared {
         report.lost_marks = lock(&self.lost_marks).note(lost, Instant::now()).then_some(lost);
         report.events = self.source.events.as_ref().map(|it| events(it));
         report
+    }
+
+    fn drops(&self, after: u64) -> Vec<RecentDrop> {
+        lock(&self.drops).since(Instant::now(), after)
     }
 
     fn metrics(&self) -> &Metrics {

@@ -62,6 +62,7 @@ impl Reconciler {
             hooks_restored: self.guard.restored(),
             tables: Table::ALL.into_iter().map(|table| self.table_use(table)).collect(),
             conntrack: self.older.report.clone(),
+            protection: self.protection.pods(),
             policies: self.cluster.policies.len() as u64,
             pods: self.cluster.pods.len() as u64,
             namespaces: self.cluster.namespaces.len() as u64,

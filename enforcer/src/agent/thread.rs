@@ -9,13 +9,14 @@ use std::thread;
 
 use anyhow::Context as _;
 use tokio::runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::main_loop::{Channels, drive};
 use super::reconciler::Reconciler;
 use super::shared::Shared;
-use super::{flows, hooks};
+use super::{drop_log, flows, hooks};
+use crate::observe::DropRecord;
 
 /// The name of the thread, as in `/proc/PID/task/*/comm`.
 const NAME: &str = "reconciler";
@@ -30,13 +31,14 @@ pub(super) fn start(
     reconciler: Reconciler,
     shared: Arc<Shared>,
     channels: Channels,
+    drops: mpsc::Receiver<DropRecord>,
     stop: CancellationToken,
 ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the reconciler's event loop")?;
     let (sender, ended) = oneshot::channel();
     let run = move || {
-        let result = runtime.block_on(run(reconciler, &shared, channels, stop));
+        let result = runtime.block_on(run(reconciler, &shared, channels, drops, stop));
         // A sweep of the flow tables may still run.
         runtime.shutdown_background();
         // Nobody waits for it any more.
@@ -51,6 +53,7 @@ async fn run(
     reconciler: Reconciler,
     shared: &Shared,
     channels: Channels,
+    drops: mpsc::Receiver<DropRecord>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let reconciler = RefCell::new(reconciler);
@@ -58,6 +61,7 @@ async fn run(
         result = drive(&reconciler, shared, channels) => result,
         result = flows::keep(&reconciler, shared) => result,
         result = hooks::keep(&reconciler, shared) => result,
+        result = drop_log::keep(&reconciler, shared, drops) => result,
         () = stop.cancelled() => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! `enforcer status` and `enforcer log-level`: HTTP requests to the agent on this node.
+//! HTTP requests to the agent on this node, and `enforcer log-level`.
 
 use std::io::{Read as _, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,15 +10,6 @@ use anyhow::Context as _;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest answer in bytes: the status of a full node has about a megabyte.
 const LONGEST: u64 = 64 << 20;
-
-/// Prints the agent's status, as JSON.
-///
-/// # Errors
-/// There is no agent at that address, or `out` can't be written.
-pub fn status(agent: SocketAddr, out: &mut impl Write) -> anyhow::Result<()> {
-    let status = ask(agent, "GET", "/status", "")?;
-    Ok(writeln!(out, "{}", status.trim_end())?)
-}
 
 /// Changes the agent's log filter, if `filter` is given, and prints the present one.
 ///
@@ -36,7 +27,13 @@ pub fn log_level(
     Ok(writeln!(out, "{}", present.trim_end())?)
 }
 
-fn ask(agent: SocketAddr, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
+/// The body of the agent's answer.
+pub(super) fn ask(
+    agent: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> anyhow::Result<String> {
     let answer = exchange(agent, method, path, body).with_context(|| {
         format!(
             "cannot reach the agent at {agent}: check that it runs, and set --status to its address"

@@ -4,10 +4,17 @@
 //! the subcommands `run` ([`crate::agent`]), `check` ([`crate::source`]) and `cleanup`
 //! ([`crate::kernel`]).
 
+mod agent;
 pub mod ask;
 pub mod check;
 pub mod cleanup;
+pub mod drops;
+mod error;
 mod format;
+pub mod inspect;
+pub mod status;
+mod table;
+pub mod top;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -15,6 +22,9 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use enforcer_ebpf::contract::table::Limits;
 
+pub use agent::AgentArgs;
+use agent::DEFAULT_STATUS;
+pub use error::error_line;
 pub use format::Format;
 
 use crate::agent::{Attach, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod};
@@ -48,9 +58,6 @@ pub struct Cli {
 /// The default directory of pins.
 pub const DEFAULT_PINS: &str = "/sys/fs/bpf/enforcer";
 
-/// The default address of the status.
-const DEFAULT_STATUS: &str = "127.0.0.1:9469";
-
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -66,10 +73,24 @@ pub enum Command {
   enforcer check ./policies
   enforcer check --output json ./policies")]
     Check(CheckArgs),
-    /// Print the status of the agent on this node, as JSON.
-    #[command(after_help = "Example:
-  kubectl -n enforcer-system exec enforcer-x7k2p -- /enforcer status")]
-    Status(AgentArgs),
+    /// Explain why connections are allowed or denied, and what is missing.
+    #[command(after_help = inspect::EXPLAIN_HELP)]
+    Explain(Box<inspect::ExplainArgs>),
+    /// Describe a policy in sentences, a pod's protection, or the coverage of namespaces.
+    #[command(after_help = inspect::DESCRIBE_HELP)]
+    Describe(Box<inspect::DescribeArgs>),
+    /// Show the connections that a change of policies opens and closes.
+    #[command(after_help = inspect::DIFF_HELP)]
+    Diff(Box<inspect::DiffArgs>),
+    /// Show what the agent on this node does: first what needs attention, then pods and tables.
+    #[command(after_help = status::HELP)]
+    Status(status::StatusArgs),
+    /// Show the pods of this node by their traffic and drops, again and again.
+    #[command(after_help = top::HELP)]
+    Top(top::TopArgs),
+    /// Show the last dropped packets of this node, with the policies behind them.
+    #[command(after_help = drops::HELP)]
+    Drops(drops::DropsArgs),
     /// Print the log filter of the agent on this node, or change it to FILTER first. A change lasts
     /// until the next one or the agent's end.
     #[command(after_help = "Examples:
@@ -126,8 +147,8 @@ pub struct RunArgs {
     /// Address of /metrics, /healthz and /readyz; "off" disables them.
     #[arg(long, default_value = DEFAULT_STATUS, value_name = "ADDRESS:PORT")]
     pub metrics: String,
-    /// Loopback address of /status, which shows pods, addresses and policies, and of /log, which
-    /// changes the log filter; "off" disables them [default: the address of --metrics if that is on
+    /// Loopback address of /status and /drops, which show pods, addresses and policies, and of /log,
+    /// which changes the log filter; "off" disables them [default: the address of --metrics if that is on
     /// loopback, else its port on 127.0.0.1].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub status: Option<String>,
@@ -177,14 +198,6 @@ pub struct RunArgs {
     /// Maximum number of flows per address family.
     #[arg(long, default_value_t = Limits::DEFAULT.flows, value_parser = clap::value_parser!(u32).range(64..), value_name = "N")]
     pub flows: u32,
-}
-
-/// The agent to query.
-#[derive(Debug, Args)]
-pub struct AgentArgs {
-    /// Address of the agent's status: its --status, or its --metrics if that is on loopback.
-    #[arg(long, default_value = DEFAULT_STATUS, value_name = "ADDRESS:PORT")]
-    pub status: SocketAddr,
 }
 
 /// The arguments of `cleanup`.
@@ -317,81 +330,5 @@ pub fn completions(shell: clap_complete::Shell, out: &mut impl std::io::Write) {
     clap_complete::generate(shell, &mut Cli::command(), "enforcer", out);
 }
 
-/// An error with its causes, on one line. Errors of libraries often quote their cause: such a cause is
-/// not repeated.
-pub fn error_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if line.contains(&cause) {
-            continue;
-        }
-        if !line.is_empty() {
-            line.push_str(": ");
-        }
-        line.push_str(&cause);
-    }
-    line
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn marks_are_fifteen_adjacent_bits_beside_kube_proxys() {
-        assert_eq!(mark_mask("0xfffe0000"), Ok(0xfffe_0000));
-        assert_eq!(mark_mask("7fff0000"), Ok(0x7fff_0000));
-        for wrong in ["0", "ffff0000", "0xfffd0000", "zebra", "7fff", "0x1fffc", "3fff8000"] {
-            assert!(mark_mask(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn metrics_can_be_off() {
-        let listener = |text| listener("--metrics", text);
-        assert_eq!(listener("off").unwrap(), None);
-        let v6 = Some("[fd00::1]:80".parse().unwrap());
-        assert_eq!(listener("[fd00::1]:80").unwrap(), v6);
-        assert_eq!(listener("fd00::1:80").unwrap(), v6);
-        assert!(listener("fd00::1").is_err());
-        assert!(listener("here").is_err());
-    }
-
-    #[test]
-    fn the_status_stays_on_loopback() {
-        let found = |metrics, status| {
-            let listeners = listeners(metrics, status).unwrap();
-            let text = |it: Option<SocketAddr>| it.map_or("off".to_owned(), |it| it.to_string());
-            (text(listeners.metrics), text(listeners.status))
-        };
-        let of = |metrics: &str, status: &str| (metrics.to_owned(), status.to_owned());
-        assert_eq!(found("127.0.0.1:1", None), of("127.0.0.1:1", "127.0.0.1:1"));
-        assert_eq!(found("[::1]:1", None), of("[::1]:1", "[::1]:1"));
-        assert_eq!(found("10.224.0.4:1", None), of("10.224.0.4:1", "127.0.0.1:1"));
-        assert_eq!(found("fd00::1:80", None), of("[fd00::1]:80", "127.0.0.1:80"));
-        assert_eq!(found("0.0.0.0:1", None), of("0.0.0.0:1", "off"));
-        assert_eq!(found("0.0.0.0:1", Some("127.0.0.1:2")), of("0.0.0.0:1", "127.0.0.1:2"));
-        assert_eq!(found("10.224.0.4:1", Some("[::1]:2")), of("10.224.0.4:1", "[::1]:2"));
-        assert_eq!(found("127.0.0.1:1", Some("off")), of("127.0.0.1:1", "off"));
-        assert_eq!(found("off", None), of("off", "off"));
-        assert_eq!(found("off", Some("127.0.0.1:2")), of("off", "127.0.0.1:2"));
-        for open in ["10.224.0.4:1", "0.0.0.0:1", "[::]:1", "[fd00::1]:1"] {
-            let error = listeners("off", Some(open)).unwrap_err().to_string();
-            assert!(error.contains("expected a loopback address"), "{error}");
-        }
-    }
-
-    #[test]
-    fn causes_are_not_repeated() {
-        let io = std::io::Error::from_raw_os_error(1);
-        let inner = anyhow::anyhow!(io).context("map EVENTS: Operation not permitted (os error 1)");
-        let error = inner.context("cannot load");
-        let expected = "cannot load: map EVENTS: Operation not permitted (os error 1)";
-        assert_eq!(error_line(&error), expected);
-    }
-}
+mod tests;

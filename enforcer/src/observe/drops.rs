@@ -9,6 +9,8 @@ use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_ebpf::packet::Address6;
 use serde::{Deserialize, Serialize};
 
+use super::attribution::Attribution;
+
 /// The IP protocol numbers (IANA) of ICMP.
 const ICMP: u8 = 1;
 const ICMP6: u8 = 58;
@@ -81,6 +83,9 @@ pub struct DropRecord {
     pub reason: String,
     /// The packet's length in bytes, the link-layer header included.
     pub length: u32,
+    /// The workloads, and the policies behind the drop.
+    #[serde(flatten)]
+    pub attribution: Attribution,
 }
 
 impl DropRecord {
@@ -101,7 +106,21 @@ impl DropRecord {
             direction: direction(event.direction),
             reason: reason.map_or(format!("reason {}", event.reason), |it| it.name().to_owned()),
             length: event.length,
+            attribution: Attribution::default(),
         }
+    }
+
+    /// Whether both are packets of one attempt to connect: of the same ends, ports included.
+    #[must_use]
+    pub fn is_same_attempt(&self, other: &Self) -> bool {
+        let ends = |it: &Self| {
+            let end = |end: &Option<End>| end.as_ref().map(|it| (it.address, it.port));
+            (end(&it.source), end(&it.sender), end(&it.destination))
+        };
+        ends(self) == ends(other)
+            && (self.ifindex, &self.pod, self.icmp) == (other.ifindex, &other.pod, other.icmp)
+            && (&self.protocol, &self.direction) == (&other.protocol, &other.direction)
+            && self.reason == other.reason
     }
 }
 
@@ -216,7 +235,7 @@ impl fmt::Display for DropRecord {
             Some(pod) => write!(f, " dropped at {pod}")?,
             None => write!(f, " dropped at interface {}", self.ifindex)?,
         }
-        write!(f, " {}: {}", self.direction, explain(&self.reason))
+        write!(f, " {}: {}{}", self.direction, explain(&self.reason), self.attribution)
     }
 }
 

@@ -1,16 +1,18 @@
 //! A report with a value in every field.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use enforcer_ebpf::contract::counters::{Count, Counters};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
 use super::{
-    CniReport, ConntrackReport, DropRecord, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport,
-    Interface, Isolation, NriReport, ProcessUse, RecentDrop, Report, TableUse, TakenOver,
-    UnguardedReport, WatchReport,
+    Attribution, CniReport, ConntrackReport, DropRecord, Endpoint, EventReport, FORMER_NAMESPACES,
+    FlowReport, Interface, Isolation, NriReport, PodProtection, ProcessUse, RecentDrop, Report,
+    TableUse, TakenOver, UnguardedReport, WatchReport,
 };
+use enforcer_core::explain::Workload;
 use enforcer_core::model::PodId;
 
 fn interface(ifindex: u32, name: &str, addresses: &[&str]) -> Interface {
@@ -38,6 +40,7 @@ pub(super) fn drop() -> DropRecord {
         direction: "egress".to_owned(),
         reason: "not-ip".to_owned(),
         length: 60,
+        attribution: Attribution::default(),
     }
 }
 
@@ -55,6 +58,19 @@ fn namespaces_total() -> BTreeMap<String, Counters> {
         (FORMER_NAMESPACES.to_owned(), counters(&[(Egress, Reason::NotIsolated, 1000, 70_000)])),
         ("hello".to_owned(), hello),
         ("other".to_owned(), counters(&[(Egress, Reason::NotIsolated, 1, 70)])),
+    ])
+}
+
+fn protection() -> BTreeMap<PodId, Arc<PodProtection>> {
+    let pod = |name: &str, ingress: &[&str], egress: &[&str]| {
+        let names = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect();
+        let workload = Workload { namespace: "hello".into(), name: name.into(), kind: "pod" };
+        let (ingress, egress) = (names(ingress), names(egress));
+        (PodId::new("hello", name), Arc::new(PodProtection { workload, ingress, egress }))
+    };
+    BTreeMap::from([
+        pod("pod1", &["hello/deny", "hello/web"], &[]),
+        pod("pod2", &[], &["hello/deny"]),
     ])
 }
 
@@ -86,6 +102,7 @@ pub(super) fn report() -> Report {
     let claimants = vec![PodId::new("hello", "new"), PodId::new("hello", "old")];
     Report {
         endpoints: vec![pod1, pod2, pod3],
+        protection: protection(),
         podless: counters(&[(Egress, Reason::UnknownPod, 2, 140)]),
         namespaces_total: namespaces_total(),
         unknown: vec![interface(18, "veth4", &["10.1.0.7"])],
@@ -170,6 +187,6 @@ pub(super) fn report() -> Report {
             start_seconds: 1_700_000_000.25,
         }),
         lost_marks: Some(7),
-        drops: vec![RecentDrop { seconds_ago: 3, drop: drop() }],
+        drops: vec![RecentDrop { number: 8, seconds_ago: 3, repeats: 2, drop: drop() }],
     }
 }

@@ -12,15 +12,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::{LogFilter, Metrics, Report, Status};
+use super::{LogFilter, Metrics, RecentDrop, Report, Status};
 
 pub use connections::Limits;
 
@@ -31,6 +31,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub trait Observed: Send + Sync + 'static {
     /// The present state.
     fn report(&self) -> Report;
+
+    /// The last attempts with dropped packets after the one of this number, the newest first.
+    fn drops(&self, after: u64) -> Vec<RecentDrop>;
 
     /// The metrics that accumulate over time.
     fn metrics(&self) -> &Metrics;
@@ -56,7 +59,7 @@ pub trait Observed: Send + Sync + 'static {
 pub enum Paths {
     /// `/metrics`, `/healthz` and `/readyz`.
     Metrics,
-    /// `/status` and `/log`: for loopback only.
+    /// `/status`, `/drops` and `/log`: for loopback only.
     Status,
     /// All of them: for loopback only.
     All,
@@ -95,6 +98,7 @@ fn router<O: Observed>(paths: Paths, observed: Arc<O>) -> Router {
     if paths != Paths::Metrics {
         let local = Router::new()
             .route("/status", get(status::<O>).layer(in_turn()))
+            .route("/drops", get(drops::<O>))
             .route("/log", get(log::<O>).put(set_log::<O>))
             .layer(from_fn(origin::require_loopback));
         router = router.merge(local);
@@ -150,6 +154,18 @@ fn probe(result: Result<(), String>) -> Response {
 async fn status<O: Observed>(State(observed): State<Arc<O>>) -> Response {
     let status = Status::new(observed.report(), observed.ready().err().as_deref());
     match serde_json::to_string_pretty(&status) {
+        Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// The drops as JSON; `?after=NUMBER`: only those of later attempts.
+async fn drops<O: Observed>(State(observed): State<Arc<O>>, uri: Uri) -> Response {
+    let after = uri.query().unwrap_or("after=0").strip_prefix("after=");
+    let Some(after) = after.and_then(|it| it.parse().ok()) else {
+        return (StatusCode::BAD_REQUEST, "expected ?after=NUMBER\n").into_response();
+    };
+    match serde_json::to_string(&observed.drops(after)) {
         Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

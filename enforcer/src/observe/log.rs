@@ -43,6 +43,7 @@ type Reload = dyn Fn(EnvFilter) -> Result<(), ReloadError> + Send + Sync;
 pub struct LogFilter {
     present: Arc<Mutex<String>>,
     reload: Arc<Reload>,
+    format: LogFormat,
 }
 
 impl fmt::Debug for LogFilter {
@@ -73,14 +74,20 @@ impl LogFilter {
                 Arc::new(move |filter| handle.reload(filter))
             }
         };
-        Ok(Self { present: Arc::new(Mutex::new(filter.to_owned())), reload })
+        Ok(Self { present: Arc::new(Mutex::new(filter.to_owned())), reload, format })
     }
 
     /// A filter without a logger.
     #[cfg(test)]
     pub(super) fn unconnected(filter: &str) -> Self {
         let present = Arc::new(Mutex::new(filter.to_owned()));
-        Self { present, reload: Arc::new(|_| Ok(())) }
+        Self { present, reload: Arc::new(|_| Ok(())), format: LogFormat::Text }
+    }
+
+    /// Whether the log has JSON objects, for programs.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.format == LogFormat::Json
     }
 
     /// The present filter.
@@ -158,7 +165,7 @@ mod tests {
             Ok(())
         };
         let present = Arc::new(Mutex::new("info".to_owned()));
-        let filter = LogFilter { present, reload: Arc::new(reload) };
+        let filter = LogFilter { present, reload: Arc::new(reload), format: LogFormat::Text };
         assert!(filter.set("inof").is_err());
         assert_eq!((filter.get().as_str(), asked.lock().unwrap().len()), ("info", 0));
         filter.set("debug").unwrap();

@@ -1,5 +1,6 @@
 //! Metrics in OpenMetrics text.
 
+mod denials;
 mod encode;
 mod kubernetes;
 mod traffic;
@@ -18,10 +19,11 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{
-    ConntrackReport, Endpoint, FlowReport, Isolation, NriReport, ProcessUse, Report, TableUse,
-    process,
+    ConntrackReport, DropRecord, Endpoint, FlowReport, Isolation, NriReport, ProcessUse, Report,
+    TableUse, process,
 };
 use crate::nri::Outcome;
+use denials::Denials;
 use encode::{counters, gauge, gauges};
 
 pub use traffic::PodMetrics;
@@ -42,6 +44,7 @@ pub struct Metrics {
     unknown: Histogram,
     sandboxes: [Counter; Outcome::ALL.len()],
     starting: Histogram,
+    denials: Denials,
 }
 
 impl Metrics {
@@ -78,7 +81,15 @@ impl Metrics {
             Unit::Seconds,
             starting.clone(),
         );
-        Self { registry, pods, programming, unknown, sandboxes: Default::default(), starting }
+        Self {
+            registry,
+            pods,
+            programming,
+            unknown,
+            sandboxes: Default::default(),
+            starting,
+            denials: Denials::default(),
+        }
     }
 
     /// Notes how long an interface existed before its pod was known (semantics C6).
@@ -97,6 +108,11 @@ impl Metrics {
         }
     }
 
+    /// Counts an attempt to connect whose packets were dropped.
+    pub fn denied(&self, record: &DropRecord) {
+        self.denials.note(record);
+    }
+
     /// Notes the time from a change until the kernel's tables have it.
     pub fn programmed(&self, duration: Duration) {
         self.programming.observe(duration.as_secs_f64());
@@ -111,7 +127,8 @@ impl Metrics {
         }
         let mut current = Registry::with_prefix(PREFIX);
         let started = self.sandboxes.each_ref().map(Counter::get);
-        current.register_collector(Box::new(Current(report, self.pods, started)));
+        let attempts = self.denials.counts(&report);
+        current.register_collector(Box::new(Current(report, self.pods, started, attempts)));
         let mut text = String::new();
         let written = encode_registry(&mut text, &self.registry)
             .and_then(|()| encode_registry(&mut text, &current))
@@ -122,9 +139,9 @@ impl Metrics {
     }
 }
 
-/// The metrics of a report, and the number of started pods by outcome.
+/// The metrics of a report, the number of started pods by outcome, and the attempts that were dropped.
 #[derive(Debug)]
-struct Current(Report, PodMetrics, [u64; Outcome::ALL.len()]);
+struct Current(Report, PodMetrics, [u64; Outcome::ALL.len()], denials::Counts);
 
 /// The resources of the process.
 #[derive(Debug)]
@@ -139,6 +156,7 @@ impl Collector for Process {
 impl Collector for Current {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         traffic::encode(&mut encoder, &self.0, self.1)?;
+        denials::encode(&mut encoder, &self.3)?;
         endpoints(&mut encoder, &self.0)?;
         tables(&mut encoder, &self.0)?;
         flows(&mut encoder, &self.0)?;

@@ -8,6 +8,8 @@
 //! Belongs here: the formats of this data, and the HTTP server. Does not belong here: reading the
 //! kernel's tables; the agent fills a [`Report`] from them.
 
+mod attribute;
+mod attribution;
 mod drops;
 mod http;
 mod log;
@@ -18,6 +20,7 @@ mod report;
 mod rise;
 mod status;
 
+pub use attribution::{Attribution, Nearest};
 pub use drops::{DropRecord, End, Names, TruncatedEvent, read_event};
 pub use http::{Limits, Observed, Paths, serve};
 pub use log::{LogError, LogFilter, LogFormat};
@@ -26,10 +29,10 @@ pub use process::ProcessUse;
 pub use recent::{RecentDrop, RecentDrops};
 pub use report::{
     CniReport, ConntrackReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface,
-    Isolation, NriReport, Report, TableUse, TakenOver, UnguardedReport, WatchReport,
+    Isolation, NriReport, PodProtection, Report, TableUse, TakenOver, UnguardedReport, WatchReport,
 };
 pub use rise::Rise;
-pub use status::{CounterStatus, EndpointStatus, Status};
+pub use status::{CounterStatus, EndpointStatus, ProtectionStatus, Status};
 
 /// Data that the tests of several modules share.
 #[cfg(test)]

@@ -1,56 +1,98 @@
 //! The last drops, to answer "why was it dropped".
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::DropRecord;
 
-/// The number of drops to remember.
-const REMEMBERED: usize = 100;
+/// The number of attempts to remember.
+const REMEMBERED: usize = 500;
 
-/// A dropped packet, some time ago.
+/// Those that the status shows.
+const SHOWN: usize = 100;
+
+/// An attempt is over if none of its packets was dropped for this time: a client's third attempt to
+/// send a SYN comes after three seconds, its sixth after half a minute.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// The dropped packets of one attempt to connect, the last of them some time ago.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecentDrop {
-    /// The seconds since the agent received the event.
+    /// The attempt's number since the agent started; later attempts have higher ones.
+    #[serde(default)]
+    pub number: u64,
+    /// The seconds since the agent received the last event.
     pub seconds_ago: u64,
-    /// The packet.
+    /// Further packets that were reported; there may have been more.
+    #[serde(default)]
+    pub repeats: u64,
+    /// The first packet.
     #[serde(flatten)]
     pub drop: DropRecord,
 }
 
-/// The last drops that the programs reported; of a flood they report only some.
+#[derive(Debug)]
+struct Attempt {
+    number: u64,
+    last: Instant,
+    repeats: u64,
+    drop: DropRecord,
+}
+
+/// The last attempts whose packets the programs reported as dropped; of a flood they report only
+/// some.
 #[derive(Debug, Default)]
-pub struct RecentDrops(VecDeque<(Instant, DropRecord)>);
+pub struct RecentDrops {
+    attempts: VecDeque<Attempt>,
+    begun: u64,
+}
 
 impl RecentDrops {
-    /// Remembers a drop, and forgets the oldest one if there are too many.
-    pub fn push(&mut self, now: Instant, drop: DropRecord) {
-        self.0.truncate(REMEMBERED - 1);
-        self.0.push_front((now, drop));
+    /// Counts the packet if it repeats a known attempt that is not over. Returns whether it does.
+    pub fn repeats(&mut self, now: Instant, drop: &DropRecord) -> bool {
+        let known = self.attempts.iter_mut().find(|it| it.drop.is_same_attempt(drop));
+        let lasting = |it: &&mut Attempt| now.saturating_duration_since(it.last) < QUIET;
+        let Some(attempt) = known.filter(lasting) else { return false };
+        attempt.repeats = attempt.repeats.saturating_add(1);
+        attempt.last = now;
+        true
     }
 
-    /// The drops, the newest first.
+    /// Remembers a new attempt, and forgets the oldest one if there are too many.
+    pub fn push(&mut self, now: Instant, drop: DropRecord) {
+        self.attempts.truncate(REMEMBERED - 1);
+        self.begun += 1;
+        self.attempts.push_front(Attempt { number: self.begun, last: now, repeats: 0, drop });
+    }
+
+    /// The last attempts, the newest first.
     #[must_use]
     pub fn list(&self, now: Instant) -> Vec<RecentDrop> {
-        let recent = |(received_at, drop): &(Instant, DropRecord)| RecentDrop {
-            seconds_ago: now.saturating_duration_since(*received_at).as_secs(),
-            drop: drop.clone(),
+        self.since(now, 0).into_iter().take(SHOWN).collect()
+    }
+
+    /// All remembered attempts after the one of this number, the newest first.
+    #[must_use]
+    pub fn since(&self, now: Instant, number: u64) -> Vec<RecentDrop> {
+        let recent = |it: &Attempt| RecentDrop {
+            number: it.number,
+            seconds_ago: now.saturating_duration_since(it.last).as_secs(),
+            repeats: it.repeats,
+            drop: it.drop.clone(),
         };
-        self.0.iter().map(recent).collect()
+        self.attempts.iter().take_while(|it| it.number > number).map(recent).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::fixture;
     use super::*;
 
     #[test]
-    fn the_last_hundred_are_remembered() {
+    fn the_last_hundred_are_shown() {
         let mut drops = RecentDrops::default();
         let start = Instant::now();
         let second = |n: u32| start + Duration::from_secs(n.into());
@@ -58,8 +100,30 @@ mod tests {
             drops.push(second(n), DropRecord { length: n, ..fixture::drop() });
         }
         let list = drops.list(second(260));
-        assert_eq!(list.len(), REMEMBERED);
+        assert_eq!(list.len(), SHOWN);
         assert_eq!((list[0].seconds_ago, list[0].drop.length), (11, 249));
         assert_eq!((list[99].seconds_ago, list[99].drop.length), (110, 150));
+    }
+
+    #[test]
+    fn packets_of_an_attempt_are_counted_until_it_is_over() {
+        let mut drops = RecentDrops::default();
+        let start = Instant::now();
+        let drop = fixture::drop();
+        assert!(!drops.repeats(start, &drop), "nothing is known yet");
+        drops.push(start, drop.clone());
+        let other = DropRecord { length: 1_500, ..drop.clone() };
+        assert!(drops.repeats(start + Duration::from_secs(3), &other), "the length does not count");
+        assert!(drops.repeats(start + QUIET, &drop), "the last packet counts, not the first");
+        let elsewhere = DropRecord { ifindex: 99, ..drop.clone() };
+        assert!(!drops.repeats(start + QUIET, &elsewhere));
+        let over = start + QUIET + QUIET;
+        assert!(!drops.repeats(over, &drop));
+        drops.push(over, drop);
+        let list = drops.list(over);
+        let counts: Vec<_> =
+            list.iter().map(|it| (it.number, it.repeats, it.seconds_ago)).collect();
+        assert_eq!(counts, [(2, 0, 0), (1, 2, 60)]);
+        assert_eq!(drops.since(over, 1).len(), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use enforcer_ebpf::contract::counters::{Count, Counters};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessUse, RecentDrop};
 use crate::nri::State;
+use enforcer_core::explain::Workload;
 use enforcer_core::model::PodId;
 
 /// The name that stands for all deleted namespaces; no namespace can have it.
@@ -196,11 +198,24 @@ pub struct TakenOver {
     pub endpoints: u64,
 }
 
+/// The policies that isolate a pod of this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodProtection {
+    /// Its workload.
+    pub workload: Workload,
+    /// For ingress, as `namespace/name`.
+    pub ingress: Vec<String>,
+    /// For egress.
+    pub egress: Vec<String>,
+}
+
 /// The state of the agent at one time.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Report {
     /// Interfaces whose pod is known.
     pub endpoints: Vec<Endpoint>,
+    /// The policies of their pods.
+    pub protection: BTreeMap<PodId, Arc<PodProtection>>,
     /// The sum over the interfaces without a known pod.
     pub podless: Counters,
     /// The sum over the endpoints of each namespace, including ended ones, so that no number ever

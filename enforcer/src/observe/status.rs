@@ -1,11 +1,12 @@
 //! The status as JSON, for people and for `status` on the command line.
 
+use enforcer_core::model::PodId;
 use serde::{Deserialize, Serialize};
 
 use super::report::nonzero;
 use super::{
-    CniReport, ConntrackReport, Endpoint, FlowReport, Interface, Isolation, NriReport, RecentDrop,
-    Report, TableUse, TakenOver, WatchReport,
+    CniReport, ConntrackReport, Endpoint, FlowReport, Interface, Isolation, NriReport,
+    PodProtection, RecentDrop, Report, TableUse, TakenOver, WatchReport,
 };
 
 /// The answer to `/status`.
@@ -70,6 +71,39 @@ pub struct EndpointStatus {
     pub egress: Isolation,
     /// Counters that are not zero.
     pub counters: Vec<CounterStatus>,
+    /// The workloads and policies of the pod.
+    #[serde(flatten)]
+    pub protection: ProtectionStatus,
+}
+
+/// The policies of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ProtectionStatus {
+    /// The pod's workload as `namespace/name (kind)`.
+    #[serde(default)]
+    pub workload: String,
+    /// The policies that isolate it for ingress.
+    #[serde(default)]
+    pub ingress_by: Vec<String>,
+    /// The policies that isolate it for egress.
+    #[serde(default)]
+    pub egress_by: Vec<String>,
+    /// Why packets may pass its interface unchecked; absent if they can't.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unguarded: Option<String>,
+}
+
+impl ProtectionStatus {
+    fn new(pod: &PodId, report: &Report) -> Self {
+        let unguarded = report.unguarded.iter().find(|it| it.pod.as_ref() == Some(pod));
+        let unguarded = unguarded.map(|it| it.why.clone());
+        let Some(protection) = report.protection.get(pod) else {
+            return Self { unguarded, ..Self::default() };
+        };
+        let PodProtection { workload, ingress, egress } = &**protection;
+        let (ingress_by, egress_by) = (ingress.clone(), egress.clone());
+        Self { workload: workload.to_string(), ingress_by, egress_by, unguarded }
+    }
 }
 
 /// A counter of an endpoint.
@@ -95,7 +129,7 @@ impl Status {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: not_ready.is_none(),
-            endpoints: report.endpoints.iter().map(EndpointStatus::new).collect(),
+            endpoints: report.endpoints.iter().map(|it| EndpointStatus::new(it, &report)).collect(),
             tables: report.tables,
             flows: report.flows,
             conntrack: report.conntrack,
@@ -116,7 +150,7 @@ impl Status {
 }
 
 impl EndpointStatus {
-    fn new(endpoint: &Endpoint) -> Self {
+    fn new(endpoint: &Endpoint, report: &Report) -> Self {
         let counters =
             nonzero(&endpoint.counters).map(|(direction, reason, count)| CounterStatus {
                 direction: direction.name().to_owned(),
@@ -131,6 +165,7 @@ impl EndpointStatus {
             ingress: endpoint.ingress,
             egress: endpoint.egress,
             counters: counters.collect(),
+            protection: ProtectionStatus::new(&endpoint.pod, report),
         }
     }
 }

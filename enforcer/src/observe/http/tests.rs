@@ -21,6 +21,10 @@ impl Observed for Agent {
         fixture::report()
     }
 
+    fn drops(&self, after: u64) -> Vec<RecentDrop> {
+        fixture::report().drops.into_iter().filter(|it| it.number > after).collect()
+    }
+
     fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -122,10 +126,11 @@ async fn probes_show_the_problem() {
 
 #[tokio::test]
 async fn status_and_log_are_not_served_with_the_metrics() {
-    let codes = async |paths, expected: [&str; 5]| {
+    let codes = async |paths, expected: [&str; 6]| {
         with(agent(), paths, async |address| {
-            for (path, code) in
-                ["/metrics", "/healthz", "/readyz", "/status", "/log"].into_iter().zip(expected)
+            for (path, code) in ["/metrics", "/healthz", "/readyz", "/status", "/log", "/drops"]
+                .into_iter()
+                .zip(expected)
             {
                 let (head, _) = request(address, path).await;
                 assert!(head.starts_with(&format!("http/1.1 {code}")), "{paths:?} {path}: {head}");
@@ -133,9 +138,9 @@ async fn status_and_log_are_not_served_with_the_metrics() {
         })
         .await;
     };
-    codes(Paths::Metrics, ["200", "200", "200", "404", "404"]).await;
-    codes(Paths::Status, ["404", "404", "404", "200", "200"]).await;
-    codes(Paths::All, ["200"; 5]).await;
+    codes(Paths::Metrics, ["200", "200", "200", "404", "404", "404"]).await;
+    codes(Paths::Status, ["404", "404", "404", "200", "200", "200"]).await;
+    codes(Paths::All, ["200"; 6]).await;
     with(agent(), Paths::Metrics, async |address| {
         let (head, _) = send(address, "PUT", "/log", "debug").await;
         assert!(head.starts_with("http/1.1 404"), "{head}");
@@ -158,6 +163,22 @@ async fn the_log_filter_can_be_changed() {
         let (head, _) = send(address, "PUT", "/log", &"a=info,".repeat(1_000)).await;
         assert!(head.starts_with("http/1.1 413"), "{head}");
         assert_eq!(request(address, "/log").await.1, "enforcer::drops=off,debug\n");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn drops_are_served_after_a_number() {
+    with(agent(), Paths::Status, async |address| {
+        for (path, count) in [("/drops", 1), ("/drops?after=7", 1), ("/drops?after=8", 0)] {
+            let (head, body) = request(address, path).await;
+            assert!(head.starts_with("http/1.1 200"), "{head}");
+            let drops: Vec<RecentDrop> = serde_json::from_str(&body).unwrap();
+            assert_eq!(drops.len(), count, "{path}");
+        }
+        for wrong in ["/drops?after=", "/drops?after=-1", "/drops?before=1"] {
+            assert!(request(address, wrong).await.0.starts_with("http/1.1 400"), "{wrong}");
+        }
     })
     .await;
 }

@@ -16,6 +16,7 @@ mod key;
 mod kind;
 mod node;
 mod object;
+mod once;
 mod prune;
 mod requests;
 mod state;
@@ -36,6 +37,7 @@ use tokio::task::JoinSet;
 
 pub use client::{ClientError, ClientOptions, Connection};
 pub use kind::Kind;
+pub use once::{OnceError, read_once};
 pub use state::{Phase, WatchState, Watches};
 
 use super::update::Update;

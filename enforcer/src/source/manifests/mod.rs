@@ -15,6 +15,7 @@ mod kinds;
 mod list;
 mod merge;
 mod object;
+mod places;
 mod reader;
 mod report;
 mod text;
@@ -28,6 +29,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub use places::{Location, Places};
 pub use report::Report;
 pub use update::Update;
 
@@ -92,6 +94,18 @@ impl Manifests {
     pub fn rescan(&mut self) -> Update {
         let all = self.roots.iter().cloned().collect();
         self.rescan_below(&all)
+    }
+
+    /// The cluster that the files declare, as of the last scan.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Where the objects are declared, as of the last scan.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        Places::new(&self.files)
     }
 
     /// Like [`Self::rescan`], but reads only files at or below some paths: others may be

@@ -1,0 +1,35 @@
+//! Explanations: why a connection is allowed or denied, and what a change of policy changes.
+//!
+//! ```text
+//! Cluster, question ─► connection ─► rule ─► labels, ports ─► Consent: verdict, rules, nearest miss
+//! Cluster, Cluster  ─► diff       (compiled classes of both)  ─► connections opened and closed
+//! Cluster           ─► coverage, sentences, service, workload
+//! ```
+//! It shares neither code with the compiler nor with [`crate::policy::mod@reference`], except that
+//! [`fn@diff`] compares compiled classes. Tests compare its answers with the reference evaluator's.
+//!
+//! What belongs here: answers as plain data, and their wording in one line. What does not: the
+//! formats of documents, files and lines of policies, I/O.
+
+mod change;
+mod connection;
+mod coverage;
+mod diff;
+mod labels;
+mod ports;
+mod rule;
+mod sentences;
+mod service;
+mod workload;
+
+pub use change::{Change, cost};
+pub use connection::{
+    Consent, Why, connection, isolating, owners, owners_among, results, why, why_among,
+};
+pub use coverage::{Coverage, Protection, Unused, coverage, protection, unused};
+pub use diff::{Diff, Difference, Opened, Party, diff};
+pub use labels::{LabelFix, Want, fixes};
+pub use rule::{Outcome, PeerRef, RuleRef, RuleResult};
+pub use sentences::{peer_text, policy_sentences, port_text, ports_text, rule_text, selector_text};
+pub use service::{Backend, Translation, backends, translate, translations};
+pub use workload::{Workload, Workloads};

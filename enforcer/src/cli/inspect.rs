@@ -1,0 +1,217 @@
+//! `enforcer explain`, `describe` and `diff`: arguments in, text and exit code out.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ipnet::IpNet;
+
+use crate::inspect::{self, Output, Question, Side, State, StateOptions, Subject};
+use crate::source::kubernetes::ClientOptions;
+
+/// The help of `explain` after its options.
+pub(super) const EXPLAIN_HELP: &str =
+    "Ends: NAMESPACE/POD, KIND/NAME or NAMESPACE/KIND/NAME (deploy, \
+sts, ds, rs, job, pod, svc, ns), a namespace, an address, `node` (the other end's own), `outside`.
+PORT is a number or a name; PROTO is TCP, UDP or SCTP; END/ICMP asks about protocols without ports.
+
+Exit codes: 0 everything that was asked about is allowed, 1 all of it is denied, 3 some of it is \
+denied, 2 error.
+
+Examples:
+  enforcer explain shop/web-0 svc/db:5432 --namespace shop
+  enforcer explain --manifests ./policies shop/deploy/web shop/deploy/db:5432
+  enforcer explain outside shop/deploy/web:443 --all
+  enforcer explain shop/deploy/web 10.20.0.7:443 --what-if new-policy.yaml --output json";
+
+/// The help of `describe` after its options.
+pub(super) const DESCRIBE_HELP: &str = "Without NAME: the coverage of every namespace.
+
+Exit codes: 0 success, 2 error.
+
+Examples:
+  enforcer describe
+  enforcer describe shop
+  enforcer describe --manifests ./policies shop/netpol/db-clients
+  enforcer describe pod/web-0 --namespace shop --output yaml";
+
+/// The help of `diff` after its options.
+pub(super) const DIFF_HELP: &str = "OLD and NEW: a file, a folder, `cluster` (the API server), a git \
+revision (its manifests below the present folder), or REVISION:PATH with a path from the present folder. \
+If one side has no pods, it is about those of the other.
+
+Exit codes: 0 no connection changes, 1 some do, 2 error.
+
+Examples:
+  enforcer diff cluster ./policies
+  enforcer diff HEAD ./policies
+  enforcer diff --output markdown main:policies ./policies";
+
+/// Where the state is read.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// Read manifests in this file or directory instead of the API server; may be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub manifests: Vec<PathBuf>,
+    /// Apply the manifests in this file or directory first; may be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub what_if: Vec<PathBuf>,
+    /// The API server.
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// Range of the addresses that are assumed for pods without one.
+    #[arg(long, default_value = inspect::DEFAULT_POD_CIDR, value_name = "CIDR")]
+    pub pod_cidr: IpNet,
+}
+
+/// The API server to read.
+#[derive(Debug, Args)]
+pub struct ClientArgs {
+    /// Kubeconfig with the API server and the credentials [default: KUBECONFIG, else the cluster of
+    /// this pod, else ~/.kube/config].
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: the current one].
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+/// The arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The sender.
+    pub from: String,
+    /// The receiver, as END[:PORT[/PROTO]] [default of the port: every port that it declares].
+    pub to: String,
+    /// Namespace of names without one.
+    #[arg(long, short, default_value = "default", value_name = "NAME")]
+    pub namespace: String,
+    /// Show every rule of the policies that isolate an end.
+    #[arg(long)]
+    pub all: bool,
+    /// The source.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Output format.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// The arguments of `describe`.
+#[derive(Debug, Args)]
+pub struct DescribeArgs {
+    /// A namespace, NAMESPACE/NAME of a pod or policy, pod/NAME, netpol/NAME or ns/NAME.
+    pub name: Option<String>,
+    /// Namespace of names without one.
+    #[arg(long, short, default_value = "default", value_name = "NAME")]
+    pub namespace: String,
+    /// The source.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Output format.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// The output formats of `diff`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum DiffOutput {
+    /// Text for people.
+    #[default]
+    Text,
+    /// Markdown, for comments on a change.
+    Markdown,
+    /// JSON for programs; see docs/json.md.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// The arguments of `diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The state before.
+    pub old: String,
+    /// The state after.
+    pub new: String,
+    /// The API server.
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// Range of the addresses that are assumed for pods without one.
+    #[arg(long, default_value = inspect::DEFAULT_POD_CIDR, value_name = "CIDR")]
+    pub pod_cidr: IpNet,
+    /// Output format.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: DiffOutput,
+}
+
+impl ClientArgs {
+    fn options(self) -> ClientOptions {
+        ClientOptions { kubeconfig: self.kubeconfig, context: self.context }
+    }
+}
+
+impl SourceArgs {
+    async fn read(self) -> anyhow::Result<State> {
+        let options = StateOptions {
+            manifests: self.manifests,
+            client: self.client.options(),
+            what_if: self.what_if,
+            pod_cidr: Some(self.pod_cidr),
+        };
+        let state = State::read(&options).await?;
+        warn(&state);
+        Ok(state)
+    }
+}
+
+fn warn(state: &State) {
+    for remark in &state.remarks {
+        tracing::warn!("{remark}");
+    }
+}
+
+/// Explains connections. Returns the text and the exit code.
+///
+/// # Errors
+/// The state can't be read, or an end does not exist.
+pub async fn explain(arguments: ExplainArgs) -> anyhow::Result<(String, u8)> {
+    let ExplainArgs { from, to, namespace, all, source, output } = arguments;
+    let state = source.read().await?;
+    let answer = inspect::ask(&state, &Question { from, to, namespace, all })?;
+    let text = inspect::document("explain", &answer, output)?;
+    Ok((text.unwrap_or_else(|| answer.to_string()), answer.exit_code()))
+}
+
+/// Describes an object, or the coverage of namespaces. Returns the text and the exit code.
+///
+/// # Errors
+/// The state can't be read, or there is no such object.
+pub async fn describe(arguments: DescribeArgs) -> anyhow::Result<(String, u8)> {
+    let DescribeArgs { name, namespace, source, output } = arguments;
+    let state = source.read().await?;
+    let subject = name.map_or(Subject::Everything, Subject::Named);
+    let description = inspect::describe(&state, &subject, &namespace)?;
+    let text = inspect::document("describe", &description, output)?;
+    Ok((text.unwrap_or_else(|| description.to_string()), 0))
+}
+
+/// Compares two states. Returns the text and the exit code.
+///
+/// # Errors
+/// A state can't be read.
+pub async fn diff(arguments: DiffArgs) -> anyhow::Result<(String, u8)> {
+    let DiffArgs { old, new, client, pod_cidr, output } = arguments;
+    let client = client.options();
+    let old = State::side(&Side::new(&old), &client).await?;
+    let new = State::side(&Side::new(&new), &client).await?;
+    warn(&old);
+    warn(&new);
+    let diff = inspect::compare(old, new, Some(pod_cidr));
+    let text = match output {
+        DiffOutput::Text => diff.to_string(),
+        DiffOutput::Markdown => diff.markdown(),
+        DiffOutput::Json => inspect::document("diff", &diff, Output::Json)?.unwrap_or_default(),
+        DiffOutput::Yaml => inspect::document("diff", &diff, Output::Yaml)?.unwrap_or_default(),
+    };
+    Ok((text, u8::from(!diff.is_empty())))
+}

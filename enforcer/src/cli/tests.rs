@@ -1,0 +1,59 @@
+use super::*;
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn marks_are_fifteen_adjacent_bits_beside_kube_proxys() {
+    assert_eq!(mark_mask("0xfffe0000"), Ok(0xfffe_0000));
+    assert_eq!(mark_mask("7fff0000"), Ok(0x7fff_0000));
+    for wrong in ["0", "ffff0000", "0xfffd0000", "zebra", "7fff", "0x1fffc", "3fff8000"] {
+        assert!(mark_mask(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn metrics_can_be_off() {
+    let listener = |text| listener("--metrics", text);
+    assert_eq!(listener("off").unwrap(), None);
+    let v6 = Some("[fd00::1]:80".parse().unwrap());
+    assert_eq!(listener("[fd00::1]:80").unwrap(), v6);
+    assert_eq!(listener("fd00::1:80").unwrap(), v6);
+    assert!(listener("fd00::1").is_err());
+    assert!(listener("here").is_err());
+}
+
+#[test]
+fn the_status_stays_on_loopback() {
+    let found = |metrics, status| {
+        let listeners = listeners(metrics, status).unwrap();
+        let text = |it: Option<SocketAddr>| it.map_or("off".to_owned(), |it| it.to_string());
+        (text(listeners.metrics), text(listeners.status))
+    };
+    let of = |metrics: &str, status: &str| (metrics.to_owned(), status.to_owned());
+    assert_eq!(found("127.0.0.1:1", None), of("127.0.0.1:1", "127.0.0.1:1"));
+    assert_eq!(found("[::1]:1", None), of("[::1]:1", "[::1]:1"));
+    assert_eq!(found("10.224.0.4:1", None), of("10.224.0.4:1", "127.0.0.1:1"));
+    assert_eq!(found("fd00::1:80", None), of("[fd00::1]:80", "127.0.0.1:80"));
+    assert_eq!(found("0.0.0.0:1", None), of("0.0.0.0:1", "off"));
+    assert_eq!(found("0.0.0.0:1", Some("127.0.0.1:2")), of("0.0.0.0:1", "127.0.0.1:2"));
+    assert_eq!(found("10.224.0.4:1", Some("[::1]:2")), of("10.224.0.4:1", "[::1]:2"));
+    assert_eq!(found("127.0.0.1:1", Some("off")), of("127.0.0.1:1", "off"));
+    assert_eq!(found("off", None), of("off", "off"));
+    assert_eq!(found("off", Some("127.0.0.1:2")), of("off", "127.0.0.1:2"));
+    for open in ["10.224.0.4:1", "0.0.0.0:1", "[::]:1", "[fd00::1]:1"] {
+        let error = listeners("off", Some(open)).unwrap_err().to_string();
+        assert!(error.contains("expected a loopback address"), "{error}");
+    }
+}
+
+#[test]
+fn causes_are_not_repeated() {
+    let io = std::io::Error::from_raw_os_error(1);
+    let inner = anyhow::anyhow!(io).context("map EVENTS: Operation not permitted (os error 1)");
+    let error = inner.context("cannot load");
+    let expected = "cannot load: map EVENTS: Operation not permitted (os error 1)";
+    assert_eq!(error_line(&error), expected);
+}

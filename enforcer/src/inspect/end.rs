@@ -1,0 +1,248 @@
+//! The ends of a connection, as people name them.
+
+use std::net::IpAddr;
+
+use enforcer_core::explain::Workload;
+use enforcer_core::model::{Cluster, Pod, PodId, Protocol, ServiceId};
+
+use super::state::State;
+
+/// An end that can't be found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EndError {
+    /// The text is no end.
+    #[error(
+        "{0}: expected NAMESPACE/POD, KIND/NAME (deploy, sts, ds, rs, job, pod, svc, ns), \
+         NAMESPACE/KIND/NAME, a namespace, an address, `node` or `outside`"
+    )]
+    Syntax(String),
+    /// The port is no port.
+    #[error("{0}: expected a port as in :443, :443/UDP or :https, or /ICMP")]
+    Port(String),
+    /// The cluster has no such object.
+    #[error("there is no {kind} {name}{hint}")]
+    Missing {
+        /// The kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What there is instead.
+        hint: String,
+    },
+    /// No pod of this end has an address.
+    #[error("{0} has no pods")]
+    Empty(String),
+}
+
+/// An end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The other end's own node.
+    Node,
+    /// An address that belongs to nothing in the cluster.
+    Outside,
+    /// An address.
+    Address(IpAddr),
+    /// Pods; never empty.
+    Pods(Vec<PodId>),
+    /// A Service.
+    Service(ServiceId),
+}
+
+/// A port, as the question names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Port {
+    Number(Protocol, u16),
+    /// A name of a Service's or a container's port.
+    Named(String),
+    /// A protocol without ports.
+    Portless,
+}
+
+/// Splits `END[:PORT[/PROTO]]`.
+pub(super) fn split(text: &str) -> Result<(&str, Option<Port>), EndError> {
+    if let Some(end) = strip_portless(text) {
+        return Ok((end, Some(Port::Portless)));
+    }
+    let wrong = || EndError::Port(text.to_owned());
+    let (end, port) = if text.starts_with('[') {
+        let (address, rest) = text.split_once(']').ok_or_else(wrong)?;
+        match rest.strip_prefix(':') {
+            Some(port) => (address.trim_start_matches('['), port),
+            None if rest.is_empty() => return Ok((address.trim_start_matches('['), None)),
+            None => return Err(wrong()),
+        }
+    } else if text.parse::<IpAddr>().is_ok() {
+        return Ok((text, None));
+    } else {
+        match text.rsplit_once(':') {
+            Some(parts) => parts,
+            None => return Ok((text, None)),
+        }
+    };
+    let (port, protocol) = match port.split_once('/') {
+        None => (port, Protocol::Tcp),
+        Some((port, name)) => {
+            let is_named = |it: &Protocol| it.name().eq_ignore_ascii_case(name);
+            (port, Protocol::ALL.into_iter().find(is_named).ok_or_else(wrong)?)
+        }
+    };
+    match port.parse() {
+        Ok(number) if number != 0 => Ok((end, Some(Port::Number(protocol, number)))),
+        _ if port.is_empty() || port.parse::<i64>().is_ok() => Err(wrong()),
+        _ => Ok((end, Some(Port::Named(port.to_owned())))),
+    }
+}
+
+fn strip_portless(text: &str) -> Option<&str> {
+    let (end, last) = text.rsplit_once('/')?;
+    let known = ["icmp", "icmpv6", "esp", "gre"];
+    known.iter().any(|it| it.eq_ignore_ascii_case(last)).then(|| end.trim_end_matches(':'))
+}
+
+/// The kinds by which ends are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Pod,
+    Service,
+    Namespace,
+    Workload(&'static str),
+}
+
+fn kind(word: &str) -> Option<Kind> {
+    Some(match word {
+        "pod" | "pods" | "po" => Kind::Pod,
+        "svc" | "service" | "services" => Kind::Service,
+        "ns" | "namespace" | "namespaces" => Kind::Namespace,
+        "deploy" | "deployment" | "deployments" => Kind::Workload("deploy"),
+        "sts" | "statefulset" | "statefulsets" => Kind::Workload("sts"),
+        "ds" | "daemonset" | "daemonsets" => Kind::Workload("ds"),
+        "rs" | "replicaset" | "replicasets" => Kind::Workload("rs"),
+        "job" | "jobs" => Kind::Workload("job"),
+        _ => return None,
+    })
+}
+
+/// Finds an end by its name; names without a namespace are in `namespace`.
+pub(super) fn find(state: &State, namespace: &str, text: &str) -> Result<End, EndError> {
+    match text {
+        "node" => return Ok(End::Node),
+        "outside" => return Ok(End::Outside),
+        _ => {}
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(End::Address(address));
+    }
+    let parts: Vec<&str> = text.split('/').collect();
+    if parts.iter().any(|it| it.is_empty()) {
+        return Err(EndError::Syntax(text.to_owned()));
+    }
+    match parts.as_slice() {
+        [name] => namespace_pods(state, name),
+        [first, name] => match kind(first) {
+            Some(kind) => object(state, kind, namespace, name),
+            None => object(state, Kind::Pod, first, name),
+        },
+        [first, second, name] => match kind(second) {
+            Some(kind) => object(state, kind, first, name),
+            None => Err(EndError::Syntax(text.to_owned())),
+        },
+        _ => Err(EndError::Syntax(text.to_owned())),
+    }
+}
+
+fn object(state: &State, kind: Kind, namespace: &str, name: &str) -> Result<End, EndError> {
+    let full = || format!("{namespace}/{name}");
+    match kind {
+        Kind::Namespace => namespace_pods(state, name),
+        Kind::Pod => {
+            let id = PodId::new(namespace, name);
+            let known = state.cluster.pods.contains_key(&id);
+            known.then(|| End::Pods(vec![id])).ok_or_else(|| EndError::Missing {
+                kind: "pod",
+                name: full(),
+                hint: hint(name, pods_of(&state.cluster, namespace).map(|it| it.id.name.as_str())),
+            })
+        }
+        Kind::Service => {
+            let id = ServiceId::new(namespace, name);
+            let known = state.cluster.services.contains_key(&id);
+            let here = state.cluster.services.keys().filter(|it| it.namespace == namespace);
+            known.then_some(End::Service(id)).ok_or_else(|| EndError::Missing {
+                kind: "Service",
+                name: full(),
+                hint: hint(name, here.map(|it| it.name.as_str())),
+            })
+        }
+        Kind::Workload(kind) => {
+            let workload = |pod: &&Pod| state.workloads.of(pod);
+            let here = pods_of(&state.cluster, namespace);
+            let own = here.filter(|pod| is_called(&workload(pod), kind, name));
+            let own: Vec<PodId> = own.map(|it| it.id.clone()).collect();
+            let names = pods_of(&state.cluster, namespace).map(|it| state.workloads.of(it).name);
+            let names: Vec<String> = names.collect();
+            let missing = || EndError::Missing {
+                kind: "workload",
+                name: format!("{namespace}/{kind}/{name}"),
+                hint: hint(name, names.iter().map(String::as_str)),
+            };
+            (!own.is_empty()).then_some(End::Pods(own)).ok_or_else(missing)
+        }
+    }
+}
+
+fn is_called(workload: &Workload, kind: &str, name: &str) -> bool {
+    workload.name == name && workload.kind == kind
+}
+
+fn pods_of<'a>(cluster: &'a Cluster, namespace: &str) -> impl Iterator<Item = &'a Pod> {
+    cluster.pods.values().filter(move |it| it.id.namespace == namespace)
+}
+
+fn namespace_pods(state: &State, name: &str) -> Result<End, EndError> {
+    let pods = pods_of(&state.cluster, name).filter(|pod| pod.is_peer());
+    let pods: Vec<PodId> = pods.map(|it| it.id.clone()).collect();
+    if !pods.is_empty() {
+        return Ok(End::Pods(pods));
+    }
+    if state.cluster.namespaces.contains_key(name) {
+        return Err(EndError::Empty(format!("namespace {name}")));
+    }
+    let names = state.cluster.namespaces.keys().map(String::as_str);
+    let hint = hint(name, names);
+    Err(EndError::Missing { kind: "namespace", name: name.to_owned(), hint })
+}
+
+/// The nearest name, if one is near.
+fn hint<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let near = names.map(|it| (strsim::damerau_levenshtein(name, it), it)).min();
+    let near = near.filter(|(distance, it)| *distance <= (it.len() / 3).max(1));
+    near.map(|(_, it)| format!("; did you mean {it}?")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_follow_the_end() {
+        let tcp = |port| Some(Port::Number(Protocol::Tcp, port));
+        for (text, end, port) in [
+            ("shop/web", "shop/web", None),
+            ("shop/web:80", "shop/web", tcp(80)),
+            ("svc/web:http", "svc/web", Some(Port::Named("http".into()))),
+            ("shop/web:53/udp", "shop/web", Some(Port::Number(Protocol::Udp, 53))),
+            ("shop/web/ICMP", "shop/web", Some(Port::Portless)),
+            ("shop:icmp", "shop", Some(Port::Named("icmp".into()))),
+            ("10.0.0.1:80", "10.0.0.1", tcp(80)),
+            ("fd00::1", "fd00::1", None),
+            ("[fd00::1]:80", "fd00::1", tcp(80)),
+            ("[fd00::1]", "fd00::1", None),
+        ] {
+            assert_eq!(split(text), Ok((end, port)), "{text}");
+        }
+        for wrong in ["shop/web:", "shop/web:0", "shop/web:80/ICM", "shop/web:65536", "[fd00::1"] {
+            assert!(split(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Answers about policies for people and scripts: `explain`, `describe`, `diff`.
+//!
+//! ```text
+//! files, git, API server ─► state ─► ends ─► answer (plain data) ─► text, JSON, YAML
+//! ```
+//! Belongs here: reading a state once, names of ends, the documents' formats. Does not belong here:
+//! the answers themselves, which are [`enforcer_core::explain`]'s.
+
+mod addresses;
+mod answer;
+mod ask;
+mod describe;
+mod diff;
+mod document;
+mod end;
+mod git;
+mod state;
+mod text;
+
+pub use addresses::DEFAULT_POD_CIDR;
+pub use answer::{Answer, EndAnswer, Explanation, Place};
+pub use ask::{Question, ask};
+pub use describe::{Description, Subject, describe};
+pub use diff::{DiffDocument, compare};
+pub use document::{Output, SCHEMA_VERSION, document};
+pub use end::{End, EndError};
+pub use git::GitError;
+pub use state::{Side, State, StateError, StateOptions};

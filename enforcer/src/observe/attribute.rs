@@ -1,0 +1,271 @@
+//! The policies behind a drop: which isolate the pod, and which nearly allows the packet.
+
+use std::net::IpAddr;
+
+use enforcer_core::explain::{self, Change, Outcome, RuleResult, Why, Workload};
+use enforcer_core::model::{Cluster, Pod, PodId, PolicyId, Protocol, Traffic};
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
+
+use super::attribution::{Attribution, Nearest};
+use super::drops::{DropRecord, End};
+
+impl Attribution {
+    /// The attribution of a drop. Only denials have policies. `owners`: the pods of an address, see
+    /// [`explain::owners`].
+    #[must_use]
+    pub fn of<'a>(
+        record: &DropRecord,
+        cluster: &'a Cluster,
+        owners: impl Fn(IpAddr) -> Vec<&'a Pod>,
+    ) -> Self {
+        let sender = record.sender.as_ref().or(record.source.as_ref());
+        let ends = sender.zip(record.destination.as_ref());
+        let Some((from, to)) = ends.map(|(from, to)| (from.address, to.address)) else {
+            return Self::default();
+        };
+        let (isolated_by, nearest) =
+            policies(record, cluster, &owners, from, to).unwrap_or_default();
+        Self {
+            from_workload: workload(&owners(from)),
+            to_workload: workload(&owners(to)),
+            isolated_by: isolated_by.iter().map(ToString::to_string).collect(),
+            nearest,
+        }
+    }
+}
+
+fn policies<'a>(
+    record: &DropRecord,
+    cluster: &'a Cluster,
+    owners: &impl Fn(IpAddr) -> Vec<&'a Pod>,
+    from: IpAddr,
+    to: IpAddr,
+) -> Option<(Vec<PolicyId>, Option<Nearest>)> {
+    if record.reason != Reason::Denied.name() {
+        return None;
+    }
+    let (namespace, name) = record.pod.as_ref()?.split_once('/')?;
+    let direction = Direction::ALL.into_iter().find(|it| it.name() == record.direction)?;
+    let peer = match direction {
+        Direction::Ingress => from,
+        Direction::Egress => to,
+    };
+    let pod = PodId::new(namespace, name);
+    // A later fragment has no ports, and is denied with its first: no rule is nearest.
+    let traffic = traffic(record);
+    let asked = traffic.unwrap_or(Traffic::Portless);
+    let why = explain::why_among(cluster, &pod, direction, peer, owners(peer), asked);
+    let nearest = match &why {
+        Why::Denied { nearest: Some(nearest), .. } if traffic.is_some() => Some(of(nearest)),
+        _ => None,
+    };
+    Some((why.isolating().to_vec(), nearest))
+}
+
+/// What policy sees of the packet; `None`: its ports could not be read.
+fn traffic(record: &DropRecord) -> Option<Traffic> {
+    let Some(protocol) = Protocol::ALL.into_iter().find(|it| it.name() == record.protocol) else {
+        return Some(Traffic::Portless);
+    };
+    record.destination.as_ref()?.port.map(|port| Traffic::Port(protocol, port))
+}
+
+fn of(result: &RuleResult) -> Nearest {
+    let differences = match &result.outcome {
+        Outcome::Misses(changes) => changes.iter().map(Change::to_string).collect(),
+        Outcome::Allows | Outcome::Never => Vec::new(),
+    };
+    Nearest { policy: result.rule.policy.to_string(), path: result.path(), differences }
+}
+
+fn workload(owners: &[&Pod]) -> Option<String> {
+    owners.first().map(|pod| Workload::of(pod).to_string())
+}
+
+impl DropRecord {
+    /// Logs the drop with its parts as fields, for programs; the message is the line for people.
+    pub fn log_fields(&self) {
+        let address = |end: &Option<End>| end.as_ref().map(|it| it.address.to_string());
+        let port = |end: &Option<End>| end.as_ref().and_then(|it| it.port);
+        let pod = |end: &Option<End>| end.as_ref().and_then(|it| it.pod.clone());
+        let Attribution { from_workload, to_workload, isolated_by, nearest } = &self.attribution;
+        let isolated_by = (!isolated_by.is_empty()).then(|| isolated_by.join(","));
+        let differences = nearest.as_ref().map(|it| it.differences.join("; "));
+        tracing::info!(
+            target: "enforcer::drops",
+            from_pod = pod(&self.source),
+            from_workload,
+            from_address = address(&self.source),
+            from_port = port(&self.source),
+            sender_address = address(&self.sender),
+            to_pod = pod(&self.destination),
+            to_workload,
+            to_address = address(&self.destination),
+            to_port = port(&self.destination),
+            protocol = self.protocol,
+            icmp_type = self.icmp.map(|(kind, _)| kind),
+            icmp_code = self.icmp.map(|(_, code)| code),
+            pod = self.pod,
+            direction = self.direction,
+            reason = self.reason,
+            isolated_by,
+            nearest_policy = nearest.as_ref().map(|it| it.policy.as_str()),
+            nearest_path = nearest.as_ref().map(|it| it.path.as_str()),
+            nearest_differences = differences,
+            "{self}"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use enforcer_core::model::{
+        Peer, Policy, PortRange, PortRule, PortSpec, Requirement, Rule, Selector,
+    };
+
+    use super::*;
+
+    fn select(key: &str, value: &str) -> Selector {
+        let requirement = Requirement::In(key.to_owned(), BTreeSet::from([value.to_owned()]));
+        Selector { requirements: BTreeSet::from([requirement]) }
+    }
+
+    fn cluster() -> Cluster {
+        let pod = |name: &str, labels: &[(&str, &str)], address: &str| {
+            let id = PodId::new("shop", name);
+            let labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+            let addresses = [address.parse().unwrap()].into();
+            let pod = Pod { labels: labels.collect(), addresses, ..Pod::new(id.clone()) };
+            (id, pod)
+        };
+        let web = [("app", "web"), ("pod-template-hash", "5d9f")];
+        let port = PortSpec::Range(PortRange::single(5432));
+        let clients = Policy {
+            id: PolicyId::new("shop", "db-clients"),
+            subjects: select("app", "db"),
+            ingress: Some(vec![Rule {
+                peers: vec![Peer::Pods { namespaces: None, pods: select("role", "api") }],
+                ports: vec![PortRule { protocol: Protocol::Tcp, port }],
+            }]),
+            egress: None,
+        };
+        let deny = Policy {
+            id: PolicyId::new("shop", "default-deny"),
+            subjects: Selector::default(),
+            ingress: Some(Vec::new()),
+            egress: None,
+        };
+        Cluster {
+            pods: [
+                pod("web-5d9f-x7k2p", &web, "10.1.0.4"),
+                pod("db-0", &[("app", "db")], "10.1.0.5"),
+            ]
+            .into(),
+            policies: [clients, deny].map(|it| (it.id.clone(), it)).into(),
+            ..Cluster::default()
+        }
+    }
+
+    fn record(protocol: &str, port: Option<u16>) -> DropRecord {
+        let end = |address: &str, pod: &str, port| {
+            let address = address.parse().unwrap();
+            Some(End { address, pod: Some(format!("shop/{pod}")), port })
+        };
+        DropRecord {
+            source: end("10.1.0.4", "web-5d9f-x7k2p", port.map(|_| 43512)),
+            destination: end("10.1.0.5", "db-0", port),
+            protocol: protocol.to_owned(),
+            pod: Some("shop/db-0".to_owned()),
+            direction: "ingress".to_owned(),
+            reason: "denied".to_owned(),
+            ..super::super::fixture::drop()
+        }
+    }
+
+    fn attributed(mut record: DropRecord) -> DropRecord {
+        let cluster = cluster();
+        let owners = |address| explain::owners(&cluster, address);
+        record.attribution = Attribution::of(&record, &cluster, owners);
+        record
+    }
+
+    #[test]
+    fn a_denial_names_its_policies_and_the_nearest_rule() {
+        let record = attributed(record("TCP", Some(5433)));
+        let line = "shop/web-5d9f-x7k2p 10.1.0.4:43512 → shop/db-0 10.1.0.5:5433 TCP dropped at \
+                    shop/db-0 ingress: no rule allows it; isolated by shop/db-clients, \
+                    shop/default-deny; nearest: shop/db-clients \
+                    spec.ingress[0].from[0].podSelector: shop/web-5d9f-x7k2p lacks label role=api, \
+                    port 5432 instead of 5433";
+        assert_eq!(record.to_string(), line);
+        let attribution = &record.attribution;
+        assert_eq!(attribution.from_workload.as_deref(), Some("shop/web (deploy)"));
+        assert_eq!(attribution.to_workload.as_deref(), Some("shop/db-0"));
+        let json = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<DropRecord>(&json).unwrap(), record, "{json}");
+        assert!(
+            json.contains(r#""isolated_by":["shop/db-clients","shop/default-deny"]"#),
+            "{json}"
+        );
+    }
+
+    #[test]
+    fn without_ports_to_read_no_rule_is_nearest() {
+        let fragment = attributed(record("TCP", None)).attribution;
+        assert_eq!((fragment.isolated_by.len(), fragment.nearest), (2, None));
+        let ping = attributed(record("ICMP", None)).attribution.nearest.unwrap();
+        assert!(
+            ping.differences.contains(&"TCP port 5432 instead of a protocol without ports".into())
+        );
+    }
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Programs rely on these fields: `docs/json.md`.
+    #[test]
+    fn json_logs_have_a_field_for_each_part() {
+        let written = Written::default();
+        let writer = written.clone();
+        let logger = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        let record = attributed(record("TCP", Some(5433)));
+        tracing::subscriber::with_default(logger, || record.log_fields());
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let mut line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["target"], "enforcer::drops");
+        insta::assert_snapshot!(serde_json::to_string_pretty(&line["fields"].take()).unwrap());
+    }
+
+    #[test]
+    fn other_reasons_have_no_policies() {
+        let malformed = DropRecord { reason: "malformed".to_owned(), ..record("TCP", Some(1)) };
+        assert_eq!(attributed(malformed).attribution.isolated_by, Vec::<String>::new());
+        let unknown = DropRecord { pod: None, ..record("TCP", Some(1)) };
+        assert_eq!(attributed(unknown).attribution.isolated_by, Vec::<String>::new());
+    }
+
+    /// The real sender counts, not the address that it was given (semantics N3).
+    #[test]
+    fn n3_the_sender_behind_an_address_is_explained() {
+        let node = Some(End { address: "10.1.0.1".parse().unwrap(), pod: None, port: Some(1) });
+        let masqueraded = DropRecord { source: node, ..record("TCP", Some(5432)) };
+        let sender = record("TCP", Some(5432)).source;
+        let attribution = attributed(DropRecord { sender, ..masqueraded }).attribution;
+        assert_eq!(attribution.from_workload.as_deref(), Some("shop/web (deploy)"));
+    }
+}
