@@ -220,10 +220,13 @@ impl<F: Family> Residents for Full<'_, F> {
         let lifetime = config::lifetime(state.flags as usize % LIFETIMES);
         // Without branches: these would multiply for each place.
         let differing = u32::from(endpoint ^ self.endpoint);
-        let kind = (lifetime.wrapping_sub(age) >> 31) * kind::DEAD
-            | (differing.wrapping_sub(1) >> 31) * kind::OWN
-            | over_share(endpoint) * kind::OVER_SHARE
-            | u32::from(state.is_established()) * kind::ESTABLISHED;
+        let is_dead = lifetime.wrapping_sub(age) >> 31;
+        let is_own = differing.wrapping_sub(1) >> 31;
+        let is_established = u32::from(state.is_established());
+        let kind = (is_dead * kind::DEAD)
+            | (is_own * kind::OWN)
+            | (over_share(endpoint) * kind::OVER_SHARE)
+            | (is_established * kind::ESTABLISHED);
         Resident { kind, age }
     }
 
