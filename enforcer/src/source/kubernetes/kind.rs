@@ -57,7 +57,7 @@ impl Kind {
 
     /// The change that removes an object from the model; `None` if the model has no such objects.
     pub(super) fn gone(self, key: &Key) -> Option<Change> {
-        let (namespace, name) = (key.namespace.clone(), key.name.clone());
+        let (namespace, name) = (key.namespace().to_owned(), key.name().to_owned());
         match self {
             Self::Namespace => Some(Change::NamespaceGone(name)),
             Self::Pod => Some(Change::PodGone(PodId { namespace, name })),

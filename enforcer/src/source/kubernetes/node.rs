@@ -36,7 +36,7 @@ impl NodeName {
         if !nodes.is_complete() {
             return false;
         }
-        let is_there = nodes.has(&Key { namespace: String::new(), name: self.name.clone() });
+        let is_there = nodes.has(&Key::new("", &self.name));
         match (self.is_there.replace(is_there), is_there) {
             (before, true) if before != Some(true) => {
                 self.stop_searching();

@@ -52,10 +52,8 @@ impl<K: Watch> Watched<K> {
         let meta = value.get("metadata");
         let text = |field| meta?.get(field)?.as_str().map(ToOwned::to_owned);
         let (name, namespace) = (text("name"), text("namespace"));
-        let key = Key {
-            namespace: namespace.clone().unwrap_or_default(),
-            name: name.clone().unwrap_or_default(),
-        };
+        let key =
+            Key::new(namespace.as_deref().unwrap_or_default(), name.as_deref().unwrap_or_default());
         let (outcome, remarks) = outcome::<K>(value);
         let resource_version = text("resourceVersion");
         Self {

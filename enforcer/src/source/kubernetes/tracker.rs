@@ -112,7 +112,7 @@ impl Tracker {
             self.release(&seen.key, then);
         }
         self.report(&seen, then);
-        if seen.key.name.is_empty() {
+        if seen.key.name().is_empty() {
             // An object without a name can't be recognised later.
             return;
         }
@@ -163,7 +163,7 @@ impl Tracker {
         for remark in &mut list {
             remark.text = format!("{about}: {}", remark.text);
         }
-        let id = PolicyId::new(&*seen.key.namespace, &*seen.key.name);
+        let id = PolicyId::new(seen.key.namespace(), seen.key.name());
         let policy = (self.kind == Kind::Policy).then_some(id);
         then.remarks.push(Remarks { about, policy, list });
     }

@@ -37,7 +37,7 @@ struct History {
 
 fn key(object: &Value) -> Key {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-    Key { namespace: text("namespace"), name: text("name") }
+    Key::new(&text("namespace"), &text("name"))
 }
 
 impl History {
