@@ -8,7 +8,7 @@ use crate::policy::{Engine, Excess, Resource};
 pub(super) fn report_excess(engine: &Engine, plan: &mut Plan) {
     for (pod, direction, excess) in engine.excess() {
         let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-        let Excess { resource, needed, share } = excess;
+        let Excess { resource, needed, share, by_table } = excess;
         let (table, what) = match resource {
             Resource::Names => (Table::Verdicts, "names in rules"),
             Resource::Overlaps => (Table::Verdicts, "overlaps of blocks"),
@@ -17,8 +17,8 @@ pub(super) fn report_excess(engine: &Engine, plan: &mut Plan) {
             Resource::PortRanges => (Table::PortClasses, "port ranges"),
         };
         let shortage = Shortage { table, limit: number(share), needed: number(needed) };
-        let help = match (resource, table.limit_name()) {
-            (Resource::Classes | Resource::PortSets, Some(name)) => {
+        let help = match table.limit_name() {
+            Some(name) if by_table => {
                 format!(", or start the agent with a larger --table-sizes {name}")
             }
             _ => String::new(),
