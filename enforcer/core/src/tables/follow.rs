@@ -18,34 +18,18 @@ use enforcer_ebpf::contract::entry::{Cell, Entry};
 use super::change::Change;
 use super::desired::{Desired, Interface};
 use super::endpoints::Judged;
+use super::excess::report_excess;
 use super::goal::{Wish, wishes};
-use super::plan::{Plan, Unrepresented, report_unplaced};
-use super::regions::Regions;
+use super::link::{Link, STALE};
+use super::plan::{Plan, report_unplaced};
 use super::rows::RowKey;
-use super::shortage::{Full, Shortage, Table};
+use super::shortage::Full;
 use super::state::State;
 use super::transition::{Unplaced, begin, drop_unused_rows, flip_endpoints, make_room};
+use super::work::{Flip, Work, entry, joined};
 use super::writer::Writer;
 use crate::model::PodId;
-use crate::policy::{
-    Delta, Engine, Excess, Grants, Judge, Kind, Move, Number, PortSet, Resource, Target, Verdict,
-    VerdictId,
-};
-
-/// What the kernel has of an engine's result.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Link {
-    version: u64,
-    /// By class: its id.
-    ids: HashMap<Number, u32>,
-    /// The places of rows.
-    rows: BTreeMap<Number, RowKey>,
-    /// Classes that went since port sets were last looked through.
-    stale: usize,
-}
-
-/// Classes that may go before unused port sets are looked for.
-const STALE: usize = 256;
+use crate::policy::{Delta, Engine, Grants, Judge, Number, PortSet, Verdict, VerdictId};
 
 impl State {
     /// Returns the steps to the engine's result, to which `delta` has led, and to these interfaces.
@@ -82,94 +66,6 @@ impl State {
         plan
     }
 }
-
-/// Reports the directions that are closed because a namespace's share is too small.
-fn report_excess(engine: &Engine, plan: &mut Plan) {
-    for (pod, direction, excess) in engine.excess() {
-        let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-        let Excess { resource, needed, share } = excess;
-        let (table, what) = match resource {
-            Resource::Names => (Table::Verdicts, "names in rules"),
-            Resource::Overlaps => (Table::Verdicts, "overlaps of blocks"),
-            Resource::Classes => (Table::Verdicts, "classes of addresses"),
-            Resource::PortSets => (Table::PortSets, "port sets"),
-            Resource::PortRanges => (Table::PortClasses, "port ranges"),
-        };
-        let shortage = Shortage { table, limit: number(share), needed: number(needed) };
-        let help = match (resource, table.limit_name()) {
-            (Resource::Classes | Resource::PortSets, Some(name)) => {
-                format!(", or start the agent with a larger --table-sizes {name}")
-            }
-            _ => String::new(),
-        };
-        let reason = format!(
-            "namespace {} needs {needed} of {share} {what}, its share of this node: \
-             simplify its policies{help}",
-            pod.namespace,
-        );
-        plan.unrepresented.push(Unrepresented { pod: pod.clone(), direction, shortage, reason });
-    }
-}
-
-/// Addresses that get another entry.
-struct Flip {
-    first: u128,
-    last: u128,
-    /// The id that they have.
-    old: u32,
-    new: Target,
-}
-
-/// What is to be done.
-struct Work {
-    flips: [Vec<Flip>; 2],
-    /// Classes without an id.
-    fresh: Vec<Number>,
-    /// Classes that went.
-    gone: Vec<Number>,
-    /// Ids that are no class's.
-    strange: Vec<u32>,
-}
-
-impl Work {
-    /// The difference between two results.
-    fn of(link: &Link, delta: &Delta) -> Self {
-        let flip = |it: &Move| {
-            let old = link.ids.get(&it.old.class).copied().unwrap_or(0);
-            Flip { first: it.first, last: it.last, old, new: it.new }
-        };
-        Self {
-            flips: delta.moves.each_ref().map(|moves| moves.iter().map(flip).collect()),
-            fresh: delta.fresh_classes.clone(),
-            gone: delta.gone_classes.clone(),
-            strange: Vec::new(),
-        }
-    }
-
-    /// Everything: the kernel has something else, or nothing yet.
-    fn all(state: &State, engine: &Engine) -> Self {
-        let now = state.maps();
-        let mut strange: BTreeSet<u32> = BTreeSet::new();
-        let flips = [0, 1].map(|family: usize| {
-            let mut wanted = Regions::uniform(NOWHERE);
-            for (first, target) in engine.points(family) {
-                wanted.push(first, target);
-            }
-            let mut flips = Vec::new();
-            now[family].zip(&wanted, |first, last, entry, new| {
-                let old = Entry(entry).index();
-                strange.insert(old);
-                flips.push(Flip { first, last, old, new });
-            });
-            flips
-        });
-        let fresh = engine.classes().collect();
-        Self { flips, fresh, gone: Vec::new(), strange: strange.into_iter().collect() }
-    }
-}
-
-/// What an engine without anything has for each address.
-const NOWHERE: Target = Target { class: 0, kind: Kind(0) };
 
 struct Follower<'e> {
     link: Link,
@@ -487,34 +383,4 @@ fn row_of(wish: &Wish) -> Option<Number> {
 /// The cells of an id in these rows.
 fn signature(state: &State, rows: &[RowKey], id: u32) -> Signature {
     rows.iter().map(|key| state.rows.get(*key).map_or(0, |row| row.cell(id))).collect()
-}
-
-/// The entry of an address.
-fn entry(id: u32, kind: Kind) -> u32 {
-    let flags = [
-        (Kind::NODE, Entry::NODE),
-        (Kind::SERVICE, Entry::SERVICE),
-        (Kind::EXTERNAL, Entry::EXTERNAL),
-    ];
-    let flags = flags.into_iter().filter(|(it, _)| kind.has(*it)).fold(0, |all, it| all | it.1);
-    Entry::class(id, flags).0
-}
-
-/// The changes, with neighbours that are alike as one.
-fn joined(changes: &[Vec<Change>; 2]) -> [Vec<Change>; 2] {
-    changes.each_ref().map(|changes| {
-        let mut joined: Vec<Change> = Vec::with_capacity(changes.len());
-        for change in changes {
-            match joined.last_mut() {
-                Some(last)
-                    if last.entry == change.entry
-                        && last.last.checked_add(1) == Some(change.first) =>
-                {
-                    last.last = change.last;
-                }
-                _ => joined.push(*change),
-            }
-        }
-        joined
-    })
 }

@@ -6,6 +6,7 @@ use enforcer_ebpf::contract::verdict::Direction;
 
 use super::desired::{Desired, Interface, Owner};
 use super::endpoints::Endpoints;
+use super::shortage::Table;
 use crate::model::PodId;
 use crate::policy::RowId;
 
@@ -16,6 +17,9 @@ pub(super) struct Goal<'a> {
     /// The rows that can't be represented. Directions that they judge are closed.
     pub(super) closed: &'a BTreeSet<RowId>,
 }
+
+/// Rows to close, each with the table that was too small for it.
+pub(super) type Closed = BTreeMap<RowId, Table>;
 
 /// How a direction of an interface is to be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

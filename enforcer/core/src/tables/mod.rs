@@ -6,8 +6,8 @@
 //!
 //! | files | |
 //! |---|---|
-//! | `plan`, `squeeze`, `ranking` | the stages of a plan; which rows are closed if a table is too small |
-//! | `follow` | a plan at the cost of the difference, for an engine's result |
+//! | `plan`, `squeeze`, `ranking`, `held` | the stages of a plan; which rows are closed if a table is too small |
+//! | `follow` (`link`, `work`, `excess`) | a plan at the cost of the difference, for an engine's result |
 //! | `transition` | one stage: the order of its writes, and the proof of C1 |
 //! | `classes`, `matching`, `merge` | the choice of class ids and of rows |
 //! | `desired`, `goal`, `columns`, `regions`, `change` | the desired contents, in the form that planning needs |
@@ -26,8 +26,11 @@ mod classes;
 mod columns;
 mod desired;
 mod endpoints;
+mod excess;
 mod follow;
 mod goal;
+mod held;
+mod link;
 mod matching;
 mod merge;
 pub mod oracle;
@@ -46,6 +49,7 @@ mod step;
 mod transition;
 mod trie4;
 mod trie6;
+mod work;
 mod writer;
 
 pub use desired::{Desired, Inherited, Interface, Owner};

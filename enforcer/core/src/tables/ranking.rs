@@ -8,10 +8,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::desired::Desired;
-use super::goal::judged;
+use super::goal::{Closed, judged};
 use super::regions::{Family, flatten};
 use super::shortage::Table;
-use super::squeeze::Closed;
 use crate::policy::{Row, RowId, Verdict};
 
 /// The demand of the desired rows for one table.

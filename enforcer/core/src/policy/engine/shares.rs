@@ -220,6 +220,8 @@ pub struct Excess {
     pub needed: u64,
     /// What it can have.
     pub share: u64,
+    /// Whether larger tables would help.
+    pub by_table: bool,
 }
 
 /// The rows that their namespaces' shares are too small for.
@@ -246,7 +248,11 @@ pub(super) fn excess<K: Ord + Clone>(asks: &[Ask<'_, K>], budget: &Budget) -> BT
         for (asks, sums) in sums {
             let needed = sums.last().copied().unwrap_or(0);
             let beyond = asks.iter().zip(&sums).filter(|(_, sum)| **sum > share);
-            let excess = Excess { resource, needed, share };
+            let by_table = match resource {
+                Resource::Classes => capacity < CLASSES,
+                it => it == Resource::PortSets,
+            };
+            let excess = Excess { resource, needed, share, by_table };
             closed.extend(beyond.map(|(ask, _)| (ask.key.clone(), excess)));
         }
     }
@@ -274,7 +280,7 @@ pub(super) fn excess_names<K: Ord + Clone>(
         for ((names, _), keys) in rules {
             sum += names;
             if sum > share {
-                let excess = Excess { resource: Resource::Names, needed, share };
+                let excess = Excess { resource: Resource::Names, needed, share, by_table: false };
                 closed.extend(keys.iter().map(|key| ((*key).clone(), excess)));
             }
         }

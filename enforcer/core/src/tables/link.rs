@@ -1,0 +1,21 @@
+//! Which ids and places of the kernel an engine's classes and rows have.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::rows::RowKey;
+use crate::policy::Number;
+
+/// What the kernel has of an engine's result.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Link {
+    pub(super) version: u64,
+    /// By class: its id.
+    pub(super) ids: HashMap<Number, u32>,
+    /// The places of rows.
+    pub(super) rows: BTreeMap<Number, RowKey>,
+    /// Classes that went since port sets were last looked through.
+    pub(super) stale: usize,
+}
+
+/// Classes that may go before unused port sets are looked for.
+pub(super) const STALE: usize = 256;
