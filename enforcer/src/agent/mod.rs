@@ -28,6 +28,7 @@ mod pod_addresses;
 mod pod_starts;
 mod problems;
 mod protection;
+mod publish;
 mod reconciler;
 mod records;
 mod retired_counters;

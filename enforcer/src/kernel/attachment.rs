@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use aya::programs::{SchedClassifier, TcAttachType};
+use aya::programs::TcAttachType;
 
 use super::filters::{self, Filter};
 use super::foreign::{self, Displaced};
@@ -14,60 +14,19 @@ use super::tcx::{self, TcxLink};
 use super::traffic_control::parent;
 use super::{KernelError, pins};
 
+mod hook;
 mod links;
+mod promote;
+
+pub(super) use hook::{Hook, Program, name};
+
+use hook::{IN, NEXT};
 
 /// The handles of our filters that outlive the agent. The next agent finds them by these. A filter
 /// that must run before others is added under the other handle before the old one is removed.
 const HANDLES: [u32; 2] = [0x656e_6601, 0x656e_6602];
 /// The first handle of filters that end with the agent: several agents of tests have some.
 const OWN_HANDLES: u32 = 0x656e_6610;
-
-/// The endings of the names of pins and markers.
-const IN: &str = "in";
-const OUT: &str = "out";
-/// Added to the name of a pin that is about to replace another one. The BPF file system allows no
-/// dots.
-const NEXT: &str = "-next";
-
-/// A hook of an interface.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Hook<'a> {
-    pub(super) ifindex: u32,
-    pub(super) interface: &'a str,
-    pub(super) direction: TcAttachType,
-    /// The folder for pins and markers, if attachments outlive the agent.
-    pub(super) links: Option<&'a Path>,
-}
-
-impl Hook<'_> {
-    fn failed(&self) -> impl Fn(io::Error) -> KernelError + Copy {
-        |source| KernelError::Attach { interface: self.interface.to_owned(), source }
-    }
-
-    /// The path of the pin or marker.
-    pub(super) fn pin(&self) -> Option<PathBuf> {
-        self.links.map(|links| links.join(name(self.ifindex, self.direction)))
-    }
-}
-
-/// A program to attach.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Program<'a> {
-    pub(super) fd: BorrowedFd<'a>,
-    pub(super) id: u32,
-    pub(super) name: &'static str,
-}
-
-impl<'a> Program<'a> {
-    pub(super) fn new(
-        name: &'static str,
-        program: &'a SchedClassifier,
-    ) -> Result<Self, KernelError> {
-        let failed = |source| KernelError::Program { name, source };
-        let id = program.info().map_err(failed)?.id();
-        Ok(Self { fd: program.fd().map_err(failed)?.as_fd(), id, name })
-    }
-}
 
 /// What is wrong with an attachment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -343,12 +302,6 @@ fn remove_all(places: impl Iterator<Item = filters::Place>) {
 /// Whether a pin with this ending was left by an agent that ended before it took its place.
 pub(super) fn is_draft(ending: &str) -> bool {
     ending.ends_with(NEXT)
-}
-
-/// The name of a hook's pin or marker.
-pub(super) fn name(ifindex: u32, hook: TcAttachType) -> String {
-    let direction = if hook == TcAttachType::Ingress { IN } else { OUT };
-    format!("{ifindex}-{direction}")
 }
 
 /// Detaches the program of a hook's pin or marker, whose name ends in `ending`, and removes it.

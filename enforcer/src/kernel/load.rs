@@ -17,13 +17,13 @@ use enforcer_ebpf::packet::Address6;
 
 use super::KernelError;
 use super::clock::{Clock, Lifetimes};
+use super::counter_reader::CounterReader;
 use super::flows::FlowTables;
 use super::grace::Grace;
 use super::mapped_array::MappedArray;
 use super::origins::Origins;
 use super::pinned_tables::{Groups, PinnedTables};
 use super::pins::{Pins, TablePin};
-use super::reports::CounterReader;
 
 /// The object with the programs: `cargo xtask build-ebpf` compiles it, the build script embeds it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer-ebpf.o"));
