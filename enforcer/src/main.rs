@@ -48,6 +48,7 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
 }
 
 fn run(arguments: RunArgs, log: LogFilter) -> anyhow::Result<ExitCode> {
+    enforcer::kernel::share_one_arena();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
