@@ -61,6 +61,7 @@ fn inspect(answer: impl Future<Output = anyhow::Result<(String, u8)>>) -> anyhow
 }
 
 fn run(arguments: RunArgs, log: LogFilter) -> anyhow::Result<ExitCode> {
+    enforcer::kernel::share_one_arena();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

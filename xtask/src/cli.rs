@@ -1,5 +1,7 @@
 //! The command line.
 
+mod soak;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::arch::Arch;
 use crate::duration;
+pub(crate) use soak::Soak;
 
 /// The project's own tasks.
 #[derive(Debug, Parser)]
@@ -45,7 +48,7 @@ pub(crate) enum Task {
     #[command(after_help = BENCH)]
     Bench(Bench),
     /// Change, kill, stop and flood for minutes or hours, and check that nothing breaks or leaks
-    #[command(after_help = SOAK)]
+    #[command(after_help = soak::HELP)]
     Soak(Soak),
     /// Check formatting, lints, documents and import cycles; warnings are errors
     #[command(after_help = LINT)]
@@ -252,26 +255,6 @@ pub(crate) struct Bench {
     pub(crate) arguments: Vec<OsString>,
 }
 
-/// `soak`.
-#[derive(Debug, Args)]
-pub(crate) struct Soak {
-    /// How long to go on
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub(crate) minutes: u64,
-    /// What happens follows from this number [default: the time]
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) seed: Option<u64>,
-    /// How pods are attached to the node
-    #[arg(long, value_enum, default_value_t = Topology::AzureCni)]
-    pub(crate) topology: Topology,
-    /// Use the optimised build of the agent
-    #[arg(long)]
-    pub(crate) release: bool,
-    /// Arguments for the agent itself
-    #[arg(last = true, value_name = "AGENT ARGUMENTS")]
-    pub(crate) agent_arguments: Vec<OsString>,
-}
-
 const BUILD_EBPF: &str = "\
 Examples:
   cargo xtask build-ebpf
@@ -354,19 +337,6 @@ Examples:
   cargo xtask bench --watched --pods 100000
   cargo xtask bench --scale     # only the time for changes in generated clusters, large and greedy
   cargo xtask bench --attach    # only the time until interfaces have their programs";
-
-const SOAK: &str = "\
-Examples:
-  cargo xtask soak --minutes 60
-  cargo xtask soak --minutes 2 --seed 13      # the same again
-  cargo xtask soak --topology kubenet -- --attach clsact
-
-Pods, labels and policies of an API server change in random order. Between changes the agent is killed,
-ended and stopped, and one pod floods another. After each step every connection must be as the
-reference evaluator says, and one connection must never break. Again and again the first state is
-restored: then memory, descriptors, threads, pins and table entries must be as at first.
-The seed is printed. The exit code is 1 if an invariant was broken. Two minutes of it are part of
-`cargo xtask test`.";
 
 const LINT: &str = "\
 Example:

@@ -6,6 +6,7 @@
 //! (`enforcer_core::tables`), the decision when to write them (`agent`), and the node's interfaces
 //! and addresses (`node`).
 
+mod allocator;
 mod apply;
 mod attachment;
 mod cleanup;
@@ -41,6 +42,7 @@ mod test_run;
 mod traces;
 mod traffic_control;
 
+pub use allocator::share_one_arena;
 pub use cleanup::{Removed, cleanup};
 pub use clock::Lifetimes;
 pub use counter_reader::CounterReader;
