@@ -1,6 +1,9 @@
 //! The command line.
 
+mod lab;
 mod soak;
+
+pub(crate) use lab::{Proxy, Topology};
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -62,24 +65,6 @@ pub(crate) enum Task {
         /// The shell
         shell: clap_complete::Shell,
     },
-}
-
-/// How the lab's pods are attached to its node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Topology {
-    /// On a bridge, in one subnet
-    Kubenet,
-    /// Routed, each with a /32
-    AzureCni,
-}
-
-/// The kind of rules that implement Services in the lab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Proxy {
-    /// Those of kube-proxy's mode iptables
-    Iptables,
-    /// Those of kube-proxy's mode nftables
-    Nftables,
 }
 
 /// How the lab's nodes reach each other's pods.

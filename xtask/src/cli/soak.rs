@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::Topology;
+use super::lab::Topology;
 
 /// `soak`.
 #[derive(Debug, Args)]
