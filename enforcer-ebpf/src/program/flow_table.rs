@@ -7,9 +7,10 @@ use core::ptr;
 
 use enforcer_ebpf::contract::counters::FlowCounts;
 use enforcer_ebpf::contract::flow::{FlowState, LIFETIMES, elapsed};
+use enforcer_ebpf::contract::flow_table::displacement::{Resident, Residents, kind, victim};
 use enforcer_ebpf::contract::flow_table::{
-    self as places, Key, PLACES, Resident, Residents, displaceable, first_of, from_word, has_hash,
-    kind, number_of, open_to, tag, to_word, victim, with_tag, without_first,
+    self as places, Key, PLACES, displaceable, first_of, from_word, has_hash, number_of, open_to,
+    tag, to_word, with_tag, without_first,
 };
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::Bytes as _;

@@ -8,7 +8,6 @@ use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
 use enforcer_ebpf::contract::endpoint::{self, Endpoint};
 use enforcer_ebpf::contract::event::Event;
-use enforcer_ebpf::contract::flow::flags;
 use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::mark::{Deferred, Mark};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
@@ -18,8 +17,10 @@ use crate::program::family::{Family, V4, V6};
 use crate::program::frame::{DROP, Frame, NEXT};
 use crate::program::hook::{FromPod, Hook, ToPod};
 use crate::program::maps::{KernelTables, POD_ADDRESSES};
+use crate::program::parse::{merge_paths, parse};
 use crate::program::{
-    deferred, flow_record, judge, link, origin, policy, remote, reply, report, segment, starts,
+    deferred, flow_record, judge, link, node, origin, policy, remote, reply, report, segment,
+    starts,
 };
 
 /// At a pod's interface, packets from the pod: its egress policy.
@@ -55,11 +56,11 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
     };
     if frame.is_from_node() {
         // A bridge floods what it knows no port for (semantics P4).
-        if let Some(reason) = misdirected(&mut frame, endpoint) {
+        if let Some(reason) = node::misdirected(&mut frame, endpoint) {
             return close::<ToPod>(&frame, endpoint, reason);
         }
         if endpoint.flags & (FromPod::ISOLATED | FromPod::CLOSED) != 0 {
-            record_node(&mut frame, endpoint);
+            node::record(&mut frame, endpoint);
         }
         report::count(endpoint, Direction::Ingress, Reason::Node as u32, frame.length());
         return NEXT;
@@ -72,49 +73,6 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
         return close::<ToPod>(&frame, endpoint, Reason::Unguarded);
     }
     run::<ToPod>(&mut frame, endpoint)
-}
-
-/// The reason to drop a packet that the node itself sent: it is not meant for the pod, or its header
-/// can't be read.
-#[inline(always)]
-fn misdirected(frame: &mut Frame, endpoint: &Endpoint) -> Option<Reason> {
-    match packet::ethernet(frame) {
-        Ok((ethertype::IPV4, start)) => misdirected_of::<V4>(frame, endpoint, start),
-        Ok((ethertype::IPV6, start)) => misdirected_of::<V6>(frame, endpoint, start),
-        _ => None,
-    }
-}
-
-#[inline(always)]
-fn misdirected_of<F: Family>(
-    frame: &mut Frame,
-    endpoint: &Endpoint,
-    start: usize,
-) -> Option<Reason> {
-    if F::fixed(frame, start).is_none() {
-        frame.pull();
-    }
-    judge::by_fixed_header::<ToPod, F>(frame, endpoint, start)
-}
-
-/// Records a packet that the node itself sent to an egress-isolated pod: the reply may go to an
-/// address that is not the node's, as a transparent proxy's (semantics A3).
-#[inline(always)]
-fn record_node(frame: &mut Frame, endpoint: &Endpoint) {
-    match packet::ethernet(frame) {
-        Ok((ethertype::IPV4, start)) => record_node_of::<V4>(frame, endpoint, start),
-        Ok((ethertype::IPV6, start)) => record_node_of::<V6>(frame, endpoint, start),
-        _ => {}
-    }
-}
-
-#[inline(always)]
-fn record_node_of<F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usize) {
-    let Ok(mut packet) = parse::<F>(frame, start) else { return };
-    merge_paths(frame, &mut packet);
-    if !F::entry(endpoint.order(), &packet.source).is_node() {
-        flow_record::record::<ToPod, F>(frame, endpoint, &packet, flags::NODE);
-    }
 }
 
 /// At an uplink, packets that leave the node: what the sender's hook deferred.
@@ -241,30 +199,6 @@ fn run<H: Hook>(frame: &mut Frame, endpoint: &Endpoint) -> i32 {
         ethertype::ARP => close::<H>(frame, endpoint, link::arp::<H>(frame, endpoint, start)),
         _ => unreadable::<H>(frame, endpoint, Reason::NotIp, kind),
     }
-}
-
-/// Makes the verifier forget which path through its headers a packet took. Otherwise it proves
-/// everything that follows once for each path.
-#[inline(always)]
-fn merge_paths<A>(frame: &Frame, packet: &mut Packet<A>) {
-    let Packet { role, protocol, icmp_type, icmp_code, .. } = *packet;
-    let word = u32::from_ne_bytes([role, protocol, icmp_type, icmp_code]) as usize;
-    [packet.role, packet.protocol, packet.icmp_type, packet.icmp_code] =
-        (frame.settle(word) as u32).to_ne_bytes();
-    let ports = u32::from(packet.source_port) << 16 | u32::from(packet.destination_port);
-    let ports = frame.settle(ports as usize) as u32;
-    packet.source_port = (ports >> 16) as u16;
-    packet.destination_port = ports as u16;
-}
-
-/// Parses the packet; if that fails, makes more of it readable in place and tries again.
-#[inline(always)]
-fn parse<F: Family>(frame: &mut Frame, start: usize) -> Result<Packet<F::Address>, Malformed> {
-    let parsed = F::parse(frame, start);
-    if parsed.is_err() && frame.pull() {
-        return F::parse(frame, start);
-    }
-    parsed
 }
 
 #[inline(always)]

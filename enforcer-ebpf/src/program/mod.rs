@@ -4,13 +4,14 @@
 //! hooks ─► judge ─► policy ─► fragment_table
 //!   │        ├────► reply ──► flow_table ◄── flow_record
 //!   │        └────► remote
-//!   └────► segment, origin, deferred, report
+//!   └────► segment, node, origin, deferred, report
 //! ```
 //! - [`hooks`]: the TC programs; [`probes`]: the ones that only measure; [`segment`]: the short way
 //!   of most packets;
 //! - [`judge`]: the verdict on a packet; [`policy`]: what policy allows; [`reply`]: whether flow
 //!   state allows the rest; [`deferred`]: what an earlier hook left undecided;
-//! - [`origin`]: whether a packet comes from an interface without programs;
+//! - [`origin`]: whether a packet comes from an interface without programs; [`node`]: whether the node's
+//!   own is meant for the pod; [`parse`]: a packet's headers;
 //! - [`link`]: messages that a link needs; [`remote`]: the other end's real address;
 //!   [`flow_record`], [`flow_table`], [`starts`], [`fragment_table`]: state; [`report`]: counters and
 //!   events;
@@ -32,7 +33,9 @@ mod hooks;
 mod judge;
 mod link;
 mod maps;
+mod node;
 mod origin;
+mod parse;
 mod policy;
 mod probes;
 mod remote;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// The endpoints that have more flows than their share, in the order of their ids. `flows`: the number of
-/// each endpoint's; `limit`: the number that the table is made for.
+/// The endpoints that have more established flows than their share, in the order of their ids. `flows`: the
+/// number of each endpoint's; `limit`: the number that the table is made for.
 ///
 /// While the table has room there are no shares. Once it is seven eighths full, the share is the largest
 /// number such that three quarters would be enough if no endpoint had more. So endpoints that need little

@@ -83,6 +83,7 @@ impl TakenOver {
 struct Found {
     established: u64,
     opening: u64,
+    /// The established ones. Others don't count for a pod's share: anyone can send a pod SYNs.
     by_endpoint: BTreeMap<u16, u64>,
 }
 
@@ -188,10 +189,12 @@ fn sweep<K: Key>(table: &View<K>, now: u32, clock: &Clock) -> Found {
         if elapsed(state.seen, now) > clock.lifetime(state.flags).saturating_add(1) {
             return false;
         }
-        let count =
-            if state.is_established() { &mut found.established } else { &mut found.opening };
-        *count += 1;
-        *found.by_endpoint.entry(key.tail().endpoint).or_default() += 1;
+        if state.is_established() {
+            found.established += 1;
+            *found.by_endpoint.entry(key.tail().endpoint).or_default() += 1;
+        } else {
+            found.opening += 1;
+        }
         true
     });
     found

@@ -1,3 +1,4 @@
+use super::displacement::{Resident, Residents, kind, victim};
 use super::*;
 
 /// Numbers without a pattern (Marsaglia's xorshift).
