@@ -23,7 +23,8 @@ fn paths_exist() {
     let mut seen = 0;
     for name in ["README.md", "SECURITY.md", "ARCHITECTURE.md", "deploy/README.md"] {
         for path in paths(&document(name)) {
-            let path = path.split('#').next().unwrap_or_default();
+            // A section of a document, or a line of a file as `explain` names it.
+            let path = path.split(['#', ':']).next().unwrap_or_default();
             assert!(root.join(path).exists(), "{name}: there is no {path}");
             seen += 1;
         }

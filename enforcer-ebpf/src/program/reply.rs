@@ -80,6 +80,28 @@ pub(crate) fn is_reply<H: Hook, F: Family>(
     allowed
 }
 
+/// The same for a TCP segment without SYN, FIN and RST whose other end is the one that its address
+/// names; not 0 if so. If not, nothing has changed: the general way asks again. A function of its own:
+/// the verifier proves once what follows.
+#[inline(never)]
+pub(crate) fn continues<H: Hook, F: Family>(
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+    entry: Entry,
+) -> u32 {
+    let key = flow_record::key::<F>(endpoint, H::DIRECTION, packet);
+    let (hash, now) = (flow_table::hash::<F>(&key), clock::now());
+    let Some(flow) = flow_table::find::<F>(&key, hash, now) else { return 0 };
+    let port = u32::from(packet.source_port);
+    let allowed = flow.state.is_initiator(<H::Opposite as Hook>::DIRECTION)
+        && (flow.state.flags & flags::NODE != 0
+            || forward_allows::<H::Opposite>(endpoint, entry, packet.protocol, port));
+    if allowed {
+        flow_table::advance(&flow, H::DIRECTION, packet.role, now);
+    }
+    u32::from(allowed)
+}
+
 #[inline(always)]
 fn about_packet<H: Hook, F: Family>(
     endpoint: &Endpoint,

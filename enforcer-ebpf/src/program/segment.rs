@@ -1,9 +1,10 @@
 //! The short way for most packets: TCP segments within a connection whose ends are known, from or to a
-//! pod that is not isolated or whose policy allows them.
+//! pod that is not isolated or whose policy allows them, and replies.
 //!
 //! It gives the general way's verdict or none. Everything else, and every drop, goes the general way.
 
 use enforcer_ebpf::contract::endpoint::{Endpoint, flags};
+use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::mark::Deferred;
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
@@ -13,7 +14,7 @@ use crate::program::family::{Family, V4, V6};
 use crate::program::frame::Frame;
 use crate::program::hook::Hook;
 use crate::program::maps::KernelTables;
-use crate::program::{flow_record, starts};
+use crate::program::{flow_record, reply, starts};
 
 /// The reason why the packet passes. `None`: the general way decides.
 #[inline(always)]
@@ -38,7 +39,13 @@ fn passes_in<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint) -> Option<R
     let reason = if endpoint.flags & H::ISOLATED == 0 {
         Reason::NotIsolated
     } else {
-        allowed::<H, F>(frame, endpoint, &packet)?
+        let entry = known::<H, F>(frame, endpoint, &packet)?;
+        let cell = lookup::cell(&KernelTables, H::row(endpoint), entry.index())?;
+        if !lookup::cell_allows(&KernelTables, cell, protocol::TCP, packet.destination_port) {
+            let continues = reply::continues::<H, F>(endpoint, &packet, entry);
+            return (frame.settle(continues as usize) != 0).then_some(Reason::Reply);
+        }
+        Reason::Policy
     };
     match H::DIRECTION {
         // The general way records it.
@@ -68,12 +75,13 @@ fn is_plain_from<F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) ->
         && !F::is_link_local(&packet.destination)
 }
 
+/// What is known of the other end's address, if it stands for no other end.
 #[inline(always)]
-fn allowed<H: Hook, F: Family>(
+fn known<H: Hook, F: Family>(
     frame: &Frame,
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
-) -> Option<Reason> {
+) -> Option<Entry> {
     let peer = H::peer(packet);
     let entry = F::entry(endpoint.order(), &peer);
     if entry.may_hide_another() {
@@ -84,9 +92,7 @@ fn allowed<H: Hook, F: Family>(
     {
         return None;
     }
-    let cell = lookup::cell(&KernelTables, H::row(endpoint), entry.index())?;
-    lookup::cell_allows(&KernelTables, cell, protocol::TCP, packet.destination_port)
-        .then_some(Reason::Policy)
+    Some(entry)
 }
 
 /// Whether the source is the sender's. `sender`: the endpoint id of the mark, 0 for an end outside.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
-use super::drop_log;
+use super::drop_log::{DropLog, Question};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::kernel::{DropReader, ProgramLog};
@@ -16,13 +15,14 @@ use crate::observe::{DropRecord, Names};
 /// The time between two reads of the ring buffers for drop events and log lines. They wake no reader.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Sends dropped packets to their log ([`drop_log`]), and logs the messages of the programs.
+/// Logs dropped packets, and the messages of the programs.
 pub(super) async fn watch(
     shared: &Shared,
     mut drops: DropReader,
     mut log: Option<ProgramLog>,
-    records: mpsc::Sender<DropRecord>,
+    questions: mpsc::Sender<Question>,
 ) -> anyhow::Result<()> {
+    let mut drop_log = DropLog::new(shared, questions);
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
         ticks.tick().await;
@@ -33,11 +33,9 @@ pub(super) async fn watch(
         while let Some(event) = drops.take() {
             let snapshot = names.get_or_insert_with(|| shared.snapshot());
             let record = DropRecord::new(&event, &Known { shared, snapshot });
-            if let Err(error) = records.try_send(record) {
-                let (TrySendError::Full(record) | TrySendError::Closed(record)) = error;
-                drop_log::unattributed(shared, record);
-            }
+            drop_log.take(record);
         }
+        drop_log.flush();
     }
 }
 

@@ -61,16 +61,15 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     let _hangup = signal(SignalKind::hangup())?;
     let node_watch = Node { interfaces, requests };
     let channels = Channels { changes, node: node_watch, runtime, results, writer };
-    let (records, recorded) = mpsc::channel(drop_log::WAITING);
-    let mut ended =
-        thread::start(reconciler, Arc::clone(&shared), channels, recorded, stop.clone())?;
+    let (questions, asked) = mpsc::channel(drop_log::WAITING);
+    let mut ended = thread::start(reconciler, Arc::clone(&shared), channels, asked, stop.clone())?;
     let mut has_ended = false;
     let result = tokio::select! {
         result = &mut ended => {
             has_ended = true;
             result.unwrap_or_else(|_| Err(anyhow::anyhow!("the reconciler's thread panicked")))
         }
-        result = drops::watch(&shared, drops, log, records) => result,
+        result = drops::watch(&shared, drops, log, questions) => result,
         ended = &mut source => Err(ended?.err().unwrap_or_else(
             || anyhow::anyhow!("the source of the cluster's state stopped"))),
         ended = &mut node => Err(ended?.err().map_or_else(

@@ -16,7 +16,6 @@ use super::main_loop::{Channels, drive};
 use super::reconciler::Reconciler;
 use super::shared::Shared;
 use super::{drop_log, flows, hooks};
-use crate::observe::DropRecord;
 
 /// The name of the thread, as in `/proc/PID/task/*/comm`.
 const NAME: &str = "reconciler";
@@ -31,14 +30,14 @@ pub(super) fn start(
     reconciler: Reconciler,
     shared: Arc<Shared>,
     channels: Channels,
-    drops: mpsc::Receiver<DropRecord>,
+    questions: mpsc::Receiver<drop_log::Question>,
     stop: CancellationToken,
 ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the reconciler's event loop")?;
     let (sender, ended) = oneshot::channel();
     let run = move || {
-        let result = runtime.block_on(run(reconciler, &shared, channels, drops, stop));
+        let result = runtime.block_on(run(reconciler, &shared, channels, questions, stop));
         // A sweep of the flow tables may still run.
         runtime.shutdown_background();
         // Nobody waits for it any more.
@@ -53,7 +52,7 @@ async fn run(
     reconciler: Reconciler,
     shared: &Shared,
     channels: Channels,
-    drops: mpsc::Receiver<DropRecord>,
+    questions: mpsc::Receiver<drop_log::Question>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let reconciler = RefCell::new(reconciler);
@@ -61,7 +60,7 @@ async fn run(
         result = drive(&reconciler, shared, channels) => result,
         result = flows::keep(&reconciler, shared) => result,
         result = hooks::keep(&reconciler, shared) => result,
-        result = drop_log::keep(&reconciler, shared, drops) => result,
+        result = drop_log::keep(&reconciler, questions) => result,
         () = stop.cancelled() => Ok(()),
     }
 }

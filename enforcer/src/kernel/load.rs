@@ -146,8 +146,10 @@ impl Kernel {
             Self::with_tables(ebpf, clock, secret, settings.test_origin, Some(pinned))?;
         kernel.take_over_owners(&settings.limits)?;
         kernel.begin_learning()?;
-        // Copied again when the last program of the earlier agent is replaced.
-        kernel.take_over_flows()?;
+        if kernel.pinned.as_mut().is_some_and(|it| it.stage().is_none()) {
+            // No programs look into both. Copied again when the last program is replaced.
+            kernel.take_over_flows()?;
+        }
         Ok(kernel)
     }
 
