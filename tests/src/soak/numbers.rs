@@ -28,7 +28,7 @@ impl Numbers {
         all.get(self.below(all.len()))
     }
 
-    /// True once in so many times.
+    /// True once in this number of times.
     pub(super) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

@@ -19,7 +19,7 @@ use crate::session::{Session, SessionOptions};
 const STEPS: usize = 6;
 /// The longest time until a change has taken effect, on a busy machine.
 const SETTLE: Duration = Duration::from_secs(20);
-/// After so many broken invariants, more would tell nothing.
+/// With this number of broken invariants, the test ends.
 const ENOUGH: usize = 3;
 
 /// Goes on until the time is up, or until invariants are broken.

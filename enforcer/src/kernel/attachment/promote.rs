@@ -2,7 +2,7 @@
 //!
 //! Attaching a link takes a grace period, during which the kernel lets nobody else change interfaces
 //! (`tcx_entry_sync` in `include/net/tcx.h`, under RTNL): hundreds of links take seconds, and threads
-//! gain nothing. So many interfaces get filters first, and links one after the other.
+//! gain nothing. Where many interfaces need programs, they get filters first, and links one after the other.
 
 use std::fs;
 use std::io;

@@ -16,7 +16,7 @@ struct Entry<K> {
 /// Distinct values, each with a number and a count of its uses.
 ///
 /// A number without uses stays valid until [`Slab::collect`], and is reused only after the one
-/// after that: whoever follows the changes sees no number change its meaning at once.
+/// after that: a reader of the changes sees no number change its meaning at once.
 #[derive(Debug)]
 pub(crate) struct Slab<K> {
     entries: Vec<Option<Entry<K>>>,
