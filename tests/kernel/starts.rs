@@ -91,3 +91,15 @@ fn a3_what_the_pod_sends_after_a_handshake_establishes_its_flow() {
         assert_eq!(flows(rig), [(1, 0); 2]);
     });
 }
+
+/// The answers to a kubelet's probes have no flow, and pass: they are no reason to record more.
+#[test]
+fn a2_answers_to_the_node_are_not_missing_their_flow() {
+    with_old_programs(|rig| {
+        for (family, client) in FAMILIES.iter().zip(&clients()) {
+            assert!(family.pair(family.node).tcp(rig, OUT, 80, 40_000, Tcp::Ack));
+            assert!(client.tcp(rig, IN, 80, 100, Tcp::Ack));
+        }
+        assert_eq!(flows(rig), [(0, 0); 2]);
+    });
+}

@@ -13,7 +13,7 @@ use crate::program::frame::Frame;
 use crate::program::hook::{FromPod, Hook, ToPod};
 use crate::program::maps::{KernelTables, POD_ADDRESSES};
 use crate::program::remote::HIDDEN_PORT;
-use crate::program::{clock, flow_record, flow_table, origin, policy, report};
+use crate::program::{clock, flow_record, flow_table, origin, policy, report, starts};
 
 /// Returns whether the packet may proceed. A drop is counted against the sender's endpoint.
 #[inline(always)]
@@ -91,6 +91,7 @@ fn may_proceed<F: Family>(
         Deferred::Lost => number = Reason::MarkLost as u32,
         _ => {}
     }
+    starts::note_miss(sender, packet.protocol, packet.role, clock::now());
     report::count(sender, Direction::Egress, number, frame.length());
     report::dropped::<FromPod, F>(frame, sender, number, packet);
     false

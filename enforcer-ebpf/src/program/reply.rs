@@ -55,7 +55,8 @@ pub(crate) fn is_reply<H: Hook, F: Family>(
     let Some(question) = question else { return false };
     let (hash, now) = (flow_table::hash::<F>(&question.flow), clock::now());
     let Some(flow) = flow_table::find::<F>(&question.flow, hash, now) else {
-        if matches!(H::DIRECTION, Direction::Egress) {
+        // Of an open packet, a later hook knows whether it is dropped.
+        if matches!(H::DIRECTION, Direction::Egress) && !open {
             starts::note_miss(endpoint, packet.protocol, packet.role, now);
         }
         return false;

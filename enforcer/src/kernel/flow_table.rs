@@ -49,17 +49,12 @@ pub(super) type Names = [&'static str; 2];
 pub(super) enum Added {
     /// It is in the table now.
     New,
-    /// It was there, and is unchanged or replaced.
+    /// It was there, and is replaced.
+    Replaced,
+    /// It was there, and is unchanged.
     Known,
     /// There is no place for it.
     Refused,
-}
-
-/// The result of removing entries.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Retained {
-    pub(super) kept: u64,
-    pub(super) removed: u64,
 }
 
 /// An entry, as it was read.
@@ -155,19 +150,14 @@ impl<K: Key> View<K> {
     }
 
     /// Removes the entries that `keep` does not select, and those of no flow.
-    pub(super) fn retain(&self, mut keep: impl FnMut(&K, FlowState) -> bool) -> Retained {
-        let mut all = Retained::default();
+    pub(super) fn retain(&self, mut keep: impl FnMut(&K, FlowState) -> bool) {
         for place in 0..self.groups as usize * PLACES {
             let Some(entry) = self.entry(place) else { continue };
             let is_whole = has_hash(entry.check, entry.key.hash(self.secret));
-            if is_whole && keep(&entry.key, entry.state) {
-                all.kept += 1;
-            } else {
+            if !is_whole || !keep(&entry.key, entry.state) {
                 self.remove(&entry);
-                all.removed += 1;
             }
         }
-        all
     }
 
     /// Frees a place. First its tag, then its check word: programs that take the place in between write
@@ -198,11 +188,6 @@ impl<K: Key> View<K> {
         None
     }
 
-    /// The state of a flow.
-    pub(super) fn look_up(&self, key: &K) -> Option<FlowState> {
-        self.locate(key, key.hash(self.secret)).map(|it| it.state)
-    }
-
     /// Adds a flow; replaces a known one if `replaces` says so of its state.
     pub(super) fn add(
         &self,
@@ -212,14 +197,16 @@ impl<K: Key> View<K> {
     ) -> Added {
         let hash = key.hash(self.secret);
         if let Some(known) = self.locate(key, hash) {
-            if replaces(known.state)
-                && let [check, words @ ..] = self.words(known.place)
+            if !replaces(known.state) {
+                return Added::Known;
+            }
+            if let [check, words @ ..] = self.words(known.place)
                 && let Some(word) = words.get(STATE - 1)
             {
                 word.store(to_word(state), Ordering::Release);
                 check.store(places::check(hash, state), Ordering::Release);
             }
-            return Added::Known;
+            return Added::Replaced;
         }
         let Some(place) = self.claim(hash) else { return Added::Refused };
         if let [check, words @ ..] = self.words(place) {

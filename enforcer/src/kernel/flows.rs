@@ -72,7 +72,7 @@ impl TakenOver {
     fn add(&mut self, added: Added) {
         match added {
             Added::New => self.entries += 1,
-            Added::Known => {}
+            Added::Known | Added::Replaced => {}
             Added::Refused => self.lost += 1,
         }
     }
@@ -269,10 +269,9 @@ impl FlowTables {
         let lives = |it: FlowState| it.is_alive(now, self.clock.lifetime(it.flags));
         let differs =
             |it: FlowState| !lives(it) || it.initiator != state.initiator && state.is_established();
-        let replaces = table.look_up(key).is_some_and(differs);
-        match table.add(key, state, |_| replaces) {
-            Added::New => result.added += 1,
-            Added::Known => result.added += u64::from(replaces),
+        match table.add(key, state, differs) {
+            Added::New | Added::Replaced => result.added += 1,
+            Added::Known => {}
             Added::Refused => result.refused += 1,
         }
     }
