@@ -23,6 +23,7 @@ macro_rules! scenarios {
 
 mod addresses;
 mod agent;
+mod audit;
 mod bandwidth;
 mod changes;
 mod cluster;

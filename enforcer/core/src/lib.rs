@@ -44,6 +44,7 @@
 //!     subjects: Selector::default(),
 //!     ingress: Some(vec![]),
 //!     egress: None,
+//!     audit: false,
 //! }));
 //!
 //! // Verdicts, independent of the kernel.

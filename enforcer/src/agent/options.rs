@@ -24,6 +24,8 @@ pub struct Options {
     pub check_source: bool,
     /// The traffic that passes while the pod of an interface is unknown (semantics C6).
     pub unknown_pod: UnknownPod,
+    /// Whether all policies are in audit: reported, and not enforced.
+    pub audit: bool,
     /// Names of the interfaces that lead off the node; empty: found by netlink.
     pub uplinks: BTreeSet<String>,
     /// The connection to the container runtime, which delays pods until their policy is programmed

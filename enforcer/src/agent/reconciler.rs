@@ -82,8 +82,9 @@ impl Reconciler {
     /// # Errors
     /// The kernel rejects the programs.
     pub fn new(options: &Options, pins: Option<Pins>) -> Result<Self, KernelError> {
-        let Options { node_name, check_source, unknown_pod, uplinks, attach, settings, .. } =
-            options;
+        let Options {
+            node_name, check_source, unknown_pod, audit, uplinks, attach, settings, ..
+        } = options;
         let kernel = match &pins {
             Some(pins) => Kernel::load_pinned(settings, pins)?,
             None => Kernel::load(settings)?,
@@ -114,7 +115,7 @@ impl Reconciler {
             bindings: Bindings::default(),
             records: Records::default(),
             sandboxes: Sandboxes::new(node_name),
-            cluster: Cluster::default(),
+            cluster: Cluster { audit: *audit, ..Cluster::default() },
             snapshot: Snapshot::default(),
             assignment: Assignment::default(),
             engine: Engine::with(settings.limits),

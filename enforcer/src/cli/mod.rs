@@ -163,6 +163,10 @@ pub struct RunArgs {
     /// Traffic that passes at a pod's interface until the pod is known.
     #[arg(long, value_enum, default_value_t = UnknownPod::Auto)]
     pub unknown_pod: UnknownPod,
+    /// Enforce nothing: report what policies would deny and allow (see `enforcer audit`). For some
+    /// policies only, annotate them or their namespace with enforcer.io/audit="true".
+    #[arg(long)]
+    pub audit: bool,
     /// Directory of the container runtime's CNI results, which name interfaces' pods; "off": not used.
     #[arg(long, default_value = cni::DEFAULT_DIRECTORY, value_name = "DIR")]
     pub cni_results: PathBuf,
@@ -251,6 +255,7 @@ impl RunArgs {
             pod_metrics: self.pod_metrics,
             check_source: !self.allow_any_source,
             unknown_pod: self.unknown_pod,
+            audit: self.audit,
             uplinks: self.uplinks.into_iter().collect(),
             nri: nri::Options { mode: self.nri, socket: self.nri_socket },
             cni_results: Some(self.cni_results).filter(|folder| folder.as_os_str() != "off"),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use enforcer_core::explain::{self, Change, Outcome, RuleResult, Why, Workload};
-use enforcer_core::model::{Cluster, Pod, PodId, PolicyId, Protocol, Traffic};
+use enforcer_core::model::{Cluster, Pod, PodId, PolicyId, Protocol, Traffic, View};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
 use super::attribution::{Attribution, Nearest};
@@ -54,7 +54,8 @@ fn policies<'a>(
     // A later fragment has no ports, and is denied with its first: no rule is nearest.
     let traffic = traffic(record);
     let asked = traffic.unwrap_or(Traffic::Portless);
-    let why = explain::why_among(cluster, &pod, direction, peer, owners(peer), asked);
+    let why =
+        explain::why_among(cluster, View::Enforced, &pod, direction, peer, owners(peer), asked);
     let nearest = match &why {
         Why::Denied { nearest: Some(nearest), .. } if traffic.is_some() => Some(of(nearest)),
         _ => None,
@@ -152,12 +153,14 @@ mod tests {
                 ports: vec![PortRule { protocol: Protocol::Tcp, port }],
             }]),
             egress: None,
+            audit: false,
         };
         let deny = Policy {
             id: PolicyId::new("shop", "default-deny"),
             subjects: Selector::default(),
             ingress: Some(Vec::new()),
             egress: None,
+            audit: false,
         };
         Cluster {
             pods: [

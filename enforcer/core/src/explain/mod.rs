@@ -24,7 +24,8 @@ mod workload;
 
 pub use change::{Change, cost};
 pub use connection::{
-    Consent, Why, connection, isolating, owners, owners_among, results, why, why_among,
+    Consent, Why, connection, connection_in, isolating, isolating_in, owners, owners_among,
+    results, results_in, why, why_among,
 };
 pub use coverage::{Coverage, Protection, Unused, coverage, protection, unused};
 pub use diff::{Diff, Difference, Opened, Party, diff};

@@ -92,7 +92,7 @@ fn only(policies: &[String]) -> String {
 
 /// The series that a pod can have.
 fn expected(protection: &PodProtection) -> impl Iterator<Item = Key> {
-    let PodProtection { workload, ingress, egress } = protection;
+    let PodProtection { workload, ingress, egress, .. } = protection;
     let directions = [("ingress", ingress), ("egress", egress)].into_iter();
     let isolated = directions.filter(|(_, policies)| !policies.is_empty());
     isolated.map(|(direction, policies)| {
