@@ -31,6 +31,7 @@ mod command;
 mod connection;
 mod families;
 mod floods;
+mod flows;
 mod fragments;
 mod hooks;
 mod host;

@@ -14,6 +14,8 @@ mod cni_results;
 mod descriptors;
 mod drop_log;
 mod drops;
+mod flow_log;
+mod flow_watch;
 mod flows;
 mod forgetting;
 mod guard;
@@ -41,6 +43,7 @@ mod source;
 mod thread;
 mod watchdog;
 
+pub use flow_log::FlowLogTarget;
 pub use options::{Attach, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod};
 pub use reconciler::{Reconciled, Reconciler};
 pub use run::run;

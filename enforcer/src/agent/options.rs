@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::flow_log::FlowLogTarget;
 use crate::kernel::Settings;
 use crate::nri;
 use crate::observe::PodMetrics;
@@ -18,6 +19,8 @@ pub struct Options {
     pub node_name: String,
     /// The addresses of the HTTP servers.
     pub listeners: Listeners,
+    /// The log of flows; `None`: there is none.
+    pub flow_log: Option<FlowLogTarget>,
     /// The labels of the packet metrics.
     pub pod_metrics: PodMetrics,
     /// Whether packets from a pod must carry one of its addresses (semantics P4).

@@ -10,6 +10,7 @@ pub mod check;
 pub mod cleanup;
 pub mod drops;
 mod error;
+pub mod flows;
 mod format;
 pub mod inspect;
 pub mod status;
@@ -27,7 +28,9 @@ use agent::DEFAULT_STATUS;
 pub use error::error_line;
 pub use format::Format;
 
-use crate::agent::{Attach, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod};
+use crate::agent::{
+    Attach, FlowLogTarget, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod,
+};
 use crate::cni;
 use crate::kernel::{Lifetimes, Settings, TableSizes};
 use crate::nri;
@@ -91,6 +94,9 @@ pub enum Command {
     /// Show the last dropped packets of this node, with the policies behind them.
     #[command(after_help = drops::HELP)]
     Drops(drops::DropsArgs),
+    /// Show who talks to whom on this node, allowed and denied, and which policies are used.
+    #[command(after_help = flows::HELP)]
+    Flows(flows::FlowsArgs),
     /// Print the log filter of the agent on this node, or change it to FILTER first. A change lasts
     /// until the next one or the agent's end.
     #[command(after_help = "Examples:
@@ -147,11 +153,15 @@ pub struct RunArgs {
     /// Address of /metrics, /healthz and /readyz; "off" disables them.
     #[arg(long, default_value = DEFAULT_STATUS, value_name = "ADDRESS:PORT")]
     pub metrics: String,
-    /// Loopback address of /status and /drops, which show pods, addresses and policies, and of /log,
+    /// Loopback address of /status, /drops and /flows, which show pods, addresses and policies, and of /log,
     /// which changes the log filter; "off" disables them [default: the address of --metrics if that is on
     /// loopback, else its port on 127.0.0.1].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub status: Option<String>,
+    /// Append new flows to this file as lines of JSON, see docs/json.md; "-": standard output. At 64 MiB the
+    /// file is renamed to FILE.1, which replaces an older one.
+    #[arg(long, value_name = "FILE")]
+    pub flow_log: Option<PathBuf>,
     /// Labels of the packet metrics, besides direction and reason. A node with 250 pods in 30
     /// namespaces has about 3,750 series by pod, 450 by namespace, 24 by node; at most 25,000, 3,000
     /// and 100.
@@ -252,6 +262,7 @@ impl RunArgs {
             },
             node_name,
             listeners: listeners(&self.metrics, self.status.as_deref())?,
+            flow_log: self.flow_log.map(FlowLogTarget::from),
             pod_metrics: self.pod_metrics,
             check_source: !self.allow_any_source,
             unknown_pod: self.unknown_pod,

@@ -11,6 +11,7 @@
 mod attribute;
 mod attribution;
 mod drops;
+mod flows;
 mod http;
 mod log;
 mod metrics;
@@ -21,7 +22,8 @@ mod rise;
 mod status;
 
 pub use attribution::{Attribution, Nearest};
-pub use drops::{DropRecord, End, Names, TruncatedEvent, read_event};
+pub use drops::{DropRecord, End, Names, TruncatedEvent, protocol_name, read_event};
+pub use flows::{FlowDecision, FlowRecord, FlowRule, Flows, PolicyUse, summed, time};
 pub use http::{Limits, Observed, Paths, serve};
 pub use log::{LogError, LogFilter, LogFormat};
 pub use metrics::{Metrics, PodMetrics};
