@@ -1,10 +1,13 @@
 //! Policies in audit on real traffic: they deny nothing, and switching is a change like any other.
 
+use enforcer::observe::Audit;
 use enforcer_core::model::AUDIT_ANNOTATION;
 use enforcer_tests::lab::{Party, Topology};
 
 use crate::connection::{all_are_cut, all_resume, connect_all};
-use crate::scene::{Scene, Setup, namespace, pod, policy, until};
+use crate::scene::{
+    CLOSED, INGRESS_ISOLATED, OPEN, Scene, Setup, namespace, pod, policy, shop_of, until,
+};
 
 fn cluster(audit: bool) -> String {
     let annotation = format!("{AUDIT_ANNOTATION}: \"true\"");
@@ -70,19 +73,93 @@ async fn switched(scene: &mut Scene) {
     }
 }
 
+/// A policy in audit that denies all but clients, and an enforced one that denies what another in audit
+/// would allow.
+fn audited_shop(annotated: &str) -> String {
+    let clients = "podSelector: {matchLabels: {app: server}}, \
+                   ingress: [{from: [{podSelector: {matchLabels: {app: client}}}], ports: [{port: 80}]}]";
+    let open = "podSelector: {matchLabels: {app: closed}}, ingress: [{}]";
+    let closed = "podSelector: {matchLabels: {app: closed}}";
+    let audited = |name: &str, spec: &str| {
+        policy("shop", name, spec)
+            .replace("name: ", &format!("annotations: {{{annotated}}}, name: "))
+    };
+    audited("clients", clients) + &audited("open", open) + &policy("shop", "closed", closed)
+}
+
+async fn report(scene: &Scene) -> (Audit, Option<i32>) {
+    let output = scene.enforcer(&["audit", "--output", "json", "--namespace", "shop"]).await;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let audit = serde_json::from_slice(&output.stdout);
+    (audit.unwrap_or_else(|error| panic!("{error}: {text}")), output.status.code())
+}
+
+/// What the report says of these ends.
+fn effect(audit: &Audit, from: &str, to: &str) -> Option<(String, Vec<String>, u64)> {
+    let found = audit.connections.iter().find(|it| (&*it.from, &*it.to) == (from, to));
+    found.map(|it| (it.effect.clone(), it.policies.clone(), it.connections))
+}
+
+async fn reported(scene: &mut Scene) {
+    scene.write("cluster.yaml", &shop_of(&["server", "client", "stranger", "closed"]));
+    scene.write("policy.yaml", &audited_shop(&format!("{AUDIT_ANNOTATION}: \"true\"")));
+    scene.run_pods().await;
+    until("the policies are active", async || {
+        scene.status().await.audit.len() == 2 && scene.metric(INGRESS_ISOLATED).await == 1
+    })
+    .await;
+    let [server, client, stranger, closed] =
+        ["server", "client", "stranger", "closed"].map(|it| Party::pod("shop", it));
+    assert_eq!(report(scene).await.1, Some(0), "nothing has happened");
+    scene.expect(&client, &server, OPEN).await;
+    scene.expect(&stranger, &server, OPEN).await;
+    scene.expect(&client, &closed, CLOSED).await;
+    until("all of it is reported", async || {
+        let (audit, _) = report(scene).await;
+        let counts = |from, to| effect(&audit, from, to).map_or(0, |it| it.2);
+        counts("shop/stranger", "shop/server") >= 2 && counts("shop/client", "shop/closed") >= 2
+    })
+    .await;
+    let (audit, code) = report(scene).await;
+    assert_eq!(code, Some(1));
+    assert_eq!(audit.policies, ["shop/clients", "shop/open"]);
+    let denied = effect(&audit, "shop/stranger", "shop/server");
+    assert_eq!(denied, Some(("would-deny".to_owned(), vec!["shop/clients".to_owned()], 2)));
+    let allowed = effect(&audit, "shop/client", "shop/closed").unwrap();
+    assert_eq!((&*allowed.0, allowed.1), ("would-allow", vec!["shop/open".to_owned()]));
+    assert_eq!(effect(&audit, "shop/client", "shop/server"), None, "it would pass all the same");
+    let line = "shop/stranger → shop/server 80/TCP would be denied at shop/server ingress by \
+                shop/clients (in audit); nearest: shop/clients spec.ingress[0].from[0].podSelector";
+    assert!(scene.log().contains(line), "{}", scene.log());
+    let labels = "namespace=\"shop\",workload=\"server\",direction=\"ingress\"";
+    let series = format!(
+        "enforcer_audit_connections_total{{{labels},effect=\"would-deny\",policy=\"shop/clients\"}}"
+    );
+    assert_eq!(scene.metric(&series).await, 2);
+
+    // Enforced, the report is what happens.
+    scene.write("policy.yaml", &audited_shop(""));
+    until("the policies are enforced", async || scene.status().await.audit.is_empty()).await;
+    scene.expect(&client, &server, OPEN).await;
+    scene.expect(&stranger, &server, CLOSED).await;
+    scene.expect(&client, &closed, OPEN).await;
+}
+
 async fn everything(scene: &mut Scene) {
     scene.write("cluster.yaml", &cluster(false));
     scene.write("base.yaml", &(replies_only() + &deny(false)));
     scene.run_pods().await;
     until("the agent knows the pods", async || scene.status().await.endpoints.len() == 2).await;
     let (client, server) = (Party::pod("mall", "client"), Party::pod("shop", "server"));
-    scene.expect(&client, &server, crate::scene::OPEN).await;
-    scene.expect(&server, &client, crate::scene::OPEN).await;
+    scene.expect(&client, &server, OPEN).await;
+    scene.expect(&server, &client, OPEN).await;
     let status = scene.status().await;
     assert!(status.audit_all && status.audit.len() == 3, "{:?}", status.audit);
 }
 
 scenarios! {
+    what_policies_in_audit_would_change_is_reported: Topology::Kubenet => reported;
+    what_policies_in_audit_would_change_is_reported_without_a_bridge: Topology::AzureCni => reported;
     c2_open_connections_follow_switches_of_audit: Topology::Kubenet => switched;
     with_audit_nothing_is_denied: Setup::with(Topology::AzureCni, &["--audit"]) => everything;
 }

@@ -38,10 +38,8 @@ async fn flows_are_seen(scene: &mut Scene) {
     scene.write("cluster.yaml", &shop_of(&["server", "client", "stranger"]));
     scene.write("policy.yaml", &server_policy());
     scene.run_pods().await;
-    until("the policy is active", async || {
-        scene.metric(crate::scene::INGRESS_ISOLATED).await == 1
-    })
-    .await;
+    until("the policy is active", async || scene.metric(crate::scene::INGRESS_ISOLATED).await == 1)
+        .await;
     let [server, client, stranger] =
         ["server", "client", "stranger"].map(|it| Party::pod("shop", it));
     scene.expect(&client, &server, OPEN).await;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use enforcer_core::explain;
-use enforcer_core::flows::{Decision, Denial, FlowEnd, Ledger, Miss, Sighting, View};
+use enforcer_core::flows::{Decision, Denial, FlowEnd, Ledger, Miss, Sighting, View, WouldBe};
 use enforcer_core::model::{Change, Cluster, Policy, PolicyId};
 use enforcer_ebpf::contract::verdict::Direction;
 use tokio::time::sleep;
@@ -167,11 +167,24 @@ fn denial(record: &DropRecord, node_addresses: &BTreeSet<IpAddr>) -> Option<Deni
         differences: it.differences.clone(),
     });
     let isolated_by = attribution.isolated_by.clone();
+    let audit = (!attribution.would_allow.is_empty()).then(|| WouldBe {
+        policies: attribution.would_allow.clone(),
+        allows: true,
+        by: Vec::new(),
+        nearest: None,
+    });
     Some(Denial {
         from: end(source, &attribution.from_workload),
         to: end(destination, &attribution.to_workload),
         protocol: record.protocol.clone(),
         port: destination.port,
-        decision: Decision { direction, reason: "no-rule", isolated_by, by: Vec::new(), nearest },
+        decision: Decision {
+            direction,
+            reason: "no-rule",
+            isolated_by,
+            by: Vec::new(),
+            nearest,
+            audit,
+        },
     })
 }

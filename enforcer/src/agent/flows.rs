@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use tokio::time::sleep;
 
 use super::flow_log::FlowLog;
-use super::flow_watch;
 use super::reconciler::Reconciler;
 use super::shared::Shared;
+use super::{audit, flow_watch};
 use crate::kernel::{FlowSample, FlowUse};
 use crate::observe::{FlowRecord, FlowReport};
 
@@ -45,6 +45,7 @@ pub(super) async fn keep(
                 wait = if is_filling { often } else { seldom };
                 shared.set_flows(reports(found));
                 flow_watch::take(reconciler, shared, sample.finish()).await;
+                audit::report(shared);
                 if let Some(it) = log.take() {
                     log = Some(export(it, shared).await?);
                 }

@@ -9,6 +9,7 @@
 //! ([`enforcer_core`]), calls to BPF ([`crate::kernel`]), output formats ([`crate::observe`]).
 
 mod attach;
+mod audit;
 mod claims;
 mod cni_results;
 mod descriptors;

@@ -6,6 +6,7 @@
 
 mod agent;
 pub mod ask;
+pub mod audit;
 pub mod check;
 pub mod cleanup;
 pub mod drops;
@@ -94,6 +95,9 @@ pub enum Command {
     /// Show the last dropped packets of this node, with the policies behind them.
     #[command(after_help = drops::HELP)]
     Drops(drops::DropsArgs),
+    /// Show which connections the policies in audit would deny or allow.
+    #[command(after_help = audit::HELP)]
+    Audit(audit::AuditArgs),
     /// Show who talks to whom on this node, allowed and denied, and which policies are used.
     #[command(after_help = flows::HELP)]
     Flows(flows::FlowsArgs),

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use enforcer_core::flows::{Decision, FlowEnd, Key, Ledger, Record, RuleUse, UseKey};
+use enforcer_core::explain::RuleResult;
+use enforcer_core::flows::{Decision, FlowEnd, Key, Ledger, Miss, Record, RuleUse, UseKey};
 use enforcer_core::model::PolicyId;
 use serde::{Deserialize, Serialize};
 
 use super::Nearest;
+use super::audit::FlowAudit;
 
 /// What the flow tables can't show.
 const NOTES: [&str; 3] = [
@@ -41,6 +43,9 @@ pub struct FlowDecision {
     /// The nearest rule of a denial.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub nearest: Option<Nearest>,
+    /// The opposite decision if no policy were in audit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub audit: Option<FlowAudit>,
 }
 
 /// Connections with the same ends, port and verdict. Times are as in RFC 3339.
@@ -68,7 +73,7 @@ pub struct FlowRecord {
     /// The Services that were asked for, as `namespace/name:port`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub services: Vec<String>,
-    /// `allowed` or `denied`.
+    /// `allowed`, `denied`, or, with policies in audit, `would-deny` and `would-allow`.
     pub verdict: String,
     /// New connections, or attempts.
     pub connections: u64,
@@ -153,22 +158,33 @@ pub fn time(seconds: u64) -> String {
 
 impl FlowDecision {
     fn new(decision: &Decision) -> Self {
-        let rules = decision
-            .by
-            .iter()
-            .map(|it| FlowRule { policy: it.rule.policy.to_string(), path: it.path() });
-        let nearest = decision.nearest.as_ref().map(|it| Nearest {
-            policy: it.policy.clone(),
-            path: it.path.clone(),
-            differences: it.differences.clone(),
+        let audit = decision.audit.as_ref().map(|it| FlowAudit {
+            policies: it.policies.clone(),
+            allows: it.allows,
+            rules: rules(&it.by),
+            nearest: it.nearest.as_ref().map(nearest),
         });
         Self {
             direction: decision.direction.name().to_owned(),
             reason: decision.reason.to_owned(),
             isolated_by: decision.isolated_by.clone(),
-            rules: rules.collect(),
-            nearest,
+            rules: rules(&decision.by),
+            nearest: decision.nearest.as_ref().map(nearest),
+            audit,
         }
+    }
+}
+
+fn rules(by: &[RuleResult]) -> Vec<FlowRule> {
+    let rule = |it: &RuleResult| FlowRule { policy: it.rule.policy.to_string(), path: it.path() };
+    by.iter().map(rule).collect()
+}
+
+fn nearest(miss: &Miss) -> Nearest {
+    Nearest {
+        policy: miss.policy.clone(),
+        path: miss.path.clone(),
+        differences: miss.differences.clone(),
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod attribute;
 mod attribution;
+mod audit;
 mod drops;
 mod flows;
 mod http;
@@ -22,6 +23,7 @@ mod rise;
 mod status;
 
 pub use attribution::{Attribution, Nearest};
+pub use audit::{Audit, AuditedConnection, FlowAudit, audited_line};
 pub use drops::{DropRecord, End, Names, TruncatedEvent, protocol_name, read_event};
 pub use flows::{FlowDecision, FlowRecord, FlowRule, Flows, PolicyUse, summed, time};
 pub use http::{Limits, Observed, Paths, serve};

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_ebpf::contract::verdict::Direction;
 
-use super::connection::{isolating, isolating_in, rules};
+use super::audit::in_audit;
+use super::connection::{isolating, rules};
 use super::rule::{PeerRef, RuleRef};
-use crate::model::{Cluster, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId, View};
+use crate::model::{Cluster, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId};
 
 /// The policies that isolate a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,14 +58,13 @@ pub enum Unused {
 #[must_use]
 pub fn protection(cluster: &Cluster, pod: &Pod) -> Protection {
     let of = |direction| isolating(cluster, &pod.id, direction).map(|it| it.id.clone()).collect();
-    let all = Direction::ALL.into_iter();
-    let all = all.flat_map(|it| isolating_in(cluster, View::WouldBe, &pod.id, it));
+    let audit = Direction::ALL.into_iter().flat_map(|it| in_audit(cluster, &pod.id, it));
     Protection {
         pod: pod.id.clone(),
         exempt: exempt(pod),
         ingress: of(Direction::Ingress),
         egress: of(Direction::Egress),
-        audit: all.filter(|it| cluster.is_in_audit(it)).map(|it| it.id.clone()).collect(),
+        audit: audit.cloned().collect(),
     }
 }
 

@@ -11,6 +11,7 @@
 //! What belongs here: answers as plain data, and their wording in one line. What does not: the
 //! formats of documents, files and lines of policies, I/O.
 
+mod audit;
 mod change;
 mod connection;
 mod coverage;
@@ -22,6 +23,7 @@ mod sentences;
 mod service;
 mod workload;
 
+pub use audit::{in_audit, would_be};
 pub use change::{Change, cost};
 pub use connection::{
     Consent, Why, connection, connection_in, isolating, isolating_in, owners, owners_among,

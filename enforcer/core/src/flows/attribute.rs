@@ -8,7 +8,7 @@ use enforcer_ebpf::contract::verdict::Direction;
 
 use super::record::FlowEnd;
 use super::sighting::Sighting;
-use crate::explain::{Backend, Workload, backends};
+use crate::explain::{Backend, Workload, backends, in_audit};
 use crate::model::{Cluster, Pod, Protocol, Service, ServicePort, Traffic};
 
 /// The cluster, as far as flows are named by it.
@@ -43,6 +43,12 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn end(&self, address: IpAddr) -> FlowEnd {
         self.end_and_pod(address).0
+    }
+
+    /// Whether policies in audit select the pod.
+    pub(super) fn has_audit(&self, pod: &Pod) -> bool {
+        let all = Direction::ALL.into_iter();
+        all.flat_map(|it| in_audit(self.cluster, &pod.id, it)).next().is_some()
     }
 
     fn end_and_pod(&self, address: IpAddr) -> (FlowEnd, Option<&'a Pod>) {

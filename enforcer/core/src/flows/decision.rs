@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use enforcer_ebpf::contract::verdict::Direction;
 
 use super::attribute::View;
-use crate::explain::{Change, Outcome, RuleResult, Why, why_among};
-use crate::model::{Pod, Traffic};
+use crate::explain::{Change, Outcome, RuleResult, Why, in_audit, why_among, would_be};
+use crate::model::{self, Pod, PolicyId, Traffic};
 
 /// The nearest rule of a denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,21 @@ pub struct Decision {
     pub by: Vec<RuleResult>,
     /// The nearest rule of a denial.
     pub nearest: Option<Miss>,
+    /// The opposite decision if no policy were in audit; `None`: it would be the same.
+    pub audit: Option<WouldBe>,
+}
+
+/// The decision of one end if no policy were in audit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WouldBe {
+    /// The policies in audit that would isolate the pod in this direction.
+    pub policies: Vec<String>,
+    /// Whether the end would allow the flow.
+    pub allows: bool,
+    /// The rules that would allow it, as far as they are known.
+    pub by: Vec<RuleResult>,
+    /// The nearest rule, if it would be denied.
+    pub nearest: Option<Miss>,
 }
 
 impl Decision {
@@ -50,7 +65,8 @@ impl Decision {
             Why::Allowed { by, .. } => ("allowed-by-rule", by, None),
             Why::Denied { nearest, .. } => ("no-rule", Vec::new(), nearest),
         };
-        Self { direction, reason, isolated_by, by, nearest: nearest.map(|it| miss(&it)) }
+        let nearest = nearest.map(|it| miss(&it));
+        Self { direction, reason, isolated_by, by, nearest, audit: None }
     }
 }
 
@@ -72,15 +88,23 @@ pub(super) fn decide(
     let sides = [(Direction::Egress, from, to), (Direction::Ingress, to, from)];
     let decisions = sides.into_iter().filter_map(|(direction, (_, pod), (other, _))| {
         let pod = pod?;
-        let why = if pod.addresses.contains(&other) {
-            Why::Itself
-        } else if view.cluster.node_addresses.contains(&other) {
-            Why::Node
-        } else {
-            let owners = (view.owners)(other);
-            why_among(view.cluster, &pod.id, direction, other, owners, traffic)
-        };
-        Some(Decision::new(direction, why))
+        if pod.addresses.contains(&other) {
+            return Some(Decision::new(direction, Why::Itself));
+        }
+        if view.cluster.node_addresses.contains(&other) {
+            return Some(Decision::new(direction, Why::Node));
+        }
+        let (cluster, id, owners) = (view.cluster, &pod.id, (view.owners)(other));
+        let peers = owners.clone();
+        let why = why_among(cluster, model::View::Enforced, id, direction, other, peers, traffic);
+        let would = would_be(cluster, id, direction, other, owners, traffic, &why);
+        let audit = would.map(|it| {
+            let policies = in_audit(cluster, id, direction).map(PolicyId::to_string).collect();
+            let allows = it.allows();
+            let Decision { by, nearest, .. } = Decision::new(direction, it);
+            WouldBe { policies, allows, by, nearest }
+        });
+        Some(Decision { audit, ..Decision::new(direction, why) })
     });
     decisions.collect()
 }

@@ -83,15 +83,34 @@ impl Ledger {
         let protocol = name.to_owned();
         let key = Key { from, to, protocol, port: flow.port, verdict: Verdict::Allowed };
         let key = self.fold(key);
-        if !self.records.contains_key(&key) && !self.may_add(seen) {
+        if self.passed(&key).next().is_none() && !self.may_add(seen) {
             return;
         }
-        let explained = self.records.get(&key).filter(|it| it.generation == self.generation);
-        let ends = explained.map_or_else(|| explanation(view, &flow), |it| it.ends.clone());
+        let explained = self.explained(view, pod, &key);
+        let ends = explained.unwrap_or_else(|| explanation(view, &flow));
+        let key = Key { verdict: Verdict::of(true, &ends), ..key };
         // Not answered, and some end denies it: the drop event counts it, if it is this node's.
         if seen.answered || ends.iter().all(Decision::allows) {
             self.count(key, flow.service, ends, seen);
         }
+    }
+
+    /// The records that flows which passed may have: without and with policies in audit against them.
+    fn passed(&self, key: &Key) -> impl Iterator<Item = &Record> {
+        let verdicts = [Verdict::Allowed, Verdict::WouldDeny].into_iter();
+        verdicts.filter_map(|verdict| self.records.get(&Key { verdict, ..key.clone() }))
+    }
+
+    /// The explanation of a record of these flows, if it still holds.
+    fn explained(&self, view: &View<'_>, pod: &Pod, key: &Key) -> Option<Vec<Decision>> {
+        // What policies in audit say of one address does not hold for others.
+        let is_of_many =
+            matches!((&key.from, &key.to), (FlowEnd::Outside, _) | (_, FlowEnd::Outside));
+        if is_of_many && view.has_audit(pod) {
+            return None;
+        }
+        let mut current = self.passed(key).filter(|it| it.generation == self.generation);
+        current.next().map(|it| it.ends.clone())
     }
 
     /// Whether these flows may have a record of their own.
@@ -173,7 +192,8 @@ impl Ledger {
         for policy in &decision.isolated_by {
             self.uses.denied(policy, direction);
         }
-        let key = self.fold(Key { from, to, protocol, port, verdict: Verdict::Denied });
+        let verdict = Verdict::of(false, std::slice::from_ref(&decision));
+        let key = self.fold(Key { from, to, protocol, port, verdict });
         let revision = self.revise(true);
         let record = self.record(key, now);
         match direction {
@@ -186,7 +206,7 @@ impl Ledger {
 
     /// The key, with [`FlowEnd::Outside`] instead of an address if there are many already.
     fn fold(&self, key: Key) -> Key {
-        if self.records.contains_key(&key) {
+        if self.records.contains_key(&key) || self.passed(&key).next().is_some() {
             return key;
         }
         match outside(&key) {
@@ -238,6 +258,25 @@ impl Ledger {
             if new > 0 {
                 record.reported = connections;
                 news.push((key.clone(), record.clone(), new));
+            }
+        }
+        news
+    }
+
+    /// The decisions at this node that policies in audit would reverse, with the number of their
+    /// connections since the last call.
+    pub fn take_audit(&mut self) -> Vec<(Key, Decision, u64)> {
+        let mut news = Vec::new();
+        for (key, record) in &mut self.records {
+            let counts = [record.at_receiver, record.at_sender];
+            let before = std::mem::replace(&mut record.audited, counts);
+            for end in record.ends.iter().filter(|it| it.audit.is_some()) {
+                let at = end.direction as usize;
+                let (now, before) = (counts.get(at), before.get(at));
+                let new = now.zip(before).map_or(0, |(now, before)| now.saturating_sub(*before));
+                if new > 0 {
+                    news.push((key.clone(), end.clone(), new));
+                }
             }
         }
         news

@@ -15,7 +15,7 @@ mod sighting;
 mod uses;
 
 pub use attribute::View;
-pub use decision::{Decision, Miss};
+pub use decision::{Decision, Miss, WouldBe};
 pub use ledger::{Denial, Ledger, RECORDS};
 pub use record::{FlowEnd, Key, Record, Verdict};
 pub use sighting::Sighting;

@@ -78,6 +78,10 @@ pub enum Verdict {
     Allowed,
     /// A policy dropped them.
     Denied,
+    /// They passed, and policies in audit would deny them.
+    WouldDeny,
+    /// A policy dropped them, and policies in audit would allow them.
+    WouldAllow,
 }
 
 impl Verdict {
@@ -87,6 +91,21 @@ impl Verdict {
         match self {
             Self::Allowed => "allowed",
             Self::Denied => "denied",
+            Self::WouldDeny => "would-deny",
+            Self::WouldAllow => "would-allow",
+        }
+    }
+
+    /// The verdict on flows that passed, or did not, with these decisions.
+    pub(super) fn of(passed: bool, ends: &[Decision]) -> Self {
+        let would = |allows: bool| {
+            ends.iter().filter_map(|it| it.audit.as_ref()).any(|it| it.allows == allows)
+        };
+        match passed {
+            true if would(false) => Self::WouldDeny,
+            true => Self::Allowed,
+            false if would(true) => Self::WouldAllow,
+            false => Self::Denied,
         }
     }
 }
@@ -129,6 +148,9 @@ pub struct Record {
     pub(super) generation: u64,
     /// The connections at the last call of [`super::Ledger::take_news`].
     pub(super) reported: u64,
+    /// The connections at the receiver's and the sender's interface at the last call of
+    /// [`super::Ledger::take_audit`].
+    pub(super) audited: [u64; 2],
     /// Counted during the current look at the tables, at the receiver's interface and the sender's.
     pub(super) opening: [u64; 2],
 }

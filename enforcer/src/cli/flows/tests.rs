@@ -10,6 +10,7 @@ fn decision(direction: &str, reason: &str) -> FlowDecision {
         isolated_by: vec!["shop/db".to_owned()],
         rules: if reason == "allowed-by-rule" { vec![rule] } else { Vec::new() },
         nearest: None,
+        audit: None,
     }
 }
 
