@@ -46,6 +46,19 @@ async fn explanations() {
 }
 
 #[tokio::test]
+async fn policies_in_audit() {
+    let text = all(&[
+        "explain ops/prometheus shop/sts/db:9187 --what-if inspect/audited",
+        "explain outside ops/prometheus:9090 --what-if inspect/audited --output json",
+        "describe ops/default-deny --manifests inspect/audited",
+        "describe ops/prometheus --manifests inspect/audited",
+        "describe ops --manifests inspect/audited",
+    ])
+    .await;
+    insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
 async fn ends_that_do_not_exist() {
     let text = all(&[
         "explain shop/web-0 shop/dp-0",

@@ -289,6 +289,8 @@ fn known(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     gauge(encoder, "policies", "Known network policies.", report.policies)?;
     let help = "Network policies in audit that select pods of this node: reported, not enforced.";
     gauge(encoder, "policies_in_audit", help, report.in_audit().count() as u64)?;
+    let help = "Whether all policies are in audit, by --audit.";
+    gauge(encoder, "audit_all", help, u64::from(report.audit_all))?;
     gauge(encoder, "pods", "Known pods, including those of other nodes.", report.pods)?;
     gauge(encoder, "namespaces", "Known namespaces.", report.namespaces)?;
     let help = "Present errors in manifests or in objects of the Kubernetes API.";
