@@ -23,7 +23,7 @@ pub struct Location {
 }
 
 /// The declarations of the files in effect.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Places {
     policies: BTreeMap<PolicyId, (Arc<Text>, Place)>,
     namespaces: BTreeMap<String, ()>,
@@ -78,6 +78,13 @@ impl Places {
         let (text, place) = self.policies.get(id)?;
         let place = field(text, id, path).unwrap_or(*place);
         Some(Location { file: text.file.clone(), line: place.line })
+    }
+
+    /// The YAML document that declares the policy, which may declare other objects, too.
+    #[must_use]
+    pub fn policy_text(&self, id: &PolicyId) -> Option<String> {
+        let (text, place) = self.policies.get(id)?;
+        Some(text.document(place.line).to_owned())
     }
 }
 

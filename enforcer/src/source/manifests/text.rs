@@ -47,6 +47,21 @@ impl Text {
         self.source.get(range).unwrap_or_default().trim_end_matches(['\n', '\r'])
     }
 
+    /// The YAML document around a line (counted from 1).
+    pub(super) fn document(&self, line: usize) -> &str {
+        let at = self.starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let (mut first, mut last) = (0, self.source.len());
+        for (start, text) in self.lines().filter(|(_, text)| is_separator(text)) {
+            if start <= at {
+                first = (start + text.len() + 1).min(self.source.len());
+            } else {
+                last = start;
+                break;
+            }
+        }
+        self.source.get(first..last).unwrap_or_default()
+    }
+
     /// The place of a byte range, cut at the end of its first line.
     pub(super) fn place(&self, start: usize, length: usize) -> Place {
         let start = start.min(self.source.len());
@@ -61,4 +76,7 @@ impl Text {
             length: length.min(end.saturating_sub(start)),
         }
     }
+}
+fn is_separator(line: &str) -> bool {
+    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
 }
