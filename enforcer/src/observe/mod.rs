@@ -22,7 +22,7 @@ mod status;
 
 pub use attribution::{Attribution, Nearest};
 pub use drops::{DropRecord, End, Names, TruncatedEvent, read_event};
-pub use http::{Limits, Observed, Paths, serve};
+pub use http::{Limits, Observed, Paths, serve, serve_on_loopback};
 pub use log::{LogError, LogFilter, LogFormat};
 pub use metrics::{Metrics, PodMetrics};
 pub use process::ProcessUse;
