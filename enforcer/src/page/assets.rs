@@ -2,6 +2,8 @@
 
 /// The page's HTML.
 pub(super) const INDEX: &str = include_str!("web/index.html");
+/// Its icon.
+const ICON: &str = include_str!("web/icon.svg");
 /// Its style sheet.
 pub(super) const STYLE: &str = include_str!("web/page.css");
 
@@ -32,6 +34,7 @@ pub(super) const MODULES: [(&str, &str); 16] = [
 pub(super) fn file(path: &str) -> Option<(&'static str, &'static str)> {
     match path {
         "/" => Some(("text/html; charset=utf-8", INDEX)),
+        "/icon.svg" => Some(("image/svg+xml", ICON)),
         "/page.css" => Some(("text/css; charset=utf-8", STYLE)),
         _ => {
             let name = path.strip_prefix('/')?;

@@ -10,6 +10,8 @@ use super::assets::{INDEX, MODULES, STYLE};
 const STYLE_TAG: &str = "<link rel=\"stylesheet\" href=\"page.css\">";
 const SCRIPT_TAG: &str = "<script type=\"module\" src=\"app.js\"></script>";
 
+const ICON_TAG: &str = "<link rel=\"icon\" href=\"icon.svg\" type=\"image/svg+xml\">\n";
+
 /// The page with its data in one HTML file, which loads and sends nothing.
 pub(super) fn bundle(data: &str) -> String {
     let (style, script) = (format!("\n{STYLE}"), script());
@@ -25,6 +27,7 @@ pub(super) fn bundle(data: &str) -> String {
     let data = format!("<script type=\"application/json\" id=\"report\">{data}</script>\n");
     INDEX
         .replace("<meta charset=\"utf-8\">\n", &format!("<meta charset=\"utf-8\">\n{policy}"))
+        .replace(ICON_TAG, "")
         .replace(STYLE_TAG, &format!("<style>{style}</style>"))
         .replace(SCRIPT_TAG, &format!("{data}<script type=\"module\">{script}</script>"))
 }

@@ -6,7 +6,7 @@ import { layered, places } from "./layout.js";
 
 const BOX = { width: 184, height: 40, across: 112, down: 16, wide: 1100 };
 const MARGIN = 24;
-const NAME = 24;
+const NAME = 22;
 
 function shorten(text) {
   return text.length > NAME ? `${text.slice(0, NAME - 1)}…` : text;
@@ -31,7 +31,7 @@ export function graphView(context) {
   const legend = h("ul", { class: "legend", "aria-label": "Lines" },
     [["seen", "seen by agents"], ["denied", "✕ denied"], ["policy", "allowed by policy, not seen"]].map(([kind, text]) =>
       h("li", null, s("svg", { class: "sample-line", width: 28, height: 10, "aria-hidden": "true" },
-        s("path", { class: `line ${kind}`, d: "M0 5H28" })), ` ${text}`)));
+        s("path", { class: `line ${kind}`, d: "M0 5H28" })), ` ${text}`)), h("li", null, "⚠ pods that no policy isolates"));
   const element = h("section", { class: "graph", "aria-label": "Graph of workloads" },
     h("div", { class: "toolbar" }, h("label", null, "Namespace ", select),
       h("label", { class: "check" }, policies, " policies"), zooms, legend), notice, canvas, table);
@@ -112,7 +112,8 @@ export function graphView(context) {
   function box(node, { x, y }, near) {
     const unguarded = [...node.kinds.keys()].every((it) => !model.ingress.has(it) && !model.egress.has(it));
     const inside = node.type !== "outside";
-    const small = inside ? `${node.type === "workload" ? node.namespace : "namespace"} · ${count(node.pods, "pod")}${unguarded ? " · ⚠ unprotected" : ""}` : "addresses of no pod";
+    const small = inside ? `${node.type === "workload" ? node.namespace : "namespace"} · ${count(node.pods, "pod")}` : "addresses of no pod";
+    const warning = unguarded && inside;
     const pick = () => {
       focus = focus === node ? null : node;
       announce(focus ? `Only connections of ${node.name}` : "All connections");
@@ -120,16 +121,17 @@ export function graphView(context) {
       document.getElementById(`node-${node.index}`)?.focus();
     };
     return s("g", {
-      class: `node ${node.type} ${near ? "" : "far"} ${unguarded && inside ? "unguarded" : ""}`, id: `node-${node.index}`, tabindex: "0",
-      role: "button", "aria-pressed": String(focus === node), "aria-label": `${node.name}, ${small.replace("⚠ ", "")}`,
+      class: `node ${node.type} ${near ? "" : "far"} ${warning ? "unguarded" : ""}`, id: `node-${node.index}`, tabindex: "0",
+      role: "button", "aria-pressed": String(focus === node), "aria-label": `${node.name}, ${small}${warning ? ", unprotected" : ""}`,
       transform: `translate(${x} ${y})`, onclick: pick,
       ondblclick: () => context.describe(node),
       onkeydown: (event) => {
         if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pick(); }
         if (event.key === "d") context.describe(node);
       },
-    }, s("title", null, node.name), s("rect", { width: BOX.width, height: BOX.height, rx: 6 }),
-      s("text", { x: 12, y: 17, class: "name" }, shorten(node.label)), s("text", { x: 12, y: 32, class: "small" }, small));
+    }, s("title", null, `${node.name}${warning ? ": isolated in no direction" : ""}`), s("rect", { width: BOX.width, height: BOX.height, rx: 6 }),
+      s("text", { x: 12, y: 17, class: "name" }, shorten(node.label)), s("text", { x: 12, y: 32, class: "small" }, shorten(small)),
+      warning && s("text", { x: BOX.width - 22, y: 17, class: "small" }, "⚠"));
   }
 
   function list(about) {

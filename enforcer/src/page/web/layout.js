@@ -52,11 +52,25 @@ export function layered(nodes, edges) {
   // Those that most others do not reach come first.
   const degree = (it) => beside.get(it).length - 2 * out.get(it).length;
   const layer = layers([...used].sort((a, b) => degree(a) - degree(b)), out);
-  const columns = [];
-  for (const it of used) (columns[layer.get(it)] ??= []).push(it);
-  const filled = columns.filter(Boolean);
+  const filled = fold(used, layer);
   order(filled, beside);
   return { columns: filled, alone };
+}
+
+/** Columns of the layers' nodes. Long chains of small layers are folded to as many columns as look well. */
+function fold(nodes, layer) {
+  const found = [];
+  for (const it of nodes) (found[layer.get(it)] ??= []).push(it);
+  const most = Math.max(4, Math.round(Math.sqrt(nodes.length)));
+  if (found.length <= most) return found;
+  const columns = [];
+  let placed = 0;
+  for (const list of found) {
+    const at = Math.min(most - 1, Math.floor((placed * most) / nodes.length));
+    (columns[at] ??= []).push(...list);
+    placed += list.length;
+  }
+  return columns.filter(Boolean);
 }
 
 /** Orders each column by the mean place of its nodes' neighbours. */

@@ -62,6 +62,8 @@ export function matrixView(context) {
     current.row = Math.min(current.row, rows.length - 1);
     current.column = Math.min(current.column, columns.length - 1);
     sizer.style.width = `${SIDE + columns.length * SIZE}px`;
+    // With room for a scroll bar.
+    grid.style.width = `${SIDE + columns.length * SIZE + 18}px`;
     sizer.style.height = `${HEAD + rows.length * SIZE}px`;
     grid.setAttribute("aria-rowcount", String(rows.length + 1));
     grid.setAttribute("aria-colcount", String(columns.length + 1));

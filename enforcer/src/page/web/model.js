@@ -17,11 +17,13 @@ function node(model, fields) {
   return made;
 }
 
-function add(to, kind) {
+function note(model, to, pod) {
   for (let it = to; it; it = it.parent) {
-    it.kinds.set(kind, (it.kinds.get(kind) ?? 0) + 1);
+    it.kinds.set(pod.kind, (it.kinds.get(pod.kind) ?? 0) + 1);
     it.pods += 1;
   }
+  if (pod.ingress) model.ingress.add(pod.kind);
+  if (pod.egress) model.egress.add(pod.kind);
 }
 
 /** Makes the tree from a document of the kind `model`. */
@@ -46,14 +48,18 @@ export function prepare(document) {
   for (const pod of document.pods) {
     const parent = workloads[pod.workload];
     const [namespace, label] = pod.name.split("/");
+    // A pod of its own is its workload.
+    if (pod.name === parent.name) {
+      parent.subject = `${namespace}/pod/${label}`;
+      note(model, parent, pod);
+      continue;
+    }
     const leaf = node(model, {
       level: 2, type: "pod", parent, label, name: pod.name, end: pod.name, namespace,
       subject: `${namespace}/pod/${label}`,
     });
     parent.subject ??= leaf.subject;
-    add(leaf, pod.kind);
-    if (pod.ingress) model.ingress.add(pod.kind);
-    if (pod.egress) model.egress.add(pod.kind);
+    note(model, leaf, pod);
   }
   model.roots = [...spaces.values()];
   model.outside = node(model, { level: 0, type: "outside", label: "outside", name: "outside", end: "outside" });
