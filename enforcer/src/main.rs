@@ -43,6 +43,11 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
         Command::Status(arguments) => cli::status::run(&arguments, &mut io::stdout())?,
         Command::Top(arguments) => cli::top::run(&arguments, &mut io::stdout())?,
         Command::Drops(arguments) => cli::drops::run(&arguments, &mut io::stdout())?,
+        Command::Audit(arguments) => {
+            let denies = cli::audit::run(&arguments, &mut io::stdout())?;
+            return Ok(if denies { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        }
+        Command::Flows(arguments) => cli::flows::run(&arguments, &mut io::stdout())?,
         Command::LogLevel { filter, agent } => {
             cli::ask::log_level(agent.status, filter.as_deref(), &mut io::stdout())?;
         }

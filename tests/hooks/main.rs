@@ -43,6 +43,7 @@ fn cluster(ports: &[u16]) -> Cluster {
         subjects: Selector { requirements: BTreeSet::new() },
         ingress: None,
         egress: Some(vec![Rule { peers: vec![], ports: ports.iter().map(port).collect() }]),
+        audit: false,
     };
     let addresses = BTreeSet::from([POD.parse().unwrap()]);
     let pod = Pod { addresses, ..Pod::new(subject()) };

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use enforcer::kernel::{FlowUse, Lifetimes, Pins, Settings};
+use enforcer::kernel::{FlowSample, FlowUse, Lifetimes, Pins, Settings};
 use enforcer_core::tables::Step;
 use enforcer_ebpf::contract::flow_table::{PLACES as PLACES_OF_A_GROUP, groups_for};
 use enforcer_ebpf::contract::stage::Stage;
@@ -38,7 +38,7 @@ fn small() -> Settings {
 
 fn sweep(rig: &mut Rig) -> [FlowUse; 2] {
     let now = rig.kernel.now().unwrap();
-    rig.kernel.flows().sweep(now).unwrap()
+    rig.kernel.flows().sweep(now, &mut FlowSample::default()).unwrap()
 }
 
 fn connect(rig: &mut Rig, server: &Pair, port: u16) {

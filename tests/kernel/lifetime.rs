@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use enforcer::kernel::{Lifetimes, Settings};
+use enforcer::kernel::{FlowSample, Lifetimes, Settings};
 use enforcer_ebpf::contract::stage::Stage;
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::frame::{Tcp, Transport};
@@ -179,7 +179,11 @@ fn expired_entries_are_removed_and_others_stay() {
         let counts_in = |rig: &mut Rig, later: Duration| {
             let buckets = u32::try_from(later.as_secs()).unwrap();
             let now = rig.kernel.now().unwrap() + buckets;
-            rig.kernel.flows().sweep(now).unwrap().map(|it| (it.established, it.opening))
+            rig.kernel
+                .flows()
+                .sweep(now, &mut FlowSample::default())
+                .unwrap()
+                .map(|it| (it.established, it.opening))
         };
         let counts = |rig: &mut Rig| counts_in(rig, Duration::ZERO);
         assert_eq!(counts(rig), [(1, 2); 2]);

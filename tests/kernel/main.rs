@@ -22,6 +22,7 @@ mod journeys;
 mod lifetime;
 mod link_messages;
 mod log_lines;
+mod node_sent;
 mod origin;
 mod ports;
 mod services;

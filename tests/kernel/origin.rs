@@ -362,23 +362,6 @@ fn n1_n3_uplinks_without_ethernet_headers_are_read_as_such() {
     });
 }
 
-#[test]
-fn a3_replies_to_what_the_node_sent_from_another_address_pass() {
-    with_rig(|rig, it| {
-        let (probe, reply) = (
-            tcp(it.stranger, 6_000, it.subject, 80, Tcp::Syn),
-            tcp(it.subject, 80, it.stranger, 6_000, Tcp::SynAck),
-        );
-        assert!(!rig.judge(&subject(), OUT, &reply).unwrap().passes);
-        assert!(rig.judge_from(&subject(), IN, &probe, 0, 0).unwrap().passes);
-        assert!(rig.judge(&subject(), OUT, &reply).unwrap().passes);
-        let other = tcp(it.subject, 80, it.stranger, 6_001, Tcp::SynAck);
-        assert!(!rig.judge(&subject(), OUT, &other).unwrap().passes);
-        // The same end may open nothing of its own.
-        assert!(!rig.judge(&subject(), IN, &probe).unwrap().passes);
-    });
-}
-
 /// A pod that started while no agent ran has no programs: others recognise what it sends. The mark
 /// alone is no proof: another program of the node may have cleared it.
 #[test]

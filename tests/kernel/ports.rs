@@ -24,6 +24,7 @@ fn allowing(protocol: Protocol, ranges: &[(u16, u16)]) -> Cluster {
         subjects: Selector::default(),
         ingress: Some(vec![rule.clone()]),
         egress: Some(vec![rule]),
+        audit: false,
     };
     Cluster { policies: BTreeMap::from([(policy.id.clone(), policy)]), ..cluster() }
 }

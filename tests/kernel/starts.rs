@@ -1,6 +1,6 @@
 //! Segments to a pod that leave the flow tables alone, and those that must not (semantics A3).
 
-use enforcer::kernel::Settings;
+use enforcer::kernel::{FlowSample, Settings};
 use enforcer_tests::frame::{Frame, Tcp, Transport};
 use enforcer_tests::rig::Rig;
 
@@ -14,7 +14,11 @@ fn clients() -> [Pair; 2] {
 /// Established and other flows of both families.
 fn flows(rig: &mut Rig) -> [(u64, u64); 2] {
     let now = rig.kernel.now().unwrap();
-    rig.kernel.flows().sweep(now).unwrap().map(|it| (it.established, it.opening))
+    rig.kernel
+        .flows()
+        .sweep(now, &mut FlowSample::default())
+        .unwrap()
+        .map(|it| (it.established, it.opening))
 }
 
 fn with_old_programs(test: impl FnOnce(&mut Rig) + Send) {

@@ -117,6 +117,7 @@ pub(crate) fn cluster() -> Cluster {
             Rule { peers: vec![friends], ports: vec![tcp(443)] },
             Rule { peers: vec![block("192.0.2.0/24"), block("2001:db8::/32")], ports: vec![] },
         ]),
+        audit: false,
     };
     let pods = [
         pod(subject(), "subject", &["10.1.0.5", "fd00::5"]),

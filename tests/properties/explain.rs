@@ -15,7 +15,7 @@ use enforcer_core::explain::{
     self, Change, Consent, LabelFix, Outcome, Party, RuleRef, RuleResult, Why, Workload, Workloads,
 };
 use enforcer_core::model::{
-    Cluster, ContainerPort, Labels, Namespace, Pod, PodId, Policy, PolicyId, Traffic,
+    Cluster, ContainerPort, Labels, Namespace, Pod, PodId, Policy, PolicyId, Traffic, View,
 };
 use enforcer_core::policy::reference;
 use enforcer_ebpf::contract::verdict::Direction;
@@ -69,10 +69,12 @@ fn agree(cluster: &Cluster) -> Result<(), TestCaseError> {
         let about = traffic.iter().skip(number % 3).step_by(3);
         for traffic in about {
             QUESTIONS.fetch_add(1, Ordering::Relaxed);
-            let explained = explain::connection(cluster, from, to, *traffic);
-            let expected = reference::connection(cluster, from, to, *traffic);
-            let explained: Vec<_> = explained.into_iter().map(plain).collect();
-            prop_assert_eq!(&explained, &expected, "{} to {} {:?}", from, to, traffic);
+            for view in [View::Enforced, View::WouldBe] {
+                let explained = explain::connection_in(cluster, view, from, to, *traffic);
+                let expected = reference::connection_in(cluster, view, from, to, *traffic);
+                let explained: Vec<_> = explained.into_iter().map(plain).collect();
+                prop_assert_eq!(&explained, &expected, "{} to {} {:?}", from, to, traffic);
+            }
         }
     }
     Ok(())
@@ -164,8 +166,13 @@ fn alone(cluster: &Cluster, rule: &RuleRef) -> BTreeMap<PolicyId, Policy> {
         Direction::Ingress => (only, None),
         Direction::Egress => (None, only),
     };
-    let policy =
-        Policy { id: policy.id.clone(), subjects: policy.subjects.clone(), ingress, egress };
+    let policy = Policy {
+        id: policy.id.clone(),
+        subjects: policy.subjects.clone(),
+        ingress,
+        egress,
+        audit: false,
+    };
     BTreeMap::from([(policy.id.clone(), policy)])
 }
 

@@ -90,15 +90,18 @@ fn rules() -> impl Strategy<Value = Option<Vec<Rule>>> {
 }
 
 fn a_policy() -> impl Strategy<Value = Policy> {
-    ("[a-z]{1,8}", "[a-z]{1,8}", selector(), rules(), rules())
-        .prop_filter("a policy without a type can't be written", |(_, _, _, ingress, egress)| {
+    let id =
+        ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| PolicyId { namespace, name });
+    (id, selector(), rules(), rules(), any::<bool>())
+        .prop_filter("a policy without a type can't be written", |(_, _, ingress, egress, _)| {
             ingress.is_some() || egress.is_some()
         })
-        .prop_map(|(namespace, name, subjects, ingress, egress)| Policy {
-            id: PolicyId { namespace, name },
+        .prop_map(|(id, subjects, ingress, egress, audit)| Policy {
+            id,
             subjects,
             ingress,
             egress,
+            audit,
         })
 }
 
@@ -171,16 +174,17 @@ fn a_service() -> impl Strategy<Value = Service> {
 }
 
 fn cluster() -> impl Strategy<Value = Cluster> {
-    let namespaces = vec(("[a-z]{1,8}", labels()), 0..3);
+    let namespaces = vec(("[a-z]{1,8}", labels(), any::<bool>()), 0..3);
     (vec(a_policy(), 0..4), vec(a_pod(), 0..4), vec(a_service(), 0..3), namespaces).prop_map(
         |(policies, pods, services, namespaces)| {
             let mut cluster = Cluster::default();
             let used = policies.iter().map(|it| it.id.namespace.clone());
             let used = used.chain(pods.iter().map(|it| it.id.namespace.clone()));
             let used = used.chain(services.iter().map(|it| it.id.namespace.clone()));
-            let implied = used.map(|name| (name, Labels::new()));
-            for (name, labels) in implied.chain(namespaces) {
-                cluster.namespaces.insert(name.clone(), Namespace::new(name, labels));
+            let implied = used.map(|name| (name, Labels::new(), false));
+            for (name, labels, audit) in implied.chain(namespaces) {
+                let namespace = Namespace { audit, ..Namespace::new(name.clone(), labels) };
+                cluster.namespaces.insert(name, namespace);
             }
             cluster.policies.extend(policies.into_iter().map(|it| (it.id.clone(), it)));
             cluster.pods.extend(pods.into_iter().map(|it| (it.id.clone(), it)));

@@ -23,6 +23,7 @@ macro_rules! scenarios {
 
 mod addresses;
 mod agent;
+mod audit;
 mod bandwidth;
 mod changes;
 mod cluster;
@@ -30,6 +31,7 @@ mod command;
 mod connection;
 mod families;
 mod floods;
+mod flows;
 mod fragments;
 mod hooks;
 mod host;

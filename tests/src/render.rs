@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use enforcer_core::model::{
-    Block, Cluster, Namespace, Peer, Pod, Policy, PortRule, PortSpec, Requirement, Rule, Selector,
-    Service, ServicePort, TargetPort, TrafficPolicy,
+    AUDIT_ANNOTATION, Block, Cluster, Namespace, Peer, Pod, Policy, PortRule, PortSpec,
+    Requirement, Rule, Selector, Service, ServicePort, TargetPort, TrafficPolicy,
 };
 
 /// The cluster as one YAML stream of JSON documents, statuses included, which read back as the same
@@ -36,8 +36,16 @@ fn namespace(it: &Namespace) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": {"name": it.name, "labels": it.labels},
+        "metadata": audited(json!({"name": it.name, "labels": it.labels}), it.audit),
     })
+}
+
+/// The metadata, with the annotation if the object is in audit.
+fn audited(mut metadata: Value, audit: bool) -> Value {
+    if audit {
+        metadata["annotations"] = json!({AUDIT_ANNOTATION: "true"});
+    }
+    metadata
 }
 
 fn pod(it: &Pod) -> Value {
@@ -92,7 +100,8 @@ fn policy(it: &Policy) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {"name": it.id.name, "namespace": it.id.namespace},
+        "metadata":
+            audited(json!({"name": it.id.name, "namespace": it.id.namespace}), it.audit),
         "spec": spec,
     })
 }

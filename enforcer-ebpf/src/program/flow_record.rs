@@ -102,7 +102,7 @@ pub(crate) fn record<H: Hook, F: Family>(
         return;
     }
     let another = role::opens(packet.role) && found.state.is_followed(H::DIRECTION)
-        || found.state.flags & origin != origin
+        || takes_over(origin, packet, &found)
         || has_lost_its_initiator::<H, F>(endpoint, packet, &found);
     // The verifier need not follow how this came about.
     if frame.settle(usize::from(another)) != 0 {
@@ -113,6 +113,13 @@ pub(crate) fn record<H: Hook, F: Family>(
     if matches!(H::DIRECTION, Direction::Egress) && packet.role & role::ACCEPTS != 0 {
         starts::note_answer(endpoint, now);
     }
+}
+
+/// Whether the node takes a flow over that another end opened: its own packets may be answered. Not by a
+/// reset, which it may send in another's name to end what policy denies.
+#[inline(always)]
+fn takes_over<A>(origin: u16, packet: &Packet<A>, found: &Found) -> bool {
+    origin != 0 && (found.state.flags & origin) | u16::from(packet.role & role::RESETS) == 0
 }
 
 /// Whether policy no longer allows a flow's initiator to open it, while it allows this packet of the

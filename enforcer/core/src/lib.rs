@@ -5,7 +5,8 @@
 //! ```
 //! [`model`] is the cluster as plain data. [`policy`] compiles it into verdicts. [`tables`] plans
 //! the writes that lead from what the kernel holds to what it should hold. [`explain`] says why a
-//! connection is allowed or denied, and what a change of policy changes.
+//! connection is allowed or denied, and what a change of policy changes. [`flows`] keeps who talks to
+//! whom.
 //!
 //! What belongs here: semantics, and everything that can be decided without looking at the
 //! machine. What does not: I/O, clocks, threads, Kubernetes types, eBPF loading. Cargo enforces it:
@@ -44,6 +45,7 @@
 //!     subjects: Selector::default(),
 //!     ingress: Some(vec![]),
 //!     egress: None,
+//!     audit: false,
 //! }));
 //!
 //! // Verdicts, independent of the kernel.
@@ -71,6 +73,7 @@
 
 pub mod estates;
 pub mod explain;
+pub mod flows;
 mod interner;
 pub mod model;
 pub mod policy;

@@ -105,6 +105,7 @@ impl<'a> DropLog<'a> {
             tracing::info!(target: "enforcer::drops", "{record}");
         }
         self.shared.metrics().denied(record);
+        self.shared.seen_flows().denied(record);
         self.shared.dropped(record.clone());
         for _ in 0..repeats {
             self.shared.repeats(Instant::now(), record);

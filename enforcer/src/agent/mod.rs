@@ -9,11 +9,14 @@
 //! ([`enforcer_core`]), calls to BPF ([`crate::kernel`]), output formats ([`crate::observe`]).
 
 mod attach;
+mod audit;
 mod claims;
 mod cni_results;
 mod descriptors;
 mod drop_log;
 mod drops;
+mod flow_log;
+mod flow_watch;
 mod flows;
 mod forgetting;
 mod guard;
@@ -41,6 +44,7 @@ mod source;
 mod thread;
 mod watchdog;
 
+pub use flow_log::FlowLogTarget;
 pub use options::{Attach, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod};
 pub use reconciler::{Reconciled, Reconciler};
 pub use run::run;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::flow_log::FlowLogTarget;
 use crate::kernel::Settings;
 use crate::nri;
 use crate::observe::PodMetrics;
@@ -18,12 +19,16 @@ pub struct Options {
     pub node_name: String,
     /// The addresses of the HTTP servers.
     pub listeners: Listeners,
+    /// The log of flows; `None`: there is none.
+    pub flow_log: Option<FlowLogTarget>,
     /// The labels of the packet metrics.
     pub pod_metrics: PodMetrics,
     /// Whether packets from a pod must carry one of its addresses (semantics P4).
     pub check_source: bool,
     /// The traffic that passes while the pod of an interface is unknown (semantics C6).
     pub unknown_pod: UnknownPod,
+    /// Whether all policies are in audit: reported, and not enforced.
+    pub audit: bool,
     /// Names of the interfaces that lead off the node; empty: found by netlink.
     pub uplinks: BTreeSet<String>,
     /// The connection to the container runtime, which delays pods until their policy is programmed

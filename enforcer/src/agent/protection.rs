@@ -30,6 +30,9 @@ impl Protection {
             Change::PolicyGone(id) => {
                 self.changed_namespaces.insert(id.namespace.clone());
             }
+            // It may put its policies in audit.
+            Change::Namespace(it) => drop(self.changed_namespaces.insert(it.name.clone())),
+            Change::NamespaceGone(name) => drop(self.changed_namespaces.insert(name.clone())),
             _ => {}
         }
     }
@@ -42,19 +45,24 @@ impl Protection {
             local.contains(id) && !pods.contains(id) && !namespaces.contains(&id.namespace)
         });
         // Pods of one namespace with equal labels have the same policies.
-        let mut alike: HashMap<(&str, &Labels), [Vec<String>; 2]> = HashMap::new();
+        let mut alike: HashMap<(&str, &Labels), [Vec<String>; 3]> = HashMap::new();
         for pod in local.iter().filter_map(|id| cluster.pods.get(id)) {
             let is_subject = pod.is_peer() && !pod.addresses.is_empty();
             if !is_subject || self.known.contains_key(&pod.id) {
                 continue;
             }
             let key = (pod.id.namespace.as_str(), &pod.labels);
-            let [ingress, egress] = alike.entry(key).or_insert_with(|| {
+            let [ingress, egress, audit] = alike.entry(key).or_insert_with(|| {
                 let protection = explain::protection(cluster, pod);
-                [names(&protection.ingress), names(&protection.egress)]
+                let audit: Vec<PolicyId> = protection.audit.into_iter().collect();
+                [names(&protection.ingress), names(&protection.egress), names(&audit)]
             });
-            let (ingress, egress) = (ingress.clone(), egress.clone());
-            let protection = PodProtection { workload: Workload::of(pod), ingress, egress };
+            let protection = PodProtection {
+                workload: Workload::of(pod),
+                ingress: ingress.clone(),
+                egress: egress.clone(),
+                audit: audit.clone(),
+            };
             self.known.insert(pod.id.clone(), Arc::new(protection));
         }
     }
@@ -90,6 +98,7 @@ mod tests {
             subjects: Selector::default(),
             ingress: Some(Vec::new()),
             egress: None,
+            audit: false,
         })
     }
 

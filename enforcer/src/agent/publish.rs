@@ -50,6 +50,7 @@ impl Reconciler {
             conntrack: self.older.report.clone(),
             protection: self.protection.pods(),
             policies: self.cluster.policies.len() as u64,
+            audit_all: self.cluster.audit,
             pods: self.cluster.pods.len() as u64,
             namespaces: self.cluster.namespaces.len() as u64,
             cni: self.records_report(),

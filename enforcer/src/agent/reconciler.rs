@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use enforcer_ebpf::contract::counters::Counters;
 
 use super::claims::{Bindings, Known, World};
+use super::flow_watch::alters_decisions;
 use super::forgetting::Forgetting;
 use super::guard::Guard;
 use super::older_flows::OlderFlows;
@@ -73,6 +74,8 @@ pub struct Reconciler {
     pub(super) counters: SharedCounters,
     /// The store of settlements; `None`: they end with the agent.
     pub(super) settled: Option<SettledTable>,
+    /// The number of changes after which the policies' decisions may be others.
+    pub(super) decisions: u64,
 }
 
 impl Reconciler {
@@ -82,8 +85,9 @@ impl Reconciler {
     /// # Errors
     /// The kernel rejects the programs.
     pub fn new(options: &Options, pins: Option<Pins>) -> Result<Self, KernelError> {
-        let Options { node_name, check_source, unknown_pod, uplinks, attach, settings, .. } =
-            options;
+        let Options {
+            node_name, check_source, unknown_pod, audit, uplinks, attach, settings, ..
+        } = options;
         let kernel = match &pins {
             Some(pins) => Kernel::load_pinned(settings, pins)?,
             None => Kernel::load(settings)?,
@@ -114,7 +118,7 @@ impl Reconciler {
             bindings: Bindings::default(),
             records: Records::default(),
             sandboxes: Sandboxes::new(node_name),
-            cluster: Cluster::default(),
+            cluster: Cluster { audit: *audit, ..Cluster::default() },
             snapshot: Snapshot::default(),
             assignment: Assignment::default(),
             engine: Engine::with(settings.limits),
@@ -130,8 +134,14 @@ impl Reconciler {
             pins_problem: None,
             taken_over: is_resumed.then_some(TakenOver { endpoints }),
             settled,
+            decisions: 0,
             inheritance: Some(inherited),
         })
+    }
+
+    /// The name of this node.
+    pub(super) fn node_name(&self) -> &str {
+        &self.node_name
     }
 
     /// Notes changes; [`Self::reconcile`] enforces them. Returns whether the state has changed.
@@ -191,7 +201,10 @@ impl Reconciler {
         self.addresses.note(&change, &self.cluster);
         self.touched.note(&change);
         self.protection.note(&change);
-        self.cluster.apply(change)
+        let alters = alters_decisions(&change, &self.cluster);
+        let changed = self.cluster.apply(change);
+        self.decisions += u64::from(alters && changed);
+        changed
     }
 
     /// Takes the drop events' ring buffer.

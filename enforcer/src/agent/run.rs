@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::flow_log::FlowLog;
 use super::main_loop::{Channels, Node};
 use super::options::Options;
 use super::reconciler::Reconciler;
@@ -62,7 +63,9 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     let node_watch = Node { interfaces, requests };
     let channels = Channels { changes, node: node_watch, runtime, results, writer };
     let (questions, asked) = mpsc::channel(drop_log::WAITING);
-    let mut ended = thread::start(reconciler, Arc::clone(&shared), channels, asked, stop.clone())?;
+    let flow_log = options.flow_log.clone().map(FlowLog::new);
+    let (ours, stopped) = (Arc::clone(&shared), stop.clone());
+    let mut ended = thread::start(reconciler, ours, channels, asked, flow_log, stopped)?;
     let mut has_ended = false;
     let result = tokio::select! {
         result = &mut ended => {

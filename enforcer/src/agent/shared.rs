@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use enforcer_ebpf::contract::verdict::Reason;
 use tokio::sync::watch;
 
+use super::flow_watch::SeenFlows;
 use super::pod_addresses::SharedPodAddresses;
 use super::reconciler::Reconciler;
 use super::shared_counters::SharedCounters;
@@ -16,8 +17,8 @@ use super::watchdog::Watchdog;
 use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
-    DropRecord, EventReport, FlowReport, LogFilter, Metrics, Observed, PodMetrics, ProcessUse,
-    RecentDrop, RecentDrops, Report, Rise, WatchReport,
+    DropRecord, EventReport, FlowReport, Flows, LogFilter, Metrics, Observed, PodMetrics,
+    ProcessUse, RecentDrop, RecentDrops, Report, Rise, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
 use enforcer_core::model::PodId;
@@ -36,6 +37,7 @@ pub struct Shared {
     source_errors: Mutex<Vec<String>>,
     source: Observable,
     flows: Mutex<Vec<FlowReport>>,
+    seen_flows: SeenFlows,
     nri_mode: nri::Mode,
     nri: Mutex<nri::State>,
 }
@@ -67,6 +69,7 @@ impl Shared {
             source_errors: Mutex::new(Vec::new()),
             source,
             flows: Mutex::new(Vec::new()),
+            seen_flows: SeenFlows::new(reconciler.node_name()),
             nri_mode,
             nri: Mutex::new(nri),
         })
@@ -117,6 +120,11 @@ impl Shared {
         lock(&self.nri).clone()
     }
 
+    /// What the flow tables and drops have shown.
+    pub(super) fn seen_flows(&self) -> &SeenFlows {
+        &self.seen_flows
+    }
+
     /// Notes how full the flow tables are.
     pub(super) fn set_flows(&self, flows: Vec<FlowReport>) {
         *lock(&self.flows) = flows;
@@ -146,6 +154,10 @@ impl Observed for Shared {
 
     fn drops(&self, after: u64) -> Vec<RecentDrop> {
         lock(&self.drops).since(Instant::now(), after)
+    }
+
+    fn flows(&self, after: u64) -> Flows {
+        self.seen_flows.document(after)
     }
 
     fn metrics(&self) -> &Metrics {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::main_loop::{Channels, drive};
 use super::reconciler::Reconciler;
 use super::shared::Shared;
-use super::{drop_log, flows, hooks};
+use super::{drop_log, flow_log, flows, hooks};
 
 /// The name of the thread, as in `/proc/PID/task/*/comm`.
 const NAME: &str = "reconciler";
@@ -31,13 +31,14 @@ pub(super) fn start(
     shared: Arc<Shared>,
     channels: Channels,
     questions: mpsc::Receiver<drop_log::Question>,
+    log: Option<flow_log::FlowLog>,
     stop: CancellationToken,
 ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the reconciler's event loop")?;
     let (sender, ended) = oneshot::channel();
     let run = move || {
-        let result = runtime.block_on(run(reconciler, &shared, channels, questions, stop));
+        let result = runtime.block_on(run(reconciler, &shared, channels, questions, log, stop));
         // A sweep of the flow tables may still run.
         runtime.shutdown_background();
         // Nobody waits for it any more.
@@ -53,12 +54,13 @@ async fn run(
     shared: &Shared,
     channels: Channels,
     questions: mpsc::Receiver<drop_log::Question>,
+    log: Option<flow_log::FlowLog>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let reconciler = RefCell::new(reconciler);
     tokio::select! {
         result = drive(&reconciler, shared, channels) => result,
-        result = flows::keep(&reconciler, shared) => result,
+        result = flows::keep(&reconciler, shared, log) => result,
         result = hooks::keep(&reconciler, shared) => result,
         result = drop_log::keep(&reconciler, questions) => result,
         () = stop.cancelled() => Ok(()),

@@ -6,10 +6,12 @@
 
 mod agent;
 pub mod ask;
+pub mod audit;
 pub mod check;
 pub mod cleanup;
 pub mod drops;
 mod error;
+pub mod flows;
 mod format;
 pub mod inspect;
 pub mod page;
@@ -28,7 +30,9 @@ use agent::DEFAULT_STATUS;
 pub use error::error_line;
 pub use format::Format;
 
-use crate::agent::{Attach, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod};
+use crate::agent::{
+    Attach, FlowLogTarget, KubeWriteOptions, Listeners, Options, SourceOptions, UnknownPod,
+};
 use crate::cni;
 use crate::kernel::{Lifetimes, Settings, TableSizes};
 use crate::nri;
@@ -98,6 +102,12 @@ pub enum Command {
     /// Show the last dropped packets of this node, with the policies behind them.
     #[command(after_help = drops::HELP)]
     Drops(drops::DropsArgs),
+    /// Show which connections the policies in audit would deny or allow.
+    #[command(after_help = audit::HELP)]
+    Audit(audit::AuditArgs),
+    /// Show who talks to whom on this node, allowed and denied, and which policies are used.
+    #[command(after_help = flows::HELP)]
+    Flows(flows::FlowsArgs),
     /// Print the log filter of the agent on this node, or change it to FILTER first. A change lasts
     /// until the next one or the agent's end.
     #[command(after_help = "Examples:
@@ -154,11 +164,15 @@ pub struct RunArgs {
     /// Address of /metrics, /healthz and /readyz; "off" disables them.
     #[arg(long, default_value = DEFAULT_STATUS, value_name = "ADDRESS:PORT")]
     pub metrics: String,
-    /// Loopback address of /status and /drops, which show pods, addresses and policies, and of /log,
+    /// Loopback address of /status, /drops and /flows, which show pods, addresses and policies, and of /log,
     /// which changes the log filter; "off" disables them [default: the address of --metrics if that is on
     /// loopback, else its port on 127.0.0.1].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub status: Option<String>,
+    /// Append new flows to this file as lines of JSON, see docs/json.md; "-": standard output. At 64 MiB the
+    /// file is renamed to FILE.1, which replaces an older one.
+    #[arg(long, value_name = "FILE")]
+    pub flow_log: Option<PathBuf>,
     /// Labels of the packet metrics, besides direction and reason. A node with 250 pods in 30
     /// namespaces has about 3,750 series by pod, 450 by namespace, 24 by node; at most 25,000, 3,000
     /// and 100.
@@ -170,6 +184,10 @@ pub struct RunArgs {
     /// Traffic that passes at a pod's interface until the pod is known.
     #[arg(long, value_enum, default_value_t = UnknownPod::Auto)]
     pub unknown_pod: UnknownPod,
+    /// Enforce nothing: report what policies would deny and allow (see `enforcer audit`). For some
+    /// policies only, annotate them or their namespace with enforcer.io/audit="true".
+    #[arg(long)]
+    pub audit: bool,
     /// Directory of the container runtime's CNI results, which name interfaces' pods; "off": not used.
     #[arg(long, default_value = cni::DEFAULT_DIRECTORY, value_name = "DIR")]
     pub cni_results: PathBuf,
@@ -255,9 +273,11 @@ impl RunArgs {
             },
             node_name,
             listeners: listeners(&self.metrics, self.status.as_deref())?,
+            flow_log: self.flow_log.map(FlowLogTarget::from),
             pod_metrics: self.pod_metrics,
             check_source: !self.allow_any_source,
             unknown_pod: self.unknown_pod,
+            audit: self.audit,
             uplinks: self.uplinks.into_iter().collect(),
             nri: nri::Options { mode: self.nri, socket: self.nri_socket },
             cni_results: Some(self.cni_results).filter(|folder| folder.as_os_str() != "off"),

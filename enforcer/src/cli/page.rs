@@ -14,7 +14,9 @@ use tokio::net::TcpListener;
 
 use super::ask::ask;
 use super::inspect::SourceArgs;
+use super::{flows, status};
 use crate::inspect::State;
+use crate::observe::Audit;
 use crate::page::{self, Activity, ActivityReport, Clusters as _, Page, Reader, Report};
 
 /// The help of `ui` after its options.
@@ -69,9 +71,6 @@ pub struct ReportArgs {
 #[derive(Debug)]
 pub struct Agents(pub Vec<SocketAddr>);
 
-/// The paths with documents of each kind. Agents of other versions may lack some.
-const PATHS: [&str; 3] = ["/flows", "/drops", "/audit"];
-
 #[async_trait]
 impl Activity for Agents {
     async fn read(&self) -> ActivityReport {
@@ -82,11 +81,11 @@ impl Activity for Agents {
         let mut report = ActivityReport::default();
         for (agent, asked) in self.0.iter().zip(asked.collect::<Vec<_>>()) {
             match asked.await.map_err(anyhow::Error::from).and_then(|it| it) {
-                Ok([flows, drops, audit]) => {
-                    report.agents.push(agent.to_string());
-                    report.flows.extend(flows);
-                    report.drops.extend(drops);
-                    report.audit.extend(audit);
+                Ok(one) => {
+                    report.agents.extend(one.agents);
+                    report.flows.extend(one.flows);
+                    report.drops.extend(one.drops);
+                    report.audit.extend(one.audit);
                 }
                 Err(error) => report.silent.push(format!("{agent}: {error:#}")),
             }
@@ -95,27 +94,18 @@ impl Activity for Agents {
     }
 }
 
-/// The documents of an agent by [`PATHS`]. An error if it answers none of the questions.
-fn documents(agent: SocketAddr) -> anyhow::Result<[Vec<Value>; 3]> {
-    let mut found = [const { Vec::new() }; 3];
-    let (mut answered, mut failure) = (false, None);
-    for (path, documents) in PATHS.iter().zip(&mut found) {
-        match ask(agent, "GET", path, "").and_then(|it| Ok(serde_json::from_str(&it)?)) {
-            Ok(Value::Array(list)) => {
-                answered = true;
-                *documents = list;
-            }
-            Ok(document) => {
-                answered = true;
-                documents.push(document);
-            }
-            Err(error) => failure = failure.or(Some(error)),
-        }
-    }
-    match failure {
-        Some(error) if !answered => Err(error),
-        _ => Ok(found),
-    }
+/// The documents of one agent.
+fn documents(agent: SocketAddr) -> anyhow::Result<ActivityReport> {
+    let status = status::read(&ask(agent, "GET", "/status", "")?)?;
+    let flows = flows::flows(&ask(agent, "GET", "/flows", "")?)?;
+    let drops: Vec<Value> = serde_json::from_str(&ask(agent, "GET", "/drops", "")?)?;
+    Ok(ActivityReport {
+        agents: vec![format!("{} ({agent})", flows.node)],
+        audit: vec![serde_json::to_value(Audit::new(&[status], &flows))?],
+        flows: vec![serde_json::to_value(&flows)?],
+        drops,
+        silent: Vec::new(),
+    })
 }
 
 impl PageArgs {

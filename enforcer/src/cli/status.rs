@@ -74,6 +74,7 @@ fn overview(status: &Status) -> String {
     let mut text = String::new();
     let ready = if status.ready { "ready" } else { "NOT READY" };
     let _ = writeln!(text, "enforcer {}: {ready}", status.version);
+    text += &audit(status);
     if !status.problems.is_empty() {
         let _ = writeln!(text, "\nNeeds attention:");
     }
@@ -101,6 +102,18 @@ fn overview(status: &Status) -> String {
     text += &tables(status);
     text += &watches(status);
     text
+}
+
+/// The policies that are not enforced.
+fn audit(status: &Status) -> String {
+    let names = status.audit.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    match (status.audit_all, status.audit.len()) {
+        (true, _) => "\nAUDIT: nothing is enforced (--audit); see `enforcer audit`\n".to_owned(),
+        (false, 0) => String::new(),
+        (false, count) => {
+            format!("\nAUDIT: {count} policies are reported, not enforced: {names}\n")
+        }
+    }
 }
 
 fn pods(status: &Status) -> String {
@@ -196,6 +209,9 @@ fn of_pod(status: &Status, endpoint: &EndpointStatus) -> String {
         };
         let _ = writeln!(text, "  {name}: {effect}");
     }
+    if !protection.audit.is_empty() {
+        let _ = writeln!(text, "  in audit, not enforced: {}", protection.audit.join(", "));
+    }
     let rows = endpoint.counters.iter().map(|it| {
         let verdict = if it.dropped { "drop" } else { "allow" };
         let (packets, bytes) = (it.packets.to_string(), it.bytes.to_string());
@@ -242,6 +258,7 @@ mod tests {
                 workload: "shop/web (deploy)".to_owned(),
                 ingress_by: by.iter().map(|it| (*it).to_owned()).collect(),
                 egress_by: Vec::new(),
+                audit: Vec::new(),
                 unguarded: unguarded.map(str::to_owned),
             },
         };
@@ -282,6 +299,16 @@ mod tests {
     #[test]
     fn what_needs_attention_comes_first() {
         insta::assert_snapshot!(overview(&status()));
+    }
+
+    #[test]
+    fn audit_is_the_first_line() {
+        let audit = ["shop/db-clients".to_owned(), "shop/deny".to_owned()].into();
+        let text = overview(&Status { audit, ..Status::default() });
+        let expected = "AUDIT: 2 policies are reported, not enforced: shop/db-clients, shop/deny";
+        assert!(text.contains(&format!("\n\n{expected}\n")), "{text}");
+        let text = overview(&Status { audit_all: true, ..Status::default() });
+        assert!(text.contains("AUDIT: nothing is enforced"), "{text}");
     }
 
     #[test]

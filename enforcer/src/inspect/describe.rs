@@ -28,6 +28,8 @@ pub struct PolicyDescription {
     /// Where it is declared, if a file declares it.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
+    /// Whether it is in audit: reported, and not enforced.
+    pub audit: bool,
     /// Its meaning.
     pub sentences: Vec<String>,
     /// The pods that it selects.
@@ -52,6 +54,9 @@ pub struct PodDescription {
     pub ingress: Vec<String>,
     /// The policies that isolate it for egress.
     pub egress: Vec<String>,
+    /// The policies that would isolate it, were they not in audit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub audit: Vec<String>,
 }
 
 /// A namespace's coverage.
@@ -61,6 +66,8 @@ pub struct NamespaceDescription {
     pub namespace: String,
     /// Its policies.
     pub policies: usize,
+    /// Those in audit: reported, and not enforced.
+    pub audit: usize,
     /// Pods to which policies can apply.
     pub pods: usize,
     /// Those that are isolated for ingress.
@@ -177,6 +184,7 @@ fn of_coverage(it: Coverage) -> NamespaceDescription {
     let exempt = it.exempt.iter().map(|(pod, why)| format!("{pod}: {why}"));
     NamespaceDescription {
         policies: it.policies,
+        audit: it.audit,
         pods: it.pods,
         ingress_isolated: it.ingress,
         egress_isolated: it.egress,
@@ -198,6 +206,7 @@ fn of_pod(state: &State, pod: &Pod) -> PodDescription {
         exempt: protection.exempt,
         ingress: names(&protection.ingress),
         egress: names(&protection.egress),
+        audit: protection.audit.iter().map(PolicyId::to_string).collect(),
     }
 }
 
@@ -209,6 +218,7 @@ fn of_policy(state: &State, policy: &Policy) -> PolicyDescription {
     });
     PolicyDescription {
         policy: policy.id.to_string(),
+        audit: state.cluster.is_in_audit(policy),
         location: state.place(&policy.id, "metadata.name"),
         sentences: explain::policy_sentences(policy),
         pods: pods.map(|it| it.id.to_string()).collect(),
@@ -262,6 +272,9 @@ impl fmt::Display for NamespaceDescription {
              {ingress_isolated}, for egress {egress_isolated}, unprotected {}",
             self.unprotected.len()
         )?;
+        if self.audit > 0 {
+            writeln!(f, "  in audit, not enforced: {} of its policies", self.audit)?;
+        }
         for pod in &self.unprotected {
             writeln!(f, "  unprotected: {pod}")?;
         }
@@ -291,6 +304,9 @@ impl fmt::Display for PodDescription {
                 policies => writeln!(f, "  {direction}: isolated by {}", policies.join(", "))?,
             }
         }
+        if !self.audit.is_empty() {
+            writeln!(f, "  in audit, not enforced: {}", self.audit.join(", "))?;
+        }
         Ok(())
     }
 }
@@ -301,6 +317,9 @@ impl fmt::Display for PolicyDescription {
         match &self.location {
             Some(it) => writeln!(f, " ({}:{})", it.file.display(), it.line)?,
             None => writeln!(f)?,
+        }
+        if self.audit {
+            writeln!(f, "  In audit: it is reported, and not enforced.")?;
         }
         for it in &self.sentences {
             writeln!(f, "  {it}")?;

@@ -149,11 +149,16 @@ mod tests {
 
     #[test]
     fn a_declared_policy_has_the_text_of_its_document() {
-        let other = "kind: Namespace\napiVersion: v1\nmetadata: { name: shop }\n";
-        let state = State::of_text(Path::new("x"), &format!("{other}---\n{POLICY}--- \n{other}"));
+        let other =
+            |name| format!("kind: Namespace\napiVersion: v1\nmetadata: {{ name: {name} }}\n");
+        let text = format!("{}---\n{POLICY}--- \n{}", other("shop"), other("ops"));
+        let state = State::of_text(Path::new("x"), &text);
         let state = state.unwrap();
         let text = policy_text(&state, &PolicyId::new("shop", "db")).unwrap().unwrap();
         assert_eq!(text, POLICY);
+        let id = PolicyId::new("shop", "db");
+        let line = |path| state.place(&id, path).unwrap().line;
+        assert_eq!([line("metadata.name"), line("spec.ingress[1].from[0]")], [8, 15]);
         let missing = policy_text(&state, &PolicyId::new("shop", "web")).unwrap();
         assert_eq!(missing, None);
     }

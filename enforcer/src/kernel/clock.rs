@@ -122,6 +122,11 @@ impl Clock {
         u32::try_from((ticks >> self.shift) + 1).unwrap_or(u32::MAX).min(u32::MAX / 2)
     }
 
+    /// The duration of some buckets in seconds.
+    pub(super) fn seconds(&self, buckets: u32) -> u64 {
+        (u64::from(buckets) << self.shift) / self.hz.max(1)
+    }
+
     /// The timeout of a flow with these flags, in buckets.
     pub(super) fn lifetime(&self, flags: u16) -> u32 {
         self.lifetimes.get(usize::from(flags) % LIFETIMES).copied().unwrap_or_default()

@@ -149,12 +149,13 @@ impl<K: Key> View<K> {
         }
     }
 
-    /// Removes the entries that `keep` does not select, and those of no flow.
-    pub(super) fn retain(&self, mut keep: impl FnMut(&K, FlowState) -> bool) {
+    /// Removes the entries that `keep` does not select, and those of no flow. Its third argument is the
+    /// flow's hash with its initiator.
+    pub(super) fn retain(&self, mut keep: impl FnMut(&K, FlowState, u64) -> bool) {
         for place in 0..self.groups as usize * PLACES {
             let Some(entry) = self.entry(place) else { continue };
             let is_whole = has_hash(entry.check, entry.key.hash(self.secret));
-            if !is_whole || !keep(&entry.key, entry.state) {
+            if !is_whole || !keep(&entry.key, entry.state, entry.check) {
                 self.remove(&entry);
             }
         }

@@ -16,6 +16,7 @@ use enforcer_ebpf::contract::flow_table::Key;
 use enforcer_ebpf::contract::table;
 
 use super::clock::Clock;
+use super::flow_sample::{Ends, FlowSample};
 use super::flow_shares::over_share;
 use super::flow_table::{Added, Names, Table, View};
 use super::{KernelError, legacy_flows};
@@ -105,15 +106,16 @@ impl FlowTables {
     }
 
     /// Removes dead entries; returns the use of the tables, IPv4 and IPv6. `now`: the clock, see
-    /// [`super::Kernel::now`].
+    /// [`super::Kernel::now`]. `sample` sees the living ones.
     ///
     /// This takes some milliseconds for each 100,000 entries. Packets may pass meanwhile.
     ///
     /// # Errors
     /// A table can't be read or written.
-    pub fn sweep(&self, now: u32) -> Result<[FlowUse; 2], KernelError> {
-        let v4 = sweep(&self.v4.view()?, now, &self.clock);
-        let v6 = sweep(&self.v6.view()?, now, &self.clock);
+    pub fn sweep(&self, now: u32, sample: &mut FlowSample) -> Result<[FlowUse; 2], KernelError> {
+        let v4 = sweep(&self.v4.view()?, now, &self.clock, sample);
+        let v6 = sweep(&self.v6.view()?, now, &self.clock, sample);
+        sample.end();
         let shares = [(&v4, &self.v4.limit()), (&v6, &self.v6.limit())]
             .map(|(found, limit)| over_share(&found.by_endpoint, *limit));
         self.publish(&shares)?;
@@ -152,8 +154,8 @@ impl FlowTables {
     /// # Errors
     /// A table can't be mapped.
     pub(super) fn forget(&self, endpoints: &BTreeSet<u32>) -> Result<(), KernelError> {
-        self.v4.view()?.retain(|key, _| !endpoints.contains(&key.tail().endpoint.into()));
-        self.v6.view()?.retain(|key, _| !endpoints.contains(&key.tail().endpoint.into()));
+        self.v4.view()?.retain(|key, _, _| !endpoints.contains(&key.tail().endpoint.into()));
+        self.v6.view()?.retain(|key, _, _| !endpoints.contains(&key.tail().endpoint.into()));
         Ok(())
     }
 
@@ -182,13 +184,20 @@ impl FlowTables {
     }
 }
 
-fn sweep<K: Key>(table: &View<K>, now: u32, clock: &Clock) -> Found {
+fn sweep<K: Key + Ends>(
+    table: &View<K>,
+    now: u32,
+    clock: &Clock,
+    sample: &mut FlowSample,
+) -> Found {
     let mut found = Found::default();
-    table.retain(|key, state| {
+    table.retain(|key, state, hash| {
+        let silent = elapsed(state.seen, now);
         // One bucket more than in the programs, whose clock may have advanced by one since.
-        if elapsed(state.seen, now) > clock.lifetime(state.flags).saturating_add(1) {
+        if silent > clock.lifetime(state.flags).saturating_add(1) {
             return false;
         }
+        sample.take(key, state, hash, clock.seconds(silent));
         if state.is_established() {
             found.established += 1;
             *found.by_endpoint.entry(key.tail().endpoint).or_default() += 1;

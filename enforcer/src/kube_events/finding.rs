@@ -100,7 +100,7 @@ mod tests {
             let wanted = Requirement::In("app".to_owned(), BTreeSet::from([app.to_owned()]));
             let subjects = Selector { requirements: BTreeSet::from([wanted]) };
             let (ingress, egress) = (Some(Vec::new()), egress.then(Vec::new));
-            (id.clone(), Policy { id, subjects, ingress, egress })
+            (id.clone(), Policy { id, subjects, ingress, egress, audit: false })
         };
         Cluster {
             pods: [pod("a", "web"), pod("a", "db"), pod("b", "web")].into(),

@@ -1,9 +1,10 @@
 //! The policies behind a drop: which isolate the pod, and which nearly allows the packet.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use enforcer_core::explain::{self, Change, Outcome, RuleResult, Why, Workload};
-use enforcer_core::model::{Cluster, Pod, PodId, PolicyId, Protocol, Traffic};
+use enforcer_core::model::{Cluster, Pod, PodId, PolicyId, Protocol, Traffic, View};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
 use super::attribution::{Attribution, Nearest};
@@ -23,13 +24,10 @@ impl Attribution {
         let Some((from, to)) = ends.map(|(from, to)| (from.address, to.address)) else {
             return Self::default();
         };
-        let (isolated_by, nearest) =
-            policies(record, cluster, &owners, from, to).unwrap_or_default();
         Self {
             from_workload: workload(&owners(from)),
             to_workload: workload(&owners(to)),
-            isolated_by: isolated_by.iter().map(ToString::to_string).collect(),
-            nearest,
+            ..policies(record, cluster, &owners, from, to).unwrap_or_default()
         }
     }
 }
@@ -40,7 +38,7 @@ fn policies<'a>(
     owners: &impl Fn(IpAddr) -> Vec<&'a Pod>,
     from: IpAddr,
     to: IpAddr,
-) -> Option<(Vec<PolicyId>, Option<Nearest>)> {
+) -> Option<Attribution> {
     if record.reason != Reason::Denied.name() {
         return None;
     }
@@ -54,12 +52,23 @@ fn policies<'a>(
     // A later fragment has no ports, and is denied with its first: no rule is nearest.
     let traffic = traffic(record);
     let asked = traffic.unwrap_or(Traffic::Portless);
-    let why = explain::why_among(cluster, &pod, direction, peer, owners(peer), asked);
+    let enforced = View::Enforced;
+    let why = explain::why_among(cluster, enforced, &pod, direction, peer, owners(peer), asked);
     let nearest = match &why {
         Why::Denied { nearest: Some(nearest), .. } if traffic.is_some() => Some(of(nearest)),
         _ => None,
     };
-    Some((why.isolating().to_vec(), nearest))
+    let would = explain::would_be(cluster, &pod, direction, peer, owners(peer), asked, &why);
+    let audit = would.filter(|_| traffic.is_some()).map(|it| match it {
+        Why::Allowed { by, .. } => by.iter().map(|it| it.rule.policy.to_string()).collect(),
+        _ => BTreeSet::new(),
+    });
+    Some(Attribution {
+        isolated_by: why.isolating().iter().map(PolicyId::to_string).collect(),
+        nearest,
+        would_allow: audit.into_iter().flatten().collect(),
+        ..Attribution::default()
+    })
 }
 
 /// What policy sees of the packet; `None`: its ports could not be read.
@@ -88,8 +97,10 @@ impl DropRecord {
         let address = |end: &Option<End>| end.as_ref().map(|it| it.address.to_string());
         let port = |end: &Option<End>| end.as_ref().and_then(|it| it.port);
         let pod = |end: &Option<End>| end.as_ref().and_then(|it| it.pod.clone());
-        let Attribution { from_workload, to_workload, isolated_by, nearest } = &self.attribution;
-        let isolated_by = (!isolated_by.is_empty()).then(|| isolated_by.join(","));
+        let Attribution { from_workload, to_workload, isolated_by, nearest, would_allow } =
+            &self.attribution;
+        let list = |it: &[String]| (!it.is_empty()).then(|| it.join(","));
+        let (isolated_by, would_allow) = (list(isolated_by), list(would_allow));
         let differences = nearest.as_ref().map(|it| it.differences.join("; "));
         tracing::info!(
             target: "enforcer::drops",
@@ -112,6 +123,7 @@ impl DropRecord {
             nearest_policy = nearest.as_ref().map(|it| it.policy.as_str()),
             nearest_path = nearest.as_ref().map(|it| it.path.as_str()),
             nearest_differences = differences,
+            would_allow,
             "{self}"
         );
     }
@@ -119,7 +131,6 @@ impl DropRecord {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::io;
     use std::sync::{Arc, Mutex};
 
@@ -152,12 +163,14 @@ mod tests {
                 ports: vec![PortRule { protocol: Protocol::Tcp, port }],
             }]),
             egress: None,
+            audit: false,
         };
         let deny = Policy {
             id: PolicyId::new("shop", "default-deny"),
             subjects: Selector::default(),
             ingress: Some(Vec::new()),
             egress: None,
+            audit: false,
         };
         Cluster {
             pods: [

@@ -31,6 +31,9 @@ pub struct Attribution {
     /// The nearest rule, if one could allow the packet.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub nearest: Option<Nearest>,
+    /// The policies in audit that would isolate the pod in this direction, if they would allow the packet.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub would_allow: Vec<String>,
 }
 
 impl fmt::Display for Attribution {
@@ -40,6 +43,9 @@ impl fmt::Display for Attribution {
         }
         if let Some(Nearest { policy, path, differences }) = &self.nearest {
             write!(f, "; nearest: {policy} {path}: {}", differences.join(", "))?;
+        }
+        if !self.would_allow.is_empty() {
+            write!(f, "; would be allowed by {} (in audit)", self.would_allow.join(", "))?;
         }
         Ok(())
     }

@@ -164,12 +164,17 @@ fn direction(number: u8) -> String {
     known.map_or_else(|| format!("direction {number}"), |it| it.name().to_owned())
 }
 
-/// The protocol's name, from IANA's list of protocol numbers.
 fn protocol(event: &Event) -> String {
-    if event.version == 0 {
+    protocol_name(event.version, event.protocol)
+}
+
+/// The protocol's name, from IANA's list of protocol numbers. `version`: 4, 6, or 0 for no IP.
+#[must_use]
+pub fn protocol_name(version: u8, number: u8) -> String {
+    if version == 0 {
         return "non-IP frame".to_owned();
     }
-    let name = match event.protocol {
+    let name = match number {
         ICMP => "ICMP",
         2 => "IGMP",
         4 => "IPIP",

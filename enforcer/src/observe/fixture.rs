@@ -66,7 +66,10 @@ fn protection() -> BTreeMap<PodId, Arc<PodProtection>> {
         let names = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect();
         let workload = Workload { namespace: "hello".into(), name: name.into(), kind: "pod" };
         let (ingress, egress) = (names(ingress), names(egress));
-        (PodId::new("hello", name), Arc::new(PodProtection { workload, ingress, egress }))
+        (
+            PodId::new("hello", name),
+            Arc::new(PodProtection { workload, ingress, egress, audit: Vec::new() }),
+        )
     };
     BTreeMap::from([
         pod("pod1", &["hello/deny", "hello/web"], &[]),
@@ -135,6 +138,7 @@ pub(super) fn report() -> Report {
             failing: Some("older connections are unknown: cannot list them".to_owned()),
         },
         lost_events: 3,
+        audit_all: false,
         policies: 4,
         pods: 9,
         namespaces: 2,

@@ -20,7 +20,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::{LogFilter, Metrics, RecentDrop, Report, Status};
+use super::{Flows, LogFilter, Metrics, RecentDrop, Report, Status};
 
 pub use connections::Limits;
 
@@ -34,6 +34,9 @@ pub trait Observed: Send + Sync + 'static {
 
     /// The last attempts with dropped packets after the one of this number, the newest first.
     fn drops(&self, after: u64) -> Vec<RecentDrop>;
+
+    /// The flows that changed after a revision, and the use of rules.
+    fn flows(&self, after: u64) -> Flows;
 
     /// The metrics that accumulate over time.
     fn metrics(&self) -> &Metrics;
@@ -59,7 +62,7 @@ pub trait Observed: Send + Sync + 'static {
 pub enum Paths {
     /// `/metrics`, `/healthz` and `/readyz`.
     Metrics,
-    /// `/status`, `/drops` and `/log`: for loopback only.
+    /// `/status`, `/drops`, `/flows` and `/log`: for loopback only.
     Status,
     /// All of them: for loopback only.
     All,
@@ -114,6 +117,7 @@ fn router<O: Observed>(paths: Paths, observed: Arc<O>) -> Router {
         let local = Router::new()
             .route("/status", get(status::<O>).layer(in_turn()))
             .route("/drops", get(drops::<O>))
+            .route("/flows", get(flows::<O>).layer(in_turn()))
             .route("/log", get(log::<O>).put(set_log::<O>))
             .layer(from_fn(origin::require_loopback));
         router = router.merge(local);
@@ -176,11 +180,26 @@ async fn status<O: Observed>(State(observed): State<Arc<O>>) -> Response {
 
 /// The drops as JSON; `?after=NUMBER`: only those of later attempts.
 async fn drops<O: Observed>(State(observed): State<Arc<O>>, uri: Uri) -> Response {
-    let after = uri.query().unwrap_or("after=0").strip_prefix("after=");
-    let Some(after) = after.and_then(|it| it.parse().ok()) else {
-        return (StatusCode::BAD_REQUEST, "expected ?after=NUMBER\n").into_response();
-    };
-    match serde_json::to_string(&observed.drops(after)) {
+    match after(&uri) {
+        Some(after) => json(&observed.drops(after)),
+        None => (StatusCode::BAD_REQUEST, "expected ?after=NUMBER\n").into_response(),
+    }
+}
+
+/// The flows as JSON; `?after=REVISION`: only those that changed later.
+async fn flows<O: Observed>(State(observed): State<Arc<O>>, uri: Uri) -> Response {
+    match after(&uri) {
+        Some(after) => json(&observed.flows(after)),
+        None => (StatusCode::BAD_REQUEST, "expected ?after=REVISION\n").into_response(),
+    }
+}
+
+fn after(uri: &Uri) -> Option<u64> {
+    uri.query().unwrap_or("after=0").strip_prefix("after=")?.parse().ok()
+}
+
+fn json(body: &impl serde::Serialize) -> Response {
+    match serde_json::to_string(body) {
         Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -1,5 +1,6 @@
 //! Metrics in OpenMetrics text.
 
+mod audits;
 mod denials;
 mod encode;
 mod kubernetes;
@@ -8,6 +9,7 @@ mod traffic;
 use std::fmt;
 use std::time::Duration;
 
+use enforcer_core::flows::{Decision, Key};
 use enforcer_ebpf::contract::ABI_VERSION;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -23,6 +25,7 @@ use super::{
     TableUse, process,
 };
 use crate::nri::Outcome;
+use audits::Audits;
 use denials::Denials;
 use encode::{counters, gauge, gauges};
 
@@ -45,6 +48,7 @@ pub struct Metrics {
     sandboxes: [Counter; Outcome::ALL.len()],
     starting: Histogram,
     denials: Denials,
+    audits: Audits,
 }
 
 impl Metrics {
@@ -89,6 +93,7 @@ impl Metrics {
             sandboxes: Default::default(),
             starting,
             denials: Denials::default(),
+            audits: Audits::default(),
         }
     }
 
@@ -113,6 +118,11 @@ impl Metrics {
         self.denials.note(record);
     }
 
+    /// Counts connections whose decision at one end policies in audit would reverse.
+    pub fn audited(&self, flow: &Key, decision: &Decision, connections: u64) {
+        self.audits.note(flow, decision, connections);
+    }
+
     /// Notes the time from a change until the kernel's tables have it.
     pub fn programmed(&self, duration: Duration) {
         self.programming.observe(duration.as_secs_f64());
@@ -127,7 +137,7 @@ impl Metrics {
         }
         let mut current = Registry::with_prefix(PREFIX);
         let started = self.sandboxes.each_ref().map(Counter::get);
-        let attempts = self.denials.counts(&report);
+        let attempts = [self.denials.counts(&report), self.audits.counts(&report)];
         current.register_collector(Box::new(Current(report, self.pods, started, attempts)));
         let mut text = String::new();
         let written = encode_registry(&mut text, &self.registry)
@@ -139,9 +149,10 @@ impl Metrics {
     }
 }
 
-/// The metrics of a report, the number of started pods by outcome, and the attempts that were dropped.
+/// The metrics of a report, the number of started pods by outcome, the attempts that were dropped, and
+/// the connections that policies in audit would decide otherwise.
 #[derive(Debug)]
-struct Current(Report, PodMetrics, [u64; Outcome::ALL.len()], denials::Counts);
+struct Current(Report, PodMetrics, [u64; Outcome::ALL.len()], [denials::Counts; 2]);
 
 /// The resources of the process.
 #[derive(Debug)]
@@ -156,7 +167,9 @@ impl Collector for Process {
 impl Collector for Current {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         traffic::encode(&mut encoder, &self.0, self.1)?;
-        denials::encode(&mut encoder, &self.3)?;
+        let [attempts, audits] = &self.3;
+        denials::encode(&mut encoder, attempts)?;
+        audits::encode(&mut encoder, audits)?;
         endpoints(&mut encoder, &self.0)?;
         tables(&mut encoder, &self.0)?;
         flows(&mut encoder, &self.0)?;
@@ -274,6 +287,8 @@ fn nri(
 
 fn known(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     gauge(encoder, "policies", "Known network policies.", report.policies)?;
+    let help = "Network policies in audit that select pods of this node: reported, not enforced.";
+    gauge(encoder, "policies_in_audit", help, report.in_audit().count() as u64)?;
     gauge(encoder, "pods", "Known pods, including those of other nodes.", report.pods)?;
     gauge(encoder, "namespaces", "Known namespaces.", report.namespaces)?;
     let help = "Present errors in manifests or in objects of the Kubernetes API.";

@@ -10,7 +10,9 @@
 
 mod attribute;
 mod attribution;
+mod audit;
 mod drops;
+mod flows;
 mod http;
 mod log;
 mod metrics;
@@ -21,7 +23,9 @@ mod rise;
 mod status;
 
 pub use attribution::{Attribution, Nearest};
-pub use drops::{DropRecord, End, Names, TruncatedEvent, read_event};
+pub use audit::{Audit, AuditedConnection, FlowAudit, audited_line};
+pub use drops::{DropRecord, End, Names, TruncatedEvent, protocol_name, read_event};
+pub use flows::{FlowDecision, FlowRecord, FlowRule, Flows, PolicyUse, summed, time};
 pub use http::{Limits, Observed, Paths, serve, serve_on_loopback};
 pub use log::{LogError, LogFilter, LogFormat};
 pub use metrics::{Metrics, PodMetrics};

@@ -207,6 +207,8 @@ pub struct PodProtection {
     pub ingress: Vec<String>,
     /// For egress.
     pub egress: Vec<String>,
+    /// Those that would, were they not in audit.
+    pub audit: Vec<String>,
 }
 
 /// The state of the agent at one time.
@@ -246,6 +248,8 @@ pub struct Report {
     pub lost_events: u64,
     /// The number of known policies.
     pub policies: u64,
+    /// Whether all policies are in audit, by `--audit`.
+    pub audit_all: bool,
     /// The number of known pods.
     pub pods: u64,
     /// The number of known namespaces.
@@ -279,6 +283,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// The policies in audit that select pods of this node.
+    pub fn in_audit(&self) -> impl Iterator<Item = &str> {
+        let all: BTreeSet<&str> =
+            self.protection.values().flat_map(|it| &it.audit).map(String::as_str).collect();
+        all.into_iter()
+    }
+
     /// The packets of all endpoints with this reason, including ended ones.
     #[must_use]
     pub fn packets(&self, reason: Reason) -> u64 {

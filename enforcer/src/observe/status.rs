@@ -1,5 +1,7 @@
 //! The status as JSON, for people and for `status` on the command line.
 
+use std::collections::BTreeSet;
+
 use enforcer_core::model::PodId;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,12 @@ pub struct Status {
     pub watches: Vec<WatchReport>,
     /// The number of known policies.
     pub policies: u64,
+    /// The policies in audit that select pods of this node: they are reported, and not enforced.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub audit: BTreeSet<String>,
+    /// Whether all policies are in audit, by the agent's `--audit`.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub audit_all: bool,
     /// The number of known pods.
     pub pods: u64,
     /// The number of known namespaces.
@@ -88,6 +96,9 @@ pub struct ProtectionStatus {
     /// The policies that isolate it for egress.
     #[serde(default)]
     pub egress_by: Vec<String>,
+    /// The policies that would isolate it, were they not in audit.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub audit: Vec<String>,
     /// Why packets may pass its interface unchecked; absent if they can't.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub unguarded: Option<String>,
@@ -100,9 +111,14 @@ impl ProtectionStatus {
         let Some(protection) = report.protection.get(pod) else {
             return Self { unguarded, ..Self::default() };
         };
-        let PodProtection { workload, ingress, egress } = &**protection;
-        let (ingress_by, egress_by) = (ingress.clone(), egress.clone());
-        Self { workload: workload.to_string(), ingress_by, egress_by, unguarded }
+        let PodProtection { workload, ingress, egress, audit } = &**protection;
+        Self {
+            workload: workload.to_string(),
+            ingress_by: ingress.clone(),
+            egress_by: egress.clone(),
+            audit: audit.clone(),
+            unguarded,
+        }
     }
 }
 
@@ -126,6 +142,7 @@ impl Status {
     #[must_use]
     pub fn new(report: Report, not_ready: Option<&str>) -> Self {
         let problems = problems(&report, not_ready);
+        let audit = report.in_audit().map(str::to_owned).collect();
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: not_ready.is_none(),
@@ -135,6 +152,8 @@ impl Status {
             conntrack: report.conntrack,
             watches: report.watches,
             policies: report.policies,
+            audit,
+            audit_all: report.audit_all,
             pods: report.pods,
             namespaces: report.namespaces,
             lost_events: report.lost_events,

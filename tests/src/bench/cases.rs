@@ -139,6 +139,7 @@ fn cluster(shape: Shape) -> Cluster {
         policies: policies.collect(),
         node_addresses: both(NODE).into(),
         services: BTreeMap::from([(service.id.clone(), service)]),
+        ..Cluster::default()
     }
 }
 
@@ -168,6 +169,7 @@ fn policy(number: usize) -> Policy {
             Rule { peers: blocks().collect(), ports: Vec::new() },
             Rule { peers: vec![backends], ports: Vec::new() },
         ]),
+        audit: false,
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use enforcer_core::model::{ContainerPort, Namespace, Pod, PodId, Protocol};
+use proptest::bool;
 use proptest::collection::{btree_set, vec};
 use proptest::prop_oneof;
 use proptest::sample::{select, subsequence};
@@ -28,8 +29,11 @@ pub(super) fn namespace() -> impl Strategy<Value = &'static str> {
 pub(super) fn namespaces() -> impl Strategy<Value = Vec<Namespace>> {
     let all = NAMESPACES.to_vec();
     let mostly = prop_oneof![4 => Just(all.clone()), 1 => subsequence(all, 0..=NAMESPACES.len())];
-    (mostly, vec(labels(), NAMESPACES.len())).prop_map(|(names, labels)| {
-        names.into_iter().zip(labels).map(|(name, labels)| Namespace::new(name, labels)).collect()
+    let each = vec((labels(), bool::weighted(0.05)), NAMESPACES.len());
+    (mostly, each).prop_map(|(names, each)| {
+        let namespace =
+            |(name, (labels, audit))| Namespace { audit, ..Namespace::new(name, labels) };
+        names.into_iter().zip(each).map(namespace).collect()
     })
 }
 
@@ -61,9 +65,9 @@ fn container_port() -> impl Strategy<Value = ContainerPort> {
 /// A pod without a name.
 pub(super) fn pod() -> impl Strategy<Value = Pod> {
     let node = prop_oneof![6 => Just(Some(NODE)), 3 => Just(Some("node-there")), 1 => Just(None)];
-    let host_network = proptest::bool::weighted(0.1);
-    let finished = proptest::bool::weighted(0.1);
-    let terminating = proptest::bool::weighted(0.2);
+    let host_network = bool::weighted(0.1);
+    let finished = bool::weighted(0.1);
+    let terminating = bool::weighted(0.2);
     let ends = (finished, terminating);
     let ports = btree_set(container_port(), 0..=3);
     (namespace(), labels(), node, addresses(), host_network, ends, ports).prop_map(

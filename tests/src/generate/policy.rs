@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use enforcer_core::model::{Peer, Policy, PolicyId, PortRange, PortRule, PortSpec, Rule, Selector};
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prop_oneof;
 use proptest::sample::select;
 use proptest::strategy::{Just, Strategy};
+use proptest::{bool, option};
 
 use super::address::block;
 use super::label::{namespace_selector, selector};
@@ -44,9 +44,13 @@ fn rule(size: Size) -> impl Strategy<Value = Rule> {
 pub(super) fn policy(size: Size) -> impl Strategy<Value = Policy> {
     let subjects = prop_oneof![1 => Just(Selector::default()), 2 => selector()];
     let rules = move || option::weighted(0.7, vec(rule(size), 0..=size.rules));
-    (namespace(), subjects, rules(), rules()).prop_map(|(namespace, subjects, ingress, egress)| {
-        Policy { id: PolicyId::new(namespace, ""), subjects, ingress, egress }
-    })
+    let audit = bool::weighted(0.1);
+    (namespace(), subjects, rules(), rules(), audit).prop_map(
+        |(namespace, subjects, ingress, egress, audit)| {
+            let id = PolicyId::new(namespace, "");
+            Policy { id, subjects, ingress, egress, audit }
+        },
+    )
 }
 
 /// The policies by their ids, with unique names.

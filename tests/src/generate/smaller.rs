@@ -44,6 +44,9 @@ fn without_one(cluster: &Cluster) -> Vec<Cluster> {
 
 fn smaller_policies(policy: &Policy) -> Vec<Policy> {
     let mut all = Vec::new();
+    if policy.audit {
+        all.push(Policy { audit: false, ..policy.clone() });
+    }
     if policy.ingress.is_some() && policy.egress.is_some() {
         all.push(Policy { ingress: None, ..policy.clone() });
         all.push(Policy { egress: None, ..policy.clone() });

@@ -115,5 +115,5 @@ fn add_policy(
 ) {
     let id = PolicyId::new(namespace, format!("policy-{at:04}"));
     let subjects = app(&format!("{at}"));
-    cluster.apply(Change::Policy(Policy { id, subjects, ingress, egress }));
+    cluster.apply(Change::Policy(Policy { id, subjects, ingress, egress, audit: false }));
 }

@@ -86,7 +86,13 @@ impl Large {
         let rules = vec![Rule { peers: vec![own, other], ports }];
         let (ingress, egress) = if at % 4 == 3 { (None, Some(rules)) } else { (Some(rules), None) };
         let id = PolicyId::new(namespace(app / APPS), format!("policy-{at:05}"));
-        Policy { id, subjects: select("app", format!("app-{}", app % APPS)), ingress, egress }
+        Policy {
+            id,
+            subjects: select("app", format!("app-{}", app % APPS)),
+            ingress,
+            egress,
+            audit: false,
+        }
     }
 
     /// The number of the cluster's namespaces.

@@ -6,7 +6,7 @@ use enforcer_ebpf::contract::verdict::Direction;
 
 use super::change::cost;
 use super::rule::{Outcome, Question, RuleResult, judge};
-use crate::model::{Cluster, Pod, PodId, Policy, PolicyId, Rule, Traffic};
+use crate::model::{Cluster, Pod, PodId, Policy, PolicyId, Rule, Traffic, View};
 
 /// The reason why one end of a connection allows or denies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,12 +79,24 @@ pub struct Consent {
 /// is assumed to run on that node.
 #[must_use]
 pub fn connection(cluster: &Cluster, from: IpAddr, to: IpAddr, traffic: Traffic) -> Vec<Consent> {
+    connection_in(cluster, View::Enforced, from, to, traffic)
+}
+
+/// Like [`connection`], by the policies that count in a view.
+#[must_use]
+pub fn connection_in(
+    cluster: &Cluster,
+    view: View,
+    from: IpAddr,
+    to: IpAddr,
+    traffic: Traffic,
+) -> Vec<Consent> {
     let ends = [(from, Direction::Egress, to), (to, Direction::Ingress, from)];
     let consents = ends.into_iter().flat_map(|(end, direction, other)| {
         owners(cluster, end).into_iter().map(move |pod| Consent {
             pod: pod.id.clone(),
             direction,
-            why: end_why(cluster, pod, direction, other, traffic),
+            why: end_why(cluster, view, pod, direction, other, traffic),
         })
     });
     consents.collect()
@@ -92,6 +104,7 @@ pub fn connection(cluster: &Cluster, from: IpAddr, to: IpAddr, traffic: Traffic)
 
 fn end_why(
     cluster: &Cluster,
+    view: View,
     pod: &Pod,
     direction: Direction,
     other: IpAddr,
@@ -103,7 +116,7 @@ fn end_why(
     if cluster.node_addresses.contains(&other) {
         return Why::Node;
     }
-    why(cluster, &pod.id, direction, other, traffic)
+    why_among(cluster, view, &pod.id, direction, other, owners(cluster, other), traffic)
 }
 
 /// The reason why the pod's policies allow or deny `traffic` in this direction; [`Why::NotIsolated`]
@@ -116,14 +129,15 @@ pub fn why(
     peer: IpAddr,
     traffic: Traffic,
 ) -> Why {
-    why_among(cluster, pod, direction, peer, owners(cluster, peer), traffic)
+    why_among(cluster, View::Enforced, pod, direction, peer, owners(cluster, peer), traffic)
 }
 
-/// Like [`why`], with the [`owners`] of the peer's address, if they are known: without a look at every
-/// pod of the cluster.
+/// Like [`why`], by the policies that count in a view, with the [`owners`] of the peer's address:
+/// without a look at every pod of the cluster.
 #[must_use]
 pub fn why_among(
     cluster: &Cluster,
+    view: View,
     pod: &PodId,
     direction: Direction,
     peer: IpAddr,
@@ -131,11 +145,11 @@ pub fn why_among(
     traffic: Traffic,
 ) -> Why {
     let isolating: Vec<PolicyId> =
-        isolating(cluster, pod, direction).map(|it| it.id.clone()).collect();
+        isolating_in(cluster, view, pod, direction).map(|it| it.id.clone()).collect();
     if isolating.is_empty() {
         return Why::NotIsolated;
     }
-    let results = results_among(cluster, pod, direction, peer, owners, traffic);
+    let results = results_among(cluster, view, pod, direction, peer, owners, traffic);
     let allows = |it: &&RuleResult| it.outcome == Outcome::Allows;
     let by: Vec<RuleResult> = results.iter().filter(allows).cloned().collect();
     if !by.is_empty() {
@@ -158,11 +172,25 @@ pub fn results(
     peer: IpAddr,
     traffic: Traffic,
 ) -> Vec<RuleResult> {
-    results_among(cluster, pod, direction, peer, owners(cluster, peer), traffic)
+    results_in(cluster, View::Enforced, pod, direction, peer, traffic)
+}
+
+/// Like [`results`], by the policies that count in a view.
+#[must_use]
+pub fn results_in(
+    cluster: &Cluster,
+    view: View,
+    pod: &PodId,
+    direction: Direction,
+    peer: IpAddr,
+    traffic: Traffic,
+) -> Vec<RuleResult> {
+    results_among(cluster, view, pod, direction, peer, owners(cluster, peer), traffic)
 }
 
 fn results_among(
     cluster: &Cluster,
+    view: View,
     pod: &PodId,
     direction: Direction,
     peer: IpAddr,
@@ -171,7 +199,7 @@ fn results_among(
 ) -> Vec<RuleResult> {
     let Some(subject) = cluster.pods.get(pod) else { return Vec::new() };
     let question = Question { cluster, subject, direction, peer, owners, traffic };
-    let policies = isolating(cluster, pod, direction);
+    let policies = isolating_in(cluster, view, pod, direction);
     let results = policies.flat_map(|policy| {
         let rules = rules(policy, direction).into_iter().flatten().enumerate();
         let question = &question;
@@ -186,6 +214,16 @@ pub fn isolating<'a>(
     pod: &PodId,
     direction: Direction,
 ) -> impl Iterator<Item = &'a Policy> {
+    isolating_in(cluster, View::Enforced, pod, direction)
+}
+
+/// Like [`isolating`], of the policies that count in a view.
+pub fn isolating_in<'a>(
+    cluster: &'a Cluster,
+    view: View,
+    pod: &PodId,
+    direction: Direction,
+) -> impl Iterator<Item = &'a Policy> {
     let subject = cluster.pods.get(pod).filter(|it| it.is_peer() && !it.addresses.is_empty());
     let namespace = subject.map(|it| it.id.namespace.as_str()).unwrap_or_default();
     let first = PolicyId::new(namespace, "");
@@ -193,6 +231,7 @@ pub fn isolating<'a>(
     here.map(|(_, policy)| policy).filter(move |policy| {
         subject.is_some_and(|it| policy.subjects.matches(&it.labels))
             && rules(policy, direction).is_some()
+            && cluster.counts(policy, view)
     })
 }
 

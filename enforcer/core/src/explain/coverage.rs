@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_ebpf::contract::verdict::Direction;
 
+use super::audit::in_audit;
 use super::connection::{isolating, rules};
 use super::rule::{PeerRef, RuleRef};
 use crate::model::{Cluster, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId};
@@ -19,6 +20,8 @@ pub struct Protection {
     pub ingress: Vec<PolicyId>,
     /// For egress.
     pub egress: Vec<PolicyId>,
+    /// Those that would, were they not in audit.
+    pub audit: BTreeSet<PolicyId>,
 }
 
 /// A namespace's protection.
@@ -28,6 +31,8 @@ pub struct Coverage {
     pub namespace: String,
     /// Its policies.
     pub policies: usize,
+    /// Those in audit.
+    pub audit: usize,
     /// Pods to which policies can apply (semantics S1).
     pub pods: usize,
     /// Those that are isolated for ingress.
@@ -53,11 +58,13 @@ pub enum Unused {
 #[must_use]
 pub fn protection(cluster: &Cluster, pod: &Pod) -> Protection {
     let of = |direction| isolating(cluster, &pod.id, direction).map(|it| it.id.clone()).collect();
+    let audit = Direction::ALL.into_iter().flat_map(|it| in_audit(cluster, &pod.id, it));
     Protection {
         pod: pod.id.clone(),
         exempt: exempt(pod),
         ingress: of(Direction::Ingress),
         egress: of(Direction::Egress),
+        audit: audit.cloned().collect(),
     }
 }
 
@@ -82,8 +89,10 @@ pub fn coverage(cluster: &Cluster) -> Vec<Coverage> {
     for name in names.chain(cluster.policies.keys().map(|it| &it.namespace)) {
         found.entry(name).or_default().namespace.clone_from(name);
     }
-    for id in cluster.policies.keys() {
-        found.entry(&id.namespace).or_default().policies += 1;
+    for (id, policy) in &cluster.policies {
+        let it = found.entry(&id.namespace).or_default();
+        it.policies += 1;
+        it.audit += usize::from(cluster.is_in_audit(policy));
     }
     for pod in cluster.pods.values() {
         let it = found.entry(&pod.id.namespace).or_default();

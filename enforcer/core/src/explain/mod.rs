@@ -12,6 +12,7 @@
 //! What belongs here: answers as plain data, and their wording in one line. What does not: the
 //! formats of documents, files and lines of policies, I/O.
 
+mod audit;
 mod change;
 mod connection;
 mod coverage;
@@ -24,9 +25,11 @@ mod sentences;
 mod service;
 mod workload;
 
+pub use audit::{in_audit, would_be};
 pub use change::{Change, cost};
 pub use connection::{
-    Consent, Why, connection, isolating, owners, owners_among, results, why, why_among,
+    Consent, Why, connection, connection_in, isolating, isolating_in, owners, owners_among,
+    results, results_in, why, why_among,
 };
 pub use coverage::{Coverage, Protection, Unused, coverage, protection, unused};
 pub use diff::{Diff, Difference, Opened, Party, diff};

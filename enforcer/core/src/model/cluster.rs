@@ -21,6 +21,18 @@ pub struct Cluster {
     pub services: BTreeMap<ServiceId, Service>,
     /// This node's own addresses (semantics A2).
     pub node_addresses: BTreeSet<IpAddr>,
+    /// All policies are in audit.
+    pub audit: bool,
+}
+
+/// Which policies count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum View {
+    /// Those that are enforced: all but those in audit.
+    #[default]
+    Enforced,
+    /// All of them, as if none were in audit.
+    WouldBe,
 }
 
 /// A change of one object.
@@ -56,6 +68,23 @@ impl Cluster {
             Change::PolicyGone(id) => self.policies.remove(&id).is_some(),
             Change::Service(it) => put(&mut self.services, it.id.clone(), it),
             Change::ServiceGone(id) => self.services.remove(&id).is_some(),
+        }
+    }
+
+    /// Whether the policy is in audit, by its own annotation, its namespace's, or the agent's flag: it
+    /// isolates no pod and allows nothing.
+    #[must_use]
+    pub fn is_in_audit(&self, policy: &Policy) -> bool {
+        let namespace = || self.namespaces.get(&policy.id.namespace);
+        self.audit || policy.audit || namespace().is_some_and(|it| it.audit)
+    }
+
+    /// Whether the policy counts in this view.
+    #[must_use]
+    pub fn counts(&self, policy: &Policy, view: View) -> bool {
+        match view {
+            View::Enforced => !self.is_in_audit(policy),
+            View::WouldBe => true,
         }
     }
 

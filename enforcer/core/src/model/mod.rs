@@ -16,10 +16,12 @@ mod selector;
 mod service;
 mod traffic;
 
-pub use cluster::{Change, Cluster};
+pub use cluster::{Change, Cluster, View};
 pub use id::{PodId, PolicyId, ServiceId};
 pub use pod::{ContainerPort, NAMESPACE_NAME_LABEL, Namespace, Pod};
-pub use policy::{Block, Peer, Policy, PortRange, PortRule, PortSpec, Protocol, Rule};
+pub use policy::{
+    AUDIT_ANNOTATION, Block, Peer, Policy, PortRange, PortRule, PortSpec, Protocol, Rule,
+};
 pub use sandbox::{Sandbox, same_uid};
 pub use selector::{Labels, Requirement, Selector};
 pub use service::{Distribution, Service, ServicePort, TargetPort, TrafficPolicy};

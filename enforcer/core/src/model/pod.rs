@@ -78,6 +78,8 @@ pub struct Namespace {
     pub name: String,
     /// `metadata.labels`, including [`NAMESPACE_NAME_LABEL`] (semantics R3).
     pub labels: Labels,
+    /// All policies of the namespace are in audit ([`super::AUDIT_ANNOTATION`]).
+    pub audit: bool,
 }
 
 impl Namespace {
@@ -85,6 +87,6 @@ impl Namespace {
     pub fn new(name: impl Into<String>, mut labels: Labels) -> Self {
         let name = name.into();
         labels.insert(NAMESPACE_NAME_LABEL.to_owned(), name.clone());
-        Self { name, labels }
+        Self { name, labels, audit: false }
     }
 }

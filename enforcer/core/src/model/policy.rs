@@ -129,6 +129,10 @@ pub struct Rule {
     pub ports: Vec<PortRule>,
 }
 
+/// The annotation that puts a policy, or all policies of a namespace, in audit: they are reported,
+/// and not enforced.
+pub const AUDIT_ANNOTATION: &str = "enforcer.io/audit";
+
 /// A network policy with its defaults applied (semantics S3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -140,4 +144,6 @@ pub struct Policy {
     pub ingress: Option<Vec<Rule>>,
     /// The egress rules; `None`: the policy does not isolate for egress.
     pub egress: Option<Vec<Rule>>,
+    /// Reported, not enforced ([`AUDIT_ANNOTATION`]).
+    pub audit: bool,
 }

@@ -17,7 +17,7 @@ use ipnet::IpNet;
 pub use crate::model::Traffic;
 use crate::model::{
     Block, Cluster, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId, PortRule, PortSpec,
-    Requirement, Rule, Selector,
+    Requirement, Rule, Selector, View,
 };
 
 /// The reason why one end of a connection allows or denies it.
@@ -70,7 +70,7 @@ pub fn egress_allows(cluster: &Cluster, pod: &PodId, peer: IpAddr, traffic: Traf
 /// Whether a policy isolates the pod in this direction (semantics S4).
 #[must_use]
 pub fn is_isolated(cluster: &Cluster, pod: &PodId, direction: Direction) -> bool {
-    isolating(cluster, pod, direction).next().is_some()
+    isolating(cluster, View::Enforced, pod, direction).next().is_some()
 }
 
 /// Whether both ends allow a connection from one address to another (semantics S5, A1, A2).
@@ -85,6 +85,18 @@ pub fn connection_allowed(cluster: &Cluster, from: IpAddr, to: IpAddr, traffic: 
 /// has none. See [`connection_allowed`].
 #[must_use]
 pub fn connection(cluster: &Cluster, from: IpAddr, to: IpAddr, traffic: Traffic) -> Vec<Consent> {
+    connection_in(cluster, View::Enforced, from, to, traffic)
+}
+
+/// Like [`connection`], by the policies that count in a view.
+#[must_use]
+pub fn connection_in(
+    cluster: &Cluster,
+    view: View,
+    from: IpAddr,
+    to: IpAddr,
+    traffic: Traffic,
+) -> Vec<Consent> {
     let mut consents = Vec::new();
     let ends = [(from, Direction::Egress, to), (to, Direction::Ingress, from)];
     for (end, direction, other) in ends {
@@ -94,7 +106,7 @@ pub fn connection(cluster: &Cluster, from: IpAddr, to: IpAddr, traffic: Traffic)
             } else if cluster.node_addresses.contains(&other) {
                 Why::Node // A2
             } else {
-                why(cluster, &pod.id, direction, other, traffic)
+                why_in(cluster, view, &pod.id, direction, other, traffic)
             };
             consents.push(Consent { pod: pod.id.clone(), direction, why });
         }
@@ -112,8 +124,21 @@ pub fn why(
     peer: IpAddr,
     traffic: Traffic,
 ) -> Why {
+    why_in(cluster, View::Enforced, pod, direction, peer, traffic)
+}
+
+/// Like [`why`], by the policies that count in a view.
+#[must_use]
+pub fn why_in(
+    cluster: &Cluster,
+    view: View,
+    pod: &PodId,
+    direction: Direction,
+    peer: IpAddr,
+    traffic: Traffic,
+) -> Why {
     // S4: which policies isolate the pod?
-    let isolating: Vec<&Policy> = isolating(cluster, pod, direction).collect();
+    let isolating: Vec<&Policy> = isolating(cluster, view, pod, direction).collect();
     if isolating.is_empty() {
         return Why::NotIsolated;
     }
@@ -135,6 +160,7 @@ pub fn why(
 /// The policies that isolate the pod in this direction.
 fn isolating<'a>(
     cluster: &'a Cluster,
+    view: View,
     pod: &PodId,
     direction: Direction,
 ) -> impl Iterator<Item = &'a Policy> {
@@ -150,8 +176,19 @@ fn isolating<'a>(
                 && matches(&policy.subjects, &pod.labels)
                 // S4: is the policy of this type?
                 && rules(policy, direction).is_some()
+                // Does it count, or is it only reported?
+                && match view {
+                    View::Enforced => !is_in_audit(cluster, policy),
+                    View::WouldBe => true,
+                }
         })
     })
+}
+
+/// Is the policy in audit: itself, with its namespace, or with all others?
+fn is_in_audit(cluster: &Cluster, policy: &Policy) -> bool {
+    let namespace = cluster.namespaces.get(&policy.id.namespace);
+    policy.audit || cluster.audit || namespace.is_some_and(|it| it.audit)
 }
 
 /// The rules of a policy of this type (semantics S3); `None`: it is not of this type.

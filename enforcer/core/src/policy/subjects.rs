@@ -75,6 +75,7 @@ impl<'a> NamespacePolicies<'a> {
             .range(first..)
             .take_while(|(id, _)| id.namespace == namespace)
             .map(|(_, policy)| policy)
+            .filter(|policy| !cluster.is_in_audit(policy))
             .collect();
         let mut table = SelectorTable::default();
         let mut by_selector: BTreeMap<SelectorId, Vec<usize>> = BTreeMap::new();

@@ -25,6 +25,10 @@ impl Observed for Agent {
         fixture::report().drops.into_iter().filter(|it| it.number > after).collect()
     }
 
+    fn flows(&self, after: u64) -> Flows {
+        Flows { revision: after, ..Flows::default() }
+    }
+
     fn metrics(&self) -> &Metrics {
         &self.metrics
     }

@@ -11,7 +11,7 @@ use super::super::{DropRecord, PodProtection, Report};
 use super::encode::{Label, counters};
 
 /// The most series of attempts. Further ones are counted with empty labels.
-const MOST: usize = 1_000;
+pub(super) const MOST: usize = 1_000;
 
 /// Namespace and name of the workload, direction, reason, and the policy if it is the only one.
 pub(super) type Key = (String, String, String, String, String);
@@ -83,7 +83,7 @@ fn key(record: &DropRecord) -> Key {
 }
 
 /// The policy, if it is the only one.
-fn only(policies: &[String]) -> String {
+pub(super) fn only(policies: &[String]) -> String {
     match policies {
         [policy] => policy.clone(),
         _ => String::new(),
@@ -92,7 +92,7 @@ fn only(policies: &[String]) -> String {
 
 /// The series that a pod can have.
 fn expected(protection: &PodProtection) -> impl Iterator<Item = Key> {
-    let PodProtection { workload, ingress, egress } = protection;
+    let PodProtection { workload, ingress, egress, .. } = protection;
     let directions = [("ingress", ingress), ("egress", egress)].into_iter();
     let isolated = directions.filter(|(_, policies)| !policies.is_empty());
     isolated.map(|(direction, policies)| {

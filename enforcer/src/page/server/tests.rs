@@ -61,8 +61,9 @@ impl Client {
     async fn raw(&self, line: &str, fields: &str, body: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let length = body.len();
-        let request =
-            format!("{line} HTTP/1.1\r\n{fields}connection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+        let request = format!(
+            "{line} HTTP/1.1\r\n{fields}connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -118,7 +119,10 @@ async fn documents_answer_the_page() {
         let (status, diff) = client.post("/api/diff", change).await;
         assert_eq!(status, 200);
         let opened = diff["opened"].as_array().unwrap();
-        assert!(opened.iter().any(|it| it["from"] == "shop/web" && it["to"] == "shop/db"), "{diff}");
+        assert!(
+            opened.iter().any(|it| it["from"] == "shop/web" && it["to"] == "shop/db"),
+            "{diff}"
+        );
         let name = serde_json::json!({ "name": "shop/db" });
         let (_, policy) = client.post("/api/policy", name.clone()).await;
         assert!(policy["manifest"].as_str().unwrap().contains("app: api"), "{policy}");
@@ -183,7 +187,10 @@ async fn only_the_page_itself_is_answered() {
         ] {
             for line in ["GET /api/model", "GET /api/activity"] {
                 let (head, _) = client.raw(line, &fields, "").await;
-                assert!(head.starts_with(&format!("http/1.1 {status} ")), "{line} {fields}: {head}");
+                assert!(
+                    head.starts_with(&format!("http/1.1 {status} ")),
+                    "{line} {fields}: {head}"
+                );
             }
         }
         // A form or a simple request of another site can't carry the token, nor can a URL.

@@ -5,13 +5,13 @@ import { denials, flows } from "./edges.js";
 
 /** Would-be verdicts, from documents of the kind `audit` and from flows with such a verdict. Pure. */
 export function wouldBe(activity) {
-  const documents = (activity?.audit ?? []).flatMap((it) => it.connections ?? it.entries ?? []);
+  const documents = (activity?.audit ?? []).flatMap((it) => it.connections ?? []);
   const seen = flows(activity).filter((it) => it.verdict !== "allowed" && it.verdict !== "denied");
   const found = documents.length > 0 ? documents : seen;
   return found.map((it) => ({
-    ...it, verdict: it.verdict ?? it.would ?? "would-deny",
+    ...it, verdict: it.effect ?? it.verdict,
     policies: it.policies ?? (it.policy ? [it.policy] : it.ends?.flatMap((end) => end.isolated_by ?? []) ?? []),
-    count: it.count ?? it.connections ?? 0, since: it.since ?? it.first_seen,
+    count: it.connections ?? 0, since: it.first_seen,
   }));
 }
 
@@ -57,7 +57,10 @@ export function activityView(context) {
     });
   }
 
-  function would(model, list) {
+  function would(model, list, policies) {
+    if (list.length === 0 && policies.length > 0) {
+      return empty("✓ Nothing would change", "No connection that agents saw would be denied or allowed by the policies in audit.");
+    }
     if (list.length === 0) {
       return empty("No would-be verdicts", "Policies in audit report here which connections they would deny or allow. " +
         "Put a policy or a namespace in audit by the annotation enforcer.io/audit: \"true\".");
@@ -100,9 +103,10 @@ export function activityView(context) {
       return;
     }
     const list = wouldBe(activity);
+    const audited = [...new Set((activity.audit ?? []).flatMap((it) => it.policies ?? []))];
     const drops = denials(activity);
     show(element, sources,
-      h("h2", null, `Would-be verdicts: ${list.length}`), would(model, list),
+      h("h2", null, `Would-be verdicts: ${list.length}`), audited.length > 0 && h("p", null, "In audit: ", links(audited)), would(model, list, audited),
       h("h2", null, `Denied: ${drops.length}`), denied(model, drops),
       h("h2", null, "Unused rules"), idle(unused(activity), known));
   }

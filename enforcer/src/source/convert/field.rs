@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use enforcer_core::model::AUDIT_ANNOTATION;
+
 use super::Problem;
 use crate::source::nearest::nearest;
 
@@ -20,6 +22,19 @@ pub(super) fn name(meta: &ObjectMeta, problems: &mut Vec<Problem>) -> String {
 /// `metadata.namespace`; `default` if absent.
 pub(super) fn namespace(meta: &ObjectMeta) -> String {
     meta.namespace.clone().filter(|it| !it.is_empty()).unwrap_or_else(|| "default".to_owned())
+}
+
+/// Whether [`AUDIT_ANNOTATION`] puts the object in audit. Only `true` does: what is enforced stays
+/// enforced.
+pub(super) fn audit(meta: &ObjectMeta, problems: &mut Vec<Problem>) -> bool {
+    let annotations = meta.annotations.as_ref();
+    let Some(value) = annotations.and_then(|it| it.get(AUDIT_ANNOTATION)) else { return false };
+    if !matches!(value.as_str(), "true" | "false") {
+        let path = format!("metadata.annotations.{AUDIT_ANNOTATION}");
+        let message = format!("`{value}` is neither `true` nor `false`: this stays enforced");
+        problems.push(Problem::warning(path, message).help("write \"true\", with the quotes"));
+    }
+    value == "true"
 }
 
 /// Adds an address to a set.

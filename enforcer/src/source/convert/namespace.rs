@@ -12,7 +12,8 @@ pub fn namespace(object: &Namespace) -> Converted<model::Namespace> {
     let name = field::name(&object.metadata, &mut problems);
     let own = object.metadata.labels.clone().unwrap_or_default();
     labels::check(&own, "metadata.labels", &mut problems);
-    Converted::new(model::Namespace::new(name, own), problems)
+    let audit = field::audit(&object.metadata, &mut problems);
+    Converted::new(model::Namespace { audit, ..model::Namespace::new(name, own) }, problems)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use k8s_openapi::api::networking::v1::{
 use super::{Converted, Problem, block, field, port, selector};
 use enforcer_core::model::{self, Peer, PolicyId, Rule, Selector};
 
-/// A network policy with its deerrors applied (semantics S3, R8).
+/// A network policy with its defaults applied (semantics S3, R8).
 #[must_use]
 pub fn policy(object: &NetworkPolicy) -> Converted<model::Policy> {
     let mut problems = Vec::new();
@@ -20,6 +20,7 @@ pub fn policy(object: &NetworkPolicy) -> Converted<model::Policy> {
     });
     let subjects = optional_selector(spec.pod_selector.as_ref(), "spec.podSelector", &mut problems);
     let directions = directions(&spec, &mut problems);
+    let audit = field::audit(&object.metadata, &mut problems);
     // Rules without effect are still checked: the API server would reject them, too.
     let ingress = spec.ingress.iter().flatten();
     let ingress = ingress.map(|it| (it.from.as_deref(), it.ports.as_deref()));
@@ -32,6 +33,7 @@ pub fn policy(object: &NetworkPolicy) -> Converted<model::Policy> {
         subjects: subjects.unwrap_or_default(),
         ingress: directions.ingress.then_some(ingress),
         egress: directions.egress.then_some(egress),
+        audit,
     };
     Converted::new(value, problems)
 }
@@ -55,6 +57,7 @@ pub fn closed_policy(object: &NetworkPolicy) -> model::Policy {
         subjects: subjects.filter(|_| errors.is_empty()).unwrap_or_default(),
         ingress: directions.ingress.then(Vec::new),
         egress: directions.egress.then(Vec::new),
+        audit: field::audit(&object.metadata, &mut ignored),
     }
 }
 

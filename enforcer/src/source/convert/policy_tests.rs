@@ -38,6 +38,20 @@ fn s3_default_types() {
 }
 
 #[test]
+fn only_true_puts_a_policy_in_audit() {
+    for (value, audit, warnings) in [("true", true, 0), ("false", false, 0), ("True", false, 1)] {
+        let metadata = json!({"name": "p", "annotations": {model::AUDIT_ANNOTATION: value}});
+        let object = json!({"metadata": metadata, "spec": {"podSelector": {}}});
+        let object = serde_json::from_value(object).unwrap();
+        let converted = policy(&object);
+        assert_eq!(converted.problems.len(), warnings, "{value}");
+        assert!(converted.problems.iter().all(|it| it.severity == Severity::Warning));
+        assert_eq!(converted.value.unwrap().audit, audit, "{value}");
+        assert_eq!(closed_policy(&object).audit, audit, "{value}");
+    }
+}
+
+#[test]
 fn namespace_defaults_and_name_is_needed() {
     assert_eq!(good(json!({})).id, PolicyId::new("default", "p"));
     let converted = policy(&NetworkPolicy::default());

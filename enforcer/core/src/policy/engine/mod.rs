@@ -20,6 +20,7 @@
 //! random histories.
 
 mod atoms;
+mod audits;
 mod blocks;
 mod delta;
 mod hosts;
@@ -40,6 +41,7 @@ use enforcer_ebpf::contract::table::Limits;
 use enforcer_ebpf::contract::verdict::Direction;
 
 use self::atoms::Atoms;
+use self::audits::Audits;
 use self::blocks::{Regions, last_of};
 use self::hosts::Hosts;
 use self::peers::Peers;
@@ -79,6 +81,7 @@ pub struct Engine {
     subjects: Subjects,
     services: HashMap<ServiceId, Addresses>,
     node_addresses: BTreeSet<IpAddr>,
+    audits: Audits,
 }
 
 impl Default for Engine {
@@ -101,6 +104,7 @@ impl Engine {
             subjects: Subjects::new(Budget::new(limits)),
             services: HashMap::new(),
             node_addresses: BTreeSet::new(),
+            audits: Audits::default(),
         }
     }
 
@@ -120,6 +124,7 @@ impl Engine {
         touched: &Touched,
         local: &BTreeSet<PodId>,
     ) -> Delta {
+        let touched = &*self.audits.with_policies(cluster, touched);
         for name in &touched.namespaces {
             self.peers.relabel(cluster, &mut self.atoms, name);
         }

@@ -134,8 +134,9 @@ impl Subjects {
             for id in local.range(first..).take_while(same) {
                 let Some(subject) = self.pods.get_mut(id) else { continue };
                 let pod = cluster.pods.get(id);
-                let selects =
-                    policy.zip(pod).is_some_and(|(it, pod)| it.subjects.matches(&pod.labels));
+                let selects = policy.zip(pod).is_some_and(|(it, pod)| {
+                    it.subjects.matches(&pod.labels) && !cluster.is_in_audit(it)
+                });
                 let changed = match selects {
                     true => {
                         subject.policies.insert(policy_id.clone());
@@ -343,7 +344,7 @@ fn selecting(cluster: &Cluster, pod: &Pod) -> BTreeSet<PolicyId> {
     let policies = cluster.policies.range(PolicyId::new(namespace, "")..);
     policies
         .take_while(|(id, _)| id.namespace == namespace)
-        .filter(|(_, policy)| policy.subjects.matches(&pod.labels))
+        .filter(|(_, policy)| policy.subjects.matches(&pod.labels) && !cluster.is_in_audit(policy))
         .map(|(id, _)| id.clone())
         .collect()
 }

@@ -132,9 +132,10 @@ fn pod() -> impl Strategy<Value = Pod> {
 fn policy() -> impl Strategy<Value = Policy> {
     let id = (select(&NAMESPACES[..]), 0..3u8);
     let rules = || option::weighted(0.7, vec(rule(), 0..4));
-    (id, selector(), rules(), rules()).prop_map(|(id, subjects, ingress, egress)| {
+    let audit = prop::bool::weighted(0.1);
+    (id, selector(), rules(), rules(), audit).prop_map(|(id, subjects, ingress, egress, audit)| {
         let id = PolicyId::new(id.0, format!("policy-{}", id.1));
-        Policy { id, subjects, ingress, egress }
+        Policy { id, subjects, ingress, egress, audit }
     })
 }
 
@@ -158,7 +159,9 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
         3 => pod().prop_map(|it| Change::PodGone(it.id)),
         8 => policy().prop_map(Change::Policy),
         3 => policy().prop_map(|it| Change::PolicyGone(it.id)),
-        2 => (space(), labels()).prop_map(|(name, it)| Change::Namespace(Namespace::new(name, it))),
+        2 => (space(), labels(), prop::bool::weighted(0.2)).prop_map(|(name, labels, audit)| {
+            Change::Namespace(Namespace { audit, ..Namespace::new(name, labels) })
+        }),
         1 => space().prop_map(Change::NamespaceGone),
         2 => service().prop_map(Change::Service),
         1 => service().prop_map(|it| Change::ServiceGone(it.id)),

@@ -4,6 +4,7 @@
 //! What belongs here: rules that policy decides, one at a time. What does not: generated clusters
 //! (`tests/properties` of the workspace), planned tables ([`crate::tables`]).
 
+mod audit;
 pub(crate) mod histories;
 mod incremental;
 mod isolation;
@@ -135,7 +136,9 @@ impl World {
         egress: Option<Vec<Rule>>,
     ) -> Self {
         let id = PolicyId::new("default", name);
-        self.cluster.policies.insert(id.clone(), Policy { id, subjects, ingress, egress });
+        self.cluster
+            .policies
+            .insert(id.clone(), Policy { id, subjects, ingress, egress, audit: false });
         self
     }
 

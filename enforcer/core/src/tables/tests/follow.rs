@@ -108,7 +108,7 @@ fn c1_an_endpoint_that_leaves_a_row_of_others_sees_no_moved_address() {
     let own = Peer::Pods { namespaces: None, pods: Selector::default() };
     let egress = Some(vec![Rule { peers: vec![own], ports: vec![] }]);
     let id = PolicyId::new("blue", "policy");
-    let policy = Policy { id, subjects: Selector::default(), ingress: None, egress };
+    let policy = Policy { id, subjects: Selector::default(), ingress: None, egress, audit: false };
     let (mut follower, mut harness) = (Follower::default(), Harness::new(limits()));
     let batches =
         [vec![pod(0, &[1])], vec![Change::Policy(policy)], vec![pod(2, &[2]), pod(0, &[])]];

@@ -1,0 +1,162 @@
+//! `enforcer audit`: what policies in audit would change.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::agent::AgentArgs;
+use super::ask::ask;
+use super::format::Format;
+use super::table::table;
+use super::{flows, status};
+use crate::inspect::{Output, document};
+use crate::observe::{Audit, AuditedConnection};
+
+/// The help after the options.
+pub(super) const HELP: &str =
+    "A policy is in audit by its annotation enforcer.io/audit=\"true\", by its namespace's, or by the \
+agent's --audit: it is not enforced, and the agent reports what it would deny and allow. Connections are \
+counted since the agent started, as `enforcer flows` counts them.
+
+Exit codes: 0 no connection would be denied, 1 some would, 2 error.
+
+Examples:
+  kubectl annotate namespace shop enforcer.io/audit=true
+  enforcer audit --namespace shop
+  enforcer audit --namespace shop && kubectl annotate namespace shop enforcer.io/audit-
+  kubectl -n enforcer-system exec enforcer-x7k2p -- /enforcer audit --output json";
+
+/// The arguments of `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Only policies of this namespace.
+    #[arg(long, short, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// The agent.
+    #[command(flatten)]
+    pub agent: AgentArgs,
+    /// Output format; json is one document.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Prints the report. Returns whether some connection would be denied.
+///
+/// # Errors
+/// There is no agent at that address, or `out` can't be written.
+pub fn run(arguments: &AuditArgs, out: &mut impl Write) -> anyhow::Result<bool> {
+    let status = status::read(&ask(arguments.agent.status, "GET", "/status", "")?)?;
+    let flows = flows::flows(&ask(arguments.agent.status, "GET", "/flows", "")?)?;
+    let mut audit = Audit::new(&[status], &flows);
+    if let Some(namespace) = &arguments.namespace {
+        audit.keep_namespace(namespace);
+    }
+    let text = match arguments.output {
+        Format::Text => text(&audit),
+        Format::Json => document("audit", &audit, Output::Json)?.unwrap_or_default(),
+    };
+    out.write_all(text.as_bytes())?;
+    Ok(audit.would_deny())
+}
+
+/// The report for people.
+pub(super) fn text(audit: &Audit) -> String {
+    let mut text = match (audit.all, audit.policies.as_slice()) {
+        (true, _) => "All policies are in audit (--audit): nothing is enforced.\n".to_owned(),
+        (false, []) => "No policy that selects pods of this node is in audit.\n".to_owned(),
+        (false, policies) => format!("In audit, not enforced: {}\n", policies.join(", ")),
+    };
+    text += &format!("Connections from {} to {}", audit.since, audit.at);
+    if audit.connections.is_empty() {
+        text += ": the policies in audit would change none of them.\n";
+    } else {
+        text += "\n\n";
+        text += &table(&HEADER, audit.connections.iter().map(row));
+    }
+    if audit.missed > 0 {
+        text += &format!("\nnot listed: {} connections that had no room\n", audit.missed);
+    }
+    for silent in &audit.silent {
+        text += &format!("no answer: {silent}\n");
+    }
+    text
+}
+
+const HEADER: [&str; 8] = ["POLICY", "EFFECT", "FROM", "TO", "PORT", "CONNECTIONS", "SINCE", "WHY"];
+
+fn row(it: &AuditedConnection) -> Vec<String> {
+    let port =
+        it.port.map_or_else(|| it.protocol.clone(), |port| format!("{port}/{}", it.protocol));
+    let rules = it.rules.iter().map(|rule| format!("{} {}", rule.policy, rule.path));
+    let why = match &it.nearest {
+        Some(nearest) => {
+            format!("{} {}: {}", nearest.policy, nearest.path, nearest.differences.join(", "))
+        }
+        None if it.rules.is_empty() => format!("no {} rule", it.direction),
+        None => rules.collect::<Vec<_>>().join(", "),
+    };
+    vec![
+        it.policies.join(", "),
+        it.effect.replace('-', " "),
+        it.from.clone(),
+        it.to.clone(),
+        port,
+        it.connections.to_string(),
+        it.first_seen.clone(),
+        why,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Nearest;
+
+    fn connection(effect: &str) -> AuditedConnection {
+        let nearest = Nearest {
+            policy: "shop/db-clients".to_owned(),
+            path: "spec.ingress[0].from[0].podSelector".to_owned(),
+            differences: vec!["shop/web-5d9f-x7k2p lacks label role=api".to_owned()],
+        };
+        AuditedConnection {
+            policies: vec!["shop/db-clients".to_owned(), "shop/deny".to_owned()],
+            effect: effect.to_owned(),
+            from: "shop/web (deploy)".to_owned(),
+            to: "shop/db (sts)".to_owned(),
+            protocol: "TCP".to_owned(),
+            port: Some(5432),
+            direction: "ingress".to_owned(),
+            connections: 12,
+            first_seen: "2026-11-27T00:50:00Z".to_owned(),
+            last_seen: "2026-11-27T00:55:00Z".to_owned(),
+            rules: Vec::new(),
+            nearest: (effect == "would-deny").then_some(nearest),
+        }
+    }
+
+    fn audit(connections: Vec<AuditedConnection>) -> Audit {
+        Audit {
+            node: "node-1".to_owned(),
+            since: "2026-11-27T00:00:00Z".to_owned(),
+            at: "2026-11-27T00:55:10Z".to_owned(),
+            policies: vec!["shop/db-clients".to_owned(), "shop/deny".to_owned()],
+            connections,
+            ..Audit::default()
+        }
+    }
+
+    #[test]
+    fn connections_that_would_be_denied_have_the_nearest_rule() {
+        let all = vec![connection("would-deny"), connection("would-allow")];
+        insta::assert_snapshot!(text(&audit(all)));
+    }
+
+    #[test]
+    fn other_namespaces_are_left_out() {
+        let mut audit = audit(vec![connection("would-deny")]);
+        assert!(audit.would_deny());
+        audit.keep_namespace("mall");
+        assert!(!audit.would_deny() && audit.policies.is_empty());
+        assert!(text(&audit).contains("would change none of them"));
+    }
+}
