@@ -6,7 +6,7 @@
 //!                                         node (netlink) ───────────────────────┘
 //! ```
 //! [`agent`] connects these parts; [`nri`] delays new pods until they are programmed, [`conntrack`] knows
-//! the connections that are older than the programs, [`observe`] serves metrics and status, [`inspect`] answers questions about policies, [`kube_events`] and [`taint`] write to the API server, [`cli`] is the command
+//! the connections that are older than the programs, [`observe`] serves metrics and status, [`inspect`] answers questions about policies, [`page`] shows the answers in a browser, [`kube_events`] and [`taint`] write to the API server, [`cli`] is the command
 //! line. Code without I/O belongs in the crate [`enforcer_core`]; only [`kernel`] calls BPF.
 
 pub mod agent;
@@ -20,5 +20,6 @@ mod netlink;
 pub mod node;
 pub mod nri;
 pub mod observe;
+pub mod page;
 pub mod source;
 pub mod taint;

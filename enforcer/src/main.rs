@@ -38,6 +38,8 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
         Command::Explain(arguments) => return inspect(cli::inspect::explain(*arguments)),
         Command::Describe(arguments) => return inspect(cli::inspect::describe(*arguments)),
         Command::Diff(arguments) => return inspect(cli::inspect::diff(*arguments)),
+        Command::Ui(arguments) => block_on(cli::page::ui(*arguments, &mut io::stdout()))?,
+        Command::Report(arguments) => block_on(cli::page::report(*arguments))?,
         Command::Status(arguments) => cli::status::run(&arguments, &mut io::stdout())?,
         Command::Top(arguments) => cli::top::run(&arguments, &mut io::stdout())?,
         Command::Drops(arguments) => cli::drops::run(&arguments, &mut io::stdout())?,
@@ -59,10 +61,14 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
 
 /// Prints an answer, and exits with its code.
 fn inspect(answer: impl Future<Output = anyhow::Result<(String, u8)>>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let (text, code) = runtime.context("cannot start the async runtime")?.block_on(answer)?;
+    let (text, code) = block_on(answer)?;
     io::stdout().write_all(text.as_bytes()).context("cannot print the answer")?;
     Ok(ExitCode::from(code))
+}
+
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the async runtime")?.block_on(future)
 }
 
 fn run(arguments: RunArgs, log: LogFilter) -> anyhow::Result<ExitCode> {

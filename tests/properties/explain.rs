@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "how a test fails")]
 
+mod matrix;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -151,14 +151,17 @@ impl ClientArgs {
 }
 
 impl SourceArgs {
-    async fn read(self) -> anyhow::Result<State> {
-        let options = StateOptions {
+    pub(super) fn options(self) -> StateOptions {
+        StateOptions {
             manifests: self.manifests,
             client: self.client.options(),
             what_if: self.what_if,
             pod_cidr: Some(self.pod_cidr),
-        };
-        let state = State::read(&options).await?;
+        }
+    }
+
+    async fn read(self) -> anyhow::Result<State> {
+        let state = State::read(&self.options()).await?;
         warn(&state);
         Ok(state)
     }

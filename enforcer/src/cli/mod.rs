@@ -14,6 +14,7 @@ mod error;
 pub mod flows;
 mod format;
 pub mod inspect;
+pub mod page;
 pub mod status;
 mod table;
 pub mod top;
@@ -86,6 +87,12 @@ pub enum Command {
     /// Show the connections that a change of policies opens and closes.
     #[command(after_help = inspect::DIFF_HELP)]
     Diff(Box<inspect::DiffArgs>),
+    /// Serve a web page on loopback: who may reach whom, why, and what a change would change.
+    #[command(after_help = page::UI_HELP)]
+    Ui(Box<page::UiArgs>),
+    /// Write the web page with its data to one HTML file.
+    #[command(after_help = page::REPORT_HELP)]
+    Report(Box<page::ReportArgs>),
     /// Show what the agent on this node does: first what needs attention, then pods and tables.
     #[command(after_help = status::HELP)]
     Status(status::StatusArgs),

@@ -331,7 +331,7 @@ fn on_own_node(cluster: &Cluster, pod: &PodId, address: IpAddr) -> bool {
 }
 
 /// An address of each family that no pod, Service or block has, except for blocks of everything.
-fn examples(cluster: &Cluster) -> Vec<IpAddr> {
+pub(super) fn examples(cluster: &Cluster) -> Vec<IpAddr> {
     let blocks = cluster.policies.values().flat_map(|it| it.ingress.iter().chain(&it.egress));
     let blocks = blocks.flatten().flat_map(|rule| &rule.peers).filter_map(|peer| match peer {
         Peer::Block(block) => Some(block),

@@ -14,6 +14,8 @@ mod diff;
 mod document;
 mod end;
 mod git;
+mod overview;
+mod policy_text;
 mod state;
 mod text;
 
@@ -25,4 +27,6 @@ pub use diff::{DiffDocument, compare};
 pub use document::{Output, SCHEMA_VERSION, document};
 pub use end::{End, EndError};
 pub use git::GitError;
+pub use overview::{Overview, overview};
+pub use policy_text::policy_text;
 pub use state::{Side, State, StateError, StateOptions};

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::addresses;
 use super::git::{GitError, Revision};
 use crate::source::kubernetes::{ClientError, ClientOptions, Connection, OnceError, read_once};
-use crate::source::manifests::{Location, ManifestError, Manifests, Places};
+use crate::source::manifests::{Location, ManifestError, Manifests, Places, Report};
 use crate::source::{Remark, Severity};
 
 /// How long the API server may take.
@@ -80,7 +80,7 @@ impl Side {
 }
 
 /// A state.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct State {
     /// The cluster. Pods without an address have an assumed one.
     pub cluster: Cluster,
@@ -130,6 +130,19 @@ impl State {
     fn of_files(paths: Vec<PathBuf>) -> Result<Self, StateError> {
         let mut manifests = Manifests::new(paths)?;
         let reports = manifests.rescan().reports;
+        Self::of_manifests(&manifests, &reports)
+    }
+
+    /// The objects in a text, in whose places `name` stands for a file.
+    ///
+    /// # Errors
+    /// The text has errors.
+    pub fn of_text(name: &Path, text: &str) -> Result<Self, StateError> {
+        let (manifests, reports) = Manifests::of_text(name, text);
+        Self::of_manifests(&manifests, &reports)
+    }
+
+    fn of_manifests(manifests: &Manifests, reports: &[Report]) -> Result<Self, StateError> {
         let is_error = |severity| severity == Severity::Error;
         let errors = reports.iter().filter(|it| is_error(it.severity)).map(ToString::to_string);
         let errors: Vec<String> = errors.collect();
@@ -157,7 +170,7 @@ impl State {
     }
 
     /// Replaces or adds the objects that another state declares.
-    fn change(&mut self, other: Self) {
+    pub(crate) fn change(&mut self, other: Self) {
         let Cluster { namespaces, pods, policies, services, .. } = other.cluster;
         let declared = |name: &String| other.places.iter().any(|it| it.declares_namespace(name));
         for (name, namespace) in namespaces {
@@ -188,7 +201,7 @@ impl State {
     }
 
     /// Gives addresses to the pods without one.
-    fn assume(&mut self, range: Option<IpNet>) {
+    pub(crate) fn assume(&mut self, range: Option<IpNet>) {
         if let Some(range) = range.or_else(|| addresses::DEFAULT_POD_CIDR.parse().ok()) {
             self.assumed = addresses::assume(&mut [&mut self.cluster], range);
         }
@@ -212,6 +225,11 @@ impl State {
     #[must_use]
     pub fn place(&self, policy: &PolicyId, path: &str) -> Option<Location> {
         self.places.iter().find_map(|it| it.policy(policy, path))
+    }
+
+    /// The document that declares a policy, if a file declares it.
+    pub(super) fn policy_text(&self, policy: &PolicyId) -> Option<String> {
+        self.places.iter().find_map(|it| it.policy_text(policy))
     }
 }
 

@@ -88,6 +88,21 @@ pub async fn serve(
     connections::serve(listener, router(paths, observed), limits, shutdown).await
 }
 
+/// Serves another router on a loopback listener, within limits and for requests of its own origin only.
+///
+/// # Errors
+/// None at present, as for [`serve`].
+pub async fn serve_on_loopback(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let router = router.layer(from_fn(origin::require_loopback));
+    let router = router.layer(from_fn(origin::refuse_others));
+    connections::serve(listener, router, limits, shutdown).await
+}
+
 fn router<O: Observed>(paths: Paths, observed: Arc<O>) -> Router {
     let reports = Arc::new(Semaphore::new(REPORTS));
     let in_turn = || from_fn_with_state(Arc::clone(&reports), take_turns);

@@ -26,7 +26,7 @@ pub use attribution::{Attribution, Nearest};
 pub use audit::{Audit, AuditedConnection, FlowAudit, audited_line};
 pub use drops::{DropRecord, End, Names, TruncatedEvent, protocol_name, read_event};
 pub use flows::{FlowDecision, FlowRecord, FlowRule, Flows, PolicyUse, summed, time};
-pub use http::{Limits, Observed, Paths, serve};
+pub use http::{Limits, Observed, Paths, serve, serve_on_loopback};
 pub use log::{LogError, LogFilter, LogFormat};
 pub use metrics::{Metrics, PodMetrics};
 pub use process::ProcessUse;

@@ -89,6 +89,24 @@ impl Manifests {
         })
     }
 
+    /// Manifests in a text that is no file, and the reports on it, in which `name` stands for it.
+    #[must_use]
+    pub fn of_text(name: &Path, text: &str) -> (Self, Vec<Report>) {
+        let file = File::new(name, text.as_bytes().to_vec());
+        let files = BTreeMap::from([(name.to_owned(), file)]);
+        let (cluster, conflicts) = merge::merge(&files);
+        let mut manifests = Self {
+            roots: Vec::new(),
+            files,
+            cluster,
+            conflicts,
+            unreadable: BTreeMap::new(),
+            reported: BTreeMap::new(),
+        };
+        let reports = manifests.reports_on(name);
+        (manifests, reports)
+    }
+
     /// Reads the files and returns the differences to the last scan. Only files with new content
     /// are parsed. Files below a folder that has become unreadable stay in effect (semantics C4).
     pub fn rescan(&mut self) -> Update {

@@ -23,7 +23,7 @@ pub struct Location {
 }
 
 /// The declarations of the files in effect.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Places {
     policies: BTreeMap<PolicyId, (Arc<Text>, Place)>,
     namespaces: BTreeMap<String, ()>,
@@ -76,17 +76,27 @@ impl Places {
     #[must_use]
     pub fn policy(&self, id: &PolicyId, path: &str) -> Option<Location> {
         let (text, place) = self.policies.get(id)?;
-        let place = field(text, id, path).unwrap_or(*place);
-        Some(Location { file: text.file.clone(), line: place.line })
+        let line = field(text, id, *place, path).unwrap_or(place.line);
+        Some(Location { file: text.file.clone(), line })
+    }
+
+    /// The YAML document that declares the policy, which may declare other objects, too.
+    #[must_use]
+    pub fn policy_text(&self, id: &PolicyId) -> Option<String> {
+        let (text, place) = self.policies.get(id)?;
+        Some(text.document(place.line).1.to_owned())
     }
 }
 
-fn field(text: &Text, id: &PolicyId, path: &str) -> Option<Place> {
-    let (roots, _) = yaml::read(text);
+/// The line of a field. Reads only the document of the policy: a file may have thousands.
+fn field(text: &Text, id: &PolicyId, place: Place, path: &str) -> Option<usize> {
+    let (before, source) = text.document(place.line);
+    let part = Text::new(text.file.clone(), source);
+    let (roots, _) = yaml::read(&part);
     roots.iter().find_map(|root| {
         let document = Document::new(root);
         let found = documents(&document).into_iter().find(|it| is_policy(it.node, id))?;
-        Some(found.place(text, path))
+        Some(before + found.place(&part, path).line)
     })
 }
 

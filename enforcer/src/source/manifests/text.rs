@@ -47,6 +47,18 @@ impl Text {
         self.source.get(range).unwrap_or_default().trim_end_matches(['\n', '\r'])
     }
 
+    /// The YAML document around a line (counted from 1), and the number of lines before it. A line that
+    /// begins with `---` separates documents wherever it is.
+    pub(super) fn document(&self, line: usize) -> (usize, &str) {
+        let is_separator = |it: &usize| is_separator(self.line(*it));
+        let before = (0..line.min(self.starts.len())).rev().find(is_separator);
+        let after = (line..self.starts.len()).find(is_separator);
+        let start = |line: usize| self.starts.get(line).copied().unwrap_or(self.source.len());
+        let first = before.map_or(0, |it| it + 1);
+        let last = after.map_or(self.source.len(), start);
+        (first, self.source.get(start(first)..last).unwrap_or_default())
+    }
+
     /// The place of a byte range, cut at the end of its first line.
     pub(super) fn place(&self, start: usize, length: usize) -> Place {
         let start = start.min(self.source.len());
@@ -61,4 +73,7 @@ impl Text {
             length: length.min(end.saturating_sub(start)),
         }
     }
+}
+fn is_separator(line: &str) -> bool {
+    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
 }

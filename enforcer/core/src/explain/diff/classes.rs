@@ -1,6 +1,6 @@
 //! One cluster's compiled policies, with verdicts as small numbers that two clusters share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,26 +12,39 @@ use crate::model::{Cluster, Pod};
 use crate::policy::{Column, Compiled, PortSet, RowId, Verdict, compile};
 
 /// A verdict in [`Numbers`]; equal numbers are equal verdicts.
-pub(super) type Number = u32;
+pub(in crate::explain) type Number = u32;
 
 /// Everything: not isolated, or allowed by policy.
-pub(super) const EVERYTHING: Number = 1;
+pub(in crate::explain) const EVERYTHING: Number = 1;
 
-/// The verdicts of both clusters, each once.
+/// The sets that a connection has at the sender and at the receiver.
+pub(in crate::explain) type Ends = (Number, Number);
+
+/// The verdicts of one or more clusters, each once.
 #[derive(Debug)]
-pub(super) struct Numbers {
+pub(in crate::explain) struct Numbers {
     sets: Vec<Opened>,
     by_set: HashMap<Arc<PortSet>, Number>,
 }
 
 impl Numbers {
-    pub(super) fn new() -> Self {
+    pub(in crate::explain) fn new() -> Self {
         Self { sets: vec![Opened::default(), Opened::everything()], by_set: HashMap::new() }
     }
 
-    pub(super) fn set(&self, number: Number) -> &Opened {
+    pub(in crate::explain) fn set(&self, number: Number) -> &Opened {
         // Every number was given out below.
         &self.sets[number as usize]
+    }
+
+    /// What both ends allow.
+    pub(in crate::explain) fn allowed(&self, (sender, receiver): Ends) -> Opened {
+        self.set(sender).intersection(self.set(receiver))
+    }
+
+    /// What at least one pair of addresses allows.
+    pub(in crate::explain) fn any(&self, ends: &[Ends]) -> Opened {
+        ends.iter().fold(Opened::default(), |sum, it| sum.union(&self.allowed(*it)))
     }
 
     fn intern(&mut self, verdict: &Verdict) -> Number {
@@ -53,7 +66,7 @@ impl Numbers {
 
 /// A pod as policy sees it: pods with equal classes have equal verdicts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Class {
+pub(in crate::explain) struct Class {
     ingress: Option<RowId>,
     egress: Option<RowId>,
     /// The family (IPv6?) and the column of each address.
@@ -62,21 +75,21 @@ pub(super) struct Class {
 
 impl Class {
     /// The families of its addresses (IPv6?), and their columns.
-    pub(super) fn columns(&self) -> &[(bool, Column)] {
+    pub(in crate::explain) fn columns(&self) -> &[(bool, Column)] {
         &self.columns
     }
 }
 
 /// A compiled cluster.
 #[derive(Debug)]
-pub(super) struct Classes {
+pub(in crate::explain) struct Classes {
     compiled: Compiled,
     numbers: Vec<Vec<Number>>,
 }
 
 impl Classes {
     /// Compiles the policies for all pods.
-    pub(super) fn new(cluster: &Cluster, numbers: &mut Numbers) -> Self {
+    pub(in crate::explain) fn new(cluster: &Cluster, numbers: &mut Numbers) -> Self {
         let compiled = compile(cluster, &cluster.pods.keys().cloned().collect());
         // The compiler shares equal sets, so that most are found by their place in memory.
         let mut places: HashMap<*const PortSet, Number> = HashMap::new();
@@ -92,7 +105,7 @@ impl Classes {
     }
 
     /// The pod's class; `None`: it is no subject (semantics S1).
-    pub(super) fn class(&self, pod: &Pod) -> Option<Class> {
+    pub(in crate::explain) fn class(&self, pod: &Pod) -> Option<Class> {
         let policy = self.compiled.pods.get(&pod.id)?;
         let column = |it: &IpAddr| (it.is_ipv6(), self.compiled.column(*it));
         let mut columns: Vec<_> = pod.addresses.iter().map(column).collect();
@@ -101,8 +114,45 @@ impl Classes {
         Some(Class { ingress: policy.ingress, egress: policy.egress, columns })
     }
 
+    /// The class of addresses that no pod has.
+    pub(in crate::explain) fn outside(&self, addresses: &[IpAddr]) -> Class {
+        let column = |it: &IpAddr| (it.is_ipv6(), self.compiled.column(*it));
+        let columns: BTreeSet<_> = addresses.iter().map(column).collect();
+        Class { ingress: None, egress: None, columns: columns.into_iter().collect() }
+    }
+
+    /// What both ends allow, for each pair of addresses of one family; without duplicates.
+    pub(in crate::explain) fn ends(&self, from: &Class, to: &Class) -> Vec<Ends> {
+        let mut found = Vec::with_capacity(1);
+        for (family, source) in from.columns() {
+            for (other, destination) in to.columns() {
+                if family != other {
+                    continue;
+                }
+                let ends = (
+                    self.number(from, Direction::Egress, *destination),
+                    self.number(to, Direction::Ingress, *source),
+                );
+                // Whatever else differs: everything is more than anything else.
+                if ends == (EVERYTHING, EVERYTHING) {
+                    return vec![ends];
+                }
+                if !found.contains(&ends) {
+                    found.push(ends);
+                }
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
     /// What the class allows in this direction for addresses of this column.
-    pub(super) fn number(&self, class: &Class, direction: Direction, column: Column) -> Number {
+    pub(in crate::explain) fn number(
+        &self,
+        class: &Class,
+        direction: Direction,
+        column: Column,
+    ) -> Number {
         let row = match direction {
             Direction::Ingress => class.ingress,
             Direction::Egress => class.egress,
@@ -112,12 +162,12 @@ impl Classes {
     }
 
     /// The prefixes that policies distinguish.
-    pub(super) fn prefixes(&self) -> impl Iterator<Item = &IpNet> {
+    pub(in crate::explain) fn prefixes(&self) -> impl Iterator<Item = &IpNet> {
         self.compiled.addresses.keys()
     }
 
     /// The column of the addresses that are in this prefix and in no longer one.
-    pub(super) fn column_of(&self, prefix: IpNet) -> Column {
+    pub(in crate::explain) fn column_of(&self, prefix: IpNet) -> Column {
         let addresses: &BTreeMap<IpNet, Column> = &self.compiled.addresses;
         std::iter::successors(Some(prefix), IpNet::supernet)
             .find_map(|it| addresses.get(&it))

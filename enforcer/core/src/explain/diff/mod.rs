@@ -3,7 +3,7 @@
 //! Pods with equal verdicts in both clusters are one unit, so that the work depends on the number of
 //! workloads, not of pods.
 
-mod classes;
+pub(super) mod classes;
 mod pairs;
 mod set;
 

@@ -5,12 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use enforcer_ebpf::contract::verdict::Direction;
 use ipnet::IpNet;
 
-use super::classes::{Class, Classes, EVERYTHING, Number};
+use super::classes::{Class, Ends};
 use super::set::Opened;
 use super::{Both, Difference, Kind, Party, Unit};
-
-/// The sets that a connection has at the sender and at the receiver.
-type Ends = (Number, Number);
 
 /// What was opened, and what was closed.
 type Delta = (Opened, Opened);
@@ -71,28 +68,19 @@ impl Both {
         to: &Kind,
         known: &mut HashMap<[Ends; 2], Delta>,
     ) -> Option<Delta> {
-        let old = ends(&self.old, &from.old, &to.old);
-        let new = ends(&self.new, &from.new, &to.new);
+        let old = self.old.ends(&from.old, &to.old);
+        let new = self.new.ends(&from.new, &to.new);
         if old == new {
             return None;
         }
         let delta = match (old.as_slice(), new.as_slice()) {
             ([one], [two]) => known
                 .entry([*one, *two])
-                .or_insert_with(|| delta(&self.allowed(*one), &self.allowed(*two)))
+                .or_insert_with(|| delta(&self.numbers.allowed(*one), &self.numbers.allowed(*two)))
                 .clone(),
-            _ => delta(&self.any(&old), &self.any(&new)),
+            _ => delta(&self.numbers.any(&old), &self.numbers.any(&new)),
         };
         is_change(&delta).then_some(delta)
-    }
-
-    fn allowed(&self, (sender, receiver): Ends) -> Opened {
-        self.numbers.set(sender).intersection(self.numbers.set(receiver))
-    }
-
-    /// What at least one pair of addresses allows.
-    fn any(&self, ends: &[Ends]) -> Opened {
-        ends.iter().fold(Opened::default(), |sum, it| sum.union(&self.allowed(*it)))
     }
 
     /// The changes between workloads and addresses outside.
@@ -183,29 +171,4 @@ fn delta(old: &Opened, new: &Opened) -> Delta {
 
 fn is_change((opened, closed): &Delta) -> bool {
     !opened.is_empty() || !closed.is_empty()
-}
-
-/// What both ends allow, for each pair of addresses of one family; without duplicates.
-fn ends(classes: &Classes, from: &Class, to: &Class) -> Vec<Ends> {
-    let mut found = Vec::with_capacity(1);
-    for (family, source) in from.columns() {
-        for (other, destination) in to.columns() {
-            if family != other {
-                continue;
-            }
-            let ends = (
-                classes.number(from, Direction::Egress, *destination),
-                classes.number(to, Direction::Ingress, *source),
-            );
-            // Whatever else differs: everything is more than anything else.
-            if ends == (EVERYTHING, EVERYTHING) {
-                return vec![ends];
-            }
-            if !found.contains(&ends) {
-                found.push(ends);
-            }
-        }
-    }
-    found.sort_unstable();
-    found
 }

@@ -7,7 +7,7 @@ use crate::model::{PortRange, Protocol, Traffic};
 use crate::policy::{PortSet, Verdict};
 
 /// A set of traffic. `Display`: `TCP 80; UDP 53-54`, `everything`, or `everything except TCP 80`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Opened {
     /// Ports of the protocols that have ports.
     pub ports: PortSet,

@@ -1,0 +1,108 @@
+//! The page's listener, on loopback.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::activity::Activity;
+use super::api::{self, Failure};
+use super::assets;
+use super::clusters::Clusters;
+use super::security::{Token, require_same_origin, require_token, restrict};
+use crate::observe::{Limits, serve_on_loopback};
+
+/// The longest request body in bytes: the policies of a what-if question.
+const LONGEST: usize = 1 << 20;
+
+/// Questions that are answered at the same time.
+const QUESTIONS: usize = 2;
+
+/// The limits of the listener. A question may wait for an API server.
+const LIMITS: Limits =
+    Limits { connections: 64, head: Duration::from_secs(5), connection: Duration::from_secs(120) };
+
+/// The page's sources.
+pub struct Page {
+    pub(super) clusters: Arc<dyn Clusters>,
+    pub(super) activity: Arc<dyn Activity>,
+    pub(super) turns: Arc<Semaphore>,
+}
+
+impl Page {
+    /// A page about this cluster and these agents.
+    #[must_use]
+    pub fn new(clusters: Arc<dyn Clusters>, activity: Arc<dyn Activity>) -> Arc<Self> {
+        Arc::new(Self { clusters, activity, turns: Arc::new(Semaphore::new(QUESTIONS)) })
+    }
+}
+
+/// A page that is served.
+#[derive(Debug)]
+pub struct Served<F> {
+    /// The page's URL, with the token.
+    pub url: String,
+    /// The server; it ends when `shutdown` completes.
+    pub serving: F,
+}
+
+/// Serves a page until `shutdown` completes.
+///
+/// # Errors
+/// The listener is not on loopback, or the system has no random numbers.
+pub fn serve(
+    listener: TcpListener,
+    page: Arc<Page>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<Served<impl Future<Output = io::Result<()>> + Send + 'static>> {
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() {
+        let why = format!("{address} is not on loopback: the page shows the cluster's policies");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    let token = Token::random()?;
+    let url = format!("http://{address}/#token={}", token.text());
+    let serving = serve_on_loopback(listener, router(page, token), LIMITS, shutdown);
+    Ok(Served { url, serving })
+}
+
+fn router(page: Arc<Page>, token: Token) -> Router {
+    let questions = Router::new()
+        .route("/api/model", get(api::model))
+        .route("/api/explain", post(api::explain))
+        .route("/api/describe", post(api::describe))
+        .route("/api/diff", post(api::diff))
+        .route("/api/policy", post(api::policy))
+        .route("/api/activity", get(api::activity))
+        .layer(from_fn_with_state(token, require_token))
+        .with_state(page);
+    Router::new()
+        .merge(questions)
+        .fallback(file)
+        .layer(DefaultBodyLimit::max(LONGEST))
+        .layer(from_fn(require_same_origin))
+        .layer(from_fn(restrict))
+}
+
+async fn file(method: Method, uri: Uri) -> Response {
+    match assets::file(uri.path()) {
+        Some((kind, text)) if method == Method::GET => {
+            ([(CONTENT_TYPE, kind)], text).into_response()
+        }
+        Some(_) => Failure::new(StatusCode::METHOD_NOT_ALLOWED, "use GET").into_response(),
+        None => Failure::new(StatusCode::NOT_FOUND, "there is no such page").into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
