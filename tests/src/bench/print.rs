@@ -5,7 +5,9 @@ use std::io::{self, Write as _};
 use comfy_table::{CellAlignment, Table};
 
 use super::attach::Attached;
+use super::cost::Costs;
 use super::effect::{Effect, Through};
+use super::options::Output;
 use super::packets::Figures;
 use super::watched::Watched;
 
@@ -13,6 +15,12 @@ use super::watched::Watched;
 #[expect(clippy::print_stderr, reason = "progress, away from the figures")]
 pub(super) fn progress(what: &str) {
     eprintln!("measuring with {what}");
+}
+
+/// Reports what is wrong on standard error.
+#[expect(clippy::print_stderr, reason = "problems, away from the figures")]
+pub(super) fn complain(what: &str) {
+    eprintln!("{what}");
 }
 
 /// Prints a title and a table; its columns are numbers, except those at `texts`.
@@ -34,8 +42,7 @@ fn print<const N: usize>(
 }
 
 pub(super) fn packets(figures: &Figures) -> anyhow::Result<()> {
-    let title =
-        format!("ns per packet, medians of {} rounds, kernel {}", figures.rounds, figures.kernel);
+    let title = format!("ns per packet, medians of {} rounds", figures.rounds);
     let header =
         ["IP", "policies", "peers", "packet", "flows", "empty", "parse", "over empty", "× empty"];
     let rows = figures.rows.iter().map(|row| {
@@ -57,6 +64,26 @@ pub(super) fn packets(figures: &Figures) -> anyhow::Result<()> {
         writeln!(io::stdout(), "{program}: {count} verified instructions")?;
     }
     Ok(())
+}
+
+/// Prints costs apart from time.
+pub(super) fn costs(costs: &Costs, output: Output) -> anyhow::Result<()> {
+    if output == Output::Json {
+        return json(costs);
+    }
+    let rows = costs.packets.iter().map(|it| {
+        let [instructions, lookups, calls, lines, bytes] =
+            [it.instructions, it.array_lookups, it.calls, it.lines, it.bytes]
+                .map(|it| it.to_string());
+        [it.case.clone(), it.family.to_string(), instructions, lookups, calls, lines, bytes]
+    });
+    let header = ["packet", "IP", "instructions", "array look-ups", "calls", "lines", "bytes"];
+    print("at most, for a packet", header, rows, &[0])?;
+    let rows = costs.programs.iter().map(|it| {
+        let verified = it.verified.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
+        [it.program.clone(), it.instructions.to_string(), verified]
+    });
+    print("programs", ["program", "instructions", "verified"], rows, &[0])
 }
 
 pub(super) fn effect(effect: &Effect) -> anyhow::Result<()> {
