@@ -10,12 +10,14 @@ mod cases;
 mod cluster;
 pub mod cost;
 mod effect;
+mod floods;
 mod lab;
 mod options;
 mod packets;
 mod print;
 mod rotator;
 mod target;
+mod traffic;
 mod watched;
 
 use std::fs;
@@ -27,9 +29,11 @@ use serde::Serialize;
 use crate::rig::with_interfaces;
 use attach::Attached;
 use effect::{Effect, Through};
+use floods::Flooded;
 pub use options::{Options, Output};
 use packets::Figures;
 use print::progress;
+use traffic::Traffic;
 use watched::Watched;
 
 /// Runs the measurements and prints the figures.
@@ -75,6 +79,14 @@ fn measure(options: &Options) -> anyhow::Result<Everything> {
         let figures = all.packets.insert(measured?);
         is_table.then(|| print::packets(figures)).transpose()?;
     }
+    if options.wants(options.traffic) {
+        let traffic = all.traffic.insert(traffic::measure(options.traffic_rounds, progress)?);
+        is_table.then(|| print::traffic(traffic)).transpose()?;
+    }
+    if options.wants(options.floods) {
+        let rows = all.floods.insert(floods::measure(progress)?);
+        is_table.then(|| print::floods(rows)).transpose()?;
+    }
     if options.wants(options.effect) {
         for through in [Through::Files, Through::Api] {
             progress(&format!("{} saves of a policy", options.saves));
@@ -108,6 +120,10 @@ struct Everything {
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     packets: Option<Figures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<Traffic>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    floods: Option<Vec<Flooded>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     effect: Option<Vec<Effect>>,
     #[serde(skip_serializing_if = "Option::is_none")]

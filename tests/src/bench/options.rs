@@ -29,6 +29,15 @@ pub struct Options {
     /// Measure the cost of packets
     #[arg(long)]
     pub packets: bool,
+    /// Measure traffic through the lab with several ways to enforce policies, and the programs in place
+    #[arg(long)]
+    pub traffic: bool,
+    /// Measure what floods leave for others
+    #[arg(long)]
+    pub floods: bool,
+    /// Number of rounds of traffic; figures are medians
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub traffic_rounds: usize,
     /// Measure the time from saving a policy to its effect
     #[arg(long)]
     pub effect: bool,
@@ -61,6 +70,7 @@ pub enum Output {
 impl Options {
     /// Whether a part is measured: it is chosen, or nothing is.
     pub(super) const fn wants(&self, part: bool) -> bool {
-        part || !(self.packets || self.effect || self.watched || self.attach)
+        let any = self.packets || self.traffic || self.floods;
+        part || !(any || self.effect || self.watched || self.attach)
     }
 }
