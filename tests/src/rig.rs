@@ -9,7 +9,7 @@ use enforcer::kernel::{Kernel, KernelError, Pins, RunInput, RunProgram, Settings
 use enforcer_core::model::{Cluster, PodId};
 use enforcer_core::policy::compile;
 use enforcer_core::tables::{Desired, Interface, Owner, State, Step};
-use enforcer_ebpf::contract::counters::Count;
+use enforcer_ebpf::contract::counters::{Count, Counters};
 use enforcer_ebpf::contract::mark::{Deferred, Mark};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_ebpf::packet::{self, ethertype};
@@ -260,6 +260,12 @@ impl Rig {
     ) -> anyhow::Result<Count> {
         let id = self.id(pod).ok_or_else(|| anyhow::anyhow!("{pod} has no endpoint"))?;
         self.count_of(id, direction, reason)
+    }
+
+    /// All counters of a pod.
+    pub fn counters(&self, pod: &PodId) -> anyhow::Result<Counters> {
+        let id = self.id(pod).ok_or_else(|| anyhow::anyhow!("{pod} has no endpoint"))?;
+        Ok(self.kernel.counters(id)?)
     }
 
     /// The index of a pod's interface.
