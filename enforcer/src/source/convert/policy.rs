@@ -7,7 +7,7 @@ use k8s_openapi::api::networking::v1::{
 use super::{Converted, Problem, block, field, port, selector};
 use enforcer_core::model::{self, Peer, PolicyId, Rule, Selector};
 
-/// A network policy with its deerrors applied (semantics S3, R8).
+/// A network policy with its defaults applied (semantics S3, R8).
 #[must_use]
 pub fn policy(object: &NetworkPolicy) -> Converted<model::Policy> {
     let mut problems = Vec::new();
@@ -70,6 +70,10 @@ fn directions(spec: &NetworkPolicySpec, problems: &mut Vec<Problem>) -> Directio
     let types = spec.policy_types.as_deref().unwrap_or_default();
     if types.is_empty() {
         return Directions { ingress: true, egress: has_egress };
+    }
+    if types.len() > 2 {
+        let message = "more than two policy types";
+        problems.push(Problem::error("spec.policyTypes", message).help("name each type once"));
     }
     let mut found = Directions { ingress: false, egress: false };
     for (index, name) in types.iter().enumerate() {

@@ -15,8 +15,8 @@ use enforcer_core::model::{Change, Cluster, Labels, Namespace};
 pub(super) fn merge(files: &BTreeMap<PathBuf, File>) -> (Cluster, Vec<Report>) {
     let mut merger = Merger::default();
     for file in files.values() {
-        for object in &file.effective {
-            merger.object(&file.effective_text, object);
+        for held in &file.effective {
+            merger.object(&held.text, &held.object);
         }
     }
     merger.finish()

@@ -9,11 +9,8 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{Location, Spanned};
 
-/// The words that are booleans.
-const BOOLEANS: [&str; 18] = [
-    "true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "false", "False", "FALSE", "no",
-    "No", "NO", "off", "Off", "OFF",
-];
+use super::scalar::{self, Plain};
+
 /// The key that takes over the entries of other mappings.
 const MERGE: &str = "<<";
 
@@ -56,7 +53,7 @@ impl Node {
     /// The value as JSON, read from this source. The reader bounds the depth.
     pub(super) fn json(&self, source: &str) -> Value {
         match self.kind() {
-            Kind::Scalar(value) => as_kubectl_reads(value, written(&self.0.defined, source)),
+            Kind::Scalar(value) => as_kubectl_reads(value, &self.0.defined, source),
             Kind::List(items) => items.iter().map(|it| it.json(source)).collect(),
             Kind::Mapping(entries) => {
                 let entries = entries.iter().map(|(key, it)| (key.value.clone(), it.json(source)));
@@ -88,35 +85,39 @@ impl Node {
         key.map_or_else(|| self.locate(path), |key| &key.referenced)
     }
 
-    /// Replaces each `<<` entry by the entries of its mappings, and adds what is wrong with keys.
-    /// An entry that is written directly has priority, then one of an earlier mapping. The YAML
-    /// library would ignore `<<: null`, which is a mistake.
-    pub(super) fn merge(&mut self, faults: &mut Vec<KeyFault>) {
+    /// Brings mappings into the form that `kubectl` reads (`mapping` and `merge` in
+    /// `go.yaml.in/yaml/v2`, `decode.go`), and adds what is wrong with them: keys are words, `<<` entries
+    /// are replaced by the entries of their mappings, and the last entry of a key counts, wherever it
+    /// comes from. Of the mappings of one `<<`, the first has priority.
+    pub(super) fn settle(&mut self, source: &str, faults: &mut Vec<Fault>) {
+        let location = self.0.defined;
         let entries = match &mut self.0.value {
-            Kind::Scalar(_) => return,
-            Kind::List(items) => return items.iter_mut().for_each(|it| it.merge(faults)),
+            Kind::Scalar(_) => {
+                if plain(&location, source)
+                    .is_some_and(|it| scalar::resolve(it) == Plain::NotFinite)
+                {
+                    faults.push(Fault::NotFinite { location });
+                }
+                return;
+            }
+            Kind::List(items) => return items.iter_mut().for_each(|it| it.settle(source, faults)),
             Kind::Mapping(entries) => entries,
         };
-        entries.iter_mut().for_each(|(_, it)| it.merge(faults));
-        let (sources, mut own): (Vec<_>, Vec<_>) =
-            std::mem::take(entries).into_iter().partition(|(key, _)| key.value == MERGE);
-        let mut known = keys(&own, faults);
-        for (key, node) in sources {
-            let nodes = match node.0.value {
-                Kind::List(items) => items,
-                _ => vec![node],
-            };
-            for node in nodes {
-                let Kind::Mapping(entries) = node.0.value else {
-                    faults.push(KeyFault::Merge { location: key.referenced });
-                    continue;
-                };
-                let new =
-                    |(key, _): &(Key, Self)| known.insert(key.value.clone(), key.defined).is_none();
-                own.extend(entries.into_iter().filter(new));
+        let mut settled = Entries::default();
+        for (mut key, mut value) in std::mem::take(entries) {
+            value.settle(source, faults);
+            let word = plain(&key.defined, source).map(|it| (it == MERGE, scalar::key(it)));
+            match word {
+                Some((true, _)) => settled.merge(&key, value, faults),
+                Some((false, None)) => faults.push(Fault::NoKey { location: key.referenced }),
+                Some((false, Some(word))) => {
+                    key.value = word;
+                    settled.put(key, value, faults);
+                }
+                None => settled.put(key, value, faults),
             }
         }
-        *entries = own;
+        *entries = settled.list;
     }
 
     /// The last step of a path, if all of it exists.
@@ -155,13 +156,72 @@ impl Node {
     }
 }
 
-/// What is wrong with a key.
+/// What is wrong with a mapping or a scalar.
 #[derive(Debug)]
-pub(super) enum KeyFault {
-    /// Its mapping has it already.
+pub(super) enum Fault {
+    /// The mapping has the key already. The last one counts.
     Duplicate { key: String, location: Location, first: Location },
     /// A `<<` without a mapping.
     Merge { location: Location },
+    /// A key that is `null`.
+    NoKey { location: Location },
+    /// A number that JSON does not have.
+    NotFinite { location: Location },
+}
+
+/// The entries of a mapping, each key once.
+#[derive(Default)]
+struct Entries {
+    list: Vec<(Key, Node)>,
+    /// The index of each key, and whether its entry comes from a `<<`.
+    known: HashMap<String, (usize, bool)>,
+}
+
+impl Entries {
+    /// Adds an entry that is written here. It may replace one of an earlier `<<`.
+    fn put(&mut self, key: Key, value: Node, faults: &mut Vec<Fault>) {
+        if let Some((first, false)) = self.set(key.clone(), value, false) {
+            let (location, key) = (key.defined, key.value);
+            faults.push(Fault::Duplicate { key, location, first });
+        }
+    }
+
+    /// Returns the location of the key's former entry, and whether that came from a `<<`.
+    fn set(&mut self, key: Key, value: Node, merged: bool) -> Option<(Location, bool)> {
+        match self.known.entry(key.value.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert((self.list.len(), merged));
+                self.list.push((key, value));
+                None
+            }
+            Entry::Occupied(mut entry) => {
+                let (index, was_merged) = entry.insert((entry.get().0, merged));
+                let place = self.list.get_mut(index)?;
+                Some((std::mem::replace(place, (key, value)).0.defined, was_merged))
+            }
+        }
+    }
+
+    /// Adds the entries of the mappings of a `<<`. They replace those before it.
+    fn merge(&mut self, merge: &Key, value: Node, faults: &mut Vec<Fault>) {
+        let nodes = match value.0.value {
+            Kind::List(items) => items,
+            _ => vec![value],
+        };
+        for node in nodes.into_iter().rev() {
+            let Kind::Mapping(entries) = node.0.value else {
+                faults.push(Fault::Merge { location: merge.referenced });
+                continue;
+            };
+            for (key, value) in entries {
+                let name = key.value.clone();
+                if let Some((first, false)) = self.set(key, value, true) {
+                    let (key, location) = (name, merge.defined);
+                    faults.push(Fault::Duplicate { key, location, first });
+                }
+            }
+        }
+    }
 }
 
 /// One step along a path.
@@ -171,21 +231,6 @@ struct Step<'n> {
     value: &'n Node,
     /// The byte of the path after it.
     rest: usize,
-}
-
-/// The keys of a mapping, each with its first location; the others are faults.
-fn keys(entries: &[(Key, Node)], faults: &mut Vec<KeyFault>) -> HashMap<String, Location> {
-    let mut known = HashMap::new();
-    for (key, _) in entries {
-        match known.entry(key.value.clone()) {
-            Entry::Vacant(entry) => _ = entry.insert(key.defined),
-            Entry::Occupied(first) => {
-                let (key, location, first) = (key.value.clone(), key.defined, *first.get());
-                faults.push(KeyFault::Duplicate { key, location, first });
-            }
-        }
-    }
-    known
 }
 
 /// The text at a location.
@@ -198,19 +243,38 @@ fn written<'s>(location: &Location, source: &'s str) -> &'s str {
     range.unwrap_or_default()
 }
 
+/// The text of a scalar, if it has neither quotes nor a tag.
+fn plain<'s>(location: &Location, source: &'s str) -> Option<&'s str> {
+    let text = written(location, source);
+    let span = location.span();
+    let start = span.byte_offset().and_then(|it| usize::try_from(it).ok())?;
+    let mut before = source.get(..start)?.trim_end();
+    // The properties of the scalar: its anchor and its tag.
+    loop {
+        let at = before.rfind(|it: char| it.is_whitespace() || matches!(it, '[' | '{' | ','));
+        let word = before.get(at.map_or(0, |at| at + 1)..)?;
+        if word.starts_with('!') {
+            return None;
+        }
+        if !word.starts_with('&') {
+            break;
+        }
+        before = before.get(..before.len() - word.len())?.trim_end();
+    }
+    (!text.starts_with(['"', '\'', '|', '>', '!', '&', '*'])).then(|| text.trim_end())
+}
+
+/// Whether the YAML library read a string: it writes infinities as strings, too, and takes numbers that
+/// are too large for those.
+fn is_text(value: &Value) -> bool {
+    value.as_str().is_some_and(|it| !matches!(it, ".inf" | "-.inf" | ".nan"))
+}
+
 /// The value of a scalar as `kubectl` reads it, where the YAML library differs.
-fn as_kubectl_reads(value: &Value, written: &str) -> Value {
-    match value {
-        // `y`, `n` and `tRue` are strings.
-        Value::Bool(_) if !BOOLEANS.contains(&written) => written.into(),
-        // `08` is no octal number, but still an integer.
-        Value::Number(it) if it.is_f64() => {
-            written.parse::<i64>().map_or_else(|_| value.clone(), Value::from)
-        }
-        // `1e400` is too large for a number, so it is a string: it may be a commit.
-        Value::String(it) if matches!(it.as_str(), ".inf" | "-.inf" | ".nan") => {
-            written.trim_end().trim_matches(['"', '\'']).into()
-        }
+fn as_kubectl_reads(value: &Value, location: &Location, source: &str) -> Value {
+    match plain(location, source).map(|text| (text, scalar::resolve(text))) {
+        Some((_, Plain::Value(value))) => value,
+        Some((text, Plain::Text | Plain::NotFinite)) if !is_text(value) => text.into(),
         _ => value.clone(),
     }
 }
