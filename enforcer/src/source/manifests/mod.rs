@@ -124,12 +124,9 @@ impl Manifests {
             }
         }
         let (cluster, conflicts) = merge::merge(&self.files);
-        let other = |a: &[Report], b: &[Report]| {
-            let only = a.iter().filter(|it| !b.contains(it));
-            only.map(|it| it.file.clone()).collect::<Vec<_>>()
-        };
-        touched.extend(other(&conflicts, &self.conflicts));
-        touched.extend(other(&self.conflicts, &conflicts));
+        let (before, now) = (by_file(&self.conflicts), by_file(&conflicts));
+        let files = before.keys().chain(now.keys()).filter(|it| before.get(*it) != now.get(*it));
+        touched.extend(files.map(|it| it.to_path_buf()));
         self.conflicts = conflicts;
         let changes = merge::changes(&self.cluster, &cluster);
         self.cluster = cluster;
@@ -199,6 +196,14 @@ impl Manifests {
         }
         now
     }
+}
+
+fn by_file(reports: &[Report]) -> BTreeMap<&Path, Vec<&Report>> {
+    let mut files: BTreeMap<&Path, Vec<&Report>> = BTreeMap::new();
+    for report in reports {
+        files.entry(&report.file).or_default().push(report);
+    }
+    files
 }
 
 #[cfg(test)]

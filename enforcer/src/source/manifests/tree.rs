@@ -28,8 +28,21 @@ pub(super) enum Kind {
     /// Neither a list nor a mapping.
     Scalar(Value),
     List(Vec<Node>),
-    Mapping(Vec<(Key, Node)>),
+    Mapping(Mapping),
 }
+
+/// The entries of a mapping, each key once, after [`Node::settle`].
+#[derive(Debug, Default)]
+pub(super) struct Mapping {
+    entries: Vec<(Key, Node)>,
+    /// The index of each key, and whether its entry comes from a `<<`.
+    known: HashMap<String, (usize, bool)>,
+    /// Bytes of the longest key, up to [`LONGEST_KEY`].
+    longest: usize,
+}
+
+/// Bytes of a key within a path: longer keys are found only at its end.
+const LONGEST_KEY: usize = 1024;
 
 impl Node {
     pub(super) fn kind(&self) -> &Kind {
@@ -39,7 +52,7 @@ impl Node {
     /// The value of a key.
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
         let Kind::Mapping(entries) = self.kind() else { return None };
-        entries.iter().find(|(key, _)| key.value == name).map(|(_, value)| value)
+        Some(&entries.entry(name)?.1)
     }
 
     /// The value, if it is a string.
@@ -56,7 +69,8 @@ impl Node {
             Kind::Scalar(value) => as_kubectl_reads(value, &self.0.defined, source),
             Kind::List(items) => items.iter().map(|it| it.json(source)).collect(),
             Kind::Mapping(entries) => {
-                let entries = entries.iter().map(|(key, it)| (key.value.clone(), it.json(source)));
+                let entries = entries.entries.iter();
+                let entries = entries.map(|(key, it)| (key.value.clone(), it.json(source)));
                 Value::Object(entries.collect::<Map<_, _>>())
             }
         }
@@ -103,8 +117,8 @@ impl Node {
             Kind::List(items) => return items.iter_mut().for_each(|it| it.settle(source, faults)),
             Kind::Mapping(entries) => entries,
         };
-        let mut settled = Entries::default();
-        for (mut key, mut value) in std::mem::take(entries) {
+        let mut settled = Mapping::default();
+        for (mut key, mut value) in std::mem::take(&mut entries.entries) {
             value.settle(source, faults);
             let word = plain(&key.defined, source).map(|it| (it == MERGE, scalar::key(it)));
             match word {
@@ -117,7 +131,7 @@ impl Node {
                 None => settled.put(key, value, faults),
             }
         }
-        *entries = settled.list;
+        *entries = settled;
     }
 
     /// The last step of a path, if all of it exists.
@@ -143,14 +157,10 @@ impl Node {
             }
             Kind::Mapping(entries) => {
                 let left = left.strip_prefix('.').unwrap_or(left);
-                // Keys may have dots: the longest that fits is meant.
-                let fits = entries.iter().filter_map(|(key, value)| {
-                    let rest = left.strip_prefix(key.value.as_str())?;
-                    let ends = rest.is_empty() || rest.starts_with(['.', '[']);
-                    let step = Step { key: Some(key), value, rest: path.len() - rest.len() };
-                    (ends && !key.value.is_empty()).then_some(step)
-                });
-                fits.max_by_key(|it| it.rest)
+                let (key, value) =
+                    candidates(left, entries.longest).find_map(|it| entries.entry(it))?;
+                let rest = left.len() - key.value.len();
+                Some(Step { key: Some(key), value, rest: path.len() - rest })
             }
         }
     }
@@ -169,15 +179,20 @@ pub(super) enum Fault {
     NotFinite { location: Location },
 }
 
-/// The entries of a mapping, each key once.
-#[derive(Default)]
-struct Entries {
-    list: Vec<(Key, Node)>,
-    /// The index of each key, and whether its entry comes from a `<<`.
-    known: HashMap<String, (usize, bool)>,
+/// The keys that a path may begin with, longest first: keys may have dots, and the longest that fits is
+/// meant.
+fn candidates(path: &str, longest: usize) -> impl Iterator<Item = &str> {
+    let ends = |&(_, it): &(usize, char)| matches!(it, '.' | '[');
+    let within = path.char_indices().take_while(move |(at, _)| *at <= longest).filter(ends);
+    let within: Vec<&str> = within.filter_map(|(at, _)| path.get(..at)).collect();
+    std::iter::once(path).chain(within.into_iter().rev()).filter(|it| !it.is_empty())
 }
 
-impl Entries {
+impl Mapping {
+    fn entry(&self, name: &str) -> Option<&(Key, Node)> {
+        self.entries.get(self.known.get(name)?.0)
+    }
+
     /// Adds an entry that is written here. It may replace one of an earlier `<<`.
     fn put(&mut self, key: Key, value: Node, faults: &mut Vec<Fault>) {
         if let Some((first, false)) = self.set(key.clone(), value, false) {
@@ -190,13 +205,14 @@ impl Entries {
     fn set(&mut self, key: Key, value: Node, merged: bool) -> Option<(Location, bool)> {
         match self.known.entry(key.value.clone()) {
             Entry::Vacant(entry) => {
-                entry.insert((self.list.len(), merged));
-                self.list.push((key, value));
+                entry.insert((self.entries.len(), merged));
+                self.longest = self.longest.max(key.value.len().min(LONGEST_KEY));
+                self.entries.push((key, value));
                 None
             }
             Entry::Occupied(mut entry) => {
                 let (index, was_merged) = entry.insert((entry.get().0, merged));
-                let place = self.list.get_mut(index)?;
+                let place = self.entries.get_mut(index)?;
                 Some((std::mem::replace(place, (key, value)).0.defined, was_merged))
             }
         }
@@ -213,7 +229,7 @@ impl Entries {
                 faults.push(Fault::Merge { location: merge.referenced });
                 continue;
             };
-            for (key, value) in entries {
+            for (key, value) in entries.entries {
                 let name = key.value.clone();
                 if let Some((first, false)) = self.set(key, value, true) {
                     let (key, location) = (name, merge.defined);
@@ -332,6 +348,23 @@ impl<'de> Visitor<'de> for KindVisitor {
         while let Some(entry) = map.next_entry()? {
             entries.push(entry);
         }
-        Ok(Kind::Mapping(entries))
+        Ok(Kind::Mapping(Mapping { entries, ..Mapping::default() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(path: &str, longest: usize) -> Vec<&str> {
+        candidates(path, longest).collect()
+    }
+
+    #[test]
+    fn few_keys_are_tried_for_a_path() {
+        assert_eq!(tried("a.b/c[0].d", 5), ["a.b/c[0].d", "a.b/c", "a"]);
+        assert_eq!(tried("a", 9), ["a"]);
+        assert_eq!(tried("", 9), Vec::<&str>::new());
+        assert_eq!(tried(&"a.".repeat(100_000), LONGEST_KEY).len(), 1 + LONGEST_KEY / 2);
     }
 }

@@ -3,6 +3,7 @@
 //! Each document is parsed by itself: a bad one does not hide the errors of the others.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::thread;
@@ -83,6 +84,8 @@ pub(super) fn read(text: &Text) -> (Vec<Root>, Vec<Report>) {
 fn parse(text: &Text) -> (Vec<Root>, Vec<Report>) {
     let (mut roots, mut reports) = (Vec::new(), Vec::new());
     let mut left = MOST_NODES;
+    // An alias repeats the faults of its mapping.
+    let mut seen = HashSet::new();
     let starts = starts(text);
     let ends = starts.iter().copied().skip(1).chain([text.source.len()]);
     for (&start, end) in starts.iter().zip(ends) {
@@ -98,10 +101,9 @@ fn parse(text: &Text) -> (Vec<Root>, Vec<Report>) {
                     root.node.settle(source, &mut faults);
                     let mut is_good = true;
                     for fault in faults {
-                        // An alias repeats the faults of its mapping.
                         let report = root.report(text, fault);
                         is_good &= report.severity != Severity::Error;
-                        if !reports.contains(&report) {
+                        if seen.insert((report.line, report.column, report.message.clone())) {
                             reports.push(report);
                         }
                     }
