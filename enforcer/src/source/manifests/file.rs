@@ -12,8 +12,8 @@ use super::yaml;
 use super::yaml::Root;
 use crate::source::remark::Severity;
 
-/// Bytes that a file may have.
-const MOST_BYTES: usize = 16 << 20;
+/// The number of bytes that a file may have.
+pub const MOST_BYTES: usize = 16 << 20;
 
 /// A file that was read.
 #[derive(Debug)]
@@ -134,7 +134,13 @@ fn effect(was_good: bool, effective: &[Held]) -> String {
 
 /// A notice about a whole file.
 pub(super) fn notice(path: &Path, message: &str) -> Report {
-    Report::new(&Text::new(path.to_owned(), ""), first(), Severity::Notice, message)
+    remark(path, Severity::Notice, message)
+}
+
+/// A report on a whole file or folder.
+#[must_use]
+pub fn remark(path: &Path, severity: Severity, message: &str) -> Report {
+    Report::new(&Text::new(path.to_owned(), ""), first(), severity, message)
 }
 
 /// The first place of a file.
@@ -144,9 +150,8 @@ pub(super) fn first() -> Place {
 
 /// The report that a file or folder can't be read.
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Report {
-    let text = Text::new(path.to_owned(), "");
     let message = format!("can't be read; the last version read stays in effect: {error}");
-    Report::new(&text, first(), Severity::Error, message)
+    remark(path, Severity::Error, &message)
 }
 
 /// Parses the bytes of a file. Total: reports everything that is wrong with them.

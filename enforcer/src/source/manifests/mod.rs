@@ -11,6 +11,7 @@
 mod document;
 mod fields;
 mod file;
+mod inspection;
 mod kinds;
 mod list;
 mod merge;
@@ -32,6 +33,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub use file::{MOST_BYTES, remark};
+pub use inspection::{Declared, Inspection, Search, cluster, search};
 pub use places::{Location, Places};
 pub use report::Report;
 pub use update::Update;
@@ -123,7 +126,8 @@ impl Manifests {
                 touched.insert(path);
             }
         }
-        let (cluster, conflicts) = merge::merge(&self.files);
+        let held = self.files.values().flat_map(|it| &it.effective);
+        let (cluster, conflicts) = merge::merge(held.map(|it| (&*it.text, &it.object)));
         let (before, now) = (by_file(&self.conflicts), by_file(&conflicts));
         let files = before.keys().chain(now.keys()).filter(|it| before.get(*it) != now.get(*it));
         touched.extend(files.map(|it| it.to_path_buf()));

@@ -1,6 +1,6 @@
 //! Templates of Helm, which are no manifests before they are rendered.
 
-use super::report::Report;
+use super::report::{Report, TEMPLATE};
 use super::text::Text;
 use crate::source::remark::Severity;
 
@@ -32,10 +32,9 @@ pub(super) fn report(text: &Text, reports: &[Report]) -> Option<Report> {
     let is_syntax = |it: &Report| it.path.is_empty();
     let causes = reports.iter().filter(is_error).any(|it| caused(it) || is_syntax(it));
     let place = text.place(start + line.find("{{").unwrap_or_default(), 2);
-    let message = "a template, not a manifest";
     let help = "render it first: `helm template CHART | enforcer check -`".to_owned();
     let severity = first.severity;
-    causes.then(|| Report::new(text, place, severity, message).help(Some(help)))
+    causes.then(|| Report::new(text, place, severity, TEMPLATE).help(Some(help)))
 }
 
 fn is_action(line: &str) -> bool {
