@@ -31,8 +31,7 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(arguments) => return run(*arguments, log),
         Command::Check(arguments) => {
-            let clean =
-                cli::check::check(&arguments.manifests, arguments.output, &mut io::stdout())?;
+            let clean = cli::check::run(&arguments, &mut io::stdout().lock())?;
             return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Explain(arguments) => return inspect(cli::inspect::explain(*arguments)),

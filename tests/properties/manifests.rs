@@ -57,7 +57,11 @@ fn network(bits: u8) -> impl Strategy<Value = IpNet> {
 }
 
 fn block() -> impl Strategy<Value = Block> {
-    (network(4), vec(any::<u32>(), 0..3)).prop_map(|(cidr, picks)| {
+    (network(4), vec(any::<u32>(), 0..3)).prop_map(|(cidr, mut picks)| {
+        if cidr.prefix_len() == cidr.max_prefix_len() {
+            // An exception must be smaller than its block.
+            picks.clear();
+        }
         let longer = cidr.prefix_len().saturating_add(3).min(cidr.max_prefix_len());
         let subnets: Vec<IpNet> = cidr.subnets(longer).unwrap().collect();
         let pick = |pick: u32| subnets[pick as usize % subnets.len()];
@@ -210,9 +214,7 @@ proptest! {
     #[test]
     fn what_is_written_is_read(cluster in cluster()) {
         let (update, lines) = read(&render::manifests(&cluster));
-        // An exception may be the whole block, which causes a warning.
-        let expected = |line: &String| line.contains("this peer matches nothing");
-        prop_assert!(lines.iter().all(expected), "{:?}", lines);
+        prop_assert!(lines.is_empty(), "{:?}", lines);
         let mut again = Cluster::default();
         for change in update.changes {
             prop_assert!(again.apply(change.clone()), "no change: {:?}", change);

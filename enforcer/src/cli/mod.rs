@@ -1,7 +1,7 @@
 //! The command line: options and subcommands.
 //!
 //! Belongs here: parsing of arguments, and output to the terminal. Does not belong here: the work of
-//! the subcommands `run` ([`crate::agent`]), `check` ([`crate::source`]) and `cleanup`
+//! the subcommands `run` ([`crate::agent`]), `check` ([`crate::check`]) and `cleanup`
 //! ([`crate::kernel`]).
 
 mod agent;
@@ -73,11 +73,9 @@ pub enum Command {
   enforcer run --manifests ./policies
   enforcer run --manifests ./policies --metrics 127.0.0.1:9469 --log enforcer::drops=off,info")]
     Run(Box<RunArgs>),
-    /// Check manifests and report mistakes; exit code 1 if there are errors.
-    #[command(after_help = "Examples:
-  enforcer check ./policies
-  enforcer check --output json ./policies")]
-    Check(CheckArgs),
+    /// Check manifests and report mistakes, with explanations and corrections.
+    #[command(after_help = check::HELP)]
+    Check(check::CheckArgs),
     /// Explain why connections are allowed or denied, and what is missing.
     #[command(after_help = inspect::EXPLAIN_HELP)]
     Explain(Box<inspect::ExplainArgs>),
@@ -232,17 +230,6 @@ pub struct CleanupArgs {
     #[arg(long, default_value = DEFAULT_PINS, value_name = "DIR")]
     pub pins: PathBuf,
     /// Output format; json is one document.
-    #[arg(long, value_enum, default_value_t)]
-    pub output: Format,
-}
-
-/// The arguments of `check`.
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// Directories of Kubernetes manifests.
-    #[arg(required = true, value_name = "DIR")]
-    pub manifests: Vec<PathBuf>,
-    /// Output format; text has excerpts of the files on a terminal, json one object per line.
     #[arg(long, value_enum, default_value_t)]
     pub output: Format,
 }

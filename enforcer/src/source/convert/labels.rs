@@ -39,7 +39,8 @@ fn is_name(text: &str) -> bool {
     text.len() <= 63 && outer(bytes.first()) && outer(bytes.last()) && text.bytes().all(inner)
 }
 
-fn is_domain(text: &str) -> bool {
+/// Whether a text is a lower-case DNS name.
+pub(super) fn is_domain(text: &str) -> bool {
     let lower = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit();
     let label = |it: &str| {
         let ends = it.bytes().next().is_some_and(lower) && it.bytes().last().is_some_and(lower);

@@ -2,22 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::PathBuf;
 
-use super::file::File;
 use super::object::{Item, Object, Status};
 use super::report::Report;
 use super::text::Text;
 use crate::source::remark::Severity;
 use enforcer_core::model::{Change, Cluster, Labels, Namespace};
 
-/// Merges all files, in the order of their paths; reports duplicate declarations.
-pub(super) fn merge(files: &BTreeMap<PathBuf, File>) -> (Cluster, Vec<Report>) {
+/// Merges objects, each with the text that declares it; reports duplicate declarations.
+pub(super) fn merge<'f>(
+    objects: impl Iterator<Item = (&'f Text, &'f Object)>,
+) -> (Cluster, Vec<Report>) {
     let mut merger = Merger::default();
-    for file in files.values() {
-        for object in &file.effective {
-            merger.object(&file.effective_text, object);
-        }
+    for (text, object) in objects {
+        merger.object(text, object);
     }
     merger.finish()
 }

@@ -34,8 +34,8 @@ impl Places {
     pub(super) fn new(files: &BTreeMap<PathBuf, File>) -> Self {
         let mut places = Self::default();
         for file in files.values() {
-            for object in &file.effective {
-                places.add(&file.effective_text, object);
+            for held in &file.effective {
+                places.add(&held.text, &held.object);
             }
         }
         places
