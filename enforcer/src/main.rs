@@ -37,6 +37,7 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
         }
         Command::Explain(arguments) => return inspect(cli::inspect::explain(*arguments)),
         Command::Describe(arguments) => return inspect(cli::inspect::describe(*arguments)),
+        Command::Suggest(arguments) => return inspect(cli::suggest::run(*arguments)),
         Command::Diff(arguments) => return inspect(cli::inspect::diff(*arguments)),
         Command::Status(arguments) => cli::status::run(&arguments, &mut io::stdout())?,
         Command::Top(arguments) => cli::top::run(&arguments, &mut io::stdout())?,

@@ -151,7 +151,7 @@ impl ClientArgs {
 }
 
 impl SourceArgs {
-    async fn read(self) -> anyhow::Result<State> {
+    pub(super) async fn read(self) -> anyhow::Result<State> {
         let options = StateOptions {
             manifests: self.manifests,
             client: self.client.options(),

@@ -15,6 +15,7 @@ mod document;
 mod end;
 mod git;
 mod state;
+mod suggest;
 mod text;
 
 pub use addresses::DEFAULT_POD_CIDR;
@@ -26,3 +27,4 @@ pub use document::{Output, SCHEMA_VERSION, document};
 pub use end::{End, EndError};
 pub use git::GitError;
 pub use state::{Side, State, StateError, StateOptions};
+pub use suggest::{AUDIT_ANNOTATION, Suggested, suggested};
