@@ -36,6 +36,7 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
         }
         Command::Explain(arguments) => return inspect(cli::inspect::explain(*arguments)),
         Command::Describe(arguments) => return inspect(cli::inspect::describe(*arguments)),
+        Command::Suggest(arguments) => return inspect(cli::suggest::run(*arguments)),
         Command::Diff(arguments) => return inspect(cli::inspect::diff(*arguments)),
         Command::Ui(arguments) => block_on(cli::page::ui(*arguments, &mut io::stdout()))?,
         Command::Report(arguments) => block_on(cli::page::report(*arguments))?,

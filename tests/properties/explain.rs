@@ -34,6 +34,8 @@ fn config(cases: u32) -> ProptestConfig {
     }
 }
 
+mod suggest;
+
 /// Every n-th pair of addresses is asked, so that many clusters are.
 const STRIDE: usize = 7;
 

@@ -6,7 +6,7 @@
 //! [`model`] is the cluster as plain data. [`policy`] compiles it into verdicts. [`tables`] plans
 //! the writes that lead from what the kernel holds to what it should hold. [`explain`] says why a
 //! connection is allowed or denied, and what a change of policy changes. [`flows`] keeps who talks to
-//! whom.
+//! whom, and [`suggest`] makes policies of it.
 //!
 //! What belongs here: semantics, and everything that can be decided without looking at the
 //! machine. What does not: I/O, clocks, threads, Kubernetes types, eBPF loading. Cargo enforces it:
@@ -77,4 +77,5 @@ pub mod flows;
 mod interner;
 pub mod model;
 pub mod policy;
+pub mod suggest;
 pub mod tables;

@@ -17,7 +17,7 @@ use super::watchdog::Watchdog;
 use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
-    DropRecord, EventReport, FlowReport, Flows, LogFilter, Metrics, Observed, PodMetrics,
+    DropRecord, EndedDrop, EventReport, FlowReport, Flows, LogFilter, Metrics, Observed, PodMetrics,
     ProcessUse, RecentDrop, RecentDrops, Report, Rise, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
@@ -113,6 +113,11 @@ impl Shared {
     /// Counts a drop if it repeats a known attempt. Returns whether it does.
     pub(super) fn repeats(&self, now: Instant, drop: &DropRecord) -> bool {
         lock(&self.drops).repeats(now, drop)
+    }
+
+    /// The attempts of more than one packet that have ended since the last call.
+    pub(super) fn ended_drops(&self) -> Vec<EndedDrop> {
+        lock(&self.drops).ended(Instant::now())
     }
 
     /// The state of the connection to the container runtime.

@@ -160,7 +160,7 @@ impl SourceArgs {
         }
     }
 
-    async fn read(self) -> anyhow::Result<State> {
+    pub(super) async fn read(self) -> anyhow::Result<State> {
         let state = State::read(&self.options()).await?;
         warn(&state);
         Ok(state)

@@ -16,6 +16,7 @@ mod format;
 pub mod inspect;
 pub mod page;
 pub mod status;
+pub mod suggest;
 mod table;
 pub mod top;
 
@@ -106,6 +107,9 @@ pub enum Command {
     /// Show who talks to whom on this node, allowed and denied, and which policies are used.
     #[command(after_help = flows::HELP)]
     Flows(flows::FlowsArgs),
+    /// Suggest policies that allow what was observed and nothing else.
+    #[command(after_help = suggest::HELP)]
+    Suggest(Box<suggest::SuggestArgs>),
     /// Print the log filter of the agent on this node, or change it to FILTER first. A change lasts
     /// until the next one or the agent's end.
     #[command(after_help = "Examples:

@@ -191,6 +191,30 @@ fn s4_what_policy_denies_is_no_allowed_flow() {
     assert_eq!(denied, [(None, 1), (Some(0), 0)]);
 }
 
+/// A drop is reported at once, its policy is known to the store after the next look.
+#[test]
+fn a_denial_before_the_first_look_counts() {
+    let (cluster, mut ledger) = (cluster(), Ledger::new(0));
+    let decision = Decision {
+        direction: Direction::Ingress,
+        reason: "no-rule",
+        isolated_by: vec!["shop/server".to_owned(), "shop/gone".to_owned()],
+        by: Vec::new(),
+        nearest: None,
+    };
+    let denial = Denial {
+        from: FlowEnd::Node,
+        to: FlowEnd::Workload("shop/server".to_owned()),
+        protocol: "TCP".to_owned(),
+        port: Some(8_080),
+        decision,
+    };
+    ledger.denied(denial, 5);
+    look(&mut ledger, &cluster, &[], 10);
+    let denied: Vec<_> = ledger.uses().map(|(key, it)| (key.rule, it.denied)).collect();
+    assert_eq!(denied, [(None, 1), (Some(0), 0)]);
+}
+
 #[test]
 fn the_use_of_rules_is_counted_until_they_change() {
     let (mut cluster, mut ledger) = (cluster(), Ledger::new(0));
