@@ -187,7 +187,9 @@ impl Reconciler {
     }
 
     /// Applies a change to the cluster. Returns whether the cluster is different now.
-    fn change(&mut self, change: Change) -> bool {
+    fn change(&mut self, mut change: Change) -> bool {
+        // First: what is noted shares the memory, too.
+        self.cluster.share(&mut change);
         self.addresses.note(&change, &self.cluster);
         self.touched.note(&change);
         self.protection.note(&change);
@@ -284,7 +286,7 @@ impl Reconciler {
     fn interfaces(&self) -> BTreeMap<u32, Interface> {
         let pods = self.assignment.pods.iter().map(|(ifindex, id)| {
             let pod = self.cluster.pods.get(id);
-            let addresses = pod.map(|pod| pod.addresses.clone()).unwrap_or_default();
+            let addresses = pod.map(|pod| pod.addresses.to_set()).unwrap_or_default();
             let uid = pod.map(|pod| pod.uid.clone()).unwrap_or_default();
             let (owner, check_source) = (Owner::Pod(id.clone()), self.check_source);
             let identity = self.bindings.identity(*ifindex);

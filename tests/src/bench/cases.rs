@@ -125,7 +125,7 @@ fn cluster(shape: Shape) -> Cluster {
     ];
     pods.extend((0..peers).map(|it| pod(format!("peer{it}"), "peer", both(FIRST_PEER + it))));
     let service = Service {
-        id: ServiceId { namespace: "bench".to_owned(), name: "service".to_owned() },
+        id: ServiceId::new("bench", "service"),
         cluster_addresses: both(SERVICE).into(),
         ..Service::default()
     };
@@ -139,6 +139,7 @@ fn cluster(shape: Shape) -> Cluster {
         policies: policies.collect(),
         node_addresses: both(NODE).into(),
         services: BTreeMap::from([(service.id.clone(), service)]),
+        ..Cluster::default()
     }
 }
 

@@ -21,6 +21,7 @@ fn one_of(names: &[&'static str]) -> impl Strategy<Value = String> + use<> {
 
 pub(super) fn labels() -> impl Strategy<Value = Labels> {
     btree_map(one_of(&KEYS), one_of(&VALUES), 0..=KEYS.len())
+        .prop_map(|labels| labels.into_iter().collect())
 }
 
 fn key() -> impl Strategy<Value = String> {

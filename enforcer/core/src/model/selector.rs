@@ -1,9 +1,8 @@
 //! Label selectors (semantics R3).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-/// Labels of a pod or a namespace.
-pub type Labels = BTreeMap<String, String>;
+use super::labels::Labels;
 
 /// One requirement of a selector. `matchLabels` entries are [`Requirement::In`] with one value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,8 +29,12 @@ impl Requirement {
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
         match self {
-            Self::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
-            Self::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
+            Self::In(key, values) => {
+                labels.get(key).is_some_and(|value| values.contains(value.as_str()))
+            }
+            Self::NotIn(key, values) => {
+                labels.get(key).is_none_or(|value| !values.contains(value.as_str()))
+            }
             Self::Exists(key) => labels.contains_key(key),
             Self::DoesNotExist(key) => !labels.contains_key(key),
         }

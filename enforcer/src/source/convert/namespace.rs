@@ -12,7 +12,7 @@ pub fn namespace(object: &Namespace) -> Converted<model::Namespace> {
     let name = field::name(&object.metadata, &mut problems);
     let own = object.metadata.labels.clone().unwrap_or_default();
     labels::check(&own, "metadata.labels", &mut problems);
-    Converted::new(model::Namespace::new(name, own), problems)
+    Converted::new(model::Namespace::new(name, own.into_iter().collect()), problems)
 }
 
 #[cfg(test)]

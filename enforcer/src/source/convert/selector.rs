@@ -1,9 +1,11 @@
 //! Label selectors.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 use super::{Problem, field, labels};
-use enforcer_core::model::{Labels, Requirement, Selector};
+use enforcer_core::model::{Requirement, Selector};
 
 const OPERATORS: [&str; 4] = ["In", "NotIn", "Exists", "DoesNotExist"];
 
@@ -22,7 +24,7 @@ pub fn selector(object: &LabelSelector, path: &str, problems: &mut Vec<Problem>)
 }
 
 /// A selector of exactly these labels.
-pub(super) fn from_labels(labels: &Labels) -> Selector {
+pub(super) fn from_labels(labels: &BTreeMap<String, String>) -> Selector {
     let one = |(key, value): (&String, &String)| {
         Requirement::In(key.clone(), [value.clone()].into_iter().collect())
     };

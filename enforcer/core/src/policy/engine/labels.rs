@@ -75,7 +75,7 @@ impl LabelIndex {
             self.matched.at(selector).push(number);
         }
         *self.matching.at(number) = matching;
-        for (key, value) in labels {
+        for (key, value) in labels.iter() {
             self.labels.add(key, value, number);
         }
         number

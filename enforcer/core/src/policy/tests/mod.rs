@@ -20,8 +20,8 @@ use enforcer_ebpf::contract::verdict::Direction::{self, Egress, Ingress};
 
 use super::{Compiled, compile, reference as naive};
 use crate::model::{
-    Block, Cluster, ContainerPort, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId,
-    PortRange, PortRule, PortSpec, Protocol, Requirement, Rule, Selector, Traffic,
+    Block, Cluster, ContainerPort, Labels, Name, Namespace, Peer, Pod, PodId, Policy, PolicyId,
+    PortRange, PortRule, PortSpec, Protocol, Requirement, Rule, Selector, SharedSet, Traffic,
 };
 
 /// Port 80 of TCP, for tests about something else.
@@ -41,8 +41,10 @@ fn labels(text: &str) -> Labels {
 
 /// `a=1,b=2` as `matchLabels`.
 fn select(text: &str) -> Selector {
-    let requirement = |(key, value)| Requirement::In(key, BTreeSet::from([value]));
-    Selector { requirements: labels(text).into_iter().map(requirement).collect() }
+    let requirement = |(key, value): (&Name, &Name)| {
+        Requirement::In(key.to_string(), BTreeSet::from([value.to_string()]))
+    };
+    Selector { requirements: labels(text).iter().map(requirement).collect() }
 }
 
 /// A selector of one requirement.
