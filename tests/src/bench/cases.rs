@@ -78,8 +78,8 @@ impl Case {
 }
 
 fn selector(value: &str) -> Selector {
-    let requirement = Requirement::In("app".to_owned(), BTreeSet::from([value.to_owned()]));
-    Selector { requirements: BTreeSet::from([requirement]) }
+    let requirement = Requirement::In("app".to_owned(), [value.to_owned()].into());
+    Selector { requirements: [requirement].into() }
 }
 
 fn pod(name: String, label: &str, addresses: [IpAddr; 2]) -> Pod {

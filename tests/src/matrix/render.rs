@@ -115,7 +115,9 @@ impl Axes {
 
     fn own_name<'a>(&self, party: &'a Party) -> Option<&'a str> {
         match party {
-            Party::Pod(id) if Some(id.namespace.as_str()) == self.namespace.as_deref() => Some(&id.name),
+            Party::Pod(id) if Some(id.namespace.as_str()) == self.namespace.as_deref() => {
+                Some(&id.name)
+            }
             _ => None,
         }
     }

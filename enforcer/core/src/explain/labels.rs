@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Labels, Name, Requirement, Selector};
+use crate::model::{Labels, Name, Requirement, Selector, SharedSet};
 
 /// The value that a label must have.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +47,7 @@ impl LabelFix {
 #[derive(Debug, Default)]
 struct Need<'a> {
     /// All must contain the value.
-    within: Vec<&'a BTreeSet<String>>,
+    within: Vec<&'a SharedSet<String>>,
     not: BTreeSet<String>,
     exists: bool,
     absent: bool,

@@ -1,6 +1,7 @@
 //! Labels, which pods of a workload share.
 
 use std::fmt;
+use std::ops::Index;
 
 use serde::{Serialize, Serializer};
 
@@ -104,6 +105,16 @@ impl<K: Into<Name>, V: Into<Name>, const N: usize> From<[(K, V); N]> for Labels 
 impl fmt::Debug for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// Panics if there is no such key, as with maps.
+impl Index<&str> for Labels {
+    type Output = Name;
+
+    #[expect(clippy::expect_used, reason = "as with maps")]
+    fn index(&self, key: &str) -> &Name {
+        self.get(key).expect("a label with this key")
     }
 }
 

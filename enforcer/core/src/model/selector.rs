@@ -1,16 +1,15 @@
 //! Label selectors (semantics R3).
 
-use std::collections::BTreeSet;
-
 use super::labels::Labels;
+use super::shared_set::SharedSet;
 
 /// One requirement of a selector. `matchLabels` entries are [`Requirement::In`] with one value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Requirement {
     /// The key is present and its value is one of these.
-    In(String, BTreeSet<String>),
+    In(String, SharedSet<String>),
     /// The key is absent, or its value is none of these.
-    NotIn(String, BTreeSet<String>),
+    NotIn(String, SharedSet<String>),
     /// The key is present.
     Exists(String),
     /// The key is absent.
@@ -21,7 +20,7 @@ pub enum Requirement {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Selector {
     /// All must hold.
-    pub requirements: BTreeSet<Requirement>,
+    pub requirements: SharedSet<Requirement>,
 }
 
 impl Requirement {

@@ -1,9 +1,12 @@
 //! Small sets that share their memory.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
 
 /// A small set that seldom changes. Clones share the memory; an empty one takes none.
 pub struct SharedSet<T>(Option<Arc<[T]>>);
@@ -50,11 +53,14 @@ impl<T> SharedSet<T> {
     }
 }
 
-impl<T: Ord> SharedSet<T> {
+impl<T> SharedSet<T> {
     /// Whether the value is in the set.
     #[must_use]
-    pub fn contains(&self, value: &T) -> bool {
-        self.as_slice().binary_search(value).is_ok()
+    pub fn contains<Q: Ord + ?Sized>(&self, value: &Q) -> bool
+    where
+        T: Borrow<Q>,
+    {
+        self.as_slice().binary_search_by(|it| it.borrow().cmp(value)).is_ok()
     }
 }
 
@@ -147,5 +153,12 @@ impl<'a, T> IntoIterator for &'a SharedSet<T> {
 impl<T: fmt::Debug> fmt::Debug for SharedSet<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// A list.
+impl<T: Serialize> Serialize for SharedSet<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
     }
 }

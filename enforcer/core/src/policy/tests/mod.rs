@@ -41,15 +41,14 @@ fn labels(text: &str) -> Labels {
 
 /// `a=1,b=2` as `matchLabels`.
 fn select(text: &str) -> Selector {
-    let requirement = |(key, value): (&Name, &Name)| {
-        Requirement::In(key.to_string(), BTreeSet::from([value.to_string()]))
-    };
+    let requirement =
+        |(key, value): (&Name, &Name)| Requirement::In(key.to_string(), [value.to_string()].into());
     Selector { requirements: labels(text).iter().map(requirement).collect() }
 }
 
 /// A selector of one requirement.
 fn only(requirement: Requirement) -> Selector {
-    Selector { requirements: BTreeSet::from([requirement]) }
+    Selector { requirements: [requirement].into() }
 }
 
 fn values(values: &[&str]) -> BTreeSet<String> {
