@@ -12,6 +12,7 @@ mod attach;
 mod claims;
 mod cni_results;
 mod descriptors;
+mod drift;
 mod drop_log;
 mod drops;
 mod flows;

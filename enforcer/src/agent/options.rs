@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::kernel::Settings;
 use crate::nri;
@@ -37,6 +38,8 @@ pub struct Options {
     /// The directory in the BPF file system for state that outlives the agent (semantics C3);
     /// `None`: nothing outlives it.
     pub pins: Option<PathBuf>,
+    /// The time between two sweeps of the drift check; zero: never.
+    pub drift_interval: Duration,
     /// The settings of the programs and tables.
     pub settings: Settings,
 }

@@ -16,7 +16,7 @@ use super::watchdog::Watchdog;
 use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
-    DropRecord, EventReport, FlowReport, LogFilter, Metrics, Observed, PodMetrics, ProcessUse,
+    DriftReport, DropRecord, EventReport, FlowReport, LogFilter, Metrics, Observed, PodMetrics, ProcessUse,
     RecentDrop, RecentDrops, Report, Rise, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
@@ -36,6 +36,7 @@ pub struct Shared {
     source_errors: Mutex<Vec<String>>,
     source: Observable,
     flows: Mutex<Vec<FlowReport>>,
+    drift: Mutex<DriftReport>,
     nri_mode: nri::Mode,
     nri: Mutex<nri::State>,
 }
@@ -67,6 +68,7 @@ impl Shared {
             source_errors: Mutex::new(Vec::new()),
             source,
             flows: Mutex::new(Vec::new()),
+            drift: Mutex::new(DriftReport::default()),
             nri_mode,
             nri: Mutex::new(nri),
         })
@@ -117,6 +119,11 @@ impl Shared {
         lock(&self.nri).clone()
     }
 
+    /// Notes the results of the drift check.
+    pub(super) fn set_drift(&self, drift: DriftReport) {
+        *lock(&self.drift) = drift;
+    }
+
     /// Notes how full the flow tables are.
     pub(super) fn set_flows(&self, flows: Vec<FlowReport>) {
         *lock(&self.flows) = flows;
@@ -128,6 +135,7 @@ impl Observed for Shared {
         let mut report = self.counters.complete(&self.snapshot());
         report.manifest_errors = lock(&self.source_errors).clone();
         report.flows.clone_from(&lock(&self.flows));
+        report.drift.clone_from(&lock(&self.drift));
         report.nri.note(&self.nri());
         if let Some(watches) = &self.source.watches {
             let now = Instant::now();

@@ -28,7 +28,7 @@ pub use metrics::{Metrics, PodMetrics};
 pub use process::ProcessUse;
 pub use recent::{RecentDrop, RecentDrops};
 pub use report::{
-    CniReport, ConntrackReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface,
+    CniReport, ConntrackReport, DriftReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface,
     Isolation, NriReport, PodProtection, Report, TableUse, TakenOver, UnguardedReport, WatchReport,
 };
 pub use rise::Rise;
