@@ -33,8 +33,8 @@ fn word() -> impl Strategy<Value = String> {
 fn requirement() -> impl Strategy<Value = Requirement> {
     (0..4_u8, word(), btree_set(prop_oneof![word(), Just(String::new())], 1..3)).prop_map(
         |(operator, key, values)| match operator {
-            0 => Requirement::In(key, values),
-            1 => Requirement::NotIn(key, values),
+            0 => Requirement::In(key, values.into()),
+            1 => Requirement::NotIn(key, values.into()),
             2 => Requirement::Exists(key),
             _ => Requirement::DoesNotExist(key),
         },
@@ -42,7 +42,8 @@ fn requirement() -> impl Strategy<Value = Requirement> {
 }
 
 fn selector() -> impl Strategy<Value = Selector> {
-    btree_set(requirement(), 0..3).prop_map(|requirements| Selector { requirements })
+    btree_set(requirement(), 0..3)
+        .prop_map(|requirements| Selector { requirements: requirements.into() })
 }
 
 fn network(bits: u8) -> impl Strategy<Value = IpNet> {
@@ -95,7 +96,7 @@ fn rules() -> impl Strategy<Value = Option<Vec<Rule>>> {
 
 fn a_policy() -> impl Strategy<Value = Policy> {
     let id =
-        ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| PolicyId { namespace, name });
+        ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| PolicyId::new(namespace, name));
     (id, selector(), rules(), rules(), any::<bool>())
         .prop_filter("a policy without a type can't be written", |(_, _, ingress, egress, _)| {
             ingress.is_some() || egress.is_some()
@@ -110,7 +111,7 @@ fn a_policy() -> impl Strategy<Value = Policy> {
 }
 
 fn labels() -> impl Strategy<Value = Labels> {
-    btree_map(word(), word(), 0..4)
+    btree_map(word(), word(), 0..4).prop_map(|labels| labels.into_iter().collect())
 }
 
 fn addresses() -> impl Strategy<Value = BTreeSet<IpAddr>> {
@@ -118,7 +119,7 @@ fn addresses() -> impl Strategy<Value = BTreeSet<IpAddr>> {
 }
 
 fn a_pod() -> impl Strategy<Value = Pod> {
-    let id = ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| PodId { namespace, name });
+    let id = ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| PodId::new(namespace, name));
     let port = ("[a-z]{0,15}", protocol(), 1..=u16::MAX)
         .prop_map(|(name, protocol, port)| ContainerPort { name, protocol, port });
     let fields = (labels(), option::of("[a-z]{1,8}"), addresses(), btree_set(port, 0..3));
@@ -127,12 +128,12 @@ fn a_pod() -> impl Strategy<Value = Pod> {
             id,
             uid,
             labels,
-            node,
-            addresses,
+            node: node.map(Into::into),
+            addresses: addresses.into(),
             host_network,
             finished,
             terminating,
-            ports,
+            ports: ports.into(),
         },
     )
 }
@@ -161,14 +162,14 @@ fn a_service() -> impl Strategy<Value = Service> {
     let traffic = || prop_oneof![Just(TrafficPolicy::Cluster), Just(TrafficPolicy::Local)];
     let distribution = (traffic(), traffic(), option::of(1..=86_400_u32));
     let id =
-        ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| ServiceId { namespace, name });
+        ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| ServiceId::new(namespace, name));
     (id, option::of(selector), addresses(), addresses(), vec(service_port(), 0..3), distribution)
         .prop_map(|(id, selector, cluster, external, ports, distribution)| Service {
             id,
             selector,
             cluster_addresses: cluster,
             external_addresses: external,
-            ports,
+            ports: ports.into(),
             distribution: Distribution {
                 external: distribution.0,
                 internal: distribution.1,
@@ -182,9 +183,9 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     (vec(a_policy(), 0..4), vec(a_pod(), 0..4), vec(a_service(), 0..3), namespaces).prop_map(
         |(policies, pods, services, namespaces)| {
             let mut cluster = Cluster::default();
-            let used = policies.iter().map(|it| it.id.namespace.clone());
-            let used = used.chain(pods.iter().map(|it| it.id.namespace.clone()));
-            let used = used.chain(services.iter().map(|it| it.id.namespace.clone()));
+            let used = policies.iter().map(|it| it.id.namespace.to_string());
+            let used = used.chain(pods.iter().map(|it| it.id.namespace.to_string()));
+            let used = used.chain(services.iter().map(|it| it.id.namespace.to_string()));
             let implied = used.map(|name| (name, Labels::new(), false));
             for (name, labels, audit) in implied.chain(namespaces) {
                 let namespace = Namespace { audit, ..Namespace::new(name.clone(), labels) };

@@ -110,7 +110,7 @@ impl Rig {
         self.senders =
             pods.flat_map(|pod| pod.addresses.iter().map(|it| (*it, pod.id.clone()))).collect();
         let interface = |(pod, ifindex): (&PodId, &u32)| {
-            let addresses = cluster.pods.get(pod).map(|it| it.addresses.clone());
+            let addresses = cluster.pods.get(pod).map(|it| it.addresses.to_set());
             let mut addresses = addresses.unwrap_or_default();
             let mut owner = Owner::Pod(pod.clone());
             if self.closed.contains(pod) {

@@ -13,6 +13,7 @@ mod audit;
 mod claims;
 mod cni_results;
 mod descriptors;
+mod drift;
 mod drop_log;
 mod drops;
 mod flow_log;

@@ -17,8 +17,8 @@ use super::watchdog::Watchdog;
 use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
-    DropRecord, EndedDrop, EventReport, FlowReport, Flows, LogFilter, Metrics, Observed, PodMetrics,
-    ProcessUse, RecentDrop, RecentDrops, Report, Rise, WatchReport,
+    DriftReport, DropRecord, EndedDrop, EventReport, FlowReport, Flows, LogFilter, Metrics,
+    Observed, PodMetrics, ProcessUse, RecentDrop, RecentDrops, Report, Rise, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
 use enforcer_core::model::PodId;
@@ -38,6 +38,7 @@ pub struct Shared {
     source: Observable,
     flows: Mutex<Vec<FlowReport>>,
     seen_flows: SeenFlows,
+    drift: Mutex<DriftReport>,
     nri_mode: nri::Mode,
     nri: Mutex<nri::State>,
 }
@@ -70,6 +71,7 @@ impl Shared {
             source,
             flows: Mutex::new(Vec::new()),
             seen_flows: SeenFlows::new(reconciler.node_name()),
+            drift: Mutex::new(DriftReport::default()),
             nri_mode,
             nri: Mutex::new(nri),
         })
@@ -130,6 +132,11 @@ impl Shared {
         &self.seen_flows
     }
 
+    /// Notes the results of the drift check.
+    pub(super) fn set_drift(&self, drift: DriftReport) {
+        *lock(&self.drift) = drift;
+    }
+
     /// Notes how full the flow tables are.
     pub(super) fn set_flows(&self, flows: Vec<FlowReport>) {
         *lock(&self.flows) = flows;
@@ -141,6 +148,7 @@ impl Observed for Shared {
         let mut report = self.counters.complete(&self.snapshot());
         report.manifest_errors = lock(&self.source_errors).clone();
         report.flows.clone_from(&lock(&self.flows));
+        report.drift.clone_from(&lock(&self.drift));
         report.nri.note(&self.nri());
         if let Some(watches) = &self.source.watches {
             let now = Instant::now();

@@ -22,6 +22,7 @@ pub mod top;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use enforcer_ebpf::contract::table::Limits;
@@ -215,6 +216,10 @@ pub struct RunArgs {
     /// Idle timeouts of flows in seconds, by stage; replies pass until then. Others keep their defaults.
     #[arg(long, default_value_t = Lifetimes::DEFAULT, value_name = "STAGE=SECONDS,…")]
     pub flow_timeouts: Lifetimes,
+    /// Seconds between two sweeps of the drift check, which compares verdicts of the kernel's tables with
+    /// the policies; 0 disables it.
+    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
+    pub drift_interval: u32,
     /// Log each frame that the programs cannot parse; for debugging, requires --log debug.
     #[arg(long)]
     pub log_programs: bool,
@@ -274,6 +279,7 @@ impl RunArgs {
             cni_results: Some(self.cni_results).filter(|folder| folder.as_os_str() != "off"),
             attach: self.attach,
             pins: Some(self.pins).filter(|folder| folder.as_os_str() != "off"),
+            drift_interval: Duration::from_secs(self.drift_interval.into()),
             settings: Settings {
                 limits: Limits { flows: self.flows, ..self.table_sizes.limits() },
                 mark_mask: self.mark_mask,

@@ -31,4 +31,4 @@ pub use git::GitError;
 pub use overview::{Overview, overview};
 pub use policy_text::policy_text;
 pub use state::{Side, State, StateError, StateOptions};
-pub use suggest::{AUDIT_ANNOTATION, Suggested, suggested};
+pub use suggest::{Suggested, suggested};

@@ -58,7 +58,7 @@ fn without_dns(estate: &Estate<'_>, policy: &Policy) -> Option<Finding> {
 
 /// Whether one selector matches all that another one matches, as far as their requirements show.
 fn covers(wide: &Selector, narrow: &Selector) -> bool {
-    wide.requirements.is_subset(&narrow.requirements)
+    wide.requirements.iter().all(|it| narrow.requirements.contains(it))
 }
 
 fn allows_dns(rule: &Rule) -> bool {

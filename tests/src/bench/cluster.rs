@@ -16,8 +16,8 @@ pub(super) struct Shape {
 }
 
 fn selector(value: &str) -> Selector {
-    let requirement = Requirement::In("app".to_owned(), BTreeSet::from([value.to_owned()]));
-    Selector { requirements: BTreeSet::from([requirement]) }
+    let requirement = Requirement::In("app".to_owned(), [value.to_owned()].into());
+    Selector { requirements: [requirement].into() }
 }
 
 fn pod(name: String, label: &str, addresses: [IpAddr; 2]) -> Pod {
@@ -63,7 +63,7 @@ pub(super) fn cluster(shape: Shape) -> Cluster {
     ];
     pods.extend((0..peers).map(|it| pod(format!("peer{it}"), "peer", both(FIRST_PEER + it))));
     let service = Service {
-        id: ServiceId { namespace: "bench".to_owned(), name: "service".to_owned() },
+        id: ServiceId::new("bench", "service"),
         cluster_addresses: both(SERVICE).into(),
         ..Service::default()
     };

@@ -75,12 +75,12 @@ pub(super) fn pod() -> impl Strategy<Value = Pod> {
             id: PodId::new(namespace, ""),
             uid: String::new(),
             labels,
-            node: node.map(str::to_owned),
-            addresses,
+            node: node.map(Into::into),
+            addresses: addresses.into(),
             host_network,
             finished,
             terminating,
-            ports,
+            ports: ports.into(),
         },
     )
 }
@@ -88,7 +88,7 @@ pub(super) fn pod() -> impl Strategy<Value = Pod> {
 /// The pods by their ids, with unique names.
 pub(super) fn numbered(pods: Vec<Pod>) -> BTreeMap<PodId, Pod> {
     let named = pods.into_iter().enumerate().map(|(number, mut pod)| {
-        pod.id.name = format!("pod-{number}");
+        pod.id.name = format!("pod-{number}").into();
         pod.uid = format!("uid-{number}");
         pod
     });

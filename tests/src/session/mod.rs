@@ -317,7 +317,7 @@ impl Session {
         for (id, addresses, node) in self.lab.running() {
             if let Some(declared) = cluster.pods.get_mut(id) {
                 declared.addresses = addresses.iter().copied().collect();
-                declared.node = self.lab.nodes().get(node).map(|node| node.site().name());
+                declared.node = self.lab.nodes().get(node).map(|node| node.site().name().into());
             }
         }
         cluster.node_addresses = self.lab.node_addresses().into_iter().collect();

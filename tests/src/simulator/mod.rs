@@ -143,7 +143,7 @@ impl Simulator {
                 owner: Owner::Pod(pod.clone()),
                 identity: 0,
                 uid: String::new(),
-                addresses: addresses.unwrap_or_default(),
+                addresses: addresses.map(|it| it.to_set()).unwrap_or_default(),
                 check_source: true,
             };
             (*ifindex, interface)

@@ -1,6 +1,5 @@
 //! Named flows, their decisions, and the bounds of the store.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use enforcer_ebpf::contract::verdict::Direction;
@@ -13,8 +12,7 @@ use crate::model::{
 };
 
 fn app(value: &str) -> Selector {
-    let values = BTreeSet::from([value.to_owned()]);
-    Selector { requirements: BTreeSet::from([Requirement::In("app".to_owned(), values)]) }
+    Selector { requirements: [Requirement::In("app".to_owned(), [value.to_owned()].into())].into() }
 }
 
 fn pod(name: &str, app: &str, address: &str) -> Pod {
@@ -58,6 +56,7 @@ fn cluster() -> Cluster {
         subjects: app("server"),
         ingress: Some(vec![rule]),
         egress: None,
+        audit: false,
     };
     let mut cluster = Cluster::default();
     for change in [
@@ -177,6 +176,7 @@ fn s4_what_policy_denies_is_no_allowed_flow() {
         isolated_by: vec!["shop/server".to_owned()],
         by: Vec::new(),
         nearest: None,
+        audit: None,
     };
     let denial = Denial {
         from: FlowEnd::Workload("shop/stranger".to_owned()),
@@ -201,6 +201,7 @@ fn a_denial_before_the_first_look_counts() {
         isolated_by: vec!["shop/server".to_owned(), "shop/gone".to_owned()],
         by: Vec::new(),
         nearest: None,
+        audit: None,
     };
     let denial = Denial {
         from: FlowEnd::Node,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::id::PodId;
-use super::selector::Labels;
+use super::labels::Labels;
 
 /// A pod's sandbox in the container runtime. It exists once the pod's network is set up, before its
 /// containers start. The API server learns of it later, from the kubelet.

@@ -118,7 +118,7 @@ pub(super) fn policy(
     let (egress, of_egress) = rules(groups, &group.namespace, &draft.egress, None);
     let subjects = group.selector.clone();
     Some(Suggestion {
-        policy: Policy { id, subjects, ingress: Some(ingress), egress: Some(egress) },
+        policy: Policy { id, subjects, ingress: Some(ingress), egress: Some(egress), audit: false },
         workloads: group.workloads.clone(),
         ingress: of_ingress,
         egress: of_egress,
@@ -193,7 +193,7 @@ fn peers(groups: &Groups<'_>, namespace: &str, ends: &BTreeSet<&End>) -> Vec<Pee
 
 /// The selector of a namespace by its name.
 fn named(namespace: &str) -> Selector {
-    let values = BTreeSet::from([namespace.to_owned()]);
+    let values = [namespace.to_owned()].into();
     let requirement = Requirement::In(NAMESPACE_NAME_LABEL.to_owned(), values);
-    Selector { requirements: BTreeSet::from([requirement]) }
+    Selector { requirements: [requirement].into() }
 }

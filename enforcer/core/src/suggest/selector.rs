@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Labels, Pod, Requirement, Selector};
+use crate::model::{Labels, Name, Pod, Requirement, Selector};
 
 /// Labels that name a single pod, or a revision of its workload: the next rollout has others.
 const TRANSIENT: [&str; 11] = [
@@ -42,7 +42,7 @@ fn common(pods: &[&Pod]) -> Labels {
     let mut labels = pods.next().map(|it| it.labels.clone()).unwrap_or_default();
     labels.retain(|key, _| is_stable(key));
     for pod in pods {
-        labels.retain(|key, value| pod.labels.get(key) == Some(value));
+        labels.retain(|key, value| pod.labels.get(key).is_some_and(|it| **it == *value));
     }
     labels
 }
@@ -53,7 +53,8 @@ fn common(pods: &[&Pod]) -> Labels {
 /// The others that no stable label distinguishes.
 pub(super) fn exact<'a>(pods: &[&Pod], others: &[&'a Pod]) -> Result<Selector, Vec<&'a Pod>> {
     let common = common(pods);
-    let usual = PREFERRED.iter().filter_map(|key| common.get_key_value(*key));
+    let usual =
+        PREFERRED.iter().flat_map(|wanted| common.iter().filter(move |it| **it.0 == **wanted));
     let further = common.iter().filter(|(key, _)| !PREFERRED.contains(&key.as_str()));
     let mut requirements = BTreeSet::new();
     let mut matched: Vec<&Pod> = others.to_vec();
@@ -61,7 +62,7 @@ pub(super) fn exact<'a>(pods: &[&Pod], others: &[&'a Pod]) -> Result<Selector, V
         let left = |it: &&&Pod| it.labels.get(key) == Some(value);
         let remaining: Vec<&Pod> = matched.iter().filter(left).copied().collect();
         if remaining.len() < matched.len() || requirements.is_empty() {
-            requirements.insert(Requirement::In(key.clone(), BTreeSet::from([value.clone()])));
+            requirements.insert(Requirement::In(key.to_string(), [value.to_string()].into()));
             matched = remaining;
         }
         if matched.is_empty() {
@@ -78,18 +79,18 @@ pub(super) fn exact<'a>(pods: &[&Pod], others: &[&'a Pod]) -> Result<Selector, V
             },
         }
     }
-    if alike.is_empty() { Ok(Selector { requirements }) } else { Err(alike) }
+    if alike.is_empty() { Ok(Selector { requirements: requirements.into() }) } else { Err(alike) }
 }
 
 /// A requirement that all pods meet and another does not: it has a label or a value that they lack.
 fn without(pods: &[&Pod], other: &Pod) -> Option<Requirement> {
     let stable = || other.labels.iter().filter(|(key, _)| is_stable(key));
-    let lacking = |it: &(&String, &String)| !pods.iter().any(|pod| pod.labels.contains_key(it.0));
+    let lacking = |it: &(&Name, &Name)| !pods.iter().any(|pod| pod.labels.contains_key(it.0));
     let differing =
-        |it: &(&String, &String)| !pods.iter().any(|pod| pod.labels.get(it.0) == Some(it.1));
+        |it: &(&Name, &Name)| !pods.iter().any(|pod| pod.labels.get(it.0) == Some(it.1));
     let absent = stable().find(lacking);
-    absent.map(|(key, _)| Requirement::DoesNotExist(key.clone())).or_else(|| {
+    absent.map(|(key, _)| Requirement::DoesNotExist(key.to_string())).or_else(|| {
         let (key, value) = stable().find(differing)?;
-        Some(Requirement::NotIn(key.clone(), BTreeSet::from([value.clone()])))
+        Some(Requirement::NotIn(key.to_string(), [value.to_string()].into()))
     })
 }

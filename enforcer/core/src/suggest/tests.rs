@@ -8,7 +8,7 @@ use crate::model::{
 use super::*;
 
 fn pod(namespace: &str, name: &str, labels: &[(&str, &str)], last: u8) -> Pod {
-    let labels: Labels = labels.iter().map(|(key, it)| ((*key).into(), (*it).into())).collect();
+    let labels: Labels = labels.iter().copied().collect();
     let address = [10, 0, namespace.len() as u8, last].into();
     Pod { labels, addresses: [address].into(), ..Pod::new(PodId::new(namespace, name)) }
 }

@@ -21,6 +21,7 @@
 //! ([`crate::policy`]).
 
 mod alloc;
+mod answer;
 mod change;
 mod classes;
 mod columns;
@@ -52,6 +53,7 @@ mod trie6;
 mod work;
 mod writer;
 
+pub use answer::{Answer, Judgement, answer, entry};
 pub use desired::{Desired, Inherited, Interface, Owner};
 pub use plan::{Plan, Unrepresented};
 pub use shortage::{Shortage, Table};

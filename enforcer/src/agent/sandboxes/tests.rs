@@ -1,3 +1,5 @@
+use enforcer_core::model::Labels;
+
 use super::*;
 use crate::node::PodInterface;
 
@@ -7,8 +9,8 @@ fn addresses(list: &[&str]) -> BTreeSet<IpAddr> {
     list.iter().map(|it| it.parse().unwrap()).collect()
 }
 
-fn labels(role: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([("role".to_owned(), role.to_owned())])
+fn labels(role: &str) -> Labels {
+    Labels::from([("role", role)])
 }
 
 fn id(name: &str) -> PodId {
@@ -20,8 +22,8 @@ fn pod(name: &str, uid: &str, list: &[&str]) -> Pod {
     Pod {
         uid: uid.to_owned(),
         labels: labels("of the source"),
-        node: Some(HERE.to_owned()),
-        addresses: addresses(list),
+        node: Some(HERE.into()),
+        addresses: addresses(list).into(),
         ..Pod::new(id(name))
     }
 }
@@ -92,7 +94,7 @@ impl World {
     /// The uid, the addresses and the one label of a pod.
     fn has(&self, name: &str) -> Option<(&str, BTreeSet<IpAddr>, &str)> {
         let pod = self.cluster.pods.get(&id(name))?;
-        Some((&pod.uid, pod.addresses.clone(), &pod.labels["role"]))
+        Some((&pod.uid, pod.addresses.to_set(), &pod.labels["role"]))
     }
 }
 
@@ -132,7 +134,7 @@ fn pods_that_policy_ignores_get_no_addresses() {
     for change in [
         Pod { host_network: true, ..pod("a", "u1", &[]) },
         Pod { finished: true, ..pod("a", "u1", &[]) },
-        Pod { node: Some("elsewhere".to_owned()), ..pod("a", "u1", &[]) },
+        Pod { node: Some("elsewhere".into()), ..pod("a", "u1", &[]) },
     ] {
         let mut world = World::new();
         world.pod(change.clone());
@@ -331,7 +333,7 @@ fn the_number_of_gone_pods_that_are_remembered_is_limited() {
     assert_eq!(world.sandboxes.gone.len(), GONE);
     // Pods of other nodes displace none of this node's.
     let before = world.sandboxes.gone.clone();
-    world.pod(Pod { node: Some("elsewhere".to_owned()), ..pod("a", "u1", &[]) });
+    world.pod(Pod { node: Some("elsewhere".into()), ..pod("a", "u1", &[]) });
     world.merge(Change::PodGone(id("a")));
     assert_eq!(world.sandboxes.gone, before);
 }

@@ -2,11 +2,12 @@
 //!
 //! A selector with a label that no object can have would silently match nothing, so it is reported.
 
+use std::collections::BTreeMap;
+
 use super::Problem;
-use enforcer_core::model::Labels;
 
 /// Checks a mapping of labels.
-pub(super) fn check(labels: &Labels, path: &str, problems: &mut Vec<Problem>) {
+pub(super) fn check(labels: &BTreeMap<String, String>, path: &str, problems: &mut Vec<Problem>) {
     for (key, value) in labels {
         let path = format!("{path}.{key}");
         check_key(key, &path, problems);

@@ -33,13 +33,16 @@ pub fn pod(object: &Pod) -> Converted<model::Pod> {
     let value = model::Pod {
         id,
         uid: uid(meta),
-        labels: own,
-        node: spec.and_then(|it| it.node_name.clone()).filter(|it| !it.is_empty()),
-        addresses: status.map(|it| addresses(it, &mut problems)).unwrap_or_default(),
+        labels: own.into_iter().collect(),
+        node: spec
+            .and_then(|it| it.node_name.as_deref())
+            .filter(|it| !it.is_empty())
+            .map(Into::into),
+        addresses: status.map(|it| addresses(it, &mut problems).into()).unwrap_or_default(),
         host_network: host_network(spec),
         finished: matches!(phase, Some("Succeeded" | "Failed")),
         terminating: meta.deletion_timestamp.is_some(),
-        ports: spec.map(|it| ports(it, &mut problems)).unwrap_or_default(),
+        ports: spec.map(|it| ports(it, &mut problems).into()).unwrap_or_default(),
     };
     Converted::new(value, problems)
 }

@@ -20,13 +20,13 @@ pub fn pod_template(
     let value = model::Pod {
         id: PodId::new(namespace, name),
         uid: String::new(),
-        labels: own,
+        labels: own.into_iter().collect(),
         node: None,
-        addresses: std::collections::BTreeSet::new(),
+        addresses: model::SharedSet::new(),
         host_network: pod::host_network(spec),
         finished: false,
         terminating: false,
-        ports: spec.map(|it| pod::ports(it, &mut problems)).unwrap_or_default(),
+        ports: spec.map(|it| pod::ports(it, &mut problems).into()).unwrap_or_default(),
     };
     Converted::new(value, problems)
 }

@@ -45,7 +45,7 @@ impl Merger {
                 }
                 Item::Pod(it) => {
                     let id = &it.id;
-                    let key = ("Pod", id.namespace.clone(), id.name.clone());
+                    let key = ("Pod", id.namespace.to_string(), id.name.to_string());
                     if object.kind == "Pod" || self.declare(key, text, object) {
                         self.cluster.pods.insert(id.clone(), it.clone());
                     }
@@ -94,13 +94,13 @@ impl Merger {
                 pod.uid = status.uid.unwrap_or_else(|| pod.uid.clone());
             }
         }
-        let pods = self.cluster.pods.keys().map(|it| &it.namespace);
-        let policies = self.cluster.policies.keys().map(|it| &it.namespace);
-        let services = self.cluster.services.keys().map(|it| &it.namespace);
+        let pods = self.cluster.pods.keys().map(|it| it.namespace.as_str());
+        let policies = self.cluster.policies.keys().map(|it| it.namespace.as_str());
+        let services = self.cluster.services.keys().map(|it| it.namespace.as_str());
         for name in pods.chain(policies).chain(services) {
             if !self.cluster.namespaces.contains_key(name) {
                 let implicit = Namespace::new(name, Labels::new());
-                self.cluster.namespaces.insert(name.clone(), implicit);
+                self.cluster.namespaces.insert(name.to_owned(), implicit);
             }
         }
         (self.cluster, self.reports)

@@ -100,7 +100,8 @@ impl Manifests {
     pub fn of_text(name: &Path, text: &str) -> (Self, Vec<Report>) {
         let file = File::new(name, text.as_bytes().to_vec());
         let files = BTreeMap::from([(name.to_owned(), file)]);
-        let (cluster, conflicts) = merge::merge(&files);
+        let held = files.values().flat_map(|it| &it.effective);
+        let (cluster, conflicts) = merge::merge(held.map(|it| (&*it.text, &it.object)));
         let mut manifests = Self {
             roots: Vec::new(),
             files,

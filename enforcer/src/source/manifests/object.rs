@@ -1,6 +1,5 @@
 //! Declared objects.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::Value;
@@ -55,7 +54,7 @@ pub(super) enum Item {
 pub(super) struct Status {
     pub(super) id: model::PodId,
     pub(super) uid: Option<String>,
-    pub(super) addresses: Option<BTreeSet<IpAddr>>,
+    pub(super) addresses: Option<model::SharedSet<IpAddr>>,
     pub(super) finished: Option<bool>,
 }
 

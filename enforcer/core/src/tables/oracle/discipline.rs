@@ -13,7 +13,8 @@ use enforcer_ebpf::contract::lookup::{Tables, cell};
 use enforcer_ebpf::contract::table::{Block, Limits, ROOT6, ROOTS4, SLOTS};
 use enforcer_ebpf::contract::verdict::Direction;
 
-use super::image::{Image, ImageError, Judgement};
+use super::image::{Image, ImageError};
+use crate::tables::answer::Judgement;
 use crate::tables::sizes;
 use crate::tables::step::Step;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Order, Slot, flags};
+use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::lookup::{self, Tables};
 use enforcer_ebpf::contract::table::{
@@ -13,6 +13,7 @@ use enforcer_ebpf::contract::table::{
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::Address6;
 
+use crate::tables::answer::{self, answer};
 use crate::tables::pieces6::halves;
 use crate::tables::step::Step;
 
@@ -42,37 +43,6 @@ pub struct Image {
     senders: Vec<u64>,
     extra: BTreeSet<ExtraAddress>,
     pod_addresses: BTreeMap<Address6, u32>,
-}
-
-/// How packets of one direction of an endpoint are judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Judgement {
-    /// All are allowed.
-    Open,
-    /// All are denied.
-    Closed,
-    /// By the row that begins at this cell.
-    Row(u32),
-}
-
-impl Judgement {
-    pub(super) fn of(endpoint: &Endpoint, direction: Direction) -> Self {
-        let (isolated, closed, row) = match direction {
-            Direction::Ingress => {
-                (flags::INGRESS_ISOLATED, flags::INGRESS_CLOSED, endpoint.ingress_row)
-            }
-            Direction::Egress => {
-                (flags::EGRESS_ISOLATED, flags::EGRESS_CLOSED, endpoint.egress_row)
-            }
-        };
-        if endpoint.flags & closed != 0 {
-            Self::Closed
-        } else if endpoint.flags & isolated == 0 {
-            Self::Open
-        } else {
-            Self::Row(row)
-        }
-    }
 }
 
 impl Image {
@@ -172,22 +142,18 @@ impl Image {
         protocol: u8,
         port: u16,
     ) -> Option<bool> {
-        let row = match self.judgement(ifindex, direction)? {
-            Judgement::Open => return Some(true),
-            Judgement::Closed => return Some(false),
-            Judgement::Row(row) => row,
-        };
-        let allowed = self
-            .entry(peer)
-            .and_then(|entry| lookup::cell(self, row, entry.index()))
-            .is_some_and(|cell| lookup::cell_allows(self, cell, protocol, port));
-        Some(allowed)
+        Some(answer(self, ifindex, direction, peer, protocol, port)?.allowed)
     }
 
     /// How packets of one direction of an interface are judged. `None`: the interface has no
     /// endpoint.
-    pub(crate) fn judgement(&self, ifindex: u32, direction: Direction) -> Option<Judgement> {
-        Some(Judgement::of(lookup::endpoint(self, ifindex)?, direction))
+    #[cfg(test)]
+    pub(crate) fn judgement(
+        &self,
+        ifindex: u32,
+        direction: Direction,
+    ) -> Option<answer::Judgement> {
+        Some(answer::Judgement::of(lookup::endpoint(self, ifindex)?, direction))
     }
 
     /// The flags of the address's entry, some of [`Entry::FLAGS`].
@@ -245,10 +211,7 @@ impl Image {
 
     /// The address's entry in the tries.
     pub(crate) fn entry(&self, address: IpAddr) -> Option<Entry> {
-        match address {
-            IpAddr::V4(address) => lookup::address4(self, Order::NONE, address.into()),
-            IpAddr::V6(address) => lookup::address6(self, Order::NONE, &halves(address.into())),
-        }
+        answer::entry(self, address)
     }
 }
 
