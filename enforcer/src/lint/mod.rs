@@ -18,6 +18,7 @@ mod fixture;
 
 pub use estate::{Estate, Subject};
 pub use silence::{Silence, unknown_names};
+pub use whole::DUPLICATE;
 
 use crate::source::Severity;
 

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::Finding;
 use super::estate::{Estate, Subject};
 
-pub(super) const DUPLICATE: &str = "duplicate";
+/// The lint of what is declared twice.
+pub const DUPLICATE: &str = "duplicate";
 pub(super) const ONE_FAMILY: &str = "one-family";
 
 pub(super) fn lint(estate: &Estate<'_>, subject: &Subject<'_>) -> Vec<Finding> {
