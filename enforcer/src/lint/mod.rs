@@ -39,7 +39,7 @@ pub const NAMES: [&str; 22] = [
     meaning::EMPTY_MEANS_ALL,
     meaning::MISSING_POD_SELECTOR,
     meaning::NAMESPACE_NAME,
-    whole::DUPLICATE,
+    DUPLICATE,
     whole::ONE_FAMILY,
     workloads::MATCHES_NOTHING,
     workloads::PORT_NAME,
