@@ -68,8 +68,8 @@ pub fn check(paths: &[PathBuf]) -> Result<Findings, CheckError> {
     let (cluster, conflicts) = manifests::cluster(&inspections);
     let declared: Vec<Declared<'_>> = inspections.iter().flat_map(Inspection::declared).collect();
     reports.extend(inspections.iter().flat_map(Inspection::reports).cloned());
-    reports.extend(conflicts);
-    let silenced = lints(&inspections, &declared, &Estate::new(&declared, &cluster), &mut reports);
+    let estate = Estate::new(&declared, &cluster);
+    let silenced = lints(&inspections, &declared, &estate, conflicts, &mut reports);
     let mut summary = Summary { files: inspections.len(), silenced, ..Summary::default() };
     summary.objects = declared.len();
     summary.policies = declared.iter().filter(|it| it.kind() == "NetworkPolicy").count();
@@ -133,11 +133,15 @@ fn lints(
     inspections: &[Inspection],
     declared: &[Declared<'_>],
     estate: &Estate<'_>,
+    conflicts: Vec<Report>,
     reports: &mut Vec<Report>,
 ) -> usize {
     let policies: Vec<&Declared<'_>> =
         declared.iter().filter(|it| it.kind() == "NetworkPolicy").collect();
-    let mut found = Vec::new();
+    let mut found = conflicts;
+    for it in &mut found {
+        it.lint = Some(lint::DUPLICATE);
+    }
     let mut explained = BTreeSet::new();
     for finding in lint::run(estate) {
         let Some(policy) = policies.get(finding.subject) else { continue };

@@ -154,3 +154,22 @@ fn nothing_is_said_about_effects() {
     let folder = Folder::new(&[("a.yaml", &format!("{POLICY}  bad: 1\n"))]);
     assert_eq!(folder.check("").0, ["a.yaml:6:3: error: spec.bad: unknown field"]);
 }
+
+#[test]
+fn an_object_may_be_there_twice_but_not_in_two_ways() {
+    let folder = Folder::new(&[("a.yaml", POLICY), ("b.yaml", POLICY)]);
+    assert_eq!(folder.check("").0, [""; 0]);
+    let folder = Folder::new(&[
+        ("a.yaml", POLICY),
+        ("b.yaml", &POLICY.replace("{}", "{matchLabels: {a: b}}")),
+    ]);
+    let (lines, summary) = folder.check("");
+    assert_eq!((summary.errors, summary.warnings), (0, 1));
+    assert!(
+        lines[0].starts_with(
+            "b.yaml:3:18: warning: metadata.name: NetworkPolicy default/p is already declared"
+        ),
+        "{lines:?}"
+    );
+    assert!(lines[0].contains("[duplicate]"), "{lines:?}");
+}

@@ -1,6 +1,10 @@
 //! What lints see: policies as they are written, and the cluster that the files declare.
 
-use enforcer_core::model::{Cluster, Labels, Peer, Pod, Policy, Selector, Service};
+use std::collections::BTreeSet;
+
+use enforcer_core::model::{
+    Cluster, Labels, Peer, Pod, PodId, Policy, PolicyId, Selector, Service, ServiceId,
+};
 use serde_json::Value;
 
 use crate::source::manifests::Declared;
@@ -14,6 +18,9 @@ pub struct Estate<'a> {
     pub cluster: &'a Cluster,
     /// Objects of other kinds: kind, and the object as it is written.
     pub others: Vec<(&'a str, &'a Value)>,
+    /// The Services of type LoadBalancer whose probes reach their pods: with
+    /// `externalTrafficPolicy: Local`, kube-proxy answers them.
+    balanced: BTreeSet<ServiceId>,
 }
 
 /// A policy.
@@ -43,31 +50,41 @@ impl<'a> Estate<'a> {
             json: it.json(),
             policy: it.policy().and_then(|id| cluster.policies.get(&id)),
         };
+        let others: Vec<(&str, &Value)> =
+            declared.iter().filter(|it| !is_policy(it)).map(|it| (it.kind(), it.json())).collect();
+        let services = others.iter().filter(|(kind, _)| *kind == "Service");
+        let balanced = services.filter_map(|(_, it)| balanced(it)).collect();
         Self {
+            balanced,
             subjects: declared.iter().filter(is_policy).map(subject).collect(),
             cluster,
-            others: declared
-                .iter()
-                .filter(|it| !is_policy(it))
-                .map(|it| (it.kind(), it.json()))
-                .collect(),
+            others,
         }
     }
 
     /// The pods of a namespace that policy can apply to.
-    pub(super) fn pods_in<'s>(&'s self, namespace: &'s str) -> impl Iterator<Item = &'s Pod> {
-        let pods = self.cluster.pods.values();
-        pods.filter(move |it| it.id.namespace == namespace && it.is_peer())
+    pub(super) fn pods_in(&self, namespace: &str) -> impl Iterator<Item = &Pod> + use<'_> {
+        let namespace = namespace.to_owned();
+        let pods = self.cluster.pods.range(PodId::new(&*namespace, "")..).map(|(_, it)| it);
+        pods.take_while(move |it| it.id.namespace == namespace).filter(|it| it.is_peer())
+    }
+
+    /// The policies of a namespace.
+    pub(super) fn policies_in(&self, namespace: &str) -> impl Iterator<Item = &Policy> + use<'_> {
+        let namespace = namespace.to_owned();
+        let policies = self.cluster.policies.range(PolicyId::new(&*namespace, "")..);
+        policies.map(|(_, it)| it).take_while(move |it| it.id.namespace == namespace)
+    }
+
+    /// Whether a load balancer's probes reach the pods of a Service.
+    pub(super) fn is_balanced(&self, service: &ServiceId) -> bool {
+        self.balanced.contains(service)
     }
 
     /// The pods that a policy selects.
     pub(super) fn selected(&self, policy: &Policy) -> Vec<&Pod> {
-        let is_selected = |it: &&Pod| {
-            it.id.namespace == policy.id.namespace
-                && it.is_peer()
-                && policy.subjects.matches(&it.labels)
-        };
-        self.cluster.pods.values().filter(is_selected).collect()
+        let pods = self.pods_in(&policy.id.namespace);
+        pods.filter(|it| policy.subjects.matches(&it.labels)).collect()
     }
 
     /// The pods that a peer may be by its namespace, and those of them that it is.
@@ -91,19 +108,25 @@ impl<'a> Estate<'a> {
 
     /// The Services that lead to a pod.
     pub(super) fn services_of<'s>(&'s self, pod: &'s Pod) -> impl Iterator<Item = &'s Service> {
-        let leads = |it: &Service| {
-            it.id.namespace == pod.id.namespace
-                && it.selector.as_ref().is_some_and(|it| it.matches(&pod.labels))
-        };
-        self.cluster.services.values().filter(move |it| leads(it))
+        let first = ServiceId::new(&*pod.id.namespace, "");
+        let services = self.cluster.services.range(first..).map(|(_, it)| it);
+        let leads = |it: &Service| it.selector.as_ref().is_some_and(|it| it.matches(&pod.labels));
+        services.take_while(|it| it.id.namespace == pod.id.namespace).filter(move |it| leads(it))
     }
 
     /// The policies that apply to a pod.
     pub(super) fn policies_of<'s>(&'s self, pod: &'s Pod) -> impl Iterator<Item = &'s Policy> {
-        let policies = self.cluster.policies.values();
-        policies
-            .filter(|it| it.id.namespace == pod.id.namespace && it.subjects.matches(&pod.labels))
+        self.policies_in(&pod.id.namespace).filter(|it| it.subjects.matches(&pod.labels))
     }
+}
+
+/// The Service, if it is of type LoadBalancer and probed at its pods.
+fn balanced(json: &Value) -> Option<ServiceId> {
+    let text = |path| json.pointer(path).and_then(Value::as_str).filter(|it| !it.is_empty());
+    let is_local = text("/spec/externalTrafficPolicy") == Some("Local");
+    let is_balanced = text("/spec/type") == Some("LoadBalancer") && !is_local;
+    let namespace = text("/metadata/namespace").unwrap_or("default");
+    is_balanced.then_some(ServiceId::new(namespace, text("/metadata/name")?))
 }
 
 impl<'a> Subject<'a> {

@@ -18,6 +18,7 @@ mod fixture;
 
 pub use estate::{Estate, Subject};
 pub use silence::{Silence, unknown_names};
+pub use whole::DUPLICATE;
 
 use crate::source::Severity;
 
@@ -38,7 +39,7 @@ pub const NAMES: [&str; 22] = [
     meaning::EMPTY_MEANS_ALL,
     meaning::MISSING_POD_SELECTOR,
     meaning::NAMESPACE_NAME,
-    whole::DUPLICATE,
+    DUPLICATE,
     whole::ONE_FAMILY,
     workloads::MATCHES_NOTHING,
     workloads::PORT_NAME,

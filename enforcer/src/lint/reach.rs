@@ -38,9 +38,8 @@ pub(super) fn lint(estate: &Estate<'_>, subject: &Subject<'_>) -> Vec<Finding> {
 fn without_dns(estate: &Estate<'_>, policy: &Policy) -> Option<Finding> {
     let rules = policy.egress.as_deref().filter(|it| !it.is_empty())?;
     let names = rules.iter().flat_map(|it| &it.peers).any(|it| matches!(it, Peer::Pods { .. }));
-    let others = estate.cluster.policies.values().filter(|it| {
-        it.id.namespace == policy.id.namespace && covers(&it.subjects, &policy.subjects)
-    });
+    let others = estate.policies_in(&policy.id.namespace);
+    let others = others.filter(|it| covers(&it.subjects, &policy.subjects));
     let mut rules = others.flat_map(|it| it.egress.iter().flatten());
     if !names || rules.any(allows_dns) {
         return None;
@@ -88,8 +87,7 @@ fn may_be_dns(peer: &Peer) -> bool {
 /// A policy for outside clients of a LoadBalancer Service that leaves out the load balancer's probes.
 fn without_probes(estate: &Estate<'_>, policy: &Policy) -> Option<Finding> {
     policy.ingress.as_ref()?;
-    let balanced =
-        |pod: &&Pod| estate.services_of(pod).any(|it| is_balanced(estate, &it.id.to_string()));
+    let balanced = |pod: &&Pod| estate.services_of(pod).any(|it| estate.is_balanced(&it.id));
     let pod = estate.selected(policy).into_iter().find(balanced)?;
     let rules = || estate.policies_of(pod).flat_map(|it| it.ingress.iter().flatten());
     let blocks = || {
@@ -115,21 +113,6 @@ fn without_probes(estate: &Estate<'_>, policy: &Policy) -> Option<Finding> {
     );
     let right = json!({"from": [{"ipBlock": {"cidr": format!("{AZURE_PROBES}/32")}}]});
     Some(Finding::new(LOAD_BALANCER_PROBES, "spec.ingress", message).snippet(&right))
-}
-
-/// Whether a Service of this name is of type LoadBalancer, and probed at its pods: with
-/// `externalTrafficPolicy: Local`, kube-proxy answers the probes.
-fn is_balanced(estate: &Estate<'_>, name: &str) -> bool {
-    let text =
-        |json: &Value, path: &str| json.pointer(path).and_then(Value::as_str).map(str::to_owned);
-    estate.others.iter().any(|(kind, json)| {
-        let namespace = text(json, "/metadata/namespace").unwrap_or_else(|| "default".to_owned());
-        let full = text(json, "/metadata/name").map(|it| format!("{namespace}/{it}"));
-        *kind == "Service"
-            && full.as_deref() == Some(name)
-            && text(json, "/spec/type").as_deref() == Some("LoadBalancer")
-            && text(json, "/spec/externalTrafficPolicy").as_deref() != Some("Local")
-    })
 }
 
 /// A policy for the pods of a webhook that leaves out the API server's calls.

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::Finding;
 use super::estate::{Estate, Subject};
 
-pub(super) const DUPLICATE: &str = "duplicate";
+/// The lint of what is declared twice.
+pub const DUPLICATE: &str = "duplicate";
 pub(super) const ONE_FAMILY: &str = "one-family";
 
 pub(super) fn lint(estate: &Estate<'_>, subject: &Subject<'_>) -> Vec<Finding> {
@@ -53,12 +54,9 @@ fn repeated<'a>(list: impl Iterator<Item = (String, &'a Value)>, found: &mut Vec
 /// Another policy of the namespace with the same specification.
 fn same_policy(estate: &Estate<'_>, subject: &Subject<'_>) -> Option<Finding> {
     let policy = subject.policy?;
-    let mut before = estate.cluster.policies.range(..&policy.id).map(|(_, it)| it);
+    let mut before = estate.policies_in(&policy.id.namespace).take_while(|it| it.id < policy.id);
     let same = before.find(|it| {
-        it.id.namespace == policy.id.namespace
-            && it.subjects == policy.subjects
-            && it.ingress == policy.ingress
-            && it.egress == policy.egress
+        it.subjects == policy.subjects && it.ingress == policy.ingress && it.egress == policy.egress
     })?;
     let message = format!("the policy {} means the same; remove one of the two", same.id);
     Some(Finding::new(DUPLICATE, "metadata.name", message))

@@ -131,7 +131,6 @@ fn finalizers(list: &[String], problems: &mut Vec<Problem>) {
 }
 
 #[cfg(test)]
-#[expect(clippy::needless_pass_by_value, reason = "JSON literals read best as plain arguments")]
 mod tests {
     use serde_json::{Value, json};
 

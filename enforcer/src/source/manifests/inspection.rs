@@ -1,5 +1,6 @@
 //! One look at files, with all that they declare, for those who judge them instead of enforcing them.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -106,12 +107,28 @@ impl Inspection {
     }
 }
 
-/// The cluster that files declare together, objects with errors left out, and the conflicts between them.
+/// The cluster that files declare together, objects with errors left out, and the objects that they
+/// declare twice in different ways. Folders often hold an object twice in the same way, as a part and
+/// rendered.
 #[must_use]
 pub fn cluster(inspections: &[Inspection]) -> (Cluster, Vec<Report>) {
-    let objects = |it: &'_ Inspection| (Arc::clone(&it.text), it.objects.clone());
-    let files: Vec<_> = inspections.iter().map(objects).collect();
-    merge::merge(files.iter().flat_map(|(text, list)| list.iter().map(move |it| (&**text, it))))
+    let mut known: HashMap<_, &Object> = HashMap::new();
+    let mut different = Vec::new();
+    for inspection in inspections {
+        for object in &inspection.objects {
+            let first = known.entry(object.key()).or_insert(object);
+            if std::ptr::eq(*first, object) || first.items != object.items {
+                different.push((&*inspection.text, object));
+            }
+        }
+    }
+    let (cluster, mut conflicts) = merge::merge(different.into_iter());
+    for it in &mut conflicts {
+        it.severity = Severity::Warning;
+        it.message =
+            it.message.replace("that one counts", "of two, the last one that is applied counts");
+    }
+    (cluster, conflicts)
 }
 
 impl<'i> Declared<'i> {
