@@ -200,6 +200,13 @@ impl State {
         self.places.splice(0..0, other.places);
     }
 
+    /// The state with addresses for the pods without one, of this range or of the default one.
+    #[must_use]
+    pub fn with_addresses(mut self, range: Option<IpNet>) -> Self {
+        self.assume(range);
+        self
+    }
+
     /// Gives addresses to the pods without one.
     pub(crate) fn assume(&mut self, range: Option<IpNet>) {
         if let Some(range) = range.or_else(|| addresses::DEFAULT_POD_CIDR.parse().ok()) {

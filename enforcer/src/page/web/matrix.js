@@ -72,7 +72,12 @@ export function matrixView(context) {
       const is = all.size === expanded.rows.size && [...all].every((end) => expanded.rows.has(end));
       it.setAttribute("aria-pressed", String(is));
     }
+    reset();
+  }
+
+  function reset() {
     drawn = "";
+    body.replaceChildren();
     draw();
   }
 
@@ -88,8 +93,7 @@ export function matrixView(context) {
     const read = traffic(filter.value);
     filter.setAttribute("aria-invalid", String(read === null));
     wanted = read ?? undefined;
-    drawn = "";
-    draw();
+    reset();
     if (read !== null) announce(read ? `Cells show ${filter.value}` : "Cells show any port");
   }
 
@@ -103,15 +107,18 @@ export function matrixView(context) {
     const right = Math.min(columns.length, left + Math.ceil(grid.clientWidth / SIZE / SPARE) * SPARE + SPARE);
     const window = `${left} ${right}`;
     if (`${top} ${bottom} ${window}` === drawn) return;
-    const same = drawn.endsWith(` ${window}`);
-    if (!same) {
-      show(headers, corner(), range(left, right).map(head));
-      built = new Map();
-    }
+    if (drawn === "") built = new Map();
+    if (!drawn.endsWith(` ${window}`)) show(headers, corner(), range(left, right).map(head));
     drawn = `${top} ${bottom} ${window}`;
-    const next = new Map(range(top, bottom).map((at) => [at, built.get(at) ?? row(at, left, right)]));
-    built = next;
-    show(body, [...next.values()]);
+    for (const [at, it] of built) {
+      if (at >= top && at < bottom) continue;
+      it.element.remove();
+      built.delete(at);
+    }
+    for (const at of range(top, bottom)) {
+      if (!built.has(at)) built.set(at, row(at));
+      fill(built.get(at), at, left, right);
+    }
     mark(false);
   }
 
@@ -146,7 +153,8 @@ export function matrixView(context) {
     return element;
   }
 
-  function row(at, left, right) {
+  // Elements are kept while they are in view: most steps change a few.
+  function row(at) {
     const node = rows[at];
     const open = expanded.rows.has(node.end);
     const tag = tags(node, open);
@@ -154,10 +162,23 @@ export function matrixView(context) {
       h("div", {
         ...tag, role: "rowheader", id: `cell-${at}--1`, "data-row": at, "data-column": -1, "aria-colindex": "1",
         class: `side ${tag.class}`,
-      }, name(node, open)),
-      range(left, right).map((column) => square(at, column)));
+      }, name(node, open)));
     element.style.top = `${at * SIZE}px`;
-    return element;
+    body.append(element);
+    return { element, cells: new Map() };
+  }
+
+  function fill({ element, cells }, at, left, right) {
+    for (const [column, it] of cells) {
+      if (column >= left && column < right) continue;
+      it.remove();
+      cells.delete(column);
+    }
+    for (const column of range(left, right)) {
+      if (cells.has(column)) continue;
+      cells.set(column, square(at, column));
+      element.append(cells.get(column));
+    }
   }
 
   function square(row, column) {
