@@ -122,7 +122,7 @@ fn explain(cost: &Cost) -> String {
         let each = of.into_iter().map(|(name, number)| format!("{number} {name}"));
         each.collect::<Vec<_>>().join(", ")
     };
-    let calls = cost.calls_by_helper.iter().map(|(name, it)| ((*name).to_owned(), *it)).collect();
+    let calls = cost.calls_by_helper.iter().map(|(name, it)| (name.clone(), *it)).collect();
     let lines = cost.lines_by_table.iter().map(|(name, it)| (name.clone(), *it)).collect();
     format!("calls: {}; cache lines: {}", list(calls), list(lines))
 }
@@ -202,7 +202,7 @@ mod tests {
             calls: 1,
             lines: 12,
             bytes: 90,
-            calls_by_helper: BTreeMap::from([("jiffies64", 1)]),
+            calls_by_helper: BTreeMap::from([("jiffies64".to_owned(), 1)]),
             lines_by_table: BTreeMap::from([("FLOW_TAGS4".to_owned(), 2)]),
         };
         let program =

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use enforcer::kernel::{Kernel, Settings};
 use enforcer_ebpf::contract::table::Limits;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::cases::{self, Case, Flows};
 use super::cluster::Shape;
@@ -22,7 +22,7 @@ pub(super) const SAMPLE: usize = 64;
 const INTERFACES: [u32; 2] = [70, 71];
 
 /// All figures.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Costs {
     /// By case.
     pub packets: Vec<Cost>,
@@ -31,7 +31,7 @@ pub struct Costs {
 }
 
 /// The most that a packet of a case costs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     /// The packet and its fate.
     pub case: String,
@@ -48,13 +48,13 @@ pub struct Cost {
     /// Bytes of tables that were read or written.
     pub bytes: u32,
     /// Calls by helper, for explanations.
-    pub calls_by_helper: BTreeMap<&'static str, u32>,
+    pub calls_by_helper: BTreeMap<String, u32>,
     /// Cache lines by table, for explanations.
     pub lines_by_table: BTreeMap<String, u32>,
 }
 
 /// The size of a program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// Its name.
     pub program: String,
@@ -125,7 +125,8 @@ impl Cost {
         let array_lookups = trace.array_lookups();
         let calls = trace.calls.values().sum::<u32>() - array_lookups;
         if calls >= self.calls {
-            self.calls_by_helper = trace.calls.clone();
+            let calls = trace.calls.iter();
+            self.calls_by_helper = calls.map(|(name, it)| ((*name).to_owned(), *it)).collect();
         }
         self.instructions = self.instructions.max(trace.instructions);
         self.array_lookups = self.array_lookups.max(array_lookups);

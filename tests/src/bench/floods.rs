@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::lab::in_sandbox;
 use super::traffic::{Idle, Setup, Stage, requests, throughput};
@@ -19,14 +19,14 @@ use crate::probe::http_get;
 use crate::session::AGENT_PORT;
 
 /// What is left of a client's and a server's traffic during a flood.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Flooded {
     /// `no policy` or `enforcer`.
-    pub setup: &'static str,
+    pub setup: String,
     /// The kind of packets; `none`: without a flood.
-    pub flood: &'static str,
+    pub flood: String,
     /// The pod that is flooded.
-    pub target: &'static str,
+    pub target: String,
     /// Packets of the flood per second (datagrams, for fragments).
     pub sent: f64,
     /// TCP throughput of the others, Gbit/s.
@@ -119,9 +119,9 @@ fn one(setup: Setup, kind: Option<Kind>, target: &'static str) -> anyhow::Result
         let counted = if setup == Setup::Enforcer { Some(counted(&stage).await?) } else { None };
         stage.end().await?;
         Ok(Flooded {
-            setup: setup.name(),
-            flood: kind.map_or("none", Kind::name),
-            target,
+            setup: setup.name().to_owned(),
+            flood: kind.map_or("none", Kind::name).to_owned(),
+            target: target.to_owned(),
             sent,
             gbit,
             connections,

@@ -9,14 +9,17 @@ pub mod bounds;
 mod cases;
 mod cluster;
 pub mod cost;
+mod document;
 mod effect;
 mod floods;
 mod lab;
 mod options;
 mod packets;
 mod print;
+mod report;
 mod rotator;
 mod target;
+mod targets;
 mod traffic;
 mod watched;
 
@@ -24,17 +27,12 @@ use std::fs;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use serde::Serialize;
 
 use crate::rig::with_interfaces;
-use attach::Attached;
-use effect::{Effect, Through};
-use floods::Flooded;
+use document::{Document, VERSION};
+use effect::Through;
 pub use options::{Options, Output};
-use packets::Figures;
 use print::progress;
-use traffic::Traffic;
-use watched::Watched;
 
 /// Runs the measurements and prints the figures.
 ///
@@ -44,7 +42,14 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if options.check || options.write_bounds {
         return check(options);
     }
+    if let Some(folder) = &options.render {
+        report::render(folder)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let measured = measure(options)?;
+    if let Some(folder) = &options.report {
+        report::write(folder, &measured)?;
+    }
     if options.output == Output::Json {
         print::json(&measured)?;
     }
@@ -69,65 +74,60 @@ fn check(options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 /// Measures what was chosen, and prints each part's table when it is complete.
-fn measure(options: &Options) -> anyhow::Result<Everything> {
+fn measure(options: &Options) -> anyhow::Result<Document> {
     let is_table = options.output == Output::Table;
-    let mut all = Everything { version: VERSION, kind: "bench", ..Everything::default() };
-    if options.wants(options.packets) {
-        let measured = with_interfaces(2, |found| {
-            packets::measure(options.rounds, <[u32; 2]>::try_from(found.as_slice())?, progress)
-        });
-        let figures = all.packets.insert(measured?);
-        is_table.then(|| print::packets(figures)).transpose()?;
+    let mut all = Document::new()?;
+    if options.wants(options.packets, true) {
+        let figures = all.part("packets", || {
+            with_interfaces(2, |found| {
+                packets::measure(options.rounds, <[u32; 2]>::try_from(found.as_slice())?, progress)
+            })
+        })?;
+        is_table.then(|| print::packets(&figures)).transpose()?;
+        all.packets = Some(figures);
+        progress("the cost of packets apart from time");
+        all.costs = Some(all.part("instructions and memory", cost::measure)?);
     }
-    if options.wants(options.traffic) {
-        let traffic = all.traffic.insert(traffic::measure(options.traffic_rounds, progress)?);
-        is_table.then(|| print::traffic(traffic)).transpose()?;
+    if options.wants(options.traffic, true) {
+        let rounds = options.traffic_rounds;
+        let traffic = all.part("traffic", || traffic::measure(rounds, progress))?;
+        is_table.then(|| print::traffic(&traffic)).transpose()?;
+        all.traffic = Some(traffic);
     }
-    if options.wants(options.floods) {
-        let rows = all.floods.insert(floods::measure(progress)?);
-        is_table.then(|| print::floods(rows)).transpose()?;
+    if options.wants(options.floods, true) {
+        let rows = all.part("floods", || floods::measure(progress))?;
+        is_table.then(|| print::floods(&rows)).transpose()?;
+        all.floods = Some(rows);
     }
-    if options.wants(options.effect) {
+    measure_agent(options, is_table, &mut all)?;
+    Ok(all)
+}
+
+/// The parts that concern the agent rather than packets.
+fn measure_agent(options: &Options, is_table: bool, all: &mut Document) -> anyhow::Result<()> {
+    if options.wants(options.effect, false) {
         for through in [Through::Files, Through::Api] {
             progress(&format!("{} saves of a policy", options.saves));
-            let effect = effect::measure(options.saves, through)?;
+            let effect = all.part("effect", || effect::measure(options.saves, through))?;
             is_table.then(|| print::effect(&effect)).transpose()?;
             all.effect.get_or_insert_default().push(effect);
         }
     }
-    if options.wants(options.watched) {
-        let rows = all.watched.get_or_insert_default();
-        for pods in &options.pods {
-            progress(&format!("{pods} pods at the Kubernetes API"));
-            rows.push(watched::measure(*pods)?);
-        }
-        is_table.then(|| print::watched(rows)).transpose()?;
+    if options.wants(options.watched, false) {
+        let rows = all.part("watched", || {
+            let one = |pods: &usize| {
+                progress(&format!("{pods} pods at the Kubernetes API"));
+                watched::measure(*pods)
+            };
+            options.pods.iter().map(one).collect::<anyhow::Result<Vec<_>>>()
+        })?;
+        is_table.then(|| print::watched(&rows)).transpose()?;
+        all.watched = Some(rows);
     }
-    if options.wants(options.attach) {
-        let rows = all.attached.insert(attach::measure()?);
-        is_table.then(|| print::attached(rows)).transpose()?;
+    if options.wants(options.attach, false) {
+        let rows = all.part("attach", attach::measure)?;
+        is_table.then(|| print::attached(&rows)).transpose()?;
+        all.attached = Some(rows);
     }
-    Ok(all)
-}
-
-/// The version of the JSON document: see docs/json.md.
-const VERSION: u32 = 1;
-
-/// The JSON document, without the parts that were not measured.
-#[derive(Debug, Default, Serialize)]
-struct Everything {
-    version: u32,
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    packets: Option<Figures>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    traffic: Option<Traffic>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    floods: Option<Vec<Flooded>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    effect: Option<Vec<Effect>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    watched: Option<Vec<Watched>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attached: Option<Vec<Attached>>,
+    Ok(())
 }

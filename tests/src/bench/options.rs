@@ -16,6 +16,13 @@ pub struct Options {
     /// Output format
     #[arg(long, value_enum, default_value = "table")]
     pub output: Output,
+    /// Measure packets, traffic and floods (or the chosen parts), and write report.json and report.html
+    /// to this folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["check", "write_bounds"])]
+    pub report: Option<PathBuf>,
+    /// Only write report.html in this folder again, from its report.json
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["check", "write_bounds", "report"])]
+    pub render: Option<PathBuf>,
     /// Number of rounds; figures are medians
     #[arg(long, default_value_t = 11)]
     pub rounds: usize,
@@ -68,9 +75,10 @@ pub enum Output {
 }
 
 impl Options {
-    /// Whether a part is measured: it is chosen, or nothing is.
-    pub(super) const fn wants(&self, part: bool) -> bool {
+    /// Whether a part is measured: it is chosen, or nothing is. The report's parts are those of packets.
+    pub(super) const fn wants(&self, part: bool, is_reports: bool) -> bool {
         let any = self.packets || self.traffic || self.floods;
-        part || !(any || self.effect || self.watched || self.attach)
+        let any = any || self.effect || self.watched || self.attach;
+        part || !any && (is_reports || self.report.is_none())
     }
 }

@@ -7,7 +7,7 @@
 
 use enforcer::kernel::{RunProgram, Settings};
 use enforcer_ebpf::contract::table::Limits;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::cases::{self, Case, Flows};
 use super::cluster::Shape;
@@ -33,18 +33,18 @@ const SOME_FLOWS: Flows =
     Flows { common: 1_000, established: &[1, 1_000, 100_000], replies: &[1_000] };
 
 /// The costs of all cases.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Figures {
     /// The number of rounds; each figure is their median.
     pub rounds: usize,
     /// Instructions that the verifier processed, by program.
-    pub verified_instructions: Vec<(&'static str, Option<u32>)>,
+    pub verified_instructions: Vec<(String, Option<u32>)>,
     /// By case.
     pub rows: Vec<Figure>,
 }
 
 /// The cost of one case.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Figure {
     /// 4 or 6.
     pub family: u8,
@@ -53,7 +53,7 @@ pub(super) struct Figure {
     /// Pods that the policies select as peers.
     pub peers: usize,
     /// The packet and its fate.
-    pub case: &'static str,
+    pub case: String,
     /// The number of different packets, each of another flow.
     pub flows: usize,
     /// The flows of this family that the tables are made for.
@@ -94,7 +94,9 @@ pub(super) fn measure(
                 Loaded { rig, rotator: rotator.take().map_or_else(Rotator::load, Ok)? };
             let shape = Shape { policies, peers };
             let cases = cases::prepare(&mut loaded, interfaces, shape, flows)?;
-            verified_instructions = loaded.rig.kernel.verified_instructions();
+            let verified = loaded.rig.kernel.verified_instructions().into_iter();
+            verified_instructions =
+                verified.map(|(name, count)| (name.to_owned(), count)).collect();
             // Connections are in progress, and the programs have been there for long.
             loaded.rig.kernel.end_learning()?;
             for mut case in cases {
@@ -139,7 +141,7 @@ fn one(
         family: case.family,
         policies: shape.policies,
         peers: shape.peers,
-        case: case.name,
+        case: case.name.to_owned(),
         flows: case.packets.ends.len(),
         room: 0,
         empty,

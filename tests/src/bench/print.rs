@@ -52,7 +52,7 @@ pub(super) fn packets(figures: &Figures) -> anyhow::Result<()> {
             row.family.to_string(),
             row.policies.to_string(),
             row.peers.to_string(),
-            row.case.to_owned(),
+            row.case.clone(),
             row.flows.to_string(),
             format!("{:.1}", row.empty),
             format!("{:.1}", row.parse_only),
@@ -108,7 +108,7 @@ pub(super) fn traffic(traffic: &Traffic) -> anyhow::Result<()> {
     let rows = traffic.rows.iter().map(|row| {
         let [half, most, nearly, all] = row.latency_us.map(|it| format!("{it:.1}"));
         [
-            row.setup.to_owned(),
+            row.setup.clone(),
             row.policies.to_string(),
             format!("{:.2}", row.one_stream_gbit),
             format!("{:.2}", row.streams_gbit),
@@ -126,7 +126,7 @@ pub(super) fn traffic(traffic: &Traffic) -> anyhow::Result<()> {
     print(&title, header, rows, &[0])?;
     traffic.missing.iter().try_for_each(|it| writeln!(io::stdout(), "{it}"))?;
     let rows = traffic.in_place.iter().map(|row| {
-        let (packet, program) = (row.packet.to_owned(), row.program.to_owned());
+        let (packet, program) = (row.packet.clone(), row.program.clone());
         [packet, program, row.flows.to_string(), row.runs.to_string(), format!("{:.0}", row.ns)]
     });
     print("in place, ns", ["packet", "program", "flows", "runs", "ns"], rows, &[0, 1])
@@ -148,9 +148,9 @@ pub(super) fn floods(rows: &[Flooded]) -> anyhow::Result<()> {
     let count = |it: Option<u64>| it.map_or_else(|| "–".to_owned(), |it| it.to_string());
     let rows = rows.iter().map(|row| {
         [
-            row.setup.to_owned(),
-            row.flood.to_owned(),
-            row.target.to_owned(),
+            row.setup.clone(),
+            row.flood.clone(),
+            row.target.clone(),
             format!("{:.0}", row.sent),
             format!("{:.2}", row.gbit),
             format!("{:.0}", row.connections),

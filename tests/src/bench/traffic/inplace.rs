@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use aya::programs::loaded_programs;
 use aya::sys::{Stats, enable_stats};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::load::{Ends, Server, ask, reply};
 use super::setup::{Setup, Stage};
@@ -17,12 +17,12 @@ use crate::bench::lab::in_sandbox;
 use crate::lab::{Family, Namespace, Party, Sandbox};
 
 /// A program's time for a kind of packet.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::bench) struct InPlace {
     /// The packet.
-    pub packet: &'static str,
+    pub packet: String,
     /// The program.
-    pub program: &'static str,
+    pub program: String,
     /// Connections that take turns.
     pub flows: usize,
     /// Runs.
@@ -31,15 +31,15 @@ pub(in crate::bench) struct InPlace {
     pub ns: f64,
 }
 
-/// Isolates the server, but for a network outside.
+/// Isolates the server, but for some ports and any IPv4 address.
 const POLICY: &str = "---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {namespace: bench, name: isolated}
 spec:
   podSelector: {matchLabels: {app: server}}
-  ingress: [{from: [{ipBlock: {cidr: 198.51.100.0/24}}], ports: [{port: 5000, endPort: 5009}]}]
-  egress: [{to: [{ipBlock: {cidr: 198.51.100.0/24}}]}]
+  ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: 5000, endPort: 5009}]}]
+  egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}]}]
 ";
 
 const FLOWS: usize = 1_000;
@@ -130,9 +130,10 @@ fn allow_many_files() -> anyhow::Result<()> {
 }
 
 /// The row of the busiest program of this name.
-fn of(runs: &Runs, program: &'static str, packet: &'static str) -> Option<InPlace> {
+fn of(runs: &Runs, program: &str, packet: &str) -> Option<InPlace> {
     let named = runs.values().filter(|(name, ..)| name == program);
     let (_, runs, time) = named.max_by_key(|(_, count, _)| *count)?;
     let ns = time.as_secs_f64() * 1e9 / *runs as f64;
+    let (packet, program) = (packet.to_owned(), program.to_owned());
     Some(InPlace { packet, program, flows: FLOWS, runs: *runs, ns })
 }

@@ -15,7 +15,7 @@ mod setup;
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::lab::in_sandbox;
 use crate::lab::Sandbox;
@@ -28,7 +28,7 @@ pub(super) use setup::{Setup, Stage};
 const POLICIES: [usize; 3] = [1, 100, 1_000];
 
 /// All figures of traffic.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Traffic {
     /// Rounds; each figure is a median.
     pub rounds: usize,
@@ -41,10 +41,10 @@ pub(super) struct Traffic {
 }
 
 /// The figures of one setup. Medians of the rounds; ratios are medians of each round's.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Row {
     /// The setup.
-    pub setup: &'static str,
+    pub setup: String,
     /// Policies in the cluster.
     pub policies: usize,
     /// TCP throughput with one stream, Gbit/s.
@@ -148,7 +148,7 @@ fn row(setup: Setup, policies: usize, samples: &[Sample], base: &[Sample]) -> Ro
         median(samples.iter().zip(base).map(|(it, base)| figure(it) / figure(base)).collect())
     };
     Row {
-        setup: setup.name(),
+        setup: setup.name().to_owned(),
         policies,
         one_stream_gbit: of(&|it| it.one_stream),
         streams_gbit: of(&|it| it.streams),
