@@ -28,6 +28,7 @@ mod changes;
 mod cluster;
 mod command;
 mod connection;
+mod drift;
 mod families;
 mod floods;
 mod fragments;

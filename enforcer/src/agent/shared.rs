@@ -16,8 +16,8 @@ use super::watchdog::Watchdog;
 use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
-    DriftReport, DropRecord, EventReport, FlowReport, LogFilter, Metrics, Observed, PodMetrics, ProcessUse,
-    RecentDrop, RecentDrops, Report, Rise, WatchReport,
+    DriftReport, DropRecord, EventReport, FlowReport, LogFilter, Metrics, Observed, PodMetrics,
+    ProcessUse, RecentDrop, RecentDrops, Report, Rise, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
 use enforcer_core::model::PodId;

@@ -9,9 +9,7 @@ use std::sync::atomic::Ordering;
 
 use enforcer_ebpf::contract::endpoint::{Endpoint, Slot};
 use enforcer_ebpf::contract::lookup::Tables;
-use enforcer_ebpf::contract::table::{
-    Block, InterfaceTable, Leaf6, Node6, PortSetBits, PortTable,
-};
+use enforcer_ebpf::contract::table::{Block, InterfaceTable, Leaf6, Node6, PortSetBits, PortTable};
 
 use super::load::Arrays;
 use super::mapped_array::MappedArray;

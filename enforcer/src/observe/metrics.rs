@@ -19,8 +19,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{
-    ConntrackReport, DriftReport, DropRecord, Endpoint, FlowReport, Isolation, NriReport, ProcessUse,
-    Report, TableUse, process,
+    ConntrackReport, DriftReport, DropRecord, Endpoint, FlowReport, Isolation, NriReport,
+    ProcessUse, Report, TableUse, process,
 };
 use crate::nri::Outcome;
 use denials::Denials;

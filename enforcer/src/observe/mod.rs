@@ -28,8 +28,9 @@ pub use metrics::{Metrics, PodMetrics};
 pub use process::ProcessUse;
 pub use recent::{RecentDrop, RecentDrops};
 pub use report::{
-    CniReport, ConntrackReport, DriftReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface,
-    Isolation, NriReport, PodProtection, Report, TableUse, TakenOver, UnguardedReport, WatchReport,
+    CniReport, ConntrackReport, DriftReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport,
+    Interface, Isolation, NriReport, PodProtection, Report, TableUse, TakenOver, UnguardedReport,
+    WatchReport,
 };
 pub use rise::Rise;
 pub use status::{CounterStatus, EndpointStatus, ProtectionStatus, Status};

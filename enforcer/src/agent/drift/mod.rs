@@ -67,8 +67,9 @@ impl Drift {
         match difference {
             Some(what) if !self.differences.contains_key(&question) => {
                 self.found += 1;
-                tracing::error!("drift: {what}");
+                // Many differences have one cause: some lines are enough.
                 if self.differences.len() < MOST {
+                    tracing::error!("drift: {what}");
                     self.differences.insert(question, what);
                 }
             }
@@ -83,10 +84,7 @@ impl Drift {
 }
 
 /// Checks for drift periodically; never if the interval is zero.
-pub(super) async fn keep(
-    reconciler: &RefCell<Reconciler>,
-    shared: &Shared,
-) -> anyhow::Result<()> {
+pub(super) async fn keep(reconciler: &RefCell<Reconciler>, shared: &Shared) -> anyhow::Result<()> {
     let interval = reconciler.borrow().drift.interval;
     if interval.is_zero() {
         return std::future::pending().await;
@@ -128,7 +126,9 @@ impl Reconciler {
             })
             .collect();
         // Interfaces that are gone, or another pod's.
-        drift.differences.retain(|it, _| records.get(&it.ifindex).is_some_and(|(pod, _)| **pod == it.pod));
+        drift
+            .differences
+            .retain(|it, _| records.get(&it.ifindex).is_some_and(|(pod, _)| **pod == it.pod));
         let known: Vec<Question> = drift.differences.keys().cloned().collect();
         let new = self.questions(drift, &records);
         for question in known.into_iter().chain(new) {
@@ -190,7 +190,9 @@ impl Reconciler {
             return Ok(Some(format!("{pod}: the kernel's tables have no endpoint for it")));
         };
         if found.endpoint != *intended {
-            return Ok(Some(format!("{pod}: its endpoint in the kernel is not the one that was written")));
+            return Ok(Some(format!(
+                "{pod}: its endpoint in the kernel is not the one that was written"
+            )));
         }
         let Some(subject) = self.cluster.pods.get(pod) else { return Ok(None) };
         // Closed for want of room, and reported as such.
@@ -211,7 +213,8 @@ impl Reconciler {
 /// The next pod's first address, in the order of names.
 fn next_peer(cluster: &Cluster, last: &mut PodId) -> Option<IpAddr> {
     let after = (Excluded(&*last), Unbounded);
-    let next = cluster.pods.range::<PodId, _>(after).next().or_else(|| cluster.pods.iter().next())?;
+    let next =
+        cluster.pods.range::<PodId, _>(after).next().or_else(|| cluster.pods.iter().next())?;
     *last = next.0.clone();
     next.1.addresses.first().copied()
 }
