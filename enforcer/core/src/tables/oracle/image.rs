@@ -13,7 +13,9 @@ use enforcer_ebpf::contract::table::{
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::Address6;
 
-use crate::tables::answer::{self, Judgement, answer};
+#[cfg(test)]
+use crate::tables::answer::Judgement;
+use crate::tables::answer::{self, answer};
 use crate::tables::pieces6::halves;
 use crate::tables::step::Step;
 
