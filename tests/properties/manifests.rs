@@ -126,7 +126,7 @@ fn a_pod() -> impl Strategy<Value = Pod> {
     (id, "[a-z]{0,2}", fields, any::<[bool; 3]>()).prop_map(
         |(id, uid, (labels, node, addresses, ports), [host_network, finished, terminating])| Pod {
             id,
-            uid,
+            uid: uid.into(),
             labels,
             node: node.map(Into::into),
             addresses: addresses.into(),

@@ -62,7 +62,7 @@ fn pod(it: &Pod) -> Value {
         "status": {"phase": if it.finished { "Succeeded" } else { "Running" }},
     });
     if !it.uid.is_empty() {
-        object["metadata"]["uid"] = json!(it.uid);
+        object["metadata"]["uid"] = json!(it.uid.to_string());
     }
     if it.terminating {
         // The model does not have the time.

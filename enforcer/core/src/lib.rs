@@ -18,7 +18,7 @@
 //! use std::collections::{BTreeMap, BTreeSet};
 //! use std::net::IpAddr;
 //!
-//! use enforcer_core::model::{Change, Cluster, Labels, Pod, PodId, Policy, PolicyId, Selector};
+//! use enforcer_core::model::{Change, Cluster, Pod, PodId, Policy, PolicyId, Selector};
 //! use enforcer_core::policy::{Verdict, compile};
 //! use enforcer_core::tables::oracle::Image;
 //! use enforcer_core::tables::{Desired, Interface, Owner, State};
@@ -29,17 +29,7 @@
 //! let id = PodId::new("shop", "web");
 //! let addresses: BTreeSet<IpAddr> = [[10, 0, 0, 1].into()].into();
 //! let mut cluster = Cluster::default();
-//! cluster.apply(Change::Pod(Pod {
-//!     id: id.clone(),
-//!     uid: String::new(),
-//!     labels: Labels::new(),
-//!     node: None,
-//!     addresses: addresses.clone(),
-//!     host_network: false,
-//!     finished: false,
-//!     terminating: false,
-//!     ports: BTreeSet::new(),
-//! }));
+//! cluster.apply(Change::Pod(Pod { addresses: addresses.clone().into(), ..Pod::new(id.clone()) }));
 //! cluster.apply(Change::Policy(Policy {
 //!     id: PolicyId::new("shop", "deny"),
 //!     subjects: Selector::default(),

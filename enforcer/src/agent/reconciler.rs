@@ -247,6 +247,8 @@ impl Reconciler {
         self.older.ran(now);
         let inheritance = self.inheritance.take();
         if let Some(inherited) = &inheritance {
+            // Before the engine is filled, which then uses the memory that becomes free.
+            self.cluster.compact();
             self.bindings.resume(inherited, &self.snapshot, &self.cluster, now);
         }
         let sandboxes: Vec<_> = self.sandboxes.records().collect();
@@ -314,7 +316,7 @@ impl Reconciler {
         let pods = self.assignment.pods.iter().map(|(ifindex, id)| {
             let pod = self.cluster.pods.get(id);
             let addresses = pod.map(|pod| pod.addresses.to_set()).unwrap_or_default();
-            let uid = pod.map(|pod| pod.uid.clone()).unwrap_or_default();
+            let uid = pod.map(|pod| pod.uid.to_string()).unwrap_or_default();
             let (owner, check_source) = (Owner::Pod(id.clone()), self.check_source);
             let identity = self.bindings.identity(*ifindex);
             (*ifindex, Interface { owner, uid, identity, addresses, check_source })

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use crate::node::Snapshot;
-use enforcer_core::model::{Change, Cluster, Pod, PodId, Sandbox, SharedSet, same_uid};
+use enforcer_core::model::{Change, Cluster, Pod, PodId, Sandbox, SharedSet, Uid, same_uid};
 
 /// The number of gone pods to remember: a sandbox may be announced after the end of its pod.
 const GONE: usize = 1024;
@@ -40,7 +40,7 @@ pub(super) struct Sandboxes {
     ended: BTreeMap<PodId, BTreeSet<IpAddr>>,
     /// Pods that the source has reported as gone, with their UIDs, the latest last. A mirror pod's UID
     /// is what its author wrote: alone, it could be another pod's.
-    gone: VecDeque<(PodId, String)>,
+    gone: VecDeque<(PodId, Uid)>,
     /// Whether the runtime reports every change.
     is_connected: bool,
 }
@@ -192,7 +192,7 @@ impl Sandboxes {
         is_listed: bool,
         cluster: &Cluster,
     ) -> Option<Change> {
-        if self.gone.iter().any(|(pod, uid)| (pod, uid) == (&sandbox.pod, &sandbox.uid)) {
+        if self.gone.iter().any(|(pod, uid)| *pod == sandbox.pod && *uid == sandbox.uid) {
             return None;
         }
         let id = sandbox.pod.clone();
@@ -368,7 +368,7 @@ impl Sandboxes {
             let Sandbox { pod, uid, labels, .. } = &living.sandbox;
             // Without labels, policy can't be known.
             let Some(labels) = labels.clone() else { return reported.cloned() };
-            let (uid, addresses) = (uid.clone(), addresses.clone().into());
+            let (uid, addresses) = (uid.as_str().into(), addresses.clone().into());
             return Some(Pod { uid, labels, node, addresses, ..Pod::new(pod.clone()) });
         };
         let is_here = pod.node.as_ref().is_none_or(|it| *it == self.node_name);

@@ -218,8 +218,8 @@ pub struct RunArgs {
     pub flow_timeouts: Lifetimes,
     /// Seconds between two sweeps of the drift check, which compares verdicts of the kernel's tables with
     /// the policies; 0 disables it.
-    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
-    pub drift_interval: u32,
+    #[arg(long, default_value = "2", value_parser = seconds, value_name = "SECONDS")]
+    pub drift_interval: Duration,
     /// Log each frame that the programs cannot parse; for debugging, requires --log debug.
     #[arg(long)]
     pub log_programs: bool,
@@ -279,7 +279,7 @@ impl RunArgs {
             cni_results: Some(self.cni_results).filter(|folder| folder.as_os_str() != "off"),
             attach: self.attach,
             pins: Some(self.pins).filter(|folder| folder.as_os_str() != "off"),
-            drift_interval: Duration::from_secs(self.drift_interval.into()),
+            drift_interval: self.drift_interval,
             settings: Settings {
                 limits: Limits { flows: self.flows, ..self.table_sizes.limits() },
                 mark_mask: self.mark_mask,
@@ -331,6 +331,11 @@ fn listener(option: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
     text.parse().ok().or_else(bare).map(Some).ok_or_else(|| {
         anyhow::anyhow!("{option} {text}: expected ADDRESS:PORT like 127.0.0.1:9469, or off")
     })
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
 }
 
 /// The mark bits of kube-proxy: masquerade and drop. Another use of them breaks Services.

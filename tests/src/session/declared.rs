@@ -87,7 +87,7 @@ fn spec(pod: &Pod, lab: &Lab) -> Result<PodSpec, String> {
         None => 0,
         Some(name) => lab.node_named(name).ok_or_else(|| format!("it belongs to node {name}"))?,
     };
-    let (host_network, uid) = (pod.host_network, pod.uid.clone());
+    let (host_network, uid) = (pod.host_network, pod.uid.to_string());
     Ok(PodSpec { ports: ports(pod), node, host_network, uid })
 }
 

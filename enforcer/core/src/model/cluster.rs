@@ -110,6 +110,12 @@ impl Cluster {
         }
     }
 
+    /// Stores the pods densely. Those of a list arrive in the order of their names, which leaves nearly half
+    /// of each node of the map free.
+    pub fn compact(&mut self) {
+        self.pods = std::mem::take(&mut self.pods).into_iter().collect();
+    }
+
     /// The addresses that have been reassigned: a pod that is being deleted and another pod that is
     /// not both have them. They belong to the latter, because an address is reassigned only after
     /// the interface of its former pod has been removed (semantics C5).

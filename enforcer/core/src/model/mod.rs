@@ -19,6 +19,7 @@ mod selector;
 mod service;
 mod shared_set;
 mod traffic;
+mod uid;
 
 pub use cluster::{Change, Cluster, View};
 pub use id::{PodId, PolicyId, ServiceId};
@@ -34,3 +35,4 @@ pub use selector::{Requirement, Selector};
 pub use service::{Distribution, Service, ServicePort, TargetPort, TrafficPolicy};
 pub use shared_set::SharedSet;
 pub use traffic::Traffic;
+pub use uid::Uid;

@@ -7,6 +7,7 @@ use super::labels::Labels;
 use super::name::Name;
 use super::policy::Protocol;
 use super::shared_set::SharedSet;
+use super::uid::Uid;
 
 /// The label that every namespace carries with its own name (semantics R3).
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -28,7 +29,7 @@ pub struct Pod {
     /// Namespace and name.
     pub id: PodId,
     /// `metadata.uid`; empty where the source has none.
-    pub uid: String,
+    pub uid: Uid,
     /// `metadata.labels`
     pub labels: Labels,
     /// `spec.nodeName`; `None` while the pod is not assigned to a node.
@@ -60,7 +61,7 @@ impl Pod {
     pub fn new(id: PodId) -> Self {
         Self {
             id,
-            uid: String::new(),
+            uid: Uid::default(),
             labels: Labels::new(),
             node: None,
             addresses: SharedSet::new(),

@@ -67,8 +67,9 @@ impl Drift {
         match difference {
             Some(what) if !self.differences.contains_key(&question) => {
                 self.found += 1;
-                tracing::error!("drift: {what}");
+                // Many differences have one cause: some lines are enough.
                 if self.differences.len() < MOST {
+                    tracing::error!("drift: {what}");
                     self.differences.insert(question, what);
                 }
             }

@@ -19,7 +19,7 @@ pub fn pod_template(
     labels::check(&own, "metadata.labels", &mut problems);
     let value = model::Pod {
         id: PodId::new(namespace, name),
-        uid: String::new(),
+        uid: model::Uid::default(),
         labels: own.into_iter().collect(),
         node: None,
         addresses: model::SharedSet::new(),

@@ -53,7 +53,7 @@ pub(super) enum Item {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Status {
     pub(super) id: model::PodId,
-    pub(super) uid: Option<String>,
+    pub(super) uid: Option<model::Uid>,
     pub(super) addresses: Option<model::SharedSet<IpAddr>>,
     pub(super) finished: Option<bool>,
 }

@@ -13,6 +13,8 @@ use enforcer_ebpf::contract::table::{
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::Address6;
 
+#[cfg(test)]
+use crate::tables::answer::Judgement;
 use crate::tables::answer::{self, answer};
 use crate::tables::pieces6::halves;
 use crate::tables::step::Step;
@@ -152,8 +154,8 @@ impl Image {
         &self,
         ifindex: u32,
         direction: Direction,
-    ) -> Option<answer::Judgement> {
-        Some(answer::Judgement::of(lookup::endpoint(self, ifindex)?, direction))
+    ) -> Option<Judgement> {
+        Some(Judgement::of(lookup::endpoint(self, ifindex)?, direction))
     }
 
     /// The flags of the address's entry, some of [`Entry::FLAGS`].

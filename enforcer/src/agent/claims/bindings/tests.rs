@@ -21,7 +21,7 @@ fn id(name: &str) -> PodId {
 
 fn pod(name: &str, list: &[&str]) -> Pod {
     let node = Some(HERE.into());
-    let uid = format!("uid-of-{name}");
+    let uid = format!("uid-of-{name}").into();
     Pod { uid, node, addresses: addresses(list).into(), ..Pod::new(id(name)) }
 }
 
@@ -113,7 +113,7 @@ impl Bench {
     fn restart(&mut self, veths: &[PodInterface]) {
         let mut noted = Vec::new();
         for (ifindex, pod) in &self.known.assignment.pods {
-            let uid = self.cluster.pods[pod].uid.clone();
+            let uid = self.cluster.pods[pod].uid.to_string();
             noted.push((*ifindex, Owner::Pod(pod.clone()), uid));
         }
         for ifindex in self.bindings.podless(&self.known.assignment) {

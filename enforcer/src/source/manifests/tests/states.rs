@@ -149,7 +149,7 @@ fn a_status_finds_its_pod() {
     assert_eq!(scene.save("d.yaml", deployment), "");
     let id = PodId::new("default", "web-1");
     let pod = &scene.cluster.pods[&id];
-    assert_eq!((pod.uid.as_str(), pod.finished), ("u", false));
+    assert_eq!((pod.uid.to_string(), pod.finished), ("u".to_owned(), false));
     assert_eq!(pod.addresses, ["10.0.0.1".parse().unwrap()].into());
     assert_eq!(pod.labels["a"], "b");
     assert!(scene.cluster.pods[&PodId::new("default", "web-0")].addresses.is_empty());
