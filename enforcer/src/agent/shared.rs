@@ -17,8 +17,8 @@ use super::watchdog::Watchdog;
 use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
-    DropRecord, EndedDrop, EventReport, FlowReport, Flows, LogFilter, Metrics, Observed, PodMetrics,
-    ProcessUse, RecentDrop, RecentDrops, Report, Rise, WatchReport,
+    DropRecord, EndedDrop, EventReport, FlowReport, Flows, LogFilter, Metrics, Observed,
+    PodMetrics, ProcessUse, RecentDrop, RecentDrops, Report, Rise, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
 use enforcer_core::model::PodId;

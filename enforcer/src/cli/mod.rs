@@ -13,6 +13,7 @@ mod error;
 pub mod flows;
 mod format;
 pub mod inspect;
+pub mod plugin;
 pub mod status;
 pub mod suggest;
 mod table;
