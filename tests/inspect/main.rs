@@ -4,6 +4,7 @@
 
 mod cluster;
 mod files;
+mod plugin;
 
 use clap::Parser as _;
 use enforcer::cli::{Cli, Command, error_line, inspect, suggest};

@@ -15,6 +15,7 @@ pub mod flows;
 mod format;
 pub mod inspect;
 pub mod page;
+pub mod plugin;
 pub mod status;
 pub mod suggest;
 mod table;

@@ -69,7 +69,9 @@ pub fn suggest(
     let groups = Groups::new(cluster, workloads);
     let mut notes = BTreeSet::new();
     let mut drafts: BTreeMap<usize, rules::Draft> = BTreeMap::new();
-    for flow in observed.iter().flat_map(with_dns) {
+    let is_there = |it: &FlowEnd| namespace.is_none() || it.namespace() == namespace;
+    let concerned = observed.iter().filter(|it| is_there(&it.from) || is_there(&it.to));
+    for flow in concerned.flat_map(with_dns) {
         for (from, to, port) in rules::pairs(&groups, &flow, &mut notes) {
             let evidence = flow.evidence.as_str();
             if let rules::End::Group(group) = from {

@@ -140,13 +140,14 @@ struct Line<'a> {
 
 /// Prints what is new.
 #[derive(Default)]
-struct Follower {
+pub(super) struct Follower {
     /// The connections that were printed, by what a flow's line begins with.
     printed: BTreeMap<String, u64>,
 }
 
 impl Follower {
-    fn print(
+    /// Prints the flows that changed, the oldest change first.
+    pub(super) fn print(
         &mut self,
         flows: Vec<FlowRecord>,
         view: &FlowView,
@@ -164,7 +165,8 @@ impl Follower {
             // Fewer than before: another agent counts.
             let new = flow.connections.checked_sub(printed).unwrap_or(flow.connections);
             let by = table::by(flow);
-            writeln!(out, "{}  {about}, new: {new}; {by}", flow.last_seen)?;
+            let node = flow.node.as_ref().map(|it| format!("  {it}")).unwrap_or_default();
+            writeln!(out, "{}  {about}, new: {new}; {by}{node}", flow.last_seen)?;
         }
         Ok(out.flush()?)
     }
