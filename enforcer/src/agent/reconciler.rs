@@ -119,7 +119,8 @@ impl Reconciler {
             assignment: Assignment::default(),
             engine: Engine::with(settings.limits),
             touched: Touched::default(),
-            state: State::resuming(settings.limits, &inherited),
+            state: State::resuming(settings.limits, &inherited)
+                .with_secrets(kernel.network_secrets()),
             unrepresented: Vec::new(),
             unplaced: BTreeSet::new(),
             kernel,
