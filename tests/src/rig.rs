@@ -86,9 +86,10 @@ impl Rig {
         if !test_origin && *TEST_ORIGIN.get_or_init(|| !accepts_origin(&mut kernel)) {
             kernel = load(&Settings { test_origin: true, test_index: true, ..*settings })?;
         }
+        let state = State::new(settings.limits).with_secrets(kernel.network_secrets());
         Ok(Self {
             kernel,
-            state: State::new(settings.limits),
+            state,
             mark_shift: settings.mark_mask.trailing_zeros(),
             senders: BTreeMap::new(),
             interfaces: BTreeMap::new(),

@@ -83,7 +83,8 @@ fn known<H: Hook, F: Family>(
     packet: &Packet<F::Address>,
 ) -> Option<Entry> {
     let peer = H::peer(packet);
-    let entry = F::entry(endpoint.order(), &peer);
+    let entry =
+        F::near_entry(endpoint.order(), &peer).unwrap_or_else(|| F::entry(endpoint.order(), &peer));
     if entry.may_hide_another() {
         return None;
     }

@@ -129,7 +129,8 @@ impl Reconciler {
             touched: Touched::default(),
             is_enforced: false,
             drift: Drift::every(options.drift_interval),
-            state: State::resuming(settings.limits, &inherited),
+            state: State::resuming(settings.limits, &inherited)
+                .with_secrets(kernel.network_secrets()),
             unrepresented: Vec::new(),
             unplaced: BTreeSet::new(),
             kernel,

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::lookup::{self, Tables};
+use enforcer_ebpf::contract::networks::Places;
 use enforcer_ebpf::contract::table::{
-    Block, INTERFACE_SLOTS, InterfaceTable, Leaf6, Limits, Node6, PORT_PROTOCOLS, PORT_SET_WORDS,
-    PortSetBits, PortTable, ROOTS4, SLOTS,
+    Block, INTERFACE_SLOTS, InterfaceTable, Leaf6, Limits, NETWORK_PLACES, NetworkTable, Node6,
+    PORT_PROTOCOLS, PORT_SET_WORDS, PortSetBits, PortTable, ROOTS4, SLOTS,
 };
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::Address6;
@@ -37,6 +38,8 @@ pub struct Image {
     trie4: Vec<Block>,
     nodes: Vec<Node6>,
     leaves: Vec<Leaf6>,
+    networks: Vec<u32>,
+    places: Places,
     ports: Vec<u16>,
     sets: Vec<PortSetBits>,
     verdicts: Vec<Block>,
@@ -55,6 +58,8 @@ impl Image {
             trie4: vec![[0; SLOTS]; limits.trie4_blocks.max(ROOTS4) as usize],
             nodes: vec![bytemuck::Zeroable::zeroed(); limits.trie6_nodes.max(1) as usize],
             leaves: vec![bytemuck::Zeroable::zeroed(); limits.trie6_leaves as usize],
+            networks: vec![0; NETWORK_PLACES],
+            places: Places::KNOWN,
             ports: vec![0; PORT_PROTOCOLS << 16],
             sets: vec![[0; PORT_SET_WORDS]; limits.port_sets as usize],
             verdicts: vec![[0; SLOTS]; limits.verdict_blocks as usize],
@@ -65,6 +70,12 @@ impl Image {
             extra: BTreeSet::new(),
             pod_addresses: BTreeMap::new(),
         }
+    }
+
+    /// The same tables, with other secrets of the IPv6 networks' places.
+    #[must_use]
+    pub fn with_secrets(self, secrets: [u64; 2]) -> Self {
+        Self { places: Places { secrets }, ..self }
     }
 
     /// Takes a step.
@@ -88,6 +99,9 @@ impl Image {
             }
             Step::Node6 { node, value } => *self.nodes.get_mut(*node as usize)? = **value,
             Step::Leaf6 { leaf, value } => *self.leaves.get_mut(*leaf as usize)? = *value,
+            Step::Network6 { place, entry } => {
+                *self.networks.get_mut(*place as usize)? = entry.0;
+            }
             Step::PortClass { protocol, port, class } => {
                 let index = (usize::from(*protocol) << 16) | usize::from(*port);
                 *self.ports.get_mut(index)? = *class;
@@ -228,6 +242,14 @@ impl Tables for Image {
 
     fn leaf6(&self, leaf: u32) -> Option<&Leaf6> {
         self.leaves.get(leaf as usize)
+    }
+
+    fn networks6(&self) -> Option<&NetworkTable> {
+        self.networks.as_slice().try_into().ok()
+    }
+
+    fn network_places(&self) -> Places {
+        self.places
     }
 
     fn ports(&self) -> Option<&PortTable> {
