@@ -9,7 +9,10 @@ use std::sync::atomic::Ordering;
 
 use enforcer_ebpf::contract::endpoint::{Endpoint, Slot};
 use enforcer_ebpf::contract::lookup::Tables;
-use enforcer_ebpf::contract::table::{Block, InterfaceTable, Leaf6, Node6, PortSetBits, PortTable};
+use enforcer_ebpf::contract::networks::Places;
+use enforcer_ebpf::contract::table::{
+    Block, InterfaceTable, Leaf6, NetworkTable, Node6, PortSetBits, PortTable,
+};
 
 use super::load::Arrays;
 use super::mapped_array::MappedArray;
@@ -21,6 +24,7 @@ enum Part {
     Trie4,
     Nodes6,
     Leaves6,
+    Networks6,
     Ports,
     PortSets,
     Verdicts,
@@ -36,6 +40,7 @@ impl Part {
             Self::Trie4 => (&arrays.trie4, size_of::<Block>()),
             Self::Nodes6 => (&arrays.nodes6, size_of::<Node6>()),
             Self::Leaves6 => (&arrays.leaves6, size_of::<Leaf6>()),
+            Self::Networks6 => (&arrays.networks6, size_of::<NetworkTable>()),
             Self::Ports => (&arrays.ports, size_of::<PortTable>()),
             Self::PortSets => (&arrays.port_sets, size_of::<PortSetBits>()),
             Self::Verdicts => (&arrays.verdicts, size_of::<Block>()),
@@ -51,6 +56,7 @@ type Place = (Part, u32);
 /// Copies of the elements that look-ups have touched so far. Drop it to see later writes.
 pub struct LiveTables<'k> {
     arrays: &'k Arrays,
+    places: Places,
     /// The words of each element; `None`: it is outside of the table.
     elements: BTreeMap<Place, Option<Vec<u64>>>,
     missing: RefCell<Vec<Place>>,
@@ -60,13 +66,13 @@ impl Kernel {
     /// The policy tables as they are now.
     #[must_use]
     pub fn live_tables(&self) -> LiveTables<'_> {
-        LiveTables::new(&self.arrays)
+        LiveTables::new(&self.arrays, Places { secrets: self.network_secrets() })
     }
 }
 
 impl<'k> LiveTables<'k> {
-    pub(super) fn new(arrays: &'k Arrays) -> Self {
-        Self { arrays, elements: BTreeMap::new(), missing: RefCell::default() }
+    pub(super) fn new(arrays: &'k Arrays, places: Places) -> Self {
+        Self { arrays, places, elements: BTreeMap::new(), missing: RefCell::default() }
     }
 
     /// The result of a look-up.
@@ -132,6 +138,14 @@ impl Tables for LiveTables<'_> {
 
     fn leaf6(&self, leaf: u32) -> Option<&Leaf6> {
         self.value(Part::Leaves6, leaf)
+    }
+
+    fn networks6(&self) -> Option<&NetworkTable> {
+        self.words(Part::Networks6, 0)?.try_into().ok()
+    }
+
+    fn network_places(&self) -> Places {
+        self.places
     }
 
     fn ports(&self) -> Option<&PortTable> {

@@ -187,6 +187,9 @@ impl Tables {
             Step::Leaf6 { leaf, value } => {
                 put(table::TRIE6_LEAVES, *leaf as usize * size_of_val(value), bytes_of(value))
             }
+            Step::Network6 { place, entry } => {
+                put(table::NETWORKS6, *place as usize * 4, bytes_of(&entry.0))
+            }
             Step::PortClass { protocol, port, class } => {
                 let index = (usize::from(*protocol) << 16) | usize::from(*port);
                 put(table::PORTS, index * 2, bytes_of(class))

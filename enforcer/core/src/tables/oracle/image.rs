@@ -164,11 +164,7 @@ impl Image {
     /// How packets of one direction of an interface are judged. `None`: the interface has no
     /// endpoint.
     #[cfg(test)]
-    pub(crate) fn judgement(
-        &self,
-        ifindex: u32,
-        direction: Direction,
-    ) -> Option<Judgement> {
+    pub(crate) fn judgement(&self, ifindex: u32, direction: Direction) -> Option<Judgement> {
         Some(Judgement::of(lookup::endpoint(self, ifindex)?, direction))
     }
 
