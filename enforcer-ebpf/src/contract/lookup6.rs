@@ -35,13 +35,14 @@ pub fn near6<T: Tables>(tables: &T, order: Order, address: &Address6) -> Option<
     if !word.is_link() {
         return None;
     }
+    let shift = word.shift();
     let node = tables.node6(word.index())?;
     if node.value[0] != address[0] {
         return None;
     }
     // Of a node that a network has for itself, the byte is in the second half.
     let word = if (address[1] ^ node.value[1]) & node.mask[1] == 0 {
-        Entry(node.slots[slot(address[1], node.shift)])
+        Entry(node.slots[slot(address[1], shift)])
     } else {
         Entry(node.outside)
     };

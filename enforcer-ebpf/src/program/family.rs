@@ -14,6 +14,7 @@ use enforcer_ebpf::packet::{
 };
 
 use crate::program::frame::Frame;
+use crate::program::known6::known_address6;
 use crate::program::maps::{
     EXTRA_ADDRESSES, FLOW_ENTRIES4, FLOW_ENTRIES6, FLOW_TAGS4, FLOW_TAGS6, FRAGMENTS4, FRAGMENTS6,
     KernelTables, OTHER_FLOW_ENTRIES4, OTHER_FLOW_ENTRIES6, OTHER_FLOW_TAGS4, OTHER_FLOW_TAGS6,
@@ -258,15 +259,6 @@ impl Family for V4 {
     }
 }
 
-/// What is known of an IPv6 address. A global function: the verifier proves it once, for any arguments,
-/// instead of once for each state in which it is called.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn known_address6(order: u32, high: u64, low: u64) -> u32 {
-    let entry = lookup::address6(&KernelTables, Order::known(order), &[high, low]);
-    entry.unwrap_or(Entry::UNKNOWN).0
-}
-
 /// IPv6.
 pub(crate) struct V6;
 
@@ -301,7 +293,7 @@ impl Family for V6 {
 
     #[inline(always)]
     fn entry(order: Order, address: &Address6) -> Entry {
-        Entry(known_address6(order.zero(), address[0], address[1]))
+        known_address6(order, address)
     }
 
     #[inline(always)]

@@ -133,6 +133,13 @@ impl Contents<'_> {
             let byte = network.to_be_bytes()[node.byte() as usize];
             word = Entry(node.slots[usize::from(byte)]);
         }
-        (self.network_of(word) == Some(network)).then_some(word)
+        if self.network_of(word) != Some(network) {
+            return None;
+        }
+        let index = word.index();
+        match self.nodes.get(index as usize).filter(|_| word.is_link()) {
+            Some(node) => Some(Entry::shortcut(index, node.shift)),
+            None => Some(word),
+        }
     }
 }

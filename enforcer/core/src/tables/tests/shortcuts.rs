@@ -137,7 +137,11 @@ fn words(image: &Image, word: u32) -> BTreeSet<u32> {
 /// The words of all shortcuts.
 fn shortcuts(image: &Image) -> BTreeSet<u32> {
     let words = image.networks6().unwrap();
-    words.iter().copied().filter(|word| *word != 0).collect()
+    let word = |word: &u32| match Entry(*word) {
+        node if node.is_link() => Entry::link(node.index()).0,
+        leaf => leaf.0,
+    };
+    words.iter().filter(|word| **word != 0).map(word).collect()
 }
 
 #[test]
