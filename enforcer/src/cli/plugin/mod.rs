@@ -15,10 +15,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::audit::{self, AuditView};
 use super::flows::FlowView;
 use super::format::Format;
 use super::inspect::ExplainArgs;
 use super::suggest::SuggestView;
+use crate::observe::Audit;
 use crate::source::kubernetes::ClientOptions;
 use agents::Agents;
 
@@ -43,14 +45,15 @@ pub fn is_plugin(program: &OsStr) -> bool {
     after_help = "Install:
   ln -s /usr/local/bin/enforcer /usr/local/bin/kubectl-enforcer
 
-Exit codes: 0 success, also if some agents did not answer, which is reported; 2 error. problems and explain
-have their own.
+Exit codes: 0 success, also if some agents did not answer, which is reported; 2 error. problems, audit and
+explain have their own.
 
 Examples:
   kubectl enforcer problems
   kubectl enforcer status
   kubectl enforcer drops --follow --namespace shop
   kubectl enforcer flows --namespace shop
+  kubectl enforcer audit --namespace shop
   kubectl enforcer explain shop/web-0 shop/svc/db:5432
   kubectl enforcer suggest shop > policies.yaml"
 )]
@@ -118,6 +121,9 @@ pub enum PluginCommand {
     Drops(DropsView),
     /// Show who talks to whom, allowed and denied, and which policies are used.
     Flows(FlowView),
+    /// Show which connections the policies in audit would deny or allow; exit code 1 if some would be
+    /// denied.
+    Audit(AuditView),
     /// Suggest policies that allow what was observed and nothing else.
     Suggest(Box<SuggestView>),
     /// Explain why connections are allowed or denied, and whether the agents have the same policies.
@@ -194,6 +200,11 @@ pub async fn run(
         PluginCommand::Top(view) => follow::top(&agents, &view, out).await,
         PluginCommand::Drops(view) => follow::drops(&agents, &view, out).await,
         PluginCommand::Flows(view) => follow::flows(&agents, &view, out).await,
+        PluginCommand::Audit(view) => {
+            let status = overview::answered(&agents.ask("/status").await);
+            let flows = follow::merged(&agents).await;
+            Ok(audit::print(Audit::new(&status, &flows), &view, out)?.into())
+        }
         PluginCommand::Suggest(view) => {
             let seen = follow::merged(&agents).await;
             for silent in &seen.silent {

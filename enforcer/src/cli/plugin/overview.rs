@@ -51,6 +51,11 @@ fn nodes(answers: &[Answer]) -> Vec<Node> {
     answers.iter().map(node).collect()
 }
 
+/// The status of the agents that answered.
+pub(super) fn answered(answers: &[Answer]) -> Vec<Status> {
+    nodes(answers).into_iter().filter_map(|it| it.status).collect()
+}
+
 /// Prints a row for each node, and what needs attention.
 pub(super) fn status(
     answers: &[Answer],
