@@ -119,6 +119,8 @@ fn a_kustomization_needs_no_kind() {
     let folder =
         Folder::new(&[("kustomization.yaml", "resources: [a.yaml]\n"), ("a.yaml", POLICY)]);
     assert_eq!(folder.check("").0, [""; 0]);
+    let folder = Folder::new(&[("kustomization.yaml", "resources: [a.yaml]\n")]);
+    assert_eq!(folder.check("").1.errors, 0);
 }
 
 #[test]
