@@ -92,6 +92,7 @@ fn templates_are_named_once() {
     let folder = Folder::new(&[
         ("Chart.yaml", "apiVersion: v2\nname: c\n"),
         ("values.yaml", "a: 1\n"),
+        ("files/more/a.yaml", "a: 1\n"),
         ("templates/a.yaml", &template),
         ("templates/b.yaml", &second),
     ]);
