@@ -121,11 +121,17 @@ fn stream(name: &Path, source: &mut impl std::io::Read) -> Inspection {
     }
 }
 
-/// Whether a file describes a Helm chart: `Chart.yaml` and the values beside it are no manifests.
+/// Whether a file belongs to a Helm chart, but is no manifest: `Chart.yaml`, the values beside it, and
+/// what is below `files`, which templates include.
 fn belongs_to_chart(path: &Path) -> bool {
     let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
     let beside = path.parent().is_some_and(|it| it.join("Chart.yaml").is_file());
-    beside && (name == "Chart.yaml" || name.starts_with("values"))
+    let is_content = |it: &Path| {
+        it.file_name().is_some_and(|it| it == "files")
+            && it.parent().is_some_and(|it| it.join("Chart.yaml").is_file())
+    };
+    (beside && (name == "Chart.yaml" || name.starts_with("values")))
+        || path.ancestors().skip(1).any(is_content)
 }
 
 /// Adds the findings of lints, without those that comments silence. Returns their number.

@@ -92,6 +92,7 @@ fn templates_are_named_once() {
     let folder = Folder::new(&[
         ("Chart.yaml", "apiVersion: v2\nname: c\n"),
         ("values.yaml", "a: 1\n"),
+        ("files/more/a.yaml", "a: 1\n"),
         ("templates/a.yaml", &template),
         ("templates/b.yaml", &second),
     ]);
@@ -119,6 +120,8 @@ fn a_kustomization_needs_no_kind() {
     let folder =
         Folder::new(&[("kustomization.yaml", "resources: [a.yaml]\n"), ("a.yaml", POLICY)]);
     assert_eq!(folder.check("").0, [""; 0]);
+    let folder = Folder::new(&[("kustomization.yaml", "resources: [a.yaml]\n")]);
+    assert_eq!(folder.check("").1.errors, 0);
 }
 
 #[test]

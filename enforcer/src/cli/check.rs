@@ -73,9 +73,17 @@ pub fn run(arguments: &CheckArgs, out: &mut impl io::Write) -> anyhow::Result<bo
         return Ok(true);
     }
     let findings = check::check(&arguments.manifests)?;
-    print(&findings, arguments.output, out).context("writing the findings")?;
+    match print(&findings, arguments.output, out) {
+        // The reader, such as `head`, has seen enough.
+        Err(error) if is_closed(&error) => {}
+        printed => printed.context("writing the findings")?,
+    }
     let Summary { errors, warnings, .. } = findings.summary;
     Ok(errors == 0 && !(arguments.strict && warnings > 0))
+}
+
+fn is_closed(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn print(findings: &Findings, format: CheckFormat, out: &mut impl io::Write) -> anyhow::Result<()> {
@@ -206,6 +214,25 @@ mod tests {
         assert_eq!(place["region"], serde_json::json!({"startLine": 4, "startColumn": 1}));
         assert_eq!(place["artifactLocation"]["uri"], "a.yaml");
         assert_eq!(result["level"], "warning");
+    }
+
+    #[test]
+    fn a_reader_that_leaves_is_no_error() {
+        struct Closed;
+        impl io::Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+        std::fs::write(file.path(), "a: [").unwrap();
+        let manifests = vec![file.path().to_owned()];
+        let output = CheckFormat::Text;
+        let arguments = CheckArgs { manifests, strict: false, output, explain: None };
+        assert!(!run(&arguments, &mut Closed).unwrap());
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Finding;
 use super::estate::{Estate, Subject, WrittenRule};
+use super::finding::Finding;
 
 pub(super) const SPLIT_PEER: &str = "split-peer";
 pub(super) const SPLIT_RULE: &str = "split-rule";

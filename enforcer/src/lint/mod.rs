@@ -5,6 +5,7 @@
 //! files, the places of findings in them, output. `docs/lints.md` explains each lint.
 
 mod estate;
+mod finding;
 mod meaning;
 mod reach;
 mod shape;
@@ -17,10 +18,9 @@ mod yaml;
 mod fixture;
 
 pub use estate::{Estate, Subject};
+pub use finding::Finding;
 pub use silence::{Silence, unknown_names};
 pub use whole::DUPLICATE;
-
-use crate::source::Severity;
 
 /// The explanations, one section per lint.
 const DOCUMENT: &str = include_str!("../../../docs/lints.md");
@@ -50,47 +50,6 @@ pub const NAMES: [&str; 22] = [
     reach::LOAD_BALANCER_PROBES,
     reach::WEBHOOK,
 ];
-
-/// A finding of a lint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The lint.
-    pub lint: &'static str,
-    /// Errors are mistakes that the API server refuses, too.
-    pub severity: Severity,
-    /// The index of the policy in [`Estate::subjects`].
-    pub subject: usize,
-    /// The field.
-    pub path: String,
-    /// Further fields whose errors it explains.
-    pub covers: Vec<String>,
-    /// What is wrong.
-    pub message: String,
-    /// How to write it instead, as YAML.
-    pub snippet: Option<String>,
-}
-
-impl Finding {
-    fn new(lint: &'static str, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            lint,
-            severity: Severity::Warning,
-            subject: 0,
-            path: path.into(),
-            covers: Vec::new(),
-            message: message.into(),
-            snippet: None,
-        }
-    }
-
-    fn error(lint: &'static str, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, ..Self::new(lint, path, message) }
-    }
-
-    fn snippet(self, value: &serde_json::Value) -> Self {
-        Self { snippet: Some(yaml::text(value)), ..self }
-    }
-}
 
 /// All findings on an estate.
 #[must_use]

@@ -7,8 +7,8 @@ use enforcer_core::model::{
 };
 use serde_json::{Value, json};
 
-use super::Finding;
 use super::estate::{Estate, Subject};
+use super::finding::Finding;
 
 pub(super) const EGRESS_WITHOUT_DNS: &str = "egress-without-dns";
 pub(super) const LOAD_BALANCER_PROBES: &str = "load-balancer-probes";

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Finding;
 use super::estate::{Estate, Subject, WrittenRule};
+use super::finding::Finding;
 
 pub(super) const MISPLACED_PEERS: &str = "misplaced-peers";
 pub(super) const PORTS_IN_PEER: &str = "ports-in-peer";

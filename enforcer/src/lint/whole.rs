@@ -7,8 +7,8 @@ use enforcer_core::model::{Peer, Rule};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::Finding;
 use super::estate::{Estate, Subject};
+use super::finding::Finding;
 
 /// The lint of what is declared twice.
 pub const DUPLICATE: &str = "duplicate";

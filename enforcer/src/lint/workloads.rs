@@ -6,8 +6,8 @@
 use enforcer_core::model::{Peer, Pod, Policy, PortRule, PortSpec, Rule, TargetPort};
 use serde_json::json;
 
-use super::Finding;
 use super::estate::{Estate, Subject};
+use super::finding::Finding;
 
 pub(super) const MATCHES_NOTHING: &str = "matches-nothing";
 pub(super) const PORT_NAME: &str = "port-name";

@@ -90,7 +90,9 @@ impl Documents<'_> {
             (kind, version, Some(default)) => {
                 (kind.unwrap_or(default), version.unwrap_or(kinds::version(default)))
             }
-            _ if self.is_kustomization(document) => return,
+            _ if self.is_kustomization(document) => {
+                return self.keep(document, "Kustomization", "kustomize.config.k8s.io/v1beta1");
+            }
             (kind, ..) => {
                 let missing = if kind.is_none() { "kind" } else { "apiVersion" };
                 let help = kind

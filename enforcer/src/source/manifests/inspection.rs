@@ -107,9 +107,9 @@ impl Inspection {
     }
 }
 
-/// The cluster that files declare together, objects with errors left out, and the objects that they
-/// declare twice in different ways. Folders often hold an object twice in the same way, as a part and
-/// rendered.
+/// The cluster that files declare together, objects with errors left out, and the policies that they
+/// declare twice in different ways. Folders often hold a policy twice in the same way, as a part and
+/// rendered, and other objects twice in different ways, as their patches.
 #[must_use]
 pub fn cluster(inspections: &[Inspection]) -> (Cluster, Vec<Report>) {
     let mut known: HashMap<_, &Object> = HashMap::new();
@@ -117,7 +117,8 @@ pub fn cluster(inspections: &[Inspection]) -> (Cluster, Vec<Report>) {
     for inspection in inspections {
         for object in &inspection.objects {
             let first = known.entry(object.key()).or_insert(object);
-            if std::ptr::eq(*first, object) || first.items != object.items {
+            let is_policy = object.kind == "NetworkPolicy";
+            if std::ptr::eq(*first, object) || (is_policy && first.items != object.items) {
                 different.push((&*inspection.text, object));
             }
         }

@@ -180,6 +180,26 @@ fn anchors_and_merge_keys() {
     assert_eq!((rules[0].ports.len(), rules[1].ports.len()), (0, 1));
 }
 
+/// As `kubectl` merges: the last entry counts, wherever it comes from.
+#[test]
+fn merged_entries_replace_those_before_them() {
+    let pod = |labels: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  labels:\n{labels}spec: {{containers: []}}\n"
+        )
+    };
+    for (labels, value, reports) in [
+        ("    <<: {a: merged}\n    a: own\n", "own", 0),
+        ("    a: own\n    <<: {a: merged}\n", "merged", 1),
+        ("    <<: [{a: first}, {a: second}]\n", "first", 0),
+        ("    a: one\n    a: two\n", "two", 1),
+    ] {
+        let (_, parsed) = file::parse(Path::new("a"), pod(labels).as_bytes());
+        let [object::Item::Pod(pod)] = parsed.objects[0].items.as_slice() else { panic!() };
+        assert_eq!((pod.labels["a"].as_str(), parsed.reports.len()), (value, reports), "{labels}");
+    }
+}
+
 #[test]
 fn alias_bombs_and_depth_are_bounded() {
     let mut bomb = String::from("a0: &a0 [x, x]\n");
