@@ -16,7 +16,7 @@ async fn a_cell_is_explained() {
             "shop/web (deploy) → shop/db:5432/TCP (sts)",
             "isolated by shop/db-clients, shop/default-deny",
             "spec.ingress[0].from[0].podSelector, ports[0]",
-            "shop.yaml:97",
+            "shop.yaml:120",
             "shop/web-0 has role=frontend instead of role=api",
             "enforcer explain shop/deploy/web shop/sts/db",
         ] {
@@ -53,7 +53,7 @@ async fn search_finds_and_asks() {
         tab.until("document.querySelector('.explanation')?.textContent.includes('by Service shop/db:5432')").await;
         tab.key(Key::Escape).await;
         tab.keys("/").await;
-        tab.keys("shop/web-0 > shop/dbb").await;
+        tab.keys("shop/web-0 > shop/deploy/wep").await;
         tab.key(Key::Enter).await;
         tab.until("document.querySelector('#panel .failure')?.textContent.includes('did you mean')").await;
         tab.key(Key::Escape).await;

@@ -20,9 +20,9 @@ async fn flows_and_drops_are_edges() {
         assert!(first.contains("shop/web (deploy)") && first.contains("✕ 31 denied"), "{first}");
         tab.picture("graph").await;
         // By keys: a node alone, then an explanation from the table.
-        tab.value("document.querySelector('.node[aria-label^=\"shop/db\"]').focus()").await;
+        tab.value("document.querySelector('.node[data-name^=\"shop/db\"]').focus()").await;
         tab.key(Key::Enter).await;
-        tab.element(".node[aria-pressed=true][aria-label^='shop/db']").await;
+        tab.element(".node[aria-pressed=true][data-name^='shop/db']").await;
         assert_eq!(
             tab.value("document.querySelector('.edges caption').textContent").await,
             json!("Connections of shop/db (sts)")

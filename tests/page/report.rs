@@ -19,7 +19,7 @@ async fn a_report_answers_without_a_server() {
     open(&format!("file://{}", path.display()), async |tab| {
         tab.click("[aria-label^='shop/web (deploy) to shop/db']").await;
         tab.element(".explanation .end.denied").await;
-        assert!(tab.text("#panel").await.contains("shop.yaml:97"));
+        assert!(tab.text("#panel").await.contains("shop.yaml:120"));
         check(&tab, "report").await;
         tab.click("#panel button").await;
         tab.keys("/").await;

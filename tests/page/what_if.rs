@@ -28,7 +28,7 @@ async fn a_change_shows_what_it_opens_and_closes() {
         // The explanation is that of the changed policy.
         tab.click("[aria-label='Explain shop/web (deploy) to shop/db (sts)']").await;
         tab.until("document.querySelector('#panel .verdict')?.textContent.includes('allowed with the change')").await;
-        assert!(tab.text("#panel").await.contains("what-if:13"));
+        assert!(tab.text("#panel").await.contains("what-if:12"));
         tab.click("#panel button").await;
         tab.value(&replace("podSelector", "podSelectors")).await;
         tab.click("#compare").await;

@@ -5,8 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use enforcer::cli::page::Agents;
+use enforcer::inspect::StateOptions;
+use enforcer::page::{Page, Reader, Served, serve};
+use enforcer::source::kubernetes::ClientOptions;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
+use super::kubectl::KUBECONFIG;
 use super::run::{Run, interrupted};
 use super::scratch::Scratch;
 use super::tutorial::STEPS;
@@ -31,7 +37,10 @@ impl Run<'_> {
         }
         let _server = self.serve_host(&session, scratch)?;
         let metrics = self.metrics_listener().await?;
-        self.explain(scratch, &metrics)?;
+        let (stop, stopped) = oneshot::channel();
+        let page = self.page(scratch, metrics.local_addr()?, stopped).await?;
+        self.explain(scratch, &metrics, &page.url)?;
+        let page = tokio::spawn(page.serving);
         let inside = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
         let node = Arc::clone(session.lab().node());
         tokio::select! {
@@ -39,6 +48,8 @@ impl Run<'_> {
             result = self.react(&mut session, watch) => result?,
             () = interrupted() => self.screen.show("\nThe lab ends."),
         }
+        drop(stop);
+        page.await??;
         session.stop_agent().await
     }
 
@@ -88,7 +99,29 @@ impl Run<'_> {
         }
     }
 
-    fn explain(&self, scratch: &Scratch, metrics: &TcpListener) -> anyhow::Result<()> {
+    /// The web page about the lab, on this host's loopback until `stopped`.
+    async fn page(
+        &self,
+        scratch: &Scratch,
+        agent: SocketAddr,
+        stopped: oneshot::Receiver<()>,
+    ) -> anyhow::Result<Served<impl Future<Output = std::io::Result<()>> + Send + 'static>> {
+        let options = if self.options.api {
+            let client =
+                ClientOptions { kubeconfig: Some(scratch.path().join(KUBECONFIG)), context: None };
+            StateOptions { client, ..StateOptions::default() }
+        } else {
+            let manifests = vec![self.manifests(scratch).to_owned()];
+            StateOptions { manifests, ..StateOptions::default() }
+        };
+        let agents = self.programs.agent.is_some().then_some(agent);
+        let agents = Agents(agents.into_iter().collect());
+        let page = Page::new(Arc::new(Reader::new(options)), Arc::new(agents));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("serve the page")?;
+        Ok(serve(listener, page, async { drop(stopped.await) })?)
+    }
+
+    fn explain(&self, scratch: &Scratch, metrics: &TcpListener, page: &str) -> anyhow::Result<()> {
         let program = self.programs.lab.display();
         self.screen.heading("The lab stays up until Ctrl-C.");
         if self.options.api {
@@ -100,6 +133,7 @@ impl Run<'_> {
         if self.programs.agent.is_some() {
             self.screen.show(&format!("  metrics    http://{}/metrics", metrics.local_addr()?));
         }
+        self.screen.show(&format!("  web page   {page}"));
         self.screen.show(&format!("  a pod      sudo {program} exec demo/pod3 -- sh"));
         Ok(())
     }

@@ -122,14 +122,14 @@ export function graphView(context) {
     };
     return s("g", {
       class: `node ${node.type} ${near ? "" : "far"} ${warning ? "unguarded" : ""}`, id: `node-${node.index}`, tabindex: "0",
-      role: "button", "aria-pressed": String(focus === node), "aria-label": `${node.name}, ${small}${warning ? ", unprotected" : ""}`,
+      role: "button", "aria-pressed": String(focus === node), "data-name": node.name,
       transform: `translate(${x} ${y})`, onclick: pick,
       ondblclick: () => context.describe(node),
       onkeydown: (event) => {
         if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pick(); }
         if (event.key === "d") context.describe(node);
       },
-    }, s("title", null, `${node.name}${warning ? ": isolated in no direction" : ""}`), s("rect", { width: BOX.width, height: BOX.height, rx: 6 }),
+    }, s("title", null, `${node.name}, ${small}${warning ? ", isolated in no direction" : ""}`), s("rect", { width: BOX.width, height: BOX.height, rx: 6 }),
       s("text", { x: 12, y: 17, class: "name" }, shorten(node.label)), s("text", { x: 12, y: 32, class: "small" }, shorten(small)),
       warning && s("text", { x: BOX.width - 22, y: 17, class: "small" }, "⚠"));
   }
