@@ -20,7 +20,7 @@ use crate::observe::{FlowRecord, Flows};
 /// The help after the options.
 pub(super) const HELP: &str = "Flows by workload: of pods of this node, isolated or not, with the node, \
 other pods and addresses outside. The agent reads its flow tables every ten seconds, every second once \
-they are half full. A connection is missed only if its entry is reused in between: beyond 15,000 new \
+they are half full. A connection is missed only if its entry is reused in between: beyond 9,800 new \
 connections per second (docs/flows.md). Denied attempts are known from drop events, of a flood only some. \
 See docs/json.md for the JSON documents.
 

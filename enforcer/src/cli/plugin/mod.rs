@@ -35,7 +35,7 @@ pub fn is_plugin(program: &OsStr) -> bool {
 /// The agents of a Kubernetes cluster.
 ///
 /// They are asked through the API server's port-forward with your own rights: list pods in the agents'
-/// namespace, and create pods/portforward there (get, too, before Kubernetes 1.35).
+/// namespace, and get pods/portforward there (Kubernetes 1.35 and later: create, too).
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-enforcer", bin_name = "kubectl enforcer", version)]
 #[command(
