@@ -36,6 +36,7 @@ mod records;
 mod retired_counters;
 mod run;
 mod sandboxes;
+mod seen_flows;
 mod shared;
 mod shared_counters;
 mod snapshot;

@@ -4,9 +4,8 @@ use std::net::IpAddr;
 
 use enforcer_ebpf::contract::verdict::Direction;
 
-use super::attribute::View;
 use crate::explain::{Change, Outcome, RuleResult, Why, why_among};
-use crate::model::{Pod, Traffic};
+use crate::model::{Cluster, Pod, Traffic};
 
 /// The nearest rule of a denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +62,9 @@ fn miss(result: &RuleResult) -> Miss {
 }
 
 /// The decisions of both ends that are pods. `from`, `to`: the addresses of one pair.
-pub(super) fn decide(
-    view: &View<'_>,
+pub(super) fn decide<'a>(
+    cluster: &'a Cluster,
+    owners: &dyn Fn(IpAddr) -> Vec<&'a Pod>,
     from: (IpAddr, Option<&Pod>),
     to: (IpAddr, Option<&Pod>),
     traffic: Traffic,
@@ -74,11 +74,10 @@ pub(super) fn decide(
         let pod = pod?;
         let why = if pod.addresses.contains(&other) {
             Why::Itself
-        } else if view.cluster.node_addresses.contains(&other) {
+        } else if cluster.node_addresses.contains(&other) {
             Why::Node
         } else {
-            let owners = (view.owners)(other);
-            why_among(view.cluster, &pod.id, direction, other, owners, traffic)
+            why_among(cluster, &pod.id, direction, other, owners(other), traffic)
         };
         Some(Decision::new(direction, why))
     });

@@ -305,5 +305,5 @@ fn outside(key: &Key) -> Option<Key> {
 
 fn explanation<'a>(view: &View<'a>, flow: &Attributed<'a>) -> Vec<Decision> {
     let Some([from, to]) = flow.pair else { return Vec::new() };
-    decide(view, from, to, flow.traffic)
+    decide(view.cluster, view.owners, from, to, flow.traffic)
 }

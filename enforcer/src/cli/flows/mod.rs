@@ -90,13 +90,13 @@ pub fn run(arguments: &FlowsArgs, out: &mut impl Write) -> anyhow::Result<()> {
     }
     let mut follower = Follower::default();
     let mut after = first.revision;
-    follower.print(first.flows, view, out)?;
+    follower.print(&first.flows, view, out)?;
     loop {
         std::thread::sleep(INTERVAL);
         after = match read(after) {
             Ok(news) => {
                 let revision = news.revision;
-                follower.print(news.flows, view, out)?;
+                follower.print(&news.flows, view, out)?;
                 // Another agent counts from one again.
                 if revision < after { 0 } else { revision }
             }
@@ -149,7 +149,7 @@ impl Follower {
     /// Prints the flows that changed, the oldest change first.
     pub(super) fn print(
         &mut self,
-        flows: Vec<FlowRecord>,
+        flows: &[FlowRecord],
         view: &FlowView,
         out: &mut impl Write,
     ) -> anyhow::Result<()> {
