@@ -11,7 +11,7 @@ use enforcer::observe::{
     DropRecord, EndpointStatus, FlowRecord, Flows, Interface, Isolation, PolicyUse,
     ProtectionStatus, RecentDrop, Status,
 };
-use enforcer_tests::api::{ApiServer, Forwarder, Listening, write_kubeconfig};
+use enforcer_tests::api::{ApiServer, Forwarder, Key, Listening, kinds, write_kubeconfig};
 
 /// The agents' port.
 const PORT: u16 = 9469;
@@ -132,7 +132,7 @@ impl Desk {
             &flows("node-2", 4, 0),
         ));
         let ports = BTreeMap::from([("agent-1", one), ("agent-2", two)]);
-        let target = move |key: &enforcer_tests::api::Key, port: u16| {
+        let target = move |key: &Key, port: u16| {
             ports.get(key.name.as_str()).copied().filter(|_| port == PORT)
         };
         let server = ApiServer::new().unwrap().with_forwarder(Forwarder::new(target));
@@ -142,13 +142,11 @@ impl Desk {
         let mut text =
             "apiVersion: v1\nkind: Namespace\nmetadata: {name: enforcer-system}\n".to_owned();
         for number in 1..=4 {
-            let phase = if number == 4 { "Pending" } else { "Running" };
             text += &format!(
                 "---\napiVersion: v1\nkind: Pod\n\
                  metadata: {{namespace: enforcer-system, name: agent-{number}, labels: \
                  {{app.kubernetes.io/name: enforcer, app.kubernetes.io/component: agent}}}}\n\
-                 spec: {{nodeName: node-{number}, containers: [{{name: agent, image: x}}]}}\n\
-                 status: {{phase: {phase}}}\n"
+                 spec: {{nodeName: node-{number}, containers: [{{name: agent, image: x}}]}}\n"
             );
         }
         text += "---\napiVersion: v1\nkind: Pod\n\
@@ -161,6 +159,11 @@ impl Desk {
             text += &std::fs::read_to_string(folder.join(file)).unwrap();
         }
         server.store().apply(&text).unwrap();
+        for number in 1..=3 {
+            let key = Key::new("enforcer-system", format!("agent-{number}"));
+            let run = |pod: &mut serde_json::Value| pod["status"]["phase"] = "Running".into();
+            assert!(server.store().edit(&kinds::PODS, &key, run));
+        }
         Self { _server: server, _listening: listening, home }
     }
 

@@ -38,6 +38,7 @@ mod records;
 mod retired_counters;
 mod run;
 mod sandboxes;
+mod seen_flows;
 mod shared;
 mod shared_counters;
 mod snapshot;

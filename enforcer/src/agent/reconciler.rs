@@ -7,7 +7,6 @@ use enforcer_ebpf::contract::counters::Counters;
 
 use super::claims::{Bindings, Known, World};
 use super::drift::Drift;
-use super::flow_watch::alters_decisions;
 use super::forgetting::Forgetting;
 use super::guard::Guard;
 use super::older_flows::OlderFlows;
@@ -17,6 +16,7 @@ use super::protection::Protection;
 use super::records::Records;
 use super::retired_counters::{RetiredCounters, Settlement};
 use super::sandboxes::Sandboxes;
+use super::seen_flows::alters_decisions;
 use super::shared_counters::SharedCounters;
 use crate::kernel::{
     DropReader, Hooks, Kernel, KernelError, Pins, Place, ProgramLog, SettledTable,

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use enforcer_ebpf::contract::verdict::Reason;
 use tokio::sync::watch;
 
-use super::flow_watch::SeenFlows;
 use super::pod_addresses::SharedPodAddresses;
 use super::reconciler::Reconciler;
+use super::seen_flows::SeenFlows;
 use super::shared_counters::SharedCounters;
 use super::snapshot::Snapshot;
 use super::source::Observable;

@@ -76,7 +76,8 @@ pub(crate) async fn forward(
     let target = (forwarder.0)(&key, port);
     let response = upgrade.protocols([PROTOCOL]).on_upgrade(async move |mut socket| {
         if let Err(error) = serve(&mut socket, port, target).await {
-            let why = format!("error forwarding port {port} to pod {key:?}: {error}");
+            let name = &key.name;
+            let why = format!("error forwarding port {port} to pod {name}: {error}");
             let _ = socket.send(message(ERROR, why.as_bytes())).await;
         }
         let _ = socket.send(Message::Close(None)).await;

@@ -8,6 +8,7 @@
 //! flows come from.
 
 mod blocks;
+mod data;
 mod groups;
 mod rules;
 mod selector;
@@ -16,44 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::explain::Workloads;
 use crate::flows::FlowEnd;
-use crate::model::{Cluster, Policy, Protocol};
+use crate::model::{Cluster, Protocol};
 
+pub use data::{Observed, Suggestion, Suggestions};
 use groups::Groups;
-
-/// An observed flow that was allowed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Observed {
-    /// The initiator.
-    pub from: FlowEnd,
-    /// The responder.
-    pub to: FlowEnd,
-    /// The protocol and the responder's port; `None`: a protocol without ports.
-    pub port: Option<(Protocol, u16)>,
-    /// The evidence in words, for people.
-    pub evidence: String,
-}
-
-/// A suggested policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Suggestion {
-    /// The policy.
-    pub policy: Policy,
-    /// The workloads whose pods it selects: several if their labels are the same.
-    pub workloads: BTreeSet<String>,
-    /// The evidence for each ingress rule.
-    pub ingress: Vec<BTreeSet<String>>,
-    /// The evidence for each egress rule.
-    pub egress: Vec<BTreeSet<String>>,
-}
-
-/// What was made of observed flows.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Suggestions {
-    /// The policies.
-    pub policies: Vec<Suggestion>,
-    /// What could not be used, and why.
-    pub notes: BTreeSet<String>,
-}
 
 /// The policies that allow exactly the observed flows of the workloads in `namespace`, or of all
 /// workloads: one for each workload that has any, isolating it in both directions. Beyond what was

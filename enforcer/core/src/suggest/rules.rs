@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::blocks::{blocks, everything};
+use super::data::{Observed, Suggestion};
 use super::groups::Groups;
-use super::{Observed, Suggestion};
 use crate::explain::backends;
 use crate::flows::FlowEnd;
 use crate::model::{

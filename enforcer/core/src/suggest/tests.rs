@@ -9,7 +9,8 @@ use super::*;
 
 fn pod(namespace: &str, name: &str, labels: &[(&str, &str)], last: u8) -> Pod {
     let labels: Labels = labels.iter().copied().collect();
-    let address = [10, 0, namespace.len() as u8, last].into();
+    let third = u8::try_from(namespace.len()).unwrap();
+    let address = [10, 0, third, last].into();
     Pod { labels, addresses: [address].into(), ..Pod::new(PodId::new(namespace, name)) }
 }
 

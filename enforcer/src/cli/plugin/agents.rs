@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::super::ask::body_of;
 use super::super::error::error_line;
-use super::AgentsArgs;
+use super::arguments::AgentsArgs;
 use crate::source::kubernetes::Connection;
 
 /// Agents that are asked at the same time: each costs the API server and a kubelet a connection.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::super::inspect::{ExplainArgs, answer};
 use super::super::status::read;
-use super::AgentsArgs;
 use super::agents::{Agents, Answer};
+use super::arguments::AgentsArgs;
 use crate::inspect::document;
 use crate::observe::EndpointStatus;
 

@@ -5,12 +5,12 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use super::super::drops::{Line, is_wanted, sentence};
-use super::super::flows::{Follower, flows as read_flows, text};
+use super::super::flows::{FlowView, Follower, flows as read_flows, text};
 use super::super::format::Format;
 use super::super::status::read;
 use super::super::top;
 use super::agents::{Agents, Answer};
-use super::{DropsView, FlowView, TopView};
+use super::arguments::{DropsView, TopView};
 use crate::observe::{Flows, RecentDrop, Status};
 
 /// The time between two requests of `--follow`.
@@ -131,7 +131,7 @@ pub(super) async fn flows(
             for flow in &mut news.flows {
                 flow.node = Some(node.clone());
             }
-            followers.entry(node).or_default().print(news.flows, view, out)?;
+            followers.entry(node).or_default().print(&news.flows, view, out)?;
         }
         tokio::time::sleep(INTERVAL).await;
     }

@@ -132,7 +132,7 @@ pub(super) fn problems(
         (Format::Json, _) => {
             document("problems", &Problems { problems }, Output::Json)?.unwrap_or_default()
         }
-        (Format::Text, []) => format!("{} agents answer, none has a problem\n", answers.len()),
+        (Format::Text, []) => format!("no problem; agents that answered: {}\n", answers.len()),
         (Format::Text, problems) => lines(problems),
     };
     out.write_all(text.as_bytes())?;
