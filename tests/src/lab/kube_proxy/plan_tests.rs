@@ -1,6 +1,4 @@
-use std::collections::BTreeSet;
-
-use enforcer_core::model::{ContainerPort, Requirement, Selector};
+use enforcer_core::model::{ContainerPort, Labels, Requirement, Selector};
 
 use super::*;
 
@@ -83,7 +81,7 @@ fn pods_that_are_no_backends() {
     let mut other_namespace = pod("a", "here", 2, 80);
     other_namespace.id.namespace = "mall".into();
     let finished = Pod { finished: true, ..pod("b", "here", 3, 80) };
-    let unlabelled = Pod { labels: [].into(), ..pod("c", "here", 4, 80) };
+    let unlabelled = Pod { labels: Labels::new(), ..pod("c", "here", 4, 80) };
     let nameless = Pod { ports: [].into(), ..pod("d", "here", 5, 80) };
     let without_address = Pod { addresses: [].into(), ..pod("e", "here", 6, 80) };
     let pods = [other_namespace, finished, unlabelled, nameless, without_address];
