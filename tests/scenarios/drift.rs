@@ -6,7 +6,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, Map, MapData};
-use enforcer_ebpf::contract::endpoint::Endpoint;
+use enforcer_ebpf::contract::endpoint::{Endpoint, flags};
 use enforcer_ebpf::contract::table::{self, Block};
 use enforcer_tests::lab::Topology;
 
@@ -50,11 +50,13 @@ fn turn_verdicts(scene: &Scene) {
 
 /// Changes the flags of every endpoint: the check of its source.
 fn turn_endpoints(scene: &Scene) {
-    let mut records: Array<_, Endpoint> = table(scene, table::ENDPOINTS).try_into().unwrap();
+    let table = table(scene, table::ENDPOINTS);
+    let mut records: Array<_, [u64; size_of::<Endpoint>() / 8]> = table.try_into().unwrap();
     for record in 1..records.len() {
         let mut value = records.get(&record, 0).unwrap();
-        if value.id != 0 {
-            value.flags ^= enforcer_ebpf::contract::endpoint::flags::CHECK_SOURCE;
+        // The last word: its flags and its interface.
+        if value != [0; 5] {
+            value[4] ^= u64::from(flags::CHECK_SOURCE);
             records.set(record, value, 0).unwrap();
         }
     }
@@ -109,7 +111,8 @@ async fn changes_are_no_drift(scene: &mut Scene) {
         }
         round += 1;
     }
-    assert!(scene.metric(CHECKS).await > before + 500, "it checks between the changes");
+    // Two sweeps: they have a hundredth of the time.
+    assert!(scene.metric(CHECKS).await > before + 64, "it checks between the changes");
     assert_eq!(scene.metric(FOUND).await, 0, "{}", scene.log());
 }
 

@@ -71,7 +71,11 @@ impl From<String> for Uid {
 
 impl PartialEq<str> for Uid {
     fn eq(&self, other: &str) -> bool {
-        *self == Self::from(other)
+        match &self.0 {
+            Form::Uuid(bytes) => number(other).is_some_and(|it| it.to_be_bytes() == *bytes),
+            Form::Text(text) => text == other,
+            Form::Empty => other.is_empty(),
+        }
     }
 }
 

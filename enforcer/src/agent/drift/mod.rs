@@ -35,6 +35,8 @@ const QUESTIONS: usize = 32;
 const MOST: usize = 16;
 /// A sweep may take one in so many parts of the reconciler's time.
 const SHARE: u32 = 100;
+/// The wait for the next moment in which no change is waiting to be enforced.
+const SOON: Duration = Duration::from_millis(10);
 /// The number of ICMP: any protocol without ports.
 const PORTLESS: u8 = 1;
 
@@ -94,6 +96,10 @@ pub(super) async fn keep(reconciler: &RefCell<Reconciler>, shared: &Shared) -> a
         sleep(wait).await;
         let mut reconciler = reconciler.borrow_mut();
         let began = Instant::now();
+        if !reconciler.is_enforced() {
+            wait = SOON;
+            continue;
+        }
         // A table that can't be read now is tried again; a failing write ends the agent elsewhere.
         if let Err(error) = reconciler.check_drift() {
             tracing::warn!("cannot check for drift: {error}");
@@ -104,11 +110,8 @@ pub(super) async fn keep(reconciler: &RefCell<Reconciler>, shared: &Shared) -> a
 }
 
 impl Reconciler {
-    /// Asks some questions, if the tables have the present state of the cluster.
+    /// Asks some questions. The tables have the present state of the cluster.
     fn check_drift(&mut self) -> Result<(), KernelError> {
-        if !self.is_enforced() {
-            return Ok(());
-        }
         let mut drift = std::mem::take(&mut self.drift);
         let mut tables = self.kernel.live_tables();
         let result = self.ask_all(&mut drift, &mut tables);
