@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use crate::apt::{self, Apt};
 use crate::arch::Arch;
 use crate::packages::{self, Wanted};
-use crate::ui::Step;
+use crate::ui::{self, Step};
 use crate::unfit::Unfit;
 use crate::version::{self, Version};
 use crate::{cache, process};
@@ -47,7 +47,22 @@ pub(crate) fn obtain() -> Result<Vec<(&'static str, String)>> {
         ("ENFORCER_PROMTOOL", promtool()?),
         ("ENFORCER_CNI_BANDWIDTH", bandwidth()?),
     ];
-    Ok(found.map(|(name, path)| (name, path.display().to_string())).into())
+    let browser = browser().map(|path| ("ENFORCER_CHROMEDRIVER", path));
+    let found = found.into_iter().chain(browser);
+    Ok(found.map(|(name, path)| (name, path.display().to_string())).collect())
+}
+
+/// The driver of a browser for the tests of the web page; `None`: they are skipped.
+fn browser() -> Option<PathBuf> {
+    let why = "for the tests of the web page";
+    let packages = "chromium chromium-driver";
+    match packages::obtain(Wanted { program: "chromedriver", package: packages, why }) {
+        Ok(path) => Some(path),
+        Err(error) => {
+            ui::print(format_args!("  the tests of the web page are skipped: {error:#}"));
+            None
+        }
+    }
 }
 
 /// kubectl of this machine, or Debian 13's.

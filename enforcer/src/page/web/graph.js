@@ -94,14 +94,16 @@ export function graphView(context) {
     const bend = Math.max(48, Math.abs(x2 - x1) / 2) * (forward ? 1 : -1);
     // Lines back, and lines within a column, leave and enter at the same side.
     const within = a.x === b.x;
+    // Lines past another column sag below the boxes there.
+    const sag = Math.abs(b.x - a.x) > BOX.width + BOX.across + 1 ? BOX.height + 20 : 0;
     const path = within
       ? `M${a.x} ${y(a)}C${a.x - 64} ${y(a)} ${b.x - 64} ${y(b)} ${b.x - 6} ${y(b)}`
-      : `M${x1} ${y(a)}C${x1 + bend} ${y(a)} ${x2 - bend} ${y(b)} ${x2 - (forward ? 6 : -6)} ${y(b)}`;
+      : `M${x1} ${y(a)}C${x1 + bend} ${y(a) + sag} ${x2 - bend} ${y(b) + sag} ${x2 - (forward ? 6 : -6)} ${y(b)}`;
     const tip = within || forward ? `M${(within ? b.x : x2) - 8} ${y(b) - 4}l8 4l-8 4z` : `M${x2 + 8} ${y(b) - 4}l-8 4l8 4z`;
     const kind = edge.denied ? "denied" : edge.allowed ? "seen" : "policy";
     const weight = 1.25 + (2.75 * Math.log1p(edge.allowed + edge.denied)) / Math.log1p(busy);
     const drawn = s("path", { class: `line ${kind}`, d: path, "stroke-width": kind === "policy" ? 1.25 : weight.toFixed(2) });
-    const [mx, my] = [within ? a.x - 48 : (x1 + x2) / 2, (y(a) + y(b)) / 2];
+    const [mx, my] = [within ? a.x - 48 : (x1 + x2) / 2, (y(a) + y(b)) / 2 + 0.75 * sag];
     return s("g", { class: `edge ${near ? "" : "far"}`, onclick: () => context.explain(edge.from, edge.to) },
       s("title", null, `${edge.from.name} → ${edge.to.name}: ${words(edge)}`),
       s("path", { class: "touch", d: path }), drawn, s("path", { class: `tip ${kind}`, d: tip }),
