@@ -42,3 +42,6 @@ pub(super) fn render(folder: &Path) -> anyhow::Result<()> {
 fn put(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests;
