@@ -1,8 +1,8 @@
 //! The sections of the page: what each part measured.
 
 use super::chart::{Bar, Line, bars, lines, short};
-use super::page::table;
-use crate::bench::Document;
+use super::table::table;
+use crate::bench::document::Document;
 use crate::bench::packets::Figure;
 use crate::bench::targets;
 use crate::bench::traffic::Row;
