@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Order, Slot, flags};
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::lookup::{self, Tables};
+use enforcer_ebpf::contract::lookup6;
 use enforcer_ebpf::contract::networks::Places;
 use enforcer_ebpf::contract::table::{
     Block, INTERFACE_SLOTS, InterfaceTable, Leaf6, Limits, NETWORK_PLACES, NetworkTable, Node6,
@@ -261,7 +262,7 @@ impl Image {
     pub(crate) fn entry(&self, address: IpAddr) -> Option<Entry> {
         match address {
             IpAddr::V4(address) => lookup::address4(self, Order::NONE, address.into()),
-            IpAddr::V6(address) => lookup::address6(self, Order::NONE, &halves(address.into())),
+            IpAddr::V6(address) => lookup6::address6(self, Order::NONE, &halves(address.into())),
         }
     }
 }
