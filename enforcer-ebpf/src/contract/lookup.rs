@@ -6,7 +6,6 @@
 
 use crate::contract::endpoint::{CLOSED_RECORD, Endpoint, Order, Slot, slots_of};
 use crate::contract::entry::{Cell, Entry};
-pub use crate::contract::lookup6::{address6, near6};
 use crate::contract::networks::Places;
 use crate::contract::table::{
     Block, InterfaceTable, Leaf6, NetworkTable, Node6, PortSetBits, PortTable, SLOTS,

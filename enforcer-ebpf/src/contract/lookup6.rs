@@ -12,7 +12,7 @@ use crate::contract::lookup::Tables;
 use crate::contract::table::{DEPTH6, Leaf6, NETWORK_PLACES, ROOT6, SLOTS};
 use crate::packet::Address6;
 
-/// What is known of an IPv6 address. `order`: as for [`super::lookup::address4`].
+/// What is known of an IPv6 address. `order`: as for [`crate::contract::lookup::address4`].
 #[inline(always)]
 pub fn address6<T: Tables>(tables: &T, order: Order, address: &Address6) -> Option<Entry> {
     near6(tables, order, address).or_else(|| far6(tables, order, address))

@@ -7,6 +7,7 @@ use enforcer_ebpf::contract::flow::{Flow4, Flow6, FlowTail};
 use enforcer_ebpf::contract::flow_table::{Group4, Group6, Key};
 use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState, FragmentTail};
 use enforcer_ebpf::contract::lookup;
+use enforcer_ebpf::contract::lookup6::near6;
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::Address6;
 use enforcer_ebpf::packet::{
@@ -298,7 +299,7 @@ impl Family for V6 {
 
     #[inline(always)]
     fn near_entry(order: Order, address: &Address6) -> Option<Entry> {
-        lookup::near6(&KernelTables, order, address)
+        near6(&KernelTables, order, address)
     }
 
     #[inline(always)]

@@ -46,7 +46,7 @@ pub(crate) fn remote<H: Hook, F: Family>(
     packet: &Packet<F::Address>,
 ) -> Remote<F::Address> {
     let address = H::peer(packet);
-    let entry = F::entry(order, &address);
+    let entry = F::near_entry(order, &address).unwrap_or_else(|| F::entry(order, &address));
     let own = Remote { address, entry, port: u32::from(packet.source_port), is_known: true };
     if matches!(H::DIRECTION, Direction::Egress) {
         return own;

@@ -54,7 +54,7 @@ pub(crate) fn is_reply<H: Hook, F: Family>(
     };
     let Some(question) = question else { return false };
     let now = clock::now();
-    let Some(flow) = find::<F>(frame, &question.flow, now) else {
+    let Some(flow) = find::<H, F>(frame, &question.flow, now) else {
         // Of an open packet, a later hook knows whether it is dropped.
         if matches!(H::DIRECTION, Direction::Egress) && !open {
             starts::note_miss(endpoint, packet.protocol, packet.role, now);
@@ -94,7 +94,9 @@ pub(crate) fn continues<H: Hook, F: Family>(
     let key = flow_record::key::<F>(endpoint, H::DIRECTION, packet);
     let (hash, now) = (flow_table::hash::<F>(&key), clock::now());
     let Some(flow) = flow_table::find::<F>(&key, hash, now) else {
-        frame.set_missing(true);
+        if matches!(H::DIRECTION, Direction::Ingress) {
+            frame.set_missing(true);
+        }
         return 0;
     };
     let port = u32::from(packet.source_port);
@@ -108,10 +110,10 @@ pub(crate) fn continues<H: Hook, F: Family>(
 }
 
 /// The flow, if it lives. If the short way has looked it up and not found it, it is not looked up again:
-/// both ask for the flow of the packet itself.
+/// both ask for the flow of the packet itself. Only to pods: from_pod became slower by it.
 #[inline(always)]
-fn find<F: Family>(frame: &Frame, flow: &F::Flow, now: u32) -> Option<flow_table::Found> {
-    if frame.is_missing() {
+fn find<H: Hook, F: Family>(frame: &Frame, flow: &F::Flow, now: u32) -> Option<flow_table::Found> {
+    if matches!(H::DIRECTION, Direction::Ingress) && frame.is_missing() {
         return None;
     }
     flow_table::find::<F>(flow, flow_table::hash::<F>(flow), now)

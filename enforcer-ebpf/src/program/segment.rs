@@ -19,7 +19,9 @@ use crate::program::{flow_record, reply, starts};
 /// The reason why the packet passes. `None`: the general way decides.
 #[inline(always)]
 pub(crate) fn passes<H: Hook>(frame: &Frame, endpoint: &Endpoint) -> Option<Reason> {
-    frame.set_missing(false);
+    if matches!(H::DIRECTION, Direction::Ingress) {
+        frame.set_missing(false);
+    }
     match frame.view::<14>(0)?.u16(12) {
         ethertype::IPV4 => passes_in::<H, V4>(frame, endpoint),
         ethertype::IPV6 => passes_in::<H, V6>(frame, endpoint),

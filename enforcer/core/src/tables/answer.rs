@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use enforcer_ebpf::contract::endpoint::{Endpoint, Order, flags};
 use enforcer_ebpf::contract::entry::{Cell, Entry};
 use enforcer_ebpf::contract::lookup::{self, Tables};
+use enforcer_ebpf::contract::lookup6;
 use enforcer_ebpf::contract::verdict::Direction;
 
 use super::pieces6::halves;
@@ -89,6 +90,6 @@ pub fn answer<T: Tables>(
 pub fn entry<T: Tables>(tables: &T, address: IpAddr) -> Option<Entry> {
     match address {
         IpAddr::V4(address) => lookup::address4(tables, Order::NONE, address.into()),
-        IpAddr::V6(address) => lookup::address6(tables, Order::NONE, &halves(address.into())),
+        IpAddr::V6(address) => lookup6::address6(tables, Order::NONE, &halves(address.into())),
     }
 }

@@ -268,11 +268,13 @@ impl Discipline {
         } else if entry.is_link() {
             self.noted.nodes.insert(entry.index());
             if let Some(node) = image.node6(entry.index()) {
-                if node.byte() > bytes {
+                // The root is written by slots alone: its other parts are zero, and are not read.
+                let byte = if entry.index() == ROOT6 { 0 } else { node.byte() };
+                if byte > bytes {
                     classes.insert(Entry(node.outside).index());
                 }
                 for word in runs(&node.slots) {
-                    self.walk6(image, word, node.byte() + 1, classes);
+                    self.walk6(image, word, byte + 1, classes);
                 }
             }
         } else {

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use enforcer_ebpf::contract::endpoint::Order;
 use enforcer_ebpf::contract::entry::Entry;
-use enforcer_ebpf::contract::lookup::{Tables as _, near6};
+use enforcer_ebpf::contract::lookup::Tables as _;
+use enforcer_ebpf::contract::lookup6::near6;
 use enforcer_ebpf::contract::table::{Limits, ROOT6};
 use ipnet::{IpNet, Ipv6Net};
 use proptest::collection::{btree_map, vec};
