@@ -31,7 +31,7 @@ impl Failure {
         Self { status, why: why.into() }
     }
 
-    fn bad(error: impl ToString) -> Self {
+    fn bad(error: &impl ToString) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error.to_string())
     }
 }
@@ -97,8 +97,10 @@ pub(super) async fn explain(Shared(page): Shared<Arc<Page>>, body: Bytes) -> Ans
     let ExplainQuestion { from, to, all, what_if } = read(&body)?;
     let state = page.changed(&what_if).await?;
     let question = Question { from, to, namespace: "default".to_owned(), all };
-    page.answer(move || text("explain", &inspect::ask(&state, &question).map_err(Failure::bad)?))
-        .await
+    page.answer(move || {
+        text("explain", &inspect::ask(&state, &question).map_err(|it| Failure::bad(&it))?)
+    })
+    .await
 }
 
 /// A pod, a policy or a namespace in words.
@@ -107,7 +109,7 @@ pub(super) async fn describe(Shared(page): Shared<Arc<Page>>, body: Bytes) -> An
     let state = page.clusters.state(false).await?;
     page.answer(move || {
         let found = inspect::describe(&state, &Subject::Named(name), "default");
-        text("describe", &found.map_err(Failure::bad)?)
+        text("describe", &found.map_err(|it| Failure::bad(&it))?)
     })
     .await
 }
@@ -150,12 +152,12 @@ impl Page {
         for name in &what_if.remove {
             let id = policy_id(name)?;
             if !state.cluster.apply(Change::PolicyGone(id)) {
-                return Err(Failure::bad(format!("there is no policy {name} to remove")));
+                return Err(Failure::bad(&format!("there is no policy {name} to remove")));
             }
         }
         if !what_if.manifests.trim().is_empty() {
             let other = State::of_text(Path::new(TEXT), &what_if.manifests);
-            state.change(other.map_err(Failure::bad)?);
+            state.change(other.map_err(|it| Failure::bad(&it))?);
             state.assume(self.clusters.pod_cidr());
         }
         Ok(Arc::new(state))
@@ -186,13 +188,13 @@ impl Page {
 }
 
 fn policy_id(name: &str) -> Result<PolicyId, Failure> {
-    let wrong = || Failure::bad(format!("{name}: expected NAMESPACE/NAME of a policy"));
+    let wrong = || Failure::bad(&format!("{name}: expected NAMESPACE/NAME of a policy"));
     let (namespace, name) = name.split_once('/').ok_or_else(wrong)?;
     Ok(PolicyId::new(namespace, name))
 }
 
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(Failure::bad)
+    serde_json::from_slice(body).map_err(|it| Failure::bad(&it))
 }
 
 fn text(kind: &str, body: &impl Serialize) -> Result<String, Failure> {
