@@ -4,7 +4,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// The most packets of a rotation. A power of two.
-pub const PACKETS: u32 = 1 << 17;
+pub const PACKETS: u32 = 1 << 20;
 
 /// Name of the array of the packets' ends ([`Ends`]).
 pub const ENDS: &str = "ENDS";

@@ -10,12 +10,14 @@
 //! line. Code without I/O belongs in the crate [`enforcer_core`]; only [`kernel`] calls BPF.
 
 pub mod agent;
+pub mod check;
 pub mod cli;
 pub mod cni;
 pub mod conntrack;
 pub mod inspect;
 pub mod kernel;
 pub mod kube_events;
+pub mod lint;
 mod netlink;
 pub mod node;
 pub mod nri;

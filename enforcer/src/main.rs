@@ -5,12 +5,27 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use enforcer::cli::plugin::{AgentsArgs, PluginCli, PluginCommand};
 use enforcer::cli::{self, Cli, Command, RunArgs};
-use enforcer::observe::LogFilter;
+use enforcer::observe::{LogFilter, LogFormat};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let log = match LogFilter::start(&cli.log, cli.log_format) {
+    let program = std::env::args_os().next().unwrap_or_default();
+    if cli::plugin::is_plugin(&program) {
+        let PluginCli { agents, log, command } = PluginCli::parse();
+        return start(&log, LogFormat::Text, |_| plugin(&agents, command));
+    }
+    let Cli { command, log, log_format } = Cli::parse();
+    start(&log, log_format, |log| dispatch(command, log))
+}
+
+/// Starts the log, and runs a command.
+fn start(
+    filter: &str,
+    format: LogFormat,
+    run: impl FnOnce(LogFilter) -> anyhow::Result<ExitCode>,
+) -> ExitCode {
+    let log = match LogFilter::start(filter, format) {
         Ok(log) => log,
         Err(error) => {
             // The logger does not run yet.
@@ -18,7 +33,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match dispatch(cli.command, log) {
+    match run(log) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{}", cli::error_line(&error));
@@ -31,12 +46,12 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(arguments) => return run(*arguments, log),
         Command::Check(arguments) => {
-            let clean =
-                cli::check::check(&arguments.manifests, arguments.output, &mut io::stdout())?;
+            let clean = cli::check::run(&arguments, &mut io::stdout().lock())?;
             return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Explain(arguments) => return inspect(cli::inspect::explain(*arguments)),
         Command::Describe(arguments) => return inspect(cli::inspect::describe(*arguments)),
+        Command::Suggest(arguments) => return inspect(cli::suggest::run(*arguments)),
         Command::Diff(arguments) => return inspect(cli::inspect::diff(*arguments)),
         Command::Ui(arguments) => block_on(cli::page::ui(*arguments, &mut io::stdout()))?,
         Command::Report(arguments) => block_on(cli::page::report(*arguments))?,
@@ -57,6 +72,13 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
         Command::Completions { shell } => cli::completions(shell, &mut io::stdout()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn plugin(agents: &AgentsArgs, command: PluginCommand) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the async runtime")?;
+    let code = runtime.block_on(cli::plugin::run(agents, command, &mut io::stdout()))?;
+    Ok(ExitCode::from(code))
 }
 
 /// Prints an answer, and exits with its code.

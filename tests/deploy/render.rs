@@ -13,12 +13,13 @@ pub(crate) const OVERLAYS: [&str; 4] =
     ["generic", "aks-kubenet", "aks-azure-cni", "aks-azure-cni-overlay"];
 
 /// The optional components, in the chart's order of arguments. `metrics` comes with the monitors.
-pub(crate) const COMPONENTS: [&str; 7] =
-    ["strict", "events", "taint", "nri", "podmonitor", "servicemonitor", "alerts"];
+pub(crate) const COMPONENTS: [&str; 8] =
+    ["strict", "audit", "events", "taint", "nri", "podmonitor", "servicemonitor", "alerts"];
 
 /// The chart's values that enable the same, and nothing else.
-pub(crate) const VALUES: [&str; 7] = [
+pub(crate) const VALUES: [&str; 8] = [
     "agent.unknownPod=deny",
+    "agent.audit=true",
     "agent.events=true",
     "agent.removeTaint=enforcer/agent-not-ready",
     "agent.nri=auto",

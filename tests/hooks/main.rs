@@ -40,13 +40,13 @@ fn cluster(ports: &[u16]) -> Cluster {
     };
     let policy = Policy {
         id: PolicyId::new("shop", "ports"),
-        subjects: Selector { requirements: BTreeSet::new() },
+        subjects: Selector { requirements: [].into() },
         ingress: None,
         egress: Some(vec![Rule { peers: vec![], ports: ports.iter().map(port).collect() }]),
         audit: false,
     };
     let addresses = BTreeSet::from([POD.parse().unwrap()]);
-    let pod = Pod { addresses, ..Pod::new(subject()) };
+    let pod = Pod { addresses: addresses.into(), ..Pod::new(subject()) };
     let namespace = KubeNamespace::new("shop", Labels::new());
     Cluster {
         namespaces: BTreeMap::from([("shop".to_owned(), namespace)]),

@@ -46,6 +46,19 @@ async fn explanations() {
 }
 
 #[tokio::test]
+async fn policies_in_audit() {
+    let text = all(&[
+        "explain ops/prometheus shop/sts/db:9187 --what-if inspect/audited",
+        "explain outside ops/prometheus:9090 --what-if inspect/audited --output json",
+        "describe ops/default-deny --manifests inspect/audited",
+        "describe ops/prometheus --manifests inspect/audited",
+        "describe ops --manifests inspect/audited",
+    ])
+    .await;
+    insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
 async fn ends_that_do_not_exist() {
     let text = all(&[
         "explain shop/web-0 shop/dp-0",
@@ -110,6 +123,33 @@ async fn diffs() {
         "diff inspect/shop inspect/nothing",
     ] {
         let (output, code) = words(line).await;
+        text += &format!("$ enforcer {line}\n{output}exit code {code}\n\n");
+    }
+    insta::assert_snapshot!(text);
+}
+
+/// The suggested policies are manifests, which the other commands read.
+#[tokio::test]
+async fn suggestions() {
+    let mut text = String::new();
+    for line in ["suggest shop", "suggest ops --enforce"] {
+        text += &shop(&format!("{line} --from inspect/flows.jsonl")).await;
+        text += "\n";
+    }
+    let (manifests, _) =
+        words("suggest shop --from inspect/flows.jsonl --manifests inspect/shop").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("suggested.yaml");
+    std::fs::write(&file, manifests).unwrap();
+    let only = format!("--manifests inspect/shop/app.yaml --manifests {}", file.display());
+    for line in [
+        "explain shop/deploy/web shop/deploy/api:8000",
+        "explain shop/deploy/web shop/sts/db:5432",
+        "explain 198.18.7.200 shop/deploy/web:8080",
+        "explain 203.0.113.8 shop/deploy/web:8080",
+    ] {
+        let (output, code) = words(&format!("{line} {only}")).await;
+        let output = output.replace(&file.display().to_string(), "suggested.yaml");
         text += &format!("$ enforcer {line}\n{output}exit code {code}\n\n");
     }
     insta::assert_snapshot!(text);

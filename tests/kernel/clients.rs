@@ -210,7 +210,7 @@ fn a6_a_services_external_address_changes_no_verdict_of_others() {
         for it in &FAMILIES {
             with_loaded(|rig| {
                 let mut cluster = cluster();
-                let id = ServiceId { namespace: "tenant".to_owned(), name: "odd".to_owned() };
+                let id = ServiceId::new("tenant", "odd");
                 let external_addresses = [ip(it.friend), ip(it.stranger), ip(it.block)].into();
                 let service = Service { id: id.clone(), external_addresses, ..Service::default() };
                 cluster.services.insert(id, service);

@@ -77,7 +77,7 @@ fn n1_n3_n4_journeys_agree_with_the_reference() {
 
 fn with_service(mut cluster: Cluster) -> Cluster {
     let service = Service {
-        id: ServiceId { namespace: "x".to_owned(), name: "front".to_owned() },
+        id: ServiceId::new("x", "front"),
         cluster_addresses: SERVICE.map(ip).into(),
         ..Service::default()
     };

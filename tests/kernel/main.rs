@@ -29,5 +29,6 @@ mod services;
 mod starts;
 mod support;
 mod tried;
+mod two_cpus;
 mod upgrade;
 mod verifier;

@@ -116,7 +116,8 @@ fn p4_the_link_local_source_of_a_pod_without_an_address_of_the_family_is_in_no_b
         for policy in cluster.policies.values_mut() {
             policy.ingress = Some(vec![Rule { peers: vec![everyone.clone()], ports: vec![] }]);
         }
-        cluster.pods.get_mut(&free()).unwrap().addresses.retain(IpAddr::is_ipv4);
+        let pod = cluster.pods.get_mut(&free()).unwrap();
+        pod.addresses = pod.addresses.iter().copied().filter(IpAddr::is_ipv4).collect();
         with_loaded(|rig| {
             let pods = [subject(), free()].into_iter().zip(interfaces);
             rig.program(&cluster, pods.collect()).unwrap();

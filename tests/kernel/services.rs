@@ -14,7 +14,7 @@ use crate::support::{FAMILIES, Family, IN, OUT, cluster, frame, free, ip, subjec
 fn service() -> Service {
     let addresses: [IpAddr; 2] = FAMILIES.map(|it| ip(it.service));
     Service {
-        id: ServiceId { namespace: "shop".to_owned(), name: "front".to_owned() },
+        id: ServiceId::new("shop", "front"),
         cluster_addresses: addresses.into(),
         ports: vec![ServicePort {
             name: String::new(),

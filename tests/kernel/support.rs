@@ -92,8 +92,8 @@ fn pod(id: PodId, label: &str, addresses: &[&str]) -> Pod {
 
 fn labelled(value: &str) -> Selector {
     let values = BTreeSet::from([value.to_owned()]);
-    let requirement = Requirement::In("app".to_owned(), values);
-    Selector { requirements: BTreeSet::from([requirement]) }
+    let requirement = Requirement::In("app".to_owned(), values.into());
+    Selector { requirements: [requirement].into() }
 }
 
 /// A rule's TCP port.

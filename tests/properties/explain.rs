@@ -34,6 +34,8 @@ fn config(cases: u32) -> ProptestConfig {
     }
 }
 
+mod suggest;
+
 /// Every n-th pair of addresses is asked, so that many clusters are.
 const STRIDE: usize = 7;
 
@@ -242,8 +244,8 @@ fn comparable(mut cluster: Cluster) -> Cluster {
 fn workloads(clusters: [&Cluster; 2]) -> Workloads {
     let pods = clusters.into_iter().flat_map(|it| it.pods.keys());
     let workload = |id: &PodId| Workload {
-        namespace: id.namespace.clone(),
-        name: id.name.clone(),
+        namespace: id.namespace.to_string(),
+        name: id.name.to_string(),
         kind: "pod",
     };
     Workloads::new(pods.map(|id| (id.clone(), workload(id))).collect())

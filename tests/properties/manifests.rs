@@ -33,8 +33,8 @@ fn word() -> impl Strategy<Value = String> {
 fn requirement() -> impl Strategy<Value = Requirement> {
     (0..4_u8, word(), btree_set(prop_oneof![word(), Just(String::new())], 1..3)).prop_map(
         |(operator, key, values)| match operator {
-            0 => Requirement::In(key, values),
-            1 => Requirement::NotIn(key, values),
+            0 => Requirement::In(key, values.into()),
+            1 => Requirement::NotIn(key, values.into()),
             2 => Requirement::Exists(key),
             _ => Requirement::DoesNotExist(key),
         },
@@ -42,7 +42,8 @@ fn requirement() -> impl Strategy<Value = Requirement> {
 }
 
 fn selector() -> impl Strategy<Value = Selector> {
-    btree_set(requirement(), 0..3).prop_map(|requirements| Selector { requirements })
+    btree_set(requirement(), 0..3)
+        .prop_map(|requirements| Selector { requirements: requirements.into() })
 }
 
 fn network(bits: u8) -> impl Strategy<Value = IpNet> {
@@ -57,7 +58,11 @@ fn network(bits: u8) -> impl Strategy<Value = IpNet> {
 }
 
 fn block() -> impl Strategy<Value = Block> {
-    (network(4), vec(any::<u32>(), 0..3)).prop_map(|(cidr, picks)| {
+    (network(4), vec(any::<u32>(), 0..3)).prop_map(|(cidr, mut picks)| {
+        if cidr.prefix_len() == cidr.max_prefix_len() {
+            // An exception must be smaller than its block.
+            picks.clear();
+        }
         let longer = cidr.prefix_len().saturating_add(3).min(cidr.max_prefix_len());
         let subnets: Vec<IpNet> = cidr.subnets(longer).unwrap().collect();
         let pick = |pick: u32| subnets[pick as usize % subnets.len()];
@@ -91,7 +96,7 @@ fn rules() -> impl Strategy<Value = Option<Vec<Rule>>> {
 
 fn a_policy() -> impl Strategy<Value = Policy> {
     let id =
-        ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| PolicyId { namespace, name });
+        ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| PolicyId::new(namespace, name));
     (id, selector(), rules(), rules(), any::<bool>())
         .prop_filter("a policy without a type can't be written", |(_, _, ingress, egress, _)| {
             ingress.is_some() || egress.is_some()
@@ -106,7 +111,7 @@ fn a_policy() -> impl Strategy<Value = Policy> {
 }
 
 fn labels() -> impl Strategy<Value = Labels> {
-    btree_map(word(), word(), 0..4)
+    btree_map(word(), word(), 0..4).prop_map(|labels| labels.into_iter().collect())
 }
 
 fn addresses() -> impl Strategy<Value = BTreeSet<IpAddr>> {
@@ -114,21 +119,21 @@ fn addresses() -> impl Strategy<Value = BTreeSet<IpAddr>> {
 }
 
 fn a_pod() -> impl Strategy<Value = Pod> {
-    let id = ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| PodId { namespace, name });
+    let id = ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| PodId::new(namespace, name));
     let port = ("[a-z]{0,15}", protocol(), 1..=u16::MAX)
         .prop_map(|(name, protocol, port)| ContainerPort { name, protocol, port });
     let fields = (labels(), option::of("[a-z]{1,8}"), addresses(), btree_set(port, 0..3));
     (id, "[a-z]{0,2}", fields, any::<[bool; 3]>()).prop_map(
         |(id, uid, (labels, node, addresses, ports), [host_network, finished, terminating])| Pod {
             id,
-            uid,
+            uid: uid.into(),
             labels,
-            node,
-            addresses,
+            node: node.map(Into::into),
+            addresses: addresses.into(),
             host_network,
             finished,
             terminating,
-            ports,
+            ports: ports.into(),
         },
     )
 }
@@ -157,14 +162,14 @@ fn a_service() -> impl Strategy<Value = Service> {
     let traffic = || prop_oneof![Just(TrafficPolicy::Cluster), Just(TrafficPolicy::Local)];
     let distribution = (traffic(), traffic(), option::of(1..=86_400_u32));
     let id =
-        ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| ServiceId { namespace, name });
+        ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| ServiceId::new(namespace, name));
     (id, option::of(selector), addresses(), addresses(), vec(service_port(), 0..3), distribution)
         .prop_map(|(id, selector, cluster, external, ports, distribution)| Service {
             id,
             selector,
             cluster_addresses: cluster,
             external_addresses: external,
-            ports,
+            ports: ports.into(),
             distribution: Distribution {
                 external: distribution.0,
                 internal: distribution.1,
@@ -178,9 +183,9 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     (vec(a_policy(), 0..4), vec(a_pod(), 0..4), vec(a_service(), 0..3), namespaces).prop_map(
         |(policies, pods, services, namespaces)| {
             let mut cluster = Cluster::default();
-            let used = policies.iter().map(|it| it.id.namespace.clone());
-            let used = used.chain(pods.iter().map(|it| it.id.namespace.clone()));
-            let used = used.chain(services.iter().map(|it| it.id.namespace.clone()));
+            let used = policies.iter().map(|it| it.id.namespace.to_string());
+            let used = used.chain(pods.iter().map(|it| it.id.namespace.to_string()));
+            let used = used.chain(services.iter().map(|it| it.id.namespace.to_string()));
             let implied = used.map(|name| (name, Labels::new(), false));
             for (name, labels, audit) in implied.chain(namespaces) {
                 let namespace = Namespace { audit, ..Namespace::new(name.clone(), labels) };
@@ -210,9 +215,7 @@ proptest! {
     #[test]
     fn what_is_written_is_read(cluster in cluster()) {
         let (update, lines) = read(&render::manifests(&cluster));
-        // An exception may be the whole block, which causes a warning.
-        let expected = |line: &String| line.contains("this peer matches nothing");
-        prop_assert!(lines.iter().all(expected), "{:?}", lines);
+        prop_assert!(lines.is_empty(), "{:?}", lines);
         let mut again = Cluster::default();
         for change in update.changes {
             prop_assert!(again.apply(change.clone()), "no change: {:?}", change);

@@ -31,7 +31,7 @@ fn agree(cluster: &Cluster) -> Result<(), TestCaseError> {
     };
     for (from, from_kind, sources) in &ends {
         for (to, to_kind, targets) in &ends {
-            if !sources.is_disjoint(targets) {
+            if sources.iter().any(|it| targets.contains(it)) {
                 continue;
             }
             for traffic in traffic.iter().step_by(3) {

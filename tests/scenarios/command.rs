@@ -177,6 +177,7 @@ fn errors_in_manifests_are_shown_with_their_position() {
         let output = command.arg(directory).output().unwrap();
         let shown = String::from_utf8_lossy(&output.stdout);
         assert!(shown.contains("broken.yaml:"), "{shown}");
+        assert_eq!(output.status.code(), Some(1), "something is not in effect");
     });
 }
 

@@ -91,3 +91,44 @@ fn flows_of_workloads_are_seen_with_the_rules_that_decide() {
 fn flows_on_a_bridge_are_seen_with_the_rules_that_decide() {
     with_scene(Topology::Kubenet, flows_are_seen);
 }
+
+/// Connections that a suggestion is made from, by name; all others are denied by it.
+const WANTED: [(&str, &str); 2] = [("client", "server"), ("server", "stranger")];
+
+#[test]
+fn suggested_policies_allow_exactly_the_flows_that_they_are_made_from() {
+    with_scene(Topology::Kubenet, async |scene| {
+        const NAMES: [&str; 3] = ["server", "client", "stranger"];
+        scene.write("cluster.yaml", &shop_of(&NAMES));
+        scene.run_pods().await;
+        let party = |name: &str| Party::pod("shop", name);
+        for (from, to) in WANTED {
+            scene.expect(&party(from), &party(to), OPEN).await;
+        }
+        until("the flows are seen", async || {
+            let seen = flows(scene).await;
+            let name = |name: &str| format!("shop/{name}");
+            let found = |(from, to): &(&str, &str)| {
+                find(&seen, &name(from), &name(to), "allowed").is_some_and(|it| it.connections >= 2)
+            };
+            WANTED.iter().all(found)
+        })
+        .await;
+        let cluster = scene.manifests().join("cluster.yaml").display().to_string();
+        let arguments = ["suggest", "shop", "--enforce", "--manifests", &cluster];
+        let output = scene.enforcer(&arguments).await;
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert_eq!(text.matches("kind: NetworkPolicy").count(), 3, "{text}");
+        scene.write("suggested.yaml", &text);
+        // Every pair, by the reference evaluator; and these by name.
+        scene.agree("the suggested policies").await;
+        for from in NAMES {
+            for to in NAMES.into_iter().filter(|it| *it != from) {
+                let wanted = WANTED.contains(&(from, to));
+                let expected = if wanted { OPEN } else { CLOSED };
+                scene.expect(&party(from), &party(to), expected).await;
+            }
+        }
+    });
+}

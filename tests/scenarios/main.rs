@@ -29,6 +29,7 @@ mod changes;
 mod cluster;
 mod command;
 mod connection;
+mod drift;
 mod families;
 mod floods;
 mod flows;

@@ -78,7 +78,7 @@ async fn answers_at_once(scene: &Scene, path: &str) -> String {
 }
 
 /// A policy with many rows of its own, so that there is work to do.
-fn many_rules(ports: std::ops::Range<u16>) -> String {
+pub(crate) fn many_rules(ports: std::ops::Range<u16>) -> String {
     let rules: Vec<String> = ports
         .map(|it| {
             let block = format!("{{ipBlock: {{cidr: 203.0.{}.{}/32}}}}", it / 200, it % 200);

@@ -119,6 +119,11 @@ impl Scene {
         fs::rename(&draft, self.manifests.join(name)).unwrap();
     }
 
+    /// The directory of the manifests.
+    pub(crate) fn manifests(&self) -> &Path {
+        &self.manifests
+    }
+
     /// Removes a manifest.
     pub(crate) fn remove(&self, name: &str) {
         fs::remove_file(self.manifests.join(name)).unwrap();

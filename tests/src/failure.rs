@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use enforcer_core::model::{Cluster, Pod};
+use enforcer_core::model::{Cluster, Pod, SharedSet};
 
 use crate::generate::NODE;
 use crate::render::manifests;
@@ -44,7 +44,7 @@ fn for_the_lab(cluster: &Cluster) -> Cluster {
     let local = |pod: &&mut Pod| pod.node.as_deref() == Some(NODE);
     for pod in cluster.pods.values_mut().filter(local) {
         pod.node = None;
-        pod.addresses.clear();
+        pod.addresses = SharedSet::new();
     }
     cluster.node_addresses.clear();
     cluster

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+
 /// Writes a file atomically: readers see the old contents or the new ones.
 pub(crate) fn replace_file(path: &Path, text: &str) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -17,4 +19,12 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let all = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
     all.map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// The path of a compiled eBPF object: in the target folder that this program is in.
+pub(crate) fn object(name: &str) -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let find = |folder: &Path| Some(folder.join("bpf").join(name)).filter(|it| it.exists());
+    let what = || format!("no bpf/{name}: run `cargo xtask build-ebpf`");
+    this.ancestors().find_map(find).with_context(what)
 }

@@ -4,6 +4,7 @@
 //!   lab with its agents, and the program `enforcer-lab`;
 //! - `api`, `runtime`: stand-ins for the Kubernetes API server and the container runtime;
 //! - `generate`, `frame`, `rig`, `failure`: generated clusters and packets, the loaded programs;
+//! - `simulator`: the programs, interpreted, to count what they do;
 //! - `soak`: the agent under churn, kills, floods and traffic together;
 //! - `bench`, `vm`: benchmarks, and the tests in virtual machines.
 //!
@@ -23,5 +24,6 @@ pub mod render;
 pub mod rig;
 pub mod runtime;
 pub mod session;
+pub mod simulator;
 pub mod soak;
 pub mod vm;

@@ -62,7 +62,7 @@ fn pod(it: &Pod) -> Value {
         "status": {"phase": if it.finished { "Succeeded" } else { "Running" }},
     });
     if !it.uid.is_empty() {
-        object["metadata"]["uid"] = json!(it.uid);
+        object["metadata"]["uid"] = json!(it.uid.to_string());
     }
     if it.terminating {
         // The model does not have the time.
@@ -216,6 +216,8 @@ fn service_port(it: &ServicePort) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use enforcer_core::model::Labels;
+
     use super::*;
 
     /// `tests/properties/manifests.rs` reads generated clusters back.
@@ -228,7 +230,7 @@ mod tests {
     fn node_addresses_are_a_comment() {
         let node_addresses = ["192.0.2.9".parse().unwrap()].into();
         let mut cluster = Cluster { node_addresses, ..Cluster::default() };
-        cluster.namespaces.insert("a".into(), Namespace::new("a", [].into()));
+        cluster.namespaces.insert("a".into(), Namespace::new("a", Labels::new()));
         assert!(manifests(&cluster).starts_with("# node address 192.0.2.9\n---\n{"));
     }
 

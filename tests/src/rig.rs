@@ -9,7 +9,7 @@ use enforcer::kernel::{Kernel, KernelError, Pins, RunInput, RunProgram, Settings
 use enforcer_core::model::{Cluster, PodId};
 use enforcer_core::policy::compile;
 use enforcer_core::tables::{Desired, Interface, Owner, State, Step};
-use enforcer_ebpf::contract::counters::Count;
+use enforcer_ebpf::contract::counters::{Count, Counters};
 use enforcer_ebpf::contract::mark::{Deferred, Mark};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_ebpf::packet::{self, ethertype};
@@ -86,9 +86,10 @@ impl Rig {
         if !test_origin && *TEST_ORIGIN.get_or_init(|| !accepts_origin(&mut kernel)) {
             kernel = load(&Settings { test_origin: true, test_index: true, ..*settings })?;
         }
+        let state = State::new(settings.limits).with_secrets(kernel.network_secrets());
         Ok(Self {
             kernel,
-            state: State::new(settings.limits),
+            state,
             mark_shift: settings.mark_mask.trailing_zeros(),
             senders: BTreeMap::new(),
             interfaces: BTreeMap::new(),
@@ -110,7 +111,7 @@ impl Rig {
         self.senders =
             pods.flat_map(|pod| pod.addresses.iter().map(|it| (*it, pod.id.clone()))).collect();
         let interface = |(pod, ifindex): (&PodId, &u32)| {
-            let addresses = cluster.pods.get(pod).map(|it| it.addresses.clone());
+            let addresses = cluster.pods.get(pod).map(|it| it.addresses.to_set());
             let mut addresses = addresses.unwrap_or_default();
             let mut owner = Owner::Pod(pod.clone());
             if self.closed.contains(pod) {
@@ -260,6 +261,12 @@ impl Rig {
     ) -> anyhow::Result<Count> {
         let id = self.id(pod).ok_or_else(|| anyhow::anyhow!("{pod} has no endpoint"))?;
         self.count_of(id, direction, reason)
+    }
+
+    /// All counters of a pod.
+    pub fn counters(&self, pod: &PodId) -> anyhow::Result<Counters> {
+        let id = self.id(pod).ok_or_else(|| anyhow::anyhow!("{pod} has no endpoint"))?;
+        Ok(self.kernel.counters(id)?)
     }
 
     /// The index of a pod's interface.

@@ -47,7 +47,7 @@ pub(crate) enum Task {
     /// Build a container image of the agent, without Docker
     #[command(after_help = IMAGE)]
     Image(Image),
-    /// Measure the cost per packet, and the time from saving a policy to its effect
+    /// Measure what packets, traffic, policies and a cluster cost; write a report
     #[command(after_help = BENCH)]
     Bench(Bench),
     /// Change, kill, stop and flood for minutes or hours, and check that nothing breaks or leaks
@@ -316,8 +316,9 @@ const BENCH: &str = "\
 Examples:
   cargo xtask bench
   cargo xtask bench --output json > bench.json
+  cargo xtask bench --check     # instructions, calls and memory of each packet against their bounds
+  cargo xtask bench --packets   # only the nanoseconds per packet; parts can be combined
   cargo xtask bench --effect    # only the time from saving a policy to its effect on packets
-  cargo xtask bench --packets   # only the nanoseconds per packet
   cargo xtask bench --watched   # only the memory and CPU time for watching clusters
   cargo xtask bench --watched --pods 100000
   cargo xtask bench --scale     # only the time for changes in generated clusters, large and greedy

@@ -91,6 +91,7 @@ pub(crate) fn bench(root: &Path, options: &Bench) -> Result<ExitCode> {
     build_programs(root, Profile::Release)?;
     let program = workspace::target(root).join("release/enforcer-bench");
     let mut command = privilege::as_root(program);
+    command.arg("--root").arg(root);
     let own = options.arguments.iter().skip_while(|argument| *argument == "--");
     command.args(own);
     start(command, "to load the eBPF programs and make network namespaces")

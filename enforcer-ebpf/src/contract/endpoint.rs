@@ -89,6 +89,13 @@ impl Order {
     /// Of no record: for readers that see no writes meanwhile.
     pub const NONE: Self = Self(0);
 
+    /// The zero of an order that was passed to another function.
+    #[inline(always)]
+    #[must_use]
+    pub const fn known(zero: u32) -> Self {
+        Self(zero)
+    }
+
     /// The zero.
     #[inline(always)]
     #[must_use]

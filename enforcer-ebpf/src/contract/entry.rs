@@ -40,6 +40,20 @@ impl Entry {
         Self(Self::LINK | (index & Self::INDEX))
     }
 
+    /// The word of a shortcut to node `index`, whose byte is the one before the last `shift` bits: below
+    /// 64, a multiple of 8. With it, the look-up need not wait for the node.
+    #[must_use]
+    pub const fn shortcut(index: u32, shift: u32) -> Self {
+        Self(Self::link(index).0 | (shift & 56) << 21)
+    }
+
+    /// The `shift` of a shortcut.
+    #[inline(always)]
+    #[must_use]
+    pub const fn shift(self) -> u32 {
+        self.0 >> 21 & 56
+    }
+
     /// An entry that leads to leaf `index`.
     #[must_use]
     pub const fn leaf(index: u32) -> Self {

@@ -6,10 +6,11 @@
 
 use crate::contract::endpoint::{CLOSED_RECORD, Endpoint, Order, Slot, slots_of};
 use crate::contract::entry::{Cell, Entry};
+pub use crate::contract::lookup6::{address6, near6};
+use crate::contract::networks::Places;
 use crate::contract::table::{
-    Block, DEPTH6, InterfaceTable, Leaf6, Node6, PortSetBits, PortTable, ROOT6, SLOTS,
+    Block, InterfaceTable, Leaf6, NetworkTable, Node6, PortSetBits, PortTable, SLOTS,
 };
-use crate::packet::Address6;
 
 /// Access to the classifier's tables. `None`: the index is outside of the table.
 pub trait Tables {
@@ -19,6 +20,10 @@ pub trait Tables {
     fn node6(&self, node: u32) -> Option<&Node6>;
     /// A leaf of the IPv6 trie.
     fn leaf6(&self, leaf: u32) -> Option<&Leaf6>;
+    /// The IPv6 networks' shortcuts.
+    fn networks6(&self) -> Option<&NetworkTable>;
+    /// The places of networks.
+    fn network_places(&self) -> Places;
     /// The port classes.
     fn ports(&self) -> Option<&PortTable>;
     /// The bitmap of a port set.
@@ -79,37 +84,6 @@ pub fn address4<T: Tables>(tables: &T, order: Order, address: u32) -> Option<Ent
         if entry.is_link() {
             entry = Entry(tables.trie4(entry.index())?[byte(0)]);
         }
-    }
-    Some(entry)
-}
-
-/// Whether an IPv6 address equals `value` in all bits of `mask`.
-#[inline(always)]
-fn within(address: &Address6, value: &Address6, mask: &Address6) -> bool {
-    ((address[0] ^ value[0]) & mask[0]) | ((address[1] ^ value[1]) & mask[1]) == 0
-}
-
-/// What is known of an IPv6 address. `order`: as for [`address4`].
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the byte is masked out of what is left")]
-pub fn address6<T: Tables>(tables: &T, order: Order, address: &Address6) -> Option<Entry> {
-    let mut entry = Entry::link(ROOT6 + order.zero());
-    for _ in 0..DEPTH6 {
-        let node = tables.node6(entry.index())?;
-        if !within(address, &node.value, &node.mask) {
-            return Some(Entry(node.outside));
-        }
-        let half = if node.byte & 8 == 0 { address[0] } else { address[1] };
-        let shift = 56 - ((node.byte & 7) << 3);
-        entry = Entry(node.slots[(half >> shift) as usize & (SLOTS - 1)]);
-        if !entry.is_link() {
-            break;
-        }
-    }
-    if entry.is_leaf() {
-        let leaf = tables.leaf6(entry.index())?;
-        let inside = within(address, &leaf.value, &leaf.mask);
-        return Some(Entry(if inside { leaf.inside } else { leaf.outside }));
     }
     Some(entry)
 }

@@ -6,7 +6,7 @@
 //! - [`flow`], [`flow_table`], [`stage`], [`fragment`]: flow state;
 //! - [`verdict`], [`counters`], [`event`]: what the programs report;
 //! - [`mark`]: what one program passes to the next in `skb->mark`;
-//! - [`lookup`]: how the classifier walks its tables.
+//! - [`lookup`], [`lookup6`], [`networks`]: how the classifier walks its tables.
 //!
 //! What belongs here: everything that both sides must agree on. What does not: helpers of one side.
 
@@ -19,7 +19,9 @@ pub mod flow;
 pub mod flow_table;
 pub mod fragment;
 pub mod lookup;
+pub mod lookup6;
 pub mod mark;
+pub mod networks;
 pub mod owner;
 pub mod stage;
 pub mod starts;

@@ -15,11 +15,11 @@ pub const SLOTS: usize = 256;
 /// address, slot = second byte. Other blocks are reached by [`super::entry::Entry`] links.
 pub const ROOTS4: u32 = 256;
 
-/// The node of [`TRIE6_NODES`] where every IPv6 look-up begins; it branches on byte 0.
+/// The node of [`TRIE6_NODES`] where every IPv6 look-up begins; it branches on the first byte.
 pub const ROOT6: u32 = 0;
 
-/// The most nodes of an IPv6 look-up: one for each byte of the address.
-pub const DEPTH6: usize = 16;
+/// The most nodes of an IPv6 look-up below the root: one for each byte of the address but the first.
+pub const DEPTH6: usize = 15;
 
 /// Protocols that have ports, in the order of the [`PORTS`] table: TCP, UDP, SCTP.
 pub const PORT_PROTOCOLS: usize = 3;
@@ -33,6 +33,9 @@ pub const PORT_CLASSES: usize = PORT_SET_WORDS * 64;
 /// Slots of the interface → endpoint table. A power of two.
 pub const INTERFACE_SLOTS: usize = 4096;
 
+/// Places of the table of IPv6 networks. A power of two.
+pub const NETWORK_PLACES: usize = 1 << 17;
+
 /// The packets of each family whose first fragment is remembered.
 pub const FRAGMENTS: u32 = 4_096;
 
@@ -42,6 +45,8 @@ pub const TRIE4: &str = "TRIE4";
 pub const TRIE6_NODES: &str = "TRIE6_NODES";
 /// Single prefixes within a region of the IPv6 trie ([`Leaf6`]).
 pub const TRIE6_LEAVES: &str = "TRIE6_LEAVES";
+/// One element: shortcuts into the IPv6 trie by network ([`super::networks`]).
+pub const NETWORKS6: &str = "NETWORKS6";
 /// One element: port class (`u16`) by protocol and port ([`PortTable`]).
 pub const PORTS: &str = "PORTS";
 /// Port set id → bitmap over port classes ([`PortSetBits`]). Sets 0 and 1 are never looked up.
@@ -153,6 +158,9 @@ pub type PortSetBits = [u64; PORT_SET_WORDS];
 /// The interface table's only element, indexed by [`super::endpoint::slots_of`].
 pub type InterfaceTable = [u64; INTERFACE_SLOTS];
 
+/// A node or leaf of the IPv6 trie, as an [`super::entry::Entry`], by place; 0 for none.
+pub type NetworkTable = [u32; NETWORK_PLACES];
+
 /// A node of the IPv6 trie: a check of the bytes that were skipped, then a branch on one byte.
 ///
 /// Addresses for which `(address ^ value) & mask` is not zero take `outside`.
@@ -165,10 +173,19 @@ pub struct Node6 {
     pub mask: Address6,
     /// The [`super::entry::Entry`] of addresses that differ in the checked bits; never a link.
     pub outside: u32,
-    /// Which byte of the address chooses the slot, 0 (first) to 15.
-    pub byte: u32,
+    /// How many bits of the address follow the byte that chooses the slot: 112 to 0. Of the root, nobody
+    /// asks.
+    pub shift: u32,
     /// One [`super::entry::Entry`] for each value of that byte.
     pub slots: Block,
+}
+
+impl Node6 {
+    /// Which byte of the address chooses the slot, 0 (first) to 15.
+    #[must_use]
+    pub const fn byte(&self) -> u32 {
+        15 - self.shift / 8
+    }
 }
 
 /// One prefix within a region of the IPv6 trie that is otherwise uniform.

@@ -3,6 +3,7 @@
 use core::ptr;
 
 use enforcer_ebpf::contract::flow::LIFETIMES;
+use enforcer_ebpf::contract::networks::Places;
 
 macro_rules! setting {
     ($(#[$doc:meta])* $name:ident, $getter:ident, $default:expr) => {
@@ -56,6 +57,18 @@ setting!(
     /// The number of groups of each flow table of another size.
     OTHER_FLOW_GROUPS, other_flow_groups, 1
 );
+/// See [`Places::secrets`].
+#[unsafe(no_mangle)]
+static NETWORK_SECRETS: [u64; 2] = Places::KNOWN.secrets;
+
+/// The places of IPv6 networks.
+#[inline(always)]
+pub(crate) fn network_places() -> Places {
+    // SAFETY: a valid static; volatile, because the loader replaces its value.
+    let secret = |at: usize| unsafe { ptr::read_volatile(&raw const NETWORK_SECRETS[at]) };
+    Places { secrets: [secret(0), secret(1)] }
+}
+
 /// See [`flow_secret`].
 #[unsafe(no_mangle)]
 static FLOW_HASH_SECRET: u64 = 0xc2b2_ae3d_27d4_eb4f;

@@ -14,6 +14,7 @@ use enforcer_ebpf::packet::{
 };
 
 use crate::program::frame::Frame;
+use crate::program::known6::known_address6;
 use crate::program::maps::{
     EXTRA_ADDRESSES, FLOW_ENTRIES4, FLOW_ENTRIES6, FLOW_TAGS4, FLOW_TAGS6, FRAGMENTS4, FRAGMENTS6,
     KernelTables, OTHER_FLOW_ENTRIES4, OTHER_FLOW_ENTRIES6, OTHER_FLOW_TAGS4, OTHER_FLOW_TAGS6,
@@ -44,6 +45,8 @@ pub(crate) trait Family {
     fn quoted(frame: &Frame, packet: &Packet<Self::Address>) -> Option<Quoted<Self::Address>>;
     /// What is known of an address; read after the endpoint whose policy is asked about it.
     fn entry(order: Order, address: &Self::Address) -> Entry;
+    /// The same without the steps that few addresses need; `None` for these. In place.
+    fn near_entry(order: Order, address: &Self::Address) -> Option<Entry>;
     fn flow(local: Self::Address, remote: Self::Address, tail: FlowTail) -> Self::Flow;
     /// The tags of the flow table's groups.
     fn flow_tags() -> &'static Array<u64>;
@@ -148,6 +151,11 @@ impl Family for V4 {
     #[inline(always)]
     fn entry(order: Order, address: &u32) -> Entry {
         lookup::address4(&KernelTables, order, *address).unwrap_or(Entry::UNKNOWN)
+    }
+
+    #[inline(always)]
+    fn near_entry(order: Order, address: &u32) -> Option<Entry> {
+        Some(Self::entry(order, address))
     }
 
     #[inline(always)]
@@ -285,7 +293,12 @@ impl Family for V6 {
 
     #[inline(always)]
     fn entry(order: Order, address: &Address6) -> Entry {
-        lookup::address6(&KernelTables, order, address).unwrap_or(Entry::UNKNOWN)
+        known_address6(order, address)
+    }
+
+    #[inline(always)]
+    fn near_entry(order: Order, address: &Address6) -> Option<Entry> {
+        lookup::near6(&KernelTables, order, address)
     }
 
     #[inline(always)]

@@ -10,12 +10,16 @@ use enforcer_ebpf::contract::event::Budget;
 use enforcer_ebpf::contract::flow_table::{Group4, Group6, groups_for};
 use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState};
 use enforcer_ebpf::contract::lookup::Tables;
+use enforcer_ebpf::contract::networks::Places;
 use enforcer_ebpf::contract::owner::OwnerRecord;
 use enforcer_ebpf::contract::starts::Starts;
 use enforcer_ebpf::contract::table::{
-    Block, FRAGMENTS, InterfaceTable, Leaf6, Limits, Node6, ORIGINS_SIZE, PortSetBits, PortTable,
+    Block, FRAGMENTS, InterfaceTable, Leaf6, Limits, NetworkTable, Node6, ORIGINS_SIZE,
+    PortSetBits, PortTable,
 };
 use enforcer_ebpf::packet::Address6;
+
+use crate::program::config;
 
 const LIMITS: Limits = Limits::DEFAULT;
 const GROUPS: u32 = groups_for(LIMITS.flows);
@@ -26,6 +30,8 @@ static TRIE4: Array<Block> = Array::with_max_entries(LIMITS.trie4_blocks, BPF_F_
 static TRIE6_NODES: Array<Node6> = Array::with_max_entries(LIMITS.trie6_nodes, BPF_F_MMAPABLE);
 #[map]
 static TRIE6_LEAVES: Array<Leaf6> = Array::with_max_entries(LIMITS.trie6_leaves, BPF_F_MMAPABLE);
+#[map]
+static NETWORKS6: Array<NetworkTable> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static PORTS: Array<PortTable> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
@@ -108,6 +114,16 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn leaf6(&self, leaf: u32) -> Option<&Leaf6> {
         TRIE6_LEAVES.get(leaf)
+    }
+
+    #[inline(always)]
+    fn networks6(&self) -> Option<&NetworkTable> {
+        NETWORKS6.get(0)
+    }
+
+    #[inline(always)]
+    fn network_places(&self) -> Places {
+        config::network_places()
     }
 
     #[inline(always)]

@@ -13,7 +13,7 @@
 //! - [`origin`]: whether a packet comes from an interface without programs; [`node`]: whether the node's
 //!   own is meant for the pod; [`parse`]: a packet's headers;
 //! - [`link`]: messages that a link needs; [`remote`]: the other end's real address;
-//!   [`flow_record`], [`flow_table`], [`starts`], [`fragment_table`]: state; [`report`]: counters and
+//!   [`known6`]: an IPv6 address's class; [`flow_record`], [`flow_table`], [`starts`], [`fragment_table`]: state; [`report`]: counters and
 //!   events;
 //! - [`frame`], [`family`], [`hook`], [`clock`], [`config`], [`maps`]: what the rest is written in.
 //!
@@ -31,6 +31,7 @@ mod frame;
 mod hook;
 mod hooks;
 mod judge;
+mod known6;
 mod link;
 mod maps;
 mod node;

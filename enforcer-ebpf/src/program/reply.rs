@@ -53,8 +53,8 @@ pub(crate) fn is_reply<H: Hook, F: Family>(
         about_packet::<H, F>(endpoint, packet, remote, open)
     };
     let Some(question) = question else { return false };
-    let (hash, now) = (flow_table::hash::<F>(&question.flow), clock::now());
-    let Some(flow) = flow_table::find::<F>(&question.flow, hash, now) else {
+    let now = clock::now();
+    let Some(flow) = find::<F>(frame, &question.flow, now) else {
         // Of an open packet, a later hook knows whether it is dropped.
         if matches!(H::DIRECTION, Direction::Egress) && !open {
             starts::note_miss(endpoint, packet.protocol, packet.role, now);
@@ -82,17 +82,21 @@ pub(crate) fn is_reply<H: Hook, F: Family>(
 }
 
 /// The same for a TCP segment without SYN, FIN and RST whose other end is the one that its address
-/// names; not 0 if so. If not, nothing has changed: the general way asks again. A function of its own:
-/// the verifier proves once what follows.
+/// names; not 0 if so. If not, nothing has changed, and the general way asks again, but not for a flow that
+/// is missing. A function of its own: the verifier proves once what follows.
 #[inline(never)]
 pub(crate) fn continues<H: Hook, F: Family>(
+    frame: &Frame,
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
     entry: Entry,
 ) -> u32 {
     let key = flow_record::key::<F>(endpoint, H::DIRECTION, packet);
     let (hash, now) = (flow_table::hash::<F>(&key), clock::now());
-    let Some(flow) = flow_table::find::<F>(&key, hash, now) else { return 0 };
+    let Some(flow) = flow_table::find::<F>(&key, hash, now) else {
+        frame.set_missing(true);
+        return 0;
+    };
     let port = u32::from(packet.source_port);
     let allowed = flow.state.is_initiator(<H::Opposite as Hook>::DIRECTION)
         && (flow.state.flags & flags::NODE != 0
@@ -101,6 +105,16 @@ pub(crate) fn continues<H: Hook, F: Family>(
         flow_table::advance(&flow, H::DIRECTION, packet.role, now);
     }
     u32::from(allowed)
+}
+
+/// The flow, if it lives. If the short way has looked it up and not found it, it is not looked up again:
+/// both ask for the flow of the packet itself.
+#[inline(always)]
+fn find<F: Family>(frame: &Frame, flow: &F::Flow, now: u32) -> Option<flow_table::Found> {
+    if frame.is_missing() {
+        return None;
+    }
+    flow_table::find::<F>(flow, flow_table::hash::<F>(flow), now)
 }
 
 #[inline(always)]

@@ -19,6 +19,7 @@ use crate::program::{flow_record, reply, starts};
 /// The reason why the packet passes. `None`: the general way decides.
 #[inline(always)]
 pub(crate) fn passes<H: Hook>(frame: &Frame, endpoint: &Endpoint) -> Option<Reason> {
+    frame.set_missing(false);
     match frame.view::<14>(0)?.u16(12) {
         ethertype::IPV4 => passes_in::<H, V4>(frame, endpoint),
         ethertype::IPV6 => passes_in::<H, V6>(frame, endpoint),
@@ -42,7 +43,7 @@ fn passes_in<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint) -> Option<R
         let entry = known::<H, F>(frame, endpoint, &packet)?;
         let cell = lookup::cell(&KernelTables, H::row(endpoint), entry.index())?;
         if !lookup::cell_allows(&KernelTables, cell, protocol::TCP, packet.destination_port) {
-            let continues = reply::continues::<H, F>(endpoint, &packet, entry);
+            let continues = reply::continues::<H, F>(frame, endpoint, &packet, entry);
             return (frame.settle(continues as usize) != 0).then_some(Reason::Reply);
         }
         Reason::Policy
@@ -83,7 +84,8 @@ fn known<H: Hook, F: Family>(
     packet: &Packet<F::Address>,
 ) -> Option<Entry> {
     let peer = H::peer(packet);
-    let entry = F::entry(endpoint.order(), &peer);
+    let entry =
+        F::near_entry(endpoint.order(), &peer).unwrap_or_else(|| F::entry(endpoint.order(), &peer));
     if entry.may_hide_another() {
         return None;
     }

@@ -124,7 +124,7 @@ fn large(estate: Large) {
         pod_times.push(follower.go(Change::Pod(pod.clone())));
         let mut labelled = pod.clone();
         let tier = ["web", "api", "db"][step as usize % 3];
-        labelled.labels.insert("tier".to_owned(), tier.to_owned());
+        labelled.labels.insert("tier", tier);
         label_times.push(follower.go(Change::Pod(labelled)));
         label_times.push(follower.go(Change::Pod(pod)));
     }

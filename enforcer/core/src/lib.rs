@@ -6,7 +6,7 @@
 //! [`model`] is the cluster as plain data. [`policy`] compiles it into verdicts. [`tables`] plans
 //! the writes that lead from what the kernel holds to what it should hold. [`explain`] says why a
 //! connection is allowed or denied, and what a change of policy changes. [`flows`] keeps who talks to
-//! whom.
+//! whom, and [`suggest`] makes policies of it.
 //!
 //! What belongs here: semantics, and everything that can be decided without looking at the
 //! machine. What does not: I/O, clocks, threads, Kubernetes types, eBPF loading. Cargo enforces it:
@@ -18,7 +18,7 @@
 //! use std::collections::{BTreeMap, BTreeSet};
 //! use std::net::IpAddr;
 //!
-//! use enforcer_core::model::{Change, Cluster, Labels, Pod, PodId, Policy, PolicyId, Selector};
+//! use enforcer_core::model::{Change, Cluster, Pod, PodId, Policy, PolicyId, Selector};
 //! use enforcer_core::policy::{Verdict, compile};
 //! use enforcer_core::tables::oracle::Image;
 //! use enforcer_core::tables::{Desired, Interface, Owner, State};
@@ -29,17 +29,7 @@
 //! let id = PodId::new("shop", "web");
 //! let addresses: BTreeSet<IpAddr> = [[10, 0, 0, 1].into()].into();
 //! let mut cluster = Cluster::default();
-//! cluster.apply(Change::Pod(Pod {
-//!     id: id.clone(),
-//!     uid: String::new(),
-//!     labels: Labels::new(),
-//!     node: None,
-//!     addresses: addresses.clone(),
-//!     host_network: false,
-//!     finished: false,
-//!     terminating: false,
-//!     ports: BTreeSet::new(),
-//! }));
+//! cluster.apply(Change::Pod(Pod { addresses: addresses.clone().into(), ..Pod::new(id.clone()) }));
 //! cluster.apply(Change::Policy(Policy {
 //!     id: PolicyId::new("shop", "deny"),
 //!     subjects: Selector::default(),
@@ -77,4 +67,5 @@ pub mod flows;
 mod interner;
 pub mod model;
 pub mod policy;
+pub mod suggest;
 pub mod tables;

@@ -10,7 +10,7 @@ use super::drop_log::{DropLog, Question};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::kernel::{DropReader, ProgramLog};
-use crate::observe::{DropRecord, Names};
+use crate::observe::{Attribution, DropRecord, EndedDrop, Names};
 
 /// The time between two reads of the ring buffers for drop events and log lines. They wake no reader.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -36,7 +36,23 @@ pub(super) async fn watch(
             drop_log.take(record);
         }
         drop_log.flush();
+        for ended in shared.ended_drops() {
+            log_end(&ended);
+        }
     }
+}
+
+/// Logs the end of an attempt: its line said nothing of the packets that followed.
+fn log_end(EndedDrop { repeats, lasted, drop }: &EndedDrop) {
+    // The first line has the policies.
+    let drop = DropRecord { attribution: Attribution::default(), ..drop.clone() };
+    let seconds = lasted.as_secs();
+    tracing::info!(
+        target: "enforcer::drops",
+        repeats,
+        seconds,
+        "{drop}; repeated {repeats} times in {seconds} s"
+    );
 }
 
 /// The names of pods as far as the agent knows them now.

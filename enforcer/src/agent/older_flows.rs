@@ -246,15 +246,17 @@ impl Pods<'_> {
         let mut claims: BTreeMap<IpAddr, Vec<(bool, u32)>> = BTreeMap::new();
         for (owner, endpoint) in self.state.endpoints() {
             let (is_known, addresses) = match owner {
-                Owner::Pod(pod) => (true, self.cluster.pods.get(pod).map(|it| &it.addresses)),
+                Owner::Pod(pod) => {
+                    (true, self.cluster.pods.get(pod).map(|it| it.addresses.to_set()))
+                }
                 Owner::Unknown { .. } => {
                     let seen = self.snapshot.interfaces.get(&endpoint.ifindex);
-                    (false, seen.map(|it| &it.addresses))
+                    (false, seen.map(|it| it.addresses.clone()))
                 }
                 Owner::Gone(_) => continue,
             };
             for address in addresses.into_iter().flatten() {
-                claims.entry(*address).or_default().push((is_known, endpoint.ifindex));
+                claims.entry(address).or_default().push((is_known, endpoint.ifindex));
             }
         }
         let mut owned: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::flow_log::FlowLogTarget;
 use crate::kernel::Settings;
@@ -42,6 +43,8 @@ pub struct Options {
     /// The directory in the BPF file system for state that outlives the agent (semantics C3);
     /// `None`: nothing outlives it.
     pub pins: Option<PathBuf>,
+    /// The time between two sweeps of the drift check; zero: never.
+    pub drift_interval: Duration,
     /// The settings of the programs and tables.
     pub settings: Settings,
 }

@@ -11,11 +11,11 @@ use enforcer_core::model::{Change, Cluster, Pod, PodId};
 /// The peers (semantics R4) that have each address.
 #[derive(Debug, Default)]
 pub(super) struct PodAddresses {
-    /// The pod that was reported last, as `namespace/name`: less memory than a [`PodId`].
-    latest: HashMap<IpAddr, Arc<str>>,
+    /// The pod that was reported last.
+    latest: HashMap<IpAddr, PodId>,
     /// Earlier pods that still have the address, the latest last. Rare: an address that was reused
     /// before its former pod was gone.
-    earlier: BTreeMap<IpAddr, Vec<Arc<str>>>,
+    earlier: BTreeMap<IpAddr, Vec<PodId>>,
 }
 
 impl PodAddresses {
@@ -42,34 +42,30 @@ impl PodAddresses {
         if let Some(pod) = before {
             let lost: Vec<_> = pod.addresses.iter().filter(|it| !has(after, *it)).collect();
             if !lost.is_empty() {
-                let name = pod.id.to_string();
-                lost.into_iter().for_each(|it| self.remove(it, &name));
+                lost.into_iter().for_each(|it| self.remove(it, &pod.id));
             }
         }
         if let Some(pod) = after {
-            let mut new = pod.addresses.iter().filter(|it| !has(before, *it)).peekable();
-            if new.peek().is_some() {
-                let name: Arc<str> = pod.id.to_string().into();
-                new.for_each(|it| self.add(*it, Arc::clone(&name)));
-            }
+            let new = pod.addresses.iter().filter(|it| !has(before, *it));
+            new.for_each(|it| self.add(*it, pod.id.clone()));
         }
     }
 
-    fn add(&mut self, address: IpAddr, name: Arc<str>) {
-        if let Some(former) = self.latest.insert(address, name) {
+    fn add(&mut self, address: IpAddr, pod: PodId) {
+        if let Some(former) = self.latest.insert(address, pod) {
             self.earlier.entry(address).or_default().push(former);
         }
     }
 
-    fn remove(&mut self, address: &IpAddr, name: &str) {
+    fn remove(&mut self, address: &IpAddr, pod: &PodId) {
         let earlier = self.earlier.get_mut(address);
-        if self.latest.get(address).is_some_and(|it| **it == *name) {
+        if self.latest.get(address).is_some_and(|it| it == pod) {
             match earlier.and_then(Vec::pop) {
                 Some(former) => self.latest.insert(*address, former),
                 None => self.latest.remove(address),
             };
         } else if let Some(earlier) = earlier {
-            earlier.retain(|it| **it != *name);
+            earlier.retain(|it| it != pod);
         }
         if self.earlier.get(address).is_some_and(Vec::is_empty) {
             self.earlier.remove(address);
@@ -84,9 +80,8 @@ impl PodAddresses {
     /// All pods that have the address.
     pub(super) fn pods<'a>(&self, address: &IpAddr, cluster: &'a Cluster) -> Vec<&'a Pod> {
         let earlier = self.earlier.get(address).into_iter().flatten();
-        let names = earlier.chain(self.latest.get(address));
-        let ids = names.filter_map(|it| it.split_once('/')).map(|(a, b)| PodId::new(a, b));
-        ids.filter_map(|id| cluster.pods.get(&id)).collect()
+        let ids = earlier.chain(self.latest.get(address));
+        ids.filter_map(|id| cluster.pods.get(id)).collect()
     }
 }
 

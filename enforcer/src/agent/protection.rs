@@ -25,10 +25,10 @@ impl Protection {
                 self.changed_pods.insert(pod.id.clone());
             }
             Change::Policy(policy) => {
-                self.changed_namespaces.insert(policy.id.namespace.clone());
+                self.changed_namespaces.insert(policy.id.namespace.to_string());
             }
             Change::PolicyGone(id) => {
-                self.changed_namespaces.insert(id.namespace.clone());
+                self.changed_namespaces.insert(id.namespace.to_string());
             }
             // It may put its policies in audit.
             Change::Namespace(it) => drop(self.changed_namespaces.insert(it.name.clone())),
@@ -42,7 +42,7 @@ impl Protection {
         let (pods, namespaces) =
             (std::mem::take(&mut self.changed_pods), std::mem::take(&mut self.changed_namespaces));
         self.known.retain(|id, _| {
-            local.contains(id) && !pods.contains(id) && !namespaces.contains(&id.namespace)
+            local.contains(id) && !pods.contains(id) && !namespaces.contains(id.namespace.as_str())
         });
         // Pods of one namespace with equal labels have the same policies.
         let mut alike: HashMap<(&str, &Labels), [Vec<String>; 3]> = HashMap::new();

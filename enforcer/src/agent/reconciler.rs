@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use enforcer_ebpf::contract::counters::Counters;
 
 use super::claims::{Bindings, Known, World};
-use super::flow_watch::alters_decisions;
+use super::drift::Drift;
 use super::forgetting::Forgetting;
 use super::guard::Guard;
 use super::older_flows::OlderFlows;
@@ -16,6 +16,7 @@ use super::protection::Protection;
 use super::records::Records;
 use super::retired_counters::{RetiredCounters, Settlement};
 use super::sandboxes::Sandboxes;
+use super::seen_flows::alters_decisions;
 use super::shared_counters::SharedCounters;
 use crate::kernel::{
     DropReader, Hooks, Kernel, KernelError, Pins, Place, ProgramLog, SettledTable,
@@ -56,6 +57,9 @@ pub struct Reconciler {
     /// The policies' verdicts, and what has changed since they were last brought up to date.
     engine: Engine,
     touched: Touched,
+    /// Whether the tables have the present state of the cluster and of the node.
+    is_enforced: bool,
+    pub(super) drift: Drift,
     pub(super) state: State,
     pub(super) unrepresented: Vec<Unrepresented>,
     /// Interfaces beyond the tables' capacity, which are closed (semantics R9).
@@ -123,7 +127,10 @@ impl Reconciler {
             assignment: Assignment::default(),
             engine: Engine::with(settings.limits),
             touched: Touched::default(),
-            state: State::resuming(settings.limits, &inherited),
+            is_enforced: false,
+            drift: Drift::every(options.drift_interval),
+            state: State::resuming(settings.limits, &inherited)
+                .with_secrets(kernel.network_secrets()),
             unrepresented: Vec::new(),
             unplaced: BTreeSet::new(),
             kernel,
@@ -167,9 +174,15 @@ impl Reconciler {
         changed
     }
 
+    /// Whether the tables have the present state of the cluster and of the node.
+    pub(super) fn is_enforced(&self) -> bool {
+        self.is_enforced
+    }
+
     /// Notes the node's interfaces and addresses; [`Self::reconcile`] enforces them. Returns whether
     /// there is a new interface.
     pub fn see(&mut self, snapshot: Snapshot) -> bool {
+        self.is_enforced = false;
         let known = &self.snapshot;
         let is_new = |it: &PodInterface| {
             known.veth(it.ifindex).is_none_or(|known| known.identity != it.identity)
@@ -197,9 +210,12 @@ impl Reconciler {
     }
 
     /// Applies a change to the cluster. Returns whether the cluster is different now.
-    fn change(&mut self, change: Change) -> bool {
+    fn change(&mut self, mut change: Change) -> bool {
+        // First: what is noted shares the memory, too.
+        self.cluster.share(&mut change);
         self.addresses.note(&change, &self.cluster);
         self.touched.note(&change);
+        self.is_enforced = false;
         self.protection.note(&change);
         let alters = alters_decisions(&change, &self.cluster);
         let changed = self.cluster.apply(change);
@@ -232,6 +248,8 @@ impl Reconciler {
         self.older.ran(now);
         let inheritance = self.inheritance.take();
         if let Some(inherited) = &inheritance {
+            // Before the engine is filled, which then uses the memory that becomes free.
+            self.cluster.compact();
             self.bindings.resume(inherited, &self.snapshot, &self.cluster, now);
         }
         let sandboxes: Vec<_> = self.sandboxes.records().collect();
@@ -279,6 +297,7 @@ impl Reconciler {
         };
         let now = Instant::now();
         self.older.ran(now);
+        self.is_enforced = true;
         let again = again.into_iter().chain(self.older.again(now));
         let again = again.chain(is_behind.then_some(Duration::ZERO)).min();
         Ok(Reconciled { writes: plan.steps.len(), waited, again })
@@ -297,8 +316,8 @@ impl Reconciler {
     fn interfaces(&self) -> BTreeMap<u32, Interface> {
         let pods = self.assignment.pods.iter().map(|(ifindex, id)| {
             let pod = self.cluster.pods.get(id);
-            let addresses = pod.map(|pod| pod.addresses.clone()).unwrap_or_default();
-            let uid = pod.map(|pod| pod.uid.clone()).unwrap_or_default();
+            let addresses = pod.map(|pod| pod.addresses.to_set()).unwrap_or_default();
+            let uid = pod.map(|pod| pod.uid.to_string()).unwrap_or_default();
             let (owner, check_source) = (Owner::Pod(id.clone()), self.check_source);
             let identity = self.bindings.identity(*ifindex);
             (*ifindex, Interface { owner, uid, identity, addresses, check_source })

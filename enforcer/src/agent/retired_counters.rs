@@ -105,7 +105,7 @@ impl RetiredCounters {
 
 /// The namespace of the pod that is or was behind an endpoint; empty if it was never known.
 fn namespace(owner: &Owner) -> String {
-    owner.pod().map(|pod| pod.namespace.clone()).unwrap_or_default()
+    owner.pod().map(|pod| pod.namespace.to_string()).unwrap_or_default()
 }
 
 fn combine(one: &Counters, other: &Counters, with: fn(u64, u64) -> u64) -> Counters {

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use crate::node::Snapshot;
-use enforcer_core::model::{Change, Cluster, Pod, PodId, Sandbox, same_uid};
+use enforcer_core::model::{Change, Cluster, Pod, PodId, Sandbox, SharedSet, Uid, same_uid};
 
 /// The number of gone pods to remember: a sandbox may be announced after the end of its pod.
 const GONE: usize = 1024;
@@ -40,7 +40,7 @@ pub(super) struct Sandboxes {
     ended: BTreeMap<PodId, BTreeSet<IpAddr>>,
     /// Pods that the source has reported as gone, with their UIDs, the latest last. A mirror pod's UID
     /// is what its author wrote: alone, it could be another pod's.
-    gone: VecDeque<(PodId, String)>,
+    gone: VecDeque<(PodId, Uid)>,
     /// Whether the runtime reports every change.
     is_connected: bool,
 }
@@ -129,7 +129,9 @@ impl Sandboxes {
         // Another pod than before, and not the sandbox's: it is unknown which of the two is newer.
         self.living
             .retain(|of, it| *of != id || !is_another || same_uid(&pod.uid, &it.sandbox.uid));
-        if self.ended.get(&id).is_some_and(|it| is_another || !pod.addresses.is_subset(it)) {
+        if self.ended.get(&id).is_some_and(|it| {
+            is_another || !pod.addresses.iter().all(|address| it.contains(address))
+        }) {
             self.ended.remove(&id);
         }
         if !self.living.contains_key(&id) && !self.ended.contains_key(&id) {
@@ -190,7 +192,7 @@ impl Sandboxes {
         is_listed: bool,
         cluster: &Cluster,
     ) -> Option<Change> {
-        if self.gone.iter().any(|(pod, uid)| (pod, uid) == (&sandbox.pod, &sandbox.uid)) {
+        if self.gone.iter().any(|(pod, uid)| *pod == sandbox.pod && *uid == sandbox.uid) {
             return None;
         }
         let id = sandbox.pod.clone();
@@ -231,7 +233,7 @@ impl Sandboxes {
         if let Some(pod) =
             self.reported.get(&id).filter(|it| same_uid(&it.uid, &living.sandbox.uid))
         {
-            let addresses = pod.addresses.union(living.addresses()).copied().collect();
+            let addresses = pod.addresses.iter().chain(living.addresses()).copied().collect();
             self.ended.insert(id.clone(), addresses);
         }
         Some(self.without(&id))
@@ -349,7 +351,7 @@ impl Sandboxes {
         let pod = match self.living.get(id) {
             Some(living) => self.with_sandbox(reported, living),
             None if self.ended.contains_key(id) => {
-                reported.map(|pod| Pod { addresses: BTreeSet::new(), ..pod.clone() })
+                reported.map(|pod| Pod { addresses: SharedSet::new(), ..pod.clone() })
             }
             None => reported.cloned(),
         };
@@ -361,20 +363,20 @@ impl Sandboxes {
         if addresses.is_empty() {
             return reported.cloned();
         }
-        let node = Some(self.node_name.clone());
+        let node = Some(self.node_name.as_str().into());
         let Some(pod) = reported.filter(|pod| same_uid(&pod.uid, &living.sandbox.uid)) else {
             let Sandbox { pod, uid, labels, .. } = &living.sandbox;
             // Without labels, policy can't be known.
             let Some(labels) = labels.clone() else { return reported.cloned() };
-            let (uid, addresses) = (uid.clone(), addresses.clone());
+            let (uid, addresses) = (uid.as_str().into(), addresses.clone().into());
             return Some(Pod { uid, labels, node, addresses, ..Pod::new(pod.clone()) });
         };
         let is_here = pod.node.as_ref().is_none_or(|it| *it == self.node_name);
         // A replaced sandbox has other addresses than the source shows, for a while.
         let is_fresh = (self.is_connected || living.by_cni) && !living.is_listed;
-        let is_new = is_fresh && pod.addresses.is_disjoint(addresses);
+        let is_new = is_fresh && pod.addresses.iter().all(|it| !addresses.contains(it));
         if is_here && pod.is_peer() && (pod.addresses.is_empty() || is_new) {
-            Some(Pod { node, addresses: addresses.clone(), ..pod.clone() })
+            Some(Pod { node, addresses: addresses.clone().into(), ..pod.clone() })
         } else {
             Some(pod.clone())
         }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use enforcer_ebpf::contract::verdict::Reason;
 use tokio::sync::watch;
 
-use super::flow_watch::SeenFlows;
 use super::pod_addresses::SharedPodAddresses;
 use super::reconciler::Reconciler;
+use super::seen_flows::SeenFlows;
 use super::shared_counters::SharedCounters;
 use super::snapshot::Snapshot;
 use super::source::Observable;
@@ -17,8 +17,8 @@ use super::watchdog::Watchdog;
 use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
-    DropRecord, EventReport, FlowReport, Flows, LogFilter, Metrics, Observed, PodMetrics,
-    ProcessUse, RecentDrop, RecentDrops, Report, Rise, WatchReport,
+    DriftReport, DropRecord, EndedDrop, EventReport, FlowReport, Flows, LogFilter, Metrics,
+    Observed, PodMetrics, ProcessUse, RecentDrop, RecentDrops, Report, Rise, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
 use enforcer_core::model::PodId;
@@ -38,6 +38,7 @@ pub struct Shared {
     source: Observable,
     flows: Mutex<Vec<FlowReport>>,
     seen_flows: SeenFlows,
+    drift: Mutex<DriftReport>,
     nri_mode: nri::Mode,
     nri: Mutex<nri::State>,
 }
@@ -70,6 +71,7 @@ impl Shared {
             source,
             flows: Mutex::new(Vec::new()),
             seen_flows: SeenFlows::new(reconciler.node_name()),
+            drift: Mutex::new(DriftReport::default()),
             nri_mode,
             nri: Mutex::new(nri),
         })
@@ -115,6 +117,11 @@ impl Shared {
         lock(&self.drops).repeats(now, drop)
     }
 
+    /// The attempts of more than one packet that have ended since the last call.
+    pub(super) fn ended_drops(&self) -> Vec<EndedDrop> {
+        lock(&self.drops).ended(Instant::now())
+    }
+
     /// The state of the connection to the container runtime.
     fn nri(&self) -> nri::State {
         lock(&self.nri).clone()
@@ -123,6 +130,11 @@ impl Shared {
     /// What the flow tables and drops have shown.
     pub(super) fn seen_flows(&self) -> &SeenFlows {
         &self.seen_flows
+    }
+
+    /// Notes the results of the drift check.
+    pub(super) fn set_drift(&self, drift: DriftReport) {
+        *lock(&self.drift) = drift;
     }
 
     /// Notes how full the flow tables are.
@@ -136,6 +148,7 @@ impl Observed for Shared {
         let mut report = self.counters.complete(&self.snapshot());
         report.manifest_errors = lock(&self.source_errors).clone();
         report.flows.clone_from(&lock(&self.flows));
+        report.drift.clone_from(&lock(&self.drift));
         report.nri.note(&self.nri());
         if let Some(watches) = &self.source.watches {
             let now = Instant::now();

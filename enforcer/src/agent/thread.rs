@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::main_loop::{Channels, drive};
 use super::reconciler::Reconciler;
 use super::shared::Shared;
-use super::{drop_log, flow_log, flows, hooks};
+use super::{drift, drop_log, flow_log, flows, hooks};
 
 /// The name of the thread, as in `/proc/PID/task/*/comm`.
 const NAME: &str = "reconciler";
@@ -63,6 +63,7 @@ async fn run(
         result = flows::keep(&reconciler, shared, log) => result,
         result = hooks::keep(&reconciler, shared) => result,
         result = drop_log::keep(&reconciler, questions) => result,
+        result = drift::keep(&reconciler, shared) => result,
         () = stop.cancelled() => Ok(()),
     }
 }

@@ -39,6 +39,11 @@ pub(super) fn ask(
             "cannot reach the agent at {agent}: check that it runs, and set --status to its address"
         )
     })?;
+    body_of(&answer, &agent.to_string(), path)
+}
+
+/// The body of an answer that `agent` gave.
+pub(super) fn body_of(answer: &str, agent: &str, path: &str) -> anyhow::Result<String> {
     let (head, body) = answer.split_once("\r\n\r\n").with_context(|| {
         format!("the server at {agent} is not an agent: it does not speak HTTP")
     })?;

@@ -26,18 +26,26 @@ Examples:
   enforcer audit --namespace shop && kubectl annotate namespace shop enforcer.io/audit-
   kubectl -n enforcer-system exec enforcer-x7k2p -- /enforcer audit --output json";
 
-/// The arguments of `audit`.
+/// What to show of audit.
 #[derive(Debug, Args)]
-pub struct AuditArgs {
+pub struct AuditView {
     /// Only policies of this namespace.
     #[arg(long, short, value_name = "NAME")]
     pub namespace: Option<String>,
-    /// The agent.
-    #[command(flatten)]
-    pub agent: AgentArgs,
     /// Output format; json is one document.
     #[arg(long, short, value_enum, default_value_t)]
     pub output: Format,
+}
+
+/// The arguments of `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// What to show.
+    #[command(flatten)]
+    pub view: AuditView,
+    /// The agent.
+    #[command(flatten)]
+    pub agent: AgentArgs,
 }
 
 /// Prints the report. Returns whether some connection would be denied.
@@ -47,11 +55,19 @@ pub struct AuditArgs {
 pub fn run(arguments: &AuditArgs, out: &mut impl Write) -> anyhow::Result<bool> {
     let status = status::read(&ask(arguments.agent.status, "GET", "/status", "")?)?;
     let flows = flows::flows(&ask(arguments.agent.status, "GET", "/flows", "")?)?;
-    let mut audit = Audit::new(&[status], &flows);
-    if let Some(namespace) = &arguments.namespace {
+    print(Audit::new(&[status], &flows), &arguments.view, out)
+}
+
+/// Prints a report. Returns whether some connection would be denied.
+pub(super) fn print(
+    mut audit: Audit,
+    view: &AuditView,
+    out: &mut impl Write,
+) -> anyhow::Result<bool> {
+    if let Some(namespace) = &view.namespace {
         audit.keep_namespace(namespace);
     }
-    let text = match arguments.output {
+    let text = match view.output {
         Format::Text => text(&audit),
         Format::Json => document("audit", &audit, Output::Json)?.unwrap_or_default(),
     };

@@ -49,11 +49,24 @@ pub struct DropsArgs {
 
 /// An object of the JSON output.
 #[derive(Serialize)]
-struct Line<'a> {
+pub(super) struct Line<'a> {
     version: u32,
     kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
     #[serde(flatten)]
     drop: &'a RecentDrop,
+}
+
+impl<'a> Line<'a> {
+    /// `node`: if several are asked.
+    pub(super) const fn of(drop: &'a RecentDrop, node: Option<&'a str>) -> Self {
+        Self { version: SCHEMA_VERSION, kind: "drop", node, drop }
+    }
+
+    pub(super) fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
 }
 
 /// Prints the drops.
@@ -96,7 +109,8 @@ fn print(
     Ok(drops.first().map_or(after, |it| it.number))
 }
 
-fn is_wanted(drop: &RecentDrop, namespace: Option<&str>) -> bool {
+/// Whether an end is in the namespace.
+pub(super) fn is_wanted(drop: &RecentDrop, namespace: Option<&str>) -> bool {
     let Some(namespace) = namespace else { return true };
     let pod = |it: &Option<String>| {
         it.as_ref().and_then(|it| it.split_once('/')).map(|it| it.0.to_owned())
@@ -110,17 +124,19 @@ fn is_wanted(drop: &RecentDrop, namespace: Option<&str>) -> bool {
 fn line(drop: &RecentDrop, output: Format, out: &mut impl Write) -> anyhow::Result<()> {
     match output {
         Format::Json => {
-            let line = Line { version: SCHEMA_VERSION, kind: "drop", drop };
-            writeln!(out, "{}", serde_json::to_string(&line)?)?;
+            writeln!(out, "{}", Line::of(drop, None).json()?)?;
         }
-        Format::Text => {
-            let RecentDrop { seconds_ago, repeats, drop, .. } = drop;
-            let repeats = match repeats {
-                0 => String::new(),
-                repeats => format!(" ({} packets)", repeats.saturating_add(1)),
-            };
-            writeln!(out, "{seconds_ago:>5} s ago  {drop}{repeats}")?;
-        }
+        Format::Text => writeln!(out, "{}", sentence(drop))?,
     }
     Ok(())
+}
+
+/// A drop on one line, for people.
+pub(super) fn sentence(drop: &RecentDrop) -> String {
+    let RecentDrop { seconds_ago, repeats, drop, .. } = drop;
+    let repeats = match repeats {
+        0 => String::new(),
+        repeats => format!(" ({} packets)", repeats.saturating_add(1)),
+    };
+    format!("{seconds_ago:>5} s ago  {drop}{repeats}")
 }

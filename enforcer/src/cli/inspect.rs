@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ipnet::IpNet;
 
-use crate::inspect::{self, Output, Question, Side, State, StateOptions, Subject};
+use crate::inspect::{self, Answer, Output, Question, Side, State, StateOptions, Subject};
 use crate::source::kubernetes::ClientOptions;
 
 /// The help of `explain` after its options.
@@ -160,7 +160,7 @@ impl SourceArgs {
         }
     }
 
-    async fn read(self) -> anyhow::Result<State> {
+    pub(super) async fn read(self) -> anyhow::Result<State> {
         let state = State::read(&self.options()).await?;
         warn(&state);
         Ok(state)
@@ -178,11 +178,17 @@ fn warn(state: &State) {
 /// # Errors
 /// The state can't be read, or an end does not exist.
 pub async fn explain(arguments: ExplainArgs) -> anyhow::Result<(String, u8)> {
-    let ExplainArgs { from, to, namespace, all, source, output } = arguments;
-    let state = source.read().await?;
-    let answer = inspect::ask(&state, &Question { from, to, namespace, all })?;
+    let output = arguments.output;
+    let answer = answer(arguments).await?;
     let text = inspect::document("explain", &answer, output)?;
     Ok((text.unwrap_or_else(|| answer.to_string()), answer.exit_code()))
+}
+
+/// The answer to a question about connections.
+pub(super) async fn answer(arguments: ExplainArgs) -> anyhow::Result<Answer> {
+    let ExplainArgs { from, to, namespace, all, source, .. } = arguments;
+    let state = source.read().await?;
+    Ok(inspect::ask(&state, &Question { from, to, namespace, all })?)
 }
 
 /// Describes an object, or the coverage of namespaces. Returns the text and the exit code.

@@ -1,7 +1,7 @@
 //! The command line: options and subcommands.
 //!
 //! Belongs here: parsing of arguments, and output to the terminal. Does not belong here: the work of
-//! the subcommands `run` ([`crate::agent`]), `check` ([`crate::source`]) and `cleanup`
+//! the subcommands `run` ([`crate::agent`]), `check` ([`crate::check`]) and `cleanup`
 //! ([`crate::kernel`]).
 
 mod agent;
@@ -15,12 +15,15 @@ pub mod flows;
 mod format;
 pub mod inspect;
 pub mod page;
+pub mod plugin;
 pub mod status;
+pub mod suggest;
 mod table;
 pub mod top;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use enforcer_ebpf::contract::table::Limits;
@@ -73,11 +76,9 @@ pub enum Command {
   enforcer run --manifests ./policies
   enforcer run --manifests ./policies --metrics 127.0.0.1:9469 --log enforcer::drops=off,info")]
     Run(Box<RunArgs>),
-    /// Check manifests and report mistakes; exit code 1 if there are errors.
-    #[command(after_help = "Examples:
-  enforcer check ./policies
-  enforcer check --output json ./policies")]
-    Check(CheckArgs),
+    /// Check manifests and report mistakes, with explanations and corrections.
+    #[command(after_help = check::HELP)]
+    Check(check::CheckArgs),
     /// Explain why connections are allowed or denied, and what is missing.
     #[command(after_help = inspect::EXPLAIN_HELP)]
     Explain(Box<inspect::ExplainArgs>),
@@ -108,6 +109,9 @@ pub enum Command {
     /// Show who talks to whom on this node, allowed and denied, and which policies are used.
     #[command(after_help = flows::HELP)]
     Flows(flows::FlowsArgs),
+    /// Suggest policies that allow what was observed and nothing else.
+    #[command(after_help = suggest::HELP)]
+    Suggest(Box<suggest::SuggestArgs>),
     /// Print the log filter of the agent on this node, or change it to FILTER first. A change lasts
     /// until the next one or the agent's end.
     #[command(after_help = "Examples:
@@ -213,6 +217,10 @@ pub struct RunArgs {
     /// Idle timeouts of flows in seconds, by stage; replies pass until then. Others keep their defaults.
     #[arg(long, default_value_t = Lifetimes::DEFAULT, value_name = "STAGE=SECONDS,…")]
     pub flow_timeouts: Lifetimes,
+    /// Seconds between two sweeps of the drift check, which compares verdicts of the kernel's tables with
+    /// the policies; 0 disables it.
+    #[arg(long, default_value = "2", value_parser = seconds, value_name = "SECONDS")]
+    pub drift_interval: Duration,
     /// Log each frame that the programs cannot parse; for debugging, requires --log debug.
     #[arg(long)]
     pub log_programs: bool,
@@ -232,17 +240,6 @@ pub struct CleanupArgs {
     #[arg(long, default_value = DEFAULT_PINS, value_name = "DIR")]
     pub pins: PathBuf,
     /// Output format; json is one document.
-    #[arg(long, value_enum, default_value_t)]
-    pub output: Format,
-}
-
-/// The arguments of `check`.
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// Directories of Kubernetes manifests.
-    #[arg(required = true, value_name = "DIR")]
-    pub manifests: Vec<PathBuf>,
-    /// Output format; text has excerpts of the files on a terminal, json one object per line.
     #[arg(long, value_enum, default_value_t)]
     pub output: Format,
 }
@@ -283,6 +280,7 @@ impl RunArgs {
             cni_results: Some(self.cni_results).filter(|folder| folder.as_os_str() != "off"),
             attach: self.attach,
             pins: Some(self.pins).filter(|folder| folder.as_os_str() != "off"),
+            drift_interval: self.drift_interval,
             settings: Settings {
                 limits: Limits { flows: self.flows, ..self.table_sizes.limits() },
                 mark_mask: self.mark_mask,
@@ -334,6 +332,11 @@ fn listener(option: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
     text.parse().ok().or_else(bare).map(Some).ok_or_else(|| {
         anyhow::anyhow!("{option} {text}: expected ADDRESS:PORT like 127.0.0.1:9469, or off")
     })
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
 }
 
 /// The mark bits of kube-proxy: masquerade and drop. Another use of them breaks Services.

@@ -81,25 +81,37 @@ pub fn run(arguments: &TopArgs, out: &mut impl Write) -> anyhow::Result<()> {
     while left != Some(0) {
         std::thread::sleep(Duration::from_secs(arguments.interval));
         let (now, at) = (status()?, Instant::now());
-        let rates = rates(&before, &now, at - since, arguments.pods);
-        match arguments.output {
-            Format::Json => {
-                let text = document("top", &rates, Output::Json)?.unwrap_or_default();
-                out.write_all(text.as_bytes())?;
-            }
-            Format::Text => {
-                if io::stdout().is_terminal() {
-                    // The cursor to the first cell, and everything after it erased.
-                    write!(out, "\x1b[H\x1b[J")?;
-                }
-                out.write_all(text(&rates).as_bytes())?;
-            }
-        }
-        out.flush()?;
+        print(&before, &now, at - since, arguments.pods, arguments.output, out)?;
         (before, since) = (now, at);
         left = left.map(|it| it.saturating_sub(1));
     }
     Ok(())
+}
+
+/// Prints the pods of an interval.
+pub(super) fn print(
+    before: &Status,
+    now: &Status,
+    interval: Duration,
+    most: usize,
+    output: Format,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let rates = rates(before, now, interval, most);
+    match output {
+        Format::Json => {
+            let text = document("top", &rates, Output::Json)?.unwrap_or_default();
+            out.write_all(text.as_bytes())?;
+        }
+        Format::Text => {
+            if io::stdout().is_terminal() {
+                // The cursor to the first cell, and everything after it erased.
+                write!(out, "\x1b[H\x1b[J")?;
+            }
+            out.write_all(text(&rates).as_bytes())?;
+        }
+    }
+    Ok(out.flush()?)
 }
 
 /// Packets and bytes that passed, and packets that were dropped.

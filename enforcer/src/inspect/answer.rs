@@ -53,6 +53,23 @@ pub struct EndAnswer {
     /// With `--all`, every rule of the policies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Place>,
+    /// The opposite decision if no policy were in audit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditAnswer>,
+}
+
+/// The decision of one end if no policy were in audit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AuditAnswer {
+    /// Whether this end would allow the connection.
+    pub allowed: bool,
+    /// The policies that would isolate the pod in this direction, in audit or not.
+    pub isolated_by: Vec<String>,
+    /// The rules that would allow it.
+    pub allowed_by: Vec<Place>,
+    /// The rule that would allow it after the fewest changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<Place>,
 }
 
 /// Connections with the same explanation.
@@ -116,17 +133,25 @@ impl Answer {
     }
 }
 
-/// The decision of an end as a document; `all`: the answers of every rule, if they are wanted.
-pub(super) fn end(state: &State, consent: &Consent, all: &[RuleResult]) -> EndAnswer {
+/// The decision of an end as a document; `would`: the opposite one if no policy were in audit; `all`: the
+/// answers of every rule, if they are wanted.
+pub(super) fn end(
+    state: &State,
+    consent: &Consent,
+    would: Option<&Why>,
+    all: &[RuleResult],
+) -> EndAnswer {
     let why = &consent.why;
-    let names = |ids: &[PolicyId]| ids.iter().map(ToString::to_string).collect();
-    let (reason, allowed_by, nearest) = match why {
-        Why::Itself => ("itself", &[][..], None),
-        Why::Node => ("own-node", &[][..], None),
-        Why::NotIsolated => ("not-isolated", &[][..], None),
-        Why::Allowed { by, .. } => ("allowed-by-rule", by.as_slice(), None),
-        Why::Denied { nearest, .. } => ("no-rule", &[][..], nearest.as_ref()),
-    };
+    let (reason, allowed_by, nearest) = parts(why);
+    let audit = would.map(|would| {
+        let (_, allowed_by, nearest) = parts(would);
+        AuditAnswer {
+            allowed: would.allows(),
+            isolated_by: names(would.isolating()),
+            allowed_by: allowed_by.iter().map(|it| place(state, it, false)).collect(),
+            nearest: nearest.map(|it| place(state, it, false)),
+        }
+    });
     EndAnswer {
         pod: consent.pod.to_string(),
         direction: consent.direction.name(),
@@ -137,6 +162,22 @@ pub(super) fn end(state: &State, consent: &Consent, all: &[RuleResult]) -> EndAn
         allowed_by: allowed_by.iter().map(|it| place(state, it, false)).collect(),
         nearest: nearest.map(|it| place(state, it, false)),
         rules: all.iter().map(|it| place(state, it, true)).collect(),
+        audit,
+    }
+}
+
+fn names(ids: &[PolicyId]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+/// The name of a reason, the rules that allow, and the nearest one.
+fn parts(why: &Why) -> (&'static str, &[RuleResult], Option<&RuleResult>) {
+    match why {
+        Why::Itself => ("itself", &[][..], None),
+        Why::Node => ("own-node", &[][..], None),
+        Why::NotIsolated => ("not-isolated", &[][..], None),
+        Why::Allowed { by, .. } => ("allowed-by-rule", by.as_slice(), None),
+        Why::Denied { nearest, .. } => ("no-rule", &[][..], nearest.as_ref()),
     }
 }
 
@@ -159,8 +200,12 @@ fn place(state: &State, result: &RuleResult, with_outcome: bool) -> Place {
 
 /// The essence of decisions: pairs with equal essences have the same explanation. Pods are
 /// represented by their workloads, and the addresses of the pair by nothing.
-pub(super) fn essence(state: &State, consents: &[Consent], addresses: [IpAddr; 2]) -> String {
-    let workloads = consents.iter().filter_map(|it| state.cluster.pods.get(&it.pod));
+pub(super) fn essence(
+    state: &State,
+    consents: &[(Consent, Option<Why>)],
+    addresses: [IpAddr; 2],
+) -> String {
+    let workloads = consents.iter().filter_map(|(it, _)| state.cluster.pods.get(&it.pod));
     let workloads = workloads.map(|pod| (pod.id.to_string(), state.workloads.of(pod).to_string()));
     let addresses = addresses.into_iter().map(|it| (format!("{it} "), String::new()));
     // Longer names first: one may begin with another.
@@ -169,21 +214,26 @@ pub(super) fn essence(state: &State, consents: &[Consent], addresses: [IpAddr; 2
     let anonymous = |text: String| {
         names.iter().fold(text, |text, (name, stands_for)| text.replace(name, stands_for))
     };
-    let consents = consents.iter().map(|it| {
-        let why = match &it.why {
-            Why::Allowed { isolating, by } => {
-                let by: Vec<_> = by.iter().map(|it| (&it.rule, it.path(), it.port)).collect();
-                format!("{isolating:?} {by:?}")
-            }
-            Why::Denied { isolating, nearest } => {
-                let nearest = nearest.as_ref().map(|it| (&it.rule, it.path(), differences(it)));
-                format!("{isolating:?} {nearest:?}")
-            }
-            other => format!("{other:?}"),
-        };
-        anonymous(format!("{} {} {why}", it.pod, it.direction.name()))
+    let consents = consents.iter().map(|(it, would)| {
+        let would = would.as_ref().map(essence_of).unwrap_or_default();
+        let why = essence_of(&it.why);
+        anonymous(format!("{} {} {why} {would}", it.pod, it.direction.name()))
     });
     consents.collect::<Vec<_>>().join("\n")
+}
+
+fn essence_of(why: &Why) -> String {
+    match why {
+        Why::Allowed { isolating, by } => {
+            let by: Vec<_> = by.iter().map(|it| (&it.rule, it.path(), it.port)).collect();
+            format!("{isolating:?} {by:?}")
+        }
+        Why::Denied { isolating, nearest } => {
+            let nearest = nearest.as_ref().map(|it| (&it.rule, it.path(), differences(it)));
+            format!("{isolating:?} {nearest:?}")
+        }
+        other => format!("{other:?}"),
+    }
 }
 
 fn differences(result: &RuleResult) -> Vec<String> {

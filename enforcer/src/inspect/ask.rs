@@ -242,13 +242,16 @@ impl Asker<'_> {
 
     fn add(&mut self, view: &Cluster, source: &Site, target: &Target, all: bool) {
         let Target { site, traffic, service } = target;
-        let mut consents = explain::connection(view, source.address, site.address, *traffic);
-        for consent in &mut consents {
+        let consents = explain::connection(view, source.address, site.address, *traffic);
+        let consents = consents.into_iter().map(|mut consent| {
             let other = if consent.direction.name() == "egress" { site } else { source };
             if on_own_node(&self.state.cluster, &consent.pod, other.address) {
                 consent.why = Why::Node;
             }
-        }
+            let would = would_be(view, &consent, other.address, *traffic);
+            (consent, would)
+        });
+        let consents: Vec<(Consent, Option<Why>)> = consents.collect();
         let key = (
             source.name.clone(),
             site.name.clone(),
@@ -260,11 +263,11 @@ impl Asker<'_> {
             known.pairs += 1;
             return;
         }
-        let ends = consents.iter().map(|consent| {
+        let ends = consents.iter().map(|(consent, would)| {
             let other = if consent.direction.name() == "egress" { site } else { source };
             let rules =
                 if all { rules(view, consent, other.address, *traffic) } else { Vec::new() };
-            end(self.state, consent, &rules)
+            end(self.state, consent, would.as_ref(), &rules)
         });
         let (protocol, port) = match traffic {
             Traffic::Port(protocol, port) => (Some(protocol.to_string()), Some(*port)),
@@ -278,7 +281,7 @@ impl Asker<'_> {
             protocol,
             port,
             service: service.clone(),
-            allowed: consents.iter().all(|it| it.why.allows()),
+            allowed: consents.iter().all(|(it, _)| it.why.allows()),
             pairs: 1,
             ends: ends.collect(),
         };
@@ -307,6 +310,12 @@ impl Asker<'_> {
             }
         }
     }
+}
+
+/// The opposite decision if no policy were in audit.
+fn would_be(cluster: &Cluster, it: &Consent, other: IpAddr, traffic: Traffic) -> Option<Why> {
+    let owners = explain::owners(cluster, other);
+    explain::would_be(cluster, &it.pod, it.direction, other, owners, traffic, &it.why)
 }
 
 /// The answers of every rule of this end.

@@ -17,6 +17,7 @@ mod git;
 mod overview;
 mod policy_text;
 mod state;
+mod suggest;
 mod text;
 
 pub use addresses::DEFAULT_POD_CIDR;
@@ -30,3 +31,4 @@ pub use git::GitError;
 pub use overview::{Overview, overview};
 pub use policy_text::policy_text;
 pub use state::{Side, State, StateError, StateOptions};
+pub use suggest::{Suggested, suggested};

@@ -251,7 +251,7 @@ fn workloads(places: &Places) -> BTreeMap<PodId, Workload> {
     };
     let named = places.workloads().filter(|(_, of, _)| kind(of) != "pod");
     let workload = |(pod, of, name): (&PodId, &str, &str)| {
-        let (namespace, name) = (pod.namespace.clone(), name.to_owned());
+        let (namespace, name) = (pod.namespace.to_string(), name.to_owned());
         (pod.clone(), Workload { namespace, name, kind: kind(of) })
     };
     named.map(workload).collect()

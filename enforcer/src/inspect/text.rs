@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::answer::{Answer, EndAnswer, Explanation, Place};
+use super::answer::{Answer, AuditAnswer, EndAnswer, Explanation, Place};
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,7 +84,26 @@ impl fmt::Display for EndAnswer {
             let outcome = place.outcome.unwrap_or_default();
             writeln!(f, "    {outcome:<6} {place}")?;
         }
+        if let Some(audit) = &self.audit {
+            write!(f, "{audit}")?;
+        }
         Ok(())
+    }
+}
+
+impl fmt::Display for AuditAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.allowed { "allowed" } else { "denied" };
+        let isolated = self.isolated_by.join(", ");
+        writeln!(f, "    would be {verdict} if nothing were in audit: isolated by {isolated}")?;
+        for place in &self.allowed_by {
+            writeln!(f, "      allowed by {place}")?;
+        }
+        match &self.nearest {
+            Some(place) => writeln!(f, "      nearest: {place}"),
+            None if !self.allowed => writeln!(f, "      no rule could allow it"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -56,6 +56,7 @@ impl Kernel {
             }
             Step::Node6 { node, value } => store_value(&arrays.nodes6, *node, &**value),
             Step::Leaf6 { leaf, value } => store_value::<Leaf6>(&arrays.leaves6, *leaf, value),
+            Step::Network6 { place, entry } => store32(&arrays.networks6, *place as usize, entry.0),
             Step::PortClass { protocol, port, class } => {
                 let index = (usize::from(*protocol) << 16) | usize::from(*port);
                 arrays.ports.u16(index)?.store(*class, Ordering::Release);

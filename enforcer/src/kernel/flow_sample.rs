@@ -5,10 +5,12 @@
 //! and a connection that reuses the ports of one that has not expired counts as the same.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use enforcer_core::flows::Sighting;
 use enforcer_ebpf::contract::flow::{Flow4, Flow6, FlowState, FlowTail, flags};
+use enforcer_ebpf::contract::flow_table::Key;
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::protocol;
 
@@ -20,20 +22,30 @@ const FIRST_CLIENT_PORT: u16 = 32_768;
 
 /// The addresses of a flow.
 pub(super) trait Ends {
-    /// The pod's address, and the other end's.
-    fn ends(&self) -> [IpAddr; 2];
+    /// The pod's address and the other end's as words, the higher one first.
+    fn words(&self) -> [u64; 4];
+    /// An address of such words.
+    fn address(words: [u64; 2]) -> IpAddr;
 }
 
 impl Ends for Flow4 {
-    fn ends(&self) -> [IpAddr; 2] {
-        [self.local, self.remote].map(|it| Ipv4Addr::from_bits(it).into())
+    fn words(&self) -> [u64; 4] {
+        [0, self.local.into(), 0, self.remote.into()]
+    }
+
+    fn address([_, low]: [u64; 2]) -> IpAddr {
+        Ipv4Addr::from_bits(u32::try_from(low).unwrap_or_default()).into()
     }
 }
 
 impl Ends for Flow6 {
-    fn ends(&self) -> [IpAddr; 2] {
-        [self.local, self.remote]
-            .map(|[high, low]| Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into())
+    fn words(&self) -> [u64; 4] {
+        let ([a, b], [c, d]) = (self.local, self.remote);
+        [a, b, c, d]
+    }
+
+    fn address([high, low]: [u64; 2]) -> IpAddr {
+        Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into()
     }
 }
 
@@ -42,80 +54,83 @@ impl Ends for Flow6 {
 pub struct FlowSample {
     /// The hashes of the flows of the last look, sorted.
     known: Vec<u64>,
-    present: Vec<u64>,
-    found: HashMap<Group, Found>,
+    /// Those of this look, and the position of each flow's sighting.
+    present: Vec<(u64, u32)>,
+    /// The positions by what the flows have in common.
+    positions: HashMap<Group, u32>,
+    found: Vec<Sighting>,
     missed: u64,
 }
 
-/// What flows have in common that are one sighting.
+/// What flows have in common that are one sighting: few words, since each flow is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Group {
-    ends: [IpAddr; 2],
-    endpoint: u16,
-    port: u16,
-    protocol: u8,
-    initiator: Direction,
-}
-
-#[derive(Debug, Default)]
-struct Found {
-    new: u64,
-    open: u64,
-    answered: bool,
-    seconds_ago: u64,
-}
+struct Group([u64; 5]);
 
 impl FlowSample {
     /// Takes a living flow.
     pub(super) fn take<K>(&mut self, key: &K, state: FlowState, hash: u64, seconds_ago: u64)
     where
-        K: enforcer_ebpf::contract::flow_table::Key + Ends,
+        K: Key + Ends,
     {
-        let is_new = self.known.binary_search(&hash).is_err();
-        self.present.push(hash);
         let (initiator, port) = initiator_and_port(key.tail(), state);
         let FlowTail { endpoint, protocol, .. } = *key.tail();
-        let group = Group { ends: key.ends(), endpoint, port, protocol, initiator };
-        if self.found.len() >= SIGHTINGS && !self.found.contains_key(&group) {
-            self.missed += u64::from(is_new);
-            return;
+        let [a, b, c, d] = key.words();
+        let rest = u64::from(endpoint)
+            | u64::from(port) << 16
+            | u64::from(protocol) << 32
+            | (initiator as u64) << 40
+            | u64::from(K::WORDS > Flow4::WORDS) << 41;
+        let next = u32::try_from(self.found.len()).unwrap_or(u32::MAX);
+        let position = match self.positions.entry(Group([a, b, c, d, rest])) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(free) if self.found.len() < SIGHTINGS => {
+                self.found.push(Sighting {
+                    endpoint: endpoint.into(),
+                    local: K::address([a, b]),
+                    remote: K::address([c, d]),
+                    protocol,
+                    port,
+                    initiator,
+                    new: 0,
+                    open: 0,
+                    answered: false,
+                    seconds_ago,
+                });
+                *free.insert(next)
+            }
+            Entry::Vacant(_) => u32::MAX,
+        };
+        self.present.push((hash, position));
+        if let Some(found) = self.found.get_mut(position as usize) {
+            found.open += u64::from(state.is_established());
+            found.answered |= state.flags & flags::ANSWERED != 0;
+            found.seconds_ago = found.seconds_ago.min(seconds_ago);
         }
-        let first = || Found { seconds_ago, ..Found::default() };
-        let found = self.found.entry(group).or_insert_with(first);
-        found.new += u64::from(is_new);
-        found.open += u64::from(state.is_established());
-        found.answered |= state.flags & flags::ANSWERED != 0;
-        found.seconds_ago = found.seconds_ago.min(seconds_ago);
     }
 
-    /// Ends a look.
+    /// Ends a look: compares it with the last one.
     pub(super) fn end(&mut self) {
-        self.known = std::mem::take(&mut self.present);
-        self.known.sort_unstable();
-        self.known.shrink_to_fit();
+        self.present.sort_unstable();
+        let mut known = self.known.iter().copied().peekable();
+        for (hash, position) in &self.present {
+            while known.next_if(|it| it < hash).is_some() {}
+            if known.peek() == Some(hash) {
+                continue;
+            }
+            match self.found.get_mut(*position as usize) {
+                Some(found) => found.new += 1,
+                None => self.missed += 1,
+            }
+        }
+        drop(known);
+        self.known = self.present.iter().map(|(hash, _)| *hash).collect();
+        // The room for a full table is not kept.
+        (self.present, self.positions) = (Vec::new(), HashMap::new());
     }
 
     /// The sightings of the last look, and the new connections that had no room.
     pub fn finish(&mut self) -> (Vec<Sighting>, u64) {
-        let found = std::mem::take(&mut self.found);
-        let sighting = |(group, found): (Group, Found)| {
-            let Group { ends: [local, remote], endpoint, port, protocol, initiator } = group;
-            let Found { new, open, answered, seconds_ago } = found;
-            let endpoint = endpoint.into();
-            Sighting {
-                endpoint,
-                local,
-                remote,
-                protocol,
-                port,
-                initiator,
-                new,
-                open,
-                answered,
-                seconds_ago,
-            }
-        };
-        (found.into_iter().map(sighting).collect(), std::mem::take(&mut self.missed))
+        (std::mem::take(&mut self.found), std::mem::take(&mut self.missed))
     }
 }
 

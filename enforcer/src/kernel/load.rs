@@ -66,6 +66,7 @@ pub(super) struct Arrays {
     pub(super) trie4: MappedArray,
     pub(super) nodes6: MappedArray,
     pub(super) leaves6: MappedArray,
+    pub(super) networks6: MappedArray,
     pub(super) ports: MappedArray,
     pub(super) port_sets: MappedArray,
     pub(super) verdicts: MappedArray,
@@ -83,8 +84,7 @@ pub struct Kernel {
     pub(super) pod_addresses: HashMap<MapData, Address6, u32>,
     pub(super) flows: Arc<FlowTables>,
     pub(super) starts: Array<MapData, Starts>,
-    /// Of the flows' hash.
-    pub(super) secret: u64,
+    pub(super) secrets: Secrets,
     pub(super) fragments4: HashMap<MapData, Fragment4, FragmentState>,
     pub(super) fragments6: HashMap<MapData, Fragment6, FragmentState>,
     pub(super) counters: PerCpuArray<MapData, Counters>,
@@ -116,10 +116,10 @@ impl Kernel {
     /// The kernel rejects them, or the agent was built without them.
     pub fn load(settings: &Settings) -> Result<Self, KernelError> {
         let clock = Clock::of_this_kernel(&settings.lifetimes);
-        let secret = new_secret();
+        let secrets = Secrets::new(None);
         let groups = Groups { own: groups_for(settings.limits.flows), other: None };
-        let ebpf = load_programs(settings, clock, secret, &[], groups)?;
-        let mut kernel = Self::with_tables(ebpf, clock, secret, settings.test_origin, None)?;
+        let ebpf = load_programs(settings, clock, secrets, &[], groups)?;
+        let mut kernel = Self::with_tables(ebpf, clock, secrets, settings.test_origin, None)?;
         kernel.begin_learning()?;
         Ok(kernel)
     }
@@ -133,17 +133,17 @@ impl Kernel {
     pub fn load_pinned(settings: &Settings, pins: &Pins) -> Result<Self, KernelError> {
         let mut pinned = PinnedTables::prepare(pins, &settings.limits)?;
         let clock = Clock::of_this_kernel(&settings.lifetimes);
-        let secret = pinned.secret()?.unwrap_or_else(new_secret);
+        let secrets = Secrets::new(pinned.secret()?);
         let groups = Groups { own: groups_for(settings.limits.flows), other: None };
         let pins = pinned.pins(&settings.limits);
-        let mut ebpf = load_programs(settings, clock, secret, &pins, groups)?;
-        set_secret(&mut ebpf, secret)?;
+        let mut ebpf = load_programs(settings, clock, secrets, &pins, groups)?;
+        set_secret(&mut ebpf, secrets.flows)?;
         pinned.hold(&settings.limits)?;
         pinned.load_stages(&settings.limits, |pins, groups| {
-            load_programs(settings, clock, secret, pins, groups)
+            load_programs(settings, clock, secrets, pins, groups)
         })?;
         let mut kernel =
-            Self::with_tables(ebpf, clock, secret, settings.test_origin, Some(pinned))?;
+            Self::with_tables(ebpf, clock, secrets, settings.test_origin, Some(pinned))?;
         kernel.take_over_owners(&settings.limits)?;
         kernel.begin_learning()?;
         if kernel.pinned.as_mut().is_some_and(|it| it.stage().is_none()) {
@@ -156,7 +156,7 @@ impl Kernel {
     fn with_tables(
         mut ebpf: Ebpf,
         clock: Clock,
-        secret: u64,
+        secrets: Secrets,
         test_origin: bool,
         pinned: Option<PinnedTables>,
     ) -> Result<Self, KernelError> {
@@ -164,6 +164,7 @@ impl Kernel {
             trie4: array(&mut ebpf, table::TRIE4, size_of::<[u32; SLOTS]>())?,
             nodes6: array(&mut ebpf, table::TRIE6_NODES, size_of::<Node6>())?,
             leaves6: array(&mut ebpf, table::TRIE6_LEAVES, size_of::<Leaf6>())?,
+            networks6: array(&mut ebpf, table::NETWORKS6, size_of::<table::NetworkTable>())?,
             ports: array(&mut ebpf, table::PORTS, size_of::<table::PortTable>())?,
             port_sets: array(&mut ebpf, table::PORT_SETS, size_of::<PortSetBits>())?,
             verdicts: array(&mut ebpf, table::VERDICTS, size_of::<[u32; SLOTS]>())?,
@@ -177,9 +178,9 @@ impl Kernel {
             counter_reader,
             extra_addresses: typed(&mut ebpf, table::EXTRA_ADDRESSES)?,
             pod_addresses: typed(&mut ebpf, table::POD_ADDRESSES)?,
-            flows: Arc::new(FlowTables::take(&mut ebpf, clock, secret)?),
+            flows: Arc::new(FlowTables::take(&mut ebpf, clock, secrets.flows)?),
             starts: typed(&mut ebpf, table::STARTS)?,
-            secret,
+            secrets,
             fragments4: typed(&mut ebpf, table::FRAGMENTS4)?,
             fragments6: typed(&mut ebpf, table::FRAGMENTS6)?,
             counters: typed(&mut ebpf, table::COUNTERS)?,
@@ -190,6 +191,12 @@ impl Kernel {
             test_origin,
             ebpf,
         })
+    }
+
+    /// The secrets of the IPv6 networks' places, for the state of the tables.
+    #[must_use]
+    pub fn network_secrets(&self) -> [u64; 2] {
+        self.secrets.networks
     }
 
     /// Whether there were tables of an earlier agent.
@@ -247,7 +254,24 @@ impl Kernel {
     }
 }
 
-/// A secret that nobody can know.
+/// The secrets of hashes: nobody can choose a place in a table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Secrets {
+    /// Of the flows' hash; the next agent has the same.
+    pub(super) flows: u64,
+    /// Of the IPv6 networks' places.
+    networks: [u64; 2],
+}
+
+impl Secrets {
+    /// New secrets; `flows`: unless they have one already.
+    fn new(flows: Option<u64>) -> Self {
+        let flows = flows.unwrap_or_else(new_secret);
+        Self { flows, networks: [new_secret(), new_secret()] }
+    }
+}
+
+/// An odd number that nobody can know.
 fn new_secret() -> u64 {
     // The standard library seeds it from the operating system's random numbers.
     RandomState::new().hash_one(0_u8) | 1
@@ -259,12 +283,12 @@ fn set_secret(ebpf: &mut Ebpf, secret: u64) -> Result<(), KernelError> {
     map.set(0, secret, 0).map_err(KernelError::table(table::FLOW_SECRET))
 }
 
-/// Loads the programs; pinned tables are reused. `secret`: of the flows' hash. `groups`: of the flow
-/// tables; of two sizes while flows are being migrated.
+/// Loads the programs; pinned tables are reused. `groups`: of the flow tables; of two sizes while flows
+/// are being migrated.
 fn load_programs(
     settings: &Settings,
     clock: Clock,
-    secret: u64,
+    secrets: Secrets,
     pins: &[TablePin],
     groups: Groups,
 ) -> Result<Ebpf, KernelError> {
@@ -291,7 +315,8 @@ fn load_programs(
         .override_global("IS_MOVING", &is_moving, true)
         .override_global("FLOW_GROUPS", &groups.own, true)
         .override_global("OTHER_FLOW_GROUPS", &groups.other.unwrap_or(1), true)
-        .override_global("FLOW_HASH_SECRET", &secret, true)
+        .override_global("FLOW_HASH_SECRET", &secrets.flows, true)
+        .override_global("NETWORK_SECRETS", &secrets.networks, true)
         .override_global("CLOCK_SHIFT", &clock.shift, true)
         .override_global("FLOW_LIFETIMES", &clock.lifetimes, true)
         .map_max_entries(table::TRIE4, limits.trie4_blocks)

@@ -20,10 +20,11 @@ use super::{KernelError, table_shape};
 const MOVED: [&str; 4] = table::FLOW_TABLES;
 
 /// The tables that do not outlive the agent and that all sets of programs share.
-const SHARED: [&str; 15] = [
+const SHARED: [&str; 16] = [
     table::TRIE4,
     table::TRIE6_NODES,
     table::TRIE6_LEAVES,
+    table::NETWORKS6,
     table::PORTS,
     table::PORT_SETS,
     table::VERDICTS,

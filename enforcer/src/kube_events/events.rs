@@ -124,7 +124,7 @@ fn event(finding: &Finding, policy: &ObjectMeta, node_name: &str, now: Timestamp
     Event {
         metadata: ObjectMeta {
             name: Some(name(finding, policy.uid.as_deref().unwrap_or_default())),
-            namespace: Some(finding.policy.namespace.clone()),
+            namespace: Some(finding.policy.namespace.to_string()),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(now)),
@@ -137,8 +137,8 @@ fn event(finding: &Finding, policy: &ObjectMeta, node_name: &str, now: Timestamp
         regarding: Some(ObjectReference {
             api_version: Some("networking.k8s.io/v1".to_owned()),
             kind: Some("NetworkPolicy".to_owned()),
-            namespace: Some(finding.policy.namespace.clone()),
-            name: Some(finding.policy.name.clone()),
+            namespace: Some(finding.policy.namespace.to_string()),
+            name: Some(finding.policy.name.to_string()),
             uid: policy.uid.clone(),
             resource_version: policy.resource_version.clone(),
             ..ObjectReference::default()

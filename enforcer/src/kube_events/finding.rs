@@ -83,7 +83,6 @@ fn isolates(policy: &Policy, direction: Direction) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use super::*;
     use enforcer_core::model::{Pod, Requirement, Selector};
@@ -92,13 +91,13 @@ mod tests {
     fn cluster() -> Cluster {
         let pod = |namespace: &str, name: &str| {
             let id = PodId::new(namespace, name);
-            let labels = BTreeMap::from([("app".to_owned(), name.to_owned())]);
+            let labels = [("app", name)].into();
             (id.clone(), Pod { labels, ..Pod::new(id) })
         };
         let policy = |name: &str, app: &str, egress: bool| {
             let id = PolicyId::new("a", name);
-            let wanted = Requirement::In("app".to_owned(), BTreeSet::from([app.to_owned()]));
-            let subjects = Selector { requirements: BTreeSet::from([wanted]) };
+            let wanted = Requirement::In("app".to_owned(), [app.to_owned()].into());
+            let subjects = Selector { requirements: [wanted].into() };
             let (ingress, egress) = (Some(Vec::new()), egress.then(Vec::new));
             (id.clone(), Policy { id, subjects, ingress, egress, audit: false })
         };

@@ -78,11 +78,10 @@ impl Announced {
 }
 
 /// The pod's own labels.
-fn own_labels(mut labels: Labels) -> Labels {
-    labels.retain(|key, _| {
-        !KUBELET_LABELS.contains(&key.as_str()) && !key.starts_with(RUNTIME_LABEL_PREFIX)
-    });
-    labels
+fn own_labels(labels: impl IntoIterator<Item = (String, String)>) -> Labels {
+    let is_own =
+        |key: &str| !KUBELET_LABELS.contains(&key) && !key.starts_with(RUNTIME_LABEL_PREFIX);
+    labels.into_iter().filter(|(key, _)| is_own(key)).collect()
 }
 
 #[cfg(test)]

@@ -141,14 +141,14 @@ mod tests {
     use super::*;
 
     fn select(key: &str, value: &str) -> Selector {
-        let requirement = Requirement::In(key.to_owned(), BTreeSet::from([value.to_owned()]));
-        Selector { requirements: BTreeSet::from([requirement]) }
+        let requirement = Requirement::In(key.to_owned(), [value.to_owned()].into());
+        Selector { requirements: [requirement].into() }
     }
 
     fn cluster() -> Cluster {
         let pod = |name: &str, labels: &[(&str, &str)], address: &str| {
             let id = PodId::new("shop", name);
-            let labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+            let labels = labels.iter().copied();
             let addresses = [address.parse().unwrap()].into();
             let pod = Pod { labels: labels.collect(), addresses, ..Pod::new(id.clone()) };
             (id, pod)

@@ -8,9 +8,9 @@ use enforcer_ebpf::contract::counters::{Count, Counters};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
 use super::{
-    Attribution, CniReport, ConntrackReport, DropRecord, Endpoint, EventReport, FORMER_NAMESPACES,
-    FlowReport, Interface, Isolation, NriReport, PodProtection, ProcessUse, RecentDrop, Report,
-    TableUse, TakenOver, UnguardedReport, WatchReport,
+    Attribution, CniReport, ConntrackReport, DriftReport, DropRecord, Endpoint, EventReport,
+    FORMER_NAMESPACES, FlowReport, Interface, Isolation, NriReport, PodProtection, ProcessUse,
+    RecentDrop, Report, TableUse, TakenOver, UnguardedReport, WatchReport,
 };
 use enforcer_core::explain::Workload;
 use enforcer_core::model::PodId;
@@ -118,6 +118,13 @@ pub(super) fn report() -> Report {
             why: "packets to the pod (to_pod): its program was detached".to_owned(),
         }],
         hooks_restored: 6,
+        drift: DriftReport {
+            checks: 5_000,
+            found: 2,
+            differences: vec![
+                "hello/pod1: its endpoint in the kernel is not the one that was written".to_owned(),
+            ],
+        },
         pins_problem: Some("/bpf is not in a BPF file system".to_owned()),
         tables: vec![TableUse { table: "TRIE4".to_owned(), used: 300, limit: 8_192 }],
         flows: vec![FlowReport {

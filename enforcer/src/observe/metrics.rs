@@ -21,8 +21,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{
-    ConntrackReport, DropRecord, Endpoint, FlowReport, Isolation, NriReport, ProcessUse, Report,
-    TableUse, process,
+    ConntrackReport, DriftReport, DropRecord, Endpoint, FlowReport, Isolation, NriReport,
+    ProcessUse, Report, TableUse, process,
 };
 use crate::nri::Outcome;
 use audits::Audits;
@@ -266,7 +266,16 @@ fn hooks(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     let help = "Interfaces whose programs were missing or not first, and were restored.";
     let counter = MetricType::Counter;
     let mut family = encoder.encode_descriptor("hooks_restored", help, None, counter)?;
-    family.encode_counter::<NoLabelSet, u64, u64>(&report.hooks_restored, None)
+    family.encode_counter::<NoLabelSet, u64, u64>(&report.hooks_restored, None)?;
+    let DriftReport { checks, found, differences } = &report.drift;
+    let help = "Verdicts of the kernel's tables that were compared with the policies.";
+    let mut family = encoder.encode_descriptor("drift_checks", help, None, counter)?;
+    family.encode_counter::<NoLabelSet, u64, u64>(checks, None)?;
+    let help = "Verdicts that differed from the policies when they were compared first.";
+    let mut family = encoder.encode_descriptor("drift_found", help, None, counter)?;
+    family.encode_counter::<NoLabelSet, u64, u64>(found, None)?;
+    let help = "Known verdicts that differ from the policies at present, at most 16.";
+    gauge(encoder, "drift", help, number(differences.len()))
 }
 
 fn nri(
@@ -289,6 +298,8 @@ fn known(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     gauge(encoder, "policies", "Known network policies.", report.policies)?;
     let help = "Network policies in audit that select pods of this node: reported, not enforced.";
     gauge(encoder, "policies_in_audit", help, report.in_audit().count() as u64)?;
+    let help = "Whether all policies are in audit, by --audit.";
+    gauge(encoder, "audit_all", help, u64::from(report.audit_all))?;
     gauge(encoder, "pods", "Known pods, including those of other nodes.", report.pods)?;
     gauge(encoder, "namespaces", "Known namespaces.", report.namespaces)?;
     let help = "Present errors in manifests or in objects of the Kubernetes API.";

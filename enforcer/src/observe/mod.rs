@@ -30,10 +30,11 @@ pub use http::{Limits, Observed, Paths, serve, serve_on_loopback};
 pub use log::{LogError, LogFilter, LogFormat};
 pub use metrics::{Metrics, PodMetrics};
 pub use process::ProcessUse;
-pub use recent::{RecentDrop, RecentDrops};
+pub use recent::{EndedDrop, RecentDrop, RecentDrops};
 pub use report::{
-    CniReport, ConntrackReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport, Interface,
-    Isolation, NriReport, PodProtection, Report, TableUse, TakenOver, UnguardedReport, WatchReport,
+    CniReport, ConntrackReport, DriftReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport,
+    Interface, Isolation, NriReport, PodProtection, Report, TableUse, TakenOver, UnguardedReport,
+    WatchReport,
 };
 pub use rise::Rise;
 pub use status::{CounterStatus, EndpointStatus, ProtectionStatus, Status};

@@ -36,9 +36,35 @@ pub struct RecentDrop {
 #[derive(Debug)]
 struct Attempt {
     number: u64,
+    first: Instant,
     last: Instant,
     repeats: u64,
     drop: DropRecord,
+    /// Whether its end was reported.
+    is_closed: bool,
+}
+
+/// An attempt that is over, of more than one packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedDrop {
+    /// Packets after the first one that were reported.
+    pub repeats: u64,
+    /// The time from the first to the last one.
+    pub lasted: Duration,
+    /// The first packet.
+    pub drop: DropRecord,
+}
+
+impl Attempt {
+    /// The end of the attempt, if it has more than one packet; once.
+    fn close(&mut self) -> Option<EndedDrop> {
+        let is_new = !std::mem::replace(&mut self.is_closed, true) && self.repeats > 0;
+        is_new.then(|| EndedDrop {
+            repeats: self.repeats,
+            lasted: self.last.saturating_duration_since(self.first),
+            drop: self.drop.clone(),
+        })
+    }
 }
 
 /// The last attempts whose packets the programs reported as dropped; of a flood they report only
@@ -47,6 +73,8 @@ struct Attempt {
 pub struct RecentDrops {
     attempts: VecDeque<Attempt>,
     begun: u64,
+    /// Attempts that were forgotten before they were over.
+    forgotten: Vec<EndedDrop>,
 }
 
 impl RecentDrops {
@@ -62,9 +90,28 @@ impl RecentDrops {
 
     /// Remembers a new attempt, and forgets the oldest one if there are too many.
     pub fn push(&mut self, now: Instant, drop: DropRecord) {
-        self.attempts.truncate(REMEMBERED - 1);
+        while self.attempts.len() >= REMEMBERED {
+            let oldest = self.attempts.pop_back();
+            self.forgotten.extend(oldest.and_then(|mut it| it.close()));
+        }
         self.begun += 1;
-        self.attempts.push_front(Attempt { number: self.begun, last: now, repeats: 0, drop });
+        self.attempts.push_front(Attempt {
+            number: self.begun,
+            first: now,
+            last: now,
+            repeats: 0,
+            drop,
+            is_closed: false,
+        });
+    }
+
+    /// The attempts of more than one packet that have ended since the last call.
+    pub fn ended(&mut self, now: Instant) -> Vec<EndedDrop> {
+        let mut ended = std::mem::take(&mut self.forgotten);
+        let over = self.attempts.iter_mut().rev();
+        let over = over.filter(|it| now.saturating_duration_since(it.last) >= QUIET);
+        ended.extend(over.filter_map(Attempt::close));
+        ended
     }
 
     /// The last attempts, the newest first.
@@ -125,5 +172,31 @@ mod tests {
             list.iter().map(|it| (it.number, it.repeats, it.seconds_ago)).collect();
         assert_eq!(counts, [(2, 0, 0), (1, 2, 60)]);
         assert_eq!(drops.since(over, 1).len(), 1);
+    }
+
+    #[test]
+    fn the_end_of_an_attempt_is_reported_once() {
+        let mut drops = RecentDrops::default();
+        let start = Instant::now();
+        let drop = fixture::drop();
+        drops.push(start, drop.clone());
+        drops.push(start, DropRecord { ifindex: 99, ..drop.clone() });
+        for second in 1..=3 {
+            assert!(drops.repeats(start + Duration::from_secs(second), &drop));
+        }
+        let last = start + Duration::from_secs(3);
+        assert_eq!(drops.ended(last + QUIET - Duration::from_millis(1)), []);
+        let lasted = Duration::from_secs(3);
+        let ended = EndedDrop { repeats: 3, lasted, drop: drop.clone() };
+        assert_eq!(drops.ended(last + QUIET), std::slice::from_ref(&ended));
+        assert_eq!(drops.ended(last + QUIET), []);
+        // Also of those that are forgotten in a flood.
+        let again = last + QUIET;
+        drops.push(again, drop.clone());
+        assert!(drops.repeats(again, &drop));
+        for ifindex in 100..700 {
+            drops.push(again, DropRecord { ifindex, ..drop.clone() });
+        }
+        assert_eq!(drops.ended(again), [EndedDrop { repeats: 1, lasted: Duration::ZERO, drop }]);
     }
 }

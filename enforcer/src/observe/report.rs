@@ -211,6 +211,18 @@ pub struct PodProtection {
     pub audit: Vec<String>,
 }
 
+/// The drift check: the kernel's tables against the policies.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DriftReport {
+    /// Verdicts that were compared.
+    pub checks: u64,
+    /// Differences that were found.
+    pub found: u64,
+    /// The differences that are still there, one sentence each.
+    #[serde(default)]
+    pub differences: Vec<String>,
+}
+
 /// The state of the agent at one time.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Report {
@@ -236,6 +248,8 @@ pub struct Report {
     pub unguarded: Vec<UnguardedReport>,
     /// How often a fault of an interface's hooks ended since the agent started.
     pub hooks_restored: u64,
+    /// The drift check.
+    pub drift: DriftReport,
     /// Why pins that are gone can't be restored.
     pub pins_problem: Option<String>,
     /// How full the tables are.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::report::nonzero;
 use super::{
-    CniReport, ConntrackReport, Endpoint, FlowReport, Interface, Isolation, NriReport,
+    CniReport, ConntrackReport, DriftReport, Endpoint, FlowReport, Interface, Isolation, NriReport,
     PodProtection, RecentDrop, Report, TableUse, TakenOver, WatchReport,
 };
 
@@ -62,6 +62,9 @@ pub struct Status {
     /// The last reported drops, the newest first.
     #[serde(default)]
     pub drops: Vec<RecentDrop>,
+    /// The drift check: the kernel's tables against the policies.
+    #[serde(default)]
+    pub drift: DriftReport,
     /// Problems that need attention, one sentence each; empty if there are none.
     pub problems: Vec<String>,
 }
@@ -163,6 +166,7 @@ impl Status {
             outlives_agent: report.outlives_agent,
             taken_over: report.taken_over,
             drops: report.drops,
+            drift: report.drift,
             problems,
         }
     }
@@ -213,6 +217,7 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
     });
     let nri = Some(&report.nri).filter(|it| it.state == "refused");
     let nri = nri.map(|it| format!("pods do not wait for their policy: {}", it.about));
+    let drift = report.drift.differences.iter().map(|it| format!("drift: {it}"));
     let lost_marks = report.lost_marks.map(|packets| {
         format!(
             "{packets} packets were dropped because another program cleared their mark: find rules \
@@ -225,6 +230,7 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
     not_ready
         .into_iter()
         .chain(unguarded)
+        .chain(drift)
         .chain(pins)
         .chain(report.node_problem.clone())
         .chain(nri)

@@ -132,7 +132,7 @@ fn read(lab: &Lab, text: &str) -> Cluster {
     for (id, pod) in lab.pods() {
         let declared = cluster.pods.get_mut(id).unwrap();
         declared.addresses = pod.addresses().iter().copied().collect();
-        declared.node = Some(enforcer_tests::lab::NODE_NAME.to_owned());
+        declared.node = Some(enforcer_tests::lab::NODE_NAME.into());
     }
     cluster.node_addresses = lab.node_addresses().into_iter().collect();
     cluster

@@ -2,7 +2,7 @@
 //!
 //! It stores the objects that concern NetworkPolicy (pods, namespaces, policies, Services, nodes,
 //! endpoints, events) and supports the requests of kube's clients and `kubectl`: discovery, paged
-//! lists, watches with bookmarks, patches, tables, exec. There is no authentication; requests are
+//! lists, watches with bookmarks, patches, tables, exec, portforward. There is no authentication; requests are
 //! recorded in a [`Journal`].
 //!
 //! Here belongs only what a real API server does. What a cluster's controllers and kubelets do
@@ -28,6 +28,7 @@ mod manifests;
 mod names;
 mod object;
 mod patch;
+mod portforward;
 mod protobuf;
 mod read;
 mod replay;
@@ -52,6 +53,7 @@ pub use kinds::Kind;
 pub use kubeconfig::{kubectl, write as write_kubeconfig};
 pub use manifests::ManifestError;
 pub(crate) use object::now;
+pub use portforward::Forwarder;
 pub use replay::{Replay, ReplayError};
 pub use request::Verb;
 pub use server::{ApiServer, Listening};

@@ -185,7 +185,7 @@ fn verb(method: &Method, place: &Place<'_>, query: &Query) -> Option<Verb> {
     let lacks_namespace = place.kind.namespaced && place.namespace.is_empty();
     Some(match (method.as_str(), one) {
         ("GET", _) if query.is_set("watch") => Verb::Watch,
-        ("GET", true) if matches!(place.part, "exec") => Verb::Create,
+        ("GET", true) if matches!(place.part, "exec" | "portforward") => Verb::Create,
         ("GET", false) => Verb::List,
         (_, _) if lacks_namespace => return None,
         ("GET", true) => Verb::Get,

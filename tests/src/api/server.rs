@@ -21,6 +21,7 @@ use super::journal::{Entry, Journal};
 use super::kinds::{NAMESPACES, PODS};
 use super::object;
 use super::patch::Patch;
+use super::portforward::{self, Forwarder};
 use super::protobuf;
 use super::read;
 use super::reply::{Cut, Reply};
@@ -45,6 +46,7 @@ pub struct ApiServer {
     journal: Journal,
     graceful: bool,
     executor: Option<Executor>,
+    forwarder: Option<Forwarder>,
 }
 
 /// A listening server. Dropping it stops listening and cuts its connections.
@@ -93,6 +95,11 @@ impl ApiServer {
     /// Supports commands in pods.
     pub fn with_executor(self, executor: Executor) -> Self {
         Self { executor: Some(executor), ..self }
+    }
+
+    /// Supports connections to pods' ports.
+    pub fn with_forwarder(self, forwarder: Forwarder) -> Self {
+        Self { forwarder: Some(forwarder), ..self }
     }
 
     /// The objects.
@@ -176,6 +183,10 @@ impl ApiServer {
             let opened = self.exec(&request, &mut head).await;
             return Ok(opened.unwrap_or_else(|refusal| Reply::refusal(&refusal).response()));
         }
+        if request.part == "portforward" && request.kind == &PODS {
+            let opened = self.forward(&request, &mut head).await;
+            return Ok(opened.unwrap_or_else(|refusal| Reply::refusal(&refusal).response()));
+        }
         let content_type = text_of(&head.headers, header::CONTENT_TYPE.as_str());
         let reply = match axum::body::to_bytes(Body::new(body), LARGEST).await {
             Ok(body) => self.reply(request, &content_type, &body),
@@ -196,6 +207,16 @@ impl ApiServer {
         let pod = self.store.get(request.kind, &request.key());
         let pod = pod.ok_or_else(|| Refusal::not_found(request.kind, &request.name))?;
         exec::exec(self.executor.as_ref(), request, &pod, head).await
+    }
+
+    async fn forward(
+        &self,
+        request: &Request,
+        head: &mut http::request::Parts,
+    ) -> Result<Response<Body>, Refusal> {
+        let pod = self.store.get(request.kind, &request.key());
+        let pod = pod.ok_or_else(|| Refusal::not_found(request.kind, &request.name))?;
+        portforward::forward(self.forwarder.as_ref(), request, &pod, head).await
     }
 
     fn record(&self, request: &Request, user_agent: String) {

@@ -1,115 +1,133 @@
 //! Benchmarks: the cost of a packet, the delay of a policy, the cost of watching a cluster.
 //!
-//! Here belong measurements and their output. Nothing here decides whether a test passes.
+//! Here belong measurements and their output. Nothing here decides whether a test passes, except for
+//! the bounds of figures that do not depend on the machine ([`cost`], [`bounds`]).
 
+pub mod agreement;
 mod attach;
+pub mod bounds;
 mod cases;
+mod cluster;
+pub mod cost;
+mod document;
 mod effect;
+mod floods;
 mod lab;
+mod options;
 mod packets;
 mod print;
+mod report;
 mod rotator;
+mod target;
+mod targets;
+mod traffic;
 mod watched;
 
-use clap::{Parser, ValueEnum};
-use serde::Serialize;
+use std::fs;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
 
 use crate::rig::with_interfaces;
-use attach::Attached;
-use effect::{Effect, Through};
-use packets::Figures;
+use document::{Document, VERSION};
+use effect::Through;
+pub use options::{Options, Output};
 use print::progress;
-use watched::Watched;
-
-/// Measures the cost of a packet compared with the empty and the parse-only program, the time from
-/// saving a policy to its effect, and the memory and CPU time for watching a cluster.
-#[derive(Debug, Parser)]
-pub struct Options {
-    /// Output format
-    #[arg(long, value_enum, default_value = "table")]
-    pub output: Output,
-    /// Number of rounds; figures are medians
-    #[arg(long, default_value_t = 11)]
-    pub rounds: usize,
-    /// Measure only the time from saving a policy to its effect
-    #[arg(long, conflicts_with_all = ["packets", "watched"])]
-    pub effect: bool,
-    /// Measure only the cost of packets
-    #[arg(long, conflicts_with = "watched")]
-    pub packets: bool,
-    /// Measure only the cost of watching a cluster
-    #[arg(long)]
-    pub watched: bool,
-    /// Measure only the time until interfaces have their programs
-    #[arg(long, conflicts_with_all = ["effect", "packets", "watched"])]
-    pub attach: bool,
-    /// The numbers of pods of the watched clusters
-    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = CLUSTERS)]
-    pub pods: Vec<usize>,
-    /// Number of saved policies
-    #[arg(long, default_value_t = 100, value_name = "N")]
-    pub saves: usize,
-}
-
-/// The format of the figures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    Table,
-    /// For scripts.
-    Json,
-}
-
-/// The numbers of pods of the watched clusters.
-const CLUSTERS: [usize; 3] = [10, 1_000, 10_000];
 
 /// Runs the measurements and prints the figures.
-pub fn run(options: &Options) -> anyhow::Result<()> {
-    let measure_packets =
-        || with_interfaces(2, |found| packets::measure(options.rounds, &found, progress));
-    let all = !(options.packets || options.effect || options.watched || options.attach);
-    let figures = (all || options.packets).then(measure_packets).transpose()?;
-    if let (Some(figures), Output::Table) = (&figures, options.output) {
-        print::packets(figures)?;
+///
+/// # Errors
+/// A part can't be measured.
+pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    if options.check || options.write_bounds {
+        return check(options);
     }
-    let measure_effect = || {
-        progress(&format!("{} saves of a policy, twice", options.saves));
-        let both = [Through::Files, Through::Api].into_iter();
-        both.map(|through| effect::measure(options.saves, through)).collect()
-    };
-    let effect: Option<Vec<Effect>> = (all || options.effect).then(measure_effect).transpose()?;
-    if let Output::Table = options.output {
-        effect.iter().flatten().try_for_each(print::effect)?;
+    if let Some(folder) = &options.render {
+        report::render(folder)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    let measure_watched = || {
-        let one = |pods: usize| {
-            progress(&format!("{pods} pods at the Kubernetes API"));
-            watched::measure(pods)
-        };
-        options.pods.iter().copied().map(one).collect()
-    };
-    let watched: Option<Vec<Watched>> =
-        (all || options.watched).then(measure_watched).transpose()?;
-    if let Output::Table = options.output {
-        watched.iter().try_for_each(|rows| print::watched(rows))?;
+    let measured = measure(options)?;
+    if let Some(folder) = &options.report {
+        report::write(folder, &measured)?;
     }
-    let attached: Option<Vec<Attached>> =
-        (all || options.attach).then(attach::measure).transpose()?;
-    match options.output {
-        Output::Table => attached.iter().try_for_each(|rows| print::attached(rows)),
-        Output::Json => print::json(&Everything { figures, effect, watched, attached }),
+    if options.output == Output::Json {
+        print::json(&measured)?;
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// The JSON document, without the measurements that were not requested.
-#[derive(Debug, Serialize)]
-struct Everything {
-    #[serde(flatten)]
-    figures: Option<Figures>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    effect: Option<Vec<Effect>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    watched: Option<Vec<Watched>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attached: Option<Vec<Attached>>,
+/// Compares figures that do not depend on the machine with their bounds, or writes the bounds.
+fn check(options: &Options) -> anyhow::Result<ExitCode> {
+    let path = options.root.join(bounds::PATH);
+    progress("the cost of packets apart from time");
+    let costs = cost::measure()?;
+    if options.write_bounds {
+        fs::write(&path, bounds::render(&costs))
+            .with_context(|| format!("write {}", path.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let found = bounds::check(&costs, &text);
+    print::costs(&costs, options.output)?;
+    found.iter().for_each(|it| print::complain(&it.to_string()));
+    Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Measures what was chosen, and prints each part's table when it is complete.
+fn measure(options: &Options) -> anyhow::Result<Document> {
+    let is_table = options.output == Output::Table;
+    let mut all = Document::new()?;
+    if options.wants(options.packets, true) {
+        let figures = all.part("packets", || {
+            with_interfaces(2, |found| {
+                packets::measure(options.rounds, <[u32; 2]>::try_from(found.as_slice())?, progress)
+            })
+        })?;
+        is_table.then(|| print::packets(&figures)).transpose()?;
+        all.packets = Some(figures);
+        progress("the cost of packets apart from time");
+        all.costs = Some(all.part("instructions and memory", cost::measure)?);
+    }
+    if options.wants(options.traffic, true) {
+        let rounds = options.traffic_rounds;
+        let traffic = all.part("traffic", || traffic::measure(rounds, progress))?;
+        is_table.then(|| print::traffic(&traffic)).transpose()?;
+        all.traffic = Some(traffic);
+    }
+    if options.wants(options.floods, true) {
+        let rows = all.part("floods", || floods::measure(progress))?;
+        is_table.then(|| print::floods(&rows)).transpose()?;
+        all.floods = Some(rows);
+    }
+    measure_agent(options, is_table, &mut all)?;
+    Ok(all)
+}
+
+/// The parts that concern the agent rather than packets.
+fn measure_agent(options: &Options, is_table: bool, all: &mut Document) -> anyhow::Result<()> {
+    if options.wants(options.effect, false) {
+        for through in [Through::Files, Through::Api] {
+            progress(&format!("{} saves of a policy", options.saves));
+            let effect = all.part("effect", || effect::measure(options.saves, through))?;
+            is_table.then(|| print::effect(&effect)).transpose()?;
+            all.effect.get_or_insert_default().push(effect);
+        }
+    }
+    if options.wants(options.watched, false) {
+        let rows = all.part("watched", || {
+            let one = |pods: &usize| {
+                progress(&format!("{pods} pods at the Kubernetes API"));
+                watched::measure(*pods)
+            };
+            options.pods.iter().map(one).collect::<anyhow::Result<Vec<_>>>()
+        })?;
+        is_table.then(|| print::watched(&rows)).transpose()?;
+        all.watched = Some(rows);
+    }
+    if options.wants(options.attach, false) {
+        let rows = all.part("attach", attach::measure)?;
+        is_table.then(|| print::attached(&rows)).transpose()?;
+        all.attached = Some(rows);
+    }
+    Ok(())
 }

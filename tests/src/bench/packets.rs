@@ -5,11 +5,14 @@
 //! the same round. The cost of a case is the median over the rounds of the difference. Everything
 //! runs on one pinned core.
 
-use enforcer::kernel::RunProgram;
-use serde::Serialize;
+use enforcer::kernel::{RunProgram, Settings};
+use enforcer_ebpf::contract::table::Limits;
+use serde::{Deserialize, Serialize};
 
-use super::cases::{self, Case, Shape};
+use super::cases::{self, Case, Flows};
+use super::cluster::Shape;
 use super::rotator::{Place, Rotator};
+use super::target::Loaded;
 use crate::rig::{ELSEWHERE, Rig, stay_on_one_cpu};
 
 /// Runs in a row, at least.
@@ -17,21 +20,31 @@ const MINIMUM: u32 = 4_000;
 /// The programs' verdict on a packet that passes (TC_ACT_UNSPEC).
 const NEXT: u32 = u32::MAX;
 
+/// The numbers of policies and of peers; each with each.
+const POLICIES: [usize; 2] = [1, 1_000];
+const PEERS: [usize; 4] = [1, 10, 1_000, 100_000];
+/// The flows in the largest cluster, and in the others.
+const ALL_FLOWS: Flows = Flows {
+    common: 1_000,
+    established: &[1, 1_000, 10_000, 100_000, 1_000_000],
+    replies: &[1, 1_000, 10_000, 100_000],
+};
+const SOME_FLOWS: Flows =
+    Flows { common: 1_000, established: &[1, 1_000, 100_000], replies: &[1_000] };
+
 /// The costs of all cases.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Figures {
-    /// The running kernel.
-    pub kernel: String,
     /// The number of rounds; each figure is their median.
     pub rounds: usize,
     /// Instructions that the verifier processed, by program.
-    pub verified_instructions: Vec<(&'static str, Option<u32>)>,
+    pub verified_instructions: Vec<(String, Option<u32>)>,
     /// By case.
     pub rows: Vec<Figure>,
 }
 
 /// The cost of one case.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Figure {
     /// 4 or 6.
     pub family: u8,
@@ -40,9 +53,11 @@ pub(super) struct Figure {
     /// Pods that the policies select as peers.
     pub peers: usize,
     /// The packet and its fate.
-    pub case: &'static str,
+    pub case: String,
     /// The number of different packets, each of another flow.
     pub flows: usize,
+    /// The flows of this family that the tables are made for.
+    pub room: u32,
     /// Nanoseconds of the empty program, the loop around it included.
     pub empty: f64,
     /// Nanoseconds of the parse-only program.
@@ -51,6 +66,8 @@ pub(super) struct Figure {
     pub total: f64,
     /// Nanoseconds beyond the empty program.
     pub over_empty: f64,
+    /// The same, the first and the third quartile of the rounds.
+    pub over_empty_quartiles: [f64; 2],
     /// Nanoseconds beyond parsing.
     pub over_parse: f64,
     /// The complete program's time divided by the empty one's.
@@ -59,84 +76,96 @@ pub(super) struct Figure {
 
 pub(super) fn measure(
     rounds: usize,
-    interfaces: &[u32],
+    interfaces: [u32; 2],
     progress: impl Fn(&str),
 ) -> anyhow::Result<Figures> {
     stay_on_one_cpu()?;
-    let mut rotator = Rotator::load()?;
-    let mut rows = Vec::new();
-    let mut verified_instructions = Vec::new();
-    for shape in Shape::ALL {
-        progress(&format!("{} policies, {} peers", shape.policies, shape.peers));
-        let mut rig = Rig::new()?;
-        let mut cases = cases::prepare(&mut rig, interfaces, shape)?;
-        verified_instructions = rig.kernel.verified_instructions();
-        // Connections are in progress, and the programs have been there for long.
-        rig.kernel.end_learning()?;
-        for case in &mut cases {
-            rows.push(one(&mut rig, &mut rotator, case, shape, rounds)?);
+    let (mut rows, mut verified_instructions) = (Vec::new(), Vec::new());
+    let mut rotator = Some(Rotator::load()?);
+    for peers in PEERS {
+        for policies in POLICIES {
+            progress(&format!("packets with {policies} policies and {peers} peers"));
+            let is_largest = (policies, peers) == (1_000, 100_000);
+            let flows = if is_largest { ALL_FLOWS } else { SOME_FLOWS };
+            let room = flows.room().max(Limits::DEFAULT.flows);
+            let limits = Limits { flows: room, ..Limits::DEFAULT };
+            let rig = Rig::with(&Settings { limits, ..Settings::default() })?;
+            let mut loaded =
+                Loaded { rig, rotator: rotator.take().map_or_else(Rotator::load, Ok)? };
+            let shape = Shape { policies, peers };
+            let cases = cases::prepare(&mut loaded, interfaces, shape, flows)?;
+            let verified = loaded.rig.kernel.verified_instructions().into_iter();
+            verified_instructions =
+                verified.map(|(name, count)| (name.to_owned(), count)).collect();
+            // Connections are in progress, and the programs have been there for long.
+            loaded.rig.kernel.end_learning()?;
+            for mut case in cases {
+                let figure = one(&mut loaded, &mut case, shape, rounds)?;
+                rows.push(Figure { room, ..figure });
+            }
+            rotator = Some(loaded.rotator);
         }
     }
-    let kernel = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
-    Ok(Figures { kernel, rounds, verified_instructions, rows })
+    Ok(Figures { rounds, verified_instructions, rows })
 }
 
 fn one(
-    rig: &mut Rig,
-    rotator: &mut Rotator,
+    loaded: &mut Loaded,
     case: &mut Case,
     shape: Shape,
     rounds: usize,
 ) -> anyhow::Result<Figure> {
-    rotator.prepare(&case.packets)?;
+    loaded.rotator.prepare(&case.packets)?;
     let (mut empty, mut parse, mut total) = (Vec::new(), Vec::new(), Vec::new());
+    // A round of very many packets is steady by itself.
+    let rounds = if case.packets.ends.len() > 200_000 { rounds.min(5) } else { rounds };
     for round in 0..=rounds {
         if let Some(entered) = &case.entered {
-            case.mark = rig.wire(RunProgram::FromWire, entered, 0)?.mark;
+            case.stop.mark = loaded.rig.wire(RunProgram::FromWire, entered, 0)?.mark;
         }
         if round == 0 {
             // Each flow and peer once, before anything is measured.
-            time(rig, rotator, case, case.program)?;
+            time(loaded, case, case.stop.program)?;
             continue;
         }
-        empty.push(time(rig, rotator, case, RunProgram::Empty)?);
-        parse.push(time(rig, rotator, case, RunProgram::ParseOnly)?);
-        total.push(time(rig, rotator, case, case.program)?);
+        empty.push(time(loaded, case, RunProgram::Empty)?);
+        parse.push(time(loaded, case, RunProgram::ParseOnly)?);
+        total.push(time(loaded, case, case.stop.program)?);
     }
-    let beyond = |than: &[f64]| median(total.iter().zip(than).map(|(a, b)| a - b).collect());
-    let (over_empty, over_parse) = (beyond(&empty), beyond(&parse));
-    let (empty, parse_only, total) = (median(empty), median(parse), median(total));
+    let beyond =
+        |than: &[f64]| -> Vec<f64> { total.iter().zip(than).map(|(a, b)| a - b).collect() };
+    let over = beyond(&empty);
+    let over_parse = median(&beyond(&parse));
+    let (empty, parse_only, total) = (median(&empty), median(&parse), median(&total));
     Ok(Figure {
         family: case.family,
         policies: shape.policies,
         peers: shape.peers,
-        case: case.name,
+        case: case.name.to_owned(),
         flows: case.packets.ends.len(),
+        room: 0,
         empty,
         parse_only,
         total,
-        over_empty,
+        over_empty: median(&over),
+        over_empty_quartiles: [25, 75].map(|percent| percentile(&over, percent)),
         over_parse,
         ratio: total / empty,
     })
 }
 
 /// Nanoseconds of one run of the rotator and `program`: this thread's CPU time.
-fn time(
-    rig: &mut Rig,
-    rotator: &mut Rotator,
-    case: &Case,
-    program: RunProgram,
-) -> anyhow::Result<f64> {
-    let fd = rig.kernel.program_fd(program)?;
-    let place = Place { ifindex: case.ifindex, ingress_ifindex: ELSEWHERE, mark: case.mark };
+fn time(loaded: &mut Loaded, case: &Case, program: RunProgram) -> anyhow::Result<f64> {
+    let fd = loaded.rig.kernel.program_fd(program)?;
+    let (ifindex, mark) = (case.stop.ifindex, case.stop.mark);
+    let place = Place { ifindex, ingress_ifindex: ELSEWHERE, mark };
     let runs = MINIMUM.max(u32::try_from(case.packets.ends.len())?);
-    let dropped = case.dropped(rig)?;
-    let (took, last) = rotator.run(&fd, &case.packets, place, runs)?;
-    if program == case.program {
+    let before = dropped(&loaded.rig, case)?;
+    let (took, last) = loaded.rotator.run(&fd, &case.packets, place, runs)?;
+    if program == case.stop.program {
         let wrong = if case.passes { 0 } else { u64::from(runs) };
         anyhow::ensure!(
-            (last == NEXT) == case.passes && case.dropped(rig)? - dropped == wrong,
+            (last == NEXT) == case.passes && dropped(&loaded.rig, case)? - before == wrong,
             "{}: wrong verdict of a packet: the figures would be meaningless",
             case.name
         );
@@ -144,7 +173,19 @@ fn time(
     Ok(took.as_secs_f64() * 1e9 / f64::from(runs))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+/// The packets that the pod's programs have dropped so far.
+fn dropped(rig: &Rig, case: &Case) -> anyhow::Result<u64> {
+    let Some((pod, direction)) = &case.counted else { return Ok(0) };
+    Ok(cases::drops(&rig.counters(pod)?, *direction))
+}
+
+fn median(values: &[f64]) -> f64 {
+    percentile(values, 50)
+}
+
+fn percentile(values: &[f64], percent: usize) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = sorted.len().saturating_sub(1) * percent / 100;
+    sorted.get(at).copied().unwrap_or(f64::NAN)
 }

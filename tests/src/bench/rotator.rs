@@ -10,6 +10,8 @@ use enforcer::kernel::TestContext;
 use enforcer_ebpf::rotation::{self, Ends, Rotation};
 use nix::time::{ClockId, clock_gettime};
 
+use crate::host::object;
+
 /// The loaded rotator.
 pub(super) struct Rotator {
     ebpf: Ebpf,
@@ -44,10 +46,24 @@ const fn addresses(v4: bool) -> (usize, usize) {
 
 impl Packets {
     /// The packets of these frames, whose headers have no options.
-    pub(super) fn new(frames: &[Vec<u8>]) -> anyhow::Result<Self> {
-        let frame = frames.first().context("no packets")?.clone();
-        let ends = frames.iter().map(|frame| ends(frame).context("a short frame"));
+    pub(super) fn new(frames: impl Iterator<Item = Vec<u8>>) -> anyhow::Result<Self> {
+        let mut frames = frames.peekable();
+        let frame = frames.peek().context("no packets")?.clone();
+        let ends = frames.map(|frame| ends(&frame).context("a short frame"));
         Ok(Self { ends: ends.collect::<Result<_, _>>()?, frame, port_step: 0 })
+    }
+
+    /// A packet in the first turn.
+    pub(super) fn frame_at(&self, at: usize) -> Vec<u8> {
+        let mut frame = self.frame.clone();
+        let (start, length) = addresses(is_v4(&frame));
+        let ends = self.ends.get(at).copied().unwrap_or_default();
+        let bytes = bytemuck::bytes_of(&ends.addresses).iter().take(length);
+        let bytes = bytes.chain(bytemuck::bytes_of(&ends.ports));
+        for (place, byte) in frame.iter_mut().skip(start).zip(bytes) {
+            *place = *byte;
+        }
+        frame
     }
 }
 
@@ -69,9 +85,7 @@ fn ends(frame: &[u8]) -> Option<Ends> {
 impl Rotator {
     /// Loads the rotator from beside the programs' object.
     pub(super) fn load() -> anyhow::Result<Self> {
-        let this = std::env::current_exe()?;
-        let target = this.ancestors().nth(2).context("this program is in no target folder")?;
-        let path = target.join("bpf/rotate.o");
+        let path = object("rotate.o")?;
         let what = || format!("can't load {}: run `cargo xtask build-ebpf`", path.display());
         let mut ebpf = Ebpf::load_file(&path).with_context(what)?;
         for name in ["rotate4", "rotate6"] {

@@ -6,13 +6,10 @@ use clap::Parser as _;
 use enforcer_tests::bench;
 
 fn main() -> ExitCode {
-    match bench::run(&bench::Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            ExitCode::from(2)
-        }
-    }
+    bench::run(&bench::Options::parse()).unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::from(2)
+    })
 }
 
 #[expect(clippy::print_stderr, reason = "the program's error output")]

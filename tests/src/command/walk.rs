@@ -142,9 +142,14 @@ impl Run<'_> {
     }
 
     pub(crate) fn show(&self, applied: &Applied, before: Option<&Matrix>) {
-        let Applied { notes, matrix, rounds, took, .. } = applied;
+        let Applied { notes, errors, matrix, rounds, took, .. } = applied;
         for note in notes {
             self.screen.show(note);
+        }
+        if *errors > 0 {
+            let text =
+                format!("{errors} errors in the manifests: not all that they declare is in effect");
+            self.screen.verdict(false, &text);
         }
         if matrix.cells.is_empty() {
             self.screen.show("No pods are running.");
@@ -168,7 +173,7 @@ fn step_report(session: &Session, scenario: &str, step: &str, applied: Applied) 
         topology: session.lab().topology(),
         scenario: scenario.to_owned(),
         step: step.to_owned(),
-        ok: applied.matrix.all_good(),
+        ok: applied.matrix.all_good() && applied.errors == 0,
         rounds: applied.rounds,
         took_ms: applied.took.as_millis(),
         matrix: applied.matrix,

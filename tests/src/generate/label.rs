@@ -21,6 +21,7 @@ fn one_of(names: &[&'static str]) -> impl Strategy<Value = String> + use<> {
 
 pub(super) fn labels() -> impl Strategy<Value = Labels> {
     btree_map(one_of(&KEYS), one_of(&VALUES), 0..=KEYS.len())
+        .prop_map(|labels| labels.into_iter().collect())
 }
 
 fn key() -> impl Strategy<Value = String> {
@@ -33,8 +34,8 @@ fn values() -> impl Strategy<Value = BTreeSet<String>> {
 
 fn requirement() -> impl Strategy<Value = Requirement> {
     prop_oneof![
-        3 => (key(), values()).prop_map(|(key, values)| Requirement::In(key, values)),
-        2 => (key(), values()).prop_map(|(key, values)| Requirement::NotIn(key, values)),
+        3 => (key(), values()).prop_map(|(key, values)| Requirement::In(key, values.into())),
+        2 => (key(), values()).prop_map(|(key, values)| Requirement::NotIn(key, values.into())),
         1 => key().prop_map(Requirement::Exists),
         1 => key().prop_map(Requirement::DoesNotExist),
     ]
@@ -42,13 +43,14 @@ fn requirement() -> impl Strategy<Value = Requirement> {
 
 /// A selector with up to two requirements; without any, it matches everything.
 pub(super) fn selector() -> impl Strategy<Value = Selector> {
-    btree_set(requirement(), 0..=2).prop_map(|requirements| Selector { requirements })
+    btree_set(requirement(), 0..=2)
+        .prop_map(|requirements| Selector { requirements: requirements.into() })
 }
 
 /// A selector of namespaces: by labels like those of pods, or by name.
 pub(super) fn namespace_selector() -> impl Strategy<Value = Selector> {
     let by_name = btree_set(one_of(&NAMESPACES), 1..=2).prop_map(|names| Selector {
-        requirements: BTreeSet::from([Requirement::In(NAMESPACE_NAME_LABEL.to_owned(), names)]),
+        requirements: [Requirement::In(NAMESPACE_NAME_LABEL.to_owned(), names.into())].into(),
     });
     prop_oneof![2 => selector(), 1 => by_name]
 }

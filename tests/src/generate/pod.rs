@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use enforcer_core::model::{ContainerPort, Namespace, Pod, PodId, Protocol};
+use enforcer_core::model::{ContainerPort, Namespace, Pod, PodId, Protocol, Uid};
 use proptest::bool;
 use proptest::collection::{btree_set, vec};
 use proptest::prop_oneof;
@@ -73,14 +73,14 @@ pub(super) fn pod() -> impl Strategy<Value = Pod> {
     (namespace(), labels(), node, addresses(), host_network, ends, ports).prop_map(
         |(namespace, labels, node, addresses, host_network, (finished, terminating), ports)| Pod {
             id: PodId::new(namespace, ""),
-            uid: String::new(),
+            uid: Uid::default(),
             labels,
-            node: node.map(str::to_owned),
-            addresses,
+            node: node.map(Into::into),
+            addresses: addresses.into(),
             host_network,
             finished,
             terminating,
-            ports,
+            ports: ports.into(),
         },
     )
 }
@@ -88,8 +88,8 @@ pub(super) fn pod() -> impl Strategy<Value = Pod> {
 /// The pods by their ids, with unique names.
 pub(super) fn numbered(pods: Vec<Pod>) -> BTreeMap<PodId, Pod> {
     let named = pods.into_iter().enumerate().map(|(number, mut pod)| {
-        pod.id.name = format!("pod-{number}");
-        pod.uid = format!("uid-{number}");
+        pod.id.name = format!("pod-{number}").into();
+        pod.uid = format!("uid-{number}").into();
         pod
     });
     named.map(|pod| (pod.id.clone(), pod)).collect()

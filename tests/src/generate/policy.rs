@@ -56,7 +56,7 @@ pub(super) fn policy(size: Size) -> impl Strategy<Value = Policy> {
 /// The policies by their ids, with unique names.
 pub(super) fn numbered(policies: Vec<Policy>) -> BTreeMap<PolicyId, Policy> {
     let named = policies.into_iter().enumerate().map(|(number, mut policy)| {
-        policy.id.name = format!("policy-{number}");
+        policy.id.name = format!("policy-{number}").into();
         policy
     });
     named.map(|policy| (policy.id.clone(), policy)).collect()

@@ -57,8 +57,8 @@ pub(crate) fn write(directory: &Path, attached: &Attached<'_>) -> Result<(), Lab
             "netns": netns,
             "cniArgs": [
                 ["IgnoreUnknown", "1"],
-                ["K8S_POD_NAMESPACE", attached.id.namespace],
-                ["K8S_POD_NAME", attached.id.name],
+                ["K8S_POD_NAMESPACE", attached.id.namespace.as_str()],
+                ["K8S_POD_NAME", attached.id.name.as_str()],
                 ["K8S_POD_INFRA_CONTAINER_ID", container],
                 ["K8S_POD_UID", attached.uid],
             ],

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use enforcer_core::model::{PodId, ServiceId};
+use enforcer_core::model::{Name, PodId, ServiceId};
 use serde::{Serialize, Serializer};
 
 /// A sender or receiver.
@@ -42,7 +42,7 @@ pub enum Door {
 
 impl Party {
     /// The pod `name` of `namespace`.
-    pub fn pod(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn pod(namespace: impl Into<Name>, name: impl Into<Name>) -> Self {
         Self::Pod(PodId::new(namespace, name))
     }
 
@@ -60,7 +60,7 @@ impl Party {
     }
 
     /// The Service `name` of `namespace` by one of its addresses.
-    pub fn service(namespace: impl Into<String>, name: impl Into<String>, door: Door) -> Self {
+    pub fn service(namespace: impl Into<Name>, name: impl Into<Name>, door: Door) -> Self {
         let service = ServiceId { namespace: namespace.into(), name: name.into() };
         Self::Service(Frontend { service, door })
     }

@@ -84,7 +84,7 @@ fn requirements(selector: &Selector) -> Option<String> {
 }
 
 fn requirement(requirement: &Requirement) -> String {
-    let list = |values: &std::collections::BTreeSet<String>| {
+    let list = |values: &enforcer_core::model::SharedSet<String>| {
         values.iter().map(String::as_str).collect::<Vec<_>>().join("|")
     };
     match requirement {

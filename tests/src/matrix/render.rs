@@ -115,7 +115,9 @@ impl Axes {
 
     fn own_name<'a>(&self, party: &'a Party) -> Option<&'a str> {
         match party {
-            Party::Pod(id) if Some(&id.namespace) == self.namespace.as_ref() => Some(&id.name),
+            Party::Pod(id) if Some(id.namespace.as_str()) == self.namespace.as_deref() => {
+                Some(&id.name)
+            }
             _ => None,
         }
     }
@@ -138,7 +140,7 @@ fn only_namespace(rows: &[Party]) -> Option<String> {
         _ => None,
     });
     let first = namespaces.next()?;
-    namespaces.all(|other| other == first).then(|| first.clone())
+    namespaces.all(|other| other == first).then(|| first.to_string())
 }
 
 /// The cells of one connection, IPv4 first.

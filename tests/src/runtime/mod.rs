@@ -199,7 +199,7 @@ impl Plugin {
     fn message(&self, pod: &PodSandbox) -> Vec<u8> {
         let PodSandbox { id, pod, uid, labels, addresses, network, process } = pod;
         let mut message = Vec::new();
-        for (number, text) in [(1, id), (2, &pod.name), (3, uid), (4, &pod.namespace)] {
+        for (number, text) in [(1, id.as_str()), (2, &pod.name), (3, uid), (4, &pod.namespace)] {
             bytes(&mut message, number, text.as_bytes());
         }
         let own = [

@@ -93,7 +93,7 @@ impl Api {
             let (Some(pod), Some(node)) = (cluster.pods.get(id), lab.nodes().get(node)) else {
                 continue;
             };
-            self.running.insert(id.clone(), pod.uid.clone());
+            self.running.insert(id.clone(), pod.uid.to_string());
             let store = self.server.store();
             store.edit(&kinds::PODS, &key(id), |object| report(object, addresses, node));
         }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use enforcer_core::model::{Cluster, Pod, PodId, Protocol, Service};
 
-use enforcer::source::manifests::Manifests;
+use enforcer::source::Severity;
+use enforcer::source::manifests::{Manifests, Report};
 
 use super::api::Api;
 use crate::lab::{Lab, PodSpec, Ports};
@@ -28,6 +29,8 @@ pub struct Declared {
     pub pods: BTreeMap<PodId, PodSpec>,
     /// Mistakes in the manifests, and objects that the lab does not support.
     pub notes: Vec<String>,
+    /// The number of errors in the manifests: something that they declare is not in effect.
+    pub errors: usize,
 }
 
 /// The port of a pod that names none.
@@ -55,6 +58,8 @@ impl Source {
                     cluster.apply(change);
                 }
                 declared.cluster = cluster.clone();
+                let is_error = |it: &&Report| it.severity == Severity::Error;
+                declared.errors = update.reports.iter().filter(is_error).count();
                 declared.notes.extend(update.reports.iter().map(ToString::to_string));
             }
             Self::Api(api) => (declared.cluster, declared.notes) = api.cluster(),
@@ -82,7 +87,7 @@ fn spec(pod: &Pod, lab: &Lab) -> Result<PodSpec, String> {
         None => 0,
         Some(name) => lab.node_named(name).ok_or_else(|| format!("it belongs to node {name}"))?,
     };
-    let (host_network, uid) = (pod.host_network, pod.uid.clone());
+    let (host_network, uid) = (pod.host_network, pod.uid.to_string());
     Ok(PodSpec { ports: ports(pod), node, host_network, uid })
 }
 

@@ -96,6 +96,8 @@ pub struct Applied {
     pub cluster: Cluster,
     /// Mistakes in the manifests, and unsupported objects.
     pub notes: Vec<String>,
+    /// The number of new errors in the manifests.
+    pub errors: usize,
     /// The last measurement.
     pub matrix: Matrix,
     /// The number of measurements.
@@ -295,7 +297,7 @@ impl Session {
         declared: Declared,
         started: Instant,
     ) -> anyhow::Result<Applied> {
-        let cluster = declared.cluster;
+        let Declared { cluster, notes, errors, .. } = declared;
         let scope = self.options.scope.unwrap_or_else(|| Scope::for_cluster(&cluster));
         let probes = probes(&self.lab, scope);
         let mut rounds = 0;
@@ -309,7 +311,7 @@ impl Session {
         };
         self.check_agent()?;
         let took = started.elapsed();
-        Ok(Applied { cluster, notes: declared.notes, matrix, rounds, took })
+        Ok(Applied { cluster, notes, errors, matrix, rounds, took })
     }
 
     /// Adds the running pods' addresses and nodes, and the first node's addresses.
@@ -317,7 +319,7 @@ impl Session {
         for (id, addresses, node) in self.lab.running() {
             if let Some(declared) = cluster.pods.get_mut(id) {
                 declared.addresses = addresses.iter().copied().collect();
-                declared.node = self.lab.nodes().get(node).map(|node| node.site().name());
+                declared.node = self.lab.nodes().get(node).map(|node| node.site().name().into());
             }
         }
         cluster.node_addresses = self.lab.node_addresses().into_iter().collect();

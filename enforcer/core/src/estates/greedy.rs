@@ -67,7 +67,7 @@ impl Greedy {
 
     fn add(&self, cluster: &mut Cluster, namespace: &str, at: u32, address: u32) {
         let mut pod = pod(namespace, format!("pod-{at:04}"), app_labels(at), address);
-        pod.node = Some(NODE.to_owned());
+        pod.node = Some(NODE.into());
         cluster.apply(Change::Pod(pod));
     }
 

@@ -60,7 +60,11 @@ impl Large {
         // Nodes have a /24 each, of which they use about a hundred addresses.
         let address = 0x0a00_0000 + ((at / 100) << 8) + 4 + at % 100;
         let uid = format!("{at:08x}-0000-4000-8000-{at:012x}");
-        Pod { node: Some(node), uid, ..pod(&namespace(app / APPS), name, labels, address) }
+        Pod {
+            node: Some(node.into()),
+            uid: uid.into(),
+            ..pod(&namespace(app / APPS), name, labels, address)
+        }
     }
 
     /// The name of the pod of this number.

@@ -35,7 +35,7 @@ pub fn interfaces(
         owner: Owner::Pod(id.clone()),
         uid: String::new(),
         identity: 0,
-        addresses: cluster.pods.get(id).map(|pod| pod.addresses.clone()).unwrap_or_default(),
+        addresses: cluster.pods.get(id).map(|pod| pod.addresses.to_set()).unwrap_or_default(),
         check_source: true,
     };
     (2..).zip(local.iter().map(interface)).collect()

@@ -84,10 +84,10 @@ fn exempt(pod: &Pod) -> Option<&'static str> {
 #[must_use]
 pub fn coverage(cluster: &Cluster) -> Vec<Coverage> {
     let mut found: BTreeMap<&str, Coverage> = BTreeMap::new();
-    let names = cluster.namespaces.keys();
-    let names = names.chain(cluster.pods.keys().map(|it| &it.namespace));
-    for name in names.chain(cluster.policies.keys().map(|it| &it.namespace)) {
-        found.entry(name).or_default().namespace.clone_from(name);
+    let names = cluster.namespaces.keys().map(String::as_str);
+    let names = names.chain(cluster.pods.keys().map(|it| it.namespace.as_str()));
+    for name in names.chain(cluster.policies.keys().map(|it| it.namespace.as_str())) {
+        name.clone_into(&mut found.entry(name).or_default().namespace);
     }
     for (id, policy) in &cluster.policies {
         let it = found.entry(&id.namespace).or_default();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Labels, Requirement, Selector};
+use crate::model::{Labels, Name, Requirement, Selector, SharedSet};
 
 /// The value that a label must have.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +47,7 @@ impl LabelFix {
 #[derive(Debug, Default)]
 struct Need<'a> {
     /// All must contain the value.
-    within: Vec<&'a BTreeSet<String>>,
+    within: Vec<&'a SharedSet<String>>,
     not: BTreeSet<String>,
     exists: bool,
     absent: bool,
@@ -73,14 +73,18 @@ pub fn fixes(selector: &Selector, labels: &Labels) -> Option<Vec<LabelFix>> {
         let present = labels.get(key);
         if !need.holds(present) {
             let want = need.want(present.is_some())?;
-            fixes.push(LabelFix { key: key.to_owned(), present: present.cloned(), want });
+            fixes.push(LabelFix {
+                key: key.to_owned(),
+                present: present.map(ToString::to_string),
+                want,
+            });
         }
     }
     Some(fixes)
 }
 
 impl Need<'_> {
-    fn holds(&self, value: Option<&String>) -> bool {
+    fn holds(&self, value: Option<&Name>) -> bool {
         match value {
             None => self.may_be_absent(),
             Some(value) => self.fits(value),
@@ -91,7 +95,7 @@ impl Need<'_> {
         self.within.is_empty() && !self.exists
     }
 
-    fn fits(&self, value: &String) -> bool {
+    fn fits(&self, value: &str) -> bool {
         !self.absent
             && !self.not.contains(value)
             && self.within.iter().all(|values| values.contains(value))

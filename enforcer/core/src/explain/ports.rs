@@ -1,7 +1,5 @@
 //! The changes that make an entry of a rule's `ports` match.
 
-use std::collections::BTreeSet;
-
 use super::change::Change;
 use crate::model::{ContainerPort, PodId, PortRule, PortSpec, Traffic};
 
@@ -10,11 +8,8 @@ use crate::model::{ContainerPort, PodId, PortRule, PortSpec, Traffic};
 pub(super) struct Receiver<'a> {
     /// `None`: a pod that does not exist yet.
     pub(super) pod: Option<&'a PodId>,
-    pub(super) ports: &'a BTreeSet<ContainerPort>,
+    pub(super) ports: &'a [ContainerPort],
 }
-
-/// The ports of a pod that does not exist yet.
-pub(super) static NO_PORTS: BTreeSet<ContainerPort> = BTreeSet::new();
 
 /// The change after which the entry matches the traffic towards one of these pods: `Some(None)` if
 /// it does already; `None` if no change of port makes it match.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::change::{Change, cost};
 use super::labels::fixes;
-use super::ports::{NO_PORTS, Receiver, missing};
+use super::ports::{Receiver, missing};
 use crate::model::{
     Block, Cluster, Labels, NAMESPACE_NAME_LABEL, Namespace, Peer, Pod, Policy, PolicyId,
     Requirement, Rule, Selector, Traffic,
@@ -264,7 +264,7 @@ impl<'a> Question<'a> {
         changes.extend(labels);
         let fixes = fixes(pods, &Labels::new())?.into_iter();
         changes.extend(fixes.map(|fix| Change::PodLabel { pod: None, fix }));
-        let receiver = Receiver { pod: None, ports: &NO_PORTS };
+        let receiver = Receiver { pod: None, ports: &[] };
         Some(Way { changes, receivers: self.receivers(vec![receiver]) })
     }
 
@@ -277,7 +277,7 @@ impl<'a> Question<'a> {
         now: Option<&str>,
     ) -> Option<(String, Vec<Change>)> {
         let Some(selector) = namespaces else {
-            return Some((policy.id.namespace.clone(), Vec::new()));
+            return Some((policy.id.namespace.to_string(), Vec::new()));
         };
         let own = now.and_then(|it| self.label(selector, it));
         if own.as_ref().is_some_and(|(_, changes)| changes.is_empty()) {
@@ -315,7 +315,7 @@ impl<'a> Question<'a> {
 }
 
 fn receiver(pod: &Pod) -> Receiver<'_> {
-    Receiver { pod: Some(&pod.id), ports: &pod.ports }
+    Receiver { pod: Some(&pod.id), ports: pod.ports.as_slice() }
 }
 
 /// The addresses just before and just after a prefix.

@@ -1,12 +1,11 @@
 //! Policies in sentences.
 
-use std::collections::BTreeSet;
-
 use enforcer_ebpf::contract::verdict::Direction;
 
 use super::connection::rules;
 use crate::model::{
     Block, NAMESPACE_NAME_LABEL, Peer, Policy, PortRule, PortSpec, Requirement, Rule, Selector,
+    SharedSet,
 };
 
 /// The selector's requirements, such as `role=api, tier in (a, b)`; empty if it has none.
@@ -17,7 +16,7 @@ pub fn selector_text(selector: &Selector) -> String {
 }
 
 fn requirement(requirement: &Requirement) -> String {
-    let list = |values: &BTreeSet<String>| {
+    let list = |values: &SharedSet<String>| {
         values.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
     };
     match requirement {

@@ -106,7 +106,6 @@ pub fn translate(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
 
     use super::*;
     use crate::model::{ContainerPort, Requirement, Selector};
@@ -129,10 +128,10 @@ mod tests {
             target,
             node_port,
         };
-        let app = Requirement::In("app".to_owned(), BTreeSet::from(["web".to_owned()]));
+        let app = Requirement::In("app".to_owned(), ["web".to_owned()].into());
         let service = Service {
             id: ServiceId::new("shop", "web"),
-            selector: Some(Selector { requirements: BTreeSet::from([app]) }),
+            selector: Some(Selector { requirements: [app].into() }),
             cluster_addresses: ["10.0.0.10".parse().unwrap()].into(),
             external_addresses: ["192.0.2.10".parse().unwrap()].into(),
             ports: vec![

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::model::{Pod, PodId};
+use crate::model::{Name, Pod, PodId};
 
 /// A workload. `Display`: `shop/web (deploy)`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,13 +39,13 @@ impl Workload {
     #[must_use]
     pub fn of(pod: &Pod) -> Self {
         let (name, kind) = name(pod);
-        Self { namespace: pod.id.namespace.clone(), name, kind }
+        Self { namespace: pod.id.namespace.to_string(), name, kind }
     }
 }
 
 fn name(pod: &Pod) -> (String, &'static str) {
     let name = pod.id.name.as_str();
-    let label = |key: &str| pod.labels.get(key).map(String::as_str);
+    let label = |key: &str| pod.labels.get(key).map(Name::as_str);
     if let Some(hash) = label(TEMPLATE_HASH) {
         let set = name.rsplit_once('-').map_or(name, |(set, _)| set);
         let deployment = set.strip_suffix(hash).and_then(|it| it.strip_suffix('-'));
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn workload(name: &str, labels: &[(&str, &str)]) -> String {
-        let labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+        let labels = labels.iter().copied();
         let pod = Pod { labels: labels.collect(), ..Pod::new(PodId::new("shop", name)) };
         Workload::of(&pod).to_string()
     }

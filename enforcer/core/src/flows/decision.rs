@@ -4,9 +4,8 @@ use std::net::IpAddr;
 
 use enforcer_ebpf::contract::verdict::Direction;
 
-use super::attribute::View;
 use crate::explain::{Change, Outcome, RuleResult, Why, in_audit, why_among, would_be};
-use crate::model::{self, Pod, PolicyId, Traffic};
+use crate::model::{Cluster, Pod, PolicyId, Traffic, View};
 
 /// The nearest rule of a denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +78,9 @@ fn miss(result: &RuleResult) -> Miss {
 }
 
 /// The decisions of both ends that are pods. `from`, `to`: the addresses of one pair.
-pub(super) fn decide(
-    view: &View<'_>,
+pub(super) fn decide<'a>(
+    cluster: &'a Cluster,
+    owners: &dyn Fn(IpAddr) -> Vec<&'a Pod>,
     from: (IpAddr, Option<&Pod>),
     to: (IpAddr, Option<&Pod>),
     traffic: Traffic,
@@ -91,12 +91,12 @@ pub(super) fn decide(
         if pod.addresses.contains(&other) {
             return Some(Decision::new(direction, Why::Itself));
         }
-        if view.cluster.node_addresses.contains(&other) {
+        if cluster.node_addresses.contains(&other) {
             return Some(Decision::new(direction, Why::Node));
         }
-        let (cluster, id, owners) = (view.cluster, &pod.id, (view.owners)(other));
+        let (id, owners) = (&pod.id, owners(other));
         let peers = owners.clone();
-        let why = why_among(cluster, model::View::Enforced, id, direction, other, peers, traffic);
+        let why = why_among(cluster, View::Enforced, id, direction, other, peers, traffic);
         let would = would_be(cluster, id, direction, other, owners, traffic, &why);
         let audit = would.map(|it| {
             let policies = in_audit(cluster, id, direction).map(PolicyId::to_string).collect();

@@ -19,8 +19,12 @@ pub const RECORDS: usize = 4_096;
 /// [`FlowEnd::Outside`].
 const ADDRESSES: usize = 64;
 
-/// The new records of a pod in one look at the tables: each costs an explanation.
+/// The new records of a pod in one look at the tables, and of all pods: each costs an explanation.
 const FRESH: u32 = 64;
+const ALL_FRESH: u32 = 2_048;
+
+/// The records that make room at once, if their workload has so many.
+const ROOM: usize = 128;
 
 /// An attempt that a policy denied.
 #[derive(Debug, Clone)]
@@ -46,6 +50,8 @@ pub struct Ledger {
     addresses: HashMap<Key, usize>,
     /// The new records of each endpoint in this look.
     fresh: HashMap<u32, u32>,
+    /// Their sum.
+    all_fresh: u32,
     uses: Uses,
     revision: u64,
     /// The state of policies, namespaces and labels; another one needs new explanations.
@@ -73,6 +79,7 @@ impl Ledger {
         self.at = now;
         self.uses.retain(isolating, now);
         self.fresh.clear();
+        self.all_fresh = 0;
         self.records.values_mut().for_each(|it| it.opening = [0; 2]);
     }
 
@@ -120,11 +127,14 @@ impl Ledger {
             return false;
         }
         let fresh = self.fresh.entry(seen.endpoint).or_default();
-        *fresh += 1;
-        if *fresh > FRESH {
+        let has_room = *fresh < FRESH && self.all_fresh < ALL_FRESH;
+        if has_room {
+            *fresh += 1;
+            self.all_fresh += 1;
+        } else {
             self.missed = self.missed.saturating_add(seen.new);
         }
-        *fresh <= FRESH
+        has_room
     }
 
     fn count(&mut self, key: Key, service: Option<String>, ends: Vec<Decision>, seen: &Sighting) {
@@ -226,18 +236,27 @@ impl Ledger {
             *accounts.entry(account(key)).or_default() += 1;
         }
         let largest = accounts.into_iter().max_by_key(|(_, count)| *count);
-        let Some(largest) = largest.map(|(end, _)| end.clone()) else { return };
+        let Some((largest, count)) = largest.map(|(end, count)| (end.clone(), count)) else {
+            return;
+        };
         let of_largest = self.records.iter().filter(|(key, _)| *account(key) == largest);
-        let oldest = of_largest.min_by_key(|(_, record)| record.last_seen);
-        if let Some(key) = oldest.map(|(key, _)| key.clone())
-            && let Some(gone) = self.records.remove(&key)
+        let mut oldest: Vec<(u64, Key)> =
+            of_largest.map(|(key, record)| (record.last_seen, key.clone())).collect();
+        oldest.sort_unstable();
+        // Several at once: this looks at all records. Never the newest half.
+        oldest.truncate((count / 2).clamp(1, ROOM));
+        for (_, key) in oldest {
+            self.remove(&key);
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let Some(gone) = self.records.remove(key) else { return };
+        self.missed = self.missed.saturating_add(gone.connections());
+        if let Some(outside) = outside(key)
+            && let Some(count) = self.addresses.get_mut(&outside)
         {
-            self.missed = self.missed.saturating_add(gone.connections());
-            if let Some(outside) = outside(&key)
-                && let Some(count) = self.addresses.get_mut(&outside)
-            {
-                *count = count.saturating_sub(1);
-            }
+            *count = count.saturating_sub(1);
         }
     }
 
@@ -325,5 +344,5 @@ fn outside(key: &Key) -> Option<Key> {
 
 fn explanation<'a>(view: &View<'a>, flow: &Attributed<'a>) -> Vec<Decision> {
     let Some([from, to]) = flow.pair else { return Vec::new() };
-    decide(view, from, to, flow.traffic)
+    decide(view.cluster, view.owners, from, to, flow.traffic)
 }

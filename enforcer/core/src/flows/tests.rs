@@ -1,6 +1,5 @@
 //! Named flows, their decisions, and the bounds of the store.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use enforcer_ebpf::contract::verdict::Direction;
@@ -13,8 +12,7 @@ use crate::model::{
 };
 
 fn app(value: &str) -> Selector {
-    let values = BTreeSet::from([value.to_owned()]);
-    Selector { requirements: BTreeSet::from([Requirement::In("app".to_owned(), values)]) }
+    Selector { requirements: [Requirement::In("app".to_owned(), [value.to_owned()].into())].into() }
 }
 
 fn pod(name: &str, app: &str, address: &str) -> Pod {
@@ -58,6 +56,7 @@ fn cluster() -> Cluster {
         subjects: app("server"),
         ingress: Some(vec![rule]),
         egress: None,
+        audit: false,
     };
     let mut cluster = Cluster::default();
     for change in [
@@ -177,6 +176,7 @@ fn s4_what_policy_denies_is_no_allowed_flow() {
         isolated_by: vec!["shop/server".to_owned()],
         by: Vec::new(),
         nearest: None,
+        audit: None,
     };
     let denial = Denial {
         from: FlowEnd::Workload("shop/stranger".to_owned()),
@@ -187,6 +187,31 @@ fn s4_what_policy_denies_is_no_allowed_flow() {
     };
     ledger.denied(denial, 5);
     assert_eq!(lines(&ledger), ["shop/stranger → shop/server:8080 denied 1×  no-rule"]);
+    let denied: Vec<_> = ledger.uses().map(|(key, it)| (key.rule, it.denied)).collect();
+    assert_eq!(denied, [(None, 1), (Some(0), 0)]);
+}
+
+/// A drop is reported at once, its policy is known to the store after the next look.
+#[test]
+fn a_denial_before_the_first_look_counts() {
+    let (cluster, mut ledger) = (cluster(), Ledger::new(0));
+    let decision = Decision {
+        direction: Direction::Ingress,
+        reason: "no-rule",
+        isolated_by: vec!["shop/server".to_owned(), "shop/gone".to_owned()],
+        by: Vec::new(),
+        nearest: None,
+        audit: None,
+    };
+    let denial = Denial {
+        from: FlowEnd::Node,
+        to: FlowEnd::Workload("shop/server".to_owned()),
+        protocol: "TCP".to_owned(),
+        port: Some(8_080),
+        decision,
+    };
+    ledger.denied(denial, 5);
+    look(&mut ledger, &cluster, &[], 10);
     let denied: Vec<_> = ledger.uses().map(|(key, it)| (key.rule, it.denied)).collect();
     assert_eq!(denied, [(None, 1), (Some(0), 0)]);
 }
@@ -228,9 +253,9 @@ fn records_are_bounded_and_shared_fairly() {
         look(&mut ledger, &cluster, &scan.collect::<Vec<_>>(), time.into());
     }
     let lines = lines(&ledger);
-    assert_eq!(lines.len(), RECORDS);
+    assert!((RECORDS - 128..=RECORDS).contains(&lines.len()), "{}", lines.len());
     assert!(lines[0].starts_with("shop/client → shop/server:8080 allowed 1×"), "{}", lines[0]);
-    assert_eq!(ledger.missed(), 198 * 6 + (198 * 64 + 1 - RECORDS as u64));
+    assert_eq!(ledger.missed() + lines.len() as u64, 198 * 70 + 1);
 }
 
 #[test]

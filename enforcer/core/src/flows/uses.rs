@@ -37,7 +37,12 @@ pub(super) struct Uses {
     rules: BTreeMap<UseKey, RuleUse>,
     /// What each policy said when its rules began to be counted.
     contents: BTreeMap<PolicyId, u64>,
+    /// Attempts that policies denied which the next look at the tables makes known.
+    early: BTreeMap<UseKey, u64>,
 }
+
+/// The most such policies.
+const EARLY: usize = 1_024;
 
 impl Uses {
     /// Notes the policies that isolate pods of this node. A changed one is counted from zero.
@@ -56,12 +61,14 @@ impl Uses {
                 let Some(rules) = rules else { continue };
                 for rule in std::iter::once(None).chain((0..rules.len()).map(Some)) {
                     let key = UseKey { policy: policy.id.clone(), direction, rule };
-                    self.rules.insert(key, RuleUse { since: now, ..RuleUse::default() });
+                    let denied = self.early.remove(&key).unwrap_or_default();
+                    self.rules.insert(key, RuleUse { since: now, denied, ..RuleUse::default() });
                 }
             }
         }
         self.rules.retain(|key, _| present.contains_key(&key.policy));
         self.contents = present;
+        self.early.clear();
     }
 
     /// Counts connections that a rule allowed.
@@ -78,6 +85,8 @@ impl Uses {
         let key = UseKey { policy: PolicyId::new(namespace, name), direction, rule: None };
         if let Some(used) = self.rules.get_mut(&key) {
             used.denied = used.denied.saturating_add(1);
+        } else if self.early.len() < EARLY || self.early.contains_key(&key) {
+            *self.early.entry(key).or_default() += 1;
         }
     }
 

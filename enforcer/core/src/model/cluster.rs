@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::id::{PodId, PolicyId, ServiceId};
 use super::pod::{Namespace, Pod};
 use super::policy::Policy;
+use super::pool::Pool;
 use super::service::Service;
 
 /// Everything on which policy depends.
@@ -21,6 +22,8 @@ pub struct Cluster {
     pub services: BTreeMap<ServiceId, Service>,
     /// This node's own addresses (semantics A2).
     pub node_addresses: BTreeSet<IpAddr>,
+    /// What objects share; no part of the state.
+    pub pool: Pool,
     /// All policies are in audit.
     pub audit: bool,
 }
@@ -58,7 +61,8 @@ pub enum Change {
 
 impl Cluster {
     /// Applies a change. Returns whether the state is different now.
-    pub fn apply(&mut self, change: Change) -> bool {
+    pub fn apply(&mut self, mut change: Change) -> bool {
+        self.share(&mut change);
         match change {
             Change::Namespace(it) => put(&mut self.namespaces, it.name.clone(), it),
             Change::NamespaceGone(name) => self.namespaces.remove(&name).is_some(),
@@ -75,7 +79,7 @@ impl Cluster {
     /// isolates no pod and allows nothing.
     #[must_use]
     pub fn is_in_audit(&self, policy: &Policy) -> bool {
-        let namespace = || self.namespaces.get(&policy.id.namespace);
+        let namespace = || self.namespaces.get(policy.id.namespace.as_str());
         self.audit || policy.audit || namespace().is_some_and(|it| it.audit)
     }
 
@@ -86,6 +90,30 @@ impl Cluster {
             View::Enforced => !self.is_in_audit(policy),
             View::WouldBe => true,
         }
+    }
+
+    /// Lets a pod that is about to be applied share its names, labels and ports with those of other
+    /// pods, so that copies made of it until then share them, too.
+    pub fn share(&mut self, change: &mut Change) {
+        match change {
+            Change::Pod(pod) => {
+                self.pool.share(pod);
+                if let Some((id, known)) = self.pods.get_key_value(&pod.id) {
+                    pod.id.clone_from(id);
+                    if pod.addresses == known.addresses {
+                        pod.addresses.clone_from(&known.addresses);
+                    }
+                }
+            }
+            Change::PodGone(id) => self.pool.share_name(&mut id.namespace),
+            _ => {}
+        }
+    }
+
+    /// Stores the pods densely. Those of a list arrive in the order of their names, which leaves nearly half
+    /// of each node of the map free.
+    pub fn compact(&mut self) {
+        self.pods = std::mem::take(&mut self.pods).into_iter().collect();
     }
 
     /// The addresses that have been reassigned: a pod that is being deleted and another pod that is

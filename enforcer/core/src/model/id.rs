@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::name::Name;
+
 /// Defines a type that names objects of one kind by namespace and name.
 macro_rules! object_id {
     ($id:ident, $kind:literal) => {
@@ -9,14 +11,14 @@ macro_rules! object_id {
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
         pub struct $id {
             /// `metadata.namespace`
-            pub namespace: String,
+            pub namespace: Name,
             /// `metadata.name`
-            pub name: String,
+            pub name: Name,
         }
 
         impl $id {
             #[doc = concat!("The ", $kind, " `name` of `namespace`.")]
-            pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+            pub fn new(namespace: impl Into<Name>, name: impl Into<Name>) -> Self {
                 Self { namespace: namespace.into(), name: name.into() }
             }
         }

@@ -9,20 +9,30 @@
 
 mod cluster;
 mod id;
+mod labels;
+mod name;
 mod pod;
 mod policy;
+mod pool;
 mod sandbox;
 mod selector;
 mod service;
+mod shared_set;
 mod traffic;
+mod uid;
 
 pub use cluster::{Change, Cluster, View};
 pub use id::{PodId, PolicyId, ServiceId};
+pub use labels::Labels;
+pub use name::Name;
 pub use pod::{ContainerPort, NAMESPACE_NAME_LABEL, Namespace, Pod};
 pub use policy::{
     AUDIT_ANNOTATION, Block, Peer, Policy, PortRange, PortRule, PortSpec, Protocol, Rule,
 };
+pub use pool::Pool;
 pub use sandbox::{Sandbox, same_uid};
-pub use selector::{Labels, Requirement, Selector};
+pub use selector::{Requirement, Selector};
 pub use service::{Distribution, Service, ServicePort, TargetPort, TrafficPolicy};
+pub use shared_set::SharedSet;
 pub use traffic::Traffic;
+pub use uid::Uid;

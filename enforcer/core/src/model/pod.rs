@@ -1,11 +1,13 @@
 //! Pods and namespaces.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::id::PodId;
+use super::labels::Labels;
+use super::name::Name;
 use super::policy::Protocol;
-use super::selector::Labels;
+use super::shared_set::SharedSet;
+use super::uid::Uid;
 
 /// The label that every namespace carries with its own name (semantics R3).
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -27,13 +29,13 @@ pub struct Pod {
     /// Namespace and name.
     pub id: PodId,
     /// `metadata.uid`; empty where the source has none.
-    pub uid: String,
+    pub uid: Uid,
     /// `metadata.labels`
     pub labels: Labels,
     /// `spec.nodeName`; `None` while the pod is not assigned to a node.
-    pub node: Option<String>,
+    pub node: Option<Name>,
     /// `status.podIPs`
-    pub addresses: BTreeSet<IpAddr>,
+    pub addresses: SharedSet<IpAddr>,
     /// `spec.hostNetwork`: never a subject, never matched by selectors (semantics S1, R4).
     pub host_network: bool,
     /// `status.phase` is `Succeeded` or `Failed` (semantics S1, R4).
@@ -43,7 +45,7 @@ pub struct Pod {
     /// further interface (semantics C5).
     pub terminating: bool,
     /// Container ports.
-    pub ports: BTreeSet<ContainerPort>,
+    pub ports: SharedSet<ContainerPort>,
 }
 
 impl Pod {
@@ -59,14 +61,14 @@ impl Pod {
     pub fn new(id: PodId) -> Self {
         Self {
             id,
-            uid: String::new(),
+            uid: Uid::default(),
             labels: Labels::new(),
             node: None,
-            addresses: BTreeSet::new(),
+            addresses: SharedSet::new(),
             host_network: false,
             finished: false,
             terminating: false,
-            ports: BTreeSet::new(),
+            ports: SharedSet::new(),
         }
     }
 }
@@ -86,7 +88,7 @@ impl Namespace {
     /// The namespace with these labels and [`NAMESPACE_NAME_LABEL`].
     pub fn new(name: impl Into<String>, mut labels: Labels) -> Self {
         let name = name.into();
-        labels.insert(NAMESPACE_NAME_LABEL.to_owned(), name.clone());
+        labels.insert(NAMESPACE_NAME_LABEL, &name);
         Self { name, labels, audit: false }
     }
 }

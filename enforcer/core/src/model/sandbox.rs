@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::id::PodId;
-use super::selector::Labels;
+use super::labels::Labels;
+use super::uid::Uid;
 
 /// A pod's sandbox in the container runtime. It exists once the pod's network is set up, before its
 /// containers start. The API server learns of it later, from the kubelet.
@@ -31,6 +32,6 @@ pub struct Sandbox {
 
 /// Whether two UIDs may be of one pod. Pods of files may have none.
 #[must_use]
-pub fn same_uid(one: &str, other: &str) -> bool {
-    one == other || one.is_empty() || other.is_empty()
+pub fn same_uid(one: &Uid, other: &str) -> bool {
+    one.is_empty() || other.is_empty() || one == other
 }

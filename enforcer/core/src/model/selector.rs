@@ -1,17 +1,15 @@
 //! Label selectors (semantics R3).
 
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Labels of a pod or a namespace.
-pub type Labels = BTreeMap<String, String>;
+use super::labels::Labels;
+use super::shared_set::SharedSet;
 
 /// One requirement of a selector. `matchLabels` entries are [`Requirement::In`] with one value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Requirement {
     /// The key is present and its value is one of these.
-    In(String, BTreeSet<String>),
+    In(String, SharedSet<String>),
     /// The key is absent, or its value is none of these.
-    NotIn(String, BTreeSet<String>),
+    NotIn(String, SharedSet<String>),
     /// The key is present.
     Exists(String),
     /// The key is absent.
@@ -22,7 +20,7 @@ pub enum Requirement {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Selector {
     /// All must hold.
-    pub requirements: BTreeSet<Requirement>,
+    pub requirements: SharedSet<Requirement>,
 }
 
 impl Requirement {
@@ -30,8 +28,12 @@ impl Requirement {
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
         match self {
-            Self::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
-            Self::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
+            Self::In(key, values) => {
+                labels.get(key).is_some_and(|value| values.contains(value.as_str()))
+            }
+            Self::NotIn(key, values) => {
+                labels.get(key).is_none_or(|value| !values.contains(value.as_str()))
+            }
             Self::Exists(key) => labels.contains_key(key),
             Self::DoesNotExist(key) => !labels.contains_key(key),
         }

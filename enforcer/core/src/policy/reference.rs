@@ -187,7 +187,7 @@ fn isolating<'a>(
 
 /// Is the policy in audit: itself, with its namespace, or with all others?
 fn is_in_audit(cluster: &Cluster, policy: &Policy) -> bool {
-    let namespace = cluster.namespaces.get(&policy.id.namespace);
+    let namespace = cluster.namespaces.get(policy.id.namespace.as_str());
     policy.audit || cluster.audit || namespace.is_some_and(|it| it.audit)
 }
 
@@ -258,7 +258,7 @@ fn in_scope(cluster: &Cluster, policy: &Policy, namespaces: Option<&Selector>, p
         // R2: the policy's own.
         None => *name == policy.id.namespace,
         // R2, R3: those with such labels. An undeclared namespace has only its name as a label.
-        Some(selector) => match cluster.namespaces.get(name) {
+        Some(selector) => match cluster.namespaces.get(name.as_str()) {
             Some(namespace) => matches(selector, &namespace.labels),
             None => matches(selector, &Namespace::new(name.as_str(), Labels::new()).labels),
         },
@@ -268,8 +268,12 @@ fn in_scope(cluster: &Cluster, policy: &Policy, namespaces: Option<&Selector>, p
 /// Does the selector match these labels (semantics R3)?
 fn matches(selector: &Selector, labels: &Labels) -> bool {
     selector.requirements.iter().all(|requirement| match requirement {
-        Requirement::In(key, values) => values.iter().any(|it| labels.get(key) == Some(it)),
-        Requirement::NotIn(key, values) => values.iter().all(|it| labels.get(key) != Some(it)),
+        Requirement::In(key, values) => {
+            values.iter().any(|it| labels.get(key).is_some_and(|value| value == it))
+        }
+        Requirement::NotIn(key, values) => {
+            values.iter().all(|it| labels.get(key).is_none_or(|value| value != it))
+        }
         Requirement::Exists(key) => labels.keys().any(|it| it == key),
         Requirement::DoesNotExist(key) => labels.keys().all(|it| it != key),
     })

@@ -100,15 +100,14 @@ impl<'a> SelectorIndex<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
+    use crate::model::SharedSet;
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn values(values: &[&str]) -> BTreeSet<String> {
+    fn values(values: &[&str]) -> SharedSet<String> {
         values.iter().map(|it| (*it).to_owned()).collect()
     }
 

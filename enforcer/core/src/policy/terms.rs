@@ -197,6 +197,9 @@ fn resolve(
 /// within the prefix. `None`: the exceptions cover the whole prefix (semantics R5).
 pub(super) fn extent(block: &Block) -> Option<(IpNet, Vec<IpNet>)> {
     let cidr = block.cidr.trunc();
+    if block.except.is_empty() {
+        return Some((cidr, Vec::new()));
+    }
     let except: Vec<IpNet> = block.except.iter().copied().collect();
     let mut except = IpNet::aggregate(&except);
     if except.iter().any(|prefix| prefix.contains(&cidr)) {

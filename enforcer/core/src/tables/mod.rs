@@ -11,7 +11,7 @@
 //! | `transition` | one stage: the order of its writes, and the proof of C1 |
 //! | `classes`, `matching`, `merge` | the choice of class ids and of rows |
 //! | `desired`, `goal`, `columns`, `regions`, `change` | the desired contents, in the form that planning needs |
-//! | `trie4`, `trie6` (`pieces6`), `ports`, `rows`, `endpoints`, `slots` | one table each: its shape, and a copy of the kernel's contents |
+//! | `trie4`, `trie6` (`pieces6`, `shortcuts6`), `ports`, `rows`, `endpoints`, `slots` | one table each: its shape, and a copy of the kernel's contents |
 //! | `writer`, `alloc` | the steps so far; when an index may be reused |
 //! | `step`, `shortage`, `sizes` | single writes; tables that are too small; fixed sizes |
 //!
@@ -21,6 +21,7 @@
 //! ([`crate::policy`]).
 
 mod alloc;
+mod answer;
 mod change;
 mod classes;
 mod columns;
@@ -41,6 +42,7 @@ mod ranking;
 mod regions;
 mod rows;
 mod shortage;
+mod shortcuts6;
 mod sizes;
 mod slots;
 mod squeeze;
@@ -52,6 +54,7 @@ mod trie6;
 mod work;
 mod writer;
 
+pub use answer::{Answer, Judgement, answer, entry};
 pub use desired::{Desired, Inherited, Interface, Owner};
 pub use plan::{Plan, Unrepresented};
 pub use shortage::{Shortage, Table};

@@ -37,8 +37,8 @@ impl Demand {
             // A row needs something even if nothing distinguishes it.
             asker.need = needs.get(row).copied().unwrap_or(0) + 1;
             asker.users += 1;
-            if !asker.namespaces.contains(&pod.namespace) {
-                asker.namespaces.insert(pod.namespace.clone());
+            if !asker.namespaces.contains(pod.namespace.as_str()) {
+                asker.namespaces.insert(pod.namespace.to_string());
             }
         }
         Self { rows }

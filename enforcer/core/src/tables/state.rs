@@ -2,6 +2,7 @@
 
 use enforcer_ebpf::contract::endpoint::Endpoint;
 use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::networks::Places;
 use enforcer_ebpf::contract::table::Limits;
 
 use super::alloc::Pool;
@@ -56,6 +57,15 @@ impl State {
         Self { endpoints, ..Self::new(limits) }
     }
 
+    /// The same state, of tables whose IPv6 networks have their places by these secrets. Before the first
+    /// plan.
+    #[must_use]
+    pub fn with_secrets(self, secrets: [u64; 2]) -> Self {
+        let Limits { trie6_nodes, trie6_leaves, .. } = self.limits;
+        let trie6 = Trie6::new(trie6_nodes, trie6_leaves, Places { secrets });
+        Self { trie6, ..self }
+    }
+
     /// The state of tables without limits, to measure the required sizes.
     pub(super) fn unlimited() -> Self {
         let all = Limits {
@@ -75,7 +85,7 @@ impl State {
             limits,
             epoch: 0,
             trie4: Trie4::new(limits.trie4_blocks),
-            trie6: Trie6::new(limits.trie6_nodes, limits.trie6_leaves),
+            trie6: Trie6::new(limits.trie6_nodes, limits.trie6_leaves, Places::KNOWN),
             ports: Ports::new(limits.port_sets, unlimited),
             rows: Rows::new(limits.verdict_blocks),
             // Class 0 is in use from the beginning: all addresses have it.

@@ -50,6 +50,13 @@ pub enum Step {
         /// Its contents.
         value: Leaf6,
     },
+    /// The shortcut of an IPv6 network.
+    Network6 {
+        /// Its place in the table.
+        place: u32,
+        /// The node or leaf; 0 for none.
+        entry: Entry,
+    },
     /// The class of a port.
     PortClass {
         /// Protocol index, see [`enforcer_ebpf::contract::lookup::port_protocol`].

@@ -5,12 +5,15 @@
 //! then linked with one store. Of a linked node or leaf, only a node's slots ever change; a change
 //! around a node (`outside`) needs a copy of the node.
 //!
+//! Each network (/64) that has a part of the trie for itself has a shortcut to it ([`super::shortcuts6`]).
+//!
 //! Checks cover the whole prefix from byte 0 on, not only the skipped bytes. So a node or leaf has
 //! the same meaning anywhere in the trie, and can move up if the branch above it is removed.
 
 use std::sync::Arc;
 
 use enforcer_ebpf::contract::entry::Entry;
+use enforcer_ebpf::contract::networks::Places;
 use enforcer_ebpf::contract::table::{Leaf6, Node6, ROOT6, SLOTS};
 
 use super::alloc::Pool;
@@ -21,6 +24,7 @@ use super::pieces6::{
 };
 use super::regions::Regions;
 use super::shortage::{Full, Table};
+use super::shortcuts6::{Contents, Shortcuts};
 use super::step::Step;
 use super::writer::Writer;
 
@@ -32,19 +36,24 @@ pub(super) struct Trie6 {
     leaves: Vec<Leaf6>,
     node_pool: Pool,
     leaf_pool: Pool,
+    shortcuts: Shortcuts,
     /// Words unlinked by stores that are not in the plan yet.
     unlinked: Vec<Entry>,
+    /// Words made for such stores.
+    made: Vec<Entry>,
 }
 
 impl Trie6 {
     /// A zeroed trie of at most `nodes` nodes and `leaves` leaves.
-    pub(super) fn new(nodes: u32, leaves: u32) -> Self {
+    pub(super) fn new(nodes: u32, leaves: u32, places: Places) -> Self {
         Self {
-            nodes: vec![Arc::new(bytemuck::Zeroable::zeroed())],
+            nodes: vec![Arc::new(Node6 { shift: 120, ..bytemuck::Zeroable::zeroed() })],
             leaves: Vec::new(),
             node_pool: Pool::new(Table::Trie6Nodes, 1, nodes.max(1)),
             leaf_pool: Pool::new(Table::Trie6Leaves, 0, leaves),
+            shortcuts: Shortcuts::new(places),
             unlinked: Vec::new(),
+            made: Vec::new(),
         }
     }
 
@@ -78,8 +87,8 @@ impl Trie6 {
                 Content::Node(node) => &self.nodes[node as usize],
             };
             for (slot, &word) in (0u128..).zip(&node.slots) {
-                let first = piece.first | slot << (120 - node.byte * 8);
-                self.walk(word, (first, region_last(first, node.byte + 1)), regions);
+                let first = piece.first | slot << node.shift;
+                self.walk(word, (first, region_last(first, node.byte() + 1)), regions);
             }
         }
     }
@@ -94,12 +103,20 @@ impl Trie6 {
             if word != now.slots[slot] {
                 self.store(ROOT6, slot, word, writer);
             }
+            self.update_shortcuts(writer);
             for word in self.unlinked.drain(..) {
                 let pool = if word.is_link() { &mut self.node_pool } else { &mut self.leaf_pool };
                 pool.free(word.index(), writer);
             }
         }
         Ok(())
+    }
+
+    /// Writes the shortcuts of the networks that a change below the root has touched.
+    fn update_shortcuts(&mut self, writer: &mut Writer) {
+        let touched = self.made.drain(..).chain(self.unlinked.iter().copied());
+        let trie = Contents { nodes: &self.nodes, leaves: &self.leaves };
+        self.shortcuts.update(touched, trie, writer);
     }
 
     /// Changes some of the addresses of the region of `bytes` bytes at `first`, which has the word
@@ -155,11 +172,11 @@ impl Trie6 {
         let index = Entry(word).index();
         let now = Arc::clone(&self.nodes[index as usize]);
         let own = self.prefix(index);
-        let shift = 120 - now.byte * 8;
+        let shift = now.shift;
         let mut next = now.slots;
         for (at, range) in touched(changes, own, shift) {
             let slot = (at >> shift) as usize % SLOTS;
-            next[slot] = self.edit(next[slot], at, now.byte + 1, &changes[range], writer)?;
+            next[slot] = self.edit(next[slot], at, now.byte() + 1, &changes[range], writer)?;
         }
         if let Some(simpler) = self.simplify(&now, &next, own, region, writer) {
             self.unlinked.push(Entry(word));
@@ -193,8 +210,8 @@ impl Trie6 {
         if more.is_some() {
             return None;
         }
-        let first = own.0 | ((slot as u128) << (120 - node.byte * 8));
-        let inner = (first, region_last(first, node.byte + 1));
+        let first = own.0 | ((slot as u128) << node.shift);
+        let inner = (first, region_last(first, node.byte() + 1));
         let mut pieces = Pieces::default();
         let outside = Content::Uniform(around);
         if inner.0 > region.0 {
@@ -235,8 +252,8 @@ impl Trie6 {
             }
             *word = self.build(&part.0, byte + 1, writer)?;
         }
-        let mask = prefix_mask(byte);
-        let node = Node6 { value: halves(first), mask: halves(mask), outside, byte, slots };
+        let (mask, shift) = (prefix_mask(byte), 120 - byte * 8);
+        let node = Node6 { value: halves(first), mask: halves(mask), outside, shift, slots };
         self.fresh_node(node, writer)
     }
 
@@ -252,6 +269,7 @@ impl Trie6 {
                     self.leaves.resize_with(at + 1, bytemuck::Zeroable::zeroed);
                 }
                 self.leaves[at] = value;
+                self.made.push(Entry::leaf(index));
                 writer.push(Step::Leaf6 { leaf: index, value });
                 Ok(Entry::leaf(index).0)
             }
@@ -276,6 +294,7 @@ impl Trie6 {
             self.nodes.resize_with(at + 1, || Arc::new(value));
         }
         self.nodes[at] = Arc::new(value);
+        self.made.push(Entry::link(node));
         writer.push(Step::Node6 { node, value: Box::new(value) });
         Ok(Entry::link(node).0)
     }

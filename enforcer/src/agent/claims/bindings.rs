@@ -154,7 +154,7 @@ impl Bindings {
             }
             return;
         }
-        let uid = world.cluster.pods.get(pod).map(|it| it.uid.clone()).unwrap_or_default();
+        let uid = world.cluster.pods.get(pod).map(|it| it.uid.to_string()).unwrap_or_default();
         for (ifindex, by) in list {
             let Some(interface) = known.get_mut(ifindex) else { continue };
             // One that has waited is reconsidered, not confirmed by its own binding.
@@ -302,7 +302,7 @@ fn by_record(
         if let Some(before) = before {
             tracing::warn!(interface = %veth.name, %pod, %before, "the runtime's record corrects a binding");
         }
-        let (pod, uid) = ((*pod).clone(), known.uid.clone());
+        let (pod, uid) = ((*pod).clone(), known.uid.to_string());
         interface.bound = Some(Bound { pod, uid, by: Evidence::Record, ended: false });
         interface.doubt = None;
     }

@@ -1,3 +1,5 @@
+use enforcer_core::model::Labels;
+
 use super::*;
 use crate::node::PodInterface;
 
@@ -7,8 +9,8 @@ fn addresses(list: &[&str]) -> BTreeSet<IpAddr> {
     list.iter().map(|it| it.parse().unwrap()).collect()
 }
 
-fn labels(role: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([("role".to_owned(), role.to_owned())])
+fn labels(role: &str) -> Labels {
+    Labels::from([("role", role)])
 }
 
 fn id(name: &str) -> PodId {
@@ -18,10 +20,10 @@ fn id(name: &str) -> PodId {
 /// A pod as the source reports it; its label shows that.
 fn pod(name: &str, uid: &str, list: &[&str]) -> Pod {
     Pod {
-        uid: uid.to_owned(),
+        uid: uid.into(),
         labels: labels("of the source"),
-        node: Some(HERE.to_owned()),
-        addresses: addresses(list),
+        node: Some(HERE.into()),
+        addresses: addresses(list).into(),
         ..Pod::new(id(name))
     }
 }
@@ -90,9 +92,9 @@ impl World {
     }
 
     /// The uid, the addresses and the one label of a pod.
-    fn has(&self, name: &str) -> Option<(&str, BTreeSet<IpAddr>, &str)> {
+    fn has(&self, name: &str) -> Option<(Uid, BTreeSet<IpAddr>, &str)> {
         let pod = self.cluster.pods.get(&id(name))?;
-        Some((&pod.uid, pod.addresses.clone(), &pod.labels["role"]))
+        Some((pod.uid.clone(), pod.addresses.to_set(), &pod.labels["role"]))
     }
 }
 
@@ -101,7 +103,7 @@ fn c6_a_sandbox_alone_is_a_pod_of_this_node() {
     let mut world = World::new();
     world.started(sandbox("1", "a", "u1", &["10.0.0.1", "fd00::1"]));
     let list = addresses(&["10.0.0.1", "fd00::1"]);
-    assert_eq!(world.has("a"), Some(("u1", list, "of the runtime")));
+    assert_eq!(world.has("a"), Some(("u1".into(), list, "of the runtime")));
     assert_eq!(world.cluster.pods[&id("a")].node.as_deref(), Some(HERE));
     world.ended("1");
     assert_eq!(world.has("a"), None);
@@ -119,11 +121,11 @@ fn c6_the_source_is_authoritative_except_for_addresses_that_it_lacks() {
         if !source_first {
             world.pod(pod("a", "u1", &[]));
         }
-        assert_eq!(world.has("a"), Some(("u1", one.clone(), "of the source")));
+        assert_eq!(world.has("a"), Some(("u1".into(), one.clone(), "of the source")));
         // The source has the addresses now, and one more: its view counts.
         world.pod(pod("a", "u1", &["10.0.0.1", "10.0.0.9"]));
         let two = addresses(&["10.0.0.1", "10.0.0.9"]);
-        assert_eq!(world.has("a"), Some(("u1", two, "of the source")));
+        assert_eq!(world.has("a"), Some(("u1".into(), two, "of the source")));
     }
 }
 
@@ -132,7 +134,7 @@ fn pods_that_policy_ignores_get_no_addresses() {
     for change in [
         Pod { host_network: true, ..pod("a", "u1", &[]) },
         Pod { finished: true, ..pod("a", "u1", &[]) },
-        Pod { node: Some("elsewhere".to_owned()), ..pod("a", "u1", &[]) },
+        Pod { node: Some("elsewhere".into()), ..pod("a", "u1", &[]) },
     ] {
         let mut world = World::new();
         world.pod(change.clone());
@@ -170,7 +172,7 @@ fn c5_a_sandbox_that_ends_removes_its_addresses() {
     assert_eq!(world.has("new").unwrap().1, addresses(&["10.0.0.1"]));
     // A late change of the old pod still has that address.
     world.pod(Pod { labels: labels("later"), ..pod("old", "u1", &["10.0.0.1"]) });
-    assert_eq!(world.has("old"), Some(("u1", addresses(&[]), "later")));
+    assert_eq!(world.has("old"), Some(("u1".into(), addresses(&[]), "later")));
     // Other addresses belong to another sandbox, which was not announced.
     world.pod(pod("old", "u1", &["10.0.0.7"]));
     assert_eq!(world.has("old").unwrap().1, addresses(&["10.0.0.7"]));
@@ -193,7 +195,7 @@ fn c5_the_next_pod_of_a_name_has_nothing_of_the_last() {
     let mut world = World::new();
     world.pod(pod("a", "u1", &["10.0.0.1"]));
     world.started(sandbox("2", "a", "u2", &["10.0.0.2"]));
-    let next = Some(("u2", addresses(&["10.0.0.2"]), "of the runtime"));
+    let next = Some(("u2".into(), addresses(&["10.0.0.2"]), "of the runtime"));
     assert_eq!(world.has("a"), next);
     // The source lags: a change of the last pod, then its end.
     world.pod(Pod { finished: true, ..pod("a", "u1", &["10.0.0.1"]) });
@@ -201,7 +203,7 @@ fn c5_the_next_pod_of_a_name_has_nothing_of_the_last() {
     world.merge(Change::PodGone(id("a")));
     assert_eq!(world.has("a"), next);
     world.pod(pod("a", "u2", &[]));
-    assert_eq!(world.has("a"), Some(("u2", addresses(&["10.0.0.2"]), "of the source")));
+    assert_eq!(world.has("a"), Some(("u2".into(), addresses(&["10.0.0.2"]), "of the source")));
 }
 
 #[test]
@@ -219,9 +221,9 @@ fn c5_a_pod_that_the_source_reports_as_gone_stays_gone() {
     world.pod(pod("b", "u3", &[]));
     world.started(sandbox("3", "b", "u3", &["10.0.0.3"]));
     world.pod(pod("b", "u4", &[]));
-    assert_eq!(world.has("b"), Some(("u4", addresses(&[]), "of the source")));
+    assert_eq!(world.has("b"), Some(("u4".into(), addresses(&[]), "of the source")));
     world.started(sandbox("4", "b", "u3", &["10.0.0.3"]));
-    assert_eq!(world.has("b"), Some(("u4", addresses(&[]), "of the source")));
+    assert_eq!(world.has("b"), Some(("u4".into(), addresses(&[]), "of the source")));
 }
 
 #[test]
@@ -229,7 +231,7 @@ fn pods_of_files_have_no_uid() {
     let mut world = World::new();
     world.pod(pod("a", "", &[]));
     world.started(sandbox("1", "a", "u1", &["10.0.0.1"]));
-    assert_eq!(world.has("a"), Some(("", addresses(&["10.0.0.1"]), "of the source")));
+    assert_eq!(world.has("a"), Some(("".into(), addresses(&["10.0.0.1"]), "of the source")));
     world.merge(Change::PodGone(id("a")));
     assert_eq!(world.has("a"), None);
     world.pod(pod("a", "", &[]));
@@ -254,10 +256,10 @@ fn a_list_replaces_earlier_events() {
         sandbox("7", "e", "u6", &["10.0.0.7"]),
     ]);
     // A sandbox that is not listed need not have ended.
-    assert_eq!(world.has("a"), Some(("u1", addresses(&["10.0.0.1"]), "of the source")));
+    assert_eq!(world.has("a"), Some(("u1".into(), addresses(&["10.0.0.1"]), "of the source")));
     assert_eq!(world.has("b"), None);
     assert_eq!(world.has("c").unwrap().1, addresses(&["10.0.0.3"]));
-    assert_eq!(world.has("d"), Some(("u4", addresses(&["10.0.0.4"]), "of the source")));
+    assert_eq!(world.has("d"), Some(("u4".into(), addresses(&["10.0.0.4"]), "of the source")));
     assert_eq!(world.has("e"), None);
     assert_eq!(world.sandboxes.count(), 1);
 }
@@ -331,7 +333,7 @@ fn the_number_of_gone_pods_that_are_remembered_is_limited() {
     assert_eq!(world.sandboxes.gone.len(), GONE);
     // Pods of other nodes displace none of this node's.
     let before = world.sandboxes.gone.clone();
-    world.pod(Pod { node: Some("elsewhere".to_owned()), ..pod("a", "u1", &[]) });
+    world.pod(Pod { node: Some("elsewhere".into()), ..pod("a", "u1", &[]) });
     world.merge(Change::PodGone(id("a")));
     assert_eq!(world.sandboxes.gone, before);
 }
@@ -354,12 +356,12 @@ fn c6_a_cni_result_gives_a_known_pod_its_addresses() {
     world.recorded(result("1", "a", "u1", &["10.0.0.1"]));
     assert_eq!(world.has("a"), None, "without labels its policy is unknown");
     world.pod(pod("a", "u1", &[]));
-    assert_eq!(world.has("a"), Some(("u1", addresses(&["10.0.0.1"]), "of the source")));
+    assert_eq!(world.has("a"), Some(("u1".into(), addresses(&["10.0.0.1"]), "of the source")));
     // Another pod of that name.
     let mut world = World::new();
     world.pod(pod("a", "u0", &["10.0.0.9"]));
     world.recorded(result("1", "a", "u1", &["10.0.0.1"]));
-    assert_eq!(world.has("a"), Some(("u0", addresses(&["10.0.0.9"]), "of the source")));
+    assert_eq!(world.has("a"), Some(("u0".into(), addresses(&["10.0.0.9"]), "of the source")));
     world.merge(Change::PodGone(id("a")));
     world.pod(pod("a", "u1", &[]));
     assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.1"]));
@@ -380,7 +382,7 @@ fn a_sandbox_of_both_reporters_has_what_either_knows_and_stays_while_one_has_it(
             world.started(nri);
             world.recorded(cni);
         }
-        assert_eq!(world.has("a"), Some(("u1", addresses(&["10.0.0.1"]), "of the runtime")));
+        assert_eq!(world.has("a"), Some(("u1".into(), addresses(&["10.0.0.1"]), "of the runtime")));
         // A list of the plugin interface that lacks it.
         world.all(vec![]);
         assert_eq!(world.has("a").unwrap().1, addresses(&["10.0.0.1"]));

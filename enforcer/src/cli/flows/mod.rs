@@ -20,7 +20,7 @@ use crate::observe::{FlowRecord, Flows};
 /// The help after the options.
 pub(super) const HELP: &str = "Flows by workload: of pods of this node, isolated or not, with the node, \
 other pods and addresses outside. The agent reads its flow tables every ten seconds, every second once \
-they are half full. A connection is missed only if its entry is reused in between: beyond 15,000 new \
+they are half full. A connection is missed only if its entry is reused in between: beyond 9,800 new \
 connections per second (docs/flows.md). Denied attempts are known from drop events, of a flood only some. \
 See docs/json.md for the JSON documents.
 
@@ -90,13 +90,13 @@ pub fn run(arguments: &FlowsArgs, out: &mut impl Write) -> anyhow::Result<()> {
     }
     let mut follower = Follower::default();
     let mut after = first.revision;
-    follower.print(first.flows, view, out)?;
+    follower.print(&first.flows, view, out)?;
     loop {
         std::thread::sleep(INTERVAL);
         after = match read(after) {
             Ok(news) => {
                 let revision = news.revision;
-                follower.print(news.flows, view, out)?;
+                follower.print(&news.flows, view, out)?;
                 // Another agent counts from one again.
                 if revision < after { 0 } else { revision }
             }
@@ -140,15 +140,16 @@ struct Line<'a> {
 
 /// Prints what is new.
 #[derive(Default)]
-struct Follower {
+pub(super) struct Follower {
     /// The connections that were printed, by what a flow's line begins with.
     printed: BTreeMap<String, u64>,
 }
 
 impl Follower {
-    fn print(
+    /// Prints the flows that changed, the oldest change first.
+    pub(super) fn print(
         &mut self,
-        flows: Vec<FlowRecord>,
+        flows: &[FlowRecord],
         view: &FlowView,
         out: &mut impl Write,
     ) -> anyhow::Result<()> {
@@ -164,7 +165,8 @@ impl Follower {
             // Fewer than before: another agent counts.
             let new = flow.connections.checked_sub(printed).unwrap_or(flow.connections);
             let by = table::by(flow);
-            writeln!(out, "{}  {about}, new: {new}; {by}", flow.last_seen)?;
+            let node = flow.node.as_ref().map(|it| format!("  {it}")).unwrap_or_default();
+            writeln!(out, "{}  {about}, new: {new}; {by}{node}", flow.last_seen)?;
         }
         Ok(out.flush()?)
     }

@@ -57,12 +57,10 @@ fn used(it: &PolicyUse) -> String {
 }
 
 fn notes(flows: &Flows) -> String {
-    let mut lines = format!(
-        "\n{}: {} to {}, pods of this agent's node with everything they talk to\n",
-        flows.node, flows.since, flows.at
-    );
-    if flows.node.contains(',') {
-        lines = lines.replace(", pods of this agent's node with everything they talk to", "");
+    let mut lines = "\n".to_owned();
+    if !flows.node.is_empty() {
+        let Flows { node, since, at, .. } = flows;
+        lines += &format!("{since} to {at}, pods of {node} and everything that they talk to\n");
     }
     if flows.missed > 0 {
         lines += &format!("not listed: {} connections that had no room\n", flows.missed);

@@ -98,8 +98,8 @@ fn following_prints_what_is_new() {
     let view =
         FlowView { namespace: None, policies: false, follow: true, output: FlowOutput::Table };
     let (mut follower, mut out) = (Follower::default(), Vec::new());
-    follower.print(flows().flows, &view, &mut out).unwrap();
+    follower.print(&flows().flows, &view, &mut out).unwrap();
     let later = FlowRecord { connections: 5, ..flows().flows.remove(0) };
-    follower.print(vec![later], &view, &mut out).unwrap();
+    follower.print(&[later], &view, &mut out).unwrap();
     insta::assert_snapshot!(String::from_utf8(out).unwrap());
 }

@@ -8,8 +8,8 @@ fn addresses(list: &[&str]) -> BTreeSet<IpAddr> {
 
 fn pod(name: &str, node: Option<&str>, list: &[&str]) -> Pod {
     Pod {
-        node: node.map(str::to_owned),
-        addresses: addresses(list),
+        node: node.map(Into::into),
+        addresses: addresses(list).into(),
         ..Pod::new(PodId::new("hello", name))
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! A selector with a label that no object can have would silently match nothing, so it is reported.
 
+use std::collections::BTreeMap;
+
 use super::Problem;
-use enforcer_core::model::Labels;
 
 /// Checks a mapping of labels.
-pub(super) fn check(labels: &Labels, path: &str, problems: &mut Vec<Problem>) {
+pub(super) fn check(labels: &BTreeMap<String, String>, path: &str, problems: &mut Vec<Problem>) {
     for (key, value) in labels {
         let path = format!("{path}.{key}");
         check_key(key, &path, problems);
@@ -39,7 +40,8 @@ fn is_name(text: &str) -> bool {
     text.len() <= 63 && outer(bytes.first()) && outer(bytes.last()) && text.bytes().all(inner)
 }
 
-fn is_domain(text: &str) -> bool {
+/// Whether a text is a lower-case DNS name.
+pub(super) fn is_domain(text: &str) -> bool {
     let lower = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit();
     let label = |it: &str| {
         let ends = it.bytes().next().is_some_and(lower) && it.bytes().last().is_some_and(lower);

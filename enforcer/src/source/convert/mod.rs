@@ -4,8 +4,10 @@
 //! an object are reported at once. Reading objects from files or a server does not belong here.
 
 mod block;
+mod closed;
 mod field;
 mod labels;
+mod metadata;
 mod namespace;
 mod pod;
 mod policy;
@@ -15,6 +17,8 @@ mod selector;
 mod service;
 mod workload;
 
+pub use closed::closed_policy_of;
+pub use metadata::{Naming, metadata};
 pub use namespace::namespace;
 pub use pod::{MIRROR, pod};
 pub use policy::{closed_policy, policy};
@@ -45,6 +49,19 @@ impl<T> Converted<T> {
     #[must_use]
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Converted<U> {
         Converted { value: self.value.map(make), problems: self.problems }
+    }
+
+    /// The same for an object that the API server does not have yet: it would refuse it for each problem
+    /// that it only tolerates in older objects.
+    #[must_use]
+    pub fn as_new(mut self) -> Self {
+        for problem in &mut self.problems {
+            if problem.only_old {
+                problem.severity = Severity::Error;
+                self.value = None;
+            }
+        }
+        self
     }
 
     /// Puts `prefix.` before the path of every problem, for objects within others.

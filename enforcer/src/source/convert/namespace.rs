@@ -13,7 +13,8 @@ pub fn namespace(object: &Namespace) -> Converted<model::Namespace> {
     let own = object.metadata.labels.clone().unwrap_or_default();
     labels::check(&own, "metadata.labels", &mut problems);
     let audit = field::audit(&object.metadata, &mut problems);
-    Converted::new(model::Namespace { audit, ..model::Namespace::new(name, own) }, problems)
+    let namespace = model::Namespace::new(name, own.into_iter().collect());
+    Converted::new(model::Namespace { audit, ..namespace }, problems)
 }
 
 #[cfg(test)]

@@ -32,14 +32,17 @@ pub fn pod(object: &Pod) -> Converted<model::Pod> {
     let phase = status.and_then(|it| it.phase.as_deref());
     let value = model::Pod {
         id,
-        uid: uid(meta),
-        labels: own,
-        node: spec.and_then(|it| it.node_name.clone()).filter(|it| !it.is_empty()),
-        addresses: status.map(|it| addresses(it, &mut problems)).unwrap_or_default(),
+        uid: uid(meta).into(),
+        labels: own.into_iter().collect(),
+        node: spec
+            .and_then(|it| it.node_name.as_deref())
+            .filter(|it| !it.is_empty())
+            .map(Into::into),
+        addresses: status.map(|it| addresses(it, &mut problems).into()).unwrap_or_default(),
         host_network: host_network(spec),
         finished: matches!(phase, Some("Succeeded" | "Failed")),
         terminating: meta.deletion_timestamp.is_some(),
-        ports: spec.map(|it| ports(it, &mut problems)).unwrap_or_default(),
+        ports: spec.map(|it| ports(it, &mut problems).into()).unwrap_or_default(),
     };
     Converted::new(value, problems)
 }
@@ -117,7 +120,7 @@ mod tests {
             json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}),
         );
         assert_eq!(pod.id, PodId::new("n", "a"));
-        assert_eq!((pod.uid.as_str(), pod.node.as_deref()), ("u", Some("one")));
+        assert_eq!((pod.uid.to_string().as_str(), pod.node.as_deref()), ("u", Some("one")));
         assert_eq!(pod.labels["l"], "v");
         let expected = ["10.0.0.1", "fd00::1"].map(|it| it.parse().unwrap());
         assert_eq!(pod.addresses, expected.into_iter().collect());

@@ -74,6 +74,10 @@ fn directions(spec: &NetworkPolicySpec, problems: &mut Vec<Problem>) -> Directio
     if types.is_empty() {
         return Directions { ingress: true, egress: has_egress };
     }
+    if types.len() > 2 {
+        let message = "more than two policy types";
+        problems.push(Problem::error("spec.policyTypes", message).help("name each type once"));
+    }
     let mut found = Directions { ingress: false, egress: false };
     for (index, name) in types.iter().enumerate() {
         match name.as_str() {

@@ -15,6 +15,9 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// Whether the API server tolerates it only in an object that has it already
+    /// ([`Converted::as_new`](super::Converted::as_new)).
+    pub only_old: bool,
 }
 
 impl fmt::Display for Problem {
@@ -31,12 +34,17 @@ impl Problem {
     /// An error: the object can't take effect.
     pub(super) fn error(path: impl Into<String>, message: impl Into<String>) -> Self {
         let (path, message) = (path.into(), message.into());
-        Self { path, severity: Severity::Error, message, help: None }
+        Self { path, severity: Severity::Error, message, help: None, only_old: false }
     }
 
     /// A warning: the object takes effect, but probably not as meant.
     pub(super) fn warning(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(path, message) }
+    }
+
+    /// A warning in an object of the API server, which refuses new objects with it.
+    pub(super) fn only_old(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { only_old: true, ..Self::warning(path, message) }
     }
 
     /// Adds what to do about it.

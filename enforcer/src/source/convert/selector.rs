@@ -1,9 +1,11 @@
 //! Label selectors.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 use super::{Problem, field, labels};
-use enforcer_core::model::{Labels, Requirement, Selector};
+use enforcer_core::model::{Requirement, Selector};
 
 const OPERATORS: [&str; 4] = ["In", "NotIn", "Exists", "DoesNotExist"];
 
@@ -12,21 +14,22 @@ const OPERATORS: [&str; 4] = ["In", "NotIn", "Exists", "DoesNotExist"];
 pub fn selector(object: &LabelSelector, path: &str, problems: &mut Vec<Problem>) -> Selector {
     let pairs = object.match_labels.clone().unwrap_or_default();
     labels::check(&pairs, &format!("{path}.matchLabels"), problems);
-    let mut selector = from_labels(&pairs);
+    let mut requirements: Vec<Requirement> = of_labels(&pairs).collect();
     let expressions = object.match_expressions.as_deref().unwrap_or_default();
     for (index, expression) in expressions.iter().enumerate() {
         let path = format!("{path}.matchExpressions[{index}]");
-        selector.requirements.extend(requirement(expression, &path, problems));
+        requirements.extend(requirement(expression, &path, problems));
     }
-    selector
+    Selector { requirements: requirements.into_iter().collect() }
 }
 
 /// A selector of exactly these labels.
-pub(super) fn from_labels(labels: &Labels) -> Selector {
-    let one = |(key, value): (&String, &String)| {
-        Requirement::In(key.clone(), [value.clone()].into_iter().collect())
-    };
-    Selector { requirements: labels.iter().map(one).collect() }
+pub(super) fn from_labels(labels: &BTreeMap<String, String>) -> Selector {
+    Selector { requirements: of_labels(labels).collect() }
+}
+
+fn of_labels(labels: &BTreeMap<String, String>) -> impl Iterator<Item = Requirement> {
+    labels.iter().map(|(key, value)| Requirement::In(key.clone(), [value.clone()].into()))
 }
 
 fn requirement(
@@ -64,8 +67,8 @@ fn requirement(
         return None;
     }
     Some(match operator.as_str() {
-        "In" => Requirement::In(key, values),
-        "NotIn" => Requirement::NotIn(key, values),
+        "In" => Requirement::In(key, values.into()),
+        "NotIn" => Requirement::NotIn(key, values.into()),
         "Exists" => Requirement::Exists(key),
         _ => Requirement::DoesNotExist(key),
     })

@@ -14,7 +14,7 @@ use enforcer_core::model::{self, Distribution, PortSpec, ServiceId, TargetPort, 
 pub fn service(object: &Service) -> Converted<model::Service> {
     let mut problems = Vec::new();
     let name = field::name(&object.metadata, &mut problems);
-    let id = ServiceId { namespace: field::namespace(&object.metadata), name };
+    let id = ServiceId::new(field::namespace(&object.metadata), name);
     let spec = object.spec.clone().unwrap_or_default();
     let value = model::Service {
         id,

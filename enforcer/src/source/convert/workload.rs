@@ -19,14 +19,14 @@ pub fn pod_template(
     labels::check(&own, "metadata.labels", &mut problems);
     let value = model::Pod {
         id: PodId::new(namespace, name),
-        uid: String::new(),
-        labels: own,
+        uid: model::Uid::default(),
+        labels: own.into_iter().collect(),
         node: None,
-        addresses: std::collections::BTreeSet::new(),
+        addresses: model::SharedSet::new(),
         host_network: pod::host_network(spec),
         finished: false,
         terminating: false,
-        ports: spec.map(|it| pod::ports(it, &mut problems)).unwrap_or_default(),
+        ports: spec.map(|it| pod::ports(it, &mut problems).into()).unwrap_or_default(),
     };
     Converted::new(value, problems)
 }

@@ -57,12 +57,12 @@ impl Kind {
 
     /// The change that removes an object from the model; `None` if the model has no such objects.
     pub(super) fn gone(self, key: &Key) -> Option<Change> {
-        let (namespace, name) = (key.namespace().to_owned(), key.name().to_owned());
+        let (namespace, name) = (key.namespace(), key.name());
         match self {
-            Self::Namespace => Some(Change::NamespaceGone(name)),
-            Self::Pod => Some(Change::PodGone(PodId { namespace, name })),
-            Self::Policy => Some(Change::PolicyGone(PolicyId { namespace, name })),
-            Self::Service => Some(Change::ServiceGone(ServiceId { namespace, name })),
+            Self::Namespace => Some(Change::NamespaceGone(name.to_owned())),
+            Self::Pod => Some(Change::PodGone(PodId::new(namespace, name))),
+            Self::Policy => Some(Change::PolicyGone(PolicyId::new(namespace, name))),
+            Self::Service => Some(Change::ServiceGone(ServiceId::new(namespace, name))),
             Self::Node => None,
         }
     }

@@ -99,6 +99,10 @@ impl Tracker {
                 let unseen = self.held.iter().filter(|(_, held)| held.list != self.list);
                 let unseen: Vec<Key> = unseen.map(|(key, _)| key.clone()).collect();
                 unseen.iter().for_each(|key| self.forget(key, &mut then));
+                if !self.complete {
+                    // Names of a list arrive in order, which leaves nearly half of each node of the map free.
+                    self.held = std::mem::take(&mut self.held).into_iter().collect();
+                }
                 self.complete = true;
             }
         }

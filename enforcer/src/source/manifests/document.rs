@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::Metadata;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -14,14 +16,32 @@ use super::text::{Place, Text};
 use super::tree::{Kind, Node};
 use super::yaml::Root;
 use super::{kinds, workload};
-use crate::source::convert::{self, Converted};
+use crate::source::convert::{self, Converted, Naming};
 use crate::source::remark::Severity;
 
 /// The contents of a file.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
+    /// The objects without errors.
     pub(super) objects: Vec<Object>,
+    /// The stand-ins of policies with errors: they isolate the selected pods and allow nothing.
+    pub(super) closed: Vec<Object>,
+    /// What the documents declare, objects of other kinds included; only where it was asked for.
+    pub(super) declarations: Vec<Declaration>,
     pub(super) reports: Vec<Report>,
+}
+
+/// A declared object as it is written.
+#[derive(Debug)]
+pub(super) struct Declaration {
+    /// The index of its document.
+    pub(super) root: usize,
+    /// What its paths begin with in that document: `items[0].`, or nothing.
+    pub(super) prefix: String,
+    pub(super) kind: String,
+    pub(super) version: String,
+    /// The object; `null` stands where it is written.
+    pub(super) json: Value,
 }
 
 impl Parsed {
@@ -30,20 +50,26 @@ impl Parsed {
     }
 }
 
-/// Reads the documents of a file.
-pub(super) fn read(text: &Text, roots: &[Root]) -> Parsed {
+/// Reads the documents of a file; keeps the declarations if `keep`.
+pub(super) fn read(text: &Text, roots: &[Root], keep: bool) -> Parsed {
     let reader = Reader { text, reports: Vec::new() };
-    let mut documents = Documents { reader, objects: Vec::new(), other_kinds: BTreeMap::new() };
-    for root in roots {
+    let (parsed, other_kinds) = (Parsed::default(), BTreeMap::new());
+    let mut documents = Documents { reader, parsed, keep, root: 0, other_kinds };
+    for (index, root) in roots.iter().enumerate() {
+        documents.root = index;
         documents.document(&Document::new(root), None);
     }
     documents.report_other_kinds();
-    Parsed { objects: documents.objects, reports: documents.reader.reports }
+    Parsed { reports: documents.reader.reports, ..documents.parsed }
 }
 
 struct Documents<'t> {
     reader: Reader<'t>,
-    objects: Vec<Object>,
+    parsed: Parsed,
+    /// Whether declarations are kept.
+    keep: bool,
+    /// The index of the current document.
+    root: usize,
     /// Kinds that are ignored, and the first place of each.
     other_kinds: BTreeMap<String, Place>,
 }
@@ -51,8 +77,7 @@ struct Documents<'t> {
 impl Documents<'_> {
     fn document(&mut self, document: &Document<'_>, default_kind: Option<&'static str>) {
         match document.node.kind() {
-            Kind::Scalar(Value::Null) => return,
-            Kind::Mapping(entries) if entries.is_empty() => return,
+            Kind::Scalar(Value::Null) if document.prefix().is_empty() => return,
             Kind::Mapping(_) => {}
             _ => {
                 let message = "expected a Kubernetes object: a mapping with apiVersion and kind";
@@ -64,6 +89,9 @@ impl Documents<'_> {
             (Some(kind), Some(version), _) => (kind, version),
             (kind, version, Some(default)) => {
                 (kind.unwrap_or(default), version.unwrap_or(kinds::version(default)))
+            }
+            _ if self.is_kustomization(document) => {
+                return self.keep(document, "Kustomization", "kustomize.config.k8s.io/v1beta1");
             }
             (kind, ..) => {
                 let missing = if kind.is_none() { "kind" } else { "apiVersion" };
@@ -77,12 +105,22 @@ impl Documents<'_> {
         if let Some(item_kind) = kinds::list_of(kind, version) {
             return self.list(document, item_kind);
         }
+        self.keep(document, kind, version);
+        let before = self.reader.reports.len();
         match kinds::support(kind, version) {
-            kinds::Support::Full(kind) => self.object(document, kind),
-            kinds::Support::OtherVersion(kind) => {
-                let message = format!("`{version}` is not a supported version of {kind}");
-                let help = Some(format!("use {}", kinds::version(kind)));
-                self.reader.error(document, "apiVersion", &message, help);
+            kinds::Support::Full(kind) => self.object(document, kind, before),
+            kinds::Support::Wrong(wrong) => {
+                self.reader.error(document, wrong.field, &wrong.message, wrong.help);
+                // What a policy selects is isolated, whatever its kind is called.
+                if let Some(kind) = wrong.kind {
+                    self.object(document, kind, before);
+                }
+            }
+            kinds::Support::OtherPolicy => {
+                let message = format!("{kind} ({version}) is NOT enforced: only NetworkPolicy is");
+                let help =
+                    format!("write it as {}, kind NetworkPolicy", kinds::version("NetworkPolicy"));
+                self.reader.warning(document, "kind", &message, Some(help));
             }
             kinds::Support::None => {
                 let place = document.place(self.reader.text, "kind");
@@ -91,39 +129,60 @@ impl Documents<'_> {
         }
     }
 
+    /// Kustomize's own file may leave out kind and API version.
+    fn is_kustomization(&self, document: &Document<'_>) -> bool {
+        let stem = self.reader.text.file.file_stem();
+        stem.is_some_and(|it| it.eq_ignore_ascii_case("kustomization"))
+            && document.node.get("kind").is_none()
+            && document.node.get("apiVersion").is_none()
+    }
+
+    fn keep(&mut self, document: &Document<'_>, kind: &str, version: &str) {
+        if self.keep {
+            self.parsed.declarations.push(Declaration {
+                root: self.root,
+                prefix: document.prefix().to_owned(),
+                kind: kind.to_owned(),
+                version: version.to_owned(),
+                json: document.raw(self.reader.text),
+            });
+        }
+    }
+
     fn list(&mut self, document: &Document<'_>, kind: Option<&'static str>) {
         match document.node.get("items").map(Node::kind) {
-            None | Some(Kind::Scalar(Value::Null)) => {}
             Some(Kind::List(items)) => {
                 for (index, node) in items.iter().enumerate() {
                     self.document(&document.item(index, node), kind);
                 }
             }
-            Some(_) => self.reader.error(document, "items", "expected a list", None),
+            _ => {
+                let help = Some("for a list without items, write `items: []`".to_owned());
+                self.reader.error(document, "items", "expected a list", help);
+            }
         }
     }
 
-    fn object(&mut self, document: &Document<'_>, kind: &'static str) {
+    /// Reads an object. Reports from index `before` on are about it.
+    fn object(&mut self, document: &Document<'_>, kind: &'static str, before: usize) {
         let json = document.json(self.reader.text, kind);
-        let before = self.reader.reports.len();
-        let items = self.items(document, kind, &json);
+        let mut items = self.items(document, kind, &json);
         let failed = |it: &Report| it.severity == Severity::Error;
-        if self.reader.reports.iter().skip(before).any(failed) {
+        let failed = self.reader.reports.iter().skip(before).any(failed);
+        let place = document.place(self.reader.text, "metadata.name");
+        if failed && kind == "NetworkPolicy" {
+            let file = self.reader.text.file.file_name().unwrap_or_default();
+            let unnamed = format!("({}:{})", file.display(), place.line);
+            items = vec![Item::Policy(convert::closed_policy_of(&json, &unnamed))];
+        } else if failed {
             return;
         }
-        let meta = |field| json.pointer(field).and_then(Value::as_str).filter(|it| !it.is_empty());
-        let namespace = match kind {
-            "Namespace" => "",
-            _ => meta("/metadata/namespace").unwrap_or("default"),
-        };
-        let is_status = matches!(items.as_slice(), [Item::Status(_)]);
-        self.objects.push(Object {
-            kind: if is_status { "status of Pod" } else { kind },
-            namespace: namespace.to_owned(),
-            name: meta("/metadata/name").unwrap_or_default().to_owned(),
-            place: document.place(self.reader.text, "metadata.name"),
-            items,
-        });
+        let object = Object::new(kind, &json, place, items);
+        if failed {
+            self.parsed.closed.push(object);
+        } else {
+            self.parsed.objects.push(object);
+        }
     }
 
     fn items(&mut self, document: &Document<'_>, kind: &str, json: &Value) -> Vec<Item> {
@@ -137,14 +196,15 @@ impl Documents<'_> {
                 self.single::<core::Pod, _>(document, kind, json, convert::pod, wrap)
             }
             "NetworkPolicy" => {
-                self.single::<NetworkPolicy, _>(document, kind, json, convert::policy, Item::Policy)
+                let convert = |it: &NetworkPolicy| convert::policy(it).as_new();
+                self.single::<NetworkPolicy, _>(document, kind, json, convert, Item::Policy)
             }
             "Service" => self.single(document, kind, json, convert::service, Item::Service),
             _ => workload::pods(&mut self.reader, document, kind, json).unwrap_or_default(),
         }
     }
 
-    fn single<T: DeserializeOwned, M>(
+    fn single<T: DeserializeOwned + Metadata<Ty = ObjectMeta>, M>(
         &mut self,
         document: &Document<'_>,
         kind: &str,
@@ -152,8 +212,13 @@ impl Documents<'_> {
         convert: impl Fn(&T) -> Converted<M>,
         wrap: impl Fn(M) -> Item,
     ) -> Vec<Item> {
-        let object = self.reader.typed::<T>(document, kind, json);
-        let value = object.and_then(|it| self.reader.converted(document, convert(&it)));
+        let Some(object) = self.reader.typed::<T>(document, kind, json) else { return Vec::new() };
+        let naming = match kind {
+            "Namespace" | "Service" => Naming::Label,
+            _ => Naming::Subdomain,
+        };
+        self.reader.metadata(document, kind, object.metadata(), naming);
+        let value = self.reader.converted(document, convert(&object));
         value.map(wrap).into_iter().collect()
     }
 

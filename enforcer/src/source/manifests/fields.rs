@@ -8,12 +8,13 @@ pub(super) fn suggestion(kind: &str, path: &str) -> Option<&'static str> {
     let parent = parent.rsplit('.').next().unwrap_or_default();
     let parent = parent.split('[').next().unwrap_or_default();
     let fields: Vec<_> = fields(kind, parent).split_whitespace().collect();
-    nearest::nearest(name, &fields)
+    nearest::nearest(name, &fields).filter(|it| *it != name)
 }
 
 /// The fields of an object, by the field that contains it.
 fn fields(kind: &str, parent: &str) -> &'static str {
     match (kind, parent) {
+        ("NetworkPolicy", "") => "apiVersion kind metadata spec",
         (_, "") => "apiVersion kind metadata spec status items",
         (_, "metadata") => "name namespace labels annotations uid",
         ("NetworkPolicy", "spec") => "podSelector ingress egress policyTypes",

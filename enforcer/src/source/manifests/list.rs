@@ -17,6 +17,8 @@ pub(super) type Identity = (u64, u64);
 pub(super) struct Found {
     /// The manifests, each by the first of its paths.
     pub(super) files: BTreeSet<PathBuf>,
+    /// Links without a target.
+    pub(super) dangling: BTreeSet<PathBuf>,
     /// Unreadable folders: files below them keep their last version.
     pub(super) lost: BTreeMap<PathBuf, io::Error>,
 }
@@ -34,6 +36,8 @@ pub(super) fn manifests(roots: &[PathBuf]) -> Found {
     for root in roots {
         if root.is_file() {
             found.files.insert(root.clone());
+        } else if root.exists() && !root.is_dir() {
+            // A pipe has no content to come back to: only its reader knows it.
         } else {
             folder(root, &mut Vec::new(), &mut found);
         }
@@ -76,6 +80,8 @@ fn folder(path: &Path, above: &mut Vec<Identity>, found: &mut Found) {
             }
         } else if is_manifest(&path) && path.is_file() {
             found.files.insert(path);
+        } else if is_manifest(&path) && path.is_symlink() && !path.exists() {
+            found.dangling.insert(path);
         }
     }
     above.pop();
@@ -87,5 +93,6 @@ fn is_hidden(path: &Path) -> bool {
 }
 
 fn is_manifest(path: &Path) -> bool {
-    path.extension().is_some_and(|it| it == "yaml" || it == "yml" || it == "json")
+    let extensions = ["yaml", "yml", "json"];
+    path.extension().is_some_and(|it| extensions.iter().any(|known| it.eq_ignore_ascii_case(known)))
 }

@@ -2,22 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::PathBuf;
 
-use super::file::File;
 use super::object::{Item, Object, Status};
 use super::report::Report;
 use super::text::Text;
 use crate::source::remark::Severity;
 use enforcer_core::model::{Change, Cluster, Labels, Namespace};
 
-/// Merges all files, in the order of their paths; reports duplicate declarations.
-pub(super) fn merge(files: &BTreeMap<PathBuf, File>) -> (Cluster, Vec<Report>) {
+/// Merges objects, each with the text that declares it; reports duplicate declarations.
+pub(super) fn merge<'f>(
+    objects: impl Iterator<Item = (&'f Text, &'f Object)>,
+) -> (Cluster, Vec<Report>) {
     let mut merger = Merger::default();
-    for file in files.values() {
-        for object in &file.effective {
-            merger.object(&file.effective_text, object);
-        }
+    for (text, object) in objects {
+        merger.object(text, object);
     }
     merger.finish()
 }
@@ -47,7 +45,7 @@ impl Merger {
                 }
                 Item::Pod(it) => {
                     let id = &it.id;
-                    let key = ("Pod", id.namespace.clone(), id.name.clone());
+                    let key = ("Pod", id.namespace.to_string(), id.name.to_string());
                     if object.kind == "Pod" || self.declare(key, text, object) {
                         self.cluster.pods.insert(id.clone(), it.clone());
                     }
@@ -96,13 +94,13 @@ impl Merger {
                 pod.uid = status.uid.unwrap_or_else(|| pod.uid.clone());
             }
         }
-        let pods = self.cluster.pods.keys().map(|it| &it.namespace);
-        let policies = self.cluster.policies.keys().map(|it| &it.namespace);
-        let services = self.cluster.services.keys().map(|it| &it.namespace);
+        let pods = self.cluster.pods.keys().map(|it| it.namespace.as_str());
+        let policies = self.cluster.policies.keys().map(|it| it.namespace.as_str());
+        let services = self.cluster.services.keys().map(|it| it.namespace.as_str());
         for name in pods.chain(policies).chain(services) {
             if !self.cluster.namespaces.contains_key(name) {
                 let implicit = Namespace::new(name, Labels::new());
-                self.cluster.namespaces.insert(name.clone(), implicit);
+                self.cluster.namespaces.insert(name.to_owned(), implicit);
             }
         }
         (self.cluster, self.reports)

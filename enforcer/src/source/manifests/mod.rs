@@ -11,13 +11,17 @@
 mod document;
 mod fields;
 mod file;
+mod inspection;
 mod kinds;
 mod list;
 mod merge;
+mod nulls;
 mod object;
 mod places;
 mod reader;
 mod report;
+mod scalar;
+mod template;
 mod text;
 mod tree;
 mod update;
@@ -29,6 +33,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub use file::{MOST_BYTES, remark};
+pub use inspection::{Declared, Inspection, Search, cluster, search};
 pub use places::{Location, Places};
 pub use report::Report;
 pub use update::Update;
@@ -94,7 +100,8 @@ impl Manifests {
     pub fn of_text(name: &Path, text: &str) -> (Self, Vec<Report>) {
         let file = File::new(name, text.as_bytes().to_vec());
         let files = BTreeMap::from([(name.to_owned(), file)]);
-        let (cluster, conflicts) = merge::merge(&files);
+        let held = files.values().flat_map(|it| &it.effective);
+        let (cluster, conflicts) = merge::merge(held.map(|it| (&*it.text, &it.object)));
         let mut manifests = Self {
             roots: Vec::new(),
             files,
@@ -138,13 +145,11 @@ impl Manifests {
                 touched.insert(path);
             }
         }
-        let (cluster, conflicts) = merge::merge(&self.files);
-        let other = |a: &[Report], b: &[Report]| {
-            let only = a.iter().filter(|it| !b.contains(it));
-            only.map(|it| it.file.clone()).collect::<Vec<_>>()
-        };
-        touched.extend(other(&conflicts, &self.conflicts));
-        touched.extend(other(&self.conflicts, &conflicts));
+        let held = self.files.values().flat_map(|it| &it.effective);
+        let (cluster, conflicts) = merge::merge(held.map(|it| (&*it.text, &it.object)));
+        let (before, now) = (by_file(&self.conflicts), by_file(&conflicts));
+        let files = before.keys().chain(now.keys()).filter(|it| before.get(*it) != now.get(*it));
+        touched.extend(files.map(|it| it.to_path_buf()));
         self.conflicts = conflicts;
         let changes = merge::changes(&self.cluster, &cluster);
         self.cluster = cluster;
@@ -214,6 +219,14 @@ impl Manifests {
         }
         now
     }
+}
+
+fn by_file(reports: &[Report]) -> BTreeMap<&Path, Vec<&Report>> {
+    let mut files: BTreeMap<&Path, Vec<&Report>> = BTreeMap::new();
+    for report in reports {
+        files.entry(&report.file).or_default().push(report);
+    }
+    files
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Declared objects.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::Value;
@@ -19,6 +18,26 @@ pub(super) struct Object {
     pub(super) items: Vec<Item>,
 }
 
+impl Object {
+    /// An object of this kind, as this JSON declares it.
+    pub(super) fn new(kind: &'static str, json: &Value, place: Place, items: Vec<Item>) -> Self {
+        let meta = |field| json.pointer(field).and_then(Value::as_str).filter(|it| !it.is_empty());
+        let namespace = match kind {
+            "Namespace" => "",
+            _ => meta("/metadata/namespace").unwrap_or("default"),
+        };
+        let name = meta("/metadata/name").unwrap_or_default().to_owned();
+        let is_status = matches!(items.as_slice(), [Item::Status(_)]);
+        let kind = if is_status { "status of Pod" } else { kind };
+        Self { kind, namespace: namespace.to_owned(), name, place, items }
+    }
+
+    /// Kind, namespace and name.
+    pub(super) fn key(&self) -> (&'static str, &str, &str) {
+        (self.kind, &self.namespace, &self.name)
+    }
+}
+
 /// A part of the model that an object declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Item {
@@ -34,8 +53,8 @@ pub(super) enum Item {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Status {
     pub(super) id: model::PodId,
-    pub(super) uid: Option<String>,
-    pub(super) addresses: Option<BTreeSet<IpAddr>>,
+    pub(super) uid: Option<model::Uid>,
+    pub(super) addresses: Option<model::SharedSet<IpAddr>>,
     pub(super) finished: Option<bool>,
 }
 

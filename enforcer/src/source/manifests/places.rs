@@ -34,8 +34,8 @@ impl Places {
     pub(super) fn new(files: &BTreeMap<PathBuf, File>) -> Self {
         let mut places = Self::default();
         for file in files.values() {
-            for object in &file.effective {
-                places.add(&file.effective_text, object);
+            for held in &file.effective {
+                places.add(&held.text, &held.object);
             }
         }
         places
@@ -116,6 +116,6 @@ fn is_policy(node: &Node, id: &PolicyId) -> bool {
     let text = |node: &Node, name: &str| node.get(name).and_then(Node::text).map(str::to_owned);
     let Some(metadata) = node.get("metadata") else { return false };
     text(node, "kind").is_none_or(|it| it == "NetworkPolicy")
-        && text(metadata, "name").as_ref() == Some(&id.name)
+        && text(metadata, "name").is_some_and(|it| it == id.name)
         && text(metadata, "namespace").unwrap_or_else(|| "default".to_owned()) == id.namespace
 }

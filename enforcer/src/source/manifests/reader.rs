@@ -1,5 +1,6 @@
 //! Reads one object of a document, with reports on its fields.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -7,8 +8,8 @@ use super::report::Report;
 use super::text::{Place, Text};
 use super::tree::Node;
 use super::yaml::Root;
-use super::{fields, kinds};
-use crate::source::convert::Converted;
+use super::{fields, kinds, nulls};
+use crate::source::convert::{self, Converted, Naming};
 use crate::source::remark::Severity;
 use crate::source::typed;
 
@@ -36,9 +37,21 @@ impl<'n> Document<'n> {
         self.root.place(text, self.node.locate(path))
     }
 
+    /// What its paths begin with in the whole document.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// As JSON, with `null` where it is written.
+    pub(super) fn raw(&self, text: &Text) -> Value {
+        self.node.json(self.root.source(text))
+    }
+
     /// As JSON, completed by what items of a list of this kind may leave out.
     pub(super) fn json(&self, text: &Text, kind: &str) -> Value {
-        kinds::complete(self.node.json(self.root.source(text)), kind)
+        let mut json = kinds::complete(self.raw(text), kind);
+        nulls::replace(&mut json, kind);
+        json
     }
 }
 
@@ -77,9 +90,16 @@ impl Reader<'_> {
     /// An error in a policy, where a misspelt field changes what is allowed. A warning in other
     /// objects: they may have fields newer than this program.
     fn unknown_field(&mut self, document: &Document<'_>, kind: &str, path: &str) {
+        let place = document.root.place(self.text, document.node.locate_key(path));
+        if kind == "NetworkPolicy" && path == "status" {
+            // `kubectl get -o yaml` of Kubernetes 1.24 to 1.27 wrote it; it never meant anything.
+            let message =
+                "a NetworkPolicy has no status since Kubernetes 1.28; strict validation refuses it";
+            let help = Some("remove it".to_owned());
+            return self.add(document, place, Severity::Warning, path, message, help);
+        }
         let severity = if kind == "NetworkPolicy" { Severity::Error } else { Severity::Warning };
         let help = fields::suggestion(kind, path).map(|it| format!("did you mean `{it}`?"));
-        let place = document.root.place(self.text, document.node.locate_key(path));
         self.add(document, place, severity, path, "unknown field", help);
     }
 
@@ -94,6 +114,36 @@ impl Reader<'_> {
             self.add(document, place, it.severity, &it.path, &it.message, it.help);
         }
         converted.value
+    }
+
+    /// Reports problems of the metadata. They are errors in a policy; other objects are used as they are.
+    pub(super) fn metadata(
+        &mut self,
+        document: &Document<'_>,
+        kind: &str,
+        meta: &ObjectMeta,
+        naming: Naming,
+    ) {
+        let is_policy = kind == "NetworkPolicy";
+        let severity = if is_policy { Severity::Error } else { Severity::Warning };
+        // The conversion of other objects checks their labels.
+        let checked = |path: &str| !is_policy && path.starts_with("metadata.labels");
+        for it in convert::metadata(meta, naming).into_iter().filter(|it| !checked(&it.path)) {
+            let place = document.place(self.text, &it.path);
+            self.add(document, place, severity, &it.path, &it.message, it.help);
+        }
+    }
+
+    /// Reports a warning about a field.
+    pub(super) fn warning(
+        &mut self,
+        document: &Document<'_>,
+        path: &str,
+        message: &str,
+        help: Option<String>,
+    ) {
+        let place = document.place(self.text, path);
+        self.add(document, place, Severity::Warning, path, message, help);
     }
 
     /// Reports an error of a field.

@@ -10,6 +10,12 @@ use serde::{Serialize, Serializer};
 use super::text::{Place, Text};
 use crate::source::remark::Severity;
 
+/// Bytes of a line that an excerpt may show.
+const LONGEST_EXCERPT: usize = 400;
+
+/// What a report on a template says.
+pub(super) const TEMPLATE: &str = "a template, not a manifest";
+
 /// A remark on a place in a file.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -27,6 +33,10 @@ pub struct Report {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// The name of the lint that found it, if it is no plain mistake.
+    pub lint: Option<&'static str>,
+    /// How to write it instead.
+    pub snippet: Option<String>,
     /// The byte range in the file's text.
     span: (usize, usize),
     source: NamedSource<Arc<str>>,
@@ -48,6 +58,8 @@ impl Report {
             severity,
             message: message.into(),
             help: None,
+            lint: None,
+            snippet: None,
             span: (place.start, place.length),
             source: NamedSource::new(text.file.display().to_string(), Arc::clone(&text.source)),
         }
@@ -58,10 +70,25 @@ impl Report {
         Excerpt(self)
     }
 
+    /// Whether it says that the file is a template.
+    #[must_use]
+    pub fn is_about_template(&self) -> bool {
+        self.message.starts_with(TEMPLATE)
+    }
+
     /// Names the field.
     pub(super) fn at(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
+    }
+
+    /// Whether its line is so long that no excerpt of it can be read.
+    #[must_use]
+    pub fn is_beyond_excerpts(&self) -> bool {
+        let (start, _) = self.span;
+        let rest = self.source.inner().as_bytes().get(start..).unwrap_or_default();
+        let ends = rest.iter().take(LONGEST_EXCERPT).any(|it| *it == b'\n');
+        self.column > LONGEST_EXCERPT || (rest.len() > LONGEST_EXCERPT && !ends)
     }
 
     /// Adds what to do about it.
@@ -93,6 +120,9 @@ impl fmt::Display for Report {
             text += &format!("{}: ", self.path);
         }
         text += message;
+        if let Some(lint) = self.lint {
+            text += &format!(" [{lint}]");
+        }
         if let Some(help) = &self.help {
             text += &format!(" ({help})");
         }
@@ -131,8 +161,14 @@ impl Diagnostic for Excerpt<'_> {
         })
     }
 
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.0.lint.map(|it| Box::new(it) as Box<dyn fmt::Display>)
+    }
+
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.0.help.as_ref().map(|it| Box::new(it) as Box<dyn fmt::Display>)
+        let snippet = self.0.snippet.as_ref().map(|it| format!("write:\n{it}"));
+        let parts: Vec<_> = self.0.help.iter().cloned().chain(snippet).collect();
+        (!parts.is_empty()).then(|| Box::new(parts.join("\n")) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -158,6 +194,10 @@ impl Serialize for Report {
             severity: Severity,
             message: &'a str,
             help: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            lint: Option<&'static str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            snippet: Option<&'a str>,
         }
         Plain {
             // A name that isn't UTF-8 must not make the whole output fail.
@@ -168,6 +208,8 @@ impl Serialize for Report {
             severity: self.severity,
             message: &self.message,
             help: self.help.as_deref(),
+            lint: self.lint,
+            snippet: self.snippet.as_deref(),
         }
         .serialize(serializer)
     }

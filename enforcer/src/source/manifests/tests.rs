@@ -1,5 +1,6 @@
 mod diagnostics;
 mod editors;
+mod isolation;
 mod persistence;
 mod recordings;
 mod scene;
@@ -8,3 +9,4 @@ mod states;
 use std::fs;
 
 use super::*;
+mod verdicts;

@@ -23,7 +23,15 @@ pub(super) struct Text {
     pub(super) source: Arc<str>,
     /// The byte offset of the start of each line.
     starts: Vec<usize>,
+    /// The byte offset of the end of each line, without the blanks at its end.
+    ends: Vec<usize>,
+    /// The characters before each chunk of [`CHUNK`] bytes.
+    chunks: Vec<usize>,
 }
+
+/// Bytes between two counts of characters. A line may have megabytes and thousands of reports: to count
+/// from its start each time would take minutes.
+const CHUNK: usize = 512;
 
 impl Text {
     pub(super) fn new(file: PathBuf, source: &str) -> Self {
@@ -31,8 +39,38 @@ impl Text {
         let breaks = bytes.iter().enumerate().filter(|&(at, &byte)| {
             byte == b'\n' || (byte == b'\r' && bytes.get(at + 1) != Some(&b'\n'))
         });
-        let starts = std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect();
-        Self { file, source: source.into(), starts }
+        let starts: Vec<usize> = std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect();
+        let count = |chunk: &[u8]| chunk.iter().filter(|it| is_first(**it)).count();
+        let mut characters = 0;
+        let mut chunks = Vec::new();
+        for chunk in bytes.chunks(CHUNK) {
+            chunks.push(characters);
+            characters += count(chunk);
+        }
+        let mut text = Self { file, source: source.into(), starts, ends: Vec::new(), chunks };
+        text.ends = text.lines().map(|(start, line)| start + line.trim_end().len()).collect();
+        text
+    }
+
+    /// The characters before a chunk, and the bytes from its start to this one.
+    fn chunk(&self, byte: usize) -> (usize, &[u8]) {
+        let index = byte / CHUNK;
+        let rest = self.source.as_bytes().get(index * CHUNK..byte).unwrap_or_default();
+        match self.chunks.get(index) {
+            Some(characters) => (*characters, rest),
+            // At the end of a text of full chunks.
+            None => {
+                let last = index.saturating_sub(1);
+                let rest = self.source.as_bytes().get(last * CHUNK..byte).unwrap_or_default();
+                (self.chunks.get(last).copied().unwrap_or_default(), rest)
+            }
+        }
+    }
+
+    /// The number of characters before a byte.
+    fn characters(&self, byte: usize) -> usize {
+        let (before, rest) = self.chunk(byte);
+        before + rest.iter().filter(|it| is_first(**it)).count()
     }
 
     /// The byte offset and the text of each line.
@@ -64,11 +102,10 @@ impl Text {
         let start = start.min(self.source.len());
         let line = self.starts.partition_point(|&it| it <= start).saturating_sub(1);
         let line_start = self.starts.get(line).copied().unwrap_or_default();
-        let before = self.source.get(line_start..start).unwrap_or_default();
-        let end = line_start + self.line(line).trim_end().len();
+        let end = self.ends.get(line).copied().unwrap_or_default();
         Place {
             line: line + 1,
-            column: before.chars().count() + 1,
+            column: self.characters(start) - self.characters(line_start) + 1,
             start,
             length: length.min(end.saturating_sub(start)),
         }
@@ -76,4 +113,32 @@ impl Text {
 }
 fn is_separator(line: &str) -> bool {
     line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
+}
+
+/// Whether a byte is the first one of a character.
+fn is_first(byte: u8) -> bool {
+    byte & 0xc0 != 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_of_long_lines_need_a_bounded_part_of_them() {
+        let line = "a\u{e4}\u{20ac}\u{1f600} ".repeat(20_000);
+        let source = format!("x\n{line}  \ny");
+        let text = Text::new(PathBuf::from("a"), &source);
+        for (count, (at, _)) in line.char_indices().enumerate().step_by(997) {
+            let place = text.place(2 + at, 1);
+            assert_eq!((place.line, place.column, place.length), (2, count + 1, 1));
+            assert!(text.chunk(2 + at).1.len() < CHUNK);
+        }
+        assert_eq!(text.place(source.len(), 5).column, 2);
+        for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK] {
+            let text = Text::new(PathBuf::from("a"), &"\u{e4}".repeat(length));
+            assert_eq!(text.place(usize::MAX, 1).column, length + 1, "{length}");
+            assert!(text.chunk(2 * length).1.len() <= CHUNK);
+        }
+    }
 }

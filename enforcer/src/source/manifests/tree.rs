@@ -9,11 +9,8 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{Location, Spanned};
 
-/// The words that are booleans.
-const BOOLEANS: [&str; 18] = [
-    "true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "false", "False", "FALSE", "no",
-    "No", "NO", "off", "Off", "OFF",
-];
+use super::scalar::{self, Plain};
+
 /// The key that takes over the entries of other mappings.
 const MERGE: &str = "<<";
 
@@ -31,8 +28,21 @@ pub(super) enum Kind {
     /// Neither a list nor a mapping.
     Scalar(Value),
     List(Vec<Node>),
-    Mapping(Vec<(Key, Node)>),
+    Mapping(Mapping),
 }
+
+/// The entries of a mapping, each key once, after [`Node::settle`].
+#[derive(Debug, Default)]
+pub(super) struct Mapping {
+    entries: Vec<(Key, Node)>,
+    /// The index of each key, and whether its entry comes from a `<<`.
+    known: HashMap<String, (usize, bool)>,
+    /// Bytes of the longest key, up to [`LONGEST_KEY`].
+    longest: usize,
+}
+
+/// Bytes of a key within a path: longer keys are found only at its end.
+const LONGEST_KEY: usize = 1024;
 
 impl Node {
     pub(super) fn kind(&self) -> &Kind {
@@ -42,7 +52,7 @@ impl Node {
     /// The value of a key.
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
         let Kind::Mapping(entries) = self.kind() else { return None };
-        entries.iter().find(|(key, _)| key.value == name).map(|(_, value)| value)
+        Some(&entries.entry(name)?.1)
     }
 
     /// The value, if it is a string.
@@ -56,10 +66,11 @@ impl Node {
     /// The value as JSON, read from this source. The reader bounds the depth.
     pub(super) fn json(&self, source: &str) -> Value {
         match self.kind() {
-            Kind::Scalar(value) => as_kubectl_reads(value, written(&self.0.defined, source)),
+            Kind::Scalar(value) => as_kubectl_reads(value, &self.0.defined, source),
             Kind::List(items) => items.iter().map(|it| it.json(source)).collect(),
             Kind::Mapping(entries) => {
-                let entries = entries.iter().map(|(key, it)| (key.value.clone(), it.json(source)));
+                let entries = entries.entries.iter();
+                let entries = entries.map(|(key, it)| (key.value.clone(), it.json(source)));
                 Value::Object(entries.collect::<Map<_, _>>())
             }
         }
@@ -88,35 +99,39 @@ impl Node {
         key.map_or_else(|| self.locate(path), |key| &key.referenced)
     }
 
-    /// Replaces each `<<` entry by the entries of its mappings, and adds what is wrong with keys.
-    /// An entry that is written directly has priority, then one of an earlier mapping. The YAML
-    /// library would ignore `<<: null`, which is a mistake.
-    pub(super) fn merge(&mut self, faults: &mut Vec<KeyFault>) {
+    /// Brings mappings into the form that `kubectl` reads (`mapping` and `merge` in
+    /// `go.yaml.in/yaml/v2`, `decode.go`), and adds what is wrong with them: keys are words, `<<` entries
+    /// are replaced by the entries of their mappings, and the last entry of a key counts, wherever it
+    /// comes from. Of the mappings of one `<<`, the first has priority.
+    pub(super) fn settle(&mut self, source: &str, faults: &mut Vec<Fault>) {
+        let location = self.0.defined;
         let entries = match &mut self.0.value {
-            Kind::Scalar(_) => return,
-            Kind::List(items) => return items.iter_mut().for_each(|it| it.merge(faults)),
+            Kind::Scalar(_) => {
+                if plain(&location, source)
+                    .is_some_and(|it| scalar::resolve(it) == Plain::NotFinite)
+                {
+                    faults.push(Fault::NotFinite { location });
+                }
+                return;
+            }
+            Kind::List(items) => return items.iter_mut().for_each(|it| it.settle(source, faults)),
             Kind::Mapping(entries) => entries,
         };
-        entries.iter_mut().for_each(|(_, it)| it.merge(faults));
-        let (sources, mut own): (Vec<_>, Vec<_>) =
-            std::mem::take(entries).into_iter().partition(|(key, _)| key.value == MERGE);
-        let mut known = keys(&own, faults);
-        for (key, node) in sources {
-            let nodes = match node.0.value {
-                Kind::List(items) => items,
-                _ => vec![node],
-            };
-            for node in nodes {
-                let Kind::Mapping(entries) = node.0.value else {
-                    faults.push(KeyFault::Merge { location: key.referenced });
-                    continue;
-                };
-                let new =
-                    |(key, _): &(Key, Self)| known.insert(key.value.clone(), key.defined).is_none();
-                own.extend(entries.into_iter().filter(new));
+        let mut settled = Mapping::default();
+        for (mut key, mut value) in std::mem::take(&mut entries.entries) {
+            value.settle(source, faults);
+            let word = plain(&key.defined, source).map(|it| (it == MERGE, scalar::key(it)));
+            match word {
+                Some((true, _)) => settled.merge(&key, value, faults),
+                Some((false, None)) => faults.push(Fault::NoKey { location: key.referenced }),
+                Some((false, Some(word))) => {
+                    key.value = word;
+                    settled.put(key, value, faults);
+                }
+                None => settled.put(key, value, faults),
             }
         }
-        *entries = own;
+        *entries = settled;
     }
 
     /// The last step of a path, if all of it exists.
@@ -142,26 +157,87 @@ impl Node {
             }
             Kind::Mapping(entries) => {
                 let left = left.strip_prefix('.').unwrap_or(left);
-                // Keys may have dots: the longest that fits is meant.
-                let fits = entries.iter().filter_map(|(key, value)| {
-                    let rest = left.strip_prefix(key.value.as_str())?;
-                    let ends = rest.is_empty() || rest.starts_with(['.', '[']);
-                    let step = Step { key: Some(key), value, rest: path.len() - rest.len() };
-                    (ends && !key.value.is_empty()).then_some(step)
-                });
-                fits.max_by_key(|it| it.rest)
+                let (key, value) =
+                    candidates(left, entries.longest).find_map(|it| entries.entry(it))?;
+                let rest = left.len() - key.value.len();
+                Some(Step { key: Some(key), value, rest: path.len() - rest })
             }
         }
     }
 }
 
-/// What is wrong with a key.
+/// What is wrong with a mapping or a scalar.
 #[derive(Debug)]
-pub(super) enum KeyFault {
-    /// Its mapping has it already.
+pub(super) enum Fault {
+    /// The mapping has the key already. The last one counts.
     Duplicate { key: String, location: Location, first: Location },
     /// A `<<` without a mapping.
     Merge { location: Location },
+    /// A key that is `null`.
+    NoKey { location: Location },
+    /// A number that JSON does not have.
+    NotFinite { location: Location },
+}
+
+/// The keys that a path may begin with, longest first: keys may have dots, and the longest that fits is
+/// meant.
+fn candidates(path: &str, longest: usize) -> impl Iterator<Item = &str> {
+    let ends = |&(_, it): &(usize, char)| matches!(it, '.' | '[');
+    let within = path.char_indices().take_while(move |(at, _)| *at <= longest).filter(ends);
+    let within: Vec<&str> = within.filter_map(|(at, _)| path.get(..at)).collect();
+    std::iter::once(path).chain(within.into_iter().rev()).filter(|it| !it.is_empty())
+}
+
+impl Mapping {
+    fn entry(&self, name: &str) -> Option<&(Key, Node)> {
+        self.entries.get(self.known.get(name)?.0)
+    }
+
+    /// Adds an entry that is written here. It may replace one of an earlier `<<`.
+    fn put(&mut self, key: Key, value: Node, faults: &mut Vec<Fault>) {
+        if let Some((first, false)) = self.set(key.clone(), value, false) {
+            let (location, key) = (key.defined, key.value);
+            faults.push(Fault::Duplicate { key, location, first });
+        }
+    }
+
+    /// Returns the location of the key's former entry, and whether that came from a `<<`.
+    fn set(&mut self, key: Key, value: Node, merged: bool) -> Option<(Location, bool)> {
+        match self.known.entry(key.value.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert((self.entries.len(), merged));
+                self.longest = self.longest.max(key.value.len().min(LONGEST_KEY));
+                self.entries.push((key, value));
+                None
+            }
+            Entry::Occupied(mut entry) => {
+                let (index, was_merged) = entry.insert((entry.get().0, merged));
+                let place = self.entries.get_mut(index)?;
+                Some((std::mem::replace(place, (key, value)).0.defined, was_merged))
+            }
+        }
+    }
+
+    /// Adds the entries of the mappings of a `<<`. They replace those before it.
+    fn merge(&mut self, merge: &Key, value: Node, faults: &mut Vec<Fault>) {
+        let nodes = match value.0.value {
+            Kind::List(items) => items,
+            _ => vec![value],
+        };
+        for node in nodes.into_iter().rev() {
+            let Kind::Mapping(entries) = node.0.value else {
+                faults.push(Fault::Merge { location: merge.referenced });
+                continue;
+            };
+            for (key, value) in entries.entries {
+                let name = key.value.clone();
+                if let Some((first, false)) = self.set(key, value, true) {
+                    let (key, location) = (name, merge.defined);
+                    faults.push(Fault::Duplicate { key, location, first });
+                }
+            }
+        }
+    }
 }
 
 /// One step along a path.
@@ -171,21 +247,6 @@ struct Step<'n> {
     value: &'n Node,
     /// The byte of the path after it.
     rest: usize,
-}
-
-/// The keys of a mapping, each with its first location; the others are faults.
-fn keys(entries: &[(Key, Node)], faults: &mut Vec<KeyFault>) -> HashMap<String, Location> {
-    let mut known = HashMap::new();
-    for (key, _) in entries {
-        match known.entry(key.value.clone()) {
-            Entry::Vacant(entry) => _ = entry.insert(key.defined),
-            Entry::Occupied(first) => {
-                let (key, location, first) = (key.value.clone(), key.defined, *first.get());
-                faults.push(KeyFault::Duplicate { key, location, first });
-            }
-        }
-    }
-    known
 }
 
 /// The text at a location.
@@ -198,19 +259,38 @@ fn written<'s>(location: &Location, source: &'s str) -> &'s str {
     range.unwrap_or_default()
 }
 
+/// The text of a scalar, if it has neither quotes nor a tag.
+fn plain<'s>(location: &Location, source: &'s str) -> Option<&'s str> {
+    let text = written(location, source);
+    let span = location.span();
+    let start = span.byte_offset().and_then(|it| usize::try_from(it).ok())?;
+    let mut before = source.get(..start)?.trim_end();
+    // The properties of the scalar: its anchor and its tag.
+    loop {
+        let at = before.rfind(|it: char| it.is_whitespace() || matches!(it, '[' | '{' | ','));
+        let word = before.get(at.map_or(0, |at| at + 1)..)?;
+        if word.starts_with('!') {
+            return None;
+        }
+        if !word.starts_with('&') {
+            break;
+        }
+        before = before.get(..before.len() - word.len())?.trim_end();
+    }
+    (!text.starts_with(['"', '\'', '|', '>', '!', '&', '*'])).then(|| text.trim_end())
+}
+
+/// Whether the YAML library read a string: it writes infinities as strings, too, and takes numbers that
+/// are too large for those.
+fn is_text(value: &Value) -> bool {
+    value.as_str().is_some_and(|it| !matches!(it, ".inf" | "-.inf" | ".nan"))
+}
+
 /// The value of a scalar as `kubectl` reads it, where the YAML library differs.
-fn as_kubectl_reads(value: &Value, written: &str) -> Value {
-    match value {
-        // `y`, `n` and `tRue` are strings.
-        Value::Bool(_) if !BOOLEANS.contains(&written) => written.into(),
-        // `08` is no octal number, but still an integer.
-        Value::Number(it) if it.is_f64() => {
-            written.parse::<i64>().map_or_else(|_| value.clone(), Value::from)
-        }
-        // `1e400` is too large for a number, so it is a string: it may be a commit.
-        Value::String(it) if matches!(it.as_str(), ".inf" | "-.inf" | ".nan") => {
-            written.trim_end().trim_matches(['"', '\'']).into()
-        }
+fn as_kubectl_reads(value: &Value, location: &Location, source: &str) -> Value {
+    match plain(location, source).map(|text| (text, scalar::resolve(text))) {
+        Some((_, Plain::Value(value))) => value,
+        Some((text, Plain::Text | Plain::NotFinite)) if !is_text(value) => text.into(),
         _ => value.clone(),
     }
 }
@@ -268,6 +348,23 @@ impl<'de> Visitor<'de> for KindVisitor {
         while let Some(entry) = map.next_entry()? {
             entries.push(entry);
         }
-        Ok(Kind::Mapping(entries))
+        Ok(Kind::Mapping(Mapping { entries, ..Mapping::default() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(path: &str, longest: usize) -> Vec<&str> {
+        candidates(path, longest).collect()
+    }
+
+    #[test]
+    fn few_keys_are_tried_for_a_path() {
+        assert_eq!(tried("a.b/c[0].d", 5), ["a.b/c[0].d", "a.b/c", "a"]);
+        assert_eq!(tried("a", 9), ["a"]);
+        assert_eq!(tried("", 9), Vec::<&str>::new());
+        assert_eq!(tried(&"a.".repeat(100_000), LONGEST_KEY).len(), 1 + LONGEST_KEY / 2);
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn pods(
     let first = reader.converted(document, first.under("spec.template"))?;
     let pod = |index| {
         let mut pod = first.clone();
-        pod.id.name = format!("{name}-{index}");
+        pod.id.name = format!("{name}-{index}").into();
         Item::Pod(pod)
     };
     Some((0..count).map(pod).collect())

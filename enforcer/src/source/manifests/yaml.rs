@@ -3,6 +3,7 @@
 //! Each document is parsed by itself: a bad one does not hide the errors of the others.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::thread;
@@ -15,7 +16,7 @@ use serde_saphyr::{
 
 use super::report::Report;
 use super::text::{Place, Text};
-use super::tree::{KeyFault, Node};
+use super::tree::{Fault, Node};
 use crate::source::remark::Severity;
 
 /// Keys and values that a file may have, aliases expanded: a few lines of aliases could otherwise
@@ -45,19 +46,27 @@ impl Root {
         place(text, self.start, location)
     }
 
-    fn report(&self, text: &Text, fault: KeyFault) -> Report {
-        let (location, message, help) = match fault {
-            KeyFault::Duplicate { key, location, first } => {
+    fn report(&self, text: &Text, fault: Fault) -> Report {
+        let error = Severity::Error;
+        let (location, severity, message, help) = match fault {
+            Fault::Duplicate { key, location, first } => {
                 let line = self.place(text, &first).line;
-                let message = format!("the key `{key}` is already on line {line}");
-                (location, message, Some("keep one of the two".to_owned()))
+                let message =
+                    format!("the key `{key}` is already on line {line}; the last one counts");
+                (location, Severity::Warning, message, Some("keep one of the two"))
             }
-            KeyFault::Merge { location } => {
-                (location, "`<<` needs a mapping, or a list of mappings".to_owned(), None)
+            Fault::Merge { location } => {
+                let message = "`<<` needs a mapping, or a list of mappings";
+                (location, error, message.to_owned(), None)
+            }
+            Fault::NoKey { location } => (location, error, "a key must be a word".to_owned(), None),
+            Fault::NotFinite { location } => {
+                let message = "not a finite number: JSON does not have it";
+                (location, error, message.to_owned(), Some("put quotes around it if it is text"))
             }
         };
         let place = self.place(text, &location);
-        Report::new(text, place, Severity::Error, message).help(help)
+        Report::new(text, place, severity, message).help(help.map(ToOwned::to_owned))
     }
 }
 
@@ -75,10 +84,13 @@ pub(super) fn read(text: &Text) -> (Vec<Root>, Vec<Report>) {
 fn parse(text: &Text) -> (Vec<Root>, Vec<Report>) {
     let (mut roots, mut reports) = (Vec::new(), Vec::new());
     let mut left = MOST_NODES;
+    // An alias repeats the faults of its mapping.
+    let mut seen = HashSet::new();
     let starts = starts(text);
     let ends = starts.iter().copied().skip(1).chain([text.source.len()]);
     for (&start, end) in starts.iter().zip(ends) {
         let source = text.source.get(start..end).unwrap_or_default();
+        reports.extend(other_version(text, start, source));
         let spent = Rc::new(Cell::new(0));
         let nodes = serde_saphyr::from_multiple_with_options(source, options(left, &spent));
         match nodes {
@@ -86,12 +98,12 @@ fn parse(text: &Text) -> (Vec<Root>, Vec<Report>) {
             Ok(nodes) => {
                 for node in nodes {
                     let (mut root, mut faults) = (Root { node, start }, Vec::new());
-                    root.node.merge(&mut faults);
-                    let is_good = faults.is_empty();
+                    root.node.settle(source, &mut faults);
+                    let mut is_good = true;
                     for fault in faults {
-                        // An alias repeats the faults of its mapping.
                         let report = root.report(text, fault);
-                        if !reports.contains(&report) {
+                        is_good &= report.severity != Severity::Error;
+                        if seen.insert((report.line, report.column, report.message.clone())) {
                             reports.push(report);
                         }
                     }
@@ -107,6 +119,18 @@ fn parse(text: &Text) -> (Vec<Root>, Vec<Report>) {
         }
     }
     (roots, reports)
+}
+
+/// An error about a `%YAML` directive that `kubectl` refuses: of all versions it knows 1.1 only
+/// (`yaml_parser_process_directives` in `go.yaml.in/yaml/v2`, `parserc.go`).
+fn other_version(text: &Text, start: usize, source: &str) -> Option<Report> {
+    let directives = source.lines().take_while(|it| it.starts_with('%'));
+    let line = directives.into_iter().find(|it| it.starts_with("%YAML"))?;
+    let version = line.split_whitespace().nth(1).unwrap_or_default();
+    let place = text.place(start + source.find(line).unwrap_or_default(), line.len());
+    let message = format!("kubectl does not read YAML version `{version}`");
+    let report = Report::new(text, place, Severity::Error, message);
+    (version != "1.1").then(|| report.help(Some("remove this line".to_owned())))
 }
 
 /// The byte offset of each document: of its `---`, or of the directives before. Such a line is
@@ -146,7 +170,7 @@ fn options(left: usize, spent: &Rc<Cell<usize>>) -> Options {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
         legacy_octal_numbers: true,
-        underscored_numbers_as_strings: true,
+        underscored_numbers_as_strings: false,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         with_snippet: false,
     }

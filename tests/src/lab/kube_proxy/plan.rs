@@ -118,7 +118,7 @@ impl PortPlan {
             all.dedup_by_key(|it| it.at);
             all
         };
-        let is_local = |pod: &&Pod| pod.node.as_ref() == Some(&node.name);
+        let is_local = |pod: &&Pod| pod.node.as_deref() == Some(node.name.as_str());
         Self {
             service: service.id.clone(),
             all: backends(pods().collect()),

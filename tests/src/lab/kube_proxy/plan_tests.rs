@@ -1,6 +1,4 @@
-use std::collections::BTreeSet;
-
-use enforcer_core::model::{ContainerPort, Requirement, Selector};
+use enforcer_core::model::{ContainerPort, Labels, Requirement, Selector};
 
 use super::*;
 
@@ -9,7 +7,7 @@ fn pod(name: &str, node: &str, host: u8, port: u16) -> Pod {
     let http = ContainerPort { name: "http".into(), protocol: Protocol::Tcp, port };
     Pod {
         labels: [("app".to_owned(), "web".to_owned())].into(),
-        node: Some(node.to_owned()),
+        node: Some(node.into()),
         addresses: [address(&format!("10.244.1.{host}")), address(&format!("fd00::{host}"))].into(),
         ports: [http].into(),
         ..Pod::new(PodId::new("shop", name))
@@ -83,9 +81,9 @@ fn pods_that_are_no_backends() {
     let mut other_namespace = pod("a", "here", 2, 80);
     other_namespace.id.namespace = "mall".into();
     let finished = Pod { finished: true, ..pod("b", "here", 3, 80) };
-    let unlabelled = Pod { labels: [].into(), ..pod("c", "here", 4, 80) };
+    let unlabelled = Pod { labels: Labels::new(), ..pod("c", "here", 4, 80) };
     let nameless = Pod { ports: [].into(), ..pod("d", "here", 5, 80) };
-    let without_address = Pod { addresses: BTreeSet::new(), ..pod("e", "here", 6, 80) };
+    let without_address = Pod { addresses: [].into(), ..pod("e", "here", 6, 80) };
     let pods = [other_namespace, finished, unlabelled, nameless, without_address];
     let plan = Plan::new(&cluster(&pods, Distribution::default()), &here(), Family::V4);
     assert_eq!(ats(&plan.ports[0].all), Vec::<String>::new());

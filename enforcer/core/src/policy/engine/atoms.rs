@@ -131,10 +131,7 @@ impl Atoms {
     }
 
     /// The ports that rules name.
-    pub(super) fn named(
-        &self,
-        ports: &std::collections::BTreeSet<ContainerPort>,
-    ) -> Vec<ContainerPort> {
+    pub(super) fn named(&self, ports: &[ContainerPort]) -> Vec<ContainerPort> {
         if self.names.is_empty() {
             return Vec::new();
         }

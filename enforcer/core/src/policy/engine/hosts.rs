@@ -14,7 +14,8 @@ enum Owners {
     #[default]
     None,
     One(Number),
-    Many(Box<[Number]>),
+    /// Boxed twice: there is one of these for each address.
+    Many(Box<Box<[Number]>>),
 }
 
 impl Owners {
@@ -35,7 +36,7 @@ impl Owners {
         *self = match owners[..] {
             [] => Self::None,
             [owner] => Self::One(owner),
-            _ => Self::Many(owners.into()),
+            _ => Self::Many(Box::new(owners.into())),
         };
     }
 }

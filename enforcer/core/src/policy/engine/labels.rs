@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::slab::{Column, Number, Slab};
-use crate::model::{Labels, Requirement, Selector};
+use crate::model::{Labels, Requirement, Selector, SharedSet};
 
 /// Numbers filed under a label's key and value.
 #[derive(Debug, Default)]
@@ -75,7 +75,7 @@ impl LabelIndex {
             self.matched.at(selector).push(number);
         }
         *self.matching.at(number) = matching;
-        for (key, value) in labels {
+        for (key, value) in labels.iter() {
             self.labels.add(key, value, number);
         }
         number
@@ -161,7 +161,7 @@ impl LabelIndex {
 }
 
 /// The first requirement that needs one of some values.
-fn required(selector: &Selector) -> Option<(&String, &std::collections::BTreeSet<String>)> {
+fn required(selector: &Selector) -> Option<(&String, &SharedSet<String>)> {
     selector.requirements.iter().find_map(|requirement| match requirement {
         Requirement::In(key, values) => Some((key, values)),
         _ => None,

@@ -5,14 +5,16 @@ use std::net::IpAddr;
 
 use super::atoms::{AtomChanges, Atoms, Scope};
 use super::slab::{Column, Number, Slab};
-use crate::model::{Cluster, ContainerPort, Labels, NAMESPACE_NAME_LABEL, Pod, PodId};
+use crate::model::{
+    Cluster, ContainerPort, Labels, NAMESPACE_NAME_LABEL, Name, Pod, PodId, SharedSet,
+};
 
 /// A namespace that has pods or is the scope of a rule.
 #[derive(Debug, Default)]
 struct Space {
     /// Its labels.
     labels: Number,
-    pods: HashMap<Box<str>, Number>,
+    pods: HashMap<Name, Number>,
     groups: BTreeSet<Number>,
 }
 
@@ -36,7 +38,7 @@ struct Peer {
     group: Number,
     /// Its position in the group.
     at: u32,
-    addresses: Box<[IpAddr]>,
+    addresses: SharedSet<IpAddr>,
     terminating: bool,
 }
 
@@ -52,7 +54,7 @@ pub(super) struct Signature {
 pub(super) struct Peers {
     spaces: Slab<String>,
     space: Column<Space>,
-    ports: Slab<BTreeSet<ContainerPort>>,
+    ports: Slab<SharedSet<ContainerPort>>,
     groups: Slab<Kind>,
     group: Column<Group>,
     by_labels: Column<Vec<Number>>,
@@ -154,9 +156,9 @@ impl Peers {
             self.next - 1
         });
         self.spaces.retain(space);
-        self.space.at(space).pods.insert(pod.id.name.as_str().into(), number);
+        self.space.at(space).pods.insert(pod.id.name.clone(), number);
         let group = self.take_group(atoms, space, pod);
-        let addresses: Box<[IpAddr]> = pod.addresses.iter().copied().collect();
+        let addresses = pod.addresses.clone();
         addresses.iter().for_each(|it| touch(*it, number, true));
         *self.pods.at(number) = Peer { group, at: 0, addresses, terminating: pod.terminating };
         self.enter(number, group);
@@ -196,7 +198,7 @@ impl Peers {
             self.release_group(atoms, before.group);
             self.enter(number, group);
         }
-        let addresses: Box<[IpAddr]> = pod.addresses.iter().copied().collect();
+        let addresses = pod.addresses.clone();
         let is_same = before.group == group && before.terminating == pod.terminating;
         if is_same && before.addresses == addresses {
             return;
@@ -284,7 +286,7 @@ impl Peers {
             let space_labels = self.space.at(kind.space).labels;
             let found = atoms.of(kind.space, space_labels, kind.labels);
             let ports = match self.ports.get(kind.ports) {
-                Some(ports) if !found.is_empty() => atoms.named(ports),
+                Some(ports) if !found.is_empty() => atoms.named(ports.as_slice()),
                 _ => Vec::new(),
             };
             let signature = self.signatures.take(Signature { atoms: found, ports });

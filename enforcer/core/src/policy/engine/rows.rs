@@ -8,7 +8,7 @@ use super::atoms::{Atoms, Name};
 use super::peers::Peers;
 use super::slab::{Number, Slab};
 use crate::model::{
-    Cluster, ContainerPort, Peer, Policy, PolicyId, PortRange, PortSpec, Protocol, Rule,
+    Cluster, ContainerPort, Peer, Policy, PolicyId, PortRange, PortSpec, Protocol, Rule, SharedSet,
 };
 use crate::policy::compiled::{PortSet, Verdict};
 use crate::policy::verdicts::{VerdictId, Verdicts};
@@ -67,7 +67,7 @@ pub(super) fn names(policy: &Policy, direction: Direction) -> u64 {
 pub(super) fn named_ports<'p>(
     cluster: &Cluster,
     policies: &BTreeSet<PolicyId>,
-    ports: &'p BTreeSet<ContainerPort>,
+    ports: &'p SharedSet<ContainerPort>,
 ) -> Vec<&'p ContainerPort> {
     if ports.iter().all(|port| port.name.is_empty()) {
         return Vec::new();

@@ -6,7 +6,7 @@
 //! than an equal share is never cut. A cut namespace keeps its smallest rows.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -90,22 +90,24 @@ impl Need {
     pub(super) fn new(row: &Row, atoms: &Atoms, verdicts: &Verdicts) -> Self {
         let mut need = Self::default();
         let mut blocks = BTreeMap::new();
-        let mut identities: HashMap<Number, u64> = HashMap::new();
+        // Sorted, as the terms are.
+        let mut identities: Vec<(Number, u64, u64)> = Vec::with_capacity(row.terms.len());
         for (number, term) in &row.terms {
             let identity = atoms.identity(*number);
-            identities.insert(*number, identity);
+            let ranges = ranges(term.always, verdicts);
+            identities.push((*number, identity, ranges.unwrap_or(0)));
             need.row = need.row.wrapping_add(hash(&(identity, term)));
             match atoms.get(*number) {
                 Some(Atom::Blocks(it)) => drop(blocks.insert(*number, Arc::clone(it))),
                 _ => need.classes.push(identity),
             }
-            if let Some(ranges) = ranges(term.always, verdicts) {
+            if let Some(ranges) = ranges {
                 need.sets.push((hash(&term.always), ranges));
             }
             need.sets.extend(term.named.iter().map(|name| (hash(name), 1)));
         }
         for family in [0, 1] {
-            need.sweep(row, &events(&blocks, family), &identities, verdicts);
+            need.sweep(&events(&blocks, family), &identities);
         }
         need.row = need.row.wrapping_add(hash(&row.base));
         need.classes.sort_unstable();
@@ -116,29 +118,22 @@ impl Need {
     }
 
     /// Counts the distinct lists of blocks that addresses are in, without making them.
-    fn sweep(
-        &mut self,
-        row: &Row,
-        events: &[(u128, Number)],
-        identities: &HashMap<Number, u64>,
-        verdicts: &Verdicts,
-    ) {
-        let mut active: HashSet<Number> = HashSet::new();
+    /// `atoms`: their identities and numbers of ranges, sorted.
+    fn sweep(&mut self, events: &[(u128, Number)], atoms: &[(Number, u64, u64)]) {
+        let mut active: BTreeSet<Number> = BTreeSet::new();
         let (mut list, mut all_ranges) = (0u64, 0u64);
         for here in events.chunk_by(|one, two| one.0 == two.0) {
             for (_, number) in here {
-                let identity = identities.get(number).copied().unwrap_or_default();
-                let ranges_of = |it: &Number| {
-                    row.terms.get(it).and_then(|term| ranges(term.always, verdicts)).unwrap_or(0)
-                };
+                let at = atoms.binary_search_by_key(number, |it| it.0).ok();
+                let Some((_, identity, ranges)) = at.and_then(|at| atoms.get(at)) else { continue };
                 // The lists' hashes are sums, so that each end costs the same.
                 if active.remove(number) {
-                    list = list.wrapping_sub(identity);
-                    all_ranges -= ranges_of(number);
+                    list = list.wrapping_sub(*identity);
+                    all_ranges -= ranges;
                 } else {
                     active.insert(*number);
-                    list = list.wrapping_add(identity);
-                    all_ranges += ranges_of(number);
+                    list = list.wrapping_add(*identity);
+                    all_ranges += ranges;
                 }
             }
             self.overlaps += active.len() as u64;
@@ -148,6 +143,15 @@ impl Need {
             if active.len() > 1 && all_ranges > 0 {
                 self.sets.push((list, 1));
             }
+        }
+    }
+
+    /// The number of values that may be shared with other rows.
+    fn values(&self, resource: Resource) -> usize {
+        match resource {
+            Resource::Names | Resource::Overlaps => 0,
+            Resource::Classes => self.classes.len(),
+            Resource::PortSets | Resource::PortRanges => self.sets.len(),
         }
     }
 
@@ -177,13 +181,17 @@ fn hash(value: &impl Hash) -> u64 {
 }
 
 /// What several rows need together, so far.
-#[derive(Default)]
 struct Sum {
     seen: HashSet<u64>,
     amount: u64,
 }
 
 impl Sum {
+    /// Nothing yet, with room for this number of values.
+    fn with_room(values: usize) -> Self {
+        Self { seen: HashSet::with_capacity(values), amount: 0 }
+    }
+
     fn add(&mut self, need: &Need, resource: Resource) {
         match resource {
             Resource::Names => {}
@@ -230,12 +238,16 @@ pub(super) fn excess<K: Ord + Clone>(asks: &[Ask<'_, K>], budget: &Budget) -> BT
     for resource in Resource::MEASURED {
         let capacity = budget.of(resource, asks.len());
         let open = asks.iter().filter(|ask| !closed.contains_key(&ask.key));
+        // Enough even if they had nothing in common.
+        if open.clone().map(|ask| ask.need.amount(resource)).sum::<u64>() <= capacity {
+            continue;
+        }
         let mut namespaces: BTreeMap<&str, Vec<&Ask<'_, K>>> = BTreeMap::new();
         open.for_each(|ask| namespaces.entry(ask.namespace).or_default().push(ask));
         let mut sums: Vec<(Vec<&Ask<'_, K>>, Vec<u64>)> = Vec::new();
         for mut asks in namespaces.into_values() {
             asks.sort_by_cached_key(|ask| (ask.need.amount(resource), ask.key.clone()));
-            let mut sum = Sum::default();
+            let mut sum = Sum::with_room(asks.iter().map(|ask| ask.need.values(resource)).sum());
             let sum_up = |ask: &&Ask<'_, K>| {
                 sum.add(&ask.need, resource);
                 sum.amount

@@ -1,8 +1,10 @@
 //! Distinct values with small numbers, for as long as they are used.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hash};
 use std::sync::Arc;
+
+use hashbrown::HashTable;
 
 /// A number in a [`Slab`].
 pub type Number = u32;
@@ -10,6 +12,8 @@ pub type Number = u32;
 #[derive(Debug)]
 struct Entry<K> {
     key: Arc<K>,
+    /// Values may be long: each is hashed once.
+    hash: u64,
     uses: u32,
 }
 
@@ -20,7 +24,8 @@ struct Entry<K> {
 #[derive(Debug)]
 pub(crate) struct Slab<K> {
     entries: Vec<Option<Entry<K>>>,
-    numbers: HashMap<Arc<K>, Number>,
+    numbers: HashTable<Number>,
+    hasher: RandomState,
     free: Vec<Number>,
     /// Numbers that lost their last use since the last collection.
     unused: Vec<Number>,
@@ -34,7 +39,8 @@ impl<K> Default for Slab<K> {
     fn default() -> Self {
         Self {
             entries: Vec::new(),
-            numbers: HashMap::new(),
+            numbers: HashTable::new(),
+            hasher: RandomState::new(),
             free: Vec::new(),
             unused: Vec::new(),
             resting: Vec::new(),
@@ -46,12 +52,12 @@ impl<K> Default for Slab<K> {
 impl<K: Eq + Hash> Slab<K> {
     /// The number of a value, with one more use.
     pub(crate) fn take(&mut self, key: K) -> Number {
-        if let Some(&number) = self.numbers.get(&key) {
+        let hash = self.hasher.hash_one(&key);
+        if let Some(number) = self.find(hash, &key) {
             self.retain(number);
             return number;
         }
-        let key = Arc::new(key);
-        let entry = Some(Entry { key: Arc::clone(&key), uses: 1 });
+        let entry = Some(Entry { key: Arc::new(key), hash, uses: 1 });
         let number = match self.free.pop() {
             Some(number) => {
                 self.entries[number as usize] = entry;
@@ -62,14 +68,19 @@ impl<K: Eq + Hash> Slab<K> {
                 u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        self.numbers.insert(key, number);
+        let entries = &self.entries;
+        self.numbers.insert_unique(hash, number, |it| hash_of(entries, *it));
         self.fresh.push(number);
         number
     }
 
     /// The number of a value, if it has one.
     pub(crate) fn number(&self, key: &K) -> Option<Number> {
-        self.numbers.get(key).copied()
+        self.find(self.hasher.hash_one(key), key)
+    }
+
+    fn find(&self, hash: u64, key: &K) -> Option<Number> {
+        self.numbers.find(hash, |it| self.get(*it).is_some_and(|known| **known == *key)).copied()
     }
 
     /// Adds a use.
@@ -106,7 +117,9 @@ impl<K: Eq + Hash> Slab<K> {
         for number in std::mem::take(&mut self.unused) {
             let Some(slot) = self.entries.get_mut(number as usize) else { continue };
             if let Some(entry) = slot.take_if(|entry| entry.uses == 0) {
-                self.numbers.remove(&entry.key);
+                if let Ok(known) = self.numbers.find_entry(entry.hash, |it| *it == number) {
+                    known.remove();
+                }
                 self.resting.push(number);
                 gone.push((number, entry.key));
             }
@@ -126,6 +139,10 @@ impl<K: Eq + Hash> Slab<K> {
     pub(crate) fn len(&self) -> usize {
         self.numbers.len()
     }
+}
+
+fn hash_of<K>(entries: &[Option<Entry<K>>], number: Number) -> u64 {
+    entries.get(number as usize).and_then(Option::as_ref).map_or(0, |it| it.hash)
 }
 
 /// What a [`Slab::collect`] found.

@@ -60,16 +60,17 @@ fn requirement() -> impl Strategy<Value = Requirement> {
             .prop_map(|it| it.into_iter().map(str::to_owned).collect::<BTreeSet<_>>())
     };
     prop_oneof![
-        4 => values(&["a", "b", "c"]).prop_map(|it| Requirement::In("app".into(), it)),
-        1 => values(&["a", "c"]).prop_map(|it| Requirement::NotIn("app".into(), it)),
+        4 => values(&["a", "b", "c"]).prop_map(|it| Requirement::In("app".into(), it.into())),
+        1 => values(&["a", "c"]).prop_map(|it| Requirement::NotIn("app".into(), it.into())),
         1 => Just(Requirement::Exists("tier".into())),
         1 => Just(Requirement::DoesNotExist("tier".into())),
-        1 => values(&["x"]).prop_map(|it| Requirement::In("tier".into(), it)),
+        1 => values(&["x"]).prop_map(|it| Requirement::In("tier".into(), it.into())),
     ]
 }
 
 fn selector() -> impl Strategy<Value = Selector> {
-    btree_set(requirement(), 0..3).prop_map(|requirements| Selector { requirements })
+    btree_set(requirement(), 0..3)
+        .prop_map(|requirements| Selector { requirements: requirements.into() })
 }
 
 fn block() -> impl Strategy<Value = Peer> {

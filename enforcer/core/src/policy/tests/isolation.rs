@@ -4,8 +4,11 @@ use super::*;
 
 #[test]
 fn s1_host_network_finished_and_addressless_pods_are_no_subjects() {
-    let changes: [fn(&mut Pod); 3] =
-        [|pod| pod.host_network = true, |pod| pod.finished = true, |pod| pod.addresses.clear()];
+    let changes: [fn(&mut Pod); 3] = [
+        |pod| pod.host_network = true,
+        |pod| pod.finished = true,
+        |pod| pod.addresses = SharedSet::new(),
+    ];
     for change in changes {
         let world = world().ingress([]).egress([]).with("default", "web", change);
         assert!(world.accepts("10.0.0.9", WEB) && world.sends("10.0.0.9", WEB));

@@ -21,8 +21,8 @@ use enforcer_ebpf::contract::verdict::Direction::{self, Egress, Ingress};
 
 use super::{Compiled, compile, reference as naive};
 use crate::model::{
-    Block, Cluster, ContainerPort, Labels, Namespace, Peer, Pod, PodId, Policy, PolicyId,
-    PortRange, PortRule, PortSpec, Protocol, Requirement, Rule, Selector, Traffic,
+    Block, Cluster, ContainerPort, Labels, Name, Namespace, Peer, Pod, PodId, Policy, PolicyId,
+    PortRange, PortRule, PortSpec, Protocol, Requirement, Rule, Selector, SharedSet, Traffic,
 };
 
 /// Port 80 of TCP, for tests about something else.
@@ -42,13 +42,14 @@ fn labels(text: &str) -> Labels {
 
 /// `a=1,b=2` as `matchLabels`.
 fn select(text: &str) -> Selector {
-    let requirement = |(key, value)| Requirement::In(key, BTreeSet::from([value]));
-    Selector { requirements: labels(text).into_iter().map(requirement).collect() }
+    let requirement =
+        |(key, value): (&Name, &Name)| Requirement::In(key.to_string(), [value.to_string()].into());
+    Selector { requirements: labels(text).iter().map(requirement).collect() }
 }
 
 /// A selector of one requirement.
 fn only(requirement: Requirement) -> Selector {
-    Selector { requirements: BTreeSet::from([requirement]) }
+    Selector { requirements: [requirement].into() }
 }
 
 fn values(values: &[&str]) -> BTreeSet<String> {

@@ -51,7 +51,7 @@ fn r2_an_empty_selector_matches_all_of_its_kind_and_nothing_outside() {
 
 #[test]
 fn r3_not_in_and_does_not_exist_match_when_the_key_is_absent() {
-    let not_in = only(Requirement::NotIn("role".into(), values(&["backend"])));
+    let not_in = only(Requirement::NotIn("role".into(), values(&["backend"]).into()));
     let absent = only(Requirement::DoesNotExist("role".into()));
     let exists = only(Requirement::Exists("role".into()));
     let by = |pods| {

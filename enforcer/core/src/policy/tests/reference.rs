@@ -64,7 +64,7 @@ fn the_deciding_policies_are_reported() {
     let decisions = |from: &str, to: &str, port| {
         let consents = connection(&world.cluster, ip(from), ip(to), tcp(port)).into_iter();
         consents
-            .map(|Consent { pod, direction, why }| (pod.name, direction, why))
+            .map(|Consent { pod, direction, why }| (pod.name.to_string(), direction, why))
             .collect::<Vec<_>>()
     };
     let ids = |names: &[&str]| -> BTreeSet<_> {

@@ -13,7 +13,8 @@ use enforcer_ebpf::contract::lookup::{Tables, cell};
 use enforcer_ebpf::contract::table::{Block, Limits, ROOT6, ROOTS4, SLOTS};
 use enforcer_ebpf::contract::verdict::Direction;
 
-use super::image::{Image, ImageError, Judgement};
+use super::image::{Image, ImageError};
+use crate::tables::answer::Judgement;
 use crate::tables::sizes;
 use crate::tables::step::Step;
 
@@ -30,6 +31,12 @@ impl CheckedImage {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self { image: Image::new(limits), discipline: Discipline::default() }
+    }
+
+    /// The same tables, with other secrets of the IPv6 networks' places.
+    #[must_use]
+    pub fn with_secrets(self, secrets: [u64; 2]) -> Self {
+        Self { image: self.image.with_secrets(secrets), ..self }
     }
 
     /// Takes a step.
@@ -58,6 +65,8 @@ impl Deref for CheckedImage {
 struct Discipline {
     /// The number of occurrences of each word in the IPv4 trie's root.
     roots: BTreeMap<u32, u32>,
+    /// The number of occurrences of each word among the IPv6 networks' shortcuts.
+    networks: BTreeMap<u32, u32>,
     /// The number of occurrences of each slot among interfaces and senders.
     slots: BTreeMap<u64, u32>,
     /// The number of ports of each port class.
@@ -89,6 +98,7 @@ impl Default for Discipline {
     fn default() -> Self {
         Self {
             roots: BTreeMap::from([(0, ROOTS4 * 256)]),
+            networks: BTreeMap::from([(0, sizes::NETWORK_PLACES)]),
             slots: BTreeMap::from([(0, sizes::INTERFACE_SLOTS + MAX_ID + 1)]),
             port_classes: BTreeMap::from([(0, sizes::PORTS)]),
             changed: true,
@@ -119,6 +129,13 @@ impl Discipline {
             Step::Trie4 { block, slot, entry } => {
                 let old = image.trie4(*block).map_or(0, |block| block[usize::from(*slot)]);
                 self.changed |= *block >= ROOTS4 || recount(&mut self.roots, old, entry.0);
+                false
+            }
+            Step::Network6 { place, entry } => {
+                let words = image.networks6();
+                let old =
+                    words.and_then(|words| words.get(*place as usize)).map_or(0, |word| *word);
+                self.changed |= recount(&mut self.networks, old, entry.0);
                 false
             }
             Step::PortClass { protocol, port, class } => {
@@ -188,6 +205,10 @@ impl Discipline {
             self.walk4(image, word, &mut classes);
         }
         self.walk6(image, Entry::link(ROOT6).0, 0, &mut classes);
+        let shortcuts: Vec<u32> = self.networks.keys().copied().filter(|word| *word != 0).collect();
+        for word in shortcuts {
+            self.walk6(image, word, 8, &mut classes);
+        }
         let rows = self.note_endpoints(image);
         for &row in &rows {
             for &class in &classes {
@@ -247,11 +268,11 @@ impl Discipline {
         } else if entry.is_link() {
             self.noted.nodes.insert(entry.index());
             if let Some(node) = image.node6(entry.index()) {
-                if node.byte > bytes {
+                if node.byte() > bytes {
                     classes.insert(Entry(node.outside).index());
                 }
                 for word in runs(&node.slots) {
-                    self.walk6(image, word, node.byte + 1, classes);
+                    self.walk6(image, word, node.byte() + 1, classes);
                 }
             }
         } else {

@@ -3,16 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Order, Slot, flags};
+use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot, flags};
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::lookup::{self, Tables};
+use enforcer_ebpf::contract::networks::Places;
 use enforcer_ebpf::contract::table::{
-    Block, INTERFACE_SLOTS, InterfaceTable, Leaf6, Limits, Node6, PORT_PROTOCOLS, PORT_SET_WORDS,
-    PortSetBits, PortTable, ROOTS4, SLOTS,
+    Block, INTERFACE_SLOTS, InterfaceTable, Leaf6, Limits, NETWORK_PLACES, NetworkTable, Node6,
+    PORT_PROTOCOLS, PORT_SET_WORDS, PortSetBits, PortTable, ROOTS4, SLOTS,
 };
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::Address6;
 
+#[cfg(test)]
+use crate::tables::answer::Judgement;
+use crate::tables::answer::{self, answer};
 use crate::tables::pieces6::halves;
 use crate::tables::step::Step;
 
@@ -34,6 +38,8 @@ pub struct Image {
     trie4: Vec<Block>,
     nodes: Vec<Node6>,
     leaves: Vec<Leaf6>,
+    networks: Vec<u32>,
+    places: Places,
     ports: Vec<u16>,
     sets: Vec<PortSetBits>,
     verdicts: Vec<Block>,
@@ -44,37 +50,6 @@ pub struct Image {
     pod_addresses: BTreeMap<Address6, u32>,
 }
 
-/// How packets of one direction of an endpoint are judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Judgement {
-    /// All are allowed.
-    Open,
-    /// All are denied.
-    Closed,
-    /// By the row that begins at this cell.
-    Row(u32),
-}
-
-impl Judgement {
-    pub(super) fn of(endpoint: &Endpoint, direction: Direction) -> Self {
-        let (isolated, closed, row) = match direction {
-            Direction::Ingress => {
-                (flags::INGRESS_ISOLATED, flags::INGRESS_CLOSED, endpoint.ingress_row)
-            }
-            Direction::Egress => {
-                (flags::EGRESS_ISOLATED, flags::EGRESS_CLOSED, endpoint.egress_row)
-            }
-        };
-        if endpoint.flags & closed != 0 {
-            Self::Closed
-        } else if endpoint.flags & isolated == 0 {
-            Self::Open
-        } else {
-            Self::Row(row)
-        }
-    }
-}
-
 impl Image {
     /// Zeroed tables.
     #[must_use]
@@ -83,6 +58,8 @@ impl Image {
             trie4: vec![[0; SLOTS]; limits.trie4_blocks.max(ROOTS4) as usize],
             nodes: vec![bytemuck::Zeroable::zeroed(); limits.trie6_nodes.max(1) as usize],
             leaves: vec![bytemuck::Zeroable::zeroed(); limits.trie6_leaves as usize],
+            networks: vec![0; NETWORK_PLACES],
+            places: Places::KNOWN,
             ports: vec![0; PORT_PROTOCOLS << 16],
             sets: vec![[0; PORT_SET_WORDS]; limits.port_sets as usize],
             verdicts: vec![[0; SLOTS]; limits.verdict_blocks as usize],
@@ -93,6 +70,12 @@ impl Image {
             extra: BTreeSet::new(),
             pod_addresses: BTreeMap::new(),
         }
+    }
+
+    /// The same tables, with other secrets of the IPv6 networks' places.
+    #[must_use]
+    pub fn with_secrets(self, secrets: [u64; 2]) -> Self {
+        Self { places: Places { secrets }, ..self }
     }
 
     /// Takes a step.
@@ -116,6 +99,9 @@ impl Image {
             }
             Step::Node6 { node, value } => *self.nodes.get_mut(*node as usize)? = **value,
             Step::Leaf6 { leaf, value } => *self.leaves.get_mut(*leaf as usize)? = *value,
+            Step::Network6 { place, entry } => {
+                *self.networks.get_mut(*place as usize)? = entry.0;
+            }
             Step::PortClass { protocol, port, class } => {
                 let index = (usize::from(*protocol) << 16) | usize::from(*port);
                 *self.ports.get_mut(index)? = *class;
@@ -172,20 +158,12 @@ impl Image {
         protocol: u8,
         port: u16,
     ) -> Option<bool> {
-        let row = match self.judgement(ifindex, direction)? {
-            Judgement::Open => return Some(true),
-            Judgement::Closed => return Some(false),
-            Judgement::Row(row) => row,
-        };
-        let allowed = self
-            .entry(peer)
-            .and_then(|entry| lookup::cell(self, row, entry.index()))
-            .is_some_and(|cell| lookup::cell_allows(self, cell, protocol, port));
-        Some(allowed)
+        Some(answer(self, ifindex, direction, peer, protocol, port)?.allowed)
     }
 
     /// How packets of one direction of an interface are judged. `None`: the interface has no
     /// endpoint.
+    #[cfg(test)]
     pub(crate) fn judgement(&self, ifindex: u32, direction: Direction) -> Option<Judgement> {
         Some(Judgement::of(lookup::endpoint(self, ifindex)?, direction))
     }
@@ -245,10 +223,7 @@ impl Image {
 
     /// The address's entry in the tries.
     pub(crate) fn entry(&self, address: IpAddr) -> Option<Entry> {
-        match address {
-            IpAddr::V4(address) => lookup::address4(self, Order::NONE, address.into()),
-            IpAddr::V6(address) => lookup::address6(self, Order::NONE, &halves(address.into())),
-        }
+        answer::entry(self, address)
     }
 }
 
@@ -263,6 +238,14 @@ impl Tables for Image {
 
     fn leaf6(&self, leaf: u32) -> Option<&Leaf6> {
         self.leaves.get(leaf as usize)
+    }
+
+    fn networks6(&self) -> Option<&NetworkTable> {
+        self.networks.as_slice().try_into().ok()
+    }
+
+    fn network_places(&self) -> Places {
+        self.places
     }
 
     fn ports(&self) -> Option<&PortTable> {

@@ -11,6 +11,4 @@ mod discipline;
 mod image;
 
 pub use discipline::CheckedImage;
-#[cfg(test)]
-pub(crate) use image::Judgement;
 pub use image::{Image, ImageError};

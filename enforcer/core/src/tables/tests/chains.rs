@@ -1,12 +1,14 @@
 //! Changes from any state to any other (semantics C1), with enough room.
 
 use proptest::prelude::*;
+use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
 use super::fixtures::{single_ports, state, wide};
 use super::generate::chain;
 use super::harness::{Harness, SMALL, config};
+use super::shortcuts::HASHES;
 use crate::tables::Step;
 
 proptest! {
@@ -15,8 +17,8 @@ proptest! {
     /// After every step, each verdict is that of before or of after. After the last step, it is
     /// that of after. Nothing is written while a packet may be reading it.
     #[test]
-    fn every_step_of_every_plan_keeps_c1(states in chain()) {
-        let mut harness = Harness::new(SMALL);
+    fn every_step_of_every_plan_keeps_c1(states in chain(), secrets in select(HASHES.to_vec())) {
+        let mut harness = Harness::with_secrets(SMALL, secrets);
         for (at, state) in states.iter().enumerate() {
             let plan = harness.go(state).map_err(|problem| {
                 TestCaseError::fail(format!("state {at}: {problem}"))

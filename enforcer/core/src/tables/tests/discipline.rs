@@ -51,6 +51,17 @@ fn a_block_is_in_use_until_a_grace_period_after_it_was_unlinked() {
 }
 
 #[test]
+fn a_node_is_in_use_while_a_shortcut_leads_to_it() {
+    let node = Step::Node6 { node: 5, value: Box::new(bytemuck::Zeroable::zeroed()) };
+    let word = |entry| Step::Network6 { place: 9, entry };
+    let (link, gone) = (word(Entry::link(5)), word(Entry::UNKNOWN));
+    assert!(!rejects(&[node.clone(), node.clone()]));
+    assert!(rejects(&[node.clone(), link.clone(), node.clone()]));
+    assert!(rejects(&[node.clone(), link.clone(), gone.clone(), node.clone()]));
+    assert!(!rejects(&[node.clone(), link, gone, Step::Grace, node]));
+}
+
+#[test]
 fn a_record_is_in_use_while_a_slot_names_it() {
     let (flip, clear) = (slot(Slot::new(7, 3)), slot(Slot(0)));
     assert!(rejects(&[record(0), flip.clone(), record(0)]));

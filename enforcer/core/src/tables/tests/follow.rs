@@ -140,7 +140,7 @@ fn a_pod_that_matches_nothing_new_is_one_store() {
     assert!(matches!(go(Change::Pod(pod.clone()))[..], [Step::Trie4 { .. }]));
     // A label that no selector names.
     let mut labelled = pod;
-    labelled.labels.insert("revision".into(), "2".into());
+    labelled.labels.insert("revision", "2");
     assert!(go(Change::Pod(labelled)).is_empty());
     // A policy that selects no pod of this node.
     let elsewhere = estate.policy(25, estate.namespaces());

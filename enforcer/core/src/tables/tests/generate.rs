@@ -32,8 +32,15 @@ fn prefix4() -> impl Strategy<Value = IpNet> {
 
 fn prefix6() -> impl Strategy<Value = IpNet> {
     let pods = 0xfd00_0001_0002_0003u128 << 64;
-    let bases: Vec<u128> =
-        vec![0, pods, pods | (5 << 16), 0xfd00_0001_0002u128 << 80, !0xff, 0x2001u128 << 112];
+    let bases: Vec<u128> = vec![
+        0,
+        pods,
+        pods | (5 << 16),
+        pods + (1 << 64),
+        0xfd00_0001_0002u128 << 80,
+        !0xff,
+        0x2001u128 << 112,
+    ];
     let lengths: Vec<u8> = vec![
         0, 1, 7, 8, 9, 12, 16, 31, 32, 48, 60, 63, 64, 65, 72, 96, 111, 112, 120, 124, 127, 128,
         128, 128, 128, 128, 128,

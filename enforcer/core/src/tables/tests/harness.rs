@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use enforcer_ebpf::contract::networks::Places;
 use enforcer_ebpf::contract::table::Limits;
 use proptest::prelude::ProptestConfig;
 
@@ -46,9 +47,14 @@ pub(super) struct Harness {
 
 impl Harness {
     pub(super) fn new(limits: Limits) -> Self {
+        Self::with_secrets(limits, Places::KNOWN.secrets)
+    }
+
+    /// With these secrets of the IPv6 networks' places.
+    pub(super) fn with_secrets(limits: Limits, secrets: [u64; 2]) -> Self {
         Self {
-            state: State::new(limits),
-            image: CheckedImage::new(limits),
+            state: State::new(limits).with_secrets(secrets),
+            image: CheckedImage::new(limits).with_secrets(secrets),
             meaning: Meaning::default(),
             lost: false,
             reversals: 0,

@@ -20,4 +20,5 @@ mod follow;
 mod large;
 mod limits;
 mod shares;
+mod shortcuts;
 mod tries;

@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use super::expected::{self, Meaning, Port};
 use crate::model::PodId;
 use crate::policy::{Compiled, Verdict};
-use crate::tables::oracle::{Image, Judgement};
+use crate::tables::Judgement;
+use crate::tables::oracle::Image;
 use crate::tables::{Desired, Interface, Owner, Plan, Step};
 
 /// The questions after each step: every combination of these.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
+use enforcer_ebpf::contract::networks::Places;
 use enforcer_ebpf::contract::table::Limits;
 use ipnet::{IpNet, Ipv6Net};
 use proptest::collection::{btree_map, vec};
@@ -20,30 +21,43 @@ use crate::tables::trie4::Trie4;
 use crate::tables::trie6::Trie6;
 use crate::tables::writer::Writer;
 
-type Map = BTreeMap<IpNet, usize>;
+pub(super) type Map = BTreeMap<IpNet, usize>;
 
 /// Both tries, and an image of the kernel.
-struct Tries {
+pub(super) struct Tries {
     trie4: Trie4,
     trie6: Trie6,
     maps: [Regions<u32>; 2],
-    image: CheckedImage,
+    pub(super) image: CheckedImage,
     epoch: u64,
 }
 
 impl Tries {
-    fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self::with_secrets(limits, Places::KNOWN.secrets)
+    }
+
+    pub(super) fn with_secrets(limits: Limits, secrets: [u64; 2]) -> Self {
         Self {
             trie4: Trie4::new(limits.trie4_blocks),
-            trie6: Trie6::new(limits.trie6_nodes, limits.trie6_leaves),
+            trie6: Trie6::new(limits.trie6_nodes, limits.trie6_leaves, Places { secrets }),
             maps: [Regions::uniform(0), Regions::uniform(0)],
-            image: CheckedImage::new(limits),
+            image: CheckedImage::new(limits).with_secrets(secrets),
             epoch: 0,
         }
     }
 
     /// Sets the class of each address to its column. Returns the steps.
-    fn set(&mut self, map: &Map) -> Vec<Step> {
+    pub(super) fn set(&mut self, map: &Map) -> Vec<Step> {
+        let steps = self.plan(map);
+        for step in &steps {
+            self.image.apply(step).unwrap();
+        }
+        steps
+    }
+
+    /// The steps to these columns.
+    pub(super) fn plan(&mut self, map: &Map) -> Vec<Step> {
         let mut writer = Writer::new(self.epoch);
         let compiled = Compiled { addresses: map.clone(), ..Compiled::default() };
         let maps = Family::ALL.map(|family| {
@@ -53,13 +67,10 @@ impl Tries {
         self.trie6.apply(&changes(&self.maps[1], &maps[1]), &mut writer).unwrap();
         self.maps = maps;
         self.epoch = writer.epoch;
-        for step in &writer.steps {
-            self.image.apply(step).unwrap();
-        }
         writer.steps
     }
 
-    fn check(&self, map: &Map, more: &[IpAddr]) -> Result<(), TestCaseError> {
+    pub(super) fn check(&self, map: &Map, more: &[IpAddr]) -> Result<(), TestCaseError> {
         for address in map.keys().flat_map(edges).chain(more.iter().copied()) {
             let longest = map
                 .iter()

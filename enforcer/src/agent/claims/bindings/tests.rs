@@ -20,9 +20,9 @@ fn id(name: &str) -> PodId {
 }
 
 fn pod(name: &str, list: &[&str]) -> Pod {
-    let node = Some(HERE.to_owned());
-    let uid = format!("uid-of-{name}");
-    Pod { uid, node, addresses: addresses(list), ..Pod::new(id(name)) }
+    let node = Some(HERE.into());
+    let uid = format!("uid-of-{name}").into();
+    Pod { uid, node, addresses: addresses(list).into(), ..Pod::new(id(name)) }
 }
 
 fn veth(ifindex: u32, namespace: i32, list: &[&str]) -> PodInterface {
@@ -97,7 +97,7 @@ impl Bench {
     fn see(&mut self, veths: &[PodInterface]) -> Vec<(u32, String)> {
         self.assign(&mut snapshot(veths));
         let pods = self.known.assignment.pods.iter();
-        pods.map(|(ifindex, pod)| (*ifindex, pod.name.clone())).collect()
+        pods.map(|(ifindex, pod)| (*ifindex, pod.name.to_string())).collect()
     }
 
     fn owner(&self, ifindex: u32) -> Owner {
@@ -113,7 +113,7 @@ impl Bench {
     fn restart(&mut self, veths: &[PodInterface]) {
         let mut noted = Vec::new();
         for (ifindex, pod) in &self.known.assignment.pods {
-            let uid = self.cluster.pods[pod].uid.clone();
+            let uid = self.cluster.pods[pod].uid.to_string();
             noted.push((*ifindex, Owner::Pod(pod.clone()), uid));
         }
         for ifindex in self.bindings.podless(&self.known.assignment) {

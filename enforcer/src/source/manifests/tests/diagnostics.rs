@@ -88,17 +88,22 @@ fn documents_that_are_none() {
     assert_snapshot!(reports("- a\n"), @"a.yaml:1:1: error: expected a Kubernetes object: a mapping with apiVersion and kind");
     assert_snapshot!(reports("metadata: {name: a}\n"), @"a.yaml:1:1: error: kind: missing: every object needs an apiVersion and a kind, as words");
     assert_snapshot!(reports("kind: NetworkPolicy\n"), @"a.yaml:1:1: error: apiVersion: missing: every object needs an apiVersion and a kind, as words (add `apiVersion: networking.k8s.io/v1`)");
-    assert_snapshot!(reports("kind: NetworkPolicy\napiVersion: extensions/v1beta1\n"), @"a.yaml:2:13: error: apiVersion: `extensions/v1beta1` is not a supported version of NetworkPolicy (use networking.k8s.io/v1)");
-    assert_snapshot!(reports("kind: NetworkPolicy\napiVersion: crd.projectcalico.org/v1\n---\nkind: Secret\napiVersion: v1\n"), @"a.yaml:1:7: notice: kind: not needed for network policy, ignored: NetworkPolicy (crd.projectcalico.org/v1), Secret (v1)");
+    assert_snapshot!(reports("kind: NetworkPolicy\napiVersion: extensions/v1beta1\nmetadata: {name: a}\nspec: {}\n"), @"a.yaml:2:13: error: apiVersion: `extensions/v1beta1` is not a supported version of NetworkPolicy (use networking.k8s.io/v1)");
+    assert_snapshot!(reports("kind: NetworkPolicy\napiVersion: crd.projectcalico.org/v1\n---\nkind: Secret\napiVersion: v1\n"), @"
+    a.yaml:1:7: warning: kind: NetworkPolicy (crd.projectcalico.org/v1) is NOT enforced: only NetworkPolicy is (write it as networking.k8s.io/v1, kind NetworkPolicy)
+    a.yaml:4:7: notice: kind: not needed for network policy, ignored: Secret (v1)
+    ");
+    assert_snapshot!(reports("kind: networkpolicy\napiVersion: networking.k8s.io/v1\nmetadata: {name: a}\nspec: {}\n"), @"a.yaml:1:7: error: kind: networking.k8s.io/v1 has no kind `networkpolicy` (did you mean `NetworkPolicy`?)");
+    assert_snapshot!(reports("{}\n"), @"a.yaml:1:1: error: kind: missing: every object needs an apiVersion and a kind, as words");
     assert_snapshot!(reports("kind: Pod\napiVersion: v1\nspec: {containers: []}\n"), @"a.yaml:1:1: error: metadata.name: missing: an object needs a name");
-    for empty in ["", "\n", "# nothing\n", "---\n---\n", "---\n# a\n---\n{}\n...\n", "\u{feff}"] {
+    for empty in ["", "\n", "# nothing\n", "---\n---\n", "---\n# a\n---\n~\n...\n", "\u{feff}"] {
         assert_eq!(reports(empty), "", "{empty:?}");
     }
 }
 
 #[test]
 fn broken_yaml() {
-    assert_snapshot!(reports("kind: Pod\nkind: Pod\napiVersion: v1\n"), @"a.yaml:2:1: error: the key `kind` is already on line 1 (keep one of the two)");
+    assert_snapshot!(reports("kind: Pod\nkind: Pod\napiVersion: v1\nmetadata: {name: a}\n"), @"a.yaml:2:1: warning: the key `kind` is already on line 1; the last one counts (keep one of the two)");
     assert_snapshot!(reports("a:\n\tb: 1\n"), @"a.yaml:2:2: error: not valid YAML: tabs disallowed within this context (block indentation) (YAML indents with spaces, never with tabs)");
     assert_snapshot!(reports("a: [1, 2\n"), @"a.yaml:1:4: error: not valid YAML: unclosed bracket '['");
     assert_snapshot!(reports("a: b: c\n"), @"a.yaml:1:5: error: not valid YAML: mapping values are not allowed in this context");
@@ -106,7 +111,12 @@ fn broken_yaml() {
     assert_snapshot!(reports("a: &a [*a]\n"), @"a.yaml:1:8: error: the alias is inside of its own anchor");
     assert_snapshot!(reports("? [a]\n: b\n"), @"a.yaml:1:3: error: a key must be a word");
     assert_snapshot!(reports("<<: {a: 1}\na: 2\nb: {<<: [{}, null]}\n"), @"a.yaml:3:5: error: `<<` needs a mapping, or a list of mappings");
-    assert_snapshot!(reports("- &a {b: 1, b: 2}\n- *a\n"), @"a.yaml:1:13: error: the key `b` is already on line 1 (keep one of the two)");
+    assert_snapshot!(reports("- &a {b: 1, b: 2}\n- *a\n"), @"
+    a.yaml:1:1: error: expected a Kubernetes object: a mapping with apiVersion and kind
+    a.yaml:1:13: warning: the key `b` is already on line 1; the last one counts (keep one of the two)
+    ");
+    assert_snapshot!(reports("a: .inf\n"), @"a.yaml:1:4: error: not a finite number: JSON does not have it (put quotes around it if it is text)");
+    assert_snapshot!(reports("~: a\n"), @"a.yaml:1:1: error: a key must be a word");
     assert_snapshot!(reports(": \n? "), @"a.yaml:1:1: error: a key must be a word");
     assert_snapshot!(reports("a: \"b\n"), @"a.yaml:1:4: error: not valid YAML: unclosed quote");
     assert_snapshot!(reports("a: b\u{0}\n"), @"a.yaml:1:5: error: the control character U+0000 can't be in YAML");
@@ -141,7 +151,7 @@ fn items_of_lists() {
         apiVersion: v1
         kind: List
         items:
-        - {apiVersion: v1, kind: Namespace, metadata: {name: n}}
+        - {apiVersion: v1, kind: Namespace, metadata: {name: one}}
         - {apiVersion: v1, kind: Pod, metadata: {name: 1}}
     "};
     assert_snapshot!(reports(text), @r#"a.yaml:5:48: error: items[1].metadata.name: expected a string, found the number `1` (write it as "1")"#);
@@ -170,6 +180,26 @@ fn anchors_and_merge_keys() {
     assert_eq!((rules[0].ports.len(), rules[1].ports.len()), (0, 1));
 }
 
+/// As `kubectl` merges: the last entry counts, wherever it comes from.
+#[test]
+fn merged_entries_replace_those_before_them() {
+    let pod = |labels: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  labels:\n{labels}spec: {{containers: []}}\n"
+        )
+    };
+    for (labels, value, reports) in [
+        ("    <<: {a: merged}\n    a: own\n", "own", 0),
+        ("    a: own\n    <<: {a: merged}\n", "merged", 1),
+        ("    <<: [{a: first}, {a: second}]\n", "first", 0),
+        ("    a: one\n    a: two\n", "two", 1),
+    ] {
+        let (_, parsed) = file::parse(Path::new("a"), pod(labels).as_bytes());
+        let [object::Item::Pod(pod)] = parsed.objects[0].items.as_slice() else { panic!() };
+        assert_eq!((pod.labels["a"].as_str(), parsed.reports.len()), (value, reports), "{labels}");
+    }
+}
+
 #[test]
 fn alias_bombs_and_depth_are_bounded() {
     let mut bomb = String::from("a0: &a0 [x, x]\n");
@@ -188,7 +218,7 @@ fn alias_bombs_and_depth_are_bounded() {
     assert!(reports(&most).contains("expected a Kubernetes object"));
 }
 
-/// Plain scalars as labels: `kubectl` takes only those for strings that are here.
+/// Plain scalars as labels: `kubectl` takes only the second ones for strings.
 #[test]
 fn scalars_are_what_kubectl_reads() {
     let read = |scalar: &str| {
@@ -199,8 +229,9 @@ fn scalars_are_what_kubectl_reads() {
             .map(|(_, found)| found.split(" (").next().unwrap().to_owned())
     };
     for (scalar, found) in [
-        ("", "nothing"),
-        ("~", "nothing"),
+        ("y", "the boolean `true`"),
+        ("N", "the boolean `false`"),
+        ("1_000", "the number `1000`"),
         ("yes", "the boolean `true`"),
         ("OFF", "the boolean `false`"),
         ("80", "the number `80`"),
@@ -210,14 +241,27 @@ fn scalars_are_what_kubectl_reads() {
         ("0", "the number `0`"),
         ("08", "the number `8`"),
         ("1.5", "the number `1.5`"),
-        ("1e3", "the number `1000.0`"),
+        ("1e3", "the number `1000`"),
         ("99999999999999999999", "the number `1e+20`"),
     ] {
         assert_eq!(read(scalar).as_deref(), Some(found), "{scalar}");
     }
     for scalar in [
-        "10.0.0.1", "inf", "0x", "1e400", "y", "N", "tRue", "nUll", "1_000", "!!str 80", "'80'",
+        "",
+        "~",
+        "10.0.0.1",
+        "inf",
+        "0x",
+        "1e400",
+        "tRue",
+        "nUll",
+        "!!str 80",
+        "&a !!str 80",
+        "!!str &a 80",
+        "'80'",
         "\"yes\"",
+        ">-\n   80",
+        "|-\n   yes",
     ] {
         assert_eq!(read(scalar), None, "{scalar}");
     }

@@ -63,7 +63,7 @@ impl Watched {
     }
 
     fn policies(&self) -> Vec<String> {
-        self.cluster.policies.keys().map(|id| id.name.clone()).collect()
+        self.cluster.policies.keys().map(|id| id.name.to_string()).collect()
     }
 
     async fn is_quiet(&mut self) {

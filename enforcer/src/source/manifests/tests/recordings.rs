@@ -96,7 +96,7 @@ fn policies_as_they_are() {
 #[test]
 fn services_as_they_are() {
     let services = converted(SERVICES, convert::service);
-    let id = ServiceId { namespace: "hello".to_owned(), name: "api".to_owned() };
+    let id = ServiceId::new("hello", "api");
     let api = services.iter().find(|service| service.id == id).unwrap();
     assert_eq!(api.cluster_addresses, ["10.96.254.243".parse().unwrap()].into());
     assert_eq!(api.ports[1].protocol, Protocol::Udp);

@@ -57,10 +57,10 @@ fn a_file_that_never_was_good_gives_its_good_documents() {
     assert_snapshot!(scene.save("a.yaml", documents.join("---\n")), @"
     a.yaml:14:3: error: spec.zzz: unknown field
     a.yaml:16:4: error: not valid YAML: unclosed bracket '['
-    a.yaml:1:1: notice: always had errors: only its 1 good object is in effect
+    a.yaml:1:1: notice: always had errors: only its 1 good object is in effect; 1 policy with errors isolates the pods that it selects and allows nothing
     ");
     assert_eq!(scene.pods(), "default/a");
-    assert!(scene.policies().is_empty());
+    assert_eq!(scene.policies(), ["p"]);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_status_finds_its_pod() {
     assert_eq!(scene.save("d.yaml", deployment), "");
     let id = PodId::new("default", "web-1");
     let pod = &scene.cluster.pods[&id];
-    assert_eq!((pod.uid.as_str(), pod.finished), ("u", false));
+    assert_eq!((pod.uid.to_string(), pod.finished), ("u".to_owned(), false));
     assert_eq!(pod.addresses, ["10.0.0.1".parse().unwrap()].into());
     assert_eq!(pod.labels["a"], "b");
     assert!(scene.cluster.pods[&PodId::new("default", "web-0")].addresses.is_empty());

@@ -11,7 +11,7 @@ fn c5_an_interface_keeps_its_pod_until_it_is_gone() {
     assert_eq!(bench.see(&seen), named(&NONE));
     assert_eq!(bench.owner(5), Owner::Gone(id("a")));
     // Another pod of that name or of that address is another pod.
-    let other = Pod { uid: "other".to_owned(), ..pod("a", &["10.0.0.5"]) };
+    let other = Pod { uid: "other".into(), ..pod("a", &["10.0.0.5"]) };
     bench.pods(&[other, pod("b", &["10.0.0.5"])]);
     assert_eq!(bench.see(&seen), named(&NONE));
     assert_eq!(bench.owner(5), Owner::Gone(id("a")));
@@ -96,7 +96,7 @@ fn c3_c5_the_next_agent_gives_no_new_interface_for_an_address_alone() {
     let mut bench = placed();
     bench.restart(&[]);
     let mut bench = Bench { bindings: Bindings::default(), ..bench };
-    bench.pods(&[Pod { uid: "other".to_owned(), ..pod("a", &["10.0.0.5"]) }]);
+    bench.pods(&[Pod { uid: "other".into(), ..pod("a", &["10.0.0.5"]) }]);
     assert_eq!(bench.see(&seen), named(&[(6, "a")]));
 }
 

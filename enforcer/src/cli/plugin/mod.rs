@@ -1,0 +1,102 @@
+//! `kubectl enforcer`: the agents of a whole cluster, through the API server's port-forward.
+//!
+//! Belongs here: finding the agents, asking them, and one answer out of many. Does not belong here: the
+//! formats for one agent, which are the other subcommands'.
+
+mod agents;
+mod arguments;
+mod explain;
+mod follow;
+mod overview;
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::Path;
+
+use super::audit;
+use crate::observe::Audit;
+use agents::Agents;
+pub use arguments::{AgentsArgs, DropsView, PluginCli, PluginCommand, TopView};
+
+/// The names of the program as kubectl's plugin.
+const NAMES: [&str; 2] = ["kubectl-enforcer", "kubectl_enforcer"];
+
+/// Whether the program was started as kubectl's plugin, by the name of the file or a link to it.
+#[must_use]
+pub fn is_plugin(program: &OsStr) -> bool {
+    let name = Path::new(program).file_stem().and_then(OsStr::to_str);
+    name.is_some_and(|it| NAMES.contains(&it))
+}
+
+/// Runs a subcommand; returns the exit code.
+///
+/// # Errors
+/// The API server can't be read, there are no agents, or `out` can't be written.
+pub async fn run(
+    arguments: &AgentsArgs,
+    command: PluginCommand,
+    out: &mut impl Write,
+) -> anyhow::Result<u8> {
+    if let PluginCommand::Suggest(view) = &command
+        && !view.from.is_empty()
+    {
+        // Without agents.
+        let PluginCommand::Suggest(view) = command else { return Ok(2) };
+        let flows = super::suggest::read_all(&view.from)?;
+        return print(super::suggest::manifests(*view, flows).await?, out);
+    }
+    let agents = Agents::find(arguments).await?;
+    match command {
+        PluginCommand::Status { output } => {
+            overview::status(&agents.ask("/status").await, output, out)
+        }
+        PluginCommand::Problems { output } => {
+            overview::problems(&agents.ask("/status").await, output, out)
+        }
+        PluginCommand::Top(view) => follow::top(&agents, &view, out).await,
+        PluginCommand::Drops(view) => follow::drops(&agents, &view, out).await,
+        PluginCommand::Flows(view) => follow::flows(&agents, &view, out).await,
+        PluginCommand::Audit(view) => {
+            let status = overview::answered(&agents.ask("/status").await);
+            let flows = follow::merged(&agents).await;
+            Ok(audit::print(Audit::new(&status, &flows), &view, out)?.into())
+        }
+        PluginCommand::Suggest(view) => {
+            let seen = follow::merged(&agents).await;
+            for silent in &seen.silent {
+                tracing::warn!("{silent}: its flows are missing");
+            }
+            print(super::suggest::manifests(*view, seen.flows).await?, out)
+        }
+        PluginCommand::Explain(question) => {
+            print(explain::explain(&agents, arguments, *question).await?, out)
+        }
+    }
+}
+
+fn print((text, code): (String, u8), out: &mut impl Write) -> anyhow::Result<u8> {
+    out.write_all(text.as_bytes())?;
+    Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_program_decides() {
+        for name in ["kubectl-enforcer", "/usr/local/bin/kubectl-enforcer", "kubectl_enforcer.exe"]
+        {
+            assert!(is_plugin(OsStr::new(name)), "{name}");
+        }
+        for name in ["enforcer", "/kubectl-enforcer/enforcer", "kubectl", ""] {
+            assert!(!is_plugin(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        PluginCli::command().debug_assert();
+    }
+}

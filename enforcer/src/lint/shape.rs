@@ -1,0 +1,281 @@
+//! Mistakes in the form of a policy that have a frequent cause: what to write instead.
+
+use serde_json::{Map, Value, json};
+
+use super::estate::{Estate, Subject, WrittenRule};
+use super::finding::Finding;
+
+pub(super) const MISPLACED_PEERS: &str = "misplaced-peers";
+pub(super) const PORTS_IN_PEER: &str = "ports-in-peer";
+pub(super) const BARE_LABELS: &str = "bare-labels";
+pub(super) const ACTION: &str = "action";
+pub(super) const HOST_NAME: &str = "host-name";
+pub(super) const PORT_RANGE: &str = "port-range";
+pub(super) const PROTOCOL: &str = "protocol";
+
+/// Fields of other policies that decide between allow and deny.
+const ACTIONS: [&str; 7] = ["action", "deny", "allow", "order", "priority", "tier", "effect"];
+/// Fields of other policies that name hosts.
+const HOSTS: [&str; 13] = [
+    "fqdn",
+    "fqdns",
+    "toFQDNs",
+    "dns",
+    "dnsName",
+    "dnsNames",
+    "domain",
+    "domains",
+    "domainNames",
+    "host",
+    "hostname",
+    "hosts",
+    "matchName",
+];
+/// What this API calls a wildcard nowhere.
+const EVERY_PROTOCOL: [&str; 4] = ["ANY", "ALL", "*", "-1"];
+
+pub(super) fn lint(_: &Estate<'_>, subject: &Subject<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let spec = subject.json.get("spec").unwrap_or(&Value::Null);
+    foreign_fields(spec, "spec", &mut found);
+    bare_labels(spec, "podSelector", "spec", &mut found);
+    for rule in subject.rules() {
+        foreign_fields(rule.json, &rule.path, &mut found);
+        misplaced_peers(&rule, &mut found);
+        for (path, peer) in rule.peer_list() {
+            foreign_fields(peer, &path, &mut found);
+            ports_in_peer(&rule, &path, peer, &mut found);
+            for selector in ["podSelector", "namespaceSelector"] {
+                bare_labels(peer, selector, &path, &mut found);
+            }
+        }
+        for (path, port) in rule.list("ports") {
+            range(&path, port, &mut found);
+            protocol(&rule, &path, port, &mut found);
+        }
+    }
+    found
+}
+
+/// `action: Deny`, `fqdn: example.org`.
+fn foreign_fields(value: &Value, path: &str, found: &mut Vec<Finding>) {
+    for key in value.as_object().into_iter().flat_map(Map::keys) {
+        if ACTIONS.contains(&key.as_str()) {
+            let message = "a NetworkPolicy has no actions: its rules only allow, and what no rule \
+                           allows is denied once a policy selects the pod; remove the field, and the \
+                           rules that should deny";
+            found.push(Finding::error(ACTION, format!("{path}.{key}"), message));
+        }
+        if HOSTS.contains(&key.as_str()) {
+            let message = "a NetworkPolicy knows no host names: write the addresses as ipBlock, or \
+                           allow the port to every address";
+            let peer = json!([{"ipBlock": {"cidr": "203.0.113.0/24"}}]);
+            let finding = Finding::error(HOST_NAME, format!("{path}.{key}"), message);
+            found.push(finding.snippet(&json!({"to": peer})));
+        }
+    }
+}
+
+/// `to` under ingress, `from` under egress.
+fn misplaced_peers(rule: &WrittenRule<'_>, found: &mut Vec<Finding>) {
+    let (wrong, direction) = match rule.peers {
+        "from" => ("to", "an ingress"),
+        _ => ("from", "an egress"),
+    };
+    let Some(fields) = rule.json.as_object().filter(|it| it.contains_key(wrong)) else { return };
+    let message = format!("{direction} rule names its peers in `{}`, not in `{wrong}`", rule.peers);
+    let mut right = fields.clone();
+    let peers = right.remove(wrong).unwrap_or_default();
+    right.entry(rule.peers).or_insert(peers);
+    let finding = Finding::error(MISPLACED_PEERS, format!("{}.{wrong}", rule.path), message);
+    found.push(finding.snippet(&json!([right])));
+}
+
+/// Ports inside of a peer: one indentation too deep.
+fn ports_in_peer(rule: &WrittenRule<'_>, path: &str, peer: &Value, found: &mut Vec<Finding>) {
+    let Some(ports) = peer.get("ports") else { return };
+    let message = format!("ports belong beside `{}`, not into one of its entries", rule.peers);
+    let mut right = rule.json.clone();
+    for peer in right.get_mut(rule.peers).and_then(Value::as_array_mut).into_iter().flatten() {
+        peer.as_object_mut().map(|it| it.remove("ports"));
+    }
+    if let Some(fields) = right.as_object_mut() {
+        fields.insert("ports".to_owned(), ports.clone());
+    }
+    let finding = Finding::error(PORTS_IN_PEER, format!("{path}.ports"), message);
+    found.push(finding.snippet(&json!([right])));
+}
+
+/// `podSelector: {app: web}`, without `matchLabels`.
+fn bare_labels(value: &Value, selector: &str, path: &str, found: &mut Vec<Finding>) {
+    let Some(fields) = value.get(selector).and_then(Value::as_object) else { return };
+    let known = ["matchLabels", "matchExpressions"];
+    let is_label = |(key, value): &(&String, &Value)| {
+        !known.contains(&key.as_str())
+            && (value.is_string() || value.is_number() || value.is_boolean())
+    };
+    let labels: Vec<(&String, &Value)> = fields.iter().filter(is_label).collect();
+    let Some((first, _)) = labels.first() else { return };
+    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let name = |key: &String| match (selector, key.as_str()) {
+        ("namespaceSelector", "name") => "kubernetes.io/metadata.name".to_owned(),
+        _ => key.clone(),
+    };
+    let pairs = labels.iter().map(|(key, value)| (name(key), Value::from(word(value))));
+    let mut right: Map<String, Value> = fields
+        .iter()
+        .filter(|it| !is_label(it))
+        .map(|(key, it)| (key.clone(), it.clone()))
+        .collect();
+    right.insert("matchLabels".to_owned(), Value::Object(pairs.collect()));
+    let message = "labels belong under `matchLabels`";
+    let at = format!("{path}.{selector}");
+    let mut finding = Finding::error(BARE_LABELS, format!("{at}.{first}"), message);
+    finding.covers = labels.iter().map(|(key, _)| format!("{at}.{key}")).collect();
+    found.push(finding.snippet(&json!({ selector: right })));
+}
+
+/// `port: 8000-9000`, `port: "80,443"`.
+fn range(path: &str, port: &Value, found: &mut Vec<Finding>) {
+    let Some(text) = port.get("port").and_then(Value::as_str) else { return };
+    let number = |it: &str| it.trim().parse::<u16>().ok();
+    let with = |first: u16, last: Option<u16>| {
+        let mut right = port.as_object().cloned().unwrap_or_default();
+        right.insert("port".to_owned(), first.into());
+        if let Some(last) = last {
+            right.insert("endPort".to_owned(), last.into());
+        }
+        Value::from(right)
+    };
+    let ends = text.split_once(['-', ':']).and_then(|(a, b)| Some((number(a)?, number(b)?)));
+    let at = format!("{path}.port");
+    if let Some((first, last)) = ends {
+        let message = format!("`{text}` is not a port: a range is `port` and `endPort`");
+        let finding = Finding::error(PORT_RANGE, at, message);
+        return found.push(finding.snippet(&json!([with(first, Some(last))])));
+    }
+    let parts: Option<Vec<u16>> =
+        text.split([',', ' ']).filter(|it| !it.is_empty()).map(number).collect();
+    if let Some(parts) = parts.filter(|it| it.len() > 1) {
+        let message = format!("`{text}` is not a port: each port is an entry of its own");
+        let list: Vec<Value> = parts.into_iter().map(|it| with(it, None)).collect();
+        found.push(Finding::error(PORT_RANGE, at, message).snippet(&list.into()));
+    }
+}
+
+/// `protocol: ICMP`, `protocol: ANY`.
+fn protocol(rule: &WrittenRule<'_>, path: &str, port: &Value, found: &mut Vec<Finding>) {
+    let Some(text) = port.get("protocol").and_then(Value::as_str) else { return };
+    let upper = text.to_uppercase();
+    let mut right = rule.json.clone();
+    let message = if EVERY_PROTOCOL.contains(&upper.as_str()) {
+        format!(
+            "`{text}` is not a protocol: without `ports`, a rule allows every port of every protocol"
+        )
+    } else if upper.starts_with("ICMP") || ["ESP", "AH", "GRE", "IGMP", "IPIP"].contains(&&*upper) {
+        format!(
+            "`{text}` has no ports, so no entry of `ports` allows it: only a rule without `ports` does, \
+             and it allows every other protocol, too"
+        )
+    } else {
+        return;
+    };
+    if let Some(fields) = right.as_object_mut() {
+        fields.remove("ports");
+    }
+    found.push(
+        Finding::error(PROTOCOL, format!("{path}.protocol"), message).snippet(&json!([right])),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lint::fixture::{found, snippet};
+
+    fn spec(text: &str) -> String {
+        crate::lint::fixture::policy(&format!("podSelector: {{}}\n{text}"))
+    }
+
+    #[test]
+    fn each_mistake_is_found_at_its_field() {
+        for (text, lint, path) in [
+            ("ingress: [{to: []}]", MISPLACED_PEERS, "spec.ingress[0].to"),
+            ("egress: [{}, {from: []}]", MISPLACED_PEERS, "spec.egress[1].from"),
+            (
+                "ingress: [{from: [{podSelector: {}, ports: []}]}]",
+                PORTS_IN_PEER,
+                "spec.ingress[0].from[0].ports",
+            ),
+            (
+                "egress: [{to: [{podSelector: {a: b}}]}]",
+                BARE_LABELS,
+                "spec.egress[0].to[0].podSelector.a",
+            ),
+            ("ingress: [{action: Deny}]", ACTION, "spec.ingress[0].action"),
+            ("order: 1", ACTION, "spec.order"),
+            ("egress: [{to: [{fqdn: example.org}]}]", HOST_NAME, "spec.egress[0].to[0].fqdn"),
+            (
+                "ingress: [{ports: [{port: 8000-9000}]}]",
+                PORT_RANGE,
+                "spec.ingress[0].ports[0].port",
+            ),
+            ("ingress: [{ports: [{port: '80,443'}]}]", PORT_RANGE, "spec.ingress[0].ports[0].port"),
+            (
+                "ingress: [{ports: [{protocol: icmp}]}]",
+                PROTOCOL,
+                "spec.ingress[0].ports[0].protocol",
+            ),
+            (
+                "ingress: [{ports: [{protocol: ANY}]}]",
+                PROTOCOL,
+                "spec.ingress[0].ports[0].protocol",
+            ),
+        ] {
+            assert_eq!(found(&spec(text)), [(lint, path.to_owned())], "{text}");
+        }
+    }
+
+    #[test]
+    fn right_forms_are_not_found() {
+        for text in [
+            "ingress: [{from: [{podSelector: {matchLabels: {action: deny, host: a}}}], ports: [{port: 80}]}]",
+            "egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8}}], ports: [{port: a-1}, {port: 8000, endPort: 9000}]}]",
+            "ingress: [{ports: [{protocol: TCPP}, {port: '80'}]}]",
+        ] {
+            assert_eq!(found(&spec(text)), [], "{text}");
+        }
+    }
+
+    #[test]
+    fn snippets_are_the_corrected_fields() {
+        insta::assert_snapshot!(snippet(&spec("ingress: [{to: [{podSelector: {}}]}]")), @"
+        - from:
+          - podSelector: {}
+        ");
+        insta::assert_snapshot!(snippet(&spec("ingress: [{from: [{podSelector: {}, ports: [{port: 80}]}]}]")), @"
+        - from:
+          - podSelector: {}
+          ports:
+          - port: 80
+        ");
+        insta::assert_snapshot!(snippet(&spec("egress: [{to: [{namespaceSelector: {name: a}}]}]")), @"
+        namespaceSelector:
+          matchLabels:
+            kubernetes.io/metadata.name: a
+        ");
+        insta::assert_snapshot!(snippet(&spec("ingress: [{ports: [{port: 8000-9000, protocol: UDP}]}]")), @"
+        - endPort: 9000
+          port: 8000
+          protocol: UDP
+        ");
+        insta::assert_snapshot!(snippet(&spec("ingress: [{ports: [{port: '80,443'}]}]")), @"
+        - port: 80
+        - port: 443
+        ");
+        insta::assert_snapshot!(snippet(&spec("ingress: [{from: [{podSelector: {}}], ports: [{protocol: ICMP}]}]")), @"
+        - from:
+          - podSelector: {}
+        ");
+    }
+}
