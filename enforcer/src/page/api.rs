@@ -8,46 +8,17 @@ use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
 use enforcer_core::model::{Change, PolicyId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use super::server::Page;
+use super::failure::Failure;
+use super::sources::Page;
 use crate::inspect::{self, Output, Question, State, Subject};
 
 /// The name that stands for the text of a what-if question.
 const TEXT: &str = "what-if";
-
-/// An error as an answer.
-#[derive(Debug)]
-pub(super) struct Failure {
-    status: StatusCode,
-    why: String,
-}
-
-impl Failure {
-    pub(super) fn new(status: StatusCode, why: impl Into<String>) -> Self {
-        Self { status, why: why.into() }
-    }
-
-    fn bad(error: &impl ToString) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, error.to_string())
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let body = json!({ "error": self.why }).to_string();
-        (self.status, [(CONTENT_TYPE, "application/json")], body).into_response()
-    }
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::new(StatusCode::BAD_GATEWAY, format!("{error:#}"))
-    }
-}
 
 type Answer = Result<Response, Failure>;
 

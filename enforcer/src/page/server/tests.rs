@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::inspect::State;
-use crate::page::{ActivityReport, NoActivity};
+use crate::page::{Activity as _, ActivityReport, Clusters, NoActivity};
 
 const MANIFESTS: &str = "
 apiVersion: v1
