@@ -1,5 +1,5 @@
 //! Floods from a hostile pod, and what is left for others: SYNs, datagrams and fragments to a pod that
-//! denies them all, and to one without policies.
+//! denies them all, to one whose policy allows all, and to one without policies.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
@@ -47,7 +47,7 @@ const LOAD: Duration = Duration::from_millis(1_000);
 /// Bytes of a datagram that is sent in three fragments.
 const FRAGMENTED: usize = 3_000;
 
-/// A pod that denies the flooding one.
+/// A pod that denies the flooding one, and one that allows all: only its flows are recorded.
 const POLICY: &str = "---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -55,6 +55,13 @@ metadata: {namespace: bench, name: isolated}
 spec:
   podSelector: {matchLabels: {app: isolated}}
   ingress: [{from: [{podSelector: {matchLabels: {app: client}}}]}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: bench, name: allowing}
+spec:
+  podSelector: {matchLabels: {app: allowing}}
+  ingress: [{}]
 ";
 
 /// A kind of flood.
@@ -81,7 +88,8 @@ impl Kind {
 pub(super) fn measure(progress: impl Fn(&str)) -> anyhow::Result<Vec<Flooded>> {
     let mut rows = Vec::new();
     for setup in [Setup::None, Setup::Enforcer] {
-        let targets: &[_] = if setup == Setup::None { &["open"] } else { &["isolated", "open"] };
+        let targets: &[_] =
+            if setup == Setup::None { &["open"] } else { &["isolated", "allowing", "open"] };
         rows.push(one(setup, None, "none")?);
         for target in targets {
             for kind in Kind::ALL {
@@ -99,7 +107,7 @@ pub(super) fn measure(progress: impl Fn(&str)) -> anyhow::Result<Vec<Flooded>> {
 
 fn one(setup: Setup, kind: Option<Kind>, target: &'static str) -> anyhow::Result<Flooded> {
     in_sandbox(async |sandbox: &Sandbox| {
-        let with = (&["client", "server", "flooder", "isolated", "open"][..], POLICY);
+        let with = (&["client", "server", "flooder", "isolated", "allowing", "open"][..], POLICY);
         let stage = Stage::with_pods(sandbox, setup, with, (1, Some(FLOWS))).await?;
         let ends = stage.ends()?;
         if setup == Setup::Enforcer {

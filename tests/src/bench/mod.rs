@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::rig::with_interfaces;
-use document::{Document, VERSION};
+use document::Document;
 use effect::Through;
 pub use options::{Options, Output};
 use print::progress;

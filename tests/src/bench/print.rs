@@ -16,7 +16,7 @@ use super::watched::Watched;
 /// Reports progress on standard error.
 #[expect(clippy::print_stderr, reason = "progress, away from the figures")]
 pub(super) fn progress(what: &str) {
-    eprintln!("measuring with {what}");
+    eprintln!("measuring: {what}");
 }
 
 /// Reports what is wrong on standard error.

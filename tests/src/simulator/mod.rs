@@ -9,6 +9,7 @@
 //! What belongs here: the object, its memory, the instructions, the helpers that the programs use. What
 //! does not: which packets are run, and what they may cost (`bench`).
 
+mod field;
 mod helpers;
 mod memory;
 mod object;
@@ -30,19 +31,6 @@ use memory::Memory;
 use tables::Tables;
 
 pub use memory::Touched;
-
-/// The offset of fields of `struct __sk_buff` (include/uapi/linux/bpf.h).
-mod field {
-    pub(super) const LEN: usize = 0;
-    pub(super) const MARK: usize = 8;
-    pub(super) const PROTOCOL: usize = 16;
-    pub(super) const INGRESS_IFINDEX: usize = 36;
-    pub(super) const IFINDEX: usize = 40;
-    pub(super) const TC_INDEX: usize = 44;
-    pub(super) const DATA: usize = 76;
-    pub(super) const DATA_END: usize = 80;
-    pub(super) const SIZE: usize = 192;
-}
 
 /// The return value for a packet that may proceed (TC_ACT_UNSPEC).
 const NEXT: u32 = u32::MAX;

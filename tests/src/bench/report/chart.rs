@@ -42,7 +42,7 @@ pub(super) fn short(value: f64) -> String {
             }
             grouped
         }
-        it if it >= 100.0 => format!("{value:.0}"),
+        it if it >= 100.0 || it.fract() == 0.0 => format!("{value:.0}"),
         it if it >= 10.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
@@ -150,12 +150,7 @@ pub(super) fn lines(title: &str, axis: &str, unit: &str, lines: &[Line]) -> Stri
     }
     let mut power = 1.0;
     while power <= 10_f64.powf(most_x) * 1.01 {
-        text(
-            &mut body,
-            (x(power), top + HEIGHT + 18.0),
-            "middle",
-            &short(power).replace(".00", ""),
-        );
+        text(&mut body, (x(power), top + HEIGHT + 18.0), "middle", &short(power));
         power *= 10.0;
     }
     text(&mut body, (WIDTH - 60.0, top + HEIGHT + 36.0), "end", axis);
@@ -223,9 +218,9 @@ mod tests {
 
     #[test]
     fn figures_have_about_three_digits_and_thousands_are_grouped() {
-        let all = [0.5, 12.34, 123.4, 1_234.5, 1_234_567.0, -1_000.0, f64::NAN];
+        let all = [0.5, 12.34, 7.0, 123.4, 1_234.5, 1_234_567.0, -1_000.0, f64::NAN];
         let short = all.map(short);
-        assert_eq!(short, ["0.50", "12.3", "123", "1,234", "1,234,567", "-1,000", "–"]);
+        assert_eq!(short, ["0.50", "12.3", "7", "123", "1,234", "1,234,567", "-1,000", "–"]);
     }
 
     #[test]

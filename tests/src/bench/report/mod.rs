@@ -3,13 +3,14 @@
 mod chart;
 mod page;
 mod sections;
+mod table;
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::Document;
+use super::document::{Document, VERSION};
 
 /// The document's file in the report's folder.
 const JSON: &str = "report.json";
@@ -35,10 +36,13 @@ pub(super) fn render(folder: &Path) -> anyhow::Result<()> {
     let what = || format!("read {}", path.display());
     let text = fs::read_to_string(&path).with_context(what)?;
     let document: Document = serde_json::from_str(&text).with_context(what)?;
-    anyhow::ensure!(document.version == super::VERSION, "{}: another version", path.display());
+    anyhow::ensure!(document.version == VERSION, "{}: another version", path.display());
     put(&folder.join(PAGE), &page::render(&document))
 }
 
 fn put(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,9 @@
 //! The page: text, plots and tables of one document.
 
-use std::fmt::Write as _;
-
 use super::chart::{escape, short};
 use super::sections;
-use crate::bench::Document;
+use super::table::table;
+use crate::bench::document::Document;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -44,7 +43,9 @@ fn introduction(document: &Document) -> String {
         escape(&machine.cpu),
         machine.memory_mib,
     );
-    let busy = document.parts.iter().any(|part| part.load_before > 0.5 * f64::from(machine.cpus));
+    // Later parts have the earlier ones' load.
+    let first = document.parts.first();
+    let busy = first.is_some_and(|part| part.load_before > 0.25 * f64::from(machine.cpus));
     if busy {
         text.push_str(
             "<p><strong>The machine had other work while this was measured</strong> (see the load \
@@ -64,26 +65,5 @@ fn introduction(document: &Document) -> String {
         &["part", "seconds", "load before", "load after"],
         rows,
     ));
-    text
-}
-
-/// A table behind a summary.
-pub(super) fn table(
-    summary: &str,
-    head: &[&str],
-    rows: impl IntoIterator<Item = Vec<String>>,
-) -> String {
-    let mut text = format!("<details><summary>{}</summary><table><tr>", escape(summary));
-    // Writing to a String never fails.
-    for cell in head {
-        let _ = write!(text, "<th>{}</th>", escape(cell));
-    }
-    for row in rows {
-        text.push_str("</tr>\n<tr>");
-        for cell in row {
-            let _ = write!(text, "<td>{}</td>", escape(&cell));
-        }
-    }
-    text.push_str("</tr></table></details>\n");
     text
 }

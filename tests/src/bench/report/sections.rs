@@ -1,8 +1,8 @@
 //! The sections of the page: what each part measured.
 
 use super::chart::{Bar, Line, bars, lines, short};
-use super::page::table;
-use crate::bench::Document;
+use super::table::table;
+use crate::bench::document::Document;
 use crate::bench::packets::Figure;
 use crate::bench::targets;
 use crate::bench::traffic::Row;
@@ -24,8 +24,8 @@ pub(super) fn packets(document: &Document) -> String {
          more for IPv6). The empty program takes {} ns, loop included; reading the packet's headers takes \
          {} ns of each figure.</p>\n",
         packets.rounds,
-        short(policies as f64).replace(".0", ""),
-        short(peers as f64).replace(".0", ""),
+        short(policies as f64),
+        short(peers as f64),
         short(mean(largest.iter().map(|it| it.empty))),
         short(mean(largest.iter().map(|it| it.parse_only - it.empty))),
     );
@@ -47,10 +47,7 @@ pub(super) fn packets(document: &Document) -> String {
                     target: targets::packet(&it.case, it.flows, family),
                 })
             };
-            (
-                format!("{case} · {}", short(flows as f64).replace(".00", "")),
-                FAMILIES.map(bar).to_vec(),
-            )
+            (format!("{case} · {}", short(flows as f64)), FAMILIES.map(bar).to_vec())
         };
         names.into_iter().map(of).collect::<Vec<_>>()
     }));
@@ -187,7 +184,8 @@ pub(super) fn traffic(document: &Document) -> String {
                 let is = |it: &&Row| it.setup == **setup && it.policies == *policies;
                 traffic.rows.iter().find(is).map(|it| Bar::plain(figure(it)))
             };
-            (format!("{policies} policies"), setups.iter().map(of).collect())
+            let plural = if *policies == 1 { "policy" } else { "policies" };
+            (format!("{policies} {plural}"), setups.iter().map(of).collect())
         };
         let groups: Vec<_> = policies.iter().map(group).collect();
         text.push_str(&bars(title, unit, &setups, &groups));

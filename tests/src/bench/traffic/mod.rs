@@ -7,6 +7,7 @@
 //! Belongs here: setups, loads, and their figures. The rules of the other implementations are laid out
 //! in `nftables` and `npm`.
 
+mod addresses;
 mod inplace;
 mod load;
 mod nftables;

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use super::setup::{PORTS, elsewhere, middle};
+use super::addresses::{PORTS, elsewhere, middle};
 
 /// The input of `nft -f -`.
 pub(super) fn rules(policies: usize, server: IpAddr, client: IpAddr) -> String {

@@ -12,7 +12,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use super::setup::{PORTS, elsewhere, middle};
+use super::addresses::{PORTS, elsewhere, middle};
 
 /// Marks, as NPM's `npm/util/const.go` has them.
 const ALLOW: &str = "0x200/0x200";

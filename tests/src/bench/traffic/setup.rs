@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
+use super::addresses::{PORTS, middle};
 use super::load::Ends;
 use super::{nftables, npm};
 use crate::bench::lab::options;
@@ -28,8 +29,6 @@ pub(in crate::bench) enum Setup {
     Npm,
 }
 
-/// The first and the last port that the policy allows.
-pub(super) const PORTS: [u16; 2] = [5_000, 5_009];
 /// A port that no policy allows.
 const DENIED: u16 = 5_100;
 /// The time for policies to take effect.
@@ -73,16 +72,6 @@ impl Setup {
             Self::Npm => npm::rules(policies, server, client).into(),
         }
     }
-}
-
-/// The position of the policy that selects the server.
-pub(super) const fn middle(policies: usize) -> usize {
-    policies / 2
-}
-
-/// An address that no pod of the lab has: the member of another policy's sets.
-pub(super) fn elsewhere(number: usize) -> String {
-    format!("10.99.{}.{}", number / 250, number % 250 + 1)
 }
 
 const PODS: &str = "apiVersion: v1
