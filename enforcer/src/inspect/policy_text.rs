@@ -1,7 +1,8 @@
 //! The text of a policy: its manifest, or one with the same meaning.
 
 use enforcer_core::model::{
-    Peer, Policy, PolicyId, PortRange, PortRule, PortSpec, Requirement, Rule, Selector,
+    AUDIT_ANNOTATION, Peer, Policy, PolicyId, PortRange, PortRule, PortSpec, Requirement, Rule,
+    Selector,
 };
 use serde_json::{Map, Value, json};
 
@@ -35,10 +36,14 @@ fn manifest(policy: &Policy) -> Value {
         }
     }
     spec.insert("policyTypes".to_owned(), types.into());
+    let mut metadata = json!({ "namespace": policy.id.namespace, "name": policy.id.name });
+    if policy.audit {
+        metadata["annotations"] = json!({ AUDIT_ANNOTATION: "true" });
+    }
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": { "namespace": policy.id.namespace, "name": policy.id.name },
+        "metadata": metadata,
         "spec": spec,
     })
 }
@@ -140,7 +145,15 @@ mod tests {
 
     #[test]
     fn a_manifest_made_from_a_policy_means_the_same() {
-        let state = State::of_text(Path::new("x"), POLICY).unwrap();
+        let audited = "shop, name: db, annotations: { enforcer.io/audit: \"true\" }";
+        let audited = POLICY.replace("shop, name: db", audited);
+        for text in [POLICY, &audited] {
+            means_the_same(text);
+        }
+    }
+
+    fn means_the_same(text: &str) {
+        let state = State::of_text(Path::new("x"), text).unwrap();
         let policy = state.cluster.policies.values().next().unwrap();
         let text = serde_saphyr::to_string(&manifest(policy)).unwrap();
         let again = State::of_text(Path::new("y"), &text).unwrap();

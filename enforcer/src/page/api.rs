@@ -8,46 +8,17 @@ use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
 use enforcer_core::model::{Change, PolicyId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use super::server::Page;
+use super::failure::Failure;
+use super::sources::Page;
 use crate::inspect::{self, Output, Question, State, Subject};
 
 /// The name that stands for the text of a what-if question.
 const TEXT: &str = "what-if";
-
-/// An error as an answer.
-#[derive(Debug)]
-pub(super) struct Failure {
-    status: StatusCode,
-    why: String,
-}
-
-impl Failure {
-    pub(super) fn new(status: StatusCode, why: impl Into<String>) -> Self {
-        Self { status, why: why.into() }
-    }
-
-    fn bad(error: impl ToString) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, error.to_string())
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let body = json!({ "error": self.why }).to_string();
-        (self.status, [(CONTENT_TYPE, "application/json")], body).into_response()
-    }
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::new(StatusCode::BAD_GATEWAY, format!("{error:#}"))
-    }
-}
 
 type Answer = Result<Response, Failure>;
 
@@ -97,8 +68,10 @@ pub(super) async fn explain(Shared(page): Shared<Arc<Page>>, body: Bytes) -> Ans
     let ExplainQuestion { from, to, all, what_if } = read(&body)?;
     let state = page.changed(&what_if).await?;
     let question = Question { from, to, namespace: "default".to_owned(), all };
-    page.answer(move || text("explain", &inspect::ask(&state, &question).map_err(Failure::bad)?))
-        .await
+    page.answer(move || {
+        text("explain", &inspect::ask(&state, &question).map_err(|it| Failure::bad(&it))?)
+    })
+    .await
 }
 
 /// A pod, a policy or a namespace in words.
@@ -107,7 +80,7 @@ pub(super) async fn describe(Shared(page): Shared<Arc<Page>>, body: Bytes) -> An
     let state = page.clusters.state(false).await?;
     page.answer(move || {
         let found = inspect::describe(&state, &Subject::Named(name), "default");
-        text("describe", &found.map_err(Failure::bad)?)
+        text("describe", &found.map_err(|it| Failure::bad(&it))?)
     })
     .await
 }
@@ -150,12 +123,12 @@ impl Page {
         for name in &what_if.remove {
             let id = policy_id(name)?;
             if !state.cluster.apply(Change::PolicyGone(id)) {
-                return Err(Failure::bad(format!("there is no policy {name} to remove")));
+                return Err(Failure::bad(&format!("there is no policy {name} to remove")));
             }
         }
         if !what_if.manifests.trim().is_empty() {
             let other = State::of_text(Path::new(TEXT), &what_if.manifests);
-            state.change(other.map_err(Failure::bad)?);
+            state.change(other.map_err(|it| Failure::bad(&it))?);
             state.assume(self.clusters.pod_cidr());
         }
         Ok(Arc::new(state))
@@ -186,13 +159,13 @@ impl Page {
 }
 
 fn policy_id(name: &str) -> Result<PolicyId, Failure> {
-    let wrong = || Failure::bad(format!("{name}: expected NAMESPACE/NAME of a policy"));
+    let wrong = || Failure::bad(&format!("{name}: expected NAMESPACE/NAME of a policy"));
     let (namespace, name) = name.split_once('/').ok_or_else(wrong)?;
     Ok(PolicyId::new(namespace, name))
 }
 
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(Failure::bad)
+    serde_json::from_slice(body).map_err(|it| Failure::bad(&it))
 }
 
 fn text(kind: &str, body: &impl Serialize) -> Result<String, Failure> {

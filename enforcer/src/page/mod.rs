@@ -14,11 +14,14 @@ mod api;
 mod assets;
 mod bundle;
 mod clusters;
+mod failure;
 mod report;
 mod security;
 mod server;
+mod sources;
 
 pub use activity::{Activity, ActivityReport, NoActivity};
 pub use clusters::{Clusters, Reader};
 pub use report::{Report, report};
-pub use server::{Page, Served, serve};
+pub use server::{Served, serve};
+pub use sources::Page;

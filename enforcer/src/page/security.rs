@@ -13,7 +13,7 @@ use axum::http::header::{
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::api::Failure;
+use super::failure::Failure;
 
 /// The page loads its own files and talks to its own server only. No script comes from a string
 /// (trusted types), no form is sent, no other page can frame it.

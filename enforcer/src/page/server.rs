@@ -13,39 +13,20 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
-use super::activity::Activity;
-use super::api::{self, Failure};
+use super::api;
 use super::assets;
-use super::clusters::Clusters;
+use super::failure::Failure;
 use super::security::{Token, require_same_origin, require_token, restrict};
+use super::sources::Page;
 use crate::observe::{Limits, serve_on_loopback};
 
 /// The longest request body in bytes: the policies of a what-if question.
 const LONGEST: usize = 1 << 20;
 
-/// Questions that are answered at the same time.
-const QUESTIONS: usize = 2;
-
 /// The limits of the listener. A question may wait for an API server.
 const LIMITS: Limits =
     Limits { connections: 64, head: Duration::from_secs(5), connection: Duration::from_secs(120) };
-
-/// The page's sources.
-pub struct Page {
-    pub(super) clusters: Arc<dyn Clusters>,
-    pub(super) activity: Arc<dyn Activity>,
-    pub(super) turns: Arc<Semaphore>,
-}
-
-impl Page {
-    /// A page about this cluster and these agents.
-    #[must_use]
-    pub fn new(clusters: Arc<dyn Clusters>, activity: Arc<dyn Activity>) -> Arc<Self> {
-        Arc::new(Self { clusters, activity, turns: Arc::new(Semaphore::new(QUESTIONS)) })
-    }
-}
 
 /// A page that is served.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::inspect::State;
-use crate::page::{ActivityReport, NoActivity};
+use crate::page::{Activity as _, ActivityReport, Clusters, NoActivity};
 
 const MANIFESTS: &str = "
 apiVersion: v1
@@ -108,9 +108,10 @@ async fn documents_answer_the_page() {
         let model: Value = serde_json::from_str(&body).unwrap();
         assert_eq!((&model["kind"], &model["version"]), (&"model".into(), &1.into()));
         assert_eq!(model["workloads"][0]["name"], "shop/db");
-        let kind = |pod: usize| model["pods"][pod]["kind"].as_u64().unwrap() as usize;
+        let index = |it: &Value| usize::try_from(it.as_u64().unwrap()).unwrap();
+        let kind = |pod: usize| index(&model["pods"][pod]["kind"]);
         let cell = &model["matrix"]["cells"][kind(1)][kind(0)];
-        let verdict = &model["matrix"]["verdicts"][cell.as_u64().unwrap() as usize];
+        let verdict = &model["matrix"]["verdicts"][index(cell)];
         assert_eq!(verdict["text"], "", "web to db is denied: {model}");
         let question = serde_json::json!({ "from": "shop/web", "to": "shop/db" });
         let (status, answer) = client.post("/api/explain", question).await;
