@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use enforcer::kernel::{Pins, Settings};
+use enforcer::kernel::{FlowSample, Pins, Settings};
 use enforcer_ebpf::contract::flow_table::{PLACES as PLACES_OF_A_GROUP, groups_for};
 use enforcer_ebpf::contract::table::Limits;
 use enforcer_tests::frame::Tcp;
@@ -91,7 +91,7 @@ fn a3_flows_stay_apart_and_alive_while_two_cpus_write_and_the_agent_sweeps() {
                 });
             }
             while running.load(Ordering::Acquire) > 0 {
-                for usage in flows[0].sweep(now).unwrap() {
+                for usage in flows[0].sweep(now, &mut FlowSample::default()).unwrap() {
                     assert_eq!(usage.established, OPEN.len() as u64, "{usage:?}");
                     assert!(usage.established + usage.opening <= PLACES, "{usage:?}");
                     assert_eq!(usage.reduced, 0, "{usage:?}");
@@ -100,7 +100,7 @@ fn a3_flows_stay_apart_and_alive_while_two_cpus_write_and_the_agent_sweeps() {
             }
         });
         assert!(swept > 10, "{swept}");
-        let [first, second] = flows.map(|it| it.sweep(now).unwrap());
+        let [first, second] = flows.map(|it| it.sweep(now, &mut FlowSample::default()).unwrap());
         assert_eq!(first, second, "both see the same tables");
         assert!(first.iter().all(|it| it.displaced > 0 && it.refused == 0), "{first:?}");
         for rig in &mut rigs {

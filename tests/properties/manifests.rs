@@ -169,7 +169,7 @@ fn a_service() -> impl Strategy<Value = Service> {
             selector,
             cluster_addresses: cluster,
             external_addresses: external,
-            ports: ports.into(),
+            ports,
             distribution: Distribution {
                 external: distribution.0,
                 internal: distribution.1,

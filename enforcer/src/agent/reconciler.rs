@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use enforcer_ebpf::contract::counters::Counters;
 
 use super::claims::{Bindings, Known, World};
-use super::drift::Drift;
+use super::drift::state::Drift;
 use super::forgetting::Forgetting;
 use super::guard::Guard;
 use super::older_flows::OlderFlows;

@@ -4,23 +4,9 @@ use enforcer_core::flows::{Decision, Key, Miss};
 use enforcer_ebpf::contract::verdict::Direction;
 use serde::{Deserialize, Serialize};
 
-use super::flows::{FlowDecision, FlowRecord, FlowRule, Flows};
+use super::flow_decision::{FlowDecision, FlowRule};
+use super::flows::{FlowRecord, Flows};
 use super::{Nearest, Status};
-
-/// The decision of an end if no policy were in audit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlowAudit {
-    /// The policies in audit that would isolate the pod in this direction.
-    pub policies: Vec<String>,
-    /// Whether the end would allow the flow.
-    pub allows: bool,
-    /// The rules that would allow it, as far as they are known.
-    #[serde(default)]
-    pub rules: Vec<FlowRule>,
-    /// The nearest rule, if it would be denied.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub nearest: Option<Nearest>,
-}
 
 /// What policies in audit would change at an end, in one line.
 #[must_use]

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use enforcer_core::explain::RuleResult;
-use enforcer_core::flows::{Decision, FlowEnd, Key, Ledger, Miss, Record, RuleUse, UseKey};
+use enforcer_core::flows::{FlowEnd, Key, Ledger, Record, RuleUse, UseKey};
 use enforcer_core::model::PolicyId;
 use serde::{Deserialize, Serialize};
 
-use super::Nearest;
-use super::audit::FlowAudit;
+use super::flow_decision::FlowDecision;
 
 /// What the flow tables can't show.
 const NOTES: [&str; 3] = [
@@ -17,36 +15,6 @@ const NOTES: [&str; 3] = [
     "of a flood of denied attempts only some are known",
     "node: the pod's own node, or clients whose address it has masqueraded",
 ];
-
-/// A rule that allows a flow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlowRule {
-    /// The policy as `namespace/name`.
-    pub policy: String,
-    /// The field, such as `spec.ingress[1].from[0].podSelector`.
-    pub path: String,
-}
-
-/// The decision of one end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlowDecision {
-    /// `egress` for the sender, `ingress` for the receiver.
-    pub direction: String,
-    /// `itself`, `own-node`, `not-isolated`, `allowed-by-rule` or `no-rule`.
-    pub reason: String,
-    /// The policies that isolate the pod in this direction.
-    #[serde(default)]
-    pub isolated_by: Vec<String>,
-    /// The rules that allow the flow.
-    #[serde(default)]
-    pub rules: Vec<FlowRule>,
-    /// The nearest rule of a denial.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub nearest: Option<Nearest>,
-    /// The opposite decision if no policy were in audit.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub audit: Option<FlowAudit>,
-}
 
 /// Connections with the same ends, port and verdict. Times are as in RFC 3339.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -154,38 +122,6 @@ fn is_zero(number: &u64) -> bool {
 pub fn time(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
-}
-
-impl FlowDecision {
-    fn new(decision: &Decision) -> Self {
-        let audit = decision.audit.as_ref().map(|it| FlowAudit {
-            policies: it.policies.clone(),
-            allows: it.allows,
-            rules: rules(&it.by),
-            nearest: it.nearest.as_ref().map(nearest),
-        });
-        Self {
-            direction: decision.direction.name().to_owned(),
-            reason: decision.reason.to_owned(),
-            isolated_by: decision.isolated_by.clone(),
-            rules: rules(&decision.by),
-            nearest: decision.nearest.as_ref().map(nearest),
-            audit,
-        }
-    }
-}
-
-fn rules(by: &[RuleResult]) -> Vec<FlowRule> {
-    let rule = |it: &RuleResult| FlowRule { policy: it.rule.policy.to_string(), path: it.path() };
-    by.iter().map(rule).collect()
-}
-
-fn nearest(miss: &Miss) -> Nearest {
-    Nearest {
-        policy: miss.policy.clone(),
-        path: miss.path.clone(),
-        differences: miss.differences.clone(),
-    }
 }
 
 impl FlowRecord {

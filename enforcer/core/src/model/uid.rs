@@ -124,7 +124,8 @@ mod tests {
         let moved = "0a1b2c3-d4e5f-6071-8293-a4b5c6d7e8f9";
         for text in [uuid, &upper, short, moved, "", "u1", "ffffffff-ffff-ffff-ffff-ffffffffffff"] {
             assert_eq!(Uid::from(text).to_string(), text);
-            assert!(Uid::from(text) == text && Uid::from(text).is_empty() == text.is_empty());
+            let uid = Uid::from(text);
+            assert!(uid == text && uid.is_empty() == text.is_empty());
         }
         assert_ne!(Uid::from(uuid), Uid::from(upper.as_str()));
         assert!(size_of::<Uid>() <= 24);

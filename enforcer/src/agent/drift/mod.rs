@@ -9,6 +9,7 @@
 //! reported until the answers agree.
 
 mod question;
+pub(super) mod state;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,66 +25,19 @@ use enforcer_ebpf::contract::verdict::Direction;
 use tokio::time::sleep;
 
 use self::question::{Dice, Question, Rules, part};
+use self::state::Drift;
 use super::reconciler::Reconciler;
 use super::shared::Shared;
 use crate::kernel::{KernelError, LiveTables};
-use crate::observe::DriftReport;
 
 /// The questions of a sweep.
 const QUESTIONS: usize = 32;
-/// The most differences to remember; more are counted only.
-const MOST: usize = 16;
 /// A sweep may take one in so many parts of the reconciler's time.
 const SHARE: u32 = 100;
 /// The wait for the next moment in which no change is waiting to be enforced.
 const SOON: Duration = Duration::from_millis(10);
 /// The number of ICMP: any protocol without ports.
 const PORTLESS: u8 = 1;
-
-/// The state of the check.
-#[derive(Debug, Default)]
-pub(super) struct Drift {
-    /// The time between two sweeps; zero: none.
-    interval: Duration,
-    dice: Dice,
-    /// The pod that was the last peer: each pod of the cluster has its turn.
-    last: PodId,
-    checks: u64,
-    found: u64,
-    differences: BTreeMap<Question, String>,
-}
-
-impl Drift {
-    /// A check with this time between two sweeps; zero: never.
-    pub(super) fn every(interval: Duration) -> Self {
-        Self { interval, ..Self::default() }
-    }
-
-    pub(super) fn report(&self) -> DriftReport {
-        let (checks, found) = (self.checks, self.found);
-        DriftReport { checks, found, differences: self.differences.values().cloned().collect() }
-    }
-
-    fn note(&mut self, question: Question, difference: Option<String>) {
-        self.checks += 1;
-        match difference {
-            Some(what) if !self.differences.contains_key(&question) => {
-                self.found += 1;
-                // Many differences have one cause: some lines are enough.
-                if self.differences.len() < MOST {
-                    tracing::error!("drift: {what}");
-                    self.differences.insert(question, what);
-                }
-            }
-            Some(_) => {}
-            None => {
-                if let Some(what) = self.differences.remove(&question) {
-                    tracing::info!("drift has ended: {what}");
-                }
-            }
-        }
-    }
-}
 
 /// Checks for drift periodically; never if the interval is zero.
 pub(super) async fn keep(reconciler: &RefCell<Reconciler>, shared: &Shared) -> anyhow::Result<()> {
