@@ -44,10 +44,13 @@ pub(super) struct Flooded {
 /// The flows that the agent has room for: few, so that a flood fills the table.
 pub(super) const FLOWS: u32 = 16_384;
 const LOAD: Duration = Duration::from_millis(1_000);
+/// The agent sweeps the flow tables this often, with some time to publish what it found.
+const SWEEP: Duration = Duration::from_secs(11);
 /// Bytes of a datagram that is sent in three fragments.
 const FRAGMENTED: usize = 3_000;
 
-/// A pod that denies the flooding one, and one that allows all: only its flows are recorded.
+/// A pod that denies the flooding one, and one that allows all packets to it. Only the latter's flows are
+/// recorded: its answers need them, since it may open nothing itself.
 const POLICY: &str = "---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -61,6 +64,7 @@ kind: NetworkPolicy
 metadata: {namespace: bench, name: allowing}
 spec:
   podSelector: {matchLabels: {app: allowing}}
+  policyTypes: [Ingress, Egress]
   ingress: [{}]
 ";
 
@@ -140,8 +144,9 @@ fn one(setup: Setup, kind: Option<Kind>, target: &'static str) -> anyhow::Result
     })
 }
 
-/// Displaced and refused flows, by the agent's metrics.
+/// Displaced and refused flows, by the agent's metrics after its next sweep.
 async fn counted(stage: &Stage) -> anyhow::Result<[u64; 2]> {
+    tokio::time::sleep(SWEEP).await;
     let at = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), AGENT_PORT);
     let node = stage.session.lab().node();
     let page = http_get(node, at, "/metrics", Duration::from_secs(5)).await?;
