@@ -52,6 +52,9 @@ struct Written {
     expect: String,
     #[serde(default)]
     then: Vec<Step>,
+    /// An API server has it from before it refused such policies: a manifest with it has an error.
+    #[serde(default)]
+    stored: bool,
 }
 
 /// The cluster at one point of a case.
@@ -87,6 +90,8 @@ pub(crate) struct Case {
     pub traffic: Vec<Traffic>,
     /// At least one.
     pub stages: Vec<Stage>,
+    /// Only an API server can have it: as a new manifest it is refused.
+    pub stored: bool,
 }
 
 /// The folder with the data.
@@ -166,7 +171,7 @@ impl Written {
             stages.push(Stage { what: step.what, state, expected });
         }
         let traffic = traffic.unwrap_or_else(|error| panic!("{name}: {error}"));
-        Case { name, intent: self.intent, rules: self.rules, traffic, stages }
+        Case { name, intent: self.intent, rules: self.rules, traffic, stages, stored: self.stored }
     }
 }
 

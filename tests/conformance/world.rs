@@ -6,9 +6,9 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use enforcer::source::Severity;
 use enforcer::source::manifests::Manifests;
-use enforcer_core::model::{Cluster, PodId, Protocol};
+use enforcer::source::{Severity, convert};
+use enforcer_core::model::{Change, Cluster, PodId, Protocol};
 use enforcer_core::policy::reference::Traffic;
 use enforcer_tests::lab::{Family, Party, Site};
 use serde_json::{Value, json};
@@ -148,16 +148,22 @@ fn pod(name: &str, labels: &Labels, ground: Ground) -> Value {
 }
 
 /// The cluster of the manifests in `folder`, its pods on the lab's node. A manifest error is an
-/// error of the case.
-pub(crate) fn cluster(folder: &Path, text: &str, hosts: &Hosts) -> Cluster {
+/// error of the case. `stored`: the state whose policies an API server has from before.
+pub(crate) fn cluster(folder: &Path, text: &str, stored: Option<&State>, hosts: &Hosts) -> Cluster {
     fs::write(folder.join("cluster.yaml"), text).unwrap();
     let update = Manifests::new(vec![folder.to_owned()]).unwrap().rescan();
     for report in &update.reports {
-        assert_ne!(report.severity, Severity::Error, "{report}\n{text}");
+        assert!(stored.is_some() || report.severity != Severity::Error, "{report}\n{text}");
     }
     let mut cluster = Cluster::default();
     for change in update.changes {
         cluster.apply(change);
+    }
+    for (id, spec) in stored.into_iter().flat_map(|it| &it.policies) {
+        let (namespace, name) = id.split_once('/').unwrap();
+        let object = json!({"metadata": {"namespace": namespace, "name": name}, "spec": spec});
+        let policy = convert::policy(&serde_json::from_value(object).unwrap()).value;
+        cluster.apply(Change::Policy(policy.unwrap()));
     }
     for (id, addresses) in hosts.addresses() {
         let pod = cluster.pods.get_mut(&id).unwrap();

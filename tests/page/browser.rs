@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enforcer::page::{Activity, Clusters, NoActivity, Page, serve};
 use fantoccini::key::Key;
@@ -59,7 +59,13 @@ impl Tab {
 
     /// Sends keys to the element with the focus.
     pub(crate) async fn keys(&self, keys: &str) {
-        self.0.active_element().await.unwrap().send_keys(keys).await.unwrap();
+        let typed = async || self.0.active_element().await?.send_keys(keys).await;
+        // A panel that closes has the focus for a moment, but takes no keys.
+        let until = Instant::now() + PATIENCE;
+        while let Err(error) = typed().await {
+            assert!(error.is_element_not_interactable() && Instant::now() < until, "{error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     pub(crate) async fn key(&self, key: Key) {

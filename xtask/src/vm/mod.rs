@@ -153,7 +153,13 @@ impl Machines<'_> {
         };
         let limit = Duration::from_secs(self.options.timeout);
         let arguments = arguments(self.options);
-        let lines = qemu.run(&kernel.image, &initramfs, &arguments, limit, seen);
+        let run = || qemu.run(&kernel.image, &initramfs, &arguments, limit, seen);
+        let mut lines = run();
+        // An emulated machine's kernel panics at times before it runs anything of ours.
+        if lines.as_ref().is_ok_and(|it| Report::read(it).release.is_none()) {
+            ui::print(format_args!("  kernel {} did not boot; once more", name(series)));
+            lines = run();
+        }
         let took = started.elapsed();
         let _ = fs::remove_file(&initramfs);
         let lines = lines?;
