@@ -223,12 +223,15 @@ impl Scene {
         }
         let common = self.flows.common;
         let out = |flow| to_block(flow, 1_000, Tcp::Syn);
-        let into = |flow| self.segment((self.peer(flow).0, 1_000), 80, Tcp::Syn);
-        for first in [
-            self.of_subject("first packet of the pod, writes a flow", common, out)?,
-            self.to_subject("first packet to the pod, writes a flow", common, true, into)?,
+        // The ports of each peer; the next turn takes as many others.
+        let ports = u16::try_from(common.div_ceil(self.peers))?;
+        let port = |flow: u32| 1_000 + u16::try_from(flow / self.peers).unwrap_or_default();
+        let into = |flow| self.segment((self.peer(flow).0, port(flow)), 80, Tcp::Syn);
+        for (first, port_step) in [
+            (self.of_subject("first packet of the pod, writes a flow", common, out)?, 1),
+            (self.to_subject("first packet to the pod, writes a flow", common, true, into)?, ports),
         ] {
-            let packets = Packets { port_step: 1, ..first.packets };
+            let packets = Packets { port_step, ..first.packets };
             cases.push(Case { packets, ..first });
         }
         Ok(cases)

@@ -112,7 +112,8 @@ pub(super) fn measure(progress: impl Fn(&str)) -> anyhow::Result<Vec<Flooded>> {
 fn one(setup: Setup, kind: Option<Kind>, target: &'static str) -> anyhow::Result<Flooded> {
     in_sandbox(async |sandbox: &Sandbox| {
         let with = (&["client", "server", "flooder", "isolated", "allowing", "open"][..], POLICY);
-        let stage = Stage::with_pods(sandbox, setup, with, (1, Some(FLOWS))).await?;
+        let stage =
+            Stage::with_pods(sandbox, setup, with, (1, &["--flows", &FLOWS.to_string()])).await?;
         let ends = stage.ends()?;
         if setup == Setup::Enforcer {
             stage.until_in_effect(&ends).await?;

@@ -1,5 +1,6 @@
 //! Runs a program on many different packets in a row: see the rotator's source, `rotate.rs`.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -50,7 +51,13 @@ impl Packets {
         let mut frames = frames.peekable();
         let frame = frames.peek().context("no packets")?.clone();
         let ends = frames.map(|frame| ends(&frame).context("a short frame"));
-        Ok(Self { ends: ends.collect::<Result<_, _>>()?, frame, port_step: 0 })
+        let ends: Vec<Ends> = ends.collect::<Result<_, _>>()?;
+        let different: HashSet<&[u8]> = ends.iter().map(bytemuck::bytes_of).collect();
+        anyhow::ensure!(
+            different.len() == ends.len(),
+            "the packets of a case are not all different"
+        );
+        Ok(Self { ends, frame, port_step: 0 })
     }
 
     /// A packet in the first turn.

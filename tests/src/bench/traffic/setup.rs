@@ -1,5 +1,6 @@
 //! The ways to enforce policies, and the stage on which they are measured.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -128,7 +129,7 @@ impl Stage {
         policies: usize,
     ) -> anyhow::Result<Self> {
         let stage =
-            Self::with_pods(sandbox, setup, (&["client", "server"], ""), (policies, None)).await?;
+            Self::with_pods(sandbox, setup, (&["client", "server"], ""), (policies, &[])).await?;
         let [server, client] = [stage.address("server")?, stage.address("client")?];
         let node = stage.session.lab().node();
         for (program, text) in setup.programs().iter().zip(setup.rules(policies, server, client)) {
@@ -146,16 +147,15 @@ impl Stage {
         sandbox: &Sandbox,
         setup: Setup,
         (pods, further): (&[&str], &str),
-        (policies, flows): (usize, Option<u32>),
+        (policies, further_arguments): (usize, &[&str]),
     ) -> anyhow::Result<Self> {
         let (directory, options) = options()?;
         let text = manifests(pods, policies) + further;
         replace_file(&directory.join("bench.yaml"), &text)?;
         let agent = options.agent.clone().filter(|_| setup == Setup::Enforcer);
         // Every denied packet would be logged as a drop.
-        let mut arguments = vec!["--log".into(), "info,enforcer::drops=off".into()];
-        arguments
-            .extend(flows.into_iter().flat_map(|it| ["--flows".into(), it.to_string().into()]));
+        let mut arguments: Vec<OsString> = vec!["--log".into(), "info,enforcer::drops=off".into()];
+        arguments.extend(further_arguments.iter().map(|it| (*it).into()));
         let options = SessionOptions { agent, arguments, settle: PATIENCE, ..options };
         let mut session = Session::start(sandbox, Topology::AzureCni, options).await?;
         session.declare().await?;
