@@ -23,7 +23,7 @@ const ADDRESSES: usize = 64;
 const FRESH: u32 = 64;
 const ALL_FRESH: u32 = 2_048;
 
-/// The records that make room at once, if their workload has so many.
+/// The records that make room at once, if their workload has at least twice that number.
 const ROOM: usize = 128;
 
 /// An attempt that a policy denied.
@@ -59,6 +59,8 @@ pub struct Ledger {
     missed: u64,
     since: u64,
     at: u64,
+    /// The number of the present look.
+    look: u64,
 }
 
 impl Ledger {
@@ -77,6 +79,7 @@ impl Ledger {
     ) {
         self.generation = generation;
         self.at = now;
+        self.look += 1;
         self.uses.retain(isolating, now);
         self.fresh.clear();
         self.all_fresh = 0;
@@ -141,13 +144,19 @@ impl Ledger {
         let last = self.at.saturating_sub(seen.seconds_ago);
         self.use_rules(&ends, seen.initiator, seen.new, last);
         let generation = self.generation;
-        let revision = self.revise(seen.new > 0);
+        let revision = self.revise(seen.new > 0 || key.verdict == Verdict::WouldDeny);
+        let (look, would_deny) = (self.look, key.verdict == Verdict::WouldDeny);
         let record = self.record(key, last);
+        // Connections that were open when a policy came into audit would be denied, too.
+        let new = match would_deny && record.look == look {
+            true => seen.new.max(seen.open),
+            false => seen.new,
+        };
         match seen.initiator {
-            Direction::Egress => record.at_sender += seen.new,
-            Direction::Ingress => record.at_receiver += seen.new,
+            Direction::Egress => record.at_sender += new,
+            Direction::Ingress => record.at_receiver += new,
         }
-        if seen.new > 0 {
+        if new > 0 {
             record.revision = revision;
         }
         record.services.extend(service);
@@ -172,7 +181,8 @@ impl Ledger {
                 *self.addresses.entry(outside).or_default() += 1;
             }
         }
-        let new = || Record { first_seen: now, last_seen: now, ..Record::default() };
+        let look = self.look;
+        let new = || Record { first_seen: now, last_seen: now, look, ..Record::default() };
         self.records.entry(key).or_insert_with(new)
     }
 

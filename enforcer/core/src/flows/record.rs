@@ -151,6 +151,8 @@ pub struct Record {
     /// The connections at the receiver's and the sender's interface at the last call of
     /// [`super::Ledger::take_audit`].
     pub(super) audited: [u64; 2],
+    /// The look in which it began.
+    pub(super) look: u64,
     /// Counted during the current look at the tables, at the receiver's interface and the sender's.
     pub(super) opening: [u64; 2],
 }

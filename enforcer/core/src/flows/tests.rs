@@ -288,3 +288,25 @@ fn news_have_each_connection_once() {
     let revision = ledger.revision();
     assert_eq!((ledger.list(revision).len(), ledger.list(revision - 1).len()), (0, 1));
 }
+
+/// The connections that matter most are those that never end.
+#[test]
+fn an_open_connection_is_reported_when_a_policy_comes_into_audit() {
+    let (mut cluster, mut ledger) = (cluster(), Ledger::new(0));
+    let mut policy = cluster.policies.pop_first().unwrap().1;
+    let open = sighting("10.0.0.3", "10.0.0.2", 8_080, Direction::Ingress);
+    look(&mut ledger, &cluster, &[open.clone()], 1);
+    policy.audit = true;
+    cluster.policies.insert(policy.id.clone(), policy);
+    for now in 2..4 {
+        let owners = |address: IpAddr| explain::owners(&cluster, address);
+        let view = View::new(&cluster, &owners);
+        ledger.begin(2, cluster.policies.values(), now);
+        let pod = explain::owners(&cluster, open.local)[0];
+        ledger.take(&view, pod, &Sighting { new: 0, ..open.clone() }, "TCP");
+        ledger.end(0);
+        let news: Vec<u64> = ledger.take_audit().into_iter().map(|it| it.2).collect();
+        assert_eq!(news, if now == 2 { vec![1] } else { vec![] });
+    }
+    assert!(lines(&ledger).iter().any(|it| it.contains("would-deny 1×")), "{:?}", lines(&ledger));
+}
