@@ -295,7 +295,7 @@ fn an_open_connection_is_reported_when_a_policy_comes_into_audit() {
     let (mut cluster, mut ledger) = (cluster(), Ledger::new(0));
     let mut policy = cluster.policies.pop_first().unwrap().1;
     let open = sighting("10.0.0.3", "10.0.0.2", 8_080, Direction::Ingress);
-    look(&mut ledger, &cluster, &[open.clone()], 1);
+    look(&mut ledger, &cluster, std::slice::from_ref(&open), 1);
     policy.audit = true;
     cluster.policies.insert(policy.id.clone(), policy);
     for now in 2..4 {
