@@ -50,6 +50,7 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
             return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Explain(arguments) => return inspect(cli::inspect::explain(*arguments)),
+        Command::Trace(arguments) => return print(cli::trace::run(&arguments)?),
         Command::Describe(arguments) => return inspect(cli::inspect::describe(*arguments)),
         Command::Suggest(arguments) => return inspect(cli::suggest::run(*arguments)),
         Command::Diff(arguments) => return inspect(cli::inspect::diff(*arguments)),
@@ -83,7 +84,10 @@ fn plugin(agents: &AgentsArgs, command: PluginCommand) -> anyhow::Result<ExitCod
 
 /// Prints an answer, and exits with its code.
 fn inspect(answer: impl Future<Output = anyhow::Result<(String, u8)>>) -> anyhow::Result<ExitCode> {
-    let (text, code) = block_on(answer)?;
+    print(block_on(answer)?)
+}
+
+fn print((text, code): (String, u8)) -> anyhow::Result<ExitCode> {
     io::stdout().write_all(text.as_bytes()).context("cannot print the answer")?;
     Ok(ExitCode::from(code))
 }

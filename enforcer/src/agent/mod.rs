@@ -44,6 +44,7 @@ mod shared_counters;
 mod snapshot;
 mod source;
 mod thread;
+mod trace;
 mod watchdog;
 
 pub use flow_log::FlowLogTarget;

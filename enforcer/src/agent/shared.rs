@@ -13,12 +13,14 @@ use super::seen_flows::SeenFlows;
 use super::shared_counters::SharedCounters;
 use super::snapshot::Snapshot;
 use super::source::Observable;
+use super::trace::Live;
 use super::watchdog::Watchdog;
 use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
-    DriftReport, DropRecord, EndedDrop, EventReport, FlowReport, Flows, LogFilter, Metrics,
-    Observed, PodMetrics, ProcessUse, RecentDrop, RecentDrops, Report, Rise, WatchReport,
+    AskError, Asked, DriftReport, DropRecord, EndedDrop, EventReport, FlowReport, Flows,
+    LiveQuestion, LogFilter, Metrics, Observed, PodMetrics, ProcessUse, RecentDrop, RecentDrops,
+    Report, Rise, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
 use enforcer_core::model::PodId;
@@ -41,17 +43,19 @@ pub struct Shared {
     drift: Mutex<DriftReport>,
     nri_mode: nri::Mode,
     nri: Mutex<nri::State>,
+    live: Live,
 }
 
 impl Shared {
     /// The state of a reconciler that has not enforced anything yet.
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         reconciler: &Reconciler,
         source: Observable,
         pod_metrics: PodMetrics,
         log: LogFilter,
         nri_mode: nri::Mode,
+        live: Live,
     ) -> Arc<Self> {
         let nri = match nri_mode {
             nri::Mode::Off => nri::State::Off,
@@ -74,6 +78,7 @@ impl Shared {
             drift: Mutex::new(DriftReport::default()),
             nri_mode,
             nri: Mutex::new(nri),
+            live,
         })
     }
 
@@ -171,6 +176,10 @@ impl Observed for Shared {
 
     fn flows(&self, after: u64) -> Flows {
         self.seen_flows.document(after)
+    }
+
+    async fn ask(&self, asked: Asked, question: LiveQuestion) -> Result<String, AskError> {
+        self.live.ask(asked, question).await
     }
 
     fn metrics(&self) -> &Metrics {

@@ -20,6 +20,7 @@ pub mod status;
 pub mod suggest;
 mod table;
 pub mod top;
+pub mod trace;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -82,6 +83,9 @@ pub enum Command {
     /// Explain why connections are allowed or denied, and what is missing.
     #[command(after_help = inspect::EXPLAIN_HELP)]
     Explain(Box<inspect::ExplainArgs>),
+    /// Show what the loaded programs do with a packet, beside the policies' decision.
+    #[command(after_help = trace::HELP)]
+    Trace(Box<trace::TraceArgs>),
     /// Describe a policy in sentences, a pod's protection, or the coverage of namespaces.
     #[command(after_help = inspect::DESCRIBE_HELP)]
     Describe(Box<inspect::DescribeArgs>),
@@ -168,8 +172,8 @@ pub struct RunArgs {
     /// Address of /metrics, /healthz and /readyz; "off" disables them.
     #[arg(long, default_value = DEFAULT_STATUS, value_name = "ADDRESS:PORT")]
     pub metrics: String,
-    /// Loopback address of /status, /drops and /flows, which show pods, addresses and policies, and of /log,
-    /// which changes the log filter; "off" disables them [default: the address of --metrics if that is on
+    /// Loopback address of /status, /drops, /flows, /explain and /trace, which show pods, addresses and
+    /// policies, and of /log, which changes the log filter; "off" disables them [default: the address of --metrics if that is on
     /// loopback, else its port on 127.0.0.1].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub status: Option<String>,

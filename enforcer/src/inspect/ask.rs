@@ -30,20 +30,26 @@ pub fn ask(state: &State, question: &Question) -> Result<Answer, EndError> {
     Ok(Answer::new(groups.into_values().collect(), notes.into_iter().collect()))
 }
 
+/// The explanations of pairs of addresses.
+#[derive(Debug, Clone)]
+pub struct Each {
+    /// Each pair, and its explanation.
+    pub pairs: Vec<(Pair, Explanation)>,
+    /// What they assume, or leave out.
+    pub notes: Vec<String>,
+}
+
 /// Explains each pair of addresses by itself.
 ///
 /// # Errors
 /// As [`ask`].
-pub fn ask_each(
-    state: &State,
-    question: &Question,
-) -> Result<(Vec<(Pair, Explanation)>, Vec<String>), EndError> {
+pub fn ask_each(state: &State, question: &Question) -> Result<Each, EndError> {
     let Pairs { list, view, notes } = pairs(state, question)?;
     let explained = list.into_iter().map(|pair| {
         let explanation = Decided::of(state, &view, &pair).explanation(question.all);
         (pair, explanation)
     });
-    Ok((explained.collect(), notes.into_iter().collect()))
+    Ok(Each { pairs: explained.collect(), notes: notes.into_iter().collect() })
 }
 
 /// The decisions on a pair.
@@ -66,6 +72,9 @@ impl<'a> Decided<'a> {
                 let other = other(&consent, pair);
                 if on_own_node(&state.cluster, &consent.pod, other) {
                     consent.why = Why::Node;
+                } else if is_of_another_node(state, &consent, other) {
+                    consent.why =
+                        explain::why(view, &consent.pod, consent.direction, other, traffic);
                 }
                 let would = would_be(view, &consent, other, traffic);
                 (consent, would)
@@ -127,6 +136,16 @@ fn would_be(cluster: &Cluster, it: &Consent, other: IpAddr, traffic: Traffic) ->
 /// The answers of every rule of this end.
 fn rules(cluster: &Cluster, consent: &Consent, other: IpAddr, traffic: Traffic) -> Vec<RuleResult> {
     explain::results(cluster, &consent.pod, consent.direction, other, traffic)
+}
+
+/// Whether the address is the agent's node's, and the pod is elsewhere: to it, other nodes are addresses like
+/// any (semantics A5).
+fn is_of_another_node(state: &State, consent: &Consent, address: IpAddr) -> bool {
+    let Some(node) = &state.node else { return false };
+    let pod = state.cluster.pods.get(&consent.pod).and_then(|it| it.node.as_ref());
+    consent.why == Why::Node
+        && state.cluster.node_addresses.contains(&address)
+        && pod.is_some_and(|it| it != node.as_str())
 }
 
 /// Whether the address is that of a pod's own node, by the pods that use the host's network there.

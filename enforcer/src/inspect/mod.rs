@@ -26,7 +26,7 @@ mod trace;
 
 pub use addresses::DEFAULT_POD_CIDR;
 pub use answer::{Answer, EndAnswer, Explanation, Place, Word};
-pub use ask::{ask, ask_each};
+pub use ask::{Each, ask, ask_each};
 pub use describe::{Description, Subject, describe};
 pub use diff::{DiffDocument, compare};
 pub use document::{Output, SCHEMA_VERSION, document};

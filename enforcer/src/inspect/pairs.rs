@@ -108,6 +108,19 @@ fn view(state: &State, from: &End, to: &End) -> Cluster {
     cluster
 }
 
+/// The node's addresses: of each family, one that others can reach if it is known.
+fn nodes(state: &State) -> Vec<IpAddr> {
+    let reachable = |it: &&IpAddr| match it {
+        IpAddr::V4(it) => !(it.is_loopback() || it.is_link_local()),
+        IpAddr::V6(it) => !(it.is_loopback() || it.is_unicast_link_local()),
+    };
+    let known = |assumed: IpAddr| {
+        let mut own = state.cluster.node_addresses.iter().filter(reachable);
+        own.find(|it| state.node.is_some() && it.is_ipv4() == assumed.is_ipv4()).copied()
+    };
+    NODES.map(|it| known(it).unwrap_or(it)).to_vec()
+}
+
 struct Finder<'s> {
     state: &'s State,
     notes: BTreeSet<String>,
@@ -117,7 +130,7 @@ impl Finder<'_> {
     fn sites(&mut self, end: &End, text: &str) -> Result<Vec<Site>, EndError> {
         let site = |name: &str, address| Site { name: name.to_owned(), address, pod: None };
         Ok(match end {
-            End::Node => NODES.map(|it| site("node", it)).to_vec(),
+            End::Node => nodes(self.state).into_iter().map(|it| site("node", it)).collect(),
             End::Outside => {
                 let found = examples(&self.state.cluster);
                 found.into_iter().map(|it| site("outside", it)).collect()

@@ -90,6 +90,8 @@ pub struct State {
     pub assumed: BTreeSet<PodId>,
     /// Remarks on the objects, one line each.
     pub remarks: Vec<String>,
+    /// The node whose addresses the cluster has; `None`: those of every pod's own node.
+    pub node: Option<String>,
     places: Vec<Places>,
 }
 
@@ -158,6 +160,12 @@ impl State {
             places: vec![places],
             ..Self::default()
         })
+    }
+
+    /// The state that the agent of a node has.
+    #[must_use]
+    pub fn of_node(cluster: Cluster, node: &str) -> Self {
+        Self { cluster, node: Some(node.to_owned()), ..Self::default() }
     }
 
     async fn of_server(client: &ClientOptions) -> Result<Self, StateError> {

@@ -120,6 +120,7 @@ pub(super) fn report() -> Report {
         hooks_restored: 6,
         drift: DriftReport {
             checks: 5_000,
+            samples: 900,
             found: 2,
             differences: vec![
                 "hello/pod1: its endpoint in the kernel is not the one that was written".to_owned(),

@@ -267,10 +267,13 @@ fn hooks(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     let counter = MetricType::Counter;
     let mut family = encoder.encode_descriptor("hooks_restored", help, None, counter)?;
     family.encode_counter::<NoLabelSet, u64, u64>(&report.hooks_restored, None)?;
-    let DriftReport { checks, found, differences } = &report.drift;
+    let DriftReport { checks, samples, found, differences } = &report.drift;
     let help = "Verdicts of the kernel's tables that were compared with the policies.";
     let mut family = encoder.encode_descriptor("drift_checks", help, None, counter)?;
     family.encode_counter::<NoLabelSet, u64, u64>(checks, None)?;
+    let help = "Verdicts among them for which the programs were run, too.";
+    let mut family = encoder.encode_descriptor("drift_samples", help, None, counter)?;
+    family.encode_counter::<NoLabelSet, u64, u64>(samples, None)?;
     let help = "Verdicts that differed from the policies when they were compared first.";
     let mut family = encoder.encode_descriptor("drift_found", help, None, counter)?;
     family.encode_counter::<NoLabelSet, u64, u64>(found, None)?;

@@ -18,6 +18,7 @@ mod http;
 mod log;
 mod metrics;
 mod process;
+mod question;
 mod recent;
 mod report;
 mod rise;
@@ -32,6 +33,7 @@ pub use http::{Limits, Observed, Paths, serve, serve_on_loopback};
 pub use log::{LogError, LogFilter, LogFormat};
 pub use metrics::{Metrics, PodMetrics};
 pub use process::ProcessUse;
+pub use question::{AskError, Asked, LiveQuestion};
 pub use recent::{EndedDrop, RecentDrop, RecentDrops};
 pub use report::{
     CniReport, ConntrackReport, DriftReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport,

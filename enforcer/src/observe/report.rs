@@ -216,6 +216,9 @@ pub struct PodProtection {
 pub struct DriftReport {
     /// Verdicts that were compared.
     pub checks: u64,
+    /// Test runs of the programs among them.
+    #[serde(default)]
+    pub samples: u64,
     /// Differences that were found.
     pub found: u64,
     /// The differences that are still there, one sentence each.

@@ -9,6 +9,7 @@ use super::super::flows::FlowView;
 use super::super::format::Format;
 use super::super::inspect::{self, ExplainArgs};
 use super::super::suggest::SuggestView;
+use super::super::trace::{self, TraceView};
 use crate::source::kubernetes::ClientOptions;
 
 /// The agents of a Kubernetes cluster.
@@ -22,8 +23,8 @@ use crate::source::kubernetes::ClientOptions;
     after_help = "Install:
   ln -s /usr/local/bin/enforcer /usr/local/bin/kubectl-enforcer
 
-Exit codes: 0 success, also if some agents did not answer, which is reported; 2 error. problems, audit and
-explain have their own.
+Exit codes: 0 success, also if some agents did not answer, which is reported; 2 error. problems, audit,
+explain and trace have their own.
 
 Examples:
   kubectl enforcer problems
@@ -32,6 +33,7 @@ Examples:
   kubectl enforcer flows --namespace shop
   kubectl enforcer audit --namespace shop
   kubectl enforcer explain shop/web-0 shop/svc/db:5432
+  kubectl enforcer trace shop/web-0 shop/svc/db:5432
   kubectl enforcer suggest shop > policies.yaml"
 )]
 pub struct PluginCli {
@@ -106,6 +108,9 @@ pub enum PluginCommand {
     /// Explain why connections are allowed or denied, and whether the agents have the same policies.
     #[command(after_help = inspect::EXPLAIN_HELP)]
     Explain(Box<ExplainArgs>),
+    /// Show what the loaded programs of the pods' nodes do with a packet, beside the policies' decision.
+    #[command(after_help = trace::HELP)]
+    Trace(TraceView),
 }
 
 /// The arguments of `top`.

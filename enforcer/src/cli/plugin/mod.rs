@@ -8,6 +8,7 @@ mod arguments;
 mod explain;
 mod follow;
 mod overview;
+mod trace;
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -71,6 +72,7 @@ pub async fn run(
         PluginCommand::Explain(question) => {
             print(explain::explain(&agents, arguments, *question).await?, out)
         }
+        PluginCommand::Trace(view) => print(trace::trace(&agents, arguments, &view).await?, out),
     }
 }
 

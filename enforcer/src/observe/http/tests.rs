@@ -29,6 +29,14 @@ impl Observed for Agent {
         Flows { revision: after, ..Flows::default() }
     }
 
+    async fn ask(&self, asked: Asked, question: LiveQuestion) -> Result<String, AskError> {
+        match question.to.as_str() {
+            "nothing" => Err(AskError::Question("there is no pod nothing".to_owned())),
+            "later" => Err(AskError::Busy("try again".to_owned())),
+            _ => Ok(format!("{asked:?} {} {}", question.from, question.to)),
+        }
+    }
+
     fn metrics(&self) -> &Metrics {
         &self.metrics
     }
