@@ -68,6 +68,16 @@ fn turn_endpoints(scene: &Scene) {
     }
 }
 
+/// Exchanges the senders of marked packets with nothing, or back: no look-up of the check reads them.
+fn set_senders(scene: &Scene, words: &[u64]) -> Vec<u64> {
+    let mut senders: Array<_, u64> = table(scene, table::SENDERS).try_into().unwrap();
+    let before = (0..senders.len()).map(|id| senders.get(&id, 0).unwrap()).collect();
+    for (id, word) in (0..senders.len()).zip(words.iter().chain(std::iter::repeat(&0))) {
+        senders.set(id, word, 0).unwrap();
+    }
+    before
+}
+
 async fn drifts(scene: &Scene, what: &str) {
     until("the drift is reported", async || scene.metric(PRESENT).await > 0).await;
     let problems = scene.status().await.problems;
@@ -102,6 +112,18 @@ async fn words_that_others_change_are_reported(scene: &mut Scene) {
     agrees(scene).await;
 }
 
+async fn programs_that_decide_otherwise_are_reported(scene: &mut Scene) {
+    isolate_server(scene).await;
+    let clients = "podSelector: {}, ingress: [{from: [{podSelector: {}}]}]";
+    scene.write("clients.yaml", &policy("shop", "clients", clients));
+    scene.agree("clients").await;
+    agrees(scene).await;
+    let before = set_senders(scene, &[]);
+    drifts(scene, "the programs deny it (mark-lost), the tables that they read allow it").await;
+    set_senders(scene, &before);
+    agrees(scene).await;
+}
+
 async fn changes_are_no_drift(scene: &mut Scene) {
     isolate_server(scene).await;
     let before = scene.metric(CHECKS).await;
@@ -128,5 +150,7 @@ async fn changes_are_no_drift(scene: &mut Scene) {
 
 scenarios! {
     words_that_others_change_are_drift: Setup::with(Topology::AzureCni, OFTEN) => words_that_others_change_are_reported;
+    programs_that_decide_otherwise_are_drift: Setup::with(Topology::Kubenet, OFTEN) =>
+        programs_that_decide_otherwise_are_reported;
     a_change_of_policy_is_no_drift: Setup::with(Topology::Kubenet, OFTEN) => changes_are_no_drift;
 }

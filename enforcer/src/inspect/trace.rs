@@ -236,7 +236,7 @@ impl fmt::Display for TracedConnection {
                 "  {} of {}, by the kernel: {found}; by the policies:",
                 end.direction, end.pod
             )?;
-            write!(f, "  {end}")?;
+            end.to_string().lines().try_for_each(|it| writeln!(f, "  {it}"))?;
         }
         self.differences.iter().try_for_each(|it| writeln!(f, "  DIFFERENCE: {it}"))
     }
@@ -259,3 +259,6 @@ impl fmt::Display for TraceStep {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

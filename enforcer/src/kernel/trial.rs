@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData};
+use aya::programs::SchedClassifier;
 use enforcer_ebpf::contract::counters::{Counters, NOBODY};
 use enforcer_ebpf::contract::flow_table::{Group4, Group6, groups_for};
 use enforcer_ebpf::contract::table::{self, Limits};
@@ -47,7 +48,8 @@ const SHARED: [&str; 13] = [
 ];
 
 /// The programs that trials run.
-const PROGRAMS: [&str; 4] = ["from_pod", "to_pod", "from_wire", "to_wire"];
+const PROGRAMS: [RunProgram; 4] =
+    [RunProgram::FromPod, RunProgram::ToPod, RunProgram::FromWire, RunProgram::ToWire];
 
 /// The flows of each family: those of one trial.
 const FLOWS: u32 = 64;
@@ -84,7 +86,7 @@ pub struct TrialSeed {
 
 /// The trial programs.
 pub struct Trial {
-    ebpf: Ebpf,
+    programs: Vec<(RunProgram, SchedClassifier)>,
     test_origin: bool,
     counters: HashMap<MapData, u32, Counters>,
     flows: [MappedArray; 4],
@@ -137,7 +139,8 @@ impl TrialSeed {
             create_map(&shape).map_err(KernelError::table_call(table::COUNTERS, "create"))?;
         pins.push(folder.pin(table::COUNTERS, &counters)?);
         let groups = Groups { own: groups_for(FLOWS), other: None };
-        let mut ebpf = load_programs(&self.build, &pins, groups, &PROGRAMS, &SIZES)?;
+        let names = PROGRAMS.map(RunProgram::name);
+        let mut ebpf = load_programs(&self.build, &pins, groups, &names, &SIZES)?;
         let counters = MapData::from_fd(counters).map_err(KernelError::table(table::COUNTERS))?;
         let counters = HashMap::try_from(Map::HashMap(counters));
         Ok(Trial {
@@ -149,7 +152,10 @@ impl TrialSeed {
                 array(&mut ebpf, table::FLOW_ENTRIES4, size_of::<Group4>())?,
                 array(&mut ebpf, table::FLOW_ENTRIES6, size_of::<Group6>())?,
             ],
-            ebpf,
+            programs: PROGRAMS
+                .map(|it| Ok((it, folder.reopen(&mut ebpf, it.name())?)))
+                .into_iter()
+                .collect::<Result<_, KernelError>>()?,
         })
     }
 }
@@ -189,7 +195,8 @@ impl Trial {
         for id in ids() {
             self.counters.insert(id, Counters::default(), 0).map_err(failed)?;
         }
-        let loaded = program_of(&mut self.ebpf, program.name())?;
+        let loaded = self.programs.iter_mut().find(|(it, _)| *it == program);
+        let (_, loaded) = loaded.ok_or(KernelError::NoProgram(program.name()))?;
         let run = run(loaded, program, self.test_origin, &RunInput { repeat: 1, ..*input });
         let mut counted = Vec::new();
         for id in ids() {
@@ -246,6 +253,14 @@ impl<'a> Folder<'a> {
         let path = self.0.join(name);
         pin(table.as_fd(), &path).map_err(KernelError::read_pin(&path))?;
         Ok((name, path))
+    }
+
+    /// The program alone: what it was loaded from takes two megabytes.
+    fn reopen(&self, ebpf: &mut Ebpf, name: &'static str) -> Result<SchedClassifier, KernelError> {
+        let path = self.0.join(name);
+        let pinned = program_of(ebpf, name)?.pin(&path);
+        pinned.map_err(|source| KernelError::Pin { path: path.clone(), source })?;
+        SchedClassifier::from_pin(&path).map_err(|source| KernelError::Program { name, source })
     }
 }
 

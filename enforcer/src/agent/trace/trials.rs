@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::kernel::{KernelError, Trial, TrialSeed};
 
+/// The time before the drift check loads them: at its start an agent has more urgent work.
+const SETTLED: Duration = Duration::from_secs(10);
 /// The time between two attempts of the drift check to load them.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -26,14 +28,14 @@ pub(in crate::agent) struct Trials(Mutex<State>);
 struct State {
     seed: Option<TrialSeed>,
     trial: Option<Trial>,
-    /// When the drift check tried to load them last.
-    tried_at: Option<Instant>,
+    /// When the drift check may try to load them.
+    due: Instant,
 }
 
 impl Trials {
     /// `None`: there are no pins.
     pub(in crate::agent) fn new(seed: Option<TrialSeed>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State { seed, trial: None, tried_at: None })))
+        Arc::new(Self(Mutex::new(State { seed, trial: None, due: Instant::now() + SETTLED })))
     }
 
     /// Runs something on them; loads them first if need be, which takes a second. Not for the reconciler's
@@ -58,9 +60,9 @@ impl Trials {
         if let Some(trial) = &mut state.trial {
             return trial.attempt(run).map(Some);
         }
-        let is_due = state.tried_at.is_none_or(|it| it.elapsed() >= AGAIN);
-        if is_due && state.seed.is_some() {
-            state.tried_at = Some(Instant::now());
+        let now = Instant::now();
+        if state.due <= now && state.seed.is_some() {
+            state.due = now + AGAIN;
             drop(state);
             self.load_elsewhere();
         }

@@ -194,3 +194,28 @@ async fn drops_are_served_after_a_number() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn questions_are_answered_on_loopback_only() {
+    with(agent(), Paths::All, async |address| {
+        let (head, body) = request(address, "/trace?from=shop%2Fweb&to=db%3A80").await;
+        assert!(head.starts_with("http/1.1 200") && head.contains("application/json"), "{head}");
+        assert_eq!(body, "Trace shop/web db:80");
+        assert_eq!(request(address, "/explain?from=a&to=b").await.1, "Explain a b");
+        for (path, code, text) in [
+            ("/trace?from=a&to=nothing", "400", "there is no pod nothing\n"),
+            ("/trace?from=a&to=later", "503", "try again\n"),
+            ("/trace?from=a", "400", "expected ?from=FROM&to=TO\n"),
+        ] {
+            let (head, body) = request(address, path).await;
+            assert!(head.starts_with(&format!("http/1.1 {code}")), "{path}: {head}");
+            assert_eq!(body, text, "{path}");
+        }
+    })
+    .await;
+    with(agent(), Paths::Metrics, async |address| {
+        let (head, _) = request(address, "/trace?from=a&to=b").await;
+        assert!(head.starts_with("http/1.1 404"), "{head}");
+    })
+    .await;
+}
