@@ -44,6 +44,7 @@ mod loss;
 mod observers;
 mod ownership;
 mod paths;
+mod reject;
 mod restart;
 mod scene;
 mod sctp;

@@ -35,6 +35,7 @@ mod protection;
 mod publish;
 mod reconciler;
 mod records;
+mod rejector;
 mod retired_counters;
 mod run;
 mod sandboxes;

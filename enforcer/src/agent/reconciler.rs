@@ -98,7 +98,15 @@ impl Reconciler {
     /// The kernel rejects the programs.
     pub fn new(options: &Options, pins: Option<Pins>) -> Result<Self, KernelError> {
         let Options {
-            node_name, check_source, unknown_pod, audit, uplinks, attach, settings, ..
+            node_name,
+            check_source,
+            unknown_pod,
+            audit,
+            deny_with,
+            uplinks,
+            attach,
+            settings,
+            ..
         } = options;
         let mut kernel = match &pins {
             Some(pins) => Kernel::load_pinned(settings, pins)?,
@@ -134,7 +142,7 @@ impl Reconciler {
             bindings: Bindings::default(),
             records: Records::default(),
             sandboxes: Sandboxes::new(node_name),
-            cluster: Cluster { audit: *audit, ..Cluster::default() },
+            cluster: Cluster { audit: *audit, deny_with: *deny_with, ..Cluster::default() },
             snapshot: Snapshot::default(),
             assignment: Assignment::default(),
             engine: Engine::with(settings.limits),

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::pod_addresses::SharedPodAddresses;
 use super::reconciler::Reconciler;
+use super::rejector::Rejections;
 use super::seen_flows::SeenFlows;
 use super::shared_counters::SharedCounters;
 use super::snapshot::Snapshot;
@@ -41,6 +42,7 @@ pub struct Shared {
     flows: Mutex<Vec<FlowReport>>,
     seen_flows: SeenFlows,
     drift: Mutex<DriftReport>,
+    rejections: Rejections,
     nri_mode: nri::Mode,
     nri: Mutex<nri::State>,
     live: Live,
@@ -76,6 +78,7 @@ impl Shared {
             flows: Mutex::new(Vec::new()),
             seen_flows: SeenFlows::new(reconciler.node_name()),
             drift: Mutex::new(DriftReport::default()),
+            rejections: Rejections::default(),
             nri_mode,
             nri: Mutex::new(nri),
             live,
@@ -127,6 +130,11 @@ impl Shared {
         lock(&self.drops).ended(Instant::now())
     }
 
+    /// The counts of answers to denied packets.
+    pub(super) fn rejections(&self) -> &Rejections {
+        &self.rejections
+    }
+
     /// The state of the connection to the container runtime.
     fn nri(&self) -> nri::State {
         lock(&self.nri).clone()
@@ -150,7 +158,9 @@ impl Shared {
 
 impl Observed for Shared {
     fn report(&self) -> Report {
-        let mut report = self.counters.complete(&self.snapshot());
+        let snapshot = self.snapshot();
+        let mut report = self.counters.complete(&snapshot);
+        report.rejections = self.rejections.report(!snapshot.rejecting.is_empty());
         report.manifest_errors = lock(&self.source_errors).clone();
         report.flows.clone_from(&lock(&self.flows));
         report.drift.clone_from(&lock(&self.drift));

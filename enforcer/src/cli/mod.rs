@@ -26,7 +26,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use enforcer_core::model::DenyWith;
 use enforcer_ebpf::contract::table::Limits;
 
 pub use agent::AgentArgs;
@@ -196,6 +198,11 @@ pub struct RunArgs {
     /// policies only, annotate them or their namespace with enforcer.io/audit="true".
     #[arg(long)]
     pub audit: bool,
+    /// What senders get for packets that policies deny: "drop", nothing; "reject", a TCP reset or an ICMP
+    /// error, if the sender is a pod. The annotation enforcer.io/deny-with of a namespace overrides it for
+    /// what its pods deny. Rejecting requires CAP_NET_RAW.
+    #[arg(long, default_value = "drop", value_parser = deny_with(), value_name = "ANSWER")]
+    pub deny_with: DenyWith,
     /// Directory of the container runtime's CNI results, which name interfaces' pods; "off": not used.
     #[arg(long, default_value = cni::DEFAULT_DIRECTORY, value_name = "DIR")]
     pub cni_results: PathBuf,
@@ -279,6 +286,7 @@ impl RunArgs {
             check_source: !self.allow_any_source,
             unknown_pod: self.unknown_pod,
             audit: self.audit,
+            deny_with: self.deny_with,
             uplinks: self.uplinks.into_iter().collect(),
             nri: nri::Options { mode: self.nri, socket: self.nri_socket },
             cni_results: Some(self.cni_results).filter(|folder| folder.as_os_str() != "off"),
@@ -294,6 +302,12 @@ impl RunArgs {
             },
         })
     }
+}
+
+fn deny_with() -> impl TypedValueParser<Value = DenyWith> {
+    let names = DenyWith::ALL.map(DenyWith::name);
+    PossibleValuesParser::new(names)
+        .map(|name| DenyWith::ALL.into_iter().find(|it| it.name() == name).unwrap_or_default())
 }
 
 /// The status is served on loopback only, wherever the metrics are.

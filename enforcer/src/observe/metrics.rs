@@ -22,7 +22,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{
     ConntrackReport, DriftReport, DropRecord, Endpoint, FlowReport, Isolation, NriReport,
-    ProcessUse, Report, TableUse, process,
+    ProcessUse, RejectReport, Report, TableUse, process,
 };
 use crate::nri::Outcome;
 use audits::Audits;
@@ -178,6 +178,7 @@ impl Collector for Current {
         let counter = MetricType::Counter;
         let mut family = encoder.encode_descriptor("events_lost", lost, None, counter)?;
         family.encode_counter::<NoLabelSet, u64, u64>(&self.0.lost_events, None)?;
+        rejections(&mut encoder, &self.0)?;
         hooks(&mut encoder, &self.0)?;
         nri(&mut encoder, &self.0.nri, self.2)?;
         known(&mut encoder, &self.0)?;
@@ -257,6 +258,15 @@ fn flows(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     let help = "1 if flows have to be imported but conntrack can't be read: replies to older \
                 connections of isolated pods are denied.";
     gauge(encoder, "conntrack_unreadable", help, u64::from(failing.is_some()))
+}
+
+fn rejections(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    let RejectReport { sent, limited, failed, .. } = report.rejections;
+    let help = "Denied packets of pods whose namespace asks for an answer (--deny-with): answered (sent), \
+                not answered because there were too many (limited), or because sending failed.";
+    let results = [("sent", sent), ("limited", limited), ("failed", failed)];
+    let results = results.map(|(result, count)| ([("result", result)], count));
+    counters(encoder, "rejections", help, results)
 }
 
 fn hooks(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {

@@ -26,7 +26,7 @@ mod status;
 
 pub use attribution::{Attribution, Nearest};
 pub use audit::{Audit, AuditedConnection, audited_line};
-pub use drops::{DropRecord, End, Names, TruncatedEvent, protocol_name, read_event};
+pub use drops::{DropRecord, End, Names, TruncatedEvent, address, protocol_name, read_event};
 pub use flow_decision::{FlowAudit, FlowDecision, FlowRule};
 pub use flows::{FlowRecord, Flows, PolicyUse, summed, time};
 pub use http::{Limits, Observed, Paths, serve, serve_on_loopback};
@@ -37,8 +37,8 @@ pub use question::{AskError, Asked, LiveQuestion};
 pub use recent::{EndedDrop, RecentDrop, RecentDrops};
 pub use report::{
     CniReport, ConntrackReport, DriftReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport,
-    Interface, Isolation, NriReport, PodProtection, Report, TableUse, TakenOver, UnguardedReport,
-    WatchReport,
+    Interface, Isolation, NriReport, PodProtection, RejectReport, Report, TableUse, TakenOver,
+    UnguardedReport, WatchReport,
 };
 pub use rise::Rise;
 pub use status::{CounterStatus, EndpointStatus, ProtectionStatus, Status};

@@ -226,6 +226,20 @@ pub struct DriftReport {
     pub differences: Vec<String>,
 }
 
+/// The answers to denied packets (`--deny-with`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RejectReport {
+    /// Answers that were sent.
+    pub sent: u64,
+    /// Denied packets without an answer because there were too many.
+    pub limited: u64,
+    /// Answers that could not be sent.
+    pub failed: u64,
+    /// Why none can be sent although some namespace asks for them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub problem: Option<String>,
+}
+
 /// The state of the agent at one time.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Report {
@@ -263,6 +277,8 @@ pub struct Report {
     pub conntrack: ConntrackReport,
     /// Drop events that were not sent since the programs were loaded.
     pub lost_events: u64,
+    /// The answers to denied packets.
+    pub rejections: RejectReport,
     /// The number of known policies.
     pub policies: u64,
     /// Whether all policies are in audit, by `--audit`.

@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 use super::key::Key;
 use super::prune::Keep;
 use crate::source::convert::{self, Converted};
-use enforcer_core::model::{AUDIT_ANNOTATION, Change, PodId, PolicyId, ServiceId};
+use enforcer_core::model::{
+    AUDIT_ANNOTATION, Change, DENY_WITH_ANNOTATION, PodId, PolicyId, ServiceId,
+};
 
 /// A watched kind of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,7 +94,14 @@ const META: Keep = Keep::Fields(&[
     ("uid", Keep::All),
     ("resourceVersion", Keep::All),
     ("labels", Keep::All),
-    ("annotations", Keep::Fields(&[(convert::MIRROR, Keep::All), (AUDIT_ANNOTATION, Keep::All)])),
+    (
+        "annotations",
+        Keep::Fields(&[
+            (convert::MIRROR, Keep::All),
+            (AUDIT_ANNOTATION, Keep::All),
+            (DENY_WITH_ANNOTATION, Keep::All),
+        ]),
+    ),
     ("deletionTimestamp", Keep::All),
 ]);
 
