@@ -4,14 +4,16 @@
 
 mod api;
 mod declared;
+mod guard;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use enforcer_core::model::Cluster;
+use enforcer_core::model::{Cluster, PodId};
 
 use crate::api::ApiServer;
 use crate::lab::{
@@ -302,7 +304,9 @@ impl Session {
         let probes = probes(&self.lab, scope);
         let mut rounds = 0;
         let matrix = loop {
-            let matrix = measure(&self.lab, &cluster, probes.clone(), DEFAULT_TIMEOUT).await?;
+            let unguarded = self.unguarded().await?;
+            let mut matrix = measure(&self.lab, &cluster, probes.clone(), DEFAULT_TIMEOUT).await?;
+            matrix.mark_unguarded(unguarded);
             rounds += 1;
             if matrix.all_good() || started.elapsed() > self.options.settle || probes.is_empty() {
                 break matrix;
@@ -312,6 +316,15 @@ impl Session {
         self.check_agent()?;
         let took = started.elapsed();
         Ok(Applied { cluster, notes, errors, matrix, rounds, took })
+    }
+
+    /// The pods whose interfaces no agent guards. Empty if no agent runs: then nothing is guarded on
+    /// purpose.
+    async fn unguarded(&self) -> anyhow::Result<BTreeSet<PodId>> {
+        if self.agents.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        Ok(guard::unguarded(&self.lab).await?)
     }
 
     /// Adds the running pods' addresses and nodes, and the first node's addresses.
