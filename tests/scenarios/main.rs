@@ -51,4 +51,5 @@ mod services;
 mod soak;
 mod start;
 mod support;
+mod tutorial;
 mod unknown;

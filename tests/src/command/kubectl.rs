@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use enforcer_core::model::Cluster;
 
+use super::pods;
 use super::run::{Run, interrupted};
 use super::scratch::Scratch;
 use super::tutorial::Step;
 use super::walk::MEASURING;
-use crate::api::{ApiServer, Executor, Listening, write_kubeconfig};
+use crate::api::{ApiServer, Listening, write_kubeconfig};
+use crate::lab::{AccessLog, Topology};
 use crate::matrix::Matrix;
 use crate::session::Session;
 
@@ -23,19 +25,18 @@ pub(crate) const KUBECONFIG: &str = "kubeconfig";
 
 impl Run<'_> {
     /// The API server for this process's lab, with `--api`.
-    pub(crate) fn api_server(&self) -> anyhow::Result<Option<ApiServer>> {
+    pub(crate) fn api_server(
+        &self,
+        topology: Topology,
+        log: &AccessLog,
+    ) -> anyhow::Result<Option<ApiServer>> {
         if !self.options.api {
             return Ok(None);
         }
-        let program = self.programs.lab.clone();
-        let executor = Executor::new(move |pod, command| {
-            // Like `cargo xtask exec`.
-            let mut process = std::process::Command::new(&program);
-            process.args(["exec", "--lab"]).arg(std::process::id().to_string());
-            process.arg(format!("{}/{}", pod.namespace, pod.name)).arg("--").args(command);
-            process
-        });
-        Ok(Some(ApiServer::new()?.graceful().with_executor(executor)))
+        let server = ApiServer::new()?.graceful();
+        let server = server.with_executor(pods::executor(&self.programs));
+        let server = server.with_forwarder(pods::forwarder());
+        Ok(Some(server.with_logger(pods::logger(topology, log.clone()))))
     }
 
     /// Runs an empty cluster until interrupted; `None`: interrupted during the start.

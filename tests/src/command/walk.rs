@@ -7,7 +7,7 @@ use super::run::{Programs, Run};
 use super::scratch::Scratch;
 use super::screen::count;
 use super::tutorial::{STEPS, Step};
-use crate::lab::{LabError, Topology};
+use crate::lab::{AccessLog, LabError, Topology};
 use crate::matrix::{Matrix, essence, render};
 use crate::session::{Applied, Session, SessionOptions};
 
@@ -55,8 +55,11 @@ impl Run<'_> {
         manifests: &Path,
     ) -> anyhow::Result<SessionOptions> {
         let Programs { lab, agent } = self.programs.clone();
+        let log = AccessLog::default();
         Ok(SessionOptions {
-            api: self.api_server()?,
+            api: self.api_server(topology, &log)?,
+            controllers: self.options.api,
+            access_log: self.options.api.then_some(log),
             arguments: self.options.agent_arguments.clone(),
             show_log: self.options.agent_log,
             settle: self.options.settle(),
