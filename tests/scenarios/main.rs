@@ -53,4 +53,5 @@ mod soak;
 mod start;
 mod support;
 mod trace;
+mod tutorial;
 mod unknown;

@@ -197,7 +197,7 @@ impl Watch for NetworkPolicy {
     }
 
     fn fallback(json: &Value) -> Option<Change> {
-        match NetworkPolicy::deserialize(json) {
+        match Self::deserialize(json) {
             Ok(policy) => Some(Change::Policy(convert::closed_policy(&policy))),
             Err(_) => Some(Change::Policy(convert::closed_policy_of(json, ""))),
         }
