@@ -60,7 +60,7 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
         Command::Top(arguments) => cli::top::run(&arguments, &mut io::stdout())?,
         Command::Drops(arguments) => cli::drops::run(&arguments, &mut io::stdout())?,
         Command::Audit(arguments) => {
-            let denies = cli::audit::run(&arguments, &mut io::stdout())?;
+            let denies = block_on(cli::audit::run(*arguments, &mut io::stdout()))?;
             return Ok(if denies { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
         Command::Flows(arguments) => cli::flows::run(&arguments, &mut io::stdout())?,

@@ -190,8 +190,8 @@ impl Desk {
         text += "---\napiVersion: v1\nkind: Pod\n\
                  metadata: {namespace: enforcer-system, name: other}\n\
                  spec: {nodeName: node-1, containers: [{name: main, image: x}]}\n";
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../deploy/tutorial/least-privilege");
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/tutorial/least-privilege");
         for file in ["00-pods.yaml", "10-api-z.yaml"] {
             text += "---\n";
             text += &std::fs::read_to_string(folder.join(file)).unwrap();

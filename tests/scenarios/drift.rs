@@ -119,7 +119,7 @@ async fn programs_that_decide_otherwise_are_reported(scene: &mut Scene) {
     scene.agree("clients").await;
     agrees(scene).await;
     let before = set_senders(scene, &[]);
-    drifts(scene, "the programs deny it (mark-lost), the tables that they read allow it").await;
+    drifts(scene, "the programs deny it (denied), the tables that they read allow it").await;
     set_senders(scene, &before);
     agrees(scene).await;
 }

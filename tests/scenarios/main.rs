@@ -43,6 +43,7 @@ mod leftovers;
 mod loss;
 mod observers;
 mod ownership;
+mod page;
 mod paths;
 mod reject;
 mod restart;

@@ -28,6 +28,7 @@ mod main_loop;
 mod older_flows;
 mod options;
 mod pace;
+mod page;
 mod pod_addresses;
 mod pod_starts;
 mod problems;

@@ -82,6 +82,8 @@ pub struct Listeners {
     pub metrics: Option<SocketAddr>,
     /// Loopback address for the status and the log filter; `None`: not served.
     pub status: Option<SocketAddr>,
+    /// Loopback address of the web page; `None`: not served.
+    pub page: Option<SocketAddr>,
 }
 
 /// The traffic that passes at a pod's interface until the pod is known (semantics C6).

@@ -140,6 +140,11 @@ impl Shared {
         lock(&self.nri).clone()
     }
 
+    /// The way to ask the reconciler's thread.
+    pub(super) fn live(&self) -> &Live {
+        &self.live
+    }
+
     /// What the flow tables and drops have shown.
     pub(super) fn seen_flows(&self) -> &SeenFlows {
         &self.seen_flows

@@ -26,7 +26,8 @@ Examples:
   enforcer explain --manifests ./policies shop/deploy/web shop/deploy/db:5432
   enforcer explain outside shop/deploy/web:443 --all
   enforcer explain --agent shop/web-0 shop/db-0:5432
-  enforcer explain shop/deploy/web 10.20.0.7:443 --what-if new-policy.yaml --output json";
+  enforcer explain shop/deploy/web 10.20.0.7:443 --what-if new-policy.yaml --output json
+  enforcer explain shop/deploy/web shop/deploy/db:5432 --what-if-delete netpol/shop/default-deny";
 
 /// The help of `describe` after its options.
 pub(super) const DESCRIBE_HELP: &str = "Without NAME: the coverage of every namespace.
@@ -60,6 +61,10 @@ pub struct SourceArgs {
     /// Apply the manifests in this file or directory first; may be repeated.
     #[arg(long, value_name = "PATH")]
     pub what_if: Vec<PathBuf>,
+    /// Delete this object first: KIND/NAMESPACE/NAME (netpol, pod, svc, deploy, sts, ds, rs, job), or ns/NAME
+    /// with everything in it; may be repeated.
+    #[arg(long, value_name = "OBJECT")]
+    pub what_if_delete: Vec<String>,
     /// The API server.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -99,7 +104,7 @@ pub struct ExplainArgs {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = DEFAULT_STATUS,
-        conflicts_with_all = ["manifests", "what_if", "kubeconfig", "context"],
+        conflicts_with_all = ["manifests", "what_if", "what_if_delete", "kubeconfig", "context"],
         value_name = "ADDRESS:PORT"
     )]
     pub agent: Option<SocketAddr>,
@@ -171,6 +176,7 @@ impl SourceArgs {
             manifests: self.manifests,
             client: self.client.options(),
             what_if: self.what_if,
+            what_if_delete: self.what_if_delete,
             pod_cidr: Some(self.pod_cidr),
         }
     }

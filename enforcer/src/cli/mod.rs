@@ -111,7 +111,7 @@ pub enum Command {
     Drops(drops::DropsArgs),
     /// Show which connections the policies in audit would deny or allow.
     #[command(after_help = audit::HELP)]
-    Audit(audit::AuditArgs),
+    Audit(Box<audit::AuditArgs>),
     /// Show who talks to whom on this node, allowed and denied, and which policies are used.
     #[command(after_help = flows::HELP)]
     Flows(flows::FlowsArgs),
@@ -185,6 +185,10 @@ pub struct RunArgs {
     /// loopback, else its port on 127.0.0.1].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub status: Option<String>,
+    /// Loopback address of the web page of `enforcer ui`, with this agent's state, flows and drops, such as
+    /// 127.0.0.1:9470; "off" disables it.
+    #[arg(long, default_value = "off", value_name = "ADDRESS:PORT")]
+    pub page: String,
     /// Append new flows to this file as lines of JSON, see docs/json.md; "-": standard output. At 64 MiB the
     /// file is renamed to FILE.1, which replaces an older one.
     #[arg(long, value_name = "FILE")]
@@ -286,7 +290,7 @@ impl RunArgs {
                 SourceOptions::Manifests(self.manifests)
             },
             node_name,
-            listeners: listeners(&self.metrics, self.status.as_deref())?,
+            listeners: listeners(&self.metrics, self.status.as_deref(), &self.page)?,
             flow_log: self.flow_log.map(FlowLogTarget::from),
             pod_metrics: self.pod_metrics,
             check_source: !self.allow_any_source,
@@ -317,19 +321,10 @@ fn deny_with() -> impl TypedValueParser<Value = DenyWith> {
 }
 
 /// The status is served on loopback only, wherever the metrics are.
-fn listeners(metrics: &str, status: Option<&str>) -> anyhow::Result<Listeners> {
+fn listeners(metrics: &str, status: Option<&str>, page: &str) -> anyhow::Result<Listeners> {
     let metrics = listener("--metrics", metrics)?;
     let status = match (status, metrics) {
-        (Some(text), _) => {
-            let status = listener("--status", text)?;
-            if status.is_some_and(|it| !it.ip().is_loopback()) {
-                anyhow::bail!(
-                    "--status {text}: expected a loopback address like {DEFAULT_STATUS}: the status shows \
-                     the cluster's pods, addresses and policies without authentication"
-                );
-            }
-            status
-        }
+        (Some(text), _) => private("--status", text)?,
         (None, None) => None,
         (None, Some(metrics)) if metrics.ip().is_loopback() => Some(metrics),
         (None, Some(metrics)) if metrics.ip().is_unspecified() => {
@@ -341,7 +336,19 @@ fn listeners(metrics: &str, status: Option<&str>) -> anyhow::Result<Listeners> {
         }
         (None, Some(metrics)) => Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), metrics.port())),
     };
-    Ok(Listeners { metrics, status })
+    Ok(Listeners { metrics, status, page: private("--page", page)? })
+}
+
+/// An address on loopback.
+fn private(option: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
+    let address = listener(option, text)?;
+    if address.is_some_and(|it| !it.ip().is_loopback()) {
+        anyhow::bail!(
+            "{option} {text}: expected a loopback address like {DEFAULT_STATUS}: it shows the cluster's \
+             pods, addresses and policies without authentication"
+        );
+    }
+    Ok(address)
 }
 
 fn listener(option: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {

@@ -27,6 +27,12 @@ pub enum EndError {
         /// What there is instead.
         hint: String,
     },
+    /// The text names no object to delete.
+    #[error(
+        "{0}: expected KIND/NAMESPACE/NAME of an object to delete (netpol, pod, svc, deploy, sts, ds, rs, \
+         job) or ns/NAME"
+    )]
+    Deletion(String),
     /// No pod of this end has an address.
     #[error("{0} has no pods")]
     Empty(String),
@@ -119,6 +125,11 @@ fn kind(word: &str) -> Option<Kind> {
         "job" | "jobs" => Kind::Workload("job"),
         _ => return None,
     })
+}
+
+/// Whether ends are named by this kind.
+pub(super) fn is_kind(word: &str) -> bool {
+    kind(word).is_some()
 }
 
 /// Finds an end by its name; names without a namespace are in `namespace`.
@@ -225,7 +236,7 @@ fn namespace_pods(cluster: &Cluster, name: &str) -> Result<End, EndError> {
 }
 
 /// The nearest name, if one is near.
-fn hint<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn hint<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let near = names.map(|it| (strsim::damerau_levenshtein(name, it), it)).min();
     let near = near.filter(|(distance, it)| *distance <= (it.len() / 3).max(1));
     near.map(|(_, it)| format!("; did you mean {it}?")).unwrap_or_default()

@@ -9,7 +9,9 @@ use enforcer_core::model::{Change, Cluster, PodId, PolicyId};
 use ipnet::IpNet;
 
 use super::addresses;
+use super::end::EndError;
 use super::git::{GitError, Revision};
+use super::remove::remove;
 use crate::source::kubernetes::{ClientError, ClientOptions, Connection, OnceError, read_once};
 use crate::source::manifests::{Location, ManifestError, Manifests, Places, Report};
 use crate::source::{Remark, Severity};
@@ -32,6 +34,9 @@ pub enum StateError {
     /// The API server can't be read.
     #[error(transparent)]
     Once(#[from] OnceError),
+    /// An object can't be deleted.
+    #[error(transparent)]
+    Deletion(#[from] EndError),
     /// The revision can't be read.
     #[error("{name} is neither a file, nor a folder, nor `cluster`, nor a git revision")]
     Unknown {
@@ -51,6 +56,8 @@ pub struct StateOptions {
     pub client: ClientOptions,
     /// Files or folders whose objects replace those of the state.
     pub what_if: Vec<PathBuf>,
+    /// Objects to delete first, as `KIND/NAMESPACE/NAME` or `ns/NAME`.
+    pub what_if_delete: Vec<String>,
     /// The range of the addresses of pods that have none.
     pub pod_cidr: Option<IpNet>,
 }
@@ -96,15 +103,18 @@ pub struct State {
 }
 
 impl State {
-    /// Reads a state, and applies the changes of `what_if`.
+    /// Reads a state, and applies the changes of `what_if_delete` and `what_if`.
     ///
     /// # Errors
-    /// A file or the API server can't be read, or a file has errors.
+    /// A file or the API server can't be read, a file has errors, or an object to delete does not exist.
     pub async fn read(options: &StateOptions) -> Result<Self, StateError> {
         let mut state = match options.manifests.as_slice() {
             [] => Self::of_server(&options.client).await?,
             paths => Self::of_files(paths.to_vec())?,
         };
+        for object in &options.what_if_delete {
+            remove(&mut state.cluster, &state.workloads, object)?;
+        }
         if !options.what_if.is_empty() {
             state.change(Self::of_files(options.what_if.clone())?);
         }

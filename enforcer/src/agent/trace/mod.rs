@@ -7,6 +7,7 @@
 //! The reconciler's thread only copies a few objects. Packets are tried by [`Trial`](crate::kernel::Trial)s,
 //! one question at a time.
 
+mod copy;
 pub(super) mod packet;
 pub(super) mod trials;
 mod walk;
@@ -40,15 +41,20 @@ const MOST: usize = 16;
 const ATTEMPTS: usize = 3;
 
 /// A question for the reconciler's thread.
-pub(super) struct Wanted {
-    question: Question,
-    /// Whether the tables must have the present state.
-    enforced: bool,
-    answer: oneshot::Sender<Result<Slice, AskError>>,
+pub(super) enum Wanted {
+    /// What a question about connections depends on.
+    Slice {
+        question: Question,
+        /// Whether the tables must have the present state.
+        enforced: bool,
+        answer: oneshot::Sender<Result<Slice, AskError>>,
+    },
+    /// The whole cluster.
+    Copy(oneshot::Sender<State>),
 }
 
 /// What a question depends on.
-struct Slice {
+pub(super) struct Slice {
     state: State,
     place: Place,
     /// [`Reconciler::generation`] at this time.
@@ -113,12 +119,22 @@ impl Live {
     }
 
     async fn slice(&self, question: &Question, enforced: bool) -> Result<Slice, AskError> {
-        let ended = || AskError::Busy("the agent is ending".to_owned());
         let (answer, slice) = oneshot::channel();
-        let wanted = Wanted { question: question.clone(), enforced, answer };
+        let wanted = Wanted::Slice { question: question.clone(), enforced, answer };
         self.questions.send(wanted).await.map_err(|_| ended())?;
         slice.await.map_err(|_| ended())?
     }
+
+    /// A copy of the state, made in small steps.
+    pub(super) async fn copy(&self) -> Result<State, AskError> {
+        let (answer, copy) = oneshot::channel();
+        self.questions.send(Wanted::Copy(answer)).await.map_err(|_| ended())?;
+        copy.await.map_err(|_| ended())
+    }
+}
+
+fn ended() -> AskError {
+    AskError::Busy("the agent is ending".to_owned())
 }
 
 /// Runs something in a thread of its own.
@@ -172,13 +188,18 @@ pub(super) async fn keep(
     reconciler: &RefCell<Reconciler>,
     mut questions: mpsc::Receiver<Wanted>,
 ) -> anyhow::Result<()> {
-    while let Some(Wanted { question, enforced, answer }) = questions.recv().await {
-        let began = Instant::now();
-        while enforced && !reconciler.borrow().is_enforced() && began.elapsed() < PATIENCE {
-            sleep(SOON).await;
-        }
+    while let Some(wanted) = questions.recv().await {
         // Nobody may be waiting any more.
-        let _ = answer.send(reconciler.borrow().slice(&question, enforced));
+        match wanted {
+            Wanted::Slice { question, enforced, answer } => {
+                let began = Instant::now();
+                while enforced && !reconciler.borrow().is_enforced() && began.elapsed() < PATIENCE {
+                    sleep(SOON).await;
+                }
+                let _ = answer.send(reconciler.borrow().slice(&question, enforced));
+            }
+            Wanted::Copy(answer) => drop(answer.send(copy::whole(reconciler).await)),
+        }
     }
     std::future::pending().await
 }

@@ -1,18 +1,20 @@
-//! The first packet of a connection, as a frame. Checksums are zero: nobody delivers it, and the programs
-//! leave checking them to the receiver.
+//! The first packet of a connection, as a frame.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use enforcer_core::model::{Protocol, Traffic};
+use etherparse::{IpNumber, PacketBuilder};
 
 /// The sender's port: the first ephemeral one (RFC 6335, section 6).
 const OWN_PORT: u16 = 49_152;
 /// The length of the shortest frame that kernels accept in test runs.
 const SHORTEST: usize = 60;
-/// ICMP and ICMPv6 (IANA's protocol numbers).
-const ICMP: u8 = 1;
-const ICMP6: u8 = 58;
+/// Locally administered hardware addresses.
+const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const RECEIVER: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// The TTL or hop limit.
+const HOPS: u8 = 64;
 
 /// A packet that opens a connection; for protocols without ports an echo request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,62 +27,43 @@ pub(in crate::agent) struct Packet {
 impl Packet {
     /// The frame; `None`: the addresses have different families.
     pub(in crate::agent) fn frame(&self) -> Option<Vec<u8>> {
-        // Locally administered hardware addresses.
-        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
-        let payload = self.payload();
-        let length = u16::try_from(payload.len()).ok()?;
-        match (self.from, self.to) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => {
-                frame.extend([0x08, 0x00, 0x45, 0]);
-                frame.extend((length + 20).to_be_bytes());
-                frame.extend([0, 0, 0x40, 0, 64, self.protocol(), 0, 0]);
-                frame.extend(from.octets());
-                frame.extend(to.octets());
-            }
-            (IpAddr::V6(from), IpAddr::V6(to)) => {
-                frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
-                frame.extend(length.to_be_bytes());
-                frame.extend([self.protocol(), 64]);
-                frame.extend(from.octets());
-                frame.extend(to.octets());
-            }
+        let link = PacketBuilder::ethernet2(SENDER, RECEIVER);
+        let builder = match (self.from, self.to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => link.ipv4(from.octets(), to.octets(), HOPS),
+            (IpAddr::V6(from), IpAddr::V6(to)) => link.ipv6(from.octets(), to.octets(), HOPS),
             _ => return None,
-        }
-        frame.extend(payload);
+        };
+        let mut frame = Vec::new();
+        let written = match self.traffic {
+            Traffic::Portless if self.from.is_ipv4() => {
+                builder.icmpv4_echo_request(1, 1).write(&mut frame, &[])
+            }
+            Traffic::Portless => builder.icmpv6_echo_request(1, 1).write(&mut frame, &[]),
+            Traffic::Port(Protocol::Tcp, port) => {
+                builder.tcp(OWN_PORT, port, 1, u16::MAX).syn().write(&mut frame, &[])
+            }
+            Traffic::Port(Protocol::Udp, port) => {
+                builder.udp(OWN_PORT, port).write(&mut frame, &[])
+            }
+            Traffic::Port(Protocol::Sctp, port) => {
+                builder.write(&mut frame, IpNumber::SCTP, &association(port))
+            }
+        };
+        written.ok()?;
         frame.resize(frame.len().max(SHORTEST), 0);
         Some(frame)
     }
+}
 
-    const fn protocol(&self) -> u8 {
-        match (self.traffic, self.from) {
-            (Traffic::Port(protocol, _), _) => protocol.number(),
-            (Traffic::Portless, IpAddr::V4(_)) => ICMP,
-            (Traffic::Portless, IpAddr::V6(_)) => ICMP6,
-        }
-    }
-
-    fn payload(&self) -> Vec<u8> {
-        let Traffic::Port(protocol, port) = self.traffic else {
-            let kind = if self.from.is_ipv4() { 8 } else { 128 };
-            return vec![kind, 0, 0, 0, 0, 1, 0, 1];
-        };
-        let mut payload = Vec::new();
-        payload.extend(OWN_PORT.to_be_bytes());
-        payload.extend(port.to_be_bytes());
-        match protocol {
-            // A SYN without options (RFC 9293).
-            Protocol::Tcp => {
-                payload.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
-            }
-            Protocol::Udp => payload.extend([0, 8, 0, 0]),
-            // INIT (RFC 9260, section 3.3.2).
-            Protocol::Sctp => {
-                payload.extend([0; 8]);
-                payload.extend([1, 0, 0, 20, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
-            }
-        }
-        payload
-    }
+/// The packet that opens an SCTP association: INIT (RFC 9260, section 3.3.2). Its checksum is zero: nobody
+/// delivers it, and the programs leave checking to the receiver.
+fn association(port: u16) -> Vec<u8> {
+    let mut packet = Vec::new();
+    packet.extend(OWN_PORT.to_be_bytes());
+    packet.extend(port.to_be_bytes());
+    packet.extend([0; 8]);
+    packet.extend([1, 0, 0, 20, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
+    packet
 }
 
 impl fmt::Display for Packet {
@@ -128,9 +111,11 @@ mod tests {
                         (it.protocol, (it.source_port, it.destination_port))
                     }
                 };
-                assert_eq!(protocol, built.protocol());
-                if let Traffic::Port(_, port) = traffic {
-                    assert_eq!(ports, (OWN_PORT, port), "{built}");
+                match traffic {
+                    Traffic::Port(of, port) => {
+                        assert_eq!((protocol, ports), (of.number(), (OWN_PORT, port)), "{built}");
+                    }
+                    Traffic::Portless => assert!([1, 58].contains(&protocol), "{built}"),
                 }
             }
         }

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use super::super::audit::AuditView;
 use super::super::flows::FlowView;
 use super::super::format::Format;
-use super::super::inspect::{self, ExplainArgs};
+use super::super::inspect::{self, ExplainArgs, SourceArgs};
 use super::super::suggest::SuggestView;
 use super::super::trace::{self, TraceView};
 use crate::source::kubernetes::ClientOptions;
@@ -34,7 +34,8 @@ Examples:
   kubectl enforcer audit --namespace shop
   kubectl enforcer explain shop/web-0 shop/svc/db:5432
   kubectl enforcer trace shop/web-0 shop/svc/db:5432
-  kubectl enforcer suggest shop > policies.yaml"
+  kubectl enforcer suggest shop > policies.yaml
+  kubectl enforcer ui"
 )]
 pub struct PluginCli {
     /// The cluster and its agents.
@@ -113,7 +114,7 @@ pub enum PluginCommand {
     Flows(FlowView),
     /// Show which connections the policies in audit would deny or allow; exit code 1 if some would be
     /// denied.
-    Audit(AuditView),
+    Audit(Box<AuditView>),
     /// Suggest policies that allow what was observed and nothing else.
     Suggest(Box<SuggestView>),
     /// Explain why connections are allowed or denied, and whether the agents have the same policies.
@@ -122,6 +123,27 @@ pub enum PluginCommand {
     /// Show what the loaded programs of the pods' nodes do with a packet, beside the policies' decision.
     #[command(after_help = trace::HELP)]
     Trace(TraceView),
+    /// Serve a web page on loopback: who may reach whom, and what the agents of all nodes saw.
+    #[command(
+        after_help = "The page is served until Ctrl-C. Its URL has a random token, without which it shows \
+nothing. The agents are asked by port-forward, with your own rights.
+
+Examples:
+  kubectl enforcer ui
+  kubectl enforcer ui --port 8123 --node node-1"
+    )]
+    Ui(Box<UiView>),
+}
+
+/// The arguments of `ui`.
+#[derive(Debug, Args)]
+pub struct UiView {
+    /// Port on loopback [default: a free one].
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "PORT")]
+    pub port: u16,
+    /// Where policies, pods and Services are read.
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// The arguments of `top`.
