@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use enforcer::cli::plugin::{AgentsArgs, PluginCli, PluginCommand};
+use enforcer::cli::plugin::{AgentsArgs, PluginCli, PluginCommand, Questions};
 use enforcer::cli::{self, Cli, Command, RunArgs};
 use enforcer::observe::{LogFilter, LogFormat};
 
@@ -70,6 +70,11 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
         Command::Cleanup(arguments) => {
             cli::cleanup::run(&arguments.pins, arguments.output, &mut io::stdout())?;
         }
+        Command::Pause => pause()?,
+        Command::Agents(questions) => {
+            let Questions { agents, command } = *questions;
+            return plugin(&agents, command);
+        }
         Command::Completions { shell } => cli::completions(shell, &mut io::stdout()),
     }
     Ok(ExitCode::SUCCESS)
@@ -80,6 +85,20 @@ fn plugin(agents: &AgentsArgs, command: PluginCommand) -> anyhow::Result<ExitCod
     let runtime = runtime.context("cannot start the async runtime")?;
     let code = runtime.block_on(cli::plugin::run(agents, command, &mut io::stdout()))?;
     Ok(ExitCode::from(code))
+}
+
+/// Waits for a signal. Handled, because the first process of a container ignores others.
+fn pause() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
 }
 
 /// Prints an answer, and exits with its code.

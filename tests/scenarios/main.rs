@@ -54,4 +54,5 @@ mod soak;
 mod start;
 mod support;
 mod trace;
+mod tutorial;
 mod unknown;

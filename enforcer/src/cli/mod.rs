@@ -136,6 +136,12 @@ pub enum Command {
     #[command(after_help = "Example:
   enforcer cleanup --output json")]
     Cleanup(CleanupArgs),
+    /// Do nothing until SIGTERM or SIGINT. Keeps the pods of the clean-up running.
+    Pause,
+    /// Ask all agents of the cluster, like `kubectl enforcer`.
+    #[command(after_help = "Example:
+  enforcer agents problems")]
+    Agents(Box<plugin::Questions>),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:
   enforcer completions bash > /etc/bash_completion.d/enforcer")]

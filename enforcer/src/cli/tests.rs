@@ -6,6 +6,19 @@ fn the_command_line_is_consistent() {
 }
 
 #[test]
+fn all_agents_are_asked_by_a_pod_as_well() {
+    let line =
+        "enforcer agents --agents-namespace=a --agents-port=7 --node n problems --output json";
+    let Command::Agents(questions) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
+        panic!("not agents");
+    };
+    let agents = questions.agents;
+    assert_eq!((agents.agents_namespace.as_str(), agents.agents_port), ("a", 7));
+    assert_eq!(agents.node.as_deref(), Some("n"));
+    assert!(matches!(questions.command, plugin::PluginCommand::Problems { output: Format::Json }));
+}
+
+#[test]
 fn marks_are_fifteen_adjacent_bits_beside_kube_proxys() {
     assert_eq!(mark_mask("0xfffe0000"), Ok(0xfffe_0000));
     assert_eq!(mark_mask("7fff0000"), Ok(0x7fff_0000));

@@ -3,9 +3,11 @@
 //! Here belong arguments and output. Building and measuring the lab belongs to
 //! [`session`](crate::session).
 
+mod applet;
 mod exec;
 mod kubectl;
 mod options;
+mod pods;
 mod report;
 mod run;
 mod scratch;
@@ -55,6 +57,13 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
+    /// Run a program as the tutorial's images have it (internal).
+    #[command(name = applet::COMMAND, hide = true)]
+    Applet {
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
     /// Remove a directory when standard input ends (internal).
     #[command(name = scratch::SWEEP_COMMAND, hide = true)]
     Sweep {
@@ -74,6 +83,7 @@ pub fn main() -> ExitCode {
                 .map(|never| match never {})
                 .map_err(anyhow::Error::from)
         }
+        Command::Applet { command } => applet::main(&command),
         Command::Sweep { directory } => scratch::sweep(&directory),
     };
     result.unwrap_or_else(|error| {

@@ -49,6 +49,17 @@ pub struct PluginCli {
     pub command: PluginCommand,
 }
 
+/// A question to all agents, as an argument of `enforcer agents`.
+#[derive(Debug, Args)]
+pub struct Questions {
+    /// The cluster and its agents.
+    #[command(flatten)]
+    pub agents: AgentsArgs,
+    /// The subcommand.
+    #[command(subcommand)]
+    pub command: PluginCommand,
+}
+
 /// The cluster and its agents.
 #[derive(Debug, Clone, Args)]
 pub struct AgentsArgs {

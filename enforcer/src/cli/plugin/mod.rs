@@ -17,7 +17,7 @@ use std::path::Path;
 
 use super::audit;
 use agents::Agents;
-pub use arguments::{AgentsArgs, DropsView, PluginCli, PluginCommand, TopView, UiView};
+pub use arguments::{AgentsArgs, DropsView, PluginCli, PluginCommand, Questions, TopView, UiView};
 
 /// The names of the program as kubectl's plugin.
 const NAMES: [&str; 2] = ["kubectl-enforcer", "kubectl_enforcer"];
