@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use enforcer_core::model::Cluster;
 
 use crate::api::ApiServer;
+use crate::host::patient;
 use crate::lab::{
     Agent, AgentOptions, AgentSource, LAB_DIR, Lab, Layout, Proxy, Sandbox, Topology,
 };
@@ -71,7 +72,7 @@ impl SessionOptions {
             arguments: Vec::new(),
             show_log: false,
             settle: Duration::from_secs(2),
-            ready: PATIENCE,
+            ready: patient(PATIENCE),
             scope: None,
             layout: None,
             proxy: Proxy::default_here(),
@@ -302,9 +303,13 @@ impl Session {
         let probes = probes(&self.lab, scope);
         let mut rounds = 0;
         let matrix = loop {
-            let matrix = measure(&self.lab, &cluster, probes.clone(), DEFAULT_TIMEOUT).await?;
+            let matrix =
+                measure(&self.lab, &cluster, probes.clone(), patient(DEFAULT_TIMEOUT)).await?;
             rounds += 1;
-            if matrix.all_good() || started.elapsed() > self.options.settle || probes.is_empty() {
+            if matrix.all_good()
+                || started.elapsed() > patient(self.options.settle)
+                || probes.is_empty()
+            {
                 break matrix;
             }
             tokio::time::sleep(BETWEEN_ROUNDS).await;
