@@ -50,6 +50,7 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
             return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Explain(arguments) => return inspect(cli::inspect::explain(*arguments)),
+        Command::Trace(arguments) => return print(cli::trace::run(&arguments)?),
         Command::Describe(arguments) => return inspect(cli::inspect::describe(*arguments)),
         Command::Suggest(arguments) => return inspect(cli::suggest::run(*arguments)),
         Command::Diff(arguments) => return inspect(cli::inspect::diff(*arguments)),
@@ -59,7 +60,7 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
         Command::Top(arguments) => cli::top::run(&arguments, &mut io::stdout())?,
         Command::Drops(arguments) => cli::drops::run(&arguments, &mut io::stdout())?,
         Command::Audit(arguments) => {
-            let denies = cli::audit::run(&arguments, &mut io::stdout())?;
+            let denies = block_on(cli::audit::run(*arguments, &mut io::stdout()))?;
             return Ok(if denies { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
         Command::Flows(arguments) => cli::flows::run(&arguments, &mut io::stdout())?,
@@ -102,7 +103,10 @@ fn pause() -> anyhow::Result<()> {
 
 /// Prints an answer, and exits with its code.
 fn inspect(answer: impl Future<Output = anyhow::Result<(String, u8)>>) -> anyhow::Result<ExitCode> {
-    let (text, code) = block_on(answer)?;
+    print(block_on(answer)?)
+}
+
+fn print((text, code): (String, u8)) -> anyhow::Result<ExitCode> {
     io::stdout().write_all(text.as_bytes()).context("cannot print the answer")?;
     Ok(ExitCode::from(code))
 }

@@ -7,6 +7,9 @@ use crate::render::{self, containers, of_kind, strings};
 /// The capabilities of the container that works on the node, in every rendering.
 const CAPABILITIES: [&str; 4] = ["BPF", "NET_ADMIN", "NET_BROADCAST", "PERFMON"];
 
+/// The capability of agents that answer denied packets.
+const RAW: &str = "NET_RAW";
+
 /// The resources that may be read, and not written.
 const READ: [(&str, &str); 5] = [
     ("", "pods"),
@@ -54,7 +57,9 @@ fn containers_have_only_the_necessary_privileges() {
                 assert!(capabilities["add"].is_null(), "{what}");
                 assert_eq!(context["runAsNonRoot"], true, "{what}");
             } else {
-                assert_eq!(strings(&capabilities["add"]), CAPABILITIES, "{what}");
+                let raw = has(name, "reject").then_some(RAW);
+                let wanted: Vec<&str> = CAPABILITIES.into_iter().chain(raw).collect();
+                assert_eq!(strings(&capabilities["add"]), wanted, "{what}");
                 assert_eq!(context["runAsUser"], 0, "{what}: only user 0 gets capabilities");
             }
         }

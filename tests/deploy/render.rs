@@ -13,9 +13,10 @@ pub(crate) const OVERLAYS: [&str; 4] =
     ["generic", "aks-kubenet", "aks-azure-cni", "aks-azure-cni-overlay"];
 
 /// The optional components, in the chart's order of arguments. `metrics` comes with the monitors.
-pub(crate) const COMPONENTS: [&str; 9] = [
+pub(crate) const COMPONENTS: [&str; 10] = [
     "strict",
     "audit",
+    "reject",
     "events",
     "taint",
     "nri",
@@ -26,9 +27,10 @@ pub(crate) const COMPONENTS: [&str; 9] = [
 ];
 
 /// The chart's values that enable the same, and nothing else.
-pub(crate) const VALUES: [&str; 9] = [
+pub(crate) const VALUES: [&str; 10] = [
     "agent.unknownPod=deny",
     "agent.audit=true",
+    "agent.denyWith=reject",
     "agent.events=true",
     "agent.removeTaint=enforcer/agent-not-ready",
     "agent.nri=auto",

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 
 use clap::Parser as _;
 use enforcer::cli::error_line;
 use enforcer::cli::plugin::{self, PluginCli};
+use enforcer::inspect::{KernelEnd, Question, State, Trace, TraceStep, TracedConnection, ask_each};
 use enforcer::observe::{
     DropRecord, EndpointStatus, FlowRecord, Flows, Interface, Isolation, PolicyUse,
     ProtectionStatus, RecentDrop, Status,
@@ -106,10 +108,46 @@ fn flows(node: &str, at_sender: u64, at_receiver: u64) -> Flows {
 
 fn answers(status: &Status, drops: &[RecentDrop], flows: &Flows) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
+        ("/trace", half(&flows.node)),
         ("/status", serde_json::to_string(status).unwrap()),
         ("/drops", serde_json::to_string(drops).unwrap()),
         ("/flows", serde_json::to_string(flows).unwrap()),
     ])
+}
+
+/// Half of a way from client-x to api-z: what the agent of this node answers.
+fn half(node: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/tutorial/least-privilege");
+    let read = |it: &str| std::fs::read_to_string(folder.join(it)).unwrap();
+    let text = read("00-pods.yaml") + "---\n" + &read("10-api-z.yaml");
+    let state = State::of_text(Path::new("x.yaml"), &text).unwrap().with_addresses(None);
+    let to = "backend/api-z:8080".to_owned();
+    let question = Question { from: "apps/client-x".to_owned(), to, ..Question::default() };
+    let (_, explanation) = ask_each(&state, &question).unwrap().pairs.remove(0);
+    let (program, pod, direction, reason) = match node {
+        "node-1" => ("to_pod", "backend/api-z", "ingress", "policy"),
+        _ => ("from_pod", "apps/client-x", "egress", "not-isolated"),
+    };
+    let step = TraceStep {
+        node: node.to_owned(),
+        program: program.into(),
+        interface: "veth7".to_owned(),
+        pod: Some(pod.to_owned()),
+        packet: "the packet".to_owned(),
+        passes: true,
+        reason: Some(reason.into()),
+        reached: true,
+    };
+    let end = KernelEnd {
+        pod: pod.to_owned(),
+        direction: direction.into(),
+        allowed: true,
+        reason: Some(reason.into()),
+    };
+    let connection = TracedConnection::new(explanation, vec![step], vec![end]);
+    let node = node.to_owned();
+    let trace = Trace { node, connections: vec![connection], ..Trace::default() };
+    serde_json::to_string(&trace).unwrap()
 }
 
 /// A cluster of four nodes: two agents answer, one is closed, one does not run.
@@ -152,13 +190,19 @@ impl Desk {
         text += "---\napiVersion: v1\nkind: Pod\n\
                  metadata: {namespace: enforcer-system, name: other}\n\
                  spec: {nodeName: node-1, containers: [{name: main, image: x}]}\n";
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../deploy/tutorial/least-privilege");
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/tutorial/least-privilege");
         for file in ["00-pods.yaml", "10-api-z.yaml"] {
             text += "---\n";
             text += &std::fs::read_to_string(folder.join(file)).unwrap();
         }
         server.store().apply(&text).unwrap();
+        for (namespace, pod, node) in
+            [("backend", "api-z", "node-1"), ("apps", "client-x", "node-2")]
+        {
+            let bind = |pod: &mut serde_json::Value| pod["spec"]["nodeName"] = node.into();
+            assert!(server.store().edit(&kinds::PODS, &Key::new(namespace, pod), bind));
+        }
         for number in 1..=3 {
             let key = Key::new("enforcer-system", format!("agent-{number}"));
             let run = |pod: &mut serde_json::Value| pod["status"]["phase"] = "Running".into();
@@ -198,6 +242,8 @@ async fn the_agents_of_a_cluster_are_one_answer() {
         "flows --policies --namespace backend",
         "top --count 1 --interval 1 --pods 5",
         "explain apps/client-x backend/api-z:8080",
+        "trace apps/client-x backend/api-z:8080",
+        "trace apps/client-x backend/api-z:8080 --agents-port 1",
         "suggest backend",
         "status --node nowhere",
         "status --agents-selector app=nothing",

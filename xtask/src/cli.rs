@@ -104,7 +104,7 @@ pub(crate) struct Run {
     pub(crate) topology: Option<Topology>,
     /// Number of nodes; pods run on the first one unless their spec.nodeName is lab-node-2 and so
     /// on [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
     pub(crate) nodes: Option<u8>,
     /// How nodes reach each other's pods [default: routed]
     #[arg(long, value_enum)]
@@ -123,7 +123,7 @@ pub(crate) struct Run {
     #[arg(long, value_enum)]
     pub(crate) output: Option<Output>,
     /// Serve the agent's metrics at this address of the host
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "once")]
     pub(crate) metrics: Option<SocketAddr>,
     /// Show the agent's log
     #[arg(long)]

@@ -41,7 +41,7 @@ fn metrics_can_be_off() {
 #[test]
 fn the_status_stays_on_loopback() {
     let found = |metrics, status| {
-        let listeners = listeners(metrics, status).unwrap();
+        let listeners = listeners(metrics, status, "off").unwrap();
         let text = |it: Option<SocketAddr>| it.map_or("off".to_owned(), |it| it.to_string());
         (text(listeners.metrics), text(listeners.status))
     };
@@ -57,9 +57,16 @@ fn the_status_stays_on_loopback() {
     assert_eq!(found("off", None), of("off", "off"));
     assert_eq!(found("off", Some("127.0.0.1:2")), of("off", "127.0.0.1:2"));
     for open in ["10.224.0.4:1", "0.0.0.0:1", "[::]:1", "[fd00::1]:1"] {
-        let error = listeners("off", Some(open)).unwrap_err().to_string();
+        let error = listeners("off", Some(open), "off").unwrap_err().to_string();
         assert!(error.contains("expected a loopback address"), "{error}");
+        let error = listeners("off", None, open).unwrap_err().to_string();
+        assert!(
+            error.contains("--page") && error.contains("expected a loopback address"),
+            "{error}"
+        );
     }
+    let page = listeners("off", None, "127.0.0.1:3").unwrap().page;
+    assert_eq!(page, Some("127.0.0.1:3".parse().unwrap()));
 }
 
 #[test]

@@ -19,6 +19,9 @@
 {{- if $agent.audit }}
 - --audit
 {{- end }}
+{{- if ne $agent.denyWith "drop" }}
+- --deny-with={{ $agent.denyWith }}
+{{- end }}
 {{- if $agent.events }}
 - --events
 {{- end }}

@@ -89,7 +89,9 @@ spec:
           resources:
             {{- $pool.resources | default $root.Values.resources | toYaml | nindent 12 }}
           securityContext:
-            {{- include "enforcer.securityContext" $root | nindent 12 }}
+            {{- $agent := $root.Values.agent }}
+            {{- $raw := or (ne $agent.denyWith "drop") $agent.denyWithAnnotation }}
+            {{- include "enforcer.securityContext" (ternary (list "NET_RAW") (list) $raw) | nindent 12 }}
           volumeMounts:
             - name: bpffs
               mountPath: /bpf

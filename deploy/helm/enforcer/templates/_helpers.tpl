@@ -75,7 +75,7 @@ host: 127.0.0.1
 port: {{ .Values.metrics.port }}
 {{- end -}}
 
-{{/* Privileges of the containers that work on the node. */}}
+{{/* Privileges of the containers that work on the node, and the capabilities that "." lists besides. */}}
 {{- define "enforcer.securityContext" -}}
 runAsUser: 0
 runAsGroup: 0
@@ -84,7 +84,7 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
-  add: [BPF, NET_ADMIN, NET_BROADCAST, PERFMON]
+  add: [{{ concat (list "BPF" "NET_ADMIN" "NET_BROADCAST" "PERFMON") . | join ", " }}]
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
