@@ -13,10 +13,11 @@ pub(crate) const OVERLAYS: [&str; 4] =
     ["generic", "aks-kubenet", "aks-azure-cni", "aks-azure-cni-overlay"];
 
 /// The optional components, in the chart's order of arguments. `metrics` comes with the monitors.
-pub(crate) const COMPONENTS: [&str; 10] = [
+pub(crate) const COMPONENTS: [&str; 11] = [
     "strict",
     "audit",
     "reject",
+    "page",
     "events",
     "taint",
     "nri",
@@ -27,10 +28,11 @@ pub(crate) const COMPONENTS: [&str; 10] = [
 ];
 
 /// The chart's values that enable the same, and nothing else.
-pub(crate) const VALUES: [&str; 10] = [
+pub(crate) const VALUES: [&str; 11] = [
     "agent.unknownPod=deny",
     "agent.audit=true",
     "agent.denyWith=reject",
+    "agent.page=127.0.0.1:9470",
     "agent.events=true",
     "agent.removeTaint=enforcer/agent-not-ready",
     "agent.nri=auto",

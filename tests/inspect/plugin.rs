@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use clap::Parser as _;
 use enforcer::cli::error_line;
@@ -262,4 +263,68 @@ async fn clusters_documents() {
         + &desk.run("status --output json --node node-3").await
         + &desk.run("flows --output json").await;
     insta::assert_snapshot!(text);
+}
+
+/// What a command prints while it still runs.
+#[derive(Clone, Default)]
+struct Screen(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The page has the API server's policies, and the agents' documents by port-forward.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_all_agents() {
+    let desk = Desk::new();
+    let config = desk.home.path().join("config").display().to_string();
+    let arguments = ["kubectl-enforcer", "ui", "--kubeconfig", &config];
+    let PluginCli { agents, command, .. } = PluginCli::try_parse_from(arguments).unwrap();
+    let screen = Screen::default();
+    let mut out = screen.clone();
+    let serving = tokio::spawn(async move { plugin::run(&agents, command, &mut out).await });
+    let url = loop {
+        let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
+        if let Some(url) = text.strip_suffix('\n') {
+            break url.to_owned();
+        }
+        assert!(!serving.is_finished(), "{text}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    };
+    let (address, token) = url.strip_prefix("http://").unwrap().split_once("/#token=").unwrap();
+    let (address, token) = (address.to_owned(), token.to_owned());
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        write!(
+            stream,
+            "GET /api/activity HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    let answer = asked.await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.0 200"), "{head}");
+    let activity: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(activity["agents"], serde_json::json!(["node-1", "node-2"]));
+    assert_eq!(activity["flows"].as_array().unwrap().len(), 2);
+    assert_eq!(activity["audit"].as_array().unwrap().len(), 2);
+    let nodes: Vec<&str> = activity["drops"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["node"].as_str().unwrap())
+        .collect();
+    assert_eq!(nodes, ["node-1", "node-1", "node-2"]);
+    let silent = activity["silent"].to_string();
+    assert!(silent.contains("node-3") && silent.contains("node-4"), "{silent}");
+    serving.abort();
 }

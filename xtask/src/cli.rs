@@ -195,7 +195,7 @@ pub(crate) enum Series {
 }
 
 /// `vm-test`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct VmTest {
     /// Only this kernel; repeatable [default: all]
     #[arg(long = "kernel", value_enum, value_name = "KERNEL")]
@@ -203,6 +203,10 @@ pub(crate) struct VmTest {
     /// Look for newer kernels than those in the cache
     #[arg(long)]
     pub(crate) refresh: bool,
+    /// Instead of the kernel tests, the scenarios that few machines can run: Services by kube-proxy's
+    /// ipvs mode, and SCTP sockets
+    #[arg(long)]
+    pub(crate) lab: bool,
     /// Generated packets per machine; an emulated machine is about 20 times slower
     #[arg(long, value_name = "NUMBER", default_value_t = 4_000)]
     pub(crate) packets: u32,
@@ -275,6 +279,7 @@ Examples:
   cargo xtask vm-test                              # every kernel
   cargo xtask vm-test --kernel 5.10 --kernel newest
   cargo xtask vm-test --kernel 5.10 --verbose hostile
+  cargo xtask vm-test --lab --kernel 6.1
   cargo xtask vm-test --output json
 
 The kernels are the current ones of Debian's archive. apt fetches them and checks their signatures,

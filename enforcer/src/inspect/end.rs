@@ -33,6 +33,11 @@ pub enum EndError {
          job) or ns/NAME"
     )]
     Deletion(String),
+    /// The ends are too many pods for an agent.
+    #[error(
+        "{0} stands for too many pods: an agent answers about {1} at most; name a workload or a pod"
+    )]
+    TooMany(String, usize),
     /// No pod of this end has an address.
     #[error("{0} has no pods")]
     Empty(String),

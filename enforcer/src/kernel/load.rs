@@ -296,8 +296,7 @@ impl Build {
     }
 }
 
-/// Loads all programs; pinned tables are reused. `groups`: of the flow tables; of two sizes while flows
-/// are being migrated.
+/// Loads all programs; pinned tables are reused. `groups`: of the flow tables, of two sizes during a migration.
 fn load_all(build: &Build, pins: &[TablePin], groups: Groups) -> Result<Ebpf, KernelError> {
     load_programs(build, pins, groups, &PROGRAMS, &[])
 }

@@ -111,6 +111,7 @@ impl Kernel {
         let test_origin = !self.accepts_origin()?;
         let Some(pinned) = &self.pinned else { return Ok(None) };
         let folder = pinned.folder.with_file_name(pins::TRIAL);
+        remove_leftover(&folder)?;
         let shared = std::mem::take(&mut self.shared);
         if shared.is_empty() {
             return Ok(None);
@@ -241,10 +242,7 @@ struct Folder<'a>(&'a Path);
 
 impl<'a> Folder<'a> {
     fn new(path: &'a Path) -> Result<Self, PinsError> {
-        // An agent that was killed may have left one.
-        if path.exists() {
-            pins::remove_tree(path)?;
-        }
+        remove_leftover(path)?;
         pins::make(path)?;
         Ok(Self(path))
     }
@@ -262,6 +260,11 @@ impl<'a> Folder<'a> {
         pinned.map_err(|source| KernelError::Pin { path: path.clone(), source })?;
         SchedClassifier::from_pin(&path).map_err(|source| KernelError::Program { name, source })
     }
+}
+
+/// Removes what an agent left that was killed meanwhile: it would keep old tables.
+fn remove_leftover(path: &Path) -> Result<(), PinsError> {
+    if path.exists() { pins::remove_tree(path) } else { Ok(()) }
 }
 
 impl Drop for Folder<'_> {

@@ -54,7 +54,7 @@ pub fn serve(
     Ok(Served { url, serving })
 }
 
-/// The same without a token, where whoever reaches the listener may read as much elsewhere: an agent's
+/// The same without a token, where every client of the listener may read as much elsewhere: an agent's
 /// status shows it.
 ///
 /// # Errors

@@ -22,6 +22,9 @@
 {{- if ne $agent.denyWith "drop" }}
 - --deny-with={{ $agent.denyWith }}
 {{- end }}
+{{- with $agent.page }}
+- {{ printf "--page=%s" . | quote }}
+{{- end }}
 {{- if $agent.events }}
 - --events
 {{- end }}

@@ -1,4 +1,4 @@
-//! The trial programs, which are loaded when they are needed first. Whoever runs them holds a lock: never for
+//! The trial programs, which are loaded when they are needed first. The thread that runs them holds a lock: never for
 //! long, except while they are loaded.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};

@@ -8,7 +8,7 @@ use enforcer_ebpf::contract::mark::{Deferred, Mark};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
 use super::packet::Packet;
-use crate::inspect::{Explanation, KernelEnd, Pair, TraceStep, TracedConnection};
+use crate::inspect::{Explanation, KernelEnd, Pair, Through, TraceStep, TracedConnection};
 use crate::kernel::{KernelError, RunInput, RunProgram, Trial};
 
 /// An interface of a pod of this node.
@@ -76,11 +76,10 @@ pub(super) fn walk(
     }
     let arrived = Packet { from, to, traffic };
     let sent = match (&pair.to.service, traffic) {
-        (Some(service), Traffic::Port(protocol, _)) => Packet {
-            to: service.address.unwrap_or(to),
-            traffic: Traffic::Port(protocol, service.port),
-            ..arrived
-        },
+        (Some(Through { address: Some(to), port, .. }), Traffic::Port(protocol, _)) => {
+            Packet { to: *to, traffic: Traffic::Port(protocol, *port), ..arrived }
+        }
+        // A Service without an address of its own: the sender knows its pods'.
         _ => arrived,
     };
     let ids = [&sender, &receiver].into_iter().filter_map(End::id).collect();

@@ -131,7 +131,7 @@ pub(super) fn events<'b, B: IntoIterator<Item = &'b Block>>(
         let ends = ends.flat_map(|(first, last)| [Some(first), last.checked_add(1)]);
         events.extend(ends.flatten().map(|at| (at, set)));
     }
-    events.sort_unstable();
+    events.sort_unstable_by_key(|(at, _)| *at);
     events
 }
 

@@ -104,8 +104,9 @@ impl<'c> Compiler<'c, '_> {
             }
             Named::Matching(namespaces, pods) => self.atoms.take_pods(Ok(namespaces), pods),
             Named::EveryPod => self.atoms.take_every_pod(),
-            Named::Blocks(blocks) => {
-                self.atoms.take_blocks(blocks.iter().map(|it| (*it).clone()).collect())
+            Named::Block(_) | Named::Blocks(_) => {
+                let blocks = set.blocks().iter().map(|it| (*it).clone());
+                self.atoms.take_blocks(SharedSet::from_sorted(blocks.collect()))
             }
         }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use enforcer_ebpf::contract::table::{Limits, PORT_CLASSES, SLOTS};
 
 use super::blocks::events;
-use super::sketch::{Named, Sketch, Sketched};
+use super::sketch::{Sketch, Sketched};
 use super::slab::Number;
 use crate::model::Block;
 use crate::policy::compiled::Verdict;
@@ -99,9 +99,9 @@ impl Need {
             };
             atoms.push((*identity, ranges.unwrap_or(0)));
             need.row = need.row.wrapping_add(hash(&(identity, always, &term.named)));
-            match set {
-                Named::Blocks(it) => blocks.push((number, it)),
-                _ => need.classes.push(*identity),
+            match set.blocks() {
+                [] => need.classes.push(*identity),
+                it => blocks.push((number, it)),
             }
             need.sets.extend(ranges.map(|ranges| (always, ranges)));
             need.sets.extend(term.named.iter().map(|name| (hash(name), 1)));

@@ -26,8 +26,21 @@ pub(super) enum Named<'c> {
     Matching(&'c Selector, &'c Selector),
     /// All pods.
     EveryPod,
-    /// The addresses in any of these blocks, which are distinct and in order.
+    /// The addresses in the block.
+    Block(&'c Block),
+    /// The addresses in any of these blocks, which are several, distinct and in order.
     Blocks(Vec<&'c Block>),
+}
+
+impl<'c> Named<'c> {
+    /// The blocks; none, if the set is one of pods.
+    pub(super) fn blocks(&self) -> &[&'c Block] {
+        match self {
+            Named::Block(block) => std::slice::from_ref(block),
+            Named::Blocks(blocks) => blocks,
+            Named::Own(..) | Named::Matching(..) | Named::EveryPod => &[],
+        }
+    }
 }
 
 /// What is granted to the addresses of a set.
@@ -143,7 +156,9 @@ impl<'c> Compiler<'c, '_> {
             blocks.dedup();
             // By address alone, so no name has a number (semantics R6, R7).
             let term = Term { always: granted.always, named: BTreeSet::new() };
-            sketch.grant(Named::Blocks(blocks), term);
+            let set =
+                if let [block] = blocks[..] { Named::Block(block) } else { Named::Blocks(blocks) };
+            sketch.grant(set, term);
         }
     }
 
