@@ -50,24 +50,6 @@ impl Bytes for Frame {
 }
 
 impl Frame {
-    /// Notes whether the packet's flow was looked up and not found. In the packet's context: the verifier
-    /// would prove everything that follows twice.
-    #[inline(always)]
-    pub(crate) fn set_missing(&self, is_missing: bool) {
-        // SAFETY: as in `settle`.
-        unsafe {
-            let word = &raw mut (*self.context.skb.skb).cb[3];
-            ptr::write_volatile(word, u32::from(is_missing));
-        }
-    }
-
-    /// What was noted. Valid after [`Self::set_missing`] only: others use the word, too.
-    #[inline(always)]
-    pub(crate) fn is_missing(&self) -> bool {
-        // SAFETY: as in `settle`.
-        unsafe { ptr::read_volatile(&raw const (*self.context.skb.skb).cb[3]) != 0 }
-    }
-
     #[inline(always)]
     pub(crate) fn new(context: TcContext) -> Self {
         let (data, end) = (context.data(), context.data_end());

@@ -45,6 +45,20 @@ fn count_id(id: u32, direction: Direction, reason: u32, length: u32) {
     }
 }
 
+/// Whether this CPU's budget of events for the window is spent; if so, an event counts as lost.
+#[inline(always)]
+pub(crate) fn is_spent() -> bool {
+    let Some(budget) = BUDGET.get_ptr_mut(0) else { return true };
+    // SAFETY: a live value of this CPU's.
+    unsafe {
+        let is_spent = (*budget).left == 0 && (*budget).window == u64::from(clock::now());
+        if is_spent {
+            (*budget).lost = (*budget).lost.wrapping_add(1);
+        }
+        is_spent
+    }
+}
+
 /// Reserves room for an event, unless this CPU's budget for the window is spent.
 #[inline(always)]
 pub(crate) fn reserve() -> Option<RingBufEntry<Event>> {
