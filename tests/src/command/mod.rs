@@ -50,6 +50,9 @@ enum Command {
         /// Restrict the command to the privileges of the agent's container.
         #[arg(long)]
         confined: bool,
+        /// A capability that the container has besides; may be repeated.
+        #[arg(long, requires = "confined", value_name = "NAME")]
+        capability: Vec<caps::Capability>,
         /// The command.
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
@@ -74,7 +77,8 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(options) => run::main(&options),
         Command::Exec(options) => exec::main(&options).map(|never| match never {}),
-        Command::Spawn { lab, bpffs, confined, command } => {
+        Command::Spawn { lab, bpffs, confined, capability, command } => {
+            let confined = confined.then_some(capability.as_slice());
             become_command(lab, bpffs.as_deref(), confined, &command)
                 .map(|never| match never {})
                 .map_err(anyhow::Error::from)

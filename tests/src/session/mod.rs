@@ -18,6 +18,7 @@ use anyhow::{Context, bail};
 use enforcer_core::model::{Cluster, PodId};
 
 use crate::api::{ApiServer, Store};
+use crate::host::patient;
 use crate::lab::{Agent, AgentOptions, AgentSource, LAB_DIR, Lab, Layout, Sandbox, Topology};
 use crate::matrix::{Matrix, Scope, measure, probes};
 use crate::probe::{DEFAULT_TIMEOUT, http_status};
@@ -156,7 +157,7 @@ impl Session {
         }
         let started = Instant::now();
         while let Some(node) = self.unready().await? {
-            let patience = self.options.ready;
+            let patience = patient(self.options.ready);
             if started.elapsed() > patience {
                 bail!("the agent was not ready after {patience:?}{}", self.end_of_log(node));
             }
@@ -277,10 +278,14 @@ impl Session {
         let mut rounds = 0;
         let matrix = loop {
             let unguarded = self.unguarded().await?;
-            let mut matrix = measure(&self.lab, &cluster, probes.clone(), DEFAULT_TIMEOUT).await?;
+            let mut matrix =
+                measure(&self.lab, &cluster, probes.clone(), patient(DEFAULT_TIMEOUT)).await?;
             matrix.mark_unguarded(unguarded);
             rounds += 1;
-            if matrix.all_good() || started.elapsed() > self.options.settle || probes.is_empty() {
+            if matrix.all_good()
+                || started.elapsed() > patient(self.options.settle)
+                || probes.is_empty()
+            {
                 break matrix;
             }
             tokio::time::sleep(BETWEEN_ROUNDS).await;
