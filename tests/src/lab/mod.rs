@@ -20,6 +20,7 @@
 mod agent;
 mod cni;
 mod confine;
+mod crowd;
 mod error;
 mod fabric;
 mod further;
@@ -49,6 +50,7 @@ use enforcer_core::model::{PodId, Service, ServiceId};
 
 pub use agent::{Agent, AgentOptions, AgentSource, SPAWN_COMMAND, become_command, command_in};
 pub use confine::agent_capabilities;
+pub use crowd::{Crowd, Joined};
 pub(crate) use error::Context;
 pub use error::LabError;
 pub use further::Distant;
