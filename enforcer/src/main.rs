@@ -13,16 +13,19 @@ fn main() -> ExitCode {
     let program = std::env::args_os().next().unwrap_or_default();
     if cli::plugin::is_plugin(&program) {
         let PluginCli { agents, log, command } = PluginCli::parse();
-        return start(&log, LogFormat::Text, |_| plugin(&agents, command));
+        return start(&log, LogFormat::Text, false, |_| plugin(&agents, command));
     }
     let Cli { command, log, log_format } = Cli::parse();
-    start(&log, log_format, |log| dispatch(command, log))
+    let is_agent = matches!(command, Command::Run(_));
+    start(&log, log_format, is_agent, |log| dispatch(command, log))
 }
 
-/// Starts the log, and runs a command.
+/// Starts the log, and runs a command. The agent's error is a line of its log, that of another command an
+/// answer to its user.
 fn start(
     filter: &str,
     format: LogFormat,
+    is_agent: bool,
     run: impl FnOnce(LogFilter) -> anyhow::Result<ExitCode>,
 ) -> ExitCode {
     let log = match LogFilter::start(filter, format) {
@@ -36,7 +39,12 @@ fn start(
     match run(log) {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!("{}", cli::error_line(&error));
+            let line = cli::error_line(&error);
+            if is_agent {
+                tracing::error!("{line}");
+            } else {
+                let _ = writeln!(io::stderr(), "error: {line}");
+            }
             ExitCode::from(2)
         }
     }

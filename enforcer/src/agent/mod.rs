@@ -8,6 +8,7 @@
 //! here: reading Kubernetes objects ([`crate::source`]) or netlink ([`crate::node`]), compiling policy
 //! ([`enforcer_core`]), calls to BPF ([`crate::kernel`]), output formats ([`crate::observe`]).
 
+mod activity;
 mod attach;
 mod audit;
 mod claims;

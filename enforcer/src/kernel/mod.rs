@@ -33,6 +33,7 @@ mod orphans;
 mod pinned_tables;
 mod pins;
 mod promotion;
+mod reason;
 mod reports;
 mod retired_counters;
 mod sys;
