@@ -61,8 +61,11 @@ pub(super) fn build(root: &Path, lab: bool) -> Result<Vec<Program>> {
     let step = Step::start("building the machines' test programs");
     let mut command = workspace::cargo(root);
     // With the whole workspace's features, as in `test`: then all of them are built already.
-    command.args(["build", "--workspace", "--bins"]);
+    command.args(["build", "--workspace", "--bin", INIT]);
     command.args(wanted.iter().flat_map(|name| ["--test", name]));
+    if lab {
+        command.args(STARTED.iter().flat_map(|name| ["--bin", name]));
+    }
     let tests: Vec<_> = executables::build(&mut command, &step)?
         .into_iter()
         .filter(|it| wanted.contains(&it.target.as_str()))

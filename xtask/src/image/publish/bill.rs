@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::layout;
 use super::super::origin::Origin;
-use super::{Artifact, digest};
+use super::artifact::{Artifact, digest};
 
 /// CycloneDX in JSON (IANA's media types).
 const CYCLONEDX: &str = "application/vnd.cyclonedx+json";

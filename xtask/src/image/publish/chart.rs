@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::super::layout;
 use super::super::origin::Origin;
 use super::super::tarball::{self, Entry};
-use super::Artifact;
+use super::artifact::Artifact;
 
 /// The chart's folder in the workspace.
 const FOLDER: &str = "deploy/helm/enforcer";

@@ -8,6 +8,7 @@
 //! | chart | `charts/enforcer` beside the image, its version as the tag |
 //! | signature of DIGEST | the tag `sha256-DIGEST.sig`, as cosign expects it |
 
+mod artifact;
 mod bill;
 mod chart;
 mod registry;
@@ -19,9 +20,10 @@ use anyhow::{Result, bail};
 use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, MediaType};
 
-use super::layout::{self, Layout};
+use super::layout::Layout;
 use super::origin::Origin;
 use crate::ui::Step;
+use artifact::{Artifact, digest};
 use chart::Chart;
 use registry::Registry;
 pub(super) use signature::Key;
@@ -40,25 +42,6 @@ pub(super) struct Publication<'a> {
     pub(super) source: Option<&'a str>,
     /// Signs everything.
     pub(super) key: Option<&'a Key>,
-}
-
-/// A manifest, and the blobs that it names.
-pub(super) struct Artifact {
-    blobs: Vec<Vec<u8>>,
-    media_type: MediaType,
-    manifest: Vec<u8>,
-}
-
-impl Artifact {
-    /// The digest of its manifest.
-    fn digest(&self) -> String {
-        digest(&self.manifest)
-    }
-}
-
-/// The digest of some bytes, as registries write it.
-fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", layout::hex(bytes))
 }
 
 /// Returns the name with its registry.

@@ -14,7 +14,7 @@ use oci_spec::image::MediaType;
 use serde_json::Value;
 use tokio::runtime::{self, Runtime};
 
-use super::{Artifact, digest};
+use super::artifact::{Artifact, digest};
 
 /// The name that `docker login` gives to Docker's own registry.
 const DOCKER: (&str, &str) = ("docker.io", "https://index.docker.io/v1/");

@@ -14,7 +14,7 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use serde_json::json;
 
 use super::super::layout;
-use super::{Artifact, digest};
+use super::artifact::{Artifact, digest};
 
 /// The type of the signed statement.
 const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::digest;
+use super::artifact::digest;
 
 /// What a registry holds.
 #[derive(Default)]
