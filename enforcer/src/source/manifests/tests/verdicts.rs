@@ -277,9 +277,9 @@ fn metadata() {
 fn tags_and_blocks_make_strings() {
     let at = |value: &str| format!("podSelector: {{}}\ningress: [{{ports: [{{port: {value}}}]}}]");
     let good = ["!!float 80", "!!int 80", "!!int '80'", "!x http", "!!str http"];
-    expect_specs(true, &good.map(|it| at(it)).each_ref().map(String::as_str));
+    expect_specs(true, &good.map(&at).each_ref().map(String::as_str));
     let bad = ["!x 80", "!x", "!!str 80", "!<tag:yaml.org,2002:str> 80"];
-    expect_specs(false, &bad.map(|it| at(it)).each_ref().map(String::as_str));
+    expect_specs(false, &bad.map(at).each_ref().map(String::as_str));
     let blocks = |field: &str| {
         policy("p", "podSelector: {}").replace("{name: p}", &format!("\n  name: p\n  {field}: |"))
     };
