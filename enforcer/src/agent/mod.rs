@@ -37,6 +37,7 @@ mod protection;
 mod publish;
 mod reconciler;
 mod records;
+mod rejections;
 mod rejector;
 mod retired_counters;
 mod run;

@@ -1,39 +1,15 @@
 //! Answers denied packets of pods whose namespaces ask for it.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use enforcer_ebpf::contract::event::Event;
 
+use super::rejections::{Rejected, Rejections};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
-use crate::observe::{RejectReport, address};
+use crate::observe::address;
 use crate::reject::{Limits, Sockets, answer};
-
-/// The counts of answers, which observers read.
-#[derive(Debug, Default)]
-pub(super) struct Rejections {
-    sent: AtomicU64,
-    limited: AtomicU64,
-    failed: AtomicU64,
-    /// Why none can be sent.
-    unavailable: OnceLock<String>,
-}
-
-impl Rejections {
-    /// The counts. `wanted`: some pod's denied packets are to be answered.
-    pub(super) fn report(&self, wanted: bool) -> RejectReport {
-        let count = |it: &AtomicU64| it.load(Ordering::Relaxed);
-        RejectReport {
-            sent: count(&self.sent),
-            limited: count(&self.limited),
-            failed: count(&self.failed),
-            problem: self.unavailable.get().filter(|_| wanted).cloned(),
-        }
-    }
-}
 
 /// Answers denied packets.
 pub(super) struct Rejector {
@@ -47,7 +23,7 @@ impl Rejector {
     pub(super) fn open(rejections: &Rejections) -> Self {
         let sockets = Sockets::open();
         if let Err(error) = &sockets {
-            let _ = rejections.unavailable.set(format!(
+            rejections.set_unavailable(format!(
                 "denied packets are dropped instead of rejected: cannot open raw sockets: {error}; the \
                  agent's container needs the capability NET_RAW"
             ));
@@ -61,16 +37,15 @@ impl Rejector {
             return;
         }
         let (Some(sockets), Some(answer)) = (&self.sockets, answer(event)) else { return };
-        let rejections = shared.rejections();
-        let count = if !self.limits.allow(Instant::now(), answer.to) {
-            &rejections.limited
+        let result = if !self.limits.allow(Instant::now(), answer.to) {
+            Rejected::Limited
         } else if let Err(error) = sockets.send(&answer) {
             tracing::debug!(to = %answer.to, "cannot reject a packet: {error}");
-            &rejections.failed
+            Rejected::Failed
         } else {
-            &rejections.sent
+            Rejected::Sent
         };
-        count.fetch_add(1, Ordering::Relaxed);
+        shared.rejections().count(result);
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::pod_addresses::SharedPodAddresses;
 use super::reconciler::Reconciler;
-use super::rejector::Rejections;
+use super::rejections::Rejections;
 use super::seen_flows::SeenFlows;
 use super::shared_counters::SharedCounters;
 use super::snapshot::Snapshot;
