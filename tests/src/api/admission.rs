@@ -1,7 +1,5 @@
 //! Defaults and validation, as the real server's admission does them.
 
-use std::collections::BTreeSet;
-
 use enforcer::source::convert::{self, Converted};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -10,6 +8,7 @@ use super::key::Key;
 use super::kinds::{Kind, NAMESPACES};
 use super::names::{self, Mistake};
 use super::object::{self, default, items_mut, object_at};
+use super::pod_spec::{check_containers, items, pod_spec, require};
 use super::status::Refusal;
 use super::store::Contents;
 use super::workloads;
@@ -42,36 +41,6 @@ fn pod(object: &mut Value) {
     if let Some(status) = object.get_mut("status") {
         default(status, "phase", "Pending");
         default(status, "qosClass", "BestEffort");
-    }
-}
-
-/// Sets the defaults of a pod's `spec`, or of a template's.
-pub(super) fn pod_spec(object: &mut Value) {
-    object_at(object, "spec");
-    let host_network = object.pointer("/spec/hostNetwork") == Some(&Value::Bool(true));
-    if let Some(spec) = object.get_mut("spec") {
-        default(spec, "restartPolicy", "Always");
-        default(spec, "dnsPolicy", "ClusterFirst");
-        default(spec, "schedulerName", "default-scheduler");
-        default(spec, "serviceAccountName", "default");
-        default(spec, "terminationGracePeriodSeconds", 30);
-        default(spec, "enableServiceLinks", true);
-        default(spec, "securityContext", json!({}));
-    }
-    for list in ["/spec/containers", "/spec/initContainers"] {
-        for container in items_mut(object, list) {
-            default(container, "imagePullPolicy", "IfNotPresent");
-            default(container, "resources", json!({}));
-            default(container, "terminationMessagePath", "/dev/termination-log");
-            default(container, "terminationMessagePolicy", "File");
-            for port in items_mut(container, "/ports") {
-                default(port, "protocol", "TCP");
-                if host_network {
-                    let number = port["containerPort"].clone();
-                    default(port, "hostPort", number);
-                }
-            }
-        }
     }
 }
 
@@ -145,37 +114,6 @@ fn check_content<T: DeserializeOwned, M>(
     // The name has been checked with the server's own messages.
     let problems = problems.into_iter().filter(|it| it.path != "metadata.name");
     mistakes.extend(problems.map(|it| (it.path, format!("Invalid value: {}", it.message))));
-}
-
-/// The objects of a list, each with its path.
-fn items<'a>(object: &'a Value, path: &str) -> Vec<(String, &'a Value)> {
-    let list = object.pointer(&format!("/{}", path.replace('.', "/"))).and_then(Value::as_array);
-    let items = list.into_iter().flatten().enumerate();
-    items.map(|(index, item)| (format!("{path}[{index}]"), item)).collect()
-}
-
-fn require(object: &Value, field: &str, at: &str, mistakes: &mut Vec<Mistake>) {
-    if object::text(object, &format!("/{field}")).is_empty() {
-        mistakes.push((format!("{at}.{field}"), "Required value".to_owned()));
-    }
-}
-
-/// Checks the containers of a pod's or a template's `spec`.
-pub(super) fn check_containers(object: &Value, spec: &str, mistakes: &mut Vec<Mistake>) {
-    let list = format!("{spec}.containers");
-    let containers = items(object, &list);
-    if containers.is_empty() {
-        mistakes.push((list, "Required value".to_owned()));
-    }
-    let mut names = BTreeSet::new();
-    for (at, container) in containers {
-        require(container, "name", &at, mistakes);
-        require(container, "image", &at, mistakes);
-        let name = object::text(container, "/name");
-        if !name.is_empty() && !names.insert(name) {
-            mistakes.push((format!("{at}.name"), format!("Duplicate value: {name:?}")));
-        }
-    }
 }
 
 fn check_ports(object: &Value, mistakes: &mut Vec<Mistake>) {

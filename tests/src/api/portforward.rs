@@ -5,9 +5,7 @@
 //! and error. The first message of each has the port, little-endian; errors are text. The connection ends
 //! with the forwarded one.
 
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -16,14 +14,11 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::request::Parts;
 use axum::http::{Response, header};
 use axum::response::IntoResponse;
-use futures::future::BoxFuture;
-use futures::{FutureExt, SinkExt, StreamExt};
+use futures::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use super::key::Key;
-use super::object;
+use super::forwarder::{Forwarder, Target};
 use super::request::{Request, text_of};
 use super::status::Refusal;
 use super::tunnel;
@@ -36,56 +31,6 @@ const PROTOCOL: &str = "v4.channel.k8s.io";
 
 /// The largest message in bytes.
 const PORTION: usize = 32 << 10;
-
-type Connect = dyn Fn(&Value, u16) -> BoxFuture<'static, io::Result<TcpStream>> + Send + Sync;
-
-/// Connects to a pod's port.
-#[derive(Clone)]
-pub struct Forwarder(Arc<Connect>);
-
-impl Forwarder {
-    /// A forwarder to addresses of this network namespace; `None`: nothing listens.
-    pub fn new(target: impl Fn(&Key, u16) -> Option<SocketAddr> + Send + Sync + 'static) -> Self {
-        Self::by(move |pod, port| {
-            let target = target(&object::key(pod), port);
-            async move { TcpStream::connect(target.ok_or(io::ErrorKind::ConnectionRefused)?).await }
-                .boxed()
-        })
-    }
-
-    /// A forwarder that connects by `connect`, whose argument is the pod.
-    pub fn by(
-        connect: impl Fn(&Value, u16) -> BoxFuture<'static, io::Result<TcpStream>>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        Self(Arc::new(connect))
-    }
-}
-
-impl fmt::Debug for Forwarder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Forwarder")
-    }
-}
-
-/// The pod of a session.
-#[derive(Debug, Clone)]
-pub(super) struct Target {
-    forwarder: Forwarder,
-    pod: Arc<Value>,
-}
-
-impl Target {
-    pub(super) fn pod(&self) -> &str {
-        object::text(&self.pod, "/metadata/name")
-    }
-
-    pub(super) async fn connect(&self, port: u16) -> io::Result<TcpStream> {
-        (self.forwarder.0)(&self.pod, port).await
-    }
-}
 
 /// Answers the request: for one port in the kubelet's protocol, or for any ports in SPDY.
 pub(crate) async fn forward(
@@ -102,7 +47,7 @@ pub(crate) async fn forward(
             "unable to forward port because pod is not running. Current status={phase}"
         )));
     }
-    let target = Target { forwarder: forwarder.clone(), pod };
+    let target = Target::new(forwarder.clone(), pod);
     let offered = text_of(&parts.headers, header::SEC_WEBSOCKET_PROTOCOL.as_str());
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &())
         .await

@@ -13,7 +13,7 @@ use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::portforward::Target;
+use super::forwarder::Target;
 use super::spdy::{self, Decoder, Encoder, Frame};
 
 /// The subprotocol.

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use enforcer_core::model::{Requirement, Selector};
 use serde_json::{Value, json};
 
-use super::admission;
 use super::kinds::Kind;
 use super::names::Mistake;
 use super::object::{self, default, object_at};
+use super::pod_spec::{check_containers, pod_spec};
 use super::status::Refusal;
 
 /// Sets the defaults of a workload and of its template.
@@ -33,7 +33,7 @@ pub(super) fn fill_in(kind: &Kind, object: &mut Value) {
         }
     }
     if let Some(template) = spec.get_mut("template") {
-        admission::pod_spec(template);
+        pod_spec(template);
     }
     default(object, "status", json!({}));
 }
@@ -52,7 +52,7 @@ pub(super) fn check(object: &Value, mistakes: &mut Vec<Mistake>) {
         );
         mistakes.push(("spec.template.metadata.labels".to_owned(), why));
     }
-    admission::check_containers(object, "spec.template.spec", mistakes);
+    check_containers(object, "spec.template.spec", mistakes);
 }
 
 /// The selector of a workload.

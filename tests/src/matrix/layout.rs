@@ -8,6 +8,9 @@ use crate::lab::{Door, Frontend, Party};
 /// The width of a terminal in columns.
 pub(super) const WIDTH: usize = 80;
 
+/// The heading of the senders' column.
+pub(super) const CORNER: &str = "from \\ to";
+
 /// A receiver and its columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Group {
@@ -68,7 +71,7 @@ impl Layout {
             group.name = vec![column_name(&group.to, namespace.as_deref())];
         }
         let label = labels.iter().map(|it| it.chars().count()).max().unwrap_or(0);
-        let label = label.max(super::render::CORNER.len());
+        let label = label.max(CORNER.len());
         let wrapped: Vec<Group> = groups.iter().map(wrap).collect();
         let [usual, _] = SEPARATORS;
         let mut layout =

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use enforcer_core::policy::reference::Traffic;
 use owo_colors::{OwoColorize as _, Style as Paint};
 
-use super::layout::{Group, Layout};
+use super::layout::{CORNER, Group, Layout};
 use super::legend::legend;
 use super::{Cell, Matrix, heading};
 use crate::lab::{Family, Party};
@@ -17,9 +17,6 @@ pub struct Style {
     /// Whether to use colours.
     pub color: bool,
 }
-
-/// The heading of the senders' column.
-pub(super) const CORNER: &str = "from \\ to";
 
 /// The sign of a receiver that the sender can't be tried with.
 pub(super) const NONE: &str = "-";

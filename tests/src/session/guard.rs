@@ -10,7 +10,6 @@ use std::time::Duration;
 use enforcer_core::model::PodId;
 use serde_json::Value;
 
-use super::AGENT_PORT;
 use crate::lab::{Lab, LabError};
 use crate::probe::http_get;
 
@@ -18,9 +17,9 @@ use crate::probe::http_get;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The pods with an interface that the node's agent does not report as guarded. An agent that does not
-/// answer guards nothing.
-pub(super) async fn unguarded(lab: &Lab) -> Result<BTreeSet<PodId>, LabError> {
-    let address = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
+/// answer at this port guards nothing.
+pub(super) async fn unguarded(lab: &Lab, port: u16) -> Result<BTreeSet<PodId>, LabError> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut unguarded = BTreeSet::new();
     for (index, node) in lab.nodes().iter().enumerate() {
         let answer = http_get(node.namespace(), address, "/status", PATIENCE).await?;

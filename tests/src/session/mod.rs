@@ -306,7 +306,7 @@ impl Session {
         if self.agents.is_empty() {
             return Ok(BTreeSet::new());
         }
-        Ok(guard::unguarded(&self.lab).await?)
+        Ok(guard::unguarded(&self.lab, AGENT_PORT).await?)
     }
 
     /// Adds the running pods' addresses and nodes, and the first node's addresses.

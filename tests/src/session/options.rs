@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::PATIENCE;
 use crate::api::ApiServer;
 use crate::lab::{AccessLog, Layout, Proxy};
 use crate::matrix::Scope;
@@ -50,7 +49,7 @@ impl SessionOptions {
             arguments: Vec::new(),
             show_log: false,
             settle: Duration::from_secs(2),
-            ready: PATIENCE,
+            ready: Duration::from_secs(30),
             scope: None,
             layout: None,
             proxy: Proxy::default_here(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{ensure, is_ending, is_ready, key_of, matches, owner, pods_of, suffix, text};
+use super::common::{ensure, is_ending, is_ready, key_of, matches, owner, pods_of, suffix, text};
 use crate::api::{Refusal, Store, kinds};
 
 const MANAGER: (&str, &str) = ("endpoints.kubernetes.io/managed-by", "endpoint-controller");

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{after_pods, before_pods, key_of};
+use super::common::key_of;
+use super::{after_pods, before_pods};
 use crate::api::{ApiServer, Key, Kind, Store, kinds};
 
 fn server() -> ApiServer {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{is_ending, is_owned_by, is_ready, key_of, owner, owner_uid, pods_of, suffix, text};
+use super::common::{
+    is_ending, is_owned_by, is_ready, key_of, owner, owner_uid, pods_of, suffix, text,
+};
 use crate::api::{Key, Kind, Refusal, Store, kinds};
 
 const HASH: &str = "pod-template-hash";
