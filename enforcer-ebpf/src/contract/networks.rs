@@ -52,8 +52,8 @@ impl Places {
 /// the whole table, whatever their last bits are.
 #[inline(always)]
 const fn place(network: u64, secret: u64) -> u32 {
-    let hash = (network / ALIKE).wrapping_mul(secret) >> SHIFT;
-    (hash ^ network % ALIKE) as u32
+    let line = ((network / ALIKE).wrapping_mul(secret) >> SHIFT) as u32;
+    line ^ (network % ALIKE) as u32
 }
 
 const _: () = {

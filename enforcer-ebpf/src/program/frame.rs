@@ -71,6 +71,13 @@ impl Frame {
         pulled
     }
 
+    /// A number in network byte order at an offset from the frame's start; 0 if the packet ends before. By a
+    /// helper: nothing has to prove again that the offset is inside the packet.
+    #[inline(always)]
+    pub(crate) fn load(&self, offset: usize) -> u32 {
+        self.context.load::<u32>(offset).map_or(0, u32::from_be)
+    }
+
     /// Where the network header begins, in bytes from the frame's start.
     #[inline(always)]
     pub(crate) fn network(&self) -> usize {

@@ -66,6 +66,7 @@ pub mod explain;
 pub mod flows;
 mod interner;
 pub mod model;
+mod numbered;
 pub mod policy;
 pub mod suggest;
 pub mod tables;

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
+use super::activity::{Activity, Noted};
 use super::kube_writer::KubeWriter;
 use super::pace::Pace;
 use super::pod_starts::PodStarts;
@@ -64,6 +65,7 @@ pub(super) async fn drive(
     let first = results.wait_for(|it| it.state != State::Pending).await.map(|it| it.clone());
     reconciler.borrow_mut().take_results(first?);
     let mut again: Option<Instant> = None;
+    let mut activity = Activity::default();
     let mut ticks = tokio::time::interval(watchdog::INTERVAL);
     loop {
         shared.reset_watchdog();
@@ -96,12 +98,18 @@ pub(super) async fn drive(
         if inputs.due(now).is_some_and(|it| it <= now) {
             let received_at = inputs.pace.start().unwrap_or(now);
             let mut reconciler = reconciler.borrow_mut();
-            again = reconcile(&mut reconciler, shared, received_at)?.map(|wait| now + wait);
+            let wait = reconcile(&mut reconciler, shared, &mut activity, received_at)?;
+            again = wait.map(|wait| now + wait);
             inputs.starts.settle(&reconciler);
             if let Some(writer) = &mut writer {
                 writer.enforced(&reconciler, &inputs.problems);
             }
             inputs.pace.end(now, Instant::now());
+        }
+        if let Some(noted) = activity.take(Instant::now()) {
+            let Noted { changes, writes, known_pods, longest } = noted;
+            let pods = reconciler.borrow().assignment.pods.len();
+            tracing::info!(changes, writes, known_pods, pods, ?longest, "programmed");
         }
     }
 }
@@ -200,6 +208,7 @@ impl<'a> Inputs<'a> {
 fn reconcile(
     reconciler: &mut Reconciler,
     shared: &Shared,
+    activity: &mut Activity,
     received_at: Instant,
 ) -> anyhow::Result<Option<Duration>> {
     let Reconciled { writes, waited, again } =
@@ -211,12 +220,14 @@ fn reconcile(
     shared.set_ready();
     for (pod, unknown) in waited {
         shared.metrics().was_unknown(unknown);
-        tracing::info!(%pod, ?unknown, "the pod behind an interface is known now");
+        activity.known();
+        tracing::debug!(%pod, ?unknown, "the pod behind an interface is known now");
     }
     if writes > 0 {
         let (took, pods) = (received_at.elapsed(), reconciler.assignment.pods.len());
         shared.metrics().programmed(took);
-        tracing::info!(writes, pods, ?took, "programmed");
+        activity.programmed(writes, took);
+        tracing::debug!(writes, pods, ?took, "a change is programmed");
     }
     Ok(again)
 }

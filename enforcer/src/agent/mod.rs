@@ -8,6 +8,7 @@
 //! here: reading Kubernetes objects ([`crate::source`]) or netlink ([`crate::node`]), compiling policy
 //! ([`enforcer_core`]), calls to BPF ([`crate::kernel`]), output formats ([`crate::observe`]).
 
+mod activity;
 mod attach;
 mod audit;
 mod claims;
@@ -28,6 +29,7 @@ mod main_loop;
 mod older_flows;
 mod options;
 mod pace;
+mod page;
 mod pod_addresses;
 mod pod_starts;
 mod problems;
@@ -35,6 +37,7 @@ mod protection;
 mod publish;
 mod reconciler;
 mod records;
+mod rejector;
 mod retired_counters;
 mod run;
 mod sandboxes;
@@ -44,6 +47,7 @@ mod shared_counters;
 mod snapshot;
 mod source;
 mod thread;
+mod trace;
 mod watchdog;
 
 pub use flow_log::FlowLogTarget;

@@ -7,6 +7,8 @@ use aya::maps::MapError;
 use aya::programs::ProgramError;
 use aya::sys::SyscallError;
 
+use super::reason::reason;
+
 /// An error of the kernel's side.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
@@ -17,7 +19,8 @@ pub enum KernelError {
     NoObject,
     /// The object could not be loaded.
     #[error(
-        "cannot load the eBPF programs: {0} (needed: Linux 5.10 or newer, CAP_BPF and CAP_NET_ADMIN)"
+        "cannot load the eBPF programs: {} (needed: Linux 5.10 or newer, CAP_BPF and CAP_NET_ADMIN)",
+        reason(.0)
     )]
     Load(#[from] aya::EbpfError),
     /// The object lacks a program.
@@ -35,7 +38,7 @@ pub enum KernelError {
         cause: ProgramError,
     },
     /// A program could not be run or examined.
-    #[error("program {name}: {source}")]
+    #[error("program {name}: {}", reason(source))]
     Program {
         /// The program.
         name: &'static str,
@@ -43,7 +46,7 @@ pub enum KernelError {
         source: ProgramError,
     },
     /// A table could not be mapped into memory.
-    #[error("cannot map table {name} into memory: {source}")]
+    #[error("cannot map table {name} into memory: {}", reason(source))]
     Map {
         /// The table.
         name: &'static str,
@@ -51,7 +54,7 @@ pub enum KernelError {
         source: io::Error,
     },
     /// A table operation failed.
-    #[error("table {name}: {source}")]
+    #[error("table {name}: {}", reason(source))]
     Table {
         /// The table.
         name: &'static str,
@@ -70,7 +73,7 @@ pub enum KernelError {
     #[error(transparent)]
     Pins(#[from] super::PinsError),
     /// Tables of another build could not be renamed.
-    #[error("cannot rename {}: {source}", path.display())]
+    #[error("cannot rename {}: {}", path.display(), reason(source))]
     Rename {
         /// Their folder.
         path: PathBuf,
@@ -78,7 +81,7 @@ pub enum KernelError {
         source: io::Error,
     },
     /// A table or link could not be pinned.
-    #[error("cannot pin {}: {source}", path.display())]
+    #[error("cannot pin {}: {}", path.display(), reason(source))]
     Pin {
         /// The pin.
         path: PathBuf,
@@ -86,7 +89,7 @@ pub enum KernelError {
         source: aya::pin::PinError,
     },
     /// A pin could not be read or removed.
-    #[error("cannot use the pin {}: {source}", path.display())]
+    #[error("cannot use the pin {}: {}", path.display(), reason(source))]
     ReadPin {
         /// The pin.
         path: PathBuf,
@@ -94,10 +97,10 @@ pub enum KernelError {
         source: io::Error,
     },
     /// The kernel did not provide a grace period.
-    #[error("cannot wait for packets in flight: {0}")]
+    #[error("cannot wait for packets in flight: {}", reason(.0))]
     Grace(io::Error),
     /// A program could not be attached to an interface.
-    #[error("cannot attach to interface {interface}: {source}")]
+    #[error("cannot attach to interface {interface}: {}", reason(source))]
     Attach {
         /// The interface's name.
         interface: String,
@@ -115,7 +118,7 @@ pub enum KernelError {
         filter: String,
     },
     /// The clsact qdisc, which programs are attached to, could not be added.
-    #[error("cannot add a clsact qdisc to interface {interface}: {source}")]
+    #[error("cannot add a clsact qdisc to interface {interface}: {}", reason(source))]
     Qdisc {
         /// The interface's name.
         interface: String,
@@ -128,7 +131,11 @@ impl KernelError {
     /// Whether an interface does not exist any more.
     #[must_use]
     pub fn means_gone(&self) -> bool {
-        let (Self::Attach { source, .. } | Self::Qdisc { source, .. }) = self else { return false };
+        let source = match self {
+            Self::Attach { source, .. } | Self::Qdisc { source, .. } => source,
+            Self::Program { source: ProgramError::SyscallError(error), .. } => &error.io_error,
+            _ => return false,
+        };
         source.raw_os_error() == Some(libc::ENODEV)
     }
 
@@ -167,9 +174,9 @@ pub(super) fn ignoring(
 /// The reason why a program was rejected, in a line.
 fn rejection(cause: &ProgramError) -> String {
     let ProgramError::LoadError { io_error, verifier_log } = cause else {
-        return cause.to_string();
+        return reason(cause);
     };
-    let mut reason = io_error.to_string();
+    let mut reason = reason(io_error);
     if io_error.kind() == io::ErrorKind::PermissionDenied {
         reason.push_str(" (needed: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)");
     }
@@ -190,6 +197,26 @@ fn verdict(log: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_name_the_kernels_answer() {
+        let answer = || io::Error::from_raw_os_error(libc::ENOSPC);
+        let text = KernelError::table_call("VERDICTS", "bpf_map_update_elem")(answer()).to_string();
+        let expected =
+            "table VERDICTS: `bpf_map_update_elem` failed: No space left on device (ENOSPC)";
+        assert_eq!(text, expected);
+        let call = SyscallError { call: "bpf_mprog_attach", io_error: answer() };
+        let program = KernelError::Program { name: "to_pod", source: call.into() };
+        assert!(
+            program
+                .to_string()
+                .ends_with("`bpf_mprog_attach` failed: No space left on device (ENOSPC)"),
+            "{program}"
+        );
+        let io_error = io::Error::from_raw_os_error(libc::EACCES);
+        let text = KernelError::Attach { interface: "eth0".to_owned(), source: io_error };
+        assert_eq!(text.to_string(), "cannot attach to interface eth0: Permission denied (EACCES)");
+    }
 
     #[test]
     fn the_verifiers_verdict_comes_before_its_statistics() {

@@ -11,6 +11,7 @@ use super::cost::Costs;
 use super::effect::Effect;
 use super::floods::Flooded;
 use super::packets::Figures;
+use super::start_up::StartUp;
 use super::traffic::Traffic;
 use super::watched::Watched;
 
@@ -40,6 +41,8 @@ pub(super) struct Document {
     pub watched: Option<Vec<Watched>>,
     #[serde(skip_serializing_if = "Option::is_none", skip_deserializing)]
     pub attached: Option<Vec<Attached>>,
+    #[serde(skip_serializing_if = "Option::is_none", skip_deserializing)]
+    pub start_up: Option<Vec<StartUp>>,
 }
 
 /// Where the figures were measured.

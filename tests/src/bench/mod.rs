@@ -18,6 +18,7 @@ mod packets;
 mod print;
 mod report;
 mod rotator;
+mod start_up;
 mod target;
 mod targets;
 mod traffic;
@@ -128,6 +129,12 @@ fn measure_agent(options: &Options, is_table: bool, all: &mut Document) -> anyho
         let rows = all.part("attach", attach::measure)?;
         is_table.then(|| print::attached(&rows)).transpose()?;
         all.attached = Some(rows);
+    }
+    if options.wants(options.start_up, false) {
+        progress("pods at the agent's start, and many new ones");
+        let rows = all.part("start-up", start_up::measure)?;
+        is_table.then(|| print::start_up(&rows)).transpose()?;
+        all.start_up = Some(rows);
     }
     Ok(())
 }

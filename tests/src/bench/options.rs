@@ -54,6 +54,9 @@ pub struct Options {
     /// Measure the time until interfaces have their programs
     #[arg(long)]
     pub attach: bool,
+    /// Measure the time until the real agent guards 250 pods at its start, and 60 new ones at once
+    #[arg(long)]
+    pub start_up: bool,
     /// The numbers of pods of the watched clusters
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = CLUSTERS)]
     pub pods: Vec<usize>,
@@ -78,7 +81,7 @@ impl Options {
     /// Whether a part is measured: it is chosen, or nothing is. The report's parts are those of packets.
     pub(super) const fn wants(&self, part: bool, is_reports: bool) -> bool {
         let any = self.packets || self.traffic || self.floods;
-        let any = any || self.effect || self.watched || self.attach;
+        let any = any || self.effect || self.watched || self.attach || self.start_up;
         part || !any && (is_reports || self.report.is_none())
     }
 }

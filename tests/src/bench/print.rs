@@ -10,6 +10,7 @@ use super::effect::{Effect, Through};
 use super::floods::{FLOWS, Flooded};
 use super::options::Output;
 use super::packets::Figures;
+use super::start_up::StartUp;
 use super::traffic::Traffic;
 use super::watched::Watched;
 
@@ -219,6 +220,21 @@ pub(super) fn attached(rows: &[Attached]) -> anyhow::Result<()> {
         ]
     });
     print("time until interfaces have their programs", header, rows, &[0])
+}
+
+pub(super) fn start_up(rows: &[StartUp]) -> anyhow::Result<()> {
+    let header = ["by", "pods", "number", "first, ms", "median, ms", "last, ms"];
+    let rows = rows.iter().map(|row| {
+        [
+            row.by.to_owned(),
+            row.pods.to_owned(),
+            row.number.to_string(),
+            format!("{:.0}", row.least_ms),
+            format!("{:.0}", row.median_ms),
+            format!("{:.0}", row.most_ms),
+        ]
+    });
+    print("time until pods are guarded", header, rows, &[0, 1])
 }
 
 pub(super) fn json(figures: &impl serde::Serialize) -> anyhow::Result<()> {

@@ -17,9 +17,11 @@
 //! Everything is created inside a [`Sandbox`] and in namespaces of the lab's own. The host's
 //! interfaces, routes and sysctls stay unchanged, and nothing survives the process.
 
+mod access_log;
 mod agent;
 mod cni;
 mod confine;
+mod crowd;
 mod error;
 mod fabric;
 mod further;
@@ -47,8 +49,10 @@ use std::sync::Arc;
 
 use enforcer_core::model::{PodId, Service, ServiceId};
 
+pub use access_log::AccessLog;
 pub use agent::{Agent, AgentOptions, AgentSource, SPAWN_COMMAND, become_command, command_in};
 pub use confine::agent_capabilities;
+pub use crowd::{Crowd, Joined};
 pub(crate) use error::Context;
 pub use error::LabError;
 pub use further::Distant;
@@ -80,6 +84,7 @@ pub struct Lab {
     nodes: Vec<LabNode>,
     outside_links: links::Links,
     outside: Namespace,
+    access_log: Option<AccessLog>,
     _servers: Vec<Servers>,
     _switch: Option<Namespace>,
 }
@@ -133,6 +138,7 @@ impl Lab {
             nodes,
             outside_links,
             outside,
+            access_log: None,
             _servers: Vec::new(),
             _switch: switch.map(|(namespace, _)| namespace),
         };
@@ -173,6 +179,11 @@ impl Lab {
         let pods = self.pods.iter().map(|(id, pod)| (id, pod.addresses(), pod.node()));
         let host_pods = self.host_pods.iter();
         pods.chain(host_pods.map(|(id, pod)| (id, pod.addresses(), pod.node())))
+    }
+
+    /// Sets where servers of later pods note their requests.
+    pub fn set_access_log(&mut self, log: Option<AccessLog>) {
+        self.access_log = log;
     }
 
     /// The directory of the pods' status documents, for the agent's second `--manifests`.

@@ -120,6 +120,14 @@ impl<T: Hash> Hash for SharedSet<T> {
     }
 }
 
+impl<T: Ord> SharedSet<T> {
+    /// The set of these values, which are distinct and in order.
+    pub(crate) fn from_sorted(values: Arc<[T]>) -> Self {
+        debug_assert!(values.is_sorted_by(|one, two| one < two), "not in order");
+        Self((!values.is_empty()).then_some(values))
+    }
+}
+
 impl<T: Ord> FromIterator<T> for SharedSet<T> {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
         let mut values: Vec<T> = values.into_iter().collect();

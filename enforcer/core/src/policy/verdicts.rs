@@ -1,9 +1,10 @@
 //! Verdicts as small numbers, so that the compiler can compare and unite them cheaply.
 
 use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
 
 use super::compiled::{PortSet, Verdict};
-use crate::interner::Interner;
 
 /// A verdict in [`Verdicts`]; equal ids are equal verdicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,16 +15,41 @@ impl VerdictId {
     pub(super) const ALLOW: Self = Self(1);
 }
 
-/// All verdicts of a compilation, each once.
+/// A verdict that has an id.
+#[derive(Debug)]
+struct Known {
+    verdict: Verdict,
+    /// The same for equal verdicts, whatever their ids.
+    identity: u64,
+}
+
+/// Distinct verdicts, each once.
 #[derive(Debug)]
 pub(super) struct Verdicts {
-    known: Interner<Verdict>,
+    /// By id; `None`: the id is free.
+    known: Vec<Option<Known>>,
+    ids: HashMap<Verdict, VerdictId>,
+    free: Vec<VerdictId>,
     unions: HashMap<(VerdictId, VerdictId), VerdictId>,
+    /// The ranges of ports in all verdicts.
+    ranges: usize,
+    /// The size at which unused verdicts are forgotten.
+    most: usize,
 }
+
+/// The size below which nothing is forgotten: verdicts, their ranges of ports, remembered unions.
+const FEW: usize = 4_096;
 
 impl Verdicts {
     pub(super) fn new() -> Self {
-        let mut verdicts = Self { known: Interner::default(), unions: HashMap::new() };
+        let mut verdicts = Self {
+            known: Vec::new(),
+            ids: HashMap::new(),
+            free: Vec::new(),
+            unions: HashMap::new(),
+            ranges: 0,
+            most: FEW,
+        };
         let deny = verdicts.intern(Verdict::Deny);
         let allow = verdicts.intern(Verdict::Allow);
         debug_assert_eq!((deny, allow), (VerdictId::DENY, VerdictId::ALLOW));
@@ -31,11 +57,61 @@ impl Verdicts {
     }
 
     pub(super) fn intern(&mut self, verdict: Verdict) -> VerdictId {
-        VerdictId(self.known.intern(verdict))
+        if let Some(id) = self.ids.get(&verdict) {
+            return *id;
+        }
+        let mut hasher = DefaultHasher::new();
+        verdict.hash(&mut hasher);
+        self.ranges += verdict.ranges();
+        let known = Known { verdict: verdict.clone(), identity: hasher.finish() };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.known[id.0] = Some(known);
+                id
+            }
+            None => {
+                self.known.push(Some(known));
+                VerdictId(self.known.len() - 1)
+            }
+        };
+        self.ids.insert(verdict, id);
+        id
     }
 
     pub(super) fn get(&self, id: VerdictId) -> &Verdict {
-        &self.known[id.0]
+        self.known.get(id.0).and_then(Option::as_ref).map_or(&Verdict::Deny, |it| &it.verdict)
+    }
+
+    /// A number for what the verdict is, whatever id it has at the moment.
+    pub(super) fn identity(&self, id: VerdictId) -> u64 {
+        self.known.get(id.0).and_then(Option::as_ref).map_or(0, |it| it.identity)
+    }
+
+    /// The verdicts, the ranges of ports in them, and the remembered unions.
+    pub(super) fn size(&self) -> usize {
+        self.ids.len() + self.ranges + self.unions.len()
+    }
+
+    /// Forgets the verdicts that are not in use, if many have come since the last time. Their ids are
+    /// reused, so nobody else may have one of them.
+    pub(super) fn collect<I: Iterator<Item = VerdictId>>(&mut self, used: impl FnOnce() -> I) {
+        if self.size() <= self.most {
+            return;
+        }
+        let mut is_used = vec![false; self.known.len()];
+        for VerdictId(id) in used().chain([VerdictId::DENY, VerdictId::ALLOW]) {
+            is_used[id] = true;
+        }
+        self.unions = HashMap::new();
+        for (id, (slot, is_used)) in self.known.iter_mut().zip(is_used).enumerate() {
+            if let Some(gone) = slot.take_if(|_| !is_used) {
+                self.ids.remove(&gone.verdict);
+                self.ranges -= gone.verdict.ranges();
+                self.free.push(VerdictId(id));
+            }
+        }
+        self.ids.shrink_to(2 * self.ids.len());
+        self.most = FEW + 2 * self.size();
     }
 
     /// The verdict that allows what either allows.
@@ -69,5 +145,15 @@ impl Verdicts {
         });
         let union = Verdict::ports(PortSet::new(sets.flat_map(PortSet::iter)));
         self.intern(union)
+    }
+}
+
+impl Verdict {
+    /// The number of its ranges of ports.
+    pub(super) fn ranges(&self) -> usize {
+        match self {
+            Self::Ports(set) => set.ranges.values().map(Vec::len).sum(),
+            Self::Deny | Self::Allow => 0,
+        }
     }
 }

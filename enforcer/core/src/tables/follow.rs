@@ -11,7 +11,7 @@
 //!
 //! The order of the writes is that of [`super::transition`]; so is the proof.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_ebpf::contract::entry::{Cell, Entry};
 
@@ -29,6 +29,7 @@ use super::transition::{Unplaced, begin, drop_unused_rows, flip_endpoints, make_
 use super::work::{Flip, Work, entry, joined};
 use super::writer::Writer;
 use crate::model::PodId;
+use crate::numbered::NumberMap;
 use crate::policy::{Delta, Engine, Grants, Judge, Number, PortSet, Verdict, VerdictId};
 
 impl State {
@@ -49,7 +50,7 @@ impl State {
         let link = self.link.take().filter(|link| follows(&link)).unwrap_or_default();
         let mut next = self.clone();
         let mut writer = Writer::new(self.epoch);
-        let mut follower = Follower { link, engine, cells: HashMap::new() };
+        let mut follower = Follower { link, engine, cells: NumberMap::default() };
         if let Ok(unplaced) = follower.advance(&mut next, &work, interfaces, &mut writer) {
             next.epoch = writer.epoch;
             next.link = Some(Link { version: delta.version, ..follower.link });
@@ -71,7 +72,7 @@ struct Follower<'e> {
     link: Link,
     engine: &'e mut Engine,
     /// The cells of verdicts.
-    cells: HashMap<VerdictId, u32>,
+    cells: NumberMap<VerdictId, u32>,
 }
 
 /// The cells of an id in the retired rows.
@@ -79,7 +80,7 @@ type Signature = Vec<u32>;
 
 /// The ids that addresses are flipped to.
 struct Ids {
-    of: HashMap<(Number, Signature), u32>,
+    of: NumberMap<(Number, Signature), u32>,
     /// Ids that are new: their class, and their cells in the retired rows.
     fresh: Vec<(u32, Number, Signature)>,
     /// Ids of classes that already have another one, with their class.
@@ -217,7 +218,7 @@ impl Follower<'_> {
         retired: &[RowKey],
         writer: &mut Writer,
     ) -> Result<Ids, Full> {
-        let mut ids = Ids { of: HashMap::new(), fresh: Vec::new(), detours: BTreeMap::new() };
+        let mut ids = Ids { of: NumberMap::default(), fresh: Vec::new(), detours: BTreeMap::new() };
         let mut wanted: Vec<(Number, Signature)> = Vec::new();
         for it in work.flips.iter().flatten() {
             let key = (it.new.class, signature(state, retired, it.old));
@@ -227,7 +228,7 @@ impl Follower<'_> {
         }
         // Classes without an address of their own have no cells of before.
         wanted.extend(work.fresh.iter().map(|class| (*class, Signature::new())));
-        let mut known: HashMap<Number, Signature> = HashMap::new();
+        let mut known: NumberMap<Number, Signature> = NumberMap::default();
         let soft = self.soft(state, &wanted);
         for (class, cells) in wanted {
             if ids.of.contains_key(&(class, cells.clone())) {
@@ -276,7 +277,7 @@ impl Follower<'_> {
     ) {
         for grants in verdicts {
             let Some(&key) = self.link.rows.get(&grants.row) else { continue };
-            let known: HashMap<Number, VerdictId> = grants.classes.iter().copied().collect();
+            let known: NumberMap<Number, VerdictId> = grants.classes.iter().copied().collect();
             for (id, class, _) in ids.fresh.iter().filter(|it| !ids.detours.contains_key(&it.0)) {
                 let verdict = known.get(class).copied().unwrap_or(grants.base);
                 state.rows.write(key, *id, self.cell(verdict), writer);
@@ -361,16 +362,19 @@ impl Follower<'_> {
 
     /// The port sets in cells of ids that addresses have.
     fn port_sets(&self, state: &State) -> BTreeSet<u32> {
-        let mut sets = BTreeSet::new();
         let rows = self.link.rows.values().filter_map(|key| state.rows.get(*key));
         let ids: Vec<u32> = self.link.ids.values().copied().collect();
-        for row in rows {
-            let cells = ids.iter().map(|id| row.cell(*id));
-            let cells: HashMap<u32, ()> =
-                cells.filter(|cell| *cell >= Cell::FIRST_SET).map(|cell| (cell, ())).collect();
-            sets.extend(cells.into_keys());
+        let mut is_used: Vec<bool> = Vec::new();
+        for cell in rows.flat_map(|row| ids.iter().map(|id| row.cell(*id))) {
+            let at = cell as usize;
+            if at >= is_used.len() {
+                is_used.resize(at + 1, false);
+            }
+            is_used[at] = true;
         }
-        sets
+        let used =
+            (0..).zip(is_used).filter(|(cell, is_used)| *is_used && *cell >= Cell::FIRST_SET);
+        used.map(|(cell, _)| cell).collect()
     }
 }
 

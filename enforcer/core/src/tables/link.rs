@@ -1,8 +1,9 @@
 //! Which ids and places of the kernel an engine's classes and rows have.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::rows::RowKey;
+use crate::numbered::NumberMap;
 use crate::policy::Number;
 
 /// What the kernel has of an engine's result.
@@ -10,7 +11,7 @@ use crate::policy::Number;
 pub(super) struct Link {
     pub(super) version: u64,
     /// By class: its id.
-    pub(super) ids: HashMap<Number, u32>,
+    pub(super) ids: NumberMap<Number, u32>,
     /// The places of rows.
     pub(super) rows: BTreeMap<Number, RowKey>,
     /// Classes that went since port sets were last looked through.

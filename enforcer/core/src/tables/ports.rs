@@ -17,6 +17,8 @@ use super::shortage::{Full, Table};
 use super::sizes;
 use super::step::Step;
 use super::writer::Writer;
+use crate::interner::Interner;
+use crate::numbered::NumberMap;
 use crate::policy::PortSet;
 
 /// A range of ports of the same class: first and last.
@@ -83,12 +85,14 @@ impl Ports {
         if new.is_empty() {
             return Ok(());
         }
-        let parts = split(&self.spans, &new);
+        let (parts, members) = split(&self.spans, &new);
         let (spans, parents) = self.number(&parts, writer)?;
         self.grow_live_sets(&parents, writer);
         let mut bitmaps = vec![vec![0; PORT_SET_WORDS]; new.len()];
-        for (class, members) in membership(&parts, &spans) {
-            members.positions().for_each(|position| put(&mut bitmaps[position], class, true));
+        for (class, number) in membership(&parts, &spans) {
+            members[number]
+                .positions()
+                .for_each(|position| put(&mut bitmaps[position], class, true));
         }
         for (set, bits) in new.into_iter().zip(bitmaps) {
             let id = self.sets.take(writer)?;
@@ -126,29 +130,29 @@ impl Ports {
         parts: &[Part],
         writer: &mut Writer,
     ) -> Result<(Vec<Span>, Vec<Split>), Full> {
-        let mut sizes: HashMap<(u32, &Members), u32> = HashMap::new();
+        let mut sizes: NumberMap<(u32, usize), u32> = NumberMap::default();
         for part in parts {
-            *sizes.entry((part.class, &part.members)).or_default() += part.last - part.first + 1;
+            *sizes.entry((part.class, part.members)).or_default() += part.last - part.first + 1;
         }
         // A class keeps its id for its largest part, class 0 for the part that is still in no set.
-        let mut keeps: HashMap<u32, (u32, &Members)> = HashMap::new();
+        let mut keeps: NumberMap<u32, (u32, usize)> = NumberMap::default();
         for part in parts {
             let size = match part.class {
-                0 if part.members.is_empty() => u32::MAX,
+                0 if part.members == NO_MEMBERS => u32::MAX,
                 0 => continue,
-                _ => sizes[&(part.class, &part.members)],
+                _ => sizes[&(part.class, part.members)],
             };
-            let best = keeps.entry(part.class).or_insert((size, &part.members));
+            let best = keeps.entry(part.class).or_insert((size, part.members));
             if size > best.0 {
-                *best = (size, &part.members);
+                *best = (size, part.members);
             }
         }
-        let mut ids: HashMap<(u32, &Members), u32> =
+        let mut ids: NumberMap<(u32, usize), u32> =
             keeps.into_iter().map(|(class, (_, members))| ((class, members), class)).collect();
         let mut spans: Vec<Span> = Vec::new();
         let mut parents = Vec::new();
         for part in parts {
-            let key = (part.class, &part.members);
+            let key = (part.class, part.members);
             let class = match ids.get(&key) {
                 Some(&class) => class,
                 None => {
@@ -262,10 +266,6 @@ impl Members {
             self.0.pop();
         }
     }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 /// Ports of one class that are in the same new sets.
@@ -273,11 +273,15 @@ struct Part {
     first: u32,
     last: u32,
     class: u32,
-    members: Members,
+    /// A number for their members: equal ones have equal numbers.
+    members: usize,
 }
 
-/// Cuts the spans at the ends of the new sets' ranges.
-fn split(spans: &[Span], new: &[Arc<PortSet>]) -> Vec<Part> {
+/// The number of no members.
+const NO_MEMBERS: usize = 0;
+
+/// Cuts the spans at the ends of the new sets' ranges. Also returns the parts' members by number.
+fn split(spans: &[Span], new: &[Arc<PortSet>]) -> (Vec<Part>, Interner<Members>) {
     // A canonical set's ranges don't overlap: each end changes the membership once.
     let mut ends: Vec<(u32, usize)> = Vec::new();
     for (position, set) in new.iter().enumerate() {
@@ -292,30 +296,37 @@ fn split(spans: &[Span], new: &[Arc<PortSet>]) -> Vec<Part> {
     ends.sort_unstable();
     let mut ends = ends.into_iter().peekable();
     let mut members = Members::default();
+    let mut distinct = Interner::default();
+    let mut number = distinct.intern(members.clone());
     let mut parts = Vec::new();
     for &(first, last, class) in spans {
         let mut from = first;
         while from <= last {
+            let mut is_same = true;
             while let Some((_, position)) = ends.next_if(|&(port, _)| port <= from) {
                 members.toggle(position);
+                is_same = false;
+            }
+            if !is_same {
+                number = distinct.intern(members.clone());
             }
             let to = ends.peek().map_or(last, |&(port, _)| last.min(port - 1));
-            parts.push(Part { first: from, last: to, class, members: members.clone() });
+            parts.push(Part { first: from, last: to, class, members: number });
             from = to + 1;
         }
     }
-    parts
+    (parts, distinct)
 }
 
 /// The new sets of each class, by the spans that `parts` became.
-fn membership<'a>(parts: &'a [Part], spans: &[Span]) -> Vec<(u32, &'a Members)> {
+fn membership(parts: &[Part], spans: &[Span]) -> Vec<(u32, usize)> {
     let mut at = 0;
-    let mut members: HashMap<u32, &Members> = HashMap::new();
+    let mut members: NumberMap<u32, usize> = NumberMap::default();
     for part in parts {
         while spans[at].1 < part.first {
             at += 1;
         }
-        members.insert(spans[at].2, &part.members);
+        members.insert(spans[at].2, part.members);
     }
     members.into_iter().collect()
 }

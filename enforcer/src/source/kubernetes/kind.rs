@@ -4,12 +4,16 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::key::Key;
 use super::prune::Keep;
 use crate::source::convert::{self, Converted};
-use enforcer_core::model::{AUDIT_ANNOTATION, Change, PodId, PolicyId, ServiceId};
+use enforcer_core::model::{
+    AUDIT_ANNOTATION, Change, DENY_WITH_ANNOTATION, PodId, PolicyId, ServiceId,
+};
 
 /// A watched kind of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,8 +84,11 @@ pub(super) trait Watch:
     /// The change to the model.
     fn convert(&self) -> Converted<Option<Change>>;
 
-    /// The change that takes effect instead while it has errors and was never good.
-    fn fallback(&self) -> Option<Change> {
+    /// The change that takes effect instead of an object that has errors and was never good. Kubernetes
+    /// changes no field's type within a version of an API and encodes its own types, so what does not
+    /// even fit the type comes from something between the agent and the API server. It may be bad, but it
+    /// is no reason to leave pods open.
+    fn fallback(_json: &Value) -> Option<Change> {
         None
     }
 }
@@ -92,7 +99,14 @@ const META: Keep = Keep::Fields(&[
     ("uid", Keep::All),
     ("resourceVersion", Keep::All),
     ("labels", Keep::All),
-    ("annotations", Keep::Fields(&[(convert::MIRROR, Keep::All), (AUDIT_ANNOTATION, Keep::All)])),
+    (
+        "annotations",
+        Keep::Fields(&[
+            (convert::MIRROR, Keep::All),
+            (AUDIT_ANNOTATION, Keep::All),
+            (DENY_WITH_ANNOTATION, Keep::All),
+        ]),
+    ),
     ("deletionTimestamp", Keep::All),
 ]);
 
@@ -182,8 +196,11 @@ impl Watch for NetworkPolicy {
         convert::policy(self).map(Change::Policy).map(Some)
     }
 
-    fn fallback(&self) -> Option<Change> {
-        Some(Change::Policy(convert::closed_policy(self)))
+    fn fallback(json: &Value) -> Option<Change> {
+        match Self::deserialize(json) {
+            Ok(policy) => Some(Change::Policy(convert::closed_policy(&policy))),
+            Err(_) => Some(Change::Policy(convert::closed_policy_of(json, ""))),
+        }
     }
 }
 

@@ -71,11 +71,12 @@ fn outcome<K: Watch>(value: &Value) -> (Outcome, Vec<Remark>) {
             let help = misfit.help.map(|it| format!(" ({it})")).unwrap_or_default();
             let path = if misfit.path.is_empty() { "the object" } else { &*misfit.path };
             let text = format!("{path}: {}{help}", misfit.message);
-            return (Outcome::Bad(None), vec![Remark { severity: Severity::Error, text }]);
+            let remark = Remark { severity: Severity::Error, text };
+            return (Outcome::Bad(K::fallback(value)), vec![remark]);
         }
     };
     let converted = object.convert();
-    let outcome = converted.value.map_or_else(|| Outcome::Bad(object.fallback()), Outcome::Good);
+    let outcome = converted.value.map_or_else(|| Outcome::Bad(K::fallback(value)), Outcome::Good);
     let remarks = converted.problems.iter();
     let remarks = remarks.map(|it| Remark { severity: it.severity, text: it.to_string() });
     (outcome, remarks.collect())

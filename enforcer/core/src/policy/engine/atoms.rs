@@ -1,9 +1,6 @@
 //! Atoms: the sets of addresses that rules name.
 
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
 use super::blocks::BlockSet;
 use super::labels::LabelIndex;
@@ -30,7 +27,7 @@ pub(super) enum Atom {
     /// All pods.
     EveryPod,
     /// The addresses in any of these blocks.
-    Blocks(Arc<BlockSet>),
+    Blocks(BlockSet),
 }
 
 /// The atoms of all rows, each for as long as a row names it.
@@ -43,7 +40,7 @@ pub(super) struct Atoms {
     by_selector: Column<Vec<(Scope, Number)>>,
     pub(super) every_pod: Option<Number>,
     /// The live sets of blocks.
-    pub(super) blocks: BTreeMap<Number, Arc<BlockSet>>,
+    pub(super) blocks: BTreeMap<Number, BlockSet>,
     /// The names of ports in rules that peers define, with the number of their uses.
     names: HashMap<Name, u32>,
 }
@@ -85,27 +82,7 @@ impl Atoms {
     }
 
     pub(super) fn take_blocks(&mut self, blocks: BlockSet) -> Number {
-        self.slab.take(Atom::Blocks(Arc::new(blocks)))
-    }
-
-    pub(super) fn get(&self, atom: Number) -> Option<&Atom> {
-        self.slab.get(atom).map(|it| &**it)
-    }
-
-    /// A number for what the atom is, whatever number it has at the moment.
-    pub(super) fn identity(&self, atom: Number) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        match self.get(atom) {
-            Some(Atom::Pods(scope, selector)) => {
-                self.pod_labels.selector(*selector).hash(&mut hasher);
-                match scope {
-                    Scope::Own(space) => (0u8, space).hash(&mut hasher),
-                    Scope::Matching(it) => self.namespace_labels.selector(*it).hash(&mut hasher),
-                }
-            }
-            other => other.hash(&mut hasher),
-        }
-        hasher.finish()
+        self.slab.take(Atom::Blocks(blocks))
     }
 
     pub(super) fn release(&mut self, atom: Number) {

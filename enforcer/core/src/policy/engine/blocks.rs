@@ -1,17 +1,16 @@
 //! Which blocks each address is in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::slab::{Collected, Number, Slab};
-use crate::model::Block;
+use crate::model::{Block, SharedSet};
 use crate::policy::terms::extent;
 
 /// The blocks of one rule: an address is in any of them or in none.
-pub(super) type BlockSet = BTreeSet<Block>;
+pub(super) type BlockSet = SharedSet<Block>;
 
 /// An address as a left-aligned number, with its family: 0 for IPv4, 1 for IPv6.
 pub(crate) type Place = (usize, u128);
@@ -81,10 +80,11 @@ impl Regions {
     }
 
     /// Replaces the regions by those of these sets. Returns the ranges that changed.
-    pub(super) fn set(&mut self, sets: &BTreeMap<Number, Arc<BlockSet>>) -> [Vec<Changed>; 2] {
+    pub(super) fn set(&mut self, sets: &BTreeMap<Number, BlockSet>) -> [Vec<Changed>; 2] {
         [0, 1].map(|family| {
             let mut points = Points::new();
             let mut active: Vec<Number> = Vec::new();
+            let sets = sets.iter().map(|(set, blocks)| (*set, blocks.iter()));
             let events = events(sets, family);
             if events.first().is_none_or(|(at, _)| *at > 0) {
                 points.push((0, self.lists.take(Vec::new())));
@@ -119,32 +119,44 @@ impl Regions {
 }
 
 /// The points of one family at which addresses enter or leave each set, in order.
-pub(super) fn events(sets: &BTreeMap<Number, Arc<BlockSet>>, family: usize) -> Vec<(u128, Number)> {
+pub(super) fn events<'b, B: IntoIterator<Item = &'b Block>>(
+    sets: impl IntoIterator<Item = (Number, B)>,
+    family: usize,
+) -> Vec<(u128, Number)> {
     let mut events = Vec::new();
-    for (&set, blocks) in sets {
-        let ends = ranges(blocks, family).into_iter();
+    let mut joined = Vec::new();
+    for (set, blocks) in sets {
+        ranges(blocks, family, &mut joined);
+        let ends = joined.drain(..);
         let ends = ends.flat_map(|(first, last)| [Some(first), last.checked_add(1)]);
         events.extend(ends.flatten().map(|at| (at, set)));
     }
-    events.sort_unstable();
+    events.sort_unstable_by_key(|(at, _)| *at);
     events
 }
 
 /// The addresses in any of the blocks, as disjoint ranges in order.
-fn ranges(blocks: &BlockSet, family: usize) -> Vec<(u128, u128)> {
-    let mut all: Vec<(u128, u128)> = Vec::new();
+fn ranges<'b>(
+    blocks: impl IntoIterator<Item = &'b Block>,
+    family: usize,
+    joined: &mut Vec<(u128, u128)>,
+) {
     for block in blocks {
-        let Some((cidr, excepts)) = extent(block) else { continue };
-        if place(cidr.addr()).0 != family {
+        if place(block.cidr.addr()).0 != family {
             continue;
         }
+        if block.except.is_empty() {
+            joined.push(bounds(&block.cidr));
+            continue;
+        }
+        let Some((cidr, excepts)) = extent(block) else { continue };
         let (mut first, end) = bounds(&cidr);
         let mut holes: Vec<(u128, u128)> = excepts.iter().map(bounds).collect();
         holes.sort_unstable();
         let mut open = true;
         for (low, high) in holes {
             if first < low {
-                all.push((first, low - 1));
+                joined.push((first, low - 1));
             }
             match high.checked_add(1) {
                 Some(next) => first = next,
@@ -152,18 +164,18 @@ fn ranges(blocks: &BlockSet, family: usize) -> Vec<(u128, u128)> {
             }
         }
         if open && first <= end {
-            all.push((first, end));
+            joined.push((first, end));
         }
     }
-    all.sort_unstable();
-    let mut joined: Vec<(u128, u128)> = Vec::with_capacity(all.len());
-    for (first, last) in all {
-        match joined.last_mut() {
-            Some(before) if first <= before.1 => before.1 = before.1.max(last),
-            _ => joined.push((first, last)),
+    joined.sort_unstable();
+    // Overlapping ones become one.
+    joined.dedup_by(|next, kept| {
+        let overlaps = next.0 <= kept.1;
+        if overlaps {
+            kept.1 = kept.1.max(next.1);
         }
-    }
-    joined
+        overlaps
+    });
 }
 
 /// The first and last number of a prefix.

@@ -116,10 +116,6 @@ impl LabelIndex {
         number
     }
 
-    pub(super) fn selector(&self, number: Number) -> Option<&Selector> {
-        self.selectors.get(number).map(|it| &**it)
-    }
-
     pub(super) fn release_selector(&mut self, selector: Number) {
         self.selectors.release(selector);
     }

@@ -4,11 +4,12 @@
 //!
 //! ```text
 //! labels   selectors × label sets: each pair is evaluated once
-//! rows     the rules of a subject's policies, as terms: atom, ports
+//! sketch   the rules of a subject's policies, as terms: what they name, ports
+//! shares   which of these a node can't afford, before anything is made of them
+//! rows     the terms of the others, as atoms with ports
 //! atoms    the sets of addresses that terms name: pods by labels, blocks
 //! peers    pods in groups that are alike in namespace, labels, ports ─► signatures: lists of atoms
 //! blocks   regions of addresses that are in the same sets of blocks
-//! shares   which rows a node can't afford, before anything is made of them
 //! hosts    addresses, with a class each: its region's blocks, its pods' signatures
 //! ```
 //! A row's verdict for a class follows from the terms whose atoms the class has. Atoms are there for
@@ -29,6 +30,7 @@ mod materialize;
 mod peers;
 mod rows;
 mod shares;
+mod sketch;
 mod slab;
 mod subjects;
 mod touched;
@@ -125,6 +127,8 @@ impl Engine {
         local: &BTreeSet<PodId>,
     ) -> Delta {
         let touched = &*self.audits.with_policies(cluster, touched);
+        // Nobody keeps a verdict's number from one update to the next, apart from rows.
+        self.verdicts.collect(|| self.subjects.verdicts());
         for name in &touched.namespaces {
             self.peers.relabel(cluster, &mut self.atoms, name);
         }
@@ -139,6 +143,7 @@ impl Engine {
             atoms: &mut self.atoms,
             peers: &mut self.peers,
             verdicts: &mut self.verdicts,
+            granted: HashMap::new(),
         };
         let renamed = self.subjects.update(&mut compiler, touched, local);
         self.finish(renamed)
@@ -224,7 +229,8 @@ impl Engine {
         if row.base == VerdictId::ALLOW {
             return row.base;
         }
-        let mut granted = vec![row.base];
+        let mut granted = Vec::with_capacity(8);
+        granted.push(row.base);
         let blocks = regions.members(class.list).iter();
         granted.extend(blocks.filter_map(|it| row.terms.get(it)).map(|term| term.always));
         for signature in class.signatures.iter().filter_map(|it| peers.signature(*it)) {
@@ -245,25 +251,32 @@ impl Engine {
 
     /// The verdicts of rows for classes, as far as they are not that for every address.
     pub(crate) fn grants(&mut self, rows: &[Number], classes: &[Number]) -> Vec<Grants> {
-        let mut of_atom: HashMap<Number, Vec<usize>> = HashMap::new();
+        // Atoms, each with the rows that name it.
+        let mut of_atom: Vec<(Number, usize)> = Vec::new();
         let mut grants = Vec::with_capacity(rows.len());
         for (at, number) in rows.iter().enumerate() {
             let row = self.subjects.row(*number);
             let base = row.map_or(VerdictId::DENY, |row| row.base);
-            for atom in row.into_iter().flat_map(|row| row.terms.keys()) {
-                of_atom.entry(*atom).or_default().push(at);
-            }
+            of_atom
+                .extend(row.into_iter().flat_map(|row| row.terms.keys()).map(|atom| (*atom, at)));
             grants.push(Grants { row: *number, base, classes: Vec::new() });
         }
+        // Each row's are in order.
+        of_atom.sort();
+        let mut named: Vec<usize> = Vec::new();
         for &number in classes {
             let Some(class) = self.hosts.class(number) else { continue };
             let signatures = class.signatures.iter().filter_map(|it| self.peers.signature(*it));
             let atoms = signatures.flat_map(|it| &it.atoms).chain(self.regions.members(class.list));
-            let named = atoms.filter_map(|atom| of_atom.get(atom)).flatten();
-            let mut named: Vec<usize> = named.copied().collect();
+            named.clear();
+            for atom in atoms {
+                let first = of_atom.partition_point(|it| it.0 < *atom);
+                let rows = of_atom.iter().skip(first).take_while(|it| it.0 == *atom);
+                named.extend(rows.map(|it| it.1));
+            }
             named.sort_unstable();
             named.dedup();
-            for at in named {
+            for &at in &named {
                 let verdict = self.verdict(rows[at], number);
                 grants[at].classes.push((number, verdict));
             }
@@ -330,3 +343,6 @@ impl Engine {
         [self.peers.groups(), self.hosts.len(), self.subjects.len()]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,18 +6,18 @@
 //! than an equal share is never cut. A cut namespace keeps its smallest rows.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use enforcer_ebpf::contract::table::{Limits, PORT_CLASSES, SLOTS};
 
-use super::atoms::{Atom, Atoms};
 use super::blocks::events;
-use super::rows::Row;
+use super::sketch::{Sketch, Sketched};
 use super::slab::Number;
+use crate::model::Block;
 use crate::policy::compiled::Verdict;
-use crate::policy::verdicts::{VerdictId, Verdicts};
+use crate::policy::verdicts::Verdicts;
 
 /// What rows need of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,8 +73,8 @@ impl Budget {
     }
 }
 
-/// What one row needs: lists of what it may share with other rows, and a sum. Atoms' numbers may mean
-/// others later, so these are not in it.
+/// What one row needs: lists of what it may share with other rows, and a sum. Numbers of atoms and of
+/// verdicts may mean others later, so these are not in it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Need {
     /// The same for equal rows only.
@@ -87,29 +87,29 @@ pub(super) struct Need {
 }
 
 impl Need {
-    pub(super) fn new(row: &Row, atoms: &Atoms, verdicts: &Verdicts) -> Self {
-        let mut need = Self::default();
-        let mut blocks = BTreeMap::new();
-        // Sorted, as the terms are.
-        let mut identities: Vec<(Number, u64, u64)> = Vec::with_capacity(row.terms.len());
-        for (number, term) in &row.terms {
-            let identity = atoms.identity(*number);
-            let ranges = ranges(term.always, verdicts);
-            identities.push((*number, identity, ranges.unwrap_or(0)));
-            need.row = need.row.wrapping_add(hash(&(identity, term)));
-            match atoms.get(*number) {
-                Some(Atom::Blocks(it)) => drop(blocks.insert(*number, Arc::clone(it))),
-                _ => need.classes.push(identity),
+    pub(super) fn new(sketch: &Sketch<'_>, verdicts: &Verdicts) -> Self {
+        let mut need = Self { row: hash(&verdicts.identity(sketch.base)), ..Self::default() };
+        let mut blocks: Vec<(Number, &[&Block])> = Vec::with_capacity(sketch.terms.len());
+        let mut atoms: Vec<(u64, u64)> = Vec::with_capacity(sketch.terms.len());
+        for (number, Sketched { identity, set, term }) in (0..).zip(&sketch.terms) {
+            let always = verdicts.identity(term.always);
+            let ranges = match verdicts.get(term.always) {
+                Verdict::Ports(_) => Some(verdicts.get(term.always).ranges() as u64),
+                Verdict::Deny | Verdict::Allow => None,
+            };
+            atoms.push((*identity, ranges.unwrap_or(0)));
+            need.row = need.row.wrapping_add(hash(&(identity, always, &term.named)));
+            match set.blocks() {
+                [] => need.classes.push(*identity),
+                it => blocks.push((number, it)),
             }
-            if let Some(ranges) = ranges {
-                need.sets.push((hash(&term.always), ranges));
-            }
+            need.sets.extend(ranges.map(|ranges| (always, ranges)));
             need.sets.extend(term.named.iter().map(|name| (hash(name), 1)));
         }
         for family in [0, 1] {
-            need.sweep(&events(&blocks, family), &identities);
+            let sets = blocks.iter().map(|(number, blocks)| (*number, blocks.iter().copied()));
+            need.sweep(&events(sets, family), &atoms);
         }
-        need.row = need.row.wrapping_add(hash(&row.base));
         need.classes.sort_unstable();
         need.classes.dedup();
         need.sets.sort_unstable();
@@ -118,29 +118,35 @@ impl Need {
     }
 
     /// Counts the distinct lists of blocks that addresses are in, without making them.
-    /// `atoms`: their identities and numbers of ranges, sorted.
-    fn sweep(&mut self, events: &[(u128, Number)], atoms: &[(Number, u64, u64)]) {
-        let mut active: BTreeSet<Number> = BTreeSet::new();
-        let (mut list, mut all_ranges) = (0u64, 0u64);
+    /// `atoms`: their identities and numbers of ranges.
+    fn sweep(&mut self, events: &[(u128, Number)], atoms: &[(u64, u64)]) {
+        let mut is_active = vec![false; atoms.len()];
+        let (mut active, mut list, mut all_ranges) = (0u64, 0u64, 0u64);
         for here in events.chunk_by(|one, two| one.0 == two.0) {
             for (_, number) in here {
-                let at = atoms.binary_search_by_key(number, |it| it.0).ok();
-                let Some((_, identity, ranges)) = at.and_then(|at| atoms.get(at)) else { continue };
+                let at = *number as usize;
+                let (Some((identity, ranges)), Some(is_active)) =
+                    (atoms.get(at), is_active.get_mut(at))
+                else {
+                    continue;
+                };
                 // The lists' hashes are sums, so that each end costs the same.
-                if active.remove(number) {
-                    list = list.wrapping_sub(*identity);
-                    all_ranges -= ranges;
-                } else {
-                    active.insert(*number);
+                *is_active = !*is_active;
+                if *is_active {
+                    active += 1;
                     list = list.wrapping_add(*identity);
                     all_ranges += ranges;
+                } else {
+                    active -= 1;
+                    list = list.wrapping_sub(*identity);
+                    all_ranges -= ranges;
                 }
             }
-            self.overlaps += active.len() as u64;
-            if !active.is_empty() {
+            self.overlaps += active;
+            if active > 0 {
                 self.classes.push(list);
             }
-            if active.len() > 1 && all_ranges > 0 {
+            if active > 1 && all_ranges > 0 {
                 self.sets.push((list, 1));
             }
         }
@@ -163,14 +169,6 @@ impl Need {
             Resource::PortSets => self.sets.len() as u64,
             Resource::PortRanges => self.sets.iter().map(|(_, ranges)| ranges).sum(),
         }
-    }
-}
-
-/// The number of ranges in a verdict's port set.
-fn ranges(verdict: VerdictId, verdicts: &Verdicts) -> Option<u64> {
-    match verdicts.get(verdict) {
-        Verdict::Ports(set) => Some(set.iter().count() as u64),
-        _ => None,
     }
 }
 

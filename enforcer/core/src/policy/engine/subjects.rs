@@ -8,10 +8,12 @@ use enforcer_ebpf::contract::verdict::Direction;
 use super::atoms::Atoms;
 use super::rows::{Compiler, Row, named_ports, names, rules};
 use super::shares::{Ask, Budget, Excess, Need, excess, excess_names, same, with_hysteresis};
-use super::slab::{Collected, Column, Number, Slab};
+use super::sketch::Sketch;
+use super::slab::{Collected, Number, Slab};
 use super::touched::Touched;
 use crate::model::{Cluster, ContainerPort, Pod, PodId, PolicyId};
 use crate::policy::subjects::is_subject;
+use crate::policy::verdicts::VerdictId;
 
 /// How a direction of a subject is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,31 +57,36 @@ type Key = (PodId, Direction);
 pub(super) struct Subjects {
     pods: BTreeMap<PodId, Subject>,
     rows: Slab<Row>,
-    /// By row: what it needs.
-    needs: Column<Option<Arc<Need>>>,
     budget: Budget,
     /// The sides that are closed, because of the names in their rules or because of their rows.
     closed: [BTreeMap<Key, Excess>; 2],
 }
 
-/// The rows made in one update: what they follow from.
-type Made = HashMap<(Direction, Vec<PolicyId>, Vec<ContainerPort>), Number>;
+/// What the rules of some policies mean, in one update.
+struct Draft<'c> {
+    sketch: Sketch<'c>,
+    need: Arc<Need>,
+    /// With a use that ends with the update.
+    row: Option<Number>,
+}
+
+/// The drafts of one update: what they follow from, and the sides that they judge.
+#[derive(Default)]
+struct Drafts<'c> {
+    list: Vec<Draft<'c>>,
+    known: HashMap<(Direction, Vec<&'c PolicyId>, Vec<&'c ContainerPort>), usize>,
+    of_side: HashMap<Key, usize>,
+}
 
 impl Subjects {
     pub(super) fn new(budget: Budget) -> Self {
-        Self {
-            pods: BTreeMap::new(),
-            rows: Slab::default(),
-            needs: Column::default(),
-            budget,
-            closed: Default::default(),
-        }
+        Self { pods: BTreeMap::new(), rows: Slab::default(), budget, closed: Default::default() }
     }
 
     /// Brings the rows up to date. Returns whether port names came into use.
     pub(super) fn update(
         &mut self,
-        compiler: &mut Compiler<'_>,
+        compiler: &mut Compiler<'_, '_>,
         touched: &Touched,
         local: &BTreeSet<PodId>,
     ) -> bool {
@@ -103,19 +110,22 @@ impl Subjects {
         if concerned.is_empty() && ended.is_empty() {
             return false;
         }
-        let (mut made, mut renamed) = (Made::new(), false);
+        let (mut drafts, mut renamed) = (Drafts::default(), false);
         self.count_names(cluster, &concerned);
         let reopened = self.close_names();
         concerned.extend(reopened);
         for id in &concerned {
-            self.compile(compiler, id, &mut made, &mut renamed);
+            self.draft(compiler, id, &mut drafts);
         }
         for id in self.close_rows() {
-            self.compile(compiler, &id, &mut made, &mut renamed);
+            if concerned.insert(id.clone()) {
+                self.draft(compiler, &id, &mut drafts);
+            }
         }
-        self.close(1);
-        // Rows made in this update had a use each, until here.
-        made.into_values().for_each(|row| self.rows.release(row));
+        for id in &concerned {
+            self.judge(compiler, id, &mut drafts, &mut renamed);
+        }
+        drafts.list.into_iter().filter_map(|it| it.row).for_each(|row| self.rows.release(row));
         renamed
     }
 
@@ -239,54 +249,65 @@ impl Subjects {
         }
     }
 
-    fn compile(
-        &mut self,
-        compiler: &mut Compiler<'_>,
-        id: &PodId,
-        made: &mut Made,
-        renamed: &mut bool,
-    ) {
+    /// Finds what the policies of a subject mean and need.
+    fn draft<'c>(&mut self, compiler: &mut Compiler<'c, '_>, id: &PodId, drafts: &mut Drafts<'c>) {
         let cluster = compiler.cluster;
         let Some(pod) = cluster.pods.get(id) else { return };
         for direction in Direction::ALL {
-            if self.closed[0].contains_key(&(id.clone(), direction)) {
+            let key = (id.clone(), direction);
+            let Some(subject) = self.pods.get_mut(id) else { return };
+            if self.closed[0].contains_key(&key) {
                 continue;
             }
-            let Some(subject) = self.pods.get(id) else { return };
             let ports = match direction {
                 Direction::Ingress => named_ports(cluster, &subject.policies, &pod.ports),
                 Direction::Egress => Vec::new(),
             };
             let policies = subject.policies.iter().filter_map(|it| cluster.policies.get(it));
             let policies = policies.filter(|it| rules(it, direction).is_some());
-            let names: Vec<PolicyId> = policies.clone().map(|it| it.id.clone()).collect();
-            let mut judge = Judge::Open;
-            let mut need = None;
-            if !names.is_empty() {
-                let key = (direction, names, ports.iter().map(|it| (*it).clone()).collect());
-                let row = *made.entry(key).or_insert_with(|| {
-                    let draft = compiler.draft(policies, direction, &ports);
-                    compiler.intern(&mut self.rows, draft, renamed)
-                });
-                self.rows.retain(row);
-                judge = Judge::Row(row);
-                need = self.need(compiler, row);
-            }
-            let Some(subject) = self.pods.get_mut(id) else { return };
+            let names: Vec<&PolicyId> = policies.clone().map(|it| &it.id).collect();
             let side = &mut subject.sides[direction as usize];
-            side.need = need;
-            let before = std::mem::replace(&mut side.judge, judge);
-            self.release(before);
+            side.need = None;
+            if names.is_empty() {
+                continue;
+            }
+            let Drafts { list, known, of_side } = drafts;
+            let at = *known.entry((direction, names, ports.clone())).or_insert_with(|| {
+                let sketch = compiler.sketch(policies, direction, &ports);
+                let need = Arc::new(Need::new(&sketch, compiler.verdicts));
+                list.push(Draft { sketch, need, row: None });
+                list.len() - 1
+            });
+            side.need = list.get(at).map(|it| Arc::clone(&it.need));
+            of_side.insert(key, at);
         }
     }
 
-    fn need(&mut self, compiler: &Compiler<'_>, row: Number) -> Option<Arc<Need>> {
-        let content = self.rows.get(row)?;
-        let need = self
-            .needs
-            .at(row)
-            .get_or_insert_with(|| Arc::new(Need::new(content, compiler.atoms, compiler.verdicts)));
-        Some(Arc::clone(need))
+    /// Decides how a subject is judged. What is closed is closed already.
+    fn judge<'c>(
+        &mut self,
+        compiler: &mut Compiler<'c, '_>,
+        id: &PodId,
+        drafts: &mut Drafts<'c>,
+        renamed: &mut bool,
+    ) {
+        for direction in Direction::ALL {
+            let key = (id.clone(), direction);
+            if self.closed.iter().any(|it| it.contains_key(&key)) {
+                continue;
+            }
+            let draft = drafts.of_side.get(&key).and_then(|at| drafts.list.get_mut(*at));
+            let judge = draft.map_or(Judge::Open, |Draft { sketch, row, .. }| {
+                let rows = &mut self.rows;
+                let row = *row.get_or_insert_with(|| compiler.intern(rows, sketch, renamed));
+                rows.retain(row);
+                Judge::Row(row)
+            });
+            let Some(subject) = self.pods.get_mut(id) else { return };
+            let side = &mut subject.sides[direction as usize];
+            let before = std::mem::replace(&mut side.judge, judge);
+            self.release(before);
+        }
     }
 
     fn release(&mut self, judge: Judge) {
@@ -298,8 +319,7 @@ impl Subjects {
     /// Forgets the rows that judge no pod any more.
     pub(super) fn collect(&mut self, atoms: &mut Atoms, renamed: &mut bool) -> Collected<Row> {
         let collected = self.rows.collect();
-        for (number, row) in &collected.gone {
-            self.needs.take(*number);
+        for (_, row) in &collected.gone {
             for (atom, term) in &row.terms {
                 atoms.release(*atom);
                 for name in &term.named {
@@ -326,6 +346,12 @@ impl Subjects {
 
     pub(super) fn rows(&self) -> impl Iterator<Item = Number> {
         self.rows.iter().map(|(row, _)| row)
+    }
+
+    /// The verdicts in rows.
+    pub(super) fn verdicts(&self) -> impl Iterator<Item = VerdictId> {
+        let rows = self.rows.iter();
+        rows.flat_map(|(_, row)| row.terms.values().map(|term| term.always).chain([row.base]))
     }
 
     pub(super) fn len(&self) -> usize {

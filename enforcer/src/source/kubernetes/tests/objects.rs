@@ -108,6 +108,58 @@ async fn r9_a_policy_that_never_was_understood_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r9_a_policy_that_does_not_fit_its_type_is_closed() {
+    let spec = json!({
+        "podSelector": {"matchLabels": {"app": "web"}},
+        "ingress": [{"from": "everywhere"}],
+    });
+    let bad = [
+        policy("p", 1, &spec),
+        policy("q", 1, &json!(["podSelector"])),
+        // What names it can be read, so it isolates, too.
+        json!({
+            "metadata": {"name": "r", "namespace": "a", "resourceVersion": "1", "labels": {"x": 1}},
+            "spec": {"podSelector": {}, "policyTypes": ["Egress"]},
+        }),
+    ];
+    let nameless = json!({"metadata": {"name": 3, "resourceVersion": "1"}, "spec": {}});
+    let server = Server::default();
+    server.on(
+        "networkpolicies",
+        [
+            Answer::List(bad.iter().cloned().chain([nameless]).collect(), 1, None),
+            Answer::After(
+                Duration::from_secs(60),
+                Box::new(Answer::watch(bad.iter().map(|it| event("DELETED", it)))),
+            ),
+        ],
+    );
+    let mut scene = Scene::start(server);
+    scene.seconds(30).await;
+    let closed: Vec<_> = scene.cluster.policies.values().collect();
+    let shown: Vec<_> = closed
+        .iter()
+        .map(|it| {
+            (
+                &*it.id.name,
+                it.subjects.requirements.len(),
+                it.ingress.is_some(),
+                it.egress.is_some(),
+            )
+        })
+        .collect();
+    assert_eq!(shown, [("p", 1, true, false), ("q", 0, true, true), ("r", 0, false, true)]);
+    assert!(closed.iter().all(|it| it.ingress.iter().chain(&it.egress).all(Vec::is_empty)));
+    assert!(
+        scene.remarks[1].contains("it isolates the pods that it selects and allows nothing"),
+        "{:?}",
+        scene.remarks
+    );
+    scene.seconds(60).await;
+    assert!(scene.policies().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn objects_with_warnings_take_effect() {
     let mut warned = policy("p", 1, &json!({"podSelector": {}}));
     warned["spec"] = json!(null);
