@@ -30,7 +30,11 @@ pub(crate) fn verdict<H: Hook>(frame: &Frame, endpoint: &Endpoint) -> Option<u32
 fn verdict_in<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint) -> Option<u32> {
     let packet = F::segment(frame)?;
     if role::opens(packet.role) {
-        return verdict_on_opening::<H, F>(frame, endpoint, &packet);
+        return match H::DIRECTION {
+            Direction::Ingress => verdict_on_opening::<H, F>(frame, endpoint, &packet),
+            // A pod's own are mostly allowed: they would be looked at twice.
+            Direction::Egress => None,
+        };
     }
     let reason = match by_policy::<H, F>(frame, endpoint, &packet)? {
         (Reason::Denied, entry) => return denied::<H, F>(frame, endpoint, &packet, entry),
