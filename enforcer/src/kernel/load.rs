@@ -24,7 +24,7 @@ use super::mapped_array::MappedArray;
 use super::origins::Origins;
 use super::pinned_tables::{Groups, PinnedTables};
 use super::pins::{Pins, TablePin};
-use super::trial::{self, SharedTable};
+use super::shared_tables::{SharedTable, shared_tables};
 
 /// The object with the programs: `cargo xtask build-ebpf` compiles it, the build script embeds it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer-ebpf.o"));
@@ -156,7 +156,7 @@ impl Kernel {
         build: Build,
         pinned: Option<PinnedTables>,
     ) -> Result<Self, KernelError> {
-        let shared = trial::shared_tables(&ebpf)?;
+        let shared = shared_tables(&ebpf)?;
         let arrays = Arrays {
             trie4: array(&mut ebpf, table::TRIE4, size_of::<[u32; SLOTS]>())?,
             nodes6: array(&mut ebpf, table::TRIE6_NODES, size_of::<Node6>())?,

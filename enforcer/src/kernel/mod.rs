@@ -36,6 +36,7 @@ mod promotion;
 mod reason;
 mod reports;
 mod retired_counters;
+mod shared_tables;
 mod sys;
 mod table_shape;
 mod table_sizes;

@@ -26,26 +26,10 @@ use super::load::{Build, Settings, array, load_programs, program_of};
 use super::mapped_array::MappedArray;
 use super::pinned_tables::Groups;
 use super::pins::{self, PinsError, TablePin};
+use super::shared_tables::SharedTable;
 use super::sys::{MapShape, create_map, pin};
 use super::test_run::run;
 use super::{Kernel, KernelError, Run, RunInput, RunProgram};
-
-/// The tables that the trial programs share with the attached ones, which only read them.
-const SHARED: [&str; 13] = [
-    table::TRIE4,
-    table::TRIE6_NODES,
-    table::TRIE6_LEAVES,
-    table::NETWORKS6,
-    table::PORTS,
-    table::PORT_SETS,
-    table::VERDICTS,
-    table::INTERFACES,
-    table::ENDPOINTS,
-    table::SENDERS,
-    table::EXTRA_ADDRESSES,
-    table::POD_ADDRESSES,
-    table::ORIGINS,
-];
 
 /// The programs that trials run.
 const PROGRAMS: [RunProgram; 4] =
@@ -60,21 +44,6 @@ const SIZES: [(&str, u32); 3] =
 const IDS: u32 = 16;
 /// `BPF_MAP_TYPE_HASH` of `linux/bpf.h`.
 const HASH: u32 = 1;
-
-/// A table that further programs may share.
-pub(super) type SharedTable = (&'static str, OwnedFd);
-
-/// Opens the policy tables a second time.
-pub(super) fn shared_tables(ebpf: &Ebpf) -> Result<Vec<SharedTable>, KernelError> {
-    let second = |name| {
-        let Some(Map::Array(map) | Map::HashMap(map)) = ebpf.map(name) else {
-            return Err(KernelError::NoTable(name));
-        };
-        let descriptor = map.fd().as_fd().try_clone_to_owned();
-        Ok((name, descriptor.map_err(KernelError::table_call(name, "dup"))?))
-    };
-    SHARED.map(second).into_iter().collect()
-}
 
 /// What the trial programs are loaded from, in any thread.
 pub struct TrialSeed {

@@ -1,0 +1,41 @@
+//! The policy tables that trial programs ([`super::trial`]) share with the attached ones.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use aya::Ebpf;
+use aya::maps::Map;
+use enforcer_ebpf::contract::table;
+
+use super::KernelError;
+
+/// The tables that the trial programs share with the attached ones, which only read them.
+const SHARED: [&str; 13] = [
+    table::TRIE4,
+    table::TRIE6_NODES,
+    table::TRIE6_LEAVES,
+    table::NETWORKS6,
+    table::PORTS,
+    table::PORT_SETS,
+    table::VERDICTS,
+    table::INTERFACES,
+    table::ENDPOINTS,
+    table::SENDERS,
+    table::EXTRA_ADDRESSES,
+    table::POD_ADDRESSES,
+    table::ORIGINS,
+];
+
+/// A table that further programs may share.
+pub(super) type SharedTable = (&'static str, OwnedFd);
+
+/// Opens the policy tables a second time.
+pub(super) fn shared_tables(ebpf: &Ebpf) -> Result<Vec<SharedTable>, KernelError> {
+    let second = |name| {
+        let Some(Map::Array(map) | Map::HashMap(map)) = ebpf.map(name) else {
+            return Err(KernelError::NoTable(name));
+        };
+        let descriptor = map.fd().as_fd().try_clone_to_owned();
+        Ok((name, descriptor.map_err(KernelError::table_call(name, "dup"))?))
+    };
+    SHARED.map(second).into_iter().collect()
+}
