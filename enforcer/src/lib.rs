@@ -23,5 +23,6 @@ pub mod node;
 pub mod nri;
 pub mod observe;
 pub mod page;
+pub mod reject;
 pub mod source;
 pub mod taint;

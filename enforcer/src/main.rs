@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use enforcer::cli::plugin::{AgentsArgs, PluginCli, PluginCommand};
+use enforcer::cli::plugin::{AgentsArgs, PluginCli, PluginCommand, Questions};
 use enforcer::cli::{self, Cli, Command, RunArgs};
 use enforcer::observe::{LogFilter, LogFormat};
 
@@ -58,6 +58,7 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
             return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Explain(arguments) => return inspect(cli::inspect::explain(*arguments)),
+        Command::Trace(arguments) => return print(cli::trace::run(&arguments)?),
         Command::Describe(arguments) => return inspect(cli::inspect::describe(*arguments)),
         Command::Suggest(arguments) => return inspect(cli::suggest::run(*arguments)),
         Command::Diff(arguments) => return inspect(cli::inspect::diff(*arguments)),
@@ -67,7 +68,7 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
         Command::Top(arguments) => cli::top::run(&arguments, &mut io::stdout())?,
         Command::Drops(arguments) => cli::drops::run(&arguments, &mut io::stdout())?,
         Command::Audit(arguments) => {
-            let denies = cli::audit::run(&arguments, &mut io::stdout())?;
+            let denies = block_on(cli::audit::run(*arguments, &mut io::stdout()))?;
             return Ok(if denies { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
         Command::Flows(arguments) => cli::flows::run(&arguments, &mut io::stdout())?,
@@ -76,6 +77,11 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
         }
         Command::Cleanup(arguments) => {
             cli::cleanup::run(&arguments.pins, arguments.output, &mut io::stdout())?;
+        }
+        Command::Pause => pause()?,
+        Command::Agents(questions) => {
+            let Questions { agents, command } = *questions;
+            return plugin(&agents, command);
         }
         Command::Completions { shell } => cli::completions(shell, &mut io::stdout()),
     }
@@ -89,9 +95,26 @@ fn plugin(agents: &AgentsArgs, command: PluginCommand) -> anyhow::Result<ExitCod
     Ok(ExitCode::from(code))
 }
 
+/// Waits for a signal. Handled, because the first process of a container ignores others.
+fn pause() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
+}
+
 /// Prints an answer, and exits with its code.
 fn inspect(answer: impl Future<Output = anyhow::Result<(String, u8)>>) -> anyhow::Result<ExitCode> {
-    let (text, code) = block_on(answer)?;
+    print(block_on(answer)?)
+}
+
+fn print((text, code): (String, u8)) -> anyhow::Result<ExitCode> {
     io::stdout().write_all(text.as_bytes()).context("cannot print the answer")?;
     Ok(ExitCode::from(code))
 }

@@ -110,7 +110,8 @@ async fn mistakes_are_explained() {
     let output = desk.ok(&format!("apply --validate=warn -f {}", file.display())).await;
     assert!(output.contains("unknown field") && output.contains("pod/a created"), "{output}");
     assert!(desk.refused("get pods nope").await.contains("pods \"nope\" not found"));
-    assert!(desk.refused("get deployments").await.contains("doesn't have a resource type"));
+    assert!(desk.refused("get jobs").await.contains("jobs: not in this lab"));
+    assert!(desk.refused("get nonsense").await.contains("doesn't have a resource type"));
     let renamed = wrong.replace("prts: []", "ports: []").replace("name: a", "name: A");
     std::fs::write(&file, renamed).unwrap();
     let output = desk.refused(&format!("apply -f {}", file.display())).await;

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "how a test fails")]
 
 mod arguments;
+mod chart;
 mod documents;
 mod monitoring;
 mod parity;

@@ -68,7 +68,11 @@ fn compare(path: &str, one: &Value, other: &Value, differences: &mut Vec<String>
             }
         }
         _ if one == other => {}
-        _ => differences.push(format!("{path}: {one} and {other}")),
+        _ => {
+            // A dashboard is long.
+            let short = |it: &Value| it.to_string().chars().take(200).collect::<String>();
+            differences.push(format!("{path}: {} and {}", short(one), short(other)));
+        }
     }
 }
 
@@ -82,6 +86,11 @@ fn aks_is_the_same() {
     for overlay in OVERLAYS.iter().filter(|it| it.starts_with("aks")) {
         assert_same(render::kustomize(&format!("overlays/{overlay}")), render::helm(&["aks=true"]));
     }
+}
+
+#[test]
+fn the_clean_up_is_the_same() {
+    assert_same(render::kustomize("uninstall"), render::helm(&["cleanup=true"]));
 }
 
 #[test]
@@ -118,6 +127,11 @@ fn helm_reports_no_problems() {
 #[test]
 fn misspelt_values_are_rejected() {
     for (value, named) in [
+        ("updateStrategy.rollingUpdate.maxSurge=1", "maxSurge"),
+        ("additionalLabels.app\\.kubernetes\\.io/name=x", "app.kubernetes.io/name"),
+        ("imagePullSecrets={one}", "imagePullSecrets"),
+        ("extraEnv[0].name=NODE_NAME", "extraEnv"),
+        ("pools.list[0].name=canary", "nodes"),
         ("agent.unknownPot=deny", "unknownPot"),
         ("agent.unknownPod=ask", "unknownPod"),
         ("agent.flows=10", "flows"),

@@ -7,6 +7,9 @@ use crate::render::{self, containers, of_kind, strings};
 /// The capabilities of the container that works on the node, in every rendering.
 const CAPABILITIES: [&str; 4] = ["BPF", "NET_ADMIN", "NET_BROADCAST", "PERFMON"];
 
+/// The capability of agents that answer denied packets.
+const RAW: &str = "NET_RAW";
+
 /// The resources that may be read, and not written.
 const READ: [(&str, &str); 5] = [
     ("", "pods"),
@@ -30,6 +33,11 @@ fn has(name: &str, extra: &str) -> bool {
     name == extra || name == "all components" || name == "helm, all values"
 }
 
+/// Whether a rendering cleans up, without agents.
+fn is_uninstall(name: &str) -> bool {
+    name.starts_with("uninstall")
+}
+
 #[test]
 fn containers_have_only_the_necessary_privileges() {
     for (name, objects) in render::everything() {
@@ -49,7 +57,9 @@ fn containers_have_only_the_necessary_privileges() {
                 assert!(capabilities["add"].is_null(), "{what}");
                 assert_eq!(context["runAsNonRoot"], true, "{what}");
             } else {
-                assert_eq!(strings(&capabilities["add"]), CAPABILITIES, "{what}");
+                let raw = has(name, "reject").then_some(RAW);
+                let wanted: Vec<&str> = CAPABILITIES.into_iter().chain(raw).collect();
+                assert_eq!(strings(&capabilities["add"]), wanted, "{what}");
                 assert_eq!(context["runAsUser"], 0, "{what}: only user 0 gets capabilities");
             }
         }
@@ -69,7 +79,7 @@ fn pods_share_only_the_network_with_their_node() {
             volumes.iter().map(|it| it["hostPath"]["path"].as_str().unwrap()).collect();
         let more = if has(name, "nri") { NRI.as_slice() } else { &[] };
         // What is cleaned up needs no records.
-        let records = (name != "uninstall").then_some(CNI_RESULTS);
+        let records = (!is_uninstall(name)).then_some(CNI_RESULTS);
         let allowed = [BPFFS].into_iter().chain(records).chain(more.iter().copied());
         assert_eq!(paths, allowed.collect::<Vec<_>>(), "{name}");
         for container in containers(of_kind(objects, "DaemonSet")[0]) {
@@ -123,7 +133,7 @@ fn granted(objects: &[Value]) -> Vec<(String, String, String)> {
 fn accounts_may_read_watched_resources_only() {
     for (name, objects) in render::everything() {
         let mut expected = Vec::new();
-        if name != "uninstall" {
+        if !is_uninstall(name) {
             for (group, resource) in READ {
                 expected.extend(["get", "list", "watch"].map(|verb| (group, resource, verb)));
             }
@@ -149,7 +159,7 @@ fn accounts_may_read_watched_resources_only() {
 fn only_the_agent_gets_a_token() {
     for (name, objects) in render::everything() {
         let spec = &of_kind(objects, "DaemonSet")[0]["spec"]["template"]["spec"];
-        if name == "uninstall" {
+        if is_uninstall(name) {
             assert_eq!(spec["automountServiceAccountToken"], false);
             assert!(spec["serviceAccountName"].is_null());
             continue;

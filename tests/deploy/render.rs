@@ -13,19 +13,33 @@ pub(crate) const OVERLAYS: [&str; 4] =
     ["generic", "aks-kubenet", "aks-azure-cni", "aks-azure-cni-overlay"];
 
 /// The optional components, in the chart's order of arguments. `metrics` comes with the monitors.
-pub(crate) const COMPONENTS: [&str; 8] =
-    ["strict", "audit", "events", "taint", "nri", "podmonitor", "servicemonitor", "alerts"];
+pub(crate) const COMPONENTS: [&str; 11] = [
+    "strict",
+    "audit",
+    "reject",
+    "page",
+    "events",
+    "taint",
+    "nri",
+    "podmonitor",
+    "servicemonitor",
+    "alerts",
+    "dashboard",
+];
 
 /// The chart's values that enable the same, and nothing else.
-pub(crate) const VALUES: [&str; 8] = [
+pub(crate) const VALUES: [&str; 11] = [
     "agent.unknownPod=deny",
     "agent.audit=true",
+    "agent.denyWith=reject",
+    "agent.page=127.0.0.1:9470",
     "agent.events=true",
     "agent.removeTaint=enforcer/agent-not-ready",
     "agent.nri=auto",
     "metrics.podMonitor.enabled=true",
     "metrics.serviceMonitor.enabled=true",
     "metrics.prometheusRule.enabled=true",
+    "metrics.dashboard.enabled=true",
 ];
 
 pub(crate) fn deploy() -> PathBuf {
@@ -96,10 +110,21 @@ pub(crate) fn with_components(overlay: &str, components: &[&str]) -> Vec<Value> 
     build(&here)
 }
 
-/// `helm template` with values set.
+/// `helm template` with values set, and an image.
 pub(crate) fn helm(values: &[&str]) -> Vec<Value> {
-    documents(&text(&mut helm_command(values)))
+    let values: Vec<_> = [IMAGE].iter().chain(values).copied().collect();
+    documents(&text(helm_command(&values).arg("--skip-tests")))
 }
+
+/// The objects of `helm test` only.
+pub(crate) fn helm_tests(values: &[&str]) -> Vec<Value> {
+    let values: Vec<_> = [IMAGE].iter().chain(values).copied().collect();
+    let file = "templates/tests/agents.yaml";
+    documents(&text(helm_command(&values).args(["--show-only", file])))
+}
+
+/// The image of the kustomizations, as the chart's value.
+const IMAGE: &str = "image.repository=enforcer";
 
 /// Helm's message when it rejects the values.
 pub(crate) fn helm_refusal(values: &[&str]) -> String {
@@ -137,15 +162,26 @@ fn render_everything() -> Vec<(String, Vec<Value>)> {
     let mut values = VALUES.to_vec();
     values.extend(OTHER_VALUES);
     all.push(("helm, all values".to_owned(), helm(&values)));
+    all.push(("uninstall by helm".to_owned(), helm(&["cleanup=true"])));
     all
 }
 
 /// Values without a component.
-pub(crate) const OTHER_VALUES: [&str; 19] = [
+pub(crate) const OTHER_VALUES: [&str; 29] = [
     "aks=true",
     "image.repository=example.azurecr.io/enforcer",
     "image.digest=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-    "image.pullSecrets={one,two}",
+    "imagePullSecrets[0].name=one",
+    "nameOverride=guard",
+    "fullnameOverride=node-guard",
+    "additionalLabels.team=network",
+    "kubernetesServiceHost=api.example.org",
+    "extraArgs={--flow-log=stdout}",
+    "extraEnv[0].name=TZ",
+    "extraEnv[0].value=UTC",
+    "metrics.podMonitor.relabelings[0].targetLabel=cluster",
+    "metrics.podMonitor.relabelings[0].replacement=one",
+    "metrics.dashboard.namespace=grafana",
     "agent.log=enforcer::drops=off\\,info",
     "agent.uplinks={eth0,eth1}",
     "agent.markMask=0x7fff0000",
@@ -160,7 +196,7 @@ pub(crate) const OTHER_VALUES: [&str; 19] = [
     "podAnnotations.a/b=c",
     "podLabels.a/b=c",
     "resources.limits.cpu=1",
-    "maxUnavailable=3",
+    "updateStrategy.rollingUpdate.maxUnavailable=3",
 ];
 
 /// The objects of one kind.

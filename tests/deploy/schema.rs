@@ -2,8 +2,8 @@
 
 use k8s_openapi::Resource;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Namespace, Service, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -14,7 +14,9 @@ fn problems(object: &Value) -> Vec<String> {
     let named = |key: &str| object[key].as_str().unwrap_or_default();
     let metadata = &object["metadata"];
     let mut found = match (named("apiVersion"), named("kind")) {
+        ("v1", "ConfigMap") => builtin::<ConfigMap>(object),
         ("v1", "Namespace") => builtin::<Namespace>(object),
+        ("v1", "Pod") => builtin::<Pod>(object),
         ("v1", "Service") => builtin::<Service>(object),
         ("v1", "ServiceAccount") => builtin::<ServiceAccount>(object),
         ("apps/v1", "DaemonSet") => builtin::<DaemonSet>(object),
@@ -22,6 +24,8 @@ fn problems(object: &Value) -> Vec<String> {
         ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => {
             builtin::<ClusterRoleBinding>(object)
         }
+        ("rbac.authorization.k8s.io/v1", "Role") => builtin::<Role>(object),
+        ("rbac.authorization.k8s.io/v1", "RoleBinding") => builtin::<RoleBinding>(object),
         (group, kind) => shapes::problems(group, kind, object),
     };
     if metadata["name"].as_str().is_none_or(str::is_empty) {
@@ -54,6 +58,9 @@ fn every_object_is_valid() {
             let what = format!("{name}: {} {}", object["kind"], object["metadata"]["name"]);
             wrong.extend(problems(object).into_iter().map(|it| format!("{what}: {it}")));
         }
+    }
+    for object in &render::helm_tests(&[]) {
+        wrong.extend(problems(object).into_iter().map(|it| format!("helm test: {it}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -25,6 +25,7 @@ struct Metadata {
     name: String,
     namespace: String,
     labels: Labels,
+    annotations: Option<Labels>,
 }
 
 #[derive(Deserialize)]
@@ -61,13 +62,17 @@ struct Endpoint {
     interval: String,
     honor_labels: bool,
     relabelings: Vec<Relabeling>,
+    metric_relabelings: Option<Vec<Relabeling>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Relabeling {
-    source_labels: Vec<String>,
-    target_label: String,
+    source_labels: Option<Vec<String>>,
+    target_label: Option<String>,
+    regex: Option<String>,
+    replacement: Option<String>,
+    action: Option<String>,
 }
 
 #[derive(Deserialize)]

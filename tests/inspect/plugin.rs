@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use clap::Parser as _;
 use enforcer::cli::error_line;
 use enforcer::cli::plugin::{self, PluginCli};
+use enforcer::inspect::{KernelEnd, Question, State, Trace, TraceStep, TracedConnection, ask_each};
 use enforcer::observe::{
     DropRecord, EndpointStatus, FlowRecord, Flows, Interface, Isolation, PolicyUse,
     ProtectionStatus, RecentDrop, Status,
@@ -106,10 +109,46 @@ fn flows(node: &str, at_sender: u64, at_receiver: u64) -> Flows {
 
 fn answers(status: &Status, drops: &[RecentDrop], flows: &Flows) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
+        ("/trace", half(&flows.node)),
         ("/status", serde_json::to_string(status).unwrap()),
         ("/drops", serde_json::to_string(drops).unwrap()),
         ("/flows", serde_json::to_string(flows).unwrap()),
     ])
+}
+
+/// Half of a way from client-x to api-z: what the agent of this node answers.
+fn half(node: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/tutorial/least-privilege");
+    let read = |it: &str| std::fs::read_to_string(folder.join(it)).unwrap();
+    let text = read("00-pods.yaml") + "---\n" + &read("10-api-z.yaml");
+    let state = State::of_text(Path::new("x.yaml"), &text).unwrap().with_addresses(None);
+    let to = "backend/api-z:8080".to_owned();
+    let question = Question { from: "apps/client-x".to_owned(), to, ..Question::default() };
+    let (_, explanation) = ask_each(&state, &question).unwrap().pairs.remove(0);
+    let (program, pod, direction, reason) = match node {
+        "node-1" => ("to_pod", "backend/api-z", "ingress", "policy"),
+        _ => ("from_pod", "apps/client-x", "egress", "not-isolated"),
+    };
+    let step = TraceStep {
+        node: node.to_owned(),
+        program: program.into(),
+        interface: "veth7".to_owned(),
+        pod: Some(pod.to_owned()),
+        packet: "the packet".to_owned(),
+        passes: true,
+        reason: Some(reason.into()),
+        reached: true,
+    };
+    let end = KernelEnd {
+        pod: pod.to_owned(),
+        direction: direction.into(),
+        allowed: true,
+        reason: Some(reason.into()),
+    };
+    let connection = TracedConnection::new(explanation, vec![step], vec![end]);
+    let node = node.to_owned();
+    let trace = Trace { node, connections: vec![connection], ..Trace::default() };
+    serde_json::to_string(&trace).unwrap()
 }
 
 /// A cluster of four nodes: two agents answer, one is closed, one does not run.
@@ -152,13 +191,19 @@ impl Desk {
         text += "---\napiVersion: v1\nkind: Pod\n\
                  metadata: {namespace: enforcer-system, name: other}\n\
                  spec: {nodeName: node-1, containers: [{name: main, image: x}]}\n";
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../deploy/tutorial/least-privilege");
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/tutorial/least-privilege");
         for file in ["00-pods.yaml", "10-api-z.yaml"] {
             text += "---\n";
             text += &std::fs::read_to_string(folder.join(file)).unwrap();
         }
         server.store().apply(&text).unwrap();
+        for (namespace, pod, node) in
+            [("backend", "api-z", "node-1"), ("apps", "client-x", "node-2")]
+        {
+            let bind = |pod: &mut serde_json::Value| pod["spec"]["nodeName"] = node.into();
+            assert!(server.store().edit(&kinds::PODS, &Key::new(namespace, pod), bind));
+        }
         for number in 1..=3 {
             let key = Key::new("enforcer-system", format!("agent-{number}"));
             let run = |pod: &mut serde_json::Value| pod["status"]["phase"] = "Running".into();
@@ -198,6 +243,8 @@ async fn the_agents_of_a_cluster_are_one_answer() {
         "flows --policies --namespace backend",
         "top --count 1 --interval 1 --pods 5",
         "explain apps/client-x backend/api-z:8080",
+        "trace apps/client-x backend/api-z:8080",
+        "trace apps/client-x backend/api-z:8080 --agents-port 1",
         "suggest backend",
         "status --node nowhere",
         "status --agents-selector app=nothing",
@@ -216,4 +263,68 @@ async fn clusters_documents() {
         + &desk.run("status --output json --node node-3").await
         + &desk.run("flows --output json").await;
     insta::assert_snapshot!(text);
+}
+
+/// What a command prints while it still runs.
+#[derive(Clone, Default)]
+struct Screen(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The page has the API server's policies, and the agents' documents by port-forward.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_all_agents() {
+    let desk = Desk::new();
+    let config = desk.home.path().join("config").display().to_string();
+    let arguments = ["kubectl-enforcer", "ui", "--kubeconfig", &config];
+    let PluginCli { agents, command, .. } = PluginCli::try_parse_from(arguments).unwrap();
+    let screen = Screen::default();
+    let mut out = screen.clone();
+    let serving = tokio::spawn(async move { plugin::run(&agents, command, &mut out).await });
+    let url = loop {
+        let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
+        if let Some(url) = text.strip_suffix('\n') {
+            break url.to_owned();
+        }
+        assert!(!serving.is_finished(), "{text}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    };
+    let (address, token) = url.strip_prefix("http://").unwrap().split_once("/#token=").unwrap();
+    let (address, token) = (address.to_owned(), token.to_owned());
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        write!(
+            stream,
+            "GET /api/activity HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    let answer = asked.await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.0 200"), "{head}");
+    let activity: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(activity["agents"], serde_json::json!(["node-1", "node-2"]));
+    assert_eq!(activity["flows"].as_array().unwrap().len(), 2);
+    assert_eq!(activity["audit"].as_array().unwrap().len(), 2);
+    let nodes: Vec<&str> = activity["drops"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["node"].as_str().unwrap())
+        .collect();
+    assert_eq!(nodes, ["node-1", "node-1", "node-2"]);
+    let silent = activity["silent"].to_string();
+    assert!(silent.contains("node-3") && silent.contains("node-4"), "{silent}");
+    serving.abort();
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use enforcer::kernel::Settings;
 use enforcer_core::model::Cluster;
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
+use enforcer_ebpf::packet::role;
 use enforcer_tests::frame::{Frame, Tcp, Transport};
 use enforcer_tests::rig::{ELSEWHERE, Rig, with_interfaces};
 
@@ -226,6 +227,29 @@ fn drops_of_icmp_are_reported_with_type_and_code() {
                 let event = drops.take().unwrap();
                 let kind = if event.version == 4 { v4 } else { v6 };
                 assert_eq!(event.destination_port.to_be_bytes(), [kind, code]);
+            }
+        }
+    });
+}
+
+/// The sequence number of a SYN, the acknowledgement number of other segments: the frames have 1 and 2.
+#[test]
+fn a_report_has_the_number_that_a_reset_needs() {
+    with_rig_of(&Settings::default(), |rig| {
+        let mut drops = rig.kernel.take_drops().unwrap();
+        for Family { subject: own, stranger, .. } in FAMILIES {
+            for (transport, number, role) in [
+                (Transport::Tcp(1234, 80, Tcp::Syn), 1, role::BEGINS),
+                (Transport::Tcp(1234, 80, Tcp::SynAck), 2, role::ANSWERS | role::ACCEPTS),
+                (Transport::Tcp(1234, 80, Tcp::Ack), 2, role::ANSWERS),
+                (Transport::Tcp(1234, 80, Tcp::Rst), 2, role::ANSWERS | role::RESETS),
+                (Transport::Udp(1234, 80), 0, role::BEGINS | role::ANSWERS),
+            ] {
+                for (direction, from, to) in [(IN, stranger, own), (OUT, own, stranger)] {
+                    assert!(!passes(rig, direction, &frame(from, to, transport.clone())));
+                    let event = drops.take().unwrap();
+                    assert_eq!((event.tcp_number, event.role), (number, role.into()));
+                }
             }
         }
     });

@@ -28,6 +28,7 @@ mod ports;
 mod services;
 mod starts;
 mod support;
+mod trial;
 mod tried;
 mod two_cpus;
 mod upgrade;

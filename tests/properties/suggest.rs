@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use enforcer::inspect::Suggested;
+use enforcer::inspect::{Basis, Suggested};
 use enforcer::source::manifests::Manifests;
 use enforcer_core::explain::{Workload, Workloads};
 use enforcer_core::flows::FlowEnd;
-use enforcer_core::model::{Change, Cluster, Pod, Policy, PolicyId, Protocol, Traffic};
+use enforcer_core::model::{Change, Cluster, Pod, Policy, PolicyId, Protocol, Selector, Traffic};
 use enforcer_core::policy::reference;
-use enforcer_core::suggest::{Observed, Suggestion, Suggestions, suggest};
+use enforcer_core::suggest::{Denied, Observed, Suggestion, Suggestions, allow, suggest};
+use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_tests::generate;
 use proptest::collection::vec;
-use proptest::prelude::{TestCaseError, prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::{TestCaseError, any, prop_assert, prop_assert_eq, proptest};
 use proptest::sample::select;
 use proptest::strategy::Strategy;
 
@@ -42,6 +43,90 @@ proptest! {
     ) {
         exact(cluster, &seen)?;
     }
+
+    #[test]
+    fn rules_for_audit_allow_exactly_what_would_be_denied(
+        (cluster, seen, closed) in (generate::cluster(), seen(), vec([any::<bool>(), any::<bool>()], 8)),
+    ) {
+        complements(cluster, &seen, &closed)?;
+    }
+}
+
+/// `closed`: by namespace, whether a policy in audit denies all ingress, and all egress.
+fn complements(cluster: Cluster, seen: &[Seen], closed: &[[bool; 2]]) -> Result<(), TestCaseError> {
+    let mut cluster = open(cluster);
+    let namespaces: Vec<String> = cluster.namespaces.keys().cloned().collect();
+    let closed: BTreeMap<String, [bool; 2]> =
+        namespaces.into_iter().zip(closed.iter().copied().cycle()).collect();
+    let denies =
+        |pod: &Pod, at: usize| closed.get(pod.id.namespace.as_str()).is_some_and(|it| it[at]);
+    for (namespace, [ingress, egress]) in &closed {
+        let nothing = |it: &bool| it.then(Vec::new);
+        cluster.apply(Change::Policy(Policy {
+            id: PolicyId::new(namespace, "deny"),
+            subjects: Selector::default(),
+            ingress: nothing(ingress),
+            egress: nothing(egress),
+            audit: true,
+        }));
+    }
+    let pods: Vec<&Pod> = cluster.pods.values().filter(|it| it.is_peer()).collect();
+    if pods.is_empty() {
+        return Ok(());
+    }
+    let pick = |number: usize| pods[number % pods.len()];
+    let name = |pod: &Pod| Workload::of(pod).to_string();
+    let (mut denied, mut flows) = (Vec::new(), BTreeSet::new());
+    for (port, from, to) in seen {
+        let (from, to) = (pick(*from), pick(*to));
+        let flow = flow(&(name(from), name(to), *port));
+        flows.insert((name(from), name(to), *port));
+        let (at_sender, at_receiver) = (denies(from, 1), denies(to, 0));
+        denied.push(Denied { flow, at_sender, at_receiver });
+    }
+    let made = allow(&cluster, &Workloads::default(), &denied, None);
+    same_as_manifests(&made)?;
+    // Workloads that no selector distinguishes are one.
+    let observed: Vec<Observed> = denied.iter().map(|it| it.flow.clone()).collect();
+    let groups = suggest(&cluster, &Workloads::default(), &observed, None);
+    let group = |pod: &Pod| {
+        let mut all = groups.policies.iter();
+        all.find(|it| it.workloads.contains(&name(pod))).map(|it| &it.workloads)
+    };
+    // As if nothing were in audit.
+    let mut after = cluster.clone();
+    after.policies.values_mut().for_each(|it| it.audit = false);
+    for it in &made.policies {
+        after.apply(Change::Policy(it.policy.clone()));
+    }
+    for (from, to) in pods.iter().flat_map(|from| pods.iter().map(move |to| (from, to))) {
+        let (Some(of), Some(at)) = (group(from), group(to)) else { continue };
+        if from.id == to.id {
+            continue;
+        }
+        let ([one], [two]) = (addresses(from), addresses(to));
+        for port in PORTS {
+            let traffic = Traffic::Port(port.0, port.1);
+            let is_wanted =
+                flows.iter().any(|it| of.contains(&it.0) && at.contains(&it.1) && it.2 == port);
+            for end in reference::connection(&after, one, two, traffic) {
+                let closed = match end.direction {
+                    Direction::Egress => denies(from, 1),
+                    Direction::Ingress => denies(to, 0),
+                };
+                let allows = end.why.allows();
+                prop_assert_eq!(
+                    allows,
+                    !closed || is_wanted,
+                    "{} to {} {:?}",
+                    &from.id,
+                    &to.id,
+                    port
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The cluster without policies, or namespaces in audit; each pod has one address of its own.
@@ -129,7 +214,7 @@ fn flow((from, to, port): &(String, String, (Protocol, u16))) -> Observed {
 /// The manifests say the same.
 fn same_as_manifests(made: &Suggestions) -> Result<(), TestCaseError> {
     let folder = tempfile::tempdir().unwrap();
-    let suggested = Suggested { suggestions: made.clone(), audit: true };
+    let suggested = Suggested { suggestions: made.clone(), audit: true, basis: Basis::WouldDeny };
     let text = suggested.to_string();
     std::fs::write(folder.path().join("suggested.yaml"), &text).unwrap();
     let mut manifests = Manifests::new(vec![folder.path().to_owned()]).unwrap();

@@ -137,12 +137,38 @@ async fn reported(scene: &mut Scene) {
     );
     assert_eq!(scene.metric(&series).await, 2);
 
+    let rules = rules(scene).await;
+    assert!(
+        rules.contains("name: allow-server") && rules.contains("policyTypes: [Ingress]"),
+        "{rules}"
+    );
+    assert!(!rules.contains("closed"), "{rules}");
+
     // Enforced, the report is what happens.
     scene.write("policy.yaml", &audited_shop(""));
     until("the policies are enforced", async || scene.status().await.audit.is_empty()).await;
     scene.expect(&client, &server, OPEN).await;
     scene.expect(&stranger, &server, CLOSED).await;
     scene.expect(&client, &closed, OPEN).await;
+
+    // The rules that the report would have needed.
+    scene.write("rules.yaml", &rules.replace("\"true\"", "\"false\""));
+    until("the rule is enforced", async || {
+        let endpoints = scene.status().await.endpoints;
+        let server = endpoints.iter().find(|it| it.pod == "shop/server").unwrap();
+        server.protection.ingress_by == ["shop/allow-server", "shop/clients"]
+    })
+    .await;
+    scene.expect(&stranger, &server, OPEN).await;
+}
+
+/// Policies that would allow what would be denied.
+async fn rules(scene: &Scene) -> String {
+    let manifests = scene.manifests().to_str().unwrap();
+    let arguments = ["audit", "--output", "rules", "--namespace", "shop", "--manifests", manifests];
+    let output = scene.enforcer(&arguments).await;
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 async fn everything(scene: &mut Scene) {

@@ -1,7 +1,9 @@
 //! The lab driven by the real kubectl: the tutorial's steps.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -95,10 +97,81 @@ fn kubectl_drives_the_lab() {
         assert!(!lab.ok("get pods -n demo").contains("pod2"));
         exec_carries_streams_and_exit_codes(&lab);
         lab.ok("delete ns demo");
-        assert_eq!(lab.ok("get pods -A -o name"), "");
+        // The agent's.
+        assert_eq!(lab.ok("get pods -A -o name").lines().count(), 1);
         let (status, rest) = lab.up.end(Signal::SIGINT);
         assert_eq!(status.code(), Some(0), "{rest}");
     });
+}
+
+#[test]
+fn workloads_run_and_every_other_kind_is_refused_by_name() {
+    on_host(|host| {
+        let lab = Lab::start(host, "kubenet");
+        lab.ok("-n enforcer-system rollout status daemonset/enforcer --timeout=20s");
+        lab.ok("create deployment web --image=nginx:alpine --replicas=2 --port=80");
+        lab.ok("rollout status deployment/web --timeout=20s");
+        assert_eq!(lab.ok("get pods -l app=web -o name").lines().count(), 2);
+        lab.ok("expose deployment web --port=80 --type=LoadBalancer");
+        let address = "get service web -o jsonpath={.status.loadBalancer.ingress[0].ip}";
+        let started_at = Instant::now();
+        while lab.ok(address) != "192.0.2.128" {
+            assert!(started_at.elapsed() < PATIENCE, "no address");
+        }
+        forwarded(&lab);
+        let first = lab.ok("get pods -l app=web -o name");
+        lab.ok("set image deployment/web nginx=nginx:other");
+        lab.ok("rollout status deployment/web --timeout=20s");
+        assert_ne!(lab.ok("get pods -l app=web -o name"), first);
+        lab.ok("rollout undo deployment/web");
+        lab.ok("rollout status deployment/web --timeout=20s");
+        assert_eq!(lab.ok("get rs -o name").lines().count(), 2, "the first one is back");
+        lab.ok("scale deployment/web --replicas=1");
+        lab.ok("rollout status deployment/web --timeout=20s");
+        for (line, words) in [
+            ("get deployment,rs,ds,ep,endpointslices -A -o wide", "nginx:alpine"),
+            ("describe deployment web", "MinimumReplicasAvailable"),
+            ("describe service web", "Endpoints:"),
+            ("get deployment web -o yaml", "availableReplicas: 1"),
+            ("logs deployment/web --tail=-1", "serving TCP 80"),
+            ("explain deployment.spec.strategy", "FIELDS:"),
+            ("explain service --recursive", "externalTrafficPolicy"),
+        ] {
+            let shown = lab.ok(line);
+            assert!(shown.contains(words), "{line}: {shown}");
+        }
+        let agents = "-n enforcer-system exec daemonset/enforcer -- /enforcer status";
+        assert!(lab.ok(agents).contains("default/web-"), "{}", lab.ok(agents));
+        for line in ["get configmaps", "create configmap a", "get jobs.batch", "attach web"] {
+            let output = lab.output(&line.split(' ').collect::<Vec<_>>());
+            let text = String::from_utf8_lossy(&output.stderr);
+            let is_named = text.contains("not in this lab") || text.contains("\"web\" not found");
+            assert!(!output.status.success() && is_named, "{line}: {output:?}");
+        }
+        let (status, rest) = { lab }.up.end(Signal::SIGINT);
+        assert_eq!(status.code(), Some(0), "{rest}");
+    });
+}
+
+/// Several connections through one `kubectl port-forward`.
+fn forwarded(lab: &Lab) {
+    let mut command = Command::new(enforcer_tests::api::kubectl().unwrap());
+    command.env("KUBECONFIG", &lab.kubeconfig).env("HOME", &lab.home);
+    command.args(["port-forward", "deployment/web", ":80"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = lines.next().unwrap().unwrap();
+    let (_, port) = line.split(" -> ").next().unwrap().rsplit_once(':').unwrap();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        assert!(page.contains("Hello from default/web-"), "{page}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 fn exec_carries_streams_and_exit_codes(lab: &Lab) {

@@ -21,6 +21,17 @@ macro_rules! scenarios {
     };
 }
 
+/// Scenarios that few kernels can run.
+macro_rules! machine_scenarios {
+    ($($name:ident: $setup:expr => $body:expr;)*) => {
+        $(#[test]
+        #[ignore = "needs ip_vs or SCTP sockets: cargo xtask vm-test --lab"]
+        fn $name() {
+            crate::scene::with_scene($setup, $body);
+        })*
+    };
+}
+
 mod addresses;
 mod agent;
 mod audit;
@@ -41,14 +52,20 @@ mod kubectl;
 mod lab;
 mod leftovers;
 mod loss;
+mod node_dns;
 mod observers;
 mod ownership;
+mod page;
 mod paths;
+mod reject;
 mod restart;
 mod scene;
 mod sctp;
+mod sctp_sockets;
 mod services;
 mod soak;
 mod start;
 mod support;
+mod trace;
+mod tutorial;
 mod unknown;

@@ -15,6 +15,7 @@ use enforcer_tests::lab::{
     Fabric, Family, LAB_DIR, Layout, Party, Proxy, Sandbox, Topology, command_in,
 };
 use enforcer_tests::matrix::{Matrix, Style, render};
+use enforcer_tests::patient;
 use enforcer_tests::probe::Outcome;
 use enforcer_tests::session::{AGENT_PORT, Session, SessionOptions};
 
@@ -290,7 +291,7 @@ impl DerefMut for Scene {
 pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let started_at = Instant::now();
     while !condition().await {
-        assert!(started_at.elapsed() < PATIENCE, "never came: {what}");
+        assert!(started_at.elapsed() < patient(PATIENCE), "never came: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -1,7 +1,7 @@
 //! Sandboxes, programs, sockets and probes.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use enforcer_core::model::Protocol;
@@ -35,9 +35,13 @@ where
     }
 }
 
-/// The lab's program, which starts processes.
+/// The lab's program, which starts processes. A virtual machine has it in another folder.
 pub(crate) fn spawner() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_enforcer-lab"))
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_enforcer-lab"));
+    match std::env::var_os("ENFORCER_PROGRAMS") {
+        Some(folder) => Path::new(&folder).join(built.file_name().unwrap_or_default()),
+        None => built,
+    }
 }
 
 /// The agent under test. Cargo builds no program of another package for a test; `cargo xtask test`

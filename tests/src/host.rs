@@ -28,3 +28,11 @@ pub(crate) fn object(name: &str) -> anyhow::Result<PathBuf> {
     let what = || format!("no bpf/{name}: run `cargo xtask build-ebpf`");
     this.ancestors().find_map(find).with_context(what)
 }
+
+/// A time limit for this machine: `ENFORCER_SLOWNESS` times as long. `cargo xtask vm-test` sets it in
+/// machines whose processor is emulated.
+#[must_use]
+pub fn patient(limit: std::time::Duration) -> std::time::Duration {
+    let slowness = std::env::var("ENFORCER_SLOWNESS").ok().and_then(|it| it.parse().ok());
+    limit * slowness.unwrap_or(1).clamp(1, 50)
+}

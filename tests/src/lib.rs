@@ -27,3 +27,5 @@ pub mod session;
 pub mod simulator;
 pub mod soak;
 pub mod vm;
+
+pub use host::patient;

@@ -1,8 +1,10 @@
 //! The command line.
 
+mod image;
 mod lab;
 mod soak;
 
+pub(crate) use image::Image;
 pub(crate) use lab::{Proxy, Topology};
 
 use std::ffi::OsString;
@@ -45,7 +47,7 @@ pub(crate) enum Task {
     #[command(after_help = VM_TEST)]
     VmTest(VmTest),
     /// Build a container image of the agent, without Docker
-    #[command(after_help = IMAGE)]
+    #[command(after_help = image::HELP)]
     Image(Image),
     /// Measure what packets, traffic, policies and a cluster cost; write a report
     #[command(after_help = BENCH)]
@@ -56,6 +58,12 @@ pub(crate) enum Task {
     /// Check formatting, lints, documents and import cycles; warnings are errors
     #[command(after_help = LINT)]
     Lint,
+    /// Print the changelog's section on a version; fails unless crates, manifests and chart have it
+    #[command(after_help = RELEASE_NOTES)]
+    ReleaseNotes {
+        /// The version, such as 1.2.3
+        version: String,
+    },
     /// Run every check that a change must pass: lint, test, run --once, and a short vm-test
     #[command(after_help = CI)]
     Ci,
@@ -96,7 +104,7 @@ pub(crate) struct Run {
     pub(crate) topology: Option<Topology>,
     /// Number of nodes; pods run on the first one unless their spec.nodeName is lab-node-2 and so
     /// on [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
     pub(crate) nodes: Option<u8>,
     /// How nodes reach each other's pods [default: routed]
     #[arg(long, value_enum)]
@@ -115,7 +123,7 @@ pub(crate) struct Run {
     #[arg(long, value_enum)]
     pub(crate) output: Option<Output>,
     /// Serve the agent's metrics at this address of the host
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "once")]
     pub(crate) metrics: Option<SocketAddr>,
     /// Show the agent's log
     #[arg(long)]
@@ -187,7 +195,7 @@ pub(crate) enum Series {
 }
 
 /// `vm-test`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct VmTest {
     /// Only this kernel; repeatable [default: all]
     #[arg(long = "kernel", value_enum, value_name = "KERNEL")]
@@ -195,6 +203,10 @@ pub(crate) struct VmTest {
     /// Look for newer kernels than those in the cache
     #[arg(long)]
     pub(crate) refresh: bool,
+    /// Instead of the kernel tests, the scenarios that few machines can run: Services by kube-proxy's
+    /// ipvs mode, and SCTP sockets
+    #[arg(long)]
+    pub(crate) lab: bool,
     /// Generated packets per machine; an emulated machine is about 20 times slower
     #[arg(long, value_name = "NUMBER", default_value_t = 4_000)]
     pub(crate) packets: u32,
@@ -210,26 +222,6 @@ pub(crate) struct VmTest {
     /// Only tests whose names contain one of these
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
-}
-
-/// `image`.
-#[derive(Debug, Default, Args)]
-pub(crate) struct Image {
-    /// Only this architecture; repeatable [default: all]
-    #[arg(long = "arch", value_enum, value_name = "ARCH")]
-    pub(crate) archs: Vec<Arch>,
-    /// Name of the image [default: enforcer:VERSION]
-    #[arg(long, value_name = "NAME:TAG")]
-    pub(crate) tag: Option<String>,
-    /// Path of the archive [default: target/image/enforcer-VERSION.tar]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Write the files of one architecture into this empty folder instead of an archive
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["tag", "output"])]
-    pub(crate) rootfs: Option<PathBuf>,
-    /// Build with little optimisation: faster to build, larger and slower to run
-    #[arg(long)]
-    pub(crate) quick: bool,
 }
 
 /// `bench`.
@@ -287,6 +279,7 @@ Examples:
   cargo xtask vm-test                              # every kernel
   cargo xtask vm-test --kernel 5.10 --kernel newest
   cargo xtask vm-test --kernel 5.10 --verbose hostile
+  cargo xtask vm-test --lab --kernel 6.1
   cargo xtask vm-test --output json
 
 The kernels are the current ones of Debian's archive. apt fetches them and checks their signatures,
@@ -294,23 +287,6 @@ without a change to this system's package lists. They are kept in ~/.cache/enfor
 ENFORCER_DEBIAN_MIRROR and ENFORCER_DEBIAN_SECURITY_MIRROR replace deb.debian.org. Requires x86-64,
 apt, Debian's keyring and QEMU (qemu-system-x86), which root installs automatically. Uses KVM where
 it works, else emulation. Needs no root otherwise. The exit code is 1 if a kernel failed.";
-
-const IMAGE: &str = "\
-Examples:
-  cargo xtask image                               # both architectures, in one archive
-  cargo xtask image --arch amd64
-  cargo xtask image --tag registry.example/team/enforcer:1.0
-  cargo xtask image --arch arm64 --rootfs ./root  # the files only, for other tools
-  docker load --input target/image/enforcer-0.1.0.tar
-
-The archive is an OCI image layout. `ctr images import`, skopeo, crane, oras and newer versions of
-Docker read it; older versions of Docker find its first architecture. Prints the digest. A bill of
-materials for each architecture (CycloneDX) is written beside the archive and into the image. The
-same commit and the same compilers give the same bytes; SOURCE_DATE_EPOCH overrides the commit's
-time.
-Requires glibc 2.34 or later with its static libraries and, for the other architecture, a C
-compiler, which root installs automatically. rustup adds Rust's standard library for it, or it is
-built.";
 
 const BENCH: &str = "\
 Examples:
@@ -327,6 +303,10 @@ Examples:
 const LINT: &str = "\
 Example:
   cargo xtask lint && git commit";
+
+const RELEASE_NOTES: &str = "\
+Example:
+  cargo xtask release-notes 0.1.0 > notes.md";
 
 const CI: &str = "\
 Example:

@@ -1,10 +1,11 @@
 //! `run`, `exec` and `bench`: build the lab's programs and start them as root.
 
 use std::ffi::OsString;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 use crate::cli::{Bench, Exec, Proxy, Run, Soak};
@@ -40,6 +41,7 @@ pub(crate) fn obtain_proxies(proxies: &[Proxy]) -> Result<()> {
 
 /// Runs the lab; the exit code is the lab's.
 pub(crate) fn run(root: &Path, options: &Run) -> Result<ExitCode> {
+    check_arguments(options)?;
     check_system()?;
     // Without `--proxy` the lab uses either one.
     if options.proxy.is_some() || packages::find("nft").is_none() {
@@ -58,6 +60,21 @@ pub(crate) fn run(root: &Path, options: &Run) -> Result<ExitCode> {
         built(root, profile, options),
         "to make the lab's network namespaces and load the eBPF programs",
     )
+}
+
+/// Finds mistakes before anything is built, which takes minutes.
+fn check_arguments(options: &Run) -> Result<()> {
+    if let Some(path) = &options.manifests {
+        let folder = std::fs::read_dir(path);
+        let mut entries = folder.with_context(|| format!("--manifests {}", path.display()))?;
+        if entries.next().is_none() {
+            bail!("--manifests {}: the directory is empty", path.display());
+        }
+    }
+    if let Some(address) = options.metrics {
+        TcpListener::bind(address).with_context(|| format!("--metrics {address}"))?;
+    }
+    Ok(())
 }
 
 /// The command for a lab that is already built.
@@ -165,6 +182,10 @@ fn name_of(value: &impl ValueEnum) -> Option<OsString> {
 
 /// Builds the agent and the lab's programs.
 pub(crate) fn build_programs(root: &Path, profile: Profile) -> Result<()> {
+    let folder = workspace::target(root).join(profile.folder());
+    if !folder.join("enforcer-lab").exists() {
+        ui::print("  the first build takes about ten minutes on two cores, later ones seconds");
+    }
     let step = Step::start(match profile {
         Profile::Dev => "building the agent and the lab",
         Profile::Release => "building the agent and the lab, optimised",
@@ -231,6 +252,21 @@ mod tests {
             "debug",
         ];
         assert_eq!(lab_arguments(Path::new("/t/enforcer"), &options), expected);
+    }
+
+    #[test]
+    fn mistakes_are_found_before_anything_is_built() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("none");
+        let with = |path: &Path| Run { manifests: Some(path.to_owned()), ..Run::default() };
+        let error = check_arguments(&with(&path)).unwrap_err();
+        assert!(format!("{error:#}").contains("none: No such file"), "{error:#}");
+        assert!(check_arguments(&with(folder.path())).is_err(), "an empty directory");
+        std::fs::write(&path, "").unwrap();
+        assert!(check_arguments(&with(folder.path())).is_ok());
+        assert!(check_arguments(&with(&path)).is_err(), "a file");
+        let elsewhere = Run { metrics: "192.0.2.1:80".parse().ok(), ..Run::default() };
+        assert!(check_arguments(&elsewhere).is_err(), "an address of another machine");
     }
 
     #[test]

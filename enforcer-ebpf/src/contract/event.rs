@@ -36,8 +36,11 @@ pub struct Event {
     pub reason: u8,
     /// IP version: 4 or 6; 0 for other frames.
     pub version: u8,
-    /// Zero.
-    pub padding: u32,
+    /// The number that a reset needs (RFC 9293, section 3.5.2): of a TCP SYN the sequence number, of other
+    /// segments the acknowledgement number; else 0.
+    pub tcp_number: u32,
+    /// The packet's [`crate::packet::role`]; 0 for other frames.
+    pub role: u64,
 }
 
 /// A CPU's budget of events, so that a flood of drops costs no more than counting.

@@ -2,8 +2,10 @@
 //!
 //! A table is an array of groups of [`PLACES`] entries. Beside it, an array has a word of tags for
 //! each group: for each place one byte of its flow's hash, 0 if the place is free. A flow may be in
-//! one of two groups, and a new one goes to the emptier one. So a look-up of a flow that is not there
-//! reads two words of a small array, and almost every other look-up one entry more.
+//! one of two groups: a new one goes to the first unless three of its places are taken and the other is emptier. So a
+//! look-up of a flow that is not there reads two words of a small array, and almost every other look-up
+//! one entry more. Which place of its group a flow has, the hash decides, too, while that place is free:
+//! then the address of the entry does not depend on the tags, and a CPU reads both at the same time.
 //!
 //! An entry is a check word, a [`FlowState`] and the whole key. The check word has the hash, and what
 //! must never be seen together with another flow's key: the initiator. Programs on several CPUs write
@@ -246,13 +248,6 @@ pub const fn number_of(marked: u64) -> u64 {
     (marked >> 7).wrapping_mul(LOWEST) >> 56
 }
 
-/// The marked places but the first.
-#[inline(always)]
-#[must_use]
-pub const fn without_first(marked: u64) -> u64 {
-    marked & marked.wrapping_sub(1)
-}
-
 /// The first of the marked places; some place if none is marked.
 #[inline(always)]
 #[must_use]
@@ -261,6 +256,33 @@ pub const fn first_of(marked: u64) -> usize {
     const NUMBERS: u64 = 0x0001_0203_0405_0607;
     let lowest = marked & marked.wrapping_neg();
     ((lowest >> 7).wrapping_mul(NUMBERS) >> 56) as usize & (PLACES - 1)
+}
+
+/// The place that a look-up tries first, and that a new flow takes: of the marked ones, the flow's own, or
+/// the first.
+#[inline(always)]
+#[must_use]
+pub const fn choose(marked: u64, hash: u64) -> usize {
+    let own = (hash >> 40) as usize & (PLACES - 1);
+    // A branch, which the CPU predicts: it need not wait for the tags.
+    if marked >> (own * 8 + 7) & 1 != 0 { own } else { first_of(marked) }
+}
+
+/// The marked places but one of them.
+#[inline(always)]
+#[must_use]
+pub const fn without(marked: u64, place: usize) -> u64 {
+    marked & !(0x80 << (place * 8))
+}
+
+/// Whether a new flow goes to the second of its groups, which have these free places. The first one is
+/// preferred while hardly any of its places is taken: a look-up asks it first. With more of a preference, more
+/// flows would find both of their groups full.
+#[inline(always)]
+#[must_use]
+pub const fn takes_second(in_first: u64, in_second: u64) -> bool {
+    let in_first = number_of(in_first);
+    in_first + 2 < PLACES as u64 && number_of(in_second) > in_first
 }
 
 /// The free places of a group that a new flow with this tag may take.

@@ -132,7 +132,7 @@ pub fn cell_allows<T: Tables>(tables: &T, cell: Cell, protocol: u8, port: u16) -
 /// removes a mask that provably changes nothing.
 #[inline(always)]
 #[expect(unsafe_code, reason = "a volatile read is one that the compiler can't leave out")]
-fn reload(number: u16) -> u16 {
+pub(super) fn reload<N: Copy>(number: N) -> N {
     // SAFETY: the pointer is a reference's.
     unsafe { core::ptr::read_volatile(&number) }
 }

@@ -8,14 +8,28 @@
 
 use crate::contract::endpoint::Order;
 use crate::contract::entry::Entry;
-use crate::contract::lookup::Tables;
+use crate::contract::lookup::{Tables, reload};
 use crate::contract::table::{DEPTH6, Leaf6, NETWORK_PLACES, ROOT6, SLOTS};
 use crate::packet::Address6;
 
 /// What is known of an IPv6 address. `order`: as for [`crate::contract::lookup::address4`].
 #[inline(always)]
 pub fn address6<T: Tables>(tables: &T, order: Order, address: &Address6) -> Option<Entry> {
-    near6(tables, order, address).or_else(|| far6(tables, order, address))
+    let root = Entry(tables.node6(ROOT6 + order.zero())?.slots[slot(address[0], 56)]);
+    if root.is_link() {
+        let places = tables.network_places();
+        // Both now: what they have in common would take more of the stack meanwhile.
+        let [first, second] = [places.first(address[0]), places.second(address[0])]
+            .map(|place| reload(place + order.zero()));
+        let mut word = shortcut(tables, first)?;
+        if !is_of(tables, word, address[0]) {
+            word = shortcut(tables, second)?;
+        }
+        if is_of(tables, word, address[0]) {
+            return below(tables, word, address);
+        }
+    }
+    below(tables, root, address)
 }
 
 /// The same for most addresses: those outside of the pods' networks, and those of networks with at most
@@ -31,7 +45,11 @@ pub fn near6<T: Tables>(tables: &T, order: Order, address: &Address6) -> Option<
         return Some(word);
     }
     let place = tables.network_places().first(address[0]);
-    let word = shortcut(tables, order, place)?;
+    let word = shortcut(tables, place + order.zero())?;
+    if word.is_leaf() {
+        let leaf = tables.leaf6(word.index())?;
+        return (leaf.value[0] == address[0]).then(|| in_leaf(leaf, address));
+    }
     if !word.is_link() {
         return None;
     }
@@ -47,20 +65,6 @@ pub fn near6<T: Tables>(tables: &T, order: Order, address: &Address6) -> Option<
         Entry(node.outside)
     };
     (!word.is_link() && !word.is_leaf()).then_some(word)
-}
-
-/// The same for all addresses.
-#[inline(always)]
-fn far6<T: Tables>(tables: &T, order: Order, address: &Address6) -> Option<Entry> {
-    let places = tables.network_places();
-    for place in [places.first(address[0]), places.second(address[0])] {
-        let word = shortcut(tables, order, place)?;
-        if is_of(tables, word, address[0]) {
-            return below(tables, word, address);
-        }
-    }
-    let root = tables.node6(ROOT6 + order.zero())?;
-    below(tables, Entry(root.slots[slot(address[0], 56)]), address)
 }
 
 /// Whether a shortcut leads to this network.
@@ -114,7 +118,6 @@ fn slot(half: u64, shift: u32) -> usize {
 
 /// The word at a place of the networks' table.
 #[inline(always)]
-fn shortcut<T: Tables>(tables: &T, order: Order, place: u32) -> Option<Entry> {
-    let place = (place + order.zero()) as usize & (NETWORK_PLACES - 1);
-    Some(Entry(tables.networks6()?[place]))
+fn shortcut<T: Tables>(tables: &T, place: u32) -> Option<Entry> {
+    Some(Entry(tables.networks6()?[place as usize & (NETWORK_PLACES - 1)]))
 }

@@ -39,7 +39,7 @@ pub(crate) trait Family {
     const ERROR: usize;
 
     fn parse(frame: &Frame, start: usize) -> Result<Packet<Self::Address>, Malformed>;
-    /// The packet of an Ethernet frame, if it is a TCP segment within a connection.
+    /// The packet of an Ethernet frame, if it is a TCP segment that ends nothing.
     fn segment(frame: &Frame) -> Option<Packet<Self::Address>>;
     /// The fixed part of the header, of a packet that can't be parsed.
     fn fixed(frame: &Frame, start: usize) -> Option<Fixed<Self::Address>>;

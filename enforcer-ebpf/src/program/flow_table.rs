@@ -9,8 +9,8 @@ use enforcer_ebpf::contract::counters::FlowCounts;
 use enforcer_ebpf::contract::flow::{FlowState, LIFETIMES, elapsed};
 use enforcer_ebpf::contract::flow_table::displacement::{Resident, Residents, kind, victim};
 use enforcer_ebpf::contract::flow_table::{
-    self as places, Key, PLACES, displaceable, first_of, from_word, has_hash, number_of, open_to,
-    tag, to_word, with_tag, without_first,
+    self as places, Key, PLACES, choose, displaceable, first_of, from_word, has_hash, open_to, tag,
+    takes_second, to_word, with_tag, without,
 };
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::Bytes as _;
@@ -114,17 +114,25 @@ fn in_group<F: Family>(
 ) -> *mut u64 {
     let (Some(tags), Some(group)) = (tags, group) else { return ptr::null_mut() };
     let marked = with_tag(read(tags), tag(hash));
-    let entry = if_flows::<F>(flow, hash, marked, group);
+    let place = choose(marked, hash);
+    let entry = if_flows::<F>(flow, hash, marked, group, place);
     if !entry.is_null() {
         return entry;
     }
-    if_flows::<F>(flow, hash, without_first(marked), group)
+    let others = without(marked, place);
+    if_flows::<F>(flow, hash, others, group, first_of(others))
 }
 
-/// The entry in the first marked place if it is the flow's, or null.
+/// The entry in this one of the marked places if it is the flow's, or null.
 #[inline(always)]
-fn if_flows<F: Family>(flow: &F::Flow, hash: u64, marked: u64, group: *mut F::Group) -> *mut u64 {
-    let entry = entry_of::<F>(group, first_of(marked));
+fn if_flows<F: Family>(
+    flow: &F::Flow,
+    hash: u64,
+    marked: u64,
+    group: *mut F::Group,
+    place: usize,
+) -> *mut u64 {
+    let entry = entry_of::<F>(group, place);
     if marked != 0 && has_hash(read(entry), hash) && has_key::<F>(entry, flow) {
         entry
     } else {
@@ -180,10 +188,10 @@ fn try_insert<F: Family>(frame: &Frame, flow: &F::Flow, hash: u64, state: u64) -
     let [in_first, in_second] = [open_to(tags(first)?, tag), open_to(tags(second)?, tag)];
     let (group, place) = if in_first | in_second == 0 {
         (first, room::<F>(frame, first, hash, flow.tail().endpoint) as usize)
-    } else if number_of(in_second) > number_of(in_first) {
-        (second, first_of(in_second))
+    } else if takes_second(in_first, in_second) {
+        (second, choose(in_second, hash))
     } else {
-        (first, first_of(in_first))
+        (first, choose(in_first, hash))
     };
     if place >= PLACES {
         return None;
@@ -217,7 +225,7 @@ impl<F: Family> Residents for Full<'_, F> {
         let tail = read(word_of(entry, places::KEY + F::Flow::WORDS - 1));
         let state = from_word(read(word_of(entry, places::STATE)));
         let endpoint = places::endpoint_of(tail);
-        let age = elapsed(state.seen, self.now);
+        let age = self.settle(elapsed(state.seen, self.now));
         let lifetime = config::lifetime(state.flags as usize % LIFETIMES);
         // Without branches: these would multiply for each place.
         let differing = u32::from(endpoint ^ self.endpoint);
@@ -226,7 +234,7 @@ impl<F: Family> Residents for Full<'_, F> {
         let is_established = u32::from(state.is_established());
         let kind = (is_dead * kind::DEAD)
             | (is_own * kind::OWN)
-            | (over_share(endpoint) * kind::OVER_SHARE)
+            | (self.settle(over_share(endpoint)) * kind::OVER_SHARE)
             | (is_established * kind::ESTABLISHED);
         Resident { kind, age }
     }

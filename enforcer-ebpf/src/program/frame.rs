@@ -50,24 +50,6 @@ impl Bytes for Frame {
 }
 
 impl Frame {
-    /// Notes whether the packet's flow was looked up and not found. In the packet's context: the verifier
-    /// would prove everything that follows twice.
-    #[inline(always)]
-    pub(crate) fn set_missing(&self, is_missing: bool) {
-        // SAFETY: as in `settle`.
-        unsafe {
-            let word = &raw mut (*self.context.skb.skb).cb[3];
-            ptr::write_volatile(word, u32::from(is_missing));
-        }
-    }
-
-    /// What was noted. Valid after [`Self::set_missing`] only: others use the word, too.
-    #[inline(always)]
-    pub(crate) fn is_missing(&self) -> bool {
-        // SAFETY: as in `settle`.
-        unsafe { ptr::read_volatile(&raw const (*self.context.skb.skb).cb[3]) != 0 }
-    }
-
     #[inline(always)]
     pub(crate) fn new(context: TcContext) -> Self {
         let (data, end) = (context.data(), context.data_end());
@@ -87,6 +69,13 @@ impl Frame {
         self.data = self.context.data();
         self.end = self.context.data_end();
         pulled
+    }
+
+    /// A number in network byte order at an offset from the frame's start; 0 if the packet ends before. By a
+    /// helper: nothing has to prove again that the offset is inside the packet.
+    #[inline(always)]
+    pub(crate) fn load(&self, offset: usize) -> u32 {
+        self.context.load::<u32>(offset).map_or(0, u32::from_be)
     }
 
     /// Where the network header begins, in bytes from the frame's start.

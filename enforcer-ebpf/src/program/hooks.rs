@@ -34,9 +34,9 @@ pub(crate) fn from_pod(context: TcContext) -> i32 {
         return NEXT;
     };
     frame.set_mark(Mark::pod(endpoint.id, Deferred::Nothing));
-    if let Some(reason) = segment::passes::<FromPod>(&frame, endpoint) {
-        report::count(endpoint, Direction::Egress, reason as u32, frame.length());
-        return NEXT;
+    if let Some(number) = segment::verdict::<FromPod>(&frame, endpoint) {
+        report::count(endpoint, Direction::Egress, number, frame.length());
+        return if Reason::is_drop_number(number) { DROP } else { NEXT };
     }
     run::<FromPod>(&mut frame, endpoint)
 }
@@ -65,9 +65,9 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
         report::count(endpoint, Direction::Ingress, Reason::Node as u32, frame.length());
         return NEXT;
     }
-    if let Some(reason) = segment::passes::<ToPod>(&frame, endpoint) {
-        report::count(endpoint, Direction::Ingress, reason as u32, frame.length());
-        return NEXT;
+    if let Some(number) = segment::verdict::<ToPod>(&frame, endpoint) {
+        report::count(endpoint, Direction::Ingress, number, frame.length());
+        return if Reason::is_drop_number(number) { DROP } else { NEXT };
     }
     if origin::is_unguarded(&frame) {
         return close::<ToPod>(&frame, endpoint, Reason::Unguarded);

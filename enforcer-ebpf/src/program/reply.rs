@@ -54,7 +54,8 @@ pub(crate) fn is_reply<H: Hook, F: Family>(
     };
     let Some(question) = question else { return false };
     let now = clock::now();
-    let Some(flow) = find::<H, F>(frame, &question.flow, now) else {
+    let hash = flow_table::hash::<F>(&question.flow);
+    let Some(flow) = flow_table::find::<F>(&question.flow, hash, now) else {
         // Of an open packet, a later hook knows whether it is dropped.
         if matches!(H::DIRECTION, Direction::Egress) && !open {
             starts::note_miss(endpoint, packet.protocol, packet.role, now);
@@ -82,11 +83,9 @@ pub(crate) fn is_reply<H: Hook, F: Family>(
 }
 
 /// The same for a TCP segment without SYN, FIN and RST whose other end is the one that its address
-/// names; not 0 if so. If not, nothing has changed, and the general way asks again, but not for a flow that
-/// is missing. A function of its own: the verifier proves once what follows.
+/// names; not 0 if so. A function of its own: the verifier proves once what follows.
 #[inline(never)]
 pub(crate) fn continues<H: Hook, F: Family>(
-    frame: &Frame,
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
     entry: Entry,
@@ -94,8 +93,8 @@ pub(crate) fn continues<H: Hook, F: Family>(
     let key = flow_record::key::<F>(endpoint, H::DIRECTION, packet);
     let (hash, now) = (flow_table::hash::<F>(&key), clock::now());
     let Some(flow) = flow_table::find::<F>(&key, hash, now) else {
-        if matches!(H::DIRECTION, Direction::Ingress) {
-            frame.set_missing(true);
+        if matches!(H::DIRECTION, Direction::Egress) {
+            starts::note_miss(endpoint, packet.protocol, packet.role, now);
         }
         return 0;
     };
@@ -107,16 +106,6 @@ pub(crate) fn continues<H: Hook, F: Family>(
         flow_table::advance(&flow, H::DIRECTION, packet.role, now);
     }
     u32::from(allowed)
-}
-
-/// The flow, if it lives. If the short way has looked it up and not found it, it is not looked up again:
-/// both ask for the flow of the packet itself. Only to pods: from_pod became slower by it.
-#[inline(always)]
-fn find<H: Hook, F: Family>(frame: &Frame, flow: &F::Flow, now: u32) -> Option<flow_table::Found> {
-    if matches!(H::DIRECTION, Direction::Ingress) && frame.is_missing() {
-        return None;
-    }
-    flow_table::find::<F>(flow, flow_table::hash::<F>(flow), now)
 }
 
 #[inline(always)]

@@ -8,7 +8,7 @@ use enforcer_ebpf::contract::counters::NOBODY;
 use enforcer_ebpf::contract::endpoint::Endpoint;
 use enforcer_ebpf::contract::event::{EVENTS_PER_WINDOW, Event};
 use enforcer_ebpf::contract::verdict::Direction;
-use enforcer_ebpf::packet::{Packet, protocol};
+use enforcer_ebpf::packet::{Address6, Packet, protocol, role};
 
 use crate::program::clock;
 use crate::program::family::{Family, owns};
@@ -42,6 +42,20 @@ fn count_id(id: u32, direction: Direction, reason: u32, length: u32) {
     if let Some(count) = counts.get_mut(reason as usize) {
         count.packets += 1;
         count.bytes += u64::from(length);
+    }
+}
+
+/// Whether this CPU's budget of events for the window is spent; if so, an event counts as lost.
+#[inline(always)]
+pub(crate) fn is_spent() -> bool {
+    let Some(budget) = BUDGET.get_ptr_mut(0) else { return true };
+    // SAFETY: a live value of this CPU's.
+    unsafe {
+        let is_spent = (*budget).left == 0 && (*budget).window == u64::from(clock::now());
+        if is_spent {
+            (*budget).lost = (*budget).lost.wrapping_add(1);
+        }
+        is_spent
     }
 }
 
@@ -85,7 +99,7 @@ pub(crate) fn dropped<H: Hook, F: Family>(
     reason: u32,
     packet: &Packet<F::Address>,
 ) {
-    let Some(slot) = reserve() else { return };
+    let Some(mut slot) = reserve() else { return };
     // For the flow, an ICMP query's ports are its identifier and kind; a report names type and code.
     let destination_port = match packet.protocol {
         protocol::ICMP | protocol::ICMP6 => {
@@ -93,31 +107,57 @@ pub(crate) fn dropped<H: Hook, F: Family>(
         }
         _ => packet.destination_port,
     };
-    let sender = match H::DIRECTION {
+    let event = slot.as_mut_ptr();
+    // SAFETY: the ring buffer's room for an event, all of which is written. Field by field: the stack has no
+    // room for a copy.
+    unsafe {
+        (*event).source = F::wide(&packet.source);
+        (*event).destination = F::wide(&packet.destination);
+        (*event).sender = hidden_sender::<H, F>(frame, endpoint, packet);
+        (*event).endpoint = endpoint.id;
+        (*event).ifindex = endpoint.ifindex;
+        (*event).length = frame.length();
+        (*event).source_port = packet.source_port;
+        (*event).destination_port = destination_port;
+        (*event).protocol = packet.protocol;
+        (*event).direction = H::DIRECTION as u8;
+        (*event).reason = reason as u8;
+        (*event).version = F::VERSION;
+        (*event).tcp_number = tcp_number(frame, packet);
+        (*event).role = packet.role.into();
+    }
+    slot.submit(u64::from(BPF_RB_NO_WAKEUP));
+}
+
+/// The real sender's address if the source stands for another, else zero.
+#[inline(always)]
+fn hidden_sender<H: Hook, F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+) -> Address6 {
+    match H::DIRECTION {
         Direction::Ingress => {
             let hides = F::entry(endpoint.order(), &packet.source).may_hide_another();
             match remote::sender::<F>(frame, &packet.source, hides) {
-                Sender::Other(address, _) => Some(address),
-                Sender::Source | Sender::Unknown => None,
+                Sender::Other(address, _) => F::wide(&address),
+                Sender::Source | Sender::Unknown => [0, 0],
             }
         }
-        Direction::Egress if owns::<F>(endpoint, &packet.source) => None,
-        Direction::Egress => F::own(endpoint),
-    };
-    let event = Event {
-        source: F::wide(&packet.source),
-        destination: F::wide(&packet.destination),
-        sender: sender.map_or([0, 0], |address| F::wide(&address)),
-        endpoint: endpoint.id,
-        ifindex: endpoint.ifindex,
-        length: frame.length(),
-        source_port: packet.source_port,
-        destination_port,
-        protocol: packet.protocol,
-        direction: H::DIRECTION as u8,
-        reason: reason as u8,
-        version: F::VERSION,
-        padding: 0,
-    };
-    send(slot, event);
+        Direction::Egress if owns::<F>(endpoint, &packet.source) => [0, 0],
+        Direction::Egress => match F::own(endpoint) {
+            Some(own) => F::wide(&own),
+            None => [0, 0],
+        },
+    }
+}
+
+/// The number that a reset of the segment needs.
+#[inline(always)]
+fn tcp_number<A>(frame: &Frame, packet: &Packet<A>) -> u32 {
+    if packet.protocol != protocol::TCP {
+        return 0;
+    }
+    let field = if role::opens(packet.role) { 4 } else { 8 };
+    frame.load(packet.transport + field)
 }

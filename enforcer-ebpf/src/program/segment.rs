@@ -1,54 +1,40 @@
-//! The short way for most packets: TCP segments within a connection whose ends are known, from or to a
-//! pod that is not isolated or whose policy allows them, and replies.
+//! The short way for most packets: TCP segments whose ends are known, from or to a pod.
 //!
-//! It gives the general way's verdict or none. Everything else, and every drop, goes the general way.
+//! It gives the general way's verdict or none. Everything else goes the general way; so do the drops of
+//! which the agent gets an event.
 
 use enforcer_ebpf::contract::endpoint::{Endpoint, flags};
 use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::mark::Deferred;
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
-use enforcer_ebpf::packet::{Bytes as _, Packet, ethertype, protocol};
+use enforcer_ebpf::packet::{Bytes as _, Packet, ethertype, protocol, role};
 
 use crate::program::family::{Family, V4, V6};
 use crate::program::frame::Frame;
 use crate::program::hook::Hook;
 use crate::program::maps::KernelTables;
-use crate::program::{flow_record, reply, starts};
+use crate::program::{flow_record, reply, report, starts};
 
-/// The reason why the packet passes. `None`: the general way decides.
+/// The reason why the packet passes or is dropped, as a number. `None`: the general way decides.
 #[inline(always)]
-pub(crate) fn passes<H: Hook>(frame: &Frame, endpoint: &Endpoint) -> Option<Reason> {
-    if matches!(H::DIRECTION, Direction::Ingress) {
-        frame.set_missing(false);
-    }
+pub(crate) fn verdict<H: Hook>(frame: &Frame, endpoint: &Endpoint) -> Option<u32> {
     match frame.view::<14>(0)?.u16(12) {
-        ethertype::IPV4 => passes_in::<H, V4>(frame, endpoint),
-        ethertype::IPV6 => passes_in::<H, V6>(frame, endpoint),
+        ethertype::IPV4 => verdict_in::<H, V4>(frame, endpoint),
+        ethertype::IPV6 => verdict_in::<H, V6>(frame, endpoint),
         _ => None,
     }
 }
 
 #[inline(always)]
-fn passes_in<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint) -> Option<Reason> {
+fn verdict_in<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint) -> Option<u32> {
     let packet = F::segment(frame)?;
-    let is_plain = match H::DIRECTION {
-        Direction::Ingress => is_plain_to::<F>(frame, endpoint, &packet),
-        Direction::Egress => is_plain_from::<F>(endpoint, &packet),
-    };
-    if !is_plain || endpoint.flags & H::CLOSED != 0 {
-        return None;
+    if role::opens(packet.role) {
+        return verdict_on_opening::<H, F>(frame, endpoint, &packet);
     }
-    let reason = if endpoint.flags & H::ISOLATED == 0 {
-        Reason::NotIsolated
-    } else {
-        let entry = known::<H, F>(frame, endpoint, &packet)?;
-        let cell = lookup::cell(&KernelTables, H::row(endpoint), entry.index())?;
-        if !lookup::cell_allows(&KernelTables, cell, protocol::TCP, packet.destination_port) {
-            let continues = reply::continues::<H, F>(frame, endpoint, &packet, entry);
-            return (frame.settle(continues as usize) != 0).then_some(Reason::Reply);
-        }
-        Reason::Policy
+    let reason = match by_policy::<H, F>(frame, endpoint, &packet)? {
+        (Reason::Denied, entry) => return denied::<H, F>(frame, endpoint, &packet, entry),
+        (reason, _) => reason,
     };
     match H::DIRECTION {
         // The general way records it.
@@ -56,7 +42,59 @@ fn passes_in<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint) -> Option<R
         Direction::Ingress => {}
         Direction::Egress => flow_record::record::<H, F>(frame, endpoint, &packet, 0),
     }
-    Some(reason)
+    Some(reason as u32)
+}
+
+/// The same for a segment that opens a connection: it may be dropped. The general way records it.
+#[inline(always)]
+fn verdict_on_opening<H: Hook, F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+) -> Option<u32> {
+    let (reason, _) = by_policy::<H, F>(frame, endpoint, packet)?;
+    (reason.is_drop() && report::is_spent()).then_some(reason as u32)
+}
+
+/// The verdict of policy, and what is known of the other end's address. `None`: the general way decides.
+#[inline(always)]
+fn by_policy<H: Hook, F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+) -> Option<(Reason, Entry)> {
+    let is_plain = match H::DIRECTION {
+        Direction::Ingress => is_plain_to::<F>(frame, endpoint, packet),
+        Direction::Egress => is_plain_from::<F>(endpoint, packet),
+    };
+    if !is_plain || endpoint.flags & H::CLOSED != 0 {
+        return None;
+    }
+    if endpoint.flags & H::ISOLATED == 0 {
+        return Some((Reason::NotIsolated, Entry::UNKNOWN));
+    }
+    let entry = known::<H, F>(frame, endpoint, packet)?;
+    let cell = lookup::cell(&KernelTables, H::row(endpoint), entry.index())?;
+    let port = packet.destination_port;
+    let allows = lookup::cell_allows(&KernelTables, cell, protocol::TCP, port);
+    Some((if allows { Reason::Policy } else { Reason::Denied }, entry))
+}
+
+/// The verdict on a segment within a connection that policy denies. `entry`: what is known of the other end's address.
+#[inline(always)]
+fn denied<H: Hook, F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+    entry: Entry,
+) -> Option<u32> {
+    // A copy, so that the compiler may keep the packet's parts in registers.
+    let packet = *packet;
+    let continues = reply::continues::<H, F>(endpoint, &packet, entry);
+    if frame.settle(continues as usize) != 0 {
+        return Some(Reason::Reply as u32);
+    }
+    report::is_spent().then_some(Reason::Denied as u32)
 }
 
 /// Whether a packet to the pod is addressed to it, and nothing of its sender's policy is left to decide.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::drop_log::{DropLog, Question};
+use super::rejector::Rejector;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::kernel::{DropReader, ProgramLog};
@@ -14,6 +15,9 @@ use crate::observe::{Attribution, DropRecord, EndedDrop, Names};
 
 /// The time between two reads of the ring buffers for drop events and log lines. They wake no reader.
 const INTERVAL: Duration = Duration::from_millis(100);
+
+/// The same while clients wait for answers.
+const ANSWER_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Logs dropped packets, and the messages of the programs.
 pub(super) async fn watch(
@@ -23,15 +27,17 @@ pub(super) async fn watch(
     questions: mpsc::Sender<Question>,
 ) -> anyhow::Result<()> {
     let mut drop_log = DropLog::new(shared, questions);
-    let mut ticks = tokio::time::interval(INTERVAL);
+    let mut rejector = Rejector::open(shared.rejections());
     loop {
-        ticks.tick().await;
+        let answers = !shared.snapshot().rejecting.is_empty();
+        tokio::time::sleep(if answers { ANSWER_INTERVAL } else { INTERVAL }).await;
         if let Some(log) = &mut log {
             log.flush();
         }
         let mut names = None;
         while let Some(event) = drops.take() {
             let snapshot = names.get_or_insert_with(|| shared.snapshot());
+            rejector.take(&event, shared, snapshot);
             let record = DropRecord::new(&event, &Known { shared, snapshot });
             drop_log.take(record);
         }

@@ -11,10 +11,11 @@ use super::descriptors;
 use super::options::Listeners;
 use super::shared::Shared;
 use crate::observe::{Limits, Paths, serve};
+use crate::page;
 
 /// Starts the servers; they run until `stop`.
 pub(super) async fn start(
-    Listeners { metrics, status }: Listeners,
+    Listeners { metrics, status, page }: Listeners,
     shared: &Arc<Shared>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -25,6 +26,31 @@ pub(super) async fn start(
     if let Some(address) = status.filter(|_| metrics != status) {
         listen("--status", address, Paths::Status, shared, stop).await?;
     }
+    if let Some(address) = page {
+        serve_page(address, shared, stop).await?;
+    }
+    Ok(())
+}
+
+async fn bind(option: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}: choose another {option}"))
+}
+
+async fn serve_page(
+    address: SocketAddr,
+    shared: &Arc<Shared>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = bind("--page", address).await?;
+    let stopped = stop.clone().cancelled_owned();
+    let served = page::serve_without_token(listener, super::page::page(shared), stopped)?;
+    tracing::info!("web page on {}", served.url);
+    tokio::spawn(async move {
+        if let Err(error) = served.serving.await {
+            tracing::error!("the web page on {address} stopped: {error}");
+        }
+    });
     Ok(())
 }
 
@@ -35,9 +61,7 @@ async fn listen(
     shared: &Arc<Shared>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(address).await;
-    let listener =
-        listener.with_context(|| format!("cannot listen on {address}: choose another {option}"))?;
+    let listener = bind(option, address).await?;
     let address = listener.local_addr()?;
     match paths {
         Paths::All => tracing::info!("metrics and status on http://{address}/metrics and /status"),

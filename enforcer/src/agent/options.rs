@@ -10,6 +10,7 @@ use crate::kernel::Settings;
 use crate::nri;
 use crate::observe::PodMetrics;
 use crate::source::kubernetes::ClientOptions;
+use enforcer_core::model::DenyWith;
 
 /// The options of the agent.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct Options {
     pub unknown_pod: UnknownPod,
     /// Whether all policies are in audit: reported, and not enforced.
     pub audit: bool,
+    /// What denied packets get where a namespace does not set it.
+    pub deny_with: DenyWith,
     /// Names of the interfaces that lead off the node; empty: found by netlink.
     pub uplinks: BTreeSet<String>,
     /// The connection to the container runtime, which delays pods until their policy is programmed
@@ -79,6 +82,8 @@ pub struct Listeners {
     pub metrics: Option<SocketAddr>,
     /// Loopback address for the status and the log filter; `None`: not served.
     pub status: Option<SocketAddr>,
+    /// Loopback address of the web page; `None`: not served.
+    pub page: Option<SocketAddr>,
 }
 
 /// The traffic that passes at a pod's interface until the pod is known (semantics C6).

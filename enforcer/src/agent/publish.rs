@@ -10,7 +10,7 @@ use super::snapshot::Snapshot;
 use crate::observe::{
     Endpoint, Interface, Isolation, NriReport, Report, TableUse, UnguardedReport,
 };
-use enforcer_core::model::PodId;
+use enforcer_core::model::{DenyWith, PodId};
 use enforcer_core::tables::{Owner, Table};
 
 impl Reconciler {
@@ -19,7 +19,11 @@ impl Reconciler {
         let mut snapshot =
             Snapshot { report: self.report(), podless: vec![NOBODY], ..Snapshot::default() };
         for (owner, record) in self.state.endpoints() {
-            snapshot.names.extend(owner.pod().map(|pod| (record.id, pod.clone())));
+            let pod = owner.pod();
+            snapshot.names.extend(pod.map(|pod| (record.id, pod.clone())));
+            let rejects = pod
+                .filter(|pod| self.cluster.denies_with(pod.namespace.as_str()) == DenyWith::Reject);
+            snapshot.rejecting.extend(rejects.map(|_| record.id));
             if let Owner::Pod(pod) = owner {
                 let interface = self.interface(record.ifindex);
                 snapshot.report.endpoints.push(endpoint(pod, record, interface));

@@ -1,6 +1,8 @@
 //! The reconciler: brings the kernel to the cluster's state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use enforcer_ebpf::contract::counters::Counters;
@@ -18,6 +20,7 @@ use super::retired_counters::{RetiredCounters, Settlement};
 use super::sandboxes::Sandboxes;
 use super::seen_flows::alters_decisions;
 use super::shared_counters::SharedCounters;
+use super::trace::trials::Trials;
 use crate::kernel::{
     DropReader, Hooks, Kernel, KernelError, Pins, Place, ProgramLog, SettledTable,
 };
@@ -80,6 +83,11 @@ pub struct Reconciler {
     pub(super) settled: Option<SettledTable>,
     /// The number of changes after which the policies' decisions may be others.
     pub(super) decisions: u64,
+    /// The number of times that tables were written.
+    pub(super) generation: Arc<AtomicU64>,
+    pub(super) trials: Arc<Trials>,
+    /// The lowest bit of the programs' marks.
+    pub(super) mark_shift: u32,
 }
 
 impl Reconciler {
@@ -90,9 +98,17 @@ impl Reconciler {
     /// The kernel rejects the programs.
     pub fn new(options: &Options, pins: Option<Pins>) -> Result<Self, KernelError> {
         let Options {
-            node_name, check_source, unknown_pod, audit, uplinks, attach, settings, ..
+            node_name,
+            check_source,
+            unknown_pod,
+            audit,
+            deny_with,
+            uplinks,
+            attach,
+            settings,
+            ..
         } = options;
-        let kernel = match &pins {
+        let mut kernel = match &pins {
             Some(pins) => Kernel::load_pinned(settings, pins)?,
             None => Kernel::load(settings)?,
         };
@@ -110,6 +126,10 @@ impl Reconciler {
                 (None, None)
             }
         };
+        let seed = kernel.take_trial_seed().unwrap_or_else(|error| {
+            tracing::warn!("no packet can be tried: {error}");
+            None
+        });
         let retired = RetiredCounters::resuming(&inherited, before.unwrap_or_default());
         Ok(Self {
             counters: SharedCounters::new(kernel.counter_reader(), retired),
@@ -122,7 +142,7 @@ impl Reconciler {
             bindings: Bindings::default(),
             records: Records::default(),
             sandboxes: Sandboxes::new(node_name),
-            cluster: Cluster { audit: *audit, ..Cluster::default() },
+            cluster: Cluster { audit: *audit, deny_with: *deny_with, ..Cluster::default() },
             snapshot: Snapshot::default(),
             assignment: Assignment::default(),
             engine: Engine::with(settings.limits),
@@ -142,6 +162,9 @@ impl Reconciler {
             taken_over: is_resumed.then_some(TakenOver { endpoints }),
             settled,
             decisions: 0,
+            generation: Arc::default(),
+            trials: Trials::new(seed),
+            mark_shift: settings.mark_mask.trailing_zeros(),
             inheritance: Some(inherited),
         })
     }
@@ -245,6 +268,7 @@ impl Reconciler {
     /// A table can't be written: the kernel's state is then not known.
     pub fn reconcile(&mut self) -> Result<Reconciled, KernelError> {
         let now = Instant::now();
+        self.generation.fetch_add(1, Ordering::AcqRel);
         self.older.ran(now);
         let inheritance = self.inheritance.take();
         if let Some(inherited) = &inheritance {

@@ -15,6 +15,8 @@ use super::options::Options;
 use super::reconciler::Reconciler;
 use super::shared::Shared;
 use super::source::Source;
+use super::thread::Questions;
+use super::trace::Live;
 use super::{descriptors, drop_log, drops, listen, thread};
 use crate::cni::{self, Results, State};
 use crate::kernel::{Pins, PinsError};
@@ -45,8 +47,9 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     let mut reconciler = Reconciler::new(&options, pins).context("cannot start the datapath")?;
     let drops = reconciler.take_drops()?;
     let log = options.settings.log.then(|| reconciler.take_program_log()).transpose()?;
+    let (live, wanted) = Live::new(&reconciler);
     let shared =
-        Shared::new(&reconciler, observable, options.pod_metrics, logger, options.nri.mode);
+        Shared::new(&reconciler, observable, options.pod_metrics, logger, options.nri.mode, live);
     let stop = CancellationToken::new();
     listen::start(options.listeners, &shared, &stop).await?;
     let (snapshots, interfaces) = watch::channel(Seen::default());
@@ -65,6 +68,7 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     let (questions, asked) = mpsc::channel(drop_log::WAITING);
     let flow_log = options.flow_log.clone().map(FlowLog::new);
     let (ours, stopped) = (Arc::clone(&shared), stop.clone());
+    let asked = Questions { drops: asked, live: wanted };
     let mut ended = thread::start(reconciler, ours, channels, asked, flow_log, stopped)?;
     let mut has_ended = false;
     let result = tokio::select! {

@@ -9,16 +9,19 @@ use tokio::sync::watch;
 
 use super::pod_addresses::SharedPodAddresses;
 use super::reconciler::Reconciler;
+use super::rejector::Rejections;
 use super::seen_flows::SeenFlows;
 use super::shared_counters::SharedCounters;
 use super::snapshot::Snapshot;
 use super::source::Observable;
+use super::trace::Live;
 use super::watchdog::Watchdog;
 use crate::kube_events::EventCounts;
 use crate::nri;
 use crate::observe::{
-    DriftReport, DropRecord, EndedDrop, EventReport, FlowReport, Flows, LogFilter, Metrics,
-    Observed, PodMetrics, ProcessUse, RecentDrop, RecentDrops, Report, Rise, WatchReport,
+    AskError, Asked, DriftReport, DropRecord, EndedDrop, EventReport, FlowReport, Flows,
+    LiveQuestion, LogFilter, Metrics, Observed, PodMetrics, ProcessUse, RecentDrop, RecentDrops,
+    Report, Rise, WatchReport,
 };
 use crate::source::kubernetes::{Kind, WatchState};
 use enforcer_core::model::PodId;
@@ -39,19 +42,22 @@ pub struct Shared {
     flows: Mutex<Vec<FlowReport>>,
     seen_flows: SeenFlows,
     drift: Mutex<DriftReport>,
+    rejections: Rejections,
     nri_mode: nri::Mode,
     nri: Mutex<nri::State>,
+    live: Live,
 }
 
 impl Shared {
     /// The state of a reconciler that has not enforced anything yet.
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         reconciler: &Reconciler,
         source: Observable,
         pod_metrics: PodMetrics,
         log: LogFilter,
         nri_mode: nri::Mode,
+        live: Live,
     ) -> Arc<Self> {
         let nri = match nri_mode {
             nri::Mode::Off => nri::State::Off,
@@ -72,8 +78,10 @@ impl Shared {
             flows: Mutex::new(Vec::new()),
             seen_flows: SeenFlows::new(reconciler.node_name()),
             drift: Mutex::new(DriftReport::default()),
+            rejections: Rejections::default(),
             nri_mode,
             nri: Mutex::new(nri),
+            live,
         })
     }
 
@@ -122,9 +130,19 @@ impl Shared {
         lock(&self.drops).ended(Instant::now())
     }
 
+    /// The counts of answers to denied packets.
+    pub(super) fn rejections(&self) -> &Rejections {
+        &self.rejections
+    }
+
     /// The state of the connection to the container runtime.
     fn nri(&self) -> nri::State {
         lock(&self.nri).clone()
+    }
+
+    /// The way to ask the reconciler's thread.
+    pub(super) fn live(&self) -> &Live {
+        &self.live
     }
 
     /// What the flow tables and drops have shown.
@@ -145,7 +163,9 @@ impl Shared {
 
 impl Observed for Shared {
     fn report(&self) -> Report {
-        let mut report = self.counters.complete(&self.snapshot());
+        let snapshot = self.snapshot();
+        let mut report = self.counters.complete(&snapshot);
+        report.rejections = self.rejections.report(!snapshot.rejecting.is_empty());
         report.manifest_errors = lock(&self.source_errors).clone();
         report.flows.clone_from(&lock(&self.flows));
         report.drift.clone_from(&lock(&self.drift));
@@ -171,6 +191,10 @@ impl Observed for Shared {
 
     fn flows(&self, after: u64) -> Flows {
         self.seen_flows.document(after)
+    }
+
+    async fn ask(&self, asked: Asked, question: LiveQuestion) -> Result<String, AskError> {
+        self.live.ask(asked, question).await
     }
 
     fn metrics(&self) -> &Metrics {

@@ -1,6 +1,6 @@
 //! The immutable snapshot of the reconciler that observers read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::observe::Report;
 use enforcer_core::model::PodId;
@@ -16,4 +16,6 @@ pub(super) struct Snapshot {
     pub(super) podless: Vec<u32>,
     /// This node's pods by endpoint id.
     pub(super) names: BTreeMap<u32, PodId>,
+    /// The endpoint ids of pods whose denied packets are answered.
+    pub(super) rejecting: BTreeSet<u32>,
 }

@@ -15,12 +15,18 @@ use tokio_util::sync::CancellationToken;
 use super::main_loop::{Channels, drive};
 use super::reconciler::Reconciler;
 use super::shared::Shared;
-use super::{drift, drop_log, flow_log, flows, hooks};
+use super::{drift, drop_log, flow_log, flows, hooks, trace};
 
 /// The name of the thread, as in `/proc/PID/task/*/comm`.
 const NAME: &str = "reconciler";
 /// As much as the main thread usually has.
 const STACK: usize = 8 << 20;
+
+/// What other threads ask.
+pub(super) struct Questions {
+    pub(super) drops: mpsc::Receiver<drop_log::Question>,
+    pub(super) live: mpsc::Receiver<trace::Wanted>,
+}
 
 /// Starts the thread; it runs until `stop` or an error, which the channel returns.
 ///
@@ -30,7 +36,7 @@ pub(super) fn start(
     reconciler: Reconciler,
     shared: Arc<Shared>,
     channels: Channels,
-    questions: mpsc::Receiver<drop_log::Question>,
+    questions: Questions,
     log: Option<flow_log::FlowLog>,
     stop: CancellationToken,
 ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
@@ -53,7 +59,7 @@ async fn run(
     reconciler: Reconciler,
     shared: &Shared,
     channels: Channels,
-    questions: mpsc::Receiver<drop_log::Question>,
+    questions: Questions,
     log: Option<flow_log::FlowLog>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -62,7 +68,8 @@ async fn run(
         result = drive(&reconciler, shared, channels) => result,
         result = flows::keep(&reconciler, shared, log) => result,
         result = hooks::keep(&reconciler, shared) => result,
-        result = drop_log::keep(&reconciler, questions) => result,
+        result = drop_log::keep(&reconciler, questions.drops) => result,
+        result = trace::keep(&reconciler, questions.live) => result,
         result = drift::keep(&reconciler, shared) => result,
         () = stop.cancelled() => Ok(()),
     }

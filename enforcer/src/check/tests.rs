@@ -176,3 +176,14 @@ fn an_object_may_be_there_twice_but_not_in_two_ways() {
     );
     assert!(lines[0].contains("[duplicate]"), "{lines:?}");
 }
+
+#[test]
+fn the_tutorial_leaves_nothing_to_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/tutorial");
+    let scenarios = fs::read_dir(&root).unwrap().map(|it| it.unwrap().path());
+    for path in scenarios.filter(|it| it.is_dir()).chain([root.clone()]) {
+        let findings = check(std::slice::from_ref(&path)).unwrap();
+        let Summary { policies, errors, warnings, .. } = findings.summary;
+        assert!(policies > 0 && (errors, warnings) == (0, 0), "{:?}", findings.reports);
+    }
+}

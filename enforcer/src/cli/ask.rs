@@ -49,7 +49,7 @@ pub(super) fn body_of(answer: &str, agent: &str, path: &str) -> anyhow::Result<S
     })?;
     match head.split_whitespace().nth(1) {
         Some("200") => Ok(body.to_owned()),
-        Some("400" | "413") => anyhow::bail!("{}", body.trim_end()),
+        Some("400" | "413" | "503") => anyhow::bail!("{}", body.trim_end()),
         _ => anyhow::bail!(
             "the agent at {agent} does not serve {path} ({}): set --status to its status address",
             head.lines().next().unwrap_or_default()

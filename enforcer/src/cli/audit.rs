@@ -6,11 +6,11 @@ use clap::Args;
 
 use super::agent::AgentArgs;
 use super::ask::ask;
-use super::format::Format;
+use super::inspect::SourceArgs;
 use super::table::table;
 use super::{flows, status};
-use crate::inspect::{Output, document};
-use crate::observe::{Audit, AuditedConnection};
+use crate::inspect::{Output, allowing, document};
+use crate::observe::{Audit, AuditedConnection, Flows, Status};
 
 /// The help after the options.
 pub(super) const HELP: &str =
@@ -18,13 +18,29 @@ pub(super) const HELP: &str =
 agent's --audit: it is not enforced, and the agent reports what it would deny and allow. Connections are \
 counted since the agent started, as `enforcer flows` counts them.
 
+--output rules prints policies that would allow what would be denied, with the connections as comments. They \
+are in audit, too; read them before you apply them.
+
 Exit codes: 0 no connection would be denied, 1 some would, 2 error.
 
 Examples:
   kubectl annotate namespace shop enforcer.io/audit=true
   enforcer audit --namespace shop
+  enforcer audit --namespace shop --output rules > policies.yaml
   enforcer audit --namespace shop && kubectl annotate namespace shop enforcer.io/audit-
   kubectl -n enforcer-system exec enforcer-x7k2p -- /enforcer audit --output json";
+
+/// The output formats of `audit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum AuditOutput {
+    /// Text for people.
+    #[default]
+    Text,
+    /// JSON for programs; see docs/json.md.
+    Json,
+    /// Policies that would allow what would be denied, as manifests.
+    Rules,
+}
 
 /// What to show of audit.
 #[derive(Debug, Args)]
@@ -34,7 +50,10 @@ pub struct AuditView {
     pub namespace: Option<String>,
     /// Output format; json is one document.
     #[arg(long, short, value_enum, default_value_t)]
-    pub output: Format,
+    pub output: AuditOutput,
+    /// Where pods, labels and Services are read for rules.
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// The arguments of `audit`.
@@ -52,24 +71,30 @@ pub struct AuditArgs {
 ///
 /// # Errors
 /// There is no agent at that address, or `out` can't be written.
-pub fn run(arguments: &AuditArgs, out: &mut impl Write) -> anyhow::Result<bool> {
+pub async fn run(arguments: AuditArgs, out: &mut impl Write) -> anyhow::Result<bool> {
     let status = status::read(&ask(arguments.agent.status, "GET", "/status", "")?)?;
     let flows = flows::flows(&ask(arguments.agent.status, "GET", "/flows", "")?)?;
-    print(Audit::new(&[status], &flows), &arguments.view, out)
+    print(&[status], flows, arguments.view, out).await
 }
 
 /// Prints a report. Returns whether some connection would be denied.
-pub(super) fn print(
-    mut audit: Audit,
-    view: &AuditView,
+pub(super) async fn print(
+    status: &[Status],
+    flows: Flows,
+    view: AuditView,
     out: &mut impl Write,
 ) -> anyhow::Result<bool> {
+    let mut audit = Audit::new(status, &flows);
     if let Some(namespace) = &view.namespace {
         audit.keep_namespace(namespace);
     }
     let text = match view.output {
-        Format::Text => text(&audit),
-        Format::Json => document("audit", &audit, Output::Json)?.unwrap_or_default(),
+        AuditOutput::Text => text(&audit),
+        AuditOutput::Json => document("audit", &audit, Output::Json)?.unwrap_or_default(),
+        AuditOutput::Rules => {
+            let state = view.source.read().await?;
+            allowing(&state, flows.flows, view.namespace.as_deref()).to_string()
+        }
     };
     out.write_all(text.as_bytes())?;
     Ok(audit.would_deny())

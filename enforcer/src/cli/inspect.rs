@@ -1,11 +1,15 @@
 //! `enforcer explain`, `describe` and `diff`: arguments in, text and exit code out.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 use ipnet::IpNet;
 
+use super::agent::DEFAULT_STATUS;
+use super::ask::ask;
 use crate::inspect::{self, Answer, Output, Question, Side, State, StateOptions, Subject};
+use crate::observe::{Asked, LiveQuestion};
 use crate::source::kubernetes::ClientOptions;
 
 /// The help of `explain` after its options.
@@ -21,7 +25,9 @@ Examples:
   enforcer explain shop/web-0 svc/db:5432 --namespace shop
   enforcer explain --manifests ./policies shop/deploy/web shop/deploy/db:5432
   enforcer explain outside shop/deploy/web:443 --all
-  enforcer explain shop/deploy/web 10.20.0.7:443 --what-if new-policy.yaml --output json";
+  enforcer explain --agent shop/web-0 shop/db-0:5432
+  enforcer explain shop/deploy/web 10.20.0.7:443 --what-if new-policy.yaml --output json
+  enforcer explain shop/deploy/web shop/deploy/db:5432 --what-if-delete netpol/shop/default-deny";
 
 /// The help of `describe` after its options.
 pub(super) const DESCRIBE_HELP: &str = "Without NAME: the coverage of every namespace.
@@ -55,6 +61,10 @@ pub struct SourceArgs {
     /// Apply the manifests in this file or directory first; may be repeated.
     #[arg(long, value_name = "PATH")]
     pub what_if: Vec<PathBuf>,
+    /// Delete this object first: KIND/NAMESPACE/NAME (netpol, pod, svc, deploy, sts, ds, rs, job), or ns/NAME
+    /// with everything in it; may be repeated.
+    #[arg(long, value_name = "OBJECT")]
+    pub what_if_delete: Vec<String>,
     /// The API server.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -88,6 +98,16 @@ pub struct ExplainArgs {
     /// Show every rule of the policies that isolate an end.
     #[arg(long)]
     pub all: bool,
+    /// Read the state of the agent on this node, by its status address; without an address, the default one.
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = DEFAULT_STATUS,
+        conflicts_with_all = ["manifests", "what_if", "what_if_delete", "kubeconfig", "context"],
+        value_name = "ADDRESS:PORT"
+    )]
+    pub agent: Option<SocketAddr>,
     /// The source.
     #[command(flatten)]
     pub source: SourceArgs,
@@ -156,6 +176,7 @@ impl SourceArgs {
             manifests: self.manifests,
             client: self.client.options(),
             what_if: self.what_if,
+            what_if_delete: self.what_if_delete,
             pod_cidr: Some(self.pod_cidr),
         }
     }
@@ -186,7 +207,11 @@ pub async fn explain(arguments: ExplainArgs) -> anyhow::Result<(String, u8)> {
 
 /// The answer to a question about connections.
 pub(super) async fn answer(arguments: ExplainArgs) -> anyhow::Result<Answer> {
-    let ExplainArgs { from, to, namespace, all, source, .. } = arguments;
+    let ExplainArgs { from, to, namespace, all, agent, source, .. } = arguments;
+    if let Some(agent) = agent {
+        let path = LiveQuestion { from, to, namespace, all }.path(Asked::Explain);
+        return Ok(serde_json::from_str(&ask(agent, "GET", &path, "")?)?);
+    }
     let state = source.read().await?;
     Ok(inspect::ask(&state, &Question { from, to, namespace, all })?)
 }

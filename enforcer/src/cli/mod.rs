@@ -20,12 +20,15 @@ pub mod status;
 pub mod suggest;
 mod table;
 pub mod top;
+pub mod trace;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use enforcer_core::model::DenyWith;
 use enforcer_ebpf::contract::table::Limits;
 
 pub use agent::AgentArgs;
@@ -82,6 +85,9 @@ pub enum Command {
     /// Explain why connections are allowed or denied, and what is missing.
     #[command(after_help = inspect::EXPLAIN_HELP)]
     Explain(Box<inspect::ExplainArgs>),
+    /// Show what the loaded programs do with a packet, beside the policies' decision.
+    #[command(after_help = trace::HELP)]
+    Trace(Box<trace::TraceArgs>),
     /// Describe a policy in sentences, a pod's protection, or the coverage of namespaces.
     #[command(after_help = inspect::DESCRIBE_HELP)]
     Describe(Box<inspect::DescribeArgs>),
@@ -105,7 +111,7 @@ pub enum Command {
     Drops(drops::DropsArgs),
     /// Show which connections the policies in audit would deny or allow.
     #[command(after_help = audit::HELP)]
-    Audit(audit::AuditArgs),
+    Audit(Box<audit::AuditArgs>),
     /// Show who talks to whom on this node, allowed and denied, and which policies are used.
     #[command(after_help = flows::HELP)]
     Flows(flows::FlowsArgs),
@@ -130,6 +136,12 @@ pub enum Command {
     #[command(after_help = "Example:
   enforcer cleanup --output json")]
     Cleanup(CleanupArgs),
+    /// Do nothing until SIGTERM or SIGINT. Keeps the pods of the clean-up running.
+    Pause,
+    /// Ask all agents of the cluster, like `kubectl enforcer`.
+    #[command(after_help = "Example:
+  enforcer agents problems")]
+    Agents(Box<plugin::Questions>),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:
   enforcer completions bash > /etc/bash_completion.d/enforcer")]
@@ -168,11 +180,15 @@ pub struct RunArgs {
     /// Address of /metrics, /healthz and /readyz; "off" disables them.
     #[arg(long, default_value = DEFAULT_STATUS, value_name = "ADDRESS:PORT")]
     pub metrics: String,
-    /// Loopback address of /status, /drops and /flows, which show pods, addresses and policies, and of /log,
-    /// which changes the log filter; "off" disables them [default: the address of --metrics if that is on
+    /// Loopback address of /status, /drops, /flows, /explain and /trace, which show pods, addresses and
+    /// policies, and of /log, which changes the log filter; "off" disables them [default: the address of --metrics if that is on
     /// loopback, else its port on 127.0.0.1].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub status: Option<String>,
+    /// Loopback address of the web page of `enforcer ui`, with this agent's state, flows and drops, such as
+    /// 127.0.0.1:9470; "off" disables it.
+    #[arg(long, default_value = "off", value_name = "ADDRESS:PORT")]
+    pub page: String,
     /// Append new flows to this file as lines of JSON, see docs/json.md; "-": standard output. At 64 MiB the
     /// file is renamed to FILE.1, which replaces an older one.
     #[arg(long, value_name = "FILE")]
@@ -192,6 +208,11 @@ pub struct RunArgs {
     /// policies only, annotate them or their namespace with enforcer.io/audit="true".
     #[arg(long)]
     pub audit: bool,
+    /// What senders get for packets that policies deny: "drop", nothing; "reject", a TCP reset or an ICMP
+    /// error, if the sender is a pod. The annotation enforcer.io/deny-with of a namespace overrides it for
+    /// what its pods deny. Rejecting requires CAP_NET_RAW.
+    #[arg(long, default_value = "drop", value_parser = deny_with(), value_name = "ANSWER")]
+    pub deny_with: DenyWith,
     /// Directory of the container runtime's CNI results, which name interfaces' pods; "off": not used.
     #[arg(long, default_value = cni::DEFAULT_DIRECTORY, value_name = "DIR")]
     pub cni_results: PathBuf,
@@ -269,12 +290,13 @@ impl RunArgs {
                 SourceOptions::Manifests(self.manifests)
             },
             node_name,
-            listeners: listeners(&self.metrics, self.status.as_deref())?,
+            listeners: listeners(&self.metrics, self.status.as_deref(), &self.page)?,
             flow_log: self.flow_log.map(FlowLogTarget::from),
             pod_metrics: self.pod_metrics,
             check_source: !self.allow_any_source,
             unknown_pod: self.unknown_pod,
             audit: self.audit,
+            deny_with: self.deny_with,
             uplinks: self.uplinks.into_iter().collect(),
             nri: nri::Options { mode: self.nri, socket: self.nri_socket },
             cni_results: Some(self.cni_results).filter(|folder| folder.as_os_str() != "off"),
@@ -292,20 +314,17 @@ impl RunArgs {
     }
 }
 
+fn deny_with() -> impl TypedValueParser<Value = DenyWith> {
+    let names = DenyWith::ALL.map(DenyWith::name);
+    PossibleValuesParser::new(names)
+        .map(|name| DenyWith::ALL.into_iter().find(|it| it.name() == name).unwrap_or_default())
+}
+
 /// The status is served on loopback only, wherever the metrics are.
-fn listeners(metrics: &str, status: Option<&str>) -> anyhow::Result<Listeners> {
+fn listeners(metrics: &str, status: Option<&str>, page: &str) -> anyhow::Result<Listeners> {
     let metrics = listener("--metrics", metrics)?;
     let status = match (status, metrics) {
-        (Some(text), _) => {
-            let status = listener("--status", text)?;
-            if status.is_some_and(|it| !it.ip().is_loopback()) {
-                anyhow::bail!(
-                    "--status {text}: expected a loopback address like {DEFAULT_STATUS}: the status shows \
-                     the cluster's pods, addresses and policies without authentication"
-                );
-            }
-            status
-        }
+        (Some(text), _) => private("--status", text)?,
         (None, None) => None,
         (None, Some(metrics)) if metrics.ip().is_loopback() => Some(metrics),
         (None, Some(metrics)) if metrics.ip().is_unspecified() => {
@@ -317,7 +336,19 @@ fn listeners(metrics: &str, status: Option<&str>) -> anyhow::Result<Listeners> {
         }
         (None, Some(metrics)) => Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), metrics.port())),
     };
-    Ok(Listeners { metrics, status })
+    Ok(Listeners { metrics, status, page: private("--page", page)? })
+}
+
+/// An address on loopback.
+fn private(option: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
+    let address = listener(option, text)?;
+    if address.is_some_and(|it| !it.ip().is_loopback()) {
+        anyhow::bail!(
+            "{option} {text}: expected a loopback address like {DEFAULT_STATUS}: it shows the cluster's \
+             pods, addresses and policies without authentication"
+        );
+    }
+    Ok(address)
 }
 
 fn listener(option: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {

@@ -121,9 +121,25 @@ impl PageArgs {
 /// The state can't be read, or the port is taken.
 pub async fn ui(arguments: UiArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let (clusters, activity) = arguments.page.sources();
+    serve(Where { port: arguments.port, clusters, activity }, out).await
+}
+
+/// A page to serve.
+pub(super) struct Where {
+    /// The port on loopback; 0: a free one.
+    pub(super) port: u16,
+    pub(super) clusters: Arc<Reader>,
+    pub(super) activity: Arc<dyn Activity>,
+}
+
+/// Serves a page until Ctrl-C; prints its URL.
+pub(super) async fn serve(
+    Where { port, clusters, activity }: Where,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     // An error is of more use here than in the page.
     warn(&*clusters.state(false).await?);
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
     let stop = async { drop(tokio::signal::ctrl_c().await) };

@@ -6,6 +6,19 @@ fn the_command_line_is_consistent() {
 }
 
 #[test]
+fn all_agents_are_asked_by_a_pod_as_well() {
+    let line =
+        "enforcer agents --agents-namespace=a --agents-port=7 --node n problems --output json";
+    let Command::Agents(questions) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
+        panic!("not agents");
+    };
+    let agents = questions.agents;
+    assert_eq!((agents.agents_namespace.as_str(), agents.agents_port), ("a", 7));
+    assert_eq!(agents.node.as_deref(), Some("n"));
+    assert!(matches!(questions.command, plugin::PluginCommand::Problems { output: Format::Json }));
+}
+
+#[test]
 fn marks_are_fifteen_adjacent_bits_beside_kube_proxys() {
     assert_eq!(mark_mask("0xfffe0000"), Ok(0xfffe_0000));
     assert_eq!(mark_mask("7fff0000"), Ok(0x7fff_0000));
@@ -28,7 +41,7 @@ fn metrics_can_be_off() {
 #[test]
 fn the_status_stays_on_loopback() {
     let found = |metrics, status| {
-        let listeners = listeners(metrics, status).unwrap();
+        let listeners = listeners(metrics, status, "off").unwrap();
         let text = |it: Option<SocketAddr>| it.map_or("off".to_owned(), |it| it.to_string());
         (text(listeners.metrics), text(listeners.status))
     };
@@ -44,9 +57,16 @@ fn the_status_stays_on_loopback() {
     assert_eq!(found("off", None), of("off", "off"));
     assert_eq!(found("off", Some("127.0.0.1:2")), of("off", "127.0.0.1:2"));
     for open in ["10.224.0.4:1", "0.0.0.0:1", "[::]:1", "[fd00::1]:1"] {
-        let error = listeners("off", Some(open)).unwrap_err().to_string();
+        let error = listeners("off", Some(open), "off").unwrap_err().to_string();
         assert!(error.contains("expected a loopback address"), "{error}");
+        let error = listeners("off", None, open).unwrap_err().to_string();
+        assert!(
+            error.contains("--page") && error.contains("expected a loopback address"),
+            "{error}"
+        );
     }
+    let page = listeners("off", None, "127.0.0.1:3").unwrap().page;
+    assert_eq!(page, Some("127.0.0.1:3".parse().unwrap()));
 }
 
 #[test]

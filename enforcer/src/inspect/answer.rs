@@ -1,16 +1,20 @@
 //! Answers as documents.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use enforcer_core::explain::{Change, Consent, Outcome, RuleResult, Why};
 use enforcer_core::model::{PodId, PolicyId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::state::State;
 use crate::source::manifests::Location;
 
+/// A word of the schema.
+pub type Word = Cow<'static, str>;
+
 /// A field of a policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The policy as `namespace/name`.
     pub policy: String,
@@ -23,26 +27,26 @@ pub struct Place {
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
     /// For a rule that does not allow the connection: every difference, which all have to go.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,
     /// For a rule of `--all`: `allows`, `misses` or `never`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<&'static str>,
+    pub outcome: Option<Word>,
 }
 
 /// The decision of one end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndAnswer {
     /// The pod as `namespace/name`.
     pub pod: String,
     /// `egress` for the sender, `ingress` for the receiver.
-    pub direction: &'static str,
+    pub direction: Word,
     /// Whether this end allows the connection.
     pub allowed: bool,
     /// `itself`, `own-node`, `not-isolated`, `allowed-by-rule` or `no-rule`.
-    pub reason: &'static str,
+    pub reason: Word,
     /// The number of the rule in `ARCHITECTURE.md`.
-    pub semantics: &'static str,
+    pub semantics: Word,
     /// The policies that isolate the pod in this direction.
     pub isolated_by: Vec<String>,
     /// The rules that allow it.
@@ -51,7 +55,7 @@ pub struct EndAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest: Option<Place>,
     /// With `--all`, every rule of the policies.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Place>,
     /// The opposite decision if no policy were in audit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +63,7 @@ pub struct EndAnswer {
 }
 
 /// The decision of one end if no policy were in audit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditAnswer {
     /// Whether this end would allow the connection.
     pub allowed: bool,
@@ -73,7 +77,7 @@ pub struct AuditAnswer {
 }
 
 /// Connections with the same explanation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The sender: a workload, a pod, an address, `node` or `outside`.
     pub from: String,
@@ -101,10 +105,10 @@ pub struct Explanation {
 }
 
 /// The answer to a question.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Answer {
     /// `allowed`, `denied` or `partly`.
-    pub verdict: &'static str,
+    pub verdict: Word,
     /// The connections that the question is about.
     pub connections: Vec<Explanation>,
     /// What the answer assumes, or leaves out.
@@ -119,13 +123,13 @@ impl Answer {
             _ if allowed == connections.len() => "allowed",
             _ => "partly",
         };
-        Self { verdict, connections, notes }
+        Self { verdict: verdict.into(), connections, notes }
     }
 
     /// 0: every connection is allowed; 1: none is; 3: some are.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        match self.verdict {
+        match self.verdict.as_ref() {
             "allowed" => 0,
             "denied" => 1,
             _ => 3,
@@ -154,10 +158,10 @@ pub(super) fn end(
     });
     EndAnswer {
         pod: consent.pod.to_string(),
-        direction: consent.direction.name(),
+        direction: consent.direction.name().into(),
         allowed: why.allows(),
-        reason,
-        semantics: why.semantics(),
+        reason: reason.into(),
+        semantics: why.semantics().into(),
         isolated_by: names(why.isolating()),
         allowed_by: allowed_by.iter().map(|it| place(state, it, false)).collect(),
         nearest: nearest.map(|it| place(state, it, false)),
@@ -194,7 +198,7 @@ fn place(state: &State, result: &RuleResult, with_outcome: bool) -> Place {
         path,
         port_path: result.port_path(),
         differences,
-        outcome: with_outcome.then_some(outcome),
+        outcome: with_outcome.then_some(outcome.into()),
     }
 }
 

@@ -2,10 +2,8 @@
 
 use std::net::IpAddr;
 
-use enforcer_core::explain::Workload;
+use enforcer_core::explain::{Workload, Workloads};
 use enforcer_core::model::{Cluster, Pod, PodId, Protocol, ServiceId};
-
-use super::state::State;
 
 /// An end that can't be found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +27,17 @@ pub enum EndError {
         /// What there is instead.
         hint: String,
     },
+    /// The text names no object to delete.
+    #[error(
+        "{0}: expected KIND/NAMESPACE/NAME of an object to delete (netpol, pod, svc, deploy, sts, ds, rs, \
+         job) or ns/NAME"
+    )]
+    Deletion(String),
+    /// The ends are too many pods for an agent.
+    #[error(
+        "{0} stands for too many pods: an agent answers about {1} at most; name a workload or a pod"
+    )]
+    TooMany(String, usize),
     /// No pod of this end has an address.
     #[error("{0} has no pods")]
     Empty(String),
@@ -123,8 +132,18 @@ fn kind(word: &str) -> Option<Kind> {
     })
 }
 
+/// Whether ends are named by this kind.
+pub(super) fn is_kind(word: &str) -> bool {
+    kind(word).is_some()
+}
+
 /// Finds an end by its name; names without a namespace are in `namespace`.
-pub(super) fn find(state: &State, namespace: &str, text: &str) -> Result<End, EndError> {
+pub(super) fn find(
+    cluster: &Cluster,
+    workloads: &Workloads,
+    namespace: &str,
+    text: &str,
+) -> Result<End, EndError> {
     match text {
         "node" => return Ok(End::Node),
         "outside" => return Ok(End::Outside),
@@ -138,36 +157,42 @@ pub(super) fn find(state: &State, namespace: &str, text: &str) -> Result<End, En
         return Err(EndError::Syntax(text.to_owned()));
     }
     match parts.as_slice() {
-        [name] => namespace_pods(state, name),
+        [name] => namespace_pods(cluster, name),
         [first, name] => match kind(first) {
-            Some(kind) => object(state, kind, namespace, name),
-            None => object(state, Kind::Pod, first, name),
+            Some(kind) => object(cluster, workloads, kind, namespace, name),
+            None => object(cluster, workloads, Kind::Pod, first, name),
         },
         [first, second, name] => match kind(second) {
-            Some(kind) => object(state, kind, first, name),
+            Some(kind) => object(cluster, workloads, kind, first, name),
             None => Err(EndError::Syntax(text.to_owned())),
         },
         _ => Err(EndError::Syntax(text.to_owned())),
     }
 }
 
-fn object(state: &State, kind: Kind, namespace: &str, name: &str) -> Result<End, EndError> {
+fn object(
+    cluster: &Cluster,
+    workloads: &Workloads,
+    kind: Kind,
+    namespace: &str,
+    name: &str,
+) -> Result<End, EndError> {
     let full = || format!("{namespace}/{name}");
     match kind {
-        Kind::Namespace => namespace_pods(state, name),
+        Kind::Namespace => namespace_pods(cluster, name),
         Kind::Pod => {
             let id = PodId::new(namespace, name);
-            let known = state.cluster.pods.contains_key(&id);
+            let known = cluster.pods.contains_key(&id);
             known.then(|| End::Pods(vec![id])).ok_or_else(|| EndError::Missing {
                 kind: "pod",
                 name: full(),
-                hint: hint(name, pods_of(&state.cluster, namespace).map(|it| it.id.name.as_str())),
+                hint: hint(name, pods_of(cluster, namespace).map(|it| it.id.name.as_str())),
             })
         }
         Kind::Service => {
             let id = ServiceId::new(namespace, name);
-            let known = state.cluster.services.contains_key(&id);
-            let here = state.cluster.services.keys().filter(|it| it.namespace == namespace);
+            let known = cluster.services.contains_key(&id);
+            let here = cluster.services.keys().filter(|it| it.namespace == namespace);
             known.then_some(End::Service(id)).ok_or_else(|| EndError::Missing {
                 kind: "Service",
                 name: full(),
@@ -175,11 +200,11 @@ fn object(state: &State, kind: Kind, namespace: &str, name: &str) -> Result<End,
             })
         }
         Kind::Workload(kind) => {
-            let workload = |pod: &&Pod| state.workloads.of(pod);
-            let here = pods_of(&state.cluster, namespace);
+            let workload = |pod: &&Pod| workloads.of(pod);
+            let here = pods_of(cluster, namespace);
             let own = here.filter(|pod| is_called(&workload(pod), kind, name));
             let own: Vec<PodId> = own.map(|it| it.id.clone()).collect();
-            let names = pods_of(&state.cluster, namespace).map(|it| state.workloads.of(it).name);
+            let names = pods_of(cluster, namespace).map(|it| workloads.of(it).name);
             let names: Vec<String> = names.collect();
             let missing = || EndError::Missing {
                 kind: "workload",
@@ -195,26 +220,28 @@ fn is_called(workload: &Workload, kind: &str, name: &str) -> bool {
     workload.name == name && workload.kind == kind
 }
 
-fn pods_of<'a>(cluster: &'a Cluster, namespace: &str) -> impl Iterator<Item = &'a Pod> {
-    cluster.pods.values().filter(move |it| it.id.namespace == namespace)
+fn pods_of<'a>(cluster: &'a Cluster, namespace: &str) -> impl Iterator<Item = &'a Pod> + use<'a> {
+    let here = cluster.pods.range(PodId::new(namespace, "")..).map(|(_, pod)| pod);
+    let namespace = namespace.to_owned();
+    here.take_while(move |it| it.id.namespace == namespace.as_str())
 }
 
-fn namespace_pods(state: &State, name: &str) -> Result<End, EndError> {
-    let pods = pods_of(&state.cluster, name).filter(|pod| pod.is_peer());
+fn namespace_pods(cluster: &Cluster, name: &str) -> Result<End, EndError> {
+    let pods = pods_of(cluster, name).filter(|pod| pod.is_peer());
     let pods: Vec<PodId> = pods.map(|it| it.id.clone()).collect();
     if !pods.is_empty() {
         return Ok(End::Pods(pods));
     }
-    if state.cluster.namespaces.contains_key(name) {
+    if cluster.namespaces.contains_key(name) {
         return Err(EndError::Empty(format!("namespace {name}")));
     }
-    let names = state.cluster.namespaces.keys().map(String::as_str);
+    let names = cluster.namespaces.keys().map(String::as_str);
     let hint = hint(name, names);
     Err(EndError::Missing { kind: "namespace", name: name.to_owned(), hint })
 }
 
 /// The nearest name, if one is near.
-fn hint<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn hint<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let near = names.map(|it| (strsim::damerau_levenshtein(name, it), it)).min();
     let near = near.filter(|(distance, it)| *distance <= (it.len() / 3).max(1));
     near.map(|(_, it)| format!("; did you mean {it}?")).unwrap_or_default()

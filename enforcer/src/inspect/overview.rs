@@ -6,8 +6,8 @@ use enforcer_core::explain::{self, Opened, Workload};
 use enforcer_core::model::{Pod, PodId, Protocol};
 use serde::Serialize;
 
-use super::ask::examples;
 use super::describe::{NamespaceDescription, Subject, describe};
+use super::pairs::examples;
 use super::state::State;
 use crate::source::manifests::Location;
 

@@ -9,7 +9,9 @@ use enforcer_core::model::{Change, Cluster, PodId, PolicyId};
 use ipnet::IpNet;
 
 use super::addresses;
+use super::end::EndError;
 use super::git::{GitError, Revision};
+use super::remove::remove;
 use crate::source::kubernetes::{ClientError, ClientOptions, Connection, OnceError, read_once};
 use crate::source::manifests::{Location, ManifestError, Manifests, Places, Report};
 use crate::source::{Remark, Severity};
@@ -32,6 +34,9 @@ pub enum StateError {
     /// The API server can't be read.
     #[error(transparent)]
     Once(#[from] OnceError),
+    /// An object can't be deleted.
+    #[error(transparent)]
+    Deletion(#[from] EndError),
     /// The revision can't be read.
     #[error("{name} is neither a file, nor a folder, nor `cluster`, nor a git revision")]
     Unknown {
@@ -51,6 +56,8 @@ pub struct StateOptions {
     pub client: ClientOptions,
     /// Files or folders whose objects replace those of the state.
     pub what_if: Vec<PathBuf>,
+    /// Objects to delete first, as `KIND/NAMESPACE/NAME` or `ns/NAME`.
+    pub what_if_delete: Vec<String>,
     /// The range of the addresses of pods that have none.
     pub pod_cidr: Option<IpNet>,
 }
@@ -90,19 +97,24 @@ pub struct State {
     pub assumed: BTreeSet<PodId>,
     /// Remarks on the objects, one line each.
     pub remarks: Vec<String>,
+    /// The node whose addresses the cluster has; `None`: those of every pod's own node.
+    pub node: Option<String>,
     places: Vec<Places>,
 }
 
 impl State {
-    /// Reads a state, and applies the changes of `what_if`.
+    /// Reads a state, and applies the changes of `what_if_delete` and `what_if`.
     ///
     /// # Errors
-    /// A file or the API server can't be read, or a file has errors.
+    /// A file or the API server can't be read, a file has errors, or an object to delete does not exist.
     pub async fn read(options: &StateOptions) -> Result<Self, StateError> {
         let mut state = match options.manifests.as_slice() {
             [] => Self::of_server(&options.client).await?,
             paths => Self::of_files(paths.to_vec())?,
         };
+        for object in &options.what_if_delete {
+            remove(&mut state.cluster, &state.workloads, object)?;
+        }
         if !options.what_if.is_empty() {
             state.change(Self::of_files(options.what_if.clone())?);
         }
@@ -158,6 +170,12 @@ impl State {
             places: vec![places],
             ..Self::default()
         })
+    }
+
+    /// The state that the agent of a node has.
+    #[must_use]
+    pub fn of_node(cluster: Cluster, node: &str) -> Self {
+        Self { cluster, node: Some(node.to_owned()), ..Self::default() }
     }
 
     async fn of_server(client: &ClientOptions) -> Result<Self, StateError> {

@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use enforcer_core::model::{
     AUDIT_ANNOTATION, Block, Peer, PortRule, PortSpec, Protocol, Requirement, Rule, Selector,
 };
-use enforcer_core::suggest::{Observed, Suggestion, Suggestions, suggest};
+use enforcer_core::suggest::{Denied, Observed, Suggestion, Suggestions, allow, suggest};
 
 use super::state::State;
 use crate::observe::{FlowRecord, summed};
@@ -18,6 +18,17 @@ pub struct Suggested {
     pub suggestions: Suggestions,
     /// Whether the policies only report at first.
     pub audit: bool,
+    /// What they were made from.
+    pub basis: Basis,
+}
+
+/// What suggested policies were made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// Flows that were observed.
+    Observed,
+    /// Connections that policies in audit would deny.
+    WouldDeny,
 }
 
 /// Suggests policies for the flows that were allowed.
@@ -40,7 +51,26 @@ pub fn suggested(
             format!("{from} → {to} {port}{protocol} was {verdict}: not allowed here, either");
         suggestions.notes.insert(note);
     }
-    Suggested { suggestions, audit }
+    Suggested { suggestions, audit, basis: Basis::Observed }
+}
+
+/// Policies that would allow what policies in audit would deny, at the ends where these do. They are in audit,
+/// too: enforced alone they would isolate pods that nothing isolates yet.
+#[must_use]
+pub fn allowing(state: &State, flows: Vec<FlowRecord>, namespace: Option<&str>) -> Suggested {
+    let flows = flows.into_iter().filter(|it| it.verdict == "would-deny");
+    let denied: Vec<Denied> = summed(flows.collect()).iter().filter_map(denied).collect();
+    let suggestions = allow(&state.cluster, &state.workloads, &denied, namespace);
+    Suggested { suggestions, audit: true, basis: Basis::WouldDeny }
+}
+
+fn denied(flow: &FlowRecord) -> Option<Denied> {
+    let is_denied = |direction: &str| {
+        let mut ends = flow.ends.iter().filter(|it| it.direction == direction);
+        ends.any(|it| it.audit.as_ref().is_some_and(|audit| !audit.allows))
+    };
+    let flow = observed(flow)?;
+    Some(Denied { flow, at_sender: is_denied("egress"), at_receiver: is_denied("ingress") })
 }
 
 fn observed(flow: &FlowRecord) -> Option<Observed> {
@@ -78,22 +108,34 @@ impl Suggested {
         let policy = &it.policy;
         writeln!(f, "---")?;
         let workloads: Vec<&str> = it.workloads.iter().map(String::as_str).collect();
-        comment(f, "", &format!("{}, from observed flows", workloads.join(" and ")))?;
+        let basis = match self.basis {
+            Basis::Observed => "from observed flows",
+            Basis::WouldDeny => "what policies in audit would deny",
+        };
+        comment(f, "", &format!("{}, {basis}", workloads.join(" and ")))?;
         writeln!(f, "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:")?;
         writeln!(f, "  namespace: {}", scalar(&policy.id.namespace))?;
         writeln!(f, "  name: {}", scalar(&policy.id.name))?;
         if self.audit {
-            comment(f, "  ", "It only reports what it would deny. Remove this to enforce it.")?;
+            let until = match self.basis {
+                Basis::Observed => "It only reports what it would deny. Remove this to enforce it.",
+                Basis::WouldDeny => {
+                    "It isolates its pods: enforce it together with the policies that it complements."
+                }
+            };
+            comment(f, "  ", until)?;
             writeln!(f, "  annotations: {{{AUDIT_ANNOTATION}: \"true\"}}")?;
         }
         writeln!(f, "spec:\n  podSelector: {}", selector(&policy.subjects))?;
-        writeln!(f, "  policyTypes: [Ingress, Egress]")?;
+        let types = [("Ingress", &policy.ingress), ("Egress", &policy.egress)].into_iter();
+        let types: Vec<&str> = types.filter(|it| it.1.is_some()).map(|it| it.0).collect();
+        writeln!(f, "  policyTypes: [{}]", types.join(", "))?;
         let directions = [
             ("ingress", "from", &policy.ingress, &it.ingress),
             ("egress", "to", &policy.egress, &it.egress),
         ];
         for (name, list, rules, evidence) in directions {
-            let rules = rules.as_deref().unwrap_or_default();
+            let Some(rules) = rules else { continue };
             if rules.is_empty() {
                 writeln!(f, "  {name}: []")?;
                 continue;

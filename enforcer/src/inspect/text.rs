@@ -65,7 +65,7 @@ impl fmt::Display for EndAnswer {
         let verdict = if self.allowed { "allowed" } else { "denied" };
         write!(f, "  {} of {}: {verdict}: ", self.direction, self.pod)?;
         let isolated = self.isolated_by.join(", ");
-        match self.reason {
+        match self.reason.as_ref() {
             "itself" => f.write_str("the other end is the pod itself"),
             "own-node" => f.write_str("the other end is the pod's own node"),
             "not-isolated" => write!(f, "no policy isolates the pod for {}", self.direction),
@@ -81,7 +81,7 @@ impl fmt::Display for EndAnswer {
             None => {}
         }
         for place in &self.rules {
-            let outcome = place.outcome.unwrap_or_default();
+            let outcome = place.outcome.as_deref().unwrap_or_default();
             writeln!(f, "    {outcome:<6} {place}")?;
         }
         if let Some(audit) = &self.audit {

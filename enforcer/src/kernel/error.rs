@@ -131,7 +131,11 @@ impl KernelError {
     /// Whether an interface does not exist any more.
     #[must_use]
     pub fn means_gone(&self) -> bool {
-        let (Self::Attach { source, .. } | Self::Qdisc { source, .. }) = self else { return false };
+        let source = match self {
+            Self::Attach { source, .. } | Self::Qdisc { source, .. } => source,
+            Self::Program { source: ProgramError::SyscallError(error), .. } => &error.io_error,
+            _ => return false,
+        };
         source.raw_os_error() == Some(libc::ENODEV)
     }
 

@@ -12,8 +12,8 @@ use aya::Ebpf;
 use aya::maps::{Map, MapData};
 use enforcer_ebpf::contract::flow::FlowState;
 use enforcer_ebpf::contract::flow_table::{
-    self as places, KEY, Key, PLACES, STATE, first_of, flows_for, from_word, has_hash, number_of,
-    open_to, tag, to_word, with_tag, without_first,
+    self as places, KEY, Key, PLACES, STATE, choose, first_of, flows_for, from_word, has_hash,
+    open_to, tag, takes_second, to_word, with_tag, without,
 };
 
 use super::KernelError;
@@ -177,8 +177,8 @@ impl<K: Key> View<K> {
     fn locate(&self, key: &K, hash: u64) -> Option<Entry<K>> {
         for group in places::groups(hash, self.groups) {
             let tags = self.tags.all().get(group as usize)?.load(Ordering::Acquire);
-            let first = with_tag(tags, tag(hash));
-            for marked in [first, without_first(first)] {
+            let all = with_tag(tags, tag(hash));
+            for marked in [all, without(all, first_of(all))] {
                 let entry = self.entry(group as usize * PLACES + first_of(marked));
                 let found = entry.filter(|it| has_hash(it.check, hash) && it.key == *key);
                 if marked != 0 && found.is_some() {
@@ -234,7 +234,7 @@ impl<K: Key> View<K> {
             let word = |group: usize| self.tags.all().get(group);
             let tags = [word(first)?, word(second)?].map(|it| it.load(Ordering::Acquire));
             let [in_first, in_second] = tags.map(|it| open_to(it, tag));
-            let (group, tags, open) = if number_of(in_second) > number_of(in_first) {
+            let (group, tags, open) = if takes_second(in_first, in_second) {
                 (second, tags[1], in_second)
             } else {
                 (first, tags[0], in_first)
@@ -242,7 +242,7 @@ impl<K: Key> View<K> {
             if open == 0 {
                 return None;
             }
-            let place = first_of(open);
+            let place = choose(open, hash);
             let taken = tags | u64::from(tag) << (place * 8);
             let claimed =
                 word(group)?.compare_exchange(tags, taken, Ordering::AcqRel, Ordering::Relaxed);

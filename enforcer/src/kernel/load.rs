@@ -24,6 +24,7 @@ use super::mapped_array::MappedArray;
 use super::origins::Origins;
 use super::pinned_tables::{Groups, PinnedTables};
 use super::pins::{Pins, TablePin};
+use super::trial::{self, SharedTable};
 
 /// The object with the programs: `cargo xtask build-ebpf` compiles it, the build script embeds it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer-ebpf.o"));
@@ -79,12 +80,10 @@ pub(super) struct Arrays {
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
     pub(super) arrays: Arrays,
-    pub(super) test_origin: bool,
     pub(super) extra_addresses: HashMap<MapData, ExtraAddress, u32>,
     pub(super) pod_addresses: HashMap<MapData, Address6, u32>,
     pub(super) flows: Arc<FlowTables>,
     pub(super) starts: Array<MapData, Starts>,
-    pub(super) secrets: Secrets,
     pub(super) fragments4: HashMap<MapData, Fragment4, FragmentState>,
     pub(super) fragments6: HashMap<MapData, Fragment6, FragmentState>,
     pub(super) counters: PerCpuArray<MapData, Counters>,
@@ -94,6 +93,10 @@ pub struct Kernel {
     pub(super) origins: Origins,
     /// The tables that outlive the agent, if there are pins.
     pub(super) pinned: Option<PinnedTables>,
+    /// What further sets of programs are loaded with.
+    pub(super) build: Build,
+    /// The policy tables, for further sets of programs.
+    pub(super) shared: Vec<SharedTable>,
 }
 
 /// The programs that hooks and tests use.
@@ -115,11 +118,10 @@ impl Kernel {
     /// # Errors
     /// The kernel rejects them, or the agent was built without them.
     pub fn load(settings: &Settings) -> Result<Self, KernelError> {
-        let clock = Clock::of_this_kernel(&settings.lifetimes);
-        let secrets = Secrets::new(None);
+        let build = Build::new(settings, None);
         let groups = Groups { own: groups_for(settings.limits.flows), other: None };
-        let ebpf = load_programs(settings, clock, secrets, &[], groups)?;
-        let mut kernel = Self::with_tables(ebpf, clock, secrets, settings.test_origin, None)?;
+        let ebpf = load_all(&build, &[], groups)?;
+        let mut kernel = Self::with_tables(ebpf, build, None)?;
         kernel.begin_learning()?;
         Ok(kernel)
     }
@@ -132,18 +134,14 @@ impl Kernel {
     /// As [`Self::load`], or the tables can't be pinned.
     pub fn load_pinned(settings: &Settings, pins: &Pins) -> Result<Self, KernelError> {
         let mut pinned = PinnedTables::prepare(pins, &settings.limits)?;
-        let clock = Clock::of_this_kernel(&settings.lifetimes);
-        let secrets = Secrets::new(pinned.secret()?);
+        let build = Build::new(settings, pinned.secret()?);
         let groups = Groups { own: groups_for(settings.limits.flows), other: None };
         let pins = pinned.pins(&settings.limits);
-        let mut ebpf = load_programs(settings, clock, secrets, &pins, groups)?;
-        set_secret(&mut ebpf, secrets.flows)?;
+        let mut ebpf = load_all(&build, &pins, groups)?;
+        set_secret(&mut ebpf, build.secrets.flows)?;
         pinned.hold(&settings.limits)?;
-        pinned.load_stages(&settings.limits, |pins, groups| {
-            load_programs(settings, clock, secrets, pins, groups)
-        })?;
-        let mut kernel =
-            Self::with_tables(ebpf, clock, secrets, settings.test_origin, Some(pinned))?;
+        pinned.load_stages(&settings.limits, |pins, groups| load_all(&build, pins, groups))?;
+        let mut kernel = Self::with_tables(ebpf, build, Some(pinned))?;
         kernel.take_over_owners(&settings.limits)?;
         kernel.begin_learning()?;
         if kernel.pinned.as_mut().is_some_and(|it| it.stage().is_none()) {
@@ -155,11 +153,10 @@ impl Kernel {
 
     fn with_tables(
         mut ebpf: Ebpf,
-        clock: Clock,
-        secrets: Secrets,
-        test_origin: bool,
+        build: Build,
         pinned: Option<PinnedTables>,
     ) -> Result<Self, KernelError> {
+        let shared = trial::shared_tables(&ebpf)?;
         let arrays = Arrays {
             trie4: array(&mut ebpf, table::TRIE4, size_of::<[u32; SLOTS]>())?,
             nodes6: array(&mut ebpf, table::TRIE6_NODES, size_of::<Node6>())?,
@@ -178,9 +175,8 @@ impl Kernel {
             counter_reader,
             extra_addresses: typed(&mut ebpf, table::EXTRA_ADDRESSES)?,
             pod_addresses: typed(&mut ebpf, table::POD_ADDRESSES)?,
-            flows: Arc::new(FlowTables::take(&mut ebpf, clock, secrets.flows)?),
+            flows: Arc::new(FlowTables::take(&mut ebpf, build.clock, build.secrets.flows)?),
             starts: typed(&mut ebpf, table::STARTS)?,
-            secrets,
             fragments4: typed(&mut ebpf, table::FRAGMENTS4)?,
             fragments6: typed(&mut ebpf, table::FRAGMENTS6)?,
             counters: typed(&mut ebpf, table::COUNTERS)?,
@@ -188,7 +184,8 @@ impl Kernel {
             grace: Grace::new()?,
             origins: Origins::new(typed(&mut ebpf, table::ORIGINS)?),
             pinned,
-            test_origin,
+            build,
+            shared,
             ebpf,
         })
     }
@@ -196,7 +193,7 @@ impl Kernel {
     /// The secrets of the IPv6 networks' places, for the state of the tables.
     #[must_use]
     pub fn network_secrets(&self) -> [u64; 2] {
-        self.secrets.networks
+        self.build.secrets.networks
     }
 
     /// Whether there were tables of an earlier agent.
@@ -283,18 +280,39 @@ fn set_secret(ebpf: &mut Ebpf, secret: u64) -> Result<(), KernelError> {
     map.set(0, secret, 0).map_err(KernelError::table(table::FLOW_SECRET))
 }
 
-/// Loads the programs; pinned tables are reused. `groups`: of the flow tables; of two sizes while flows
-/// are being migrated.
-fn load_programs(
-    settings: &Settings,
-    clock: Clock,
-    secrets: Secrets,
+/// What every set of programs is loaded with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Build {
+    pub(super) settings: Settings,
+    pub(super) clock: Clock,
+    pub(super) secrets: Secrets,
+}
+
+impl Build {
+    /// `secret`: of the flows' hash, if they have one already.
+    fn new(settings: &Settings, secret: Option<u64>) -> Self {
+        let clock = Clock::of_this_kernel(&settings.lifetimes);
+        Self { settings: *settings, clock, secrets: Secrets::new(secret) }
+    }
+}
+
+/// Loads all programs; pinned tables are reused. `groups`: of the flow tables, of two sizes during a migration.
+fn load_all(build: &Build, pins: &[TablePin], groups: Groups) -> Result<Ebpf, KernelError> {
+    load_programs(build, pins, groups, &PROGRAMS, &[])
+}
+
+/// Loads these programs, as [`load_all`]. `sizes`: of further tables.
+pub(super) fn load_programs(
+    build: &Build,
     pins: &[TablePin],
     groups: Groups,
+    programs: &[&'static str],
+    sizes: &[(&'static str, u32)],
 ) -> Result<Ebpf, KernelError> {
     if OBJECT.is_empty() {
         return Err(KernelError::NoObject);
     }
+    let Build { settings, clock, secrets } = build;
     let Settings { limits, mark_mask, log, test_origin, test_index, .. } = *settings;
     let level = if log { aya_log::Level::Debug as u8 } else { 0 };
     let [origin_in_cb, index_in_cb] = [test_origin, test_index].map(u32::from);
@@ -304,6 +322,9 @@ fn load_programs(
     let mut loader = EbpfLoader::new();
     for (name, path) in pins {
         loader.map_pin_path(name, path);
+    }
+    for (name, entries) in sizes {
+        loader.map_max_entries(name, *entries);
     }
     let mut ebpf = loader
         .override_global(aya_log::LEVEL, &level, true)
@@ -335,7 +356,7 @@ fn load_programs(
         .map_max_entries(table::FLOW_ENTRIES4, new_groups)
         .map_max_entries(table::FLOW_ENTRIES6, new_groups)
         .load(OBJECT)?;
-    for name in PROGRAMS {
+    for &name in programs {
         program_of(&mut ebpf, name)?.load().map_err(|cause| {
             tracing::debug!("program {name}: {cause}");
             KernelError::Rejected { name, cause }
@@ -353,7 +374,7 @@ fn cpu_bits() -> Result<u32, KernelError> {
     Ok(u32::BITS - highest.leading_zeros())
 }
 
-fn program_of<'a>(
+pub(super) fn program_of<'a>(
     ebpf: &'a mut Ebpf,
     name: &'static str,
 ) -> Result<&'a mut SchedClassifier, KernelError> {
@@ -363,7 +384,11 @@ fn program_of<'a>(
         .map_err(|source| KernelError::Program { name, source })
 }
 
-fn array(ebpf: &mut Ebpf, name: &'static str, size: usize) -> Result<MappedArray, KernelError> {
+pub(super) fn array(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    size: usize,
+) -> Result<MappedArray, KernelError> {
     match ebpf.take_map(name) {
         Some(Map::Array(data)) => MappedArray::new(name, data, size),
         _ => Err(KernelError::NoTable(name)),

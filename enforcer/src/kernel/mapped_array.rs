@@ -57,6 +57,11 @@ impl MappedArray {
         Ok(array)
     }
 
+    /// The number of 64-bit words.
+    pub(super) fn words(&self) -> usize {
+        self.bytes / size_of::<u64>()
+    }
+
     /// A 64-bit word of the table.
     pub(super) fn u64(&self, index: usize) -> Result<&AtomicU64, KernelError> {
         // SAFETY: there is an aligned word of this size, which is only accessed atomically.

@@ -44,6 +44,7 @@ mod tcx;
 mod test_run;
 mod traces;
 mod traffic_control;
+mod trial;
 
 pub use allocator::share_one_arena;
 pub use cleanup::{Removed, cleanup};
@@ -62,3 +63,4 @@ pub use retired_counters::SettledTable;
 pub use table_sizes::TableSizes;
 pub use test_run::{Run, RunInput, RunProgram, TestContext};
 pub use traces::Trace;
+pub use trial::{Trial, TrialSeed, Tried};

@@ -7,6 +7,7 @@
 //!     links/7-qdisc                an empty folder: the agent added that qdisc
 //!     settled                      counters of ended endpoints, by namespace
 //!     tables-4-196608-2048/        flows, counters and owners, in tables of this layout
+//!     trial/                       while trial programs are loaded, the tables that they share
 //! ```
 //! The tables with policy are not pinned: the attached programs keep those that they read, and a
 //! starting agent makes its own beside them ([`super::Kernel::load_pinned`]).
@@ -24,6 +25,8 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 /// The folder with a pin or marker for each hook.
 const LINKS: &str = "links";
+/// The folder with the tables that trial programs share, while these are loaded.
+pub(super) const TRIAL: &str = "trial";
 
 /// The reason why the folder of pins can't be used.
 #[derive(Debug, thiserror::Error)]

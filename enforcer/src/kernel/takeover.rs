@@ -74,7 +74,7 @@ impl Kernel {
     pub(super) fn take_over_flows(&self) -> Result<(), KernelError> {
         let Some(pinned) = &self.pinned else { return Ok(()) };
         for folder in pinned.others() {
-            let taken = self.flows.take_over(folder, self.secrets.flows)?;
+            let taken = self.flows.take_over(folder, self.build.secrets.flows)?;
             tracing::info!(
                 entries = taken.entries,
                 lost = taken.lost,

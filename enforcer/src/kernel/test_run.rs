@@ -1,9 +1,10 @@
-//! Running the loaded programs on given packets (`BPF_PROG_TEST_RUN`), for the kernel tests and the
-//! benchmark. The agent itself only reads the programs' clock this way.
+//! Running loaded programs on given packets (`BPF_PROG_TEST_RUN`). The agent reads the clock of its attached
+//! programs this way, and asks its trial programs ([`super::Trial`]); tests and benchmarks run all of them.
 
+use std::io;
 use std::time::Duration;
 
-use aya::programs::{ProgramFd, TestRun, TestRunOptions};
+use aya::programs::{ProgramError, ProgramFd, SchedClassifier, TestRun, TestRunOptions};
 use bytemuck::{Pod, Zeroable};
 
 use super::{Kernel, KernelError};
@@ -96,6 +97,9 @@ pub struct TestContext {
     pub cb: [u32; 5],
 }
 
+/// The length of the shortest frame that kernels accept.
+const SHORTEST: usize = 60;
+
 /// The return value for a packet that may proceed (TC_ACT_UNSPEC).
 const NEXT: u32 = u32::MAX;
 
@@ -107,8 +111,7 @@ impl Kernel {
     pub fn now(&mut self) -> Result<u32, KernelError> {
         let name = "clock";
         let mut options = TestRunOptions::new();
-        // The length of the shortest frame that kernels accept.
-        options.data_in = Some(&[0; 60]);
+        options.data_in = Some(&[0; SHORTEST]);
         let run = self.program(name)?.test_run(options);
         Ok(run.map_err(|source| KernelError::Program { name, source })?.return_value)
     }
@@ -129,27 +132,58 @@ impl Kernel {
     /// # Errors
     /// The kernel rejects the packet (shorter than a link-layer header) or the interface.
     pub fn run(&mut self, program: RunProgram, input: &RunInput<'_>) -> Result<Run, KernelError> {
-        let name = program.name();
-        let context = TestContext {
-            mark: input.mark,
-            ingress_ifindex: if self.test_origin { 0 } else { input.ingress_ifindex },
-            ifindex: input.ifindex,
-            cb: [0, if self.test_origin { input.ingress_ifindex } else { 0 }, input.index, 0, 0],
-            ..TestContext::default()
-        };
-        // The kernel writes its complete context, which is larger in newer versions.
-        let mut after = [0; 512];
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(input.frame);
-        options.ctx_in = Some(bytemuck::bytes_of(&context));
-        options.ctx_out = Some(&mut after);
-        options.repeat = input.repeat;
-        let result = self
-            .program(name)?
-            .test_run(options)
-            .map_err(|source| KernelError::Program { name, source })?;
-        let after: TestContext = bytemuck::pod_read_unaligned(&after[..size_of::<TestContext>()]);
-        let (passes, duration) = (result.return_value == NEXT, result.duration);
-        Ok(Run { passes, mark: after.mark, index: after.cb[2], duration })
+        let test_origin = self.build.settings.test_origin;
+        run(self.program(program.name())?, program, test_origin, input)
     }
+
+    /// Whether test runs may set `ingress_ifindex`; those of Linux 5.10 may not (`net/bpf/test_run.c`,
+    /// `convert___skb_to_skb`).
+    pub(super) fn accepts_origin(&mut self) -> Result<bool, KernelError> {
+        let input = RunInput {
+            frame: &[0; SHORTEST],
+            ifindex: 1,
+            ingress_ifindex: 1,
+            mark: 0,
+            index: 0,
+            repeat: 1,
+        };
+        match run(self.program("empty")?, RunProgram::Empty, false, &input) {
+            Ok(_) => Ok(true),
+            Err(KernelError::Program { source: ProgramError::SyscallError(error), .. })
+                if error.io_error.kind() == io::ErrorKind::InvalidInput =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Runs a program on a packet. `test_origin`: as in its [`super::Settings`].
+pub(super) fn run(
+    loaded: &mut SchedClassifier,
+    program: RunProgram,
+    test_origin: bool,
+    input: &RunInput<'_>,
+) -> Result<Run, KernelError> {
+    let name = program.name();
+    let context = TestContext {
+        mark: input.mark,
+        ingress_ifindex: if test_origin { 0 } else { input.ingress_ifindex },
+        ifindex: input.ifindex,
+        cb: [0, if test_origin { input.ingress_ifindex } else { 0 }, input.index, 0, 0],
+        ..TestContext::default()
+    };
+    // The kernel writes its complete context, which is larger in newer versions.
+    let mut after = [0; 512];
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(input.frame);
+    options.ctx_in = Some(bytemuck::bytes_of(&context));
+    options.ctx_out = Some(&mut after);
+    options.repeat = input.repeat;
+    let result =
+        loaded.test_run(options).map_err(|source| KernelError::Program { name, source })?;
+    let after: TestContext = bytemuck::pod_read_unaligned(&after[..size_of::<TestContext>()]);
+    let (passes, duration) = (result.return_value == NEXT, result.duration);
+    Ok(Run { passes, mark: after.mark, index: after.cb[2], duration })
 }

@@ -26,7 +26,7 @@ pub use whole::DUPLICATE;
 const DOCUMENT: &str = include_str!("../../../docs/lints.md");
 
 /// The names of all lints, as in the document.
-pub const NAMES: [&str; 22] = [
+pub const NAMES: [&str; 23] = [
     shape::MISPLACED_PEERS,
     shape::PORTS_IN_PEER,
     shape::BARE_LABELS,
@@ -34,6 +34,7 @@ pub const NAMES: [&str; 22] = [
     shape::HOST_NAME,
     shape::PORT_RANGE,
     shape::PROTOCOL,
+    shape::RESOURCE_VERSION,
     meaning::SPLIT_PEER,
     meaning::SPLIT_RULE,
     meaning::EMPTY_MEANS_ALL,

@@ -12,6 +12,7 @@ pub(super) const ACTION: &str = "action";
 pub(super) const HOST_NAME: &str = "host-name";
 pub(super) const PORT_RANGE: &str = "port-range";
 pub(super) const PROTOCOL: &str = "protocol";
+pub(super) const RESOURCE_VERSION: &str = "resource-version";
 
 /// Fields of other policies that decide between allow and deny.
 const ACTIONS: [&str; 7] = ["action", "deny", "allow", "order", "priority", "tier", "effect"];
@@ -37,6 +38,7 @@ const EVERY_PROTOCOL: [&str; 4] = ["ANY", "ALL", "*", "-1"];
 pub(super) fn lint(_: &Estate<'_>, subject: &Subject<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     let spec = subject.json.get("spec").unwrap_or(&Value::Null);
+    found.extend(resource_version(subject.json));
     foreign_fields(spec, "spec", &mut found);
     bare_labels(spec, "podSelector", "spec", &mut found);
     for rule in subject.rules() {
@@ -55,6 +57,14 @@ pub(super) fn lint(_: &Estate<'_>, subject: &Subject<'_>) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// A version that `kubectl get -o yaml` has written. A lint, since the policy means the same without it.
+fn resource_version(policy: &Value) -> Option<Finding> {
+    const PATH: &str = "metadata.resourceVersion";
+    let version = policy.pointer("/metadata/resourceVersion")?.as_str()?;
+    let message = "the API server refuses a new object with a version; remove it";
+    (!version.is_empty()).then(|| Finding::error(RESOURCE_VERSION, PATH, message))
 }
 
 /// `action: Deny`, `fqdn: example.org`.

@@ -139,13 +139,15 @@ fn sender(event: &Event, names: &impl Names) -> Option<End> {
     known.then(|| end(&event.sender, event.version, None, names)).flatten()
 }
 
-fn end(address: &Address6, version: u8, port: Option<u16>, names: &impl Names) -> Option<End> {
-    let address = ip(address, version)?;
+fn end(bits: &Address6, version: u8, port: Option<u16>, names: &impl Names) -> Option<End> {
+    let address = address(bits, version)?;
     let pod = names.pod_at(&address);
     Some(End { address, pod, port })
 }
 
-fn ip(address: &Address6, version: u8) -> Option<IpAddr> {
+/// An address of an [`Event`]; `None` for a frame that is not IP.
+#[must_use]
+pub fn address(address: &Address6, version: u8) -> Option<IpAddr> {
     let [high, low] = *address;
     let address = Ipv6Addr::from_bits((u128::from(high) << 64) | u128::from(low));
     match version {

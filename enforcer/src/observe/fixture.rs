@@ -10,7 +10,7 @@ use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use super::{
     Attribution, CniReport, ConntrackReport, DriftReport, DropRecord, Endpoint, EventReport,
     FORMER_NAMESPACES, FlowReport, Interface, Isolation, NriReport, PodProtection, ProcessUse,
-    RecentDrop, Report, TableUse, TakenOver, UnguardedReport, WatchReport,
+    RecentDrop, RejectReport, Report, TableUse, TakenOver, UnguardedReport, WatchReport,
 };
 use enforcer_core::explain::Workload;
 use enforcer_core::model::PodId;
@@ -120,6 +120,7 @@ pub(super) fn report() -> Report {
         hooks_restored: 6,
         drift: DriftReport {
             checks: 5_000,
+            samples: 900,
             found: 2,
             differences: vec![
                 "hello/pod1: its endpoint in the kernel is not the one that was written".to_owned(),
@@ -145,6 +146,12 @@ pub(super) fn report() -> Report {
             failing: Some("older connections are unknown: cannot list them".to_owned()),
         },
         lost_events: 3,
+        rejections: RejectReport {
+            sent: 9,
+            limited: 8,
+            failed: 7,
+            problem: Some("denied packets are dropped instead of rejected".to_owned()),
+        },
         audit_all: false,
         policies: 4,
         pods: 9,

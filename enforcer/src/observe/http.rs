@@ -20,7 +20,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::{Flows, LogFilter, Metrics, RecentDrop, Report, Status};
+use super::{AskError, Asked, Flows, LiveQuestion, LogFilter, Metrics, RecentDrop, Report, Status};
 
 pub use connections::Limits;
 
@@ -39,6 +39,13 @@ pub trait Observed: Send + Sync + 'static {
 
     /// The flows that changed after a revision, and the use of rules.
     fn flows(&self, after: u64) -> Flows;
+
+    /// The answer to a question about connections, as a JSON document.
+    fn ask(
+        &self,
+        asked: Asked,
+        question: LiveQuestion,
+    ) -> impl Future<Output = Result<String, AskError>> + Send;
 
     /// The metrics that accumulate over time.
     fn metrics(&self) -> &Metrics;
@@ -64,7 +71,7 @@ pub trait Observed: Send + Sync + 'static {
 pub enum Paths {
     /// `/metrics`, `/healthz` and `/readyz`.
     Metrics,
-    /// `/status`, `/drops`, `/flows` and `/log`: for loopback only.
+    /// `/status`, `/drops`, `/flows`, `/explain`, `/trace` and `/log`: for loopback only.
     Status,
     /// All of them: for loopback only.
     All,
@@ -120,6 +127,8 @@ fn router<O: Observed>(paths: Paths, observed: Arc<O>) -> Router {
             .route("/status", get(status::<O>).layer(in_turn()))
             .route("/drops", get(drops::<O>))
             .route("/flows", get(flows::<O>).layer(in_turn()))
+            .route("/explain", get(explain::<O>))
+            .route("/trace", get(trace::<O>))
             .route("/log", get(log::<O>).put(set_log::<O>))
             .layer(from_fn(origin::require_loopback));
         router = router.merge(local);
@@ -197,6 +206,32 @@ async fn flows<O: Observed>(State(observed): State<Arc<O>>, uri: Uri) -> Respons
     match after(&uri) {
         Some(after) => json(&observed.flows(after)),
         None => (StatusCode::BAD_REQUEST, "expected ?after=REVISION\n").into_response(),
+    }
+}
+
+/// What the policies decide: `?from=FROM&to=TO&namespace=NAME&all=true`, as of `enforcer explain`.
+async fn explain<O: Observed>(State(observed): State<Arc<O>>, uri: Uri) -> Response {
+    ask(&*observed, Asked::Explain, &uri).await
+}
+
+/// What the loaded programs do with a packet; the same parameters.
+async fn trace<O: Observed>(State(observed): State<Arc<O>>, uri: Uri) -> Response {
+    ask(&*observed, Asked::Trace, &uri).await
+}
+
+async fn ask(observed: &impl Observed, asked: Asked, uri: &Uri) -> Response {
+    let answer = match LiveQuestion::read(uri) {
+        Ok(question) => observed.ask(asked, question).await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(error @ AskError::Question(_)) => {
+            (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
+        }
+        Err(error @ AskError::Busy(_)) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{
     ConntrackReport, DriftReport, DropRecord, Endpoint, FlowReport, Isolation, NriReport,
-    ProcessUse, Report, TableUse, process,
+    ProcessUse, RejectReport, Report, TableUse, process,
 };
 use crate::nri::Outcome;
 use audits::Audits;
@@ -180,6 +180,7 @@ impl Collector for Current {
         let counter = MetricType::Counter;
         let mut family = encoder.encode_descriptor("events_lost", lost, None, counter)?;
         family.encode_counter::<NoLabelSet, u64, u64>(&self.0.lost_events, None)?;
+        rejections(&mut encoder, &self.0)?;
         hooks(&mut encoder, &self.0)?;
         nri(&mut encoder, &self.0.nri, self.2)?;
         known(&mut encoder, &self.0)?;
@@ -261,6 +262,15 @@ fn flows(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     gauge(encoder, "conntrack_unreadable", help, u64::from(failing.is_some()))
 }
 
+fn rejections(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    let RejectReport { sent, limited, failed, .. } = report.rejections;
+    let help = "Denied packets of pods whose namespace asks for an answer (--deny-with): answered (sent), \
+                not answered because there were too many (limited), or because sending failed.";
+    let results = [("sent", sent), ("limited", limited), ("failed", failed)];
+    let results = results.map(|(result, count)| ([("result", result)], count));
+    counters(encoder, "rejections", help, results)
+}
+
 fn hooks(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     let help = "Interfaces at which packets may pass unchecked: a program could not be attached, was \
                 detached, or another program runs before it.";
@@ -269,10 +279,13 @@ fn hooks(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     let counter = MetricType::Counter;
     let mut family = encoder.encode_descriptor("hooks_restored", help, None, counter)?;
     family.encode_counter::<NoLabelSet, u64, u64>(&report.hooks_restored, None)?;
-    let DriftReport { checks, found, differences } = &report.drift;
+    let DriftReport { checks, samples, found, differences } = &report.drift;
     let help = "Verdicts of the kernel's tables that were compared with the policies.";
     let mut family = encoder.encode_descriptor("drift_checks", help, None, counter)?;
     family.encode_counter::<NoLabelSet, u64, u64>(checks, None)?;
+    let help = "Verdicts among them for which the programs were run, too.";
+    let mut family = encoder.encode_descriptor("drift_samples", help, None, counter)?;
+    family.encode_counter::<NoLabelSet, u64, u64>(samples, None)?;
     let help = "Verdicts that differed from the policies when they were compared first.";
     let mut family = encoder.encode_descriptor("drift_found", help, None, counter)?;
     family.encode_counter::<NoLabelSet, u64, u64>(found, None)?;

@@ -18,6 +18,7 @@ mod http;
 mod log;
 mod metrics;
 mod process;
+mod question;
 mod recent;
 mod report;
 mod rise;
@@ -25,18 +26,19 @@ mod status;
 
 pub use attribution::{Attribution, Nearest};
 pub use audit::{Audit, AuditedConnection, audited_line};
-pub use drops::{DropRecord, End, Names, TruncatedEvent, protocol_name, read_event};
+pub use drops::{DropRecord, End, Names, TruncatedEvent, address, protocol_name, read_event};
 pub use flow_decision::{FlowAudit, FlowDecision, FlowRule};
 pub use flows::{FlowRecord, Flows, PolicyUse, summed, time};
 pub use http::{Limits, Observed, Paths, serve, serve_on_loopback};
 pub use log::{LogError, LogFilter, LogFormat};
 pub use metrics::{Metrics, PodMetrics};
 pub use process::ProcessUse;
+pub use question::{AskError, Asked, LiveQuestion};
 pub use recent::{EndedDrop, RecentDrop, RecentDrops};
 pub use report::{
     CniReport, ConntrackReport, DriftReport, Endpoint, EventReport, FORMER_NAMESPACES, FlowReport,
-    Interface, Isolation, NriReport, PodProtection, Report, TableUse, TakenOver, UnguardedReport,
-    WatchReport,
+    Interface, Isolation, NriReport, PodProtection, RejectReport, Report, TableUse, TakenOver,
+    UnguardedReport, WatchReport,
 };
 pub use rise::Rise;
 pub use status::{CounterStatus, EndpointStatus, ProtectionStatus, Status};

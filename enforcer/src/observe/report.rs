@@ -216,11 +216,28 @@ pub struct PodProtection {
 pub struct DriftReport {
     /// Verdicts that were compared.
     pub checks: u64,
+    /// Test runs of the programs among them.
+    #[serde(default)]
+    pub samples: u64,
     /// Differences that were found.
     pub found: u64,
     /// The differences that are still there, one sentence each.
     #[serde(default)]
     pub differences: Vec<String>,
+}
+
+/// The answers to denied packets (`--deny-with`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RejectReport {
+    /// Answers that were sent.
+    pub sent: u64,
+    /// Denied packets without an answer because there were too many.
+    pub limited: u64,
+    /// Answers that could not be sent.
+    pub failed: u64,
+    /// Why none can be sent although some namespace asks for them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub problem: Option<String>,
 }
 
 /// The state of the agent at one time.
@@ -260,6 +277,8 @@ pub struct Report {
     pub conntrack: ConntrackReport,
     /// Drop events that were not sent since the programs were loaded.
     pub lost_events: u64,
+    /// The answers to denied packets.
+    pub rejections: RejectReport,
     /// The number of known policies.
     pub policies: u64,
     /// Whether all policies are in audit, by `--audit`.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::report::nonzero;
 use super::{
     CniReport, ConntrackReport, DriftReport, Endpoint, FlowReport, Interface, Isolation, NriReport,
-    PodProtection, RecentDrop, Report, TableUse, TakenOver, WatchReport,
+    PodProtection, RecentDrop, RejectReport, Report, TableUse, TakenOver, WatchReport,
 };
 
 /// The answer to `/status`.
@@ -38,6 +38,9 @@ pub struct Status {
     /// Whether all policies are in audit, by the agent's `--audit`.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub audit_all: bool,
+    /// The answers to denied packets.
+    #[serde(default)]
+    pub rejections: RejectReport,
     /// The number of known pods.
     pub pods: u64,
     /// The number of known namespaces.
@@ -157,6 +160,7 @@ impl Status {
             policies: report.policies,
             audit,
             audit_all: report.audit_all,
+            rejections: report.rejections.clone(),
             pods: report.pods,
             namespaces: report.namespaces,
             lost_events: report.lost_events,
@@ -236,6 +240,7 @@ fn problems(report: &Report, not_ready: Option<&str>) -> Vec<String> {
         .chain(nri)
         .chain(lost_marks)
         .chain(report.conntrack.failing.clone())
+        .chain(report.rejections.problem.clone())
         .chain(failing)
         .chain(results)
         .chain(unknown)

@@ -39,35 +39,63 @@ struct Known {
     until: Instant,
 }
 
+/// A state that was read before, as long as it may be shown.
+#[derive(Debug, Default)]
+pub struct Cache(Mutex<Option<Known>>);
+
+impl Cache {
+    /// The known state, or a new one. `least`: how long a new one may be shown at least.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub async fn get(
+        &self,
+        fresh: bool,
+        least: Duration,
+        read: impl Future<Output = anyhow::Result<State>> + Send,
+    ) -> anyhow::Result<Arc<State>> {
+        let mut known = self.0.lock().await;
+        let now = Instant::now();
+        if let Some(it) = known.as_ref().filter(|it| !fresh && now < it.until) {
+            return Ok(Arc::clone(&it.state));
+        }
+        let state = Arc::new(read.await?);
+        let read = Instant::now();
+        let until = read + least.max(read.saturating_duration_since(now).saturating_mul(TIMES));
+        *known = Some(Known { state: Arc::clone(&state), until });
+        Ok(state)
+    }
+
+    /// Forgets a state that may not be shown any more.
+    pub async fn forget_old(&self) {
+        let mut known = self.0.lock().await;
+        if known.as_ref().is_some_and(|it| it.until <= Instant::now()) {
+            *known = None;
+        }
+    }
+}
+
 /// Reads manifests or the API server, as `enforcer explain` does.
 #[derive(Debug)]
 pub struct Reader {
     options: StateOptions,
-    known: Mutex<Option<Known>>,
+    cache: Cache,
 }
 
 impl Reader {
     /// A reader that has read nothing yet.
     #[must_use]
     pub fn new(options: StateOptions) -> Self {
-        Self { options, known: Mutex::new(None) }
+        Self { options, cache: Cache::default() }
     }
 }
 
 #[async_trait]
 impl Clusters for Reader {
     async fn state(&self, fresh: bool) -> anyhow::Result<Arc<State>> {
-        let mut known = self.known.lock().await;
-        let now = Instant::now();
-        if let Some(it) = known.as_ref().filter(|it| !fresh && now < it.until) {
-            return Ok(Arc::clone(&it.state));
-        }
-        let state = Arc::new(State::read(&self.options).await?);
         let least = if self.options.manifests.is_empty() { SERVER } else { FILES };
-        let read = Instant::now();
-        let until = read + least.max(read.saturating_duration_since(now).saturating_mul(TIMES));
-        *known = Some(Known { state: Arc::clone(&state), until });
-        Ok(state)
+        let read = async { Ok(State::read(&self.options).await?) };
+        self.cache.get(fresh, least, read).await
     }
 
     fn name(&self) -> String {

@@ -21,7 +21,7 @@ mod server;
 mod sources;
 
 pub use activity::{Activity, ActivityReport, NoActivity};
-pub use clusters::{Clusters, Reader};
+pub use clusters::{Cache, Clusters, Reader};
 pub use report::{Report, report};
-pub use server::{Served, serve};
+pub use server::{Served, serve, serve_without_token};
 pub use sources::Page;

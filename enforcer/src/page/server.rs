@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,29 +47,50 @@ pub fn serve(
     page: Arc<Page>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<Served<impl Future<Output = io::Result<()>> + Send + 'static>> {
-    let address = listener.local_addr()?;
-    if !address.ip().is_loopback() {
-        let why = format!("{address} is not on loopback: the page shows the cluster's policies");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-    }
+    let address = on_loopback(&listener)?;
     let token = Token::random()?;
     let url = format!("http://{address}/#token={}", token.text());
-    let serving = serve_on_loopback(listener, router(page, token), LIMITS, shutdown);
+    let serving = serve_on_loopback(listener, router(page, Some(token)), LIMITS, shutdown);
     Ok(Served { url, serving })
 }
 
-fn router(page: Arc<Page>, token: Token) -> Router {
-    let questions = Router::new()
+/// The same without a token, where every client of the listener may read as much elsewhere: an agent's
+/// status shows it.
+///
+/// # Errors
+/// The listener is not on loopback.
+pub fn serve_without_token(
+    listener: TcpListener,
+    page: Arc<Page>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<Served<impl Future<Output = io::Result<()>> + Send + 'static>> {
+    let url = format!("http://{}/", on_loopback(&listener)?);
+    let serving = serve_on_loopback(listener, router(page, None), LIMITS, shutdown);
+    Ok(Served { url, serving })
+}
+
+fn on_loopback(listener: &TcpListener) -> io::Result<SocketAddr> {
+    let address = listener.local_addr()?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    let why = format!("{address} is not on loopback: the page shows the cluster's policies");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+}
+
+fn router(page: Arc<Page>, token: Option<Token>) -> Router {
+    let mut questions = Router::new()
         .route("/api/model", get(api::model))
         .route("/api/explain", post(api::explain))
         .route("/api/describe", post(api::describe))
         .route("/api/diff", post(api::diff))
         .route("/api/policy", post(api::policy))
-        .route("/api/activity", get(api::activity))
-        .layer(from_fn_with_state(token, require_token))
-        .with_state(page);
+        .route("/api/activity", get(api::activity));
+    if let Some(token) = token {
+        questions = questions.layer(from_fn_with_state(token, require_token));
+    }
     Router::new()
-        .merge(questions)
+        .merge(questions.with_state(page))
         .fallback(file)
         .layer(DefaultBodyLimit::max(LONGEST))
         .layer(from_fn(require_same_origin))

@@ -8,9 +8,10 @@ use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
 use enforcer::cli::error_line;
 use enforcer::conntrack;
-use enforcer::kernel::{Hooks, Kernel, Pins, Place, Scope, Settings};
+use enforcer::kernel::{Hooks, Kernel, Pins, Place, RunProgram, Scope, Settings};
 use enforcer::node::{self, Seen};
 use enforcer_tests::lab::agent_capabilities;
+use enforcer_tests::rig::run_input;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use tokio::sync::{mpsc, watch};
 
@@ -26,6 +27,12 @@ fn start(ifindex: u32, root: &Path, make: fn(&Pins) -> Hooks) -> anyhow::Result<
     look().context("watching the node")?;
     let pins = Pins::open(root).context("keeping a folder")?;
     let mut kernel = Kernel::load_pinned(&Settings::default(), &pins).context("loading")?;
+    let seed = kernel.take_trial_seed().context("sharing tables")?.context("there are pins")?;
+    let mut trial = seed.load().context("loading trial programs")?;
+    let input = run_input(&[0; 60], ifindex, 1, 0);
+    trial
+        .attempt(|it| it.run(RunProgram::FromPod, &input, &[]))
+        .context("running trial programs")?;
     let mut hooks = make(&pins);
     hooks.attach(&mut kernel, ifindex, NAME, Place::Pod).context("attaching")?;
     let faults = hooks.faults(&Scope::All);

@@ -105,7 +105,7 @@ async fn outside_is_cut_and_resumed(scene: &mut Scene) {
     all_resume(&mut all).await;
 }
 
-async fn on_one_node(scene: &mut Scene) {
+pub(super) async fn on_one_node(scene: &mut Scene) {
     cut_and_resumed(scene, "lab-node").await;
 }
 

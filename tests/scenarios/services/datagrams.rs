@@ -99,7 +99,7 @@ async fn large_datagrams(scene: &mut Scene, node: &str) {
 
 /// The node reassembles what clients outside send, masquerades it, and cuts it again: the client's
 /// number survives all of that, and decides (semantics N3).
-async fn large_from_outside(scene: &mut Scene) {
+pub(super) async fn large_from_outside(scene: &mut Scene) {
     let rule = format!("from: [{OFFICE}], ports: [{{protocol: UDP, port: {ALLOWED}}}]");
     let spec = format!("podSelector: {{matchLabels: {{app: server}}}}, ingress: [{{{rule}}}]");
     scene.write("talk.yaml", &talk("lab-node").replace(&isolated("server", "ingress"), ""));
@@ -139,7 +139,7 @@ async fn error(scene: &Scene, family: Family, at: SocketAddr) -> Option<ErrorKin
     Some(received.expect_err("no process can have answered").kind())
 }
 
-async fn large_on_one_node(scene: &mut Scene) {
+pub(super) async fn large_on_one_node(scene: &mut Scene) {
     large_datagrams(scene, "lab-node").await;
 }
 

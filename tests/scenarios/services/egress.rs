@@ -25,7 +25,7 @@ async fn both(scene: &Scene) {
     for_each(scene, &Way::ALL, async |at| both_answer(scene, &client(), at).await).await;
 }
 
-async fn the_backend_decides(scene: &mut Scene) {
+pub(super) async fn the_backend_decides(scene: &mut Scene) {
     scene.write("shop.yaml", &shop(""));
     scene.agree("no policy").await;
     both(scene).await;
@@ -55,7 +55,7 @@ async fn the_backend_decides(scene: &mut Scene) {
     only_the_first(scene).await;
 }
 
-async fn blocks_match_backends(scene: &mut Scene) {
+pub(super) async fn blocks_match_backends(scene: &mut Scene) {
     scene.write("shop.yaml", &shop(""));
     let virtual_addresses = [
         "10.0.0.0/24",
@@ -83,7 +83,7 @@ async fn blocks_match_backends(scene: &mut Scene) {
 }
 
 /// A backend that may neither send nor receive reaches itself through its own Service.
-async fn itself(scene: &mut Scene) {
+pub(super) async fn itself(scene: &mut Scene) {
     scene.write("shop.yaml", &shop(""));
     scene.write(
         "policy.yaml",
@@ -99,7 +99,7 @@ async fn itself(scene: &mut Scene) {
 }
 
 /// A Service of pods on the node's network: their own node is always reachable.
-async fn the_own_node(scene: &mut Scene) {
+pub(super) async fn the_own_node(scene: &mut Scene) {
     let agent = pod("shop", "agent", "app: agent", &["http/TCP/8088"]);
     let service = "---\napiVersion: v1\nkind: Service\nmetadata: {namespace: shop, name: agent}\n\
         spec: {selector: {app: agent}, clusterIP: 10.0.0.11, clusterIPs: [10.0.0.11, \"fd00:10::11\"], \

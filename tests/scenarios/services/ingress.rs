@@ -19,7 +19,7 @@ fn allow(peers: &str) -> String {
 const NODE: &str = "{ipBlock: {cidr: 10.240.0.4/32}}, {ipBlock: {cidr: \"fd00:10:240::4/128\"}}, \
     {ipBlock: {cidr: 10.244.1.1/32}}, {ipBlock: {cidr: \"fd00:10:244:1::1/128\"}}";
 
-async fn pods_keep_their_identity(scene: &mut Scene) {
+pub(super) async fn pods_keep_their_identity(scene: &mut Scene) {
     scene.write("shop.yaml", &shop(""));
     scene.write("policy.yaml", &allow("{podSelector: {matchLabels: {app: client}}}"));
     scene.agree("one client").await;
@@ -33,7 +33,7 @@ async fn pods_keep_their_identity(scene: &mut Scene) {
     for_each(scene, &Way::EXTERNAL, async |at| all_dropped(scene, &office(), at).await).await;
 }
 
-async fn clients_outside_keep_their_identity(scene: &mut Scene) {
+pub(super) async fn clients_outside_keep_their_identity(scene: &mut Scene) {
     for spread in ["", "  externalTrafficPolicy: Local\n"] {
         scene.write("shop.yaml", &shop(spread));
         scene.write("policy.yaml", &allow(OFFICE));

@@ -9,6 +9,7 @@ mod connections;
 mod datagrams;
 mod egress;
 mod ingress;
+mod ipvs;
 mod marks;
 mod nodes;
 mod npm;

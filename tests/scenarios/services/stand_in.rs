@@ -31,7 +31,7 @@ async fn is_masqueraded(scene: &Scene, from: &Party, at: SocketAddr, node: usize
     assert!(seen.iter().all(|it| node.contains(it)), "{from} → {at}: {seen:?}");
 }
 
-async fn all_are_served(scene: &mut Scene) {
+pub(super) async fn all_are_served(scene: &mut Scene) {
     scene.write("shop.yaml", &shop(""));
     scene.run_pods().await;
     for family in Family::ALL {

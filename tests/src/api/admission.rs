@@ -12,6 +12,7 @@ use super::names::{self, Mistake};
 use super::object::{self, default, items_mut, object_at};
 use super::status::Refusal;
 use super::store::Contents;
+use super::workloads;
 
 /// Sets the kind's defaults.
 pub(crate) fn fill_in(kind: &Kind, object: &mut Value) {
@@ -20,6 +21,7 @@ pub(crate) fn fill_in(kind: &Kind, object: &mut Value) {
         "pods" => pod(object),
         "services" => service(object),
         "networkpolicies" => policy(object),
+        "deployments" | "replicasets" | "daemonsets" => workloads::fill_in(kind, object),
         _ => {}
     }
 }
@@ -35,6 +37,16 @@ fn namespace(object: &mut Value) {
 }
 
 fn pod(object: &mut Value) {
+    pod_spec(object);
+    default(object, "status", json!({}));
+    if let Some(status) = object.get_mut("status") {
+        default(status, "phase", "Pending");
+        default(status, "qosClass", "BestEffort");
+    }
+}
+
+/// Sets the defaults of a pod's `spec`, or of a template's.
+pub(super) fn pod_spec(object: &mut Value) {
     object_at(object, "spec");
     let host_network = object.pointer("/spec/hostNetwork") == Some(&Value::Bool(true));
     if let Some(spec) = object.get_mut("spec") {
@@ -60,11 +72,6 @@ fn pod(object: &mut Value) {
                 }
             }
         }
-    }
-    default(object, "status", json!({}));
-    if let Some(status) = object.get_mut("status") {
-        default(status, "phase", "Pending");
-        default(status, "qosClass", "BestEffort");
     }
 }
 
@@ -109,7 +116,7 @@ pub(crate) fn check(kind: &Kind, object: &Value) -> Result<(), Refusal> {
     match kind.plural {
         "namespaces" => check_content(object, convert::namespace, &mut mistakes),
         "pods" => {
-            check_containers(object, &mut mistakes);
+            check_containers(object, "spec", &mut mistakes);
             check_content(object, convert::pod, &mut mistakes);
         }
         "services" => {
@@ -117,6 +124,7 @@ pub(crate) fn check(kind: &Kind, object: &Value) -> Result<(), Refusal> {
             check_content(object, convert::service, &mut mistakes);
         }
         "networkpolicies" => check_content(object, convert::policy, &mut mistakes),
+        "deployments" | "replicasets" | "daemonsets" => workloads::check(object, &mut mistakes),
         _ => {}
     }
     if mistakes.is_empty() {
@@ -152,10 +160,12 @@ fn require(object: &Value, field: &str, at: &str, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-fn check_containers(object: &Value, mistakes: &mut Vec<Mistake>) {
-    let containers = items(object, "spec.containers");
+/// Checks the containers of a pod's or a template's `spec`.
+pub(super) fn check_containers(object: &Value, spec: &str, mistakes: &mut Vec<Mistake>) {
+    let list = format!("{spec}.containers");
+    let containers = items(object, &list);
     if containers.is_empty() {
-        mistakes.push(("spec.containers".to_owned(), "Required value".to_owned()));
+        mistakes.push((list, "Required value".to_owned()));
     }
     let mut names = BTreeSet::new();
     for (at, container) in containers {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::key::Key;
-use super::kinds::{KINDS, Kind, NAMESPACES};
+use super::kinds::{KINDS, Kind, NAMESPACES, PODS};
 use super::object;
 use super::selector::Selection;
 use super::status::{Refusal, success};
@@ -48,6 +48,13 @@ impl Store {
             Ok(delete(contents, kind, key, &before, deletion.grace_seconds, manner)
                 .unwrap_or(status))
         })
+    }
+
+    /// Deletes a pod as a controller does: its node ends it.
+    pub fn end_pod(&self, key: &Key) {
+        let manner = Manner { graceful: true, ..Manner::default() };
+        // A pod that is gone has ended.
+        let _ = self.delete(&PODS, key, &Deletion::default(), &manner);
     }
 
     /// Deletes all selected objects, and returns them.

@@ -1,10 +1,12 @@
 //! Discovery: the server's version, groups, resources and schemas.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::absent;
 use super::kinds::{KINDS, Kind};
+use super::schema;
 
 /// The server's minor version: kubectl selects its features by it.
 pub const MINOR: &str = "33";
@@ -21,8 +23,9 @@ pub(crate) fn about(path: &str) -> Option<Value> {
             let groups: Vec<Value> = groups().into_iter().map(group).collect();
             json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
         }
-        ["apis", name] if groups().contains(name) => {
-            let mut group = group(name);
+        ["apis", name] if groups().contains_key(name) => {
+            let version = groups().get(name).copied().unwrap_or("v1");
+            let mut group = group((name, version));
             group["kind"] = "APIGroup".into();
             group["apiVersion"] = "v1".into();
             group
@@ -44,13 +47,14 @@ fn version() -> Value {
     })
 }
 
-/// The groups without the core group.
-fn groups() -> BTreeSet<&'static str> {
-    KINDS.iter().map(|kind| kind.group).filter(|it| !it.is_empty()).collect()
+/// The groups without the core group, each with its version.
+fn groups() -> BTreeMap<&'static str, &'static str> {
+    let own = KINDS.iter().map(|kind| (kind.group, kind.version));
+    absent::versions().chain(own).filter(|(group, _)| !group.is_empty()).collect()
 }
 
-fn group(name: &str) -> Value {
-    let version = json!({ "groupVersion": format!("{name}/v1"), "version": "v1" });
+fn group((name, version): (&str, &str)) -> Value {
+    let version = json!({ "groupVersion": format!("{name}/{version}"), "version": version });
     json!({ "name": name, "versions": [version], "preferredVersion": version })
 }
 
@@ -62,8 +66,10 @@ fn resources(group: &str, version: &str) -> Option<Value> {
     const VERBS: [&str; 8] =
         ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
     let kinds = of_version(group, version);
-    let first = kinds.first()?;
-    let mut resources = Vec::new();
+    let mut resources = absent::resources(group, version);
+    if kinds.is_empty() && resources.is_empty() {
+        return None;
+    }
     for kind in &kinds {
         let categories: &[&str] = if kind.in_all { &["all"] } else { &[] };
         resources.push(json!({
@@ -81,9 +87,15 @@ fn resources(group: &str, version: &str) -> Option<Value> {
         }
         if kind.plural == "pods" {
             resources.push(part("exec", "PodExecOptions", &["create", "get"]));
+            resources.push(part("portforward", "PodPortForwardOptions", &["create", "get"]));
+            resources.push(part("log", "Pod", &["get"]));
+        }
+        if kind.has_scale() {
+            resources.push(part("scale", "Scale", &["get", "patch", "update"]));
         }
     }
-    let group_version = first.api_version();
+    let group_version =
+        if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     Some(json!({
         "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
         "resources": resources,
@@ -102,7 +114,7 @@ fn schemas() -> Value {
     json!({ "paths": paths.collect::<serde_json::Map<_, _>>() })
 }
 
-/// The part of the schema by which kubectl decides that the server validates fields: patches have
+/// The kinds' fields, for `kubectl explain`, and the part of the schema by which kubectl decides that the server validates fields: patches have
 /// the parameter `fieldValidation`.
 fn schema(group: &str, version: &str) -> Option<Value> {
     let kinds = of_version(group, version);
@@ -114,6 +126,7 @@ fn schema(group: &str, version: &str) -> Option<Value> {
         let parameter = |name: &str| {
             json!({ "name": name, "in": "query", "schema": { "type": "string", "uniqueItems": true } })
         };
+        // `kubectl explain` finds a kind by an operation on its objects.
         let patch = json!({
             "operationId": format!("patch{}", kind.kind),
             "parameters": [parameter("dryRun"), parameter("fieldManager"), parameter("fieldValidation")],
@@ -125,7 +138,8 @@ fn schema(group: &str, version: &str) -> Option<Value> {
     });
     let paths: serde_json::Map<_, _> = paths.collect();
     let title = json!({ "title": "Kubernetes", "version": format!("v1.{MINOR}.0") });
-    Some(
-        json!({ "openapi": "3.0.0", "info": title, "paths": paths, "components": { "schemas": {} } }),
-    )
+    Some(json!({
+        "openapi": "3.0.0", "info": title, "paths": paths,
+        "components": { "schemas": schema::of_version(group, version) },
+    }))
 }

@@ -20,7 +20,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-use super::key::Key;
 use super::request::Request;
 use super::status::Refusal;
 
@@ -36,16 +35,16 @@ const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 /// The largest message in bytes.
 const PORTION: usize = 32 << 10;
 
-type Start = dyn Fn(&Key, &[String]) -> std::process::Command + Send + Sync;
+type Start = dyn Fn(&Value, &[String]) -> std::process::Command + Send + Sync;
 
 /// Builds the process that runs a command in a pod.
 #[derive(Clone)]
 pub struct Executor(Arc<Start>);
 
 impl Executor {
-    /// An executor.
+    /// An executor; its argument is the pod.
     pub fn new(
-        command: impl Fn(&Key, &[String]) -> std::process::Command + Send + Sync + 'static,
+        command: impl Fn(&Value, &[String]) -> std::process::Command + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(command))
     }
@@ -76,12 +75,11 @@ pub(crate) async fn exec(
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &())
         .await
         .map_err(|_| bad("only WebSockets are supported: use kubectl 1.30 or later"))?;
-    let key = request.key();
     let has_stdin = request.query.is_set("stdin");
     let mut process = if request.query.is_set("tty") {
-        on_a_terminal(&(executor.0)(&key, &command))
+        on_a_terminal(&(executor.0)(pod, &command))
     } else {
-        Command::from((executor.0)(&key, &command))
+        Command::from((executor.0)(pod, &command))
     };
     process.kill_on_drop(true);
     process.stdin(if has_stdin { Stdio::piped() } else { Stdio::null() });

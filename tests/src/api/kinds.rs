@@ -103,8 +103,27 @@ pub static NETWORK_POLICIES: Kind = Kind {
     ..core("NetworkPolicy", "networkpolicies", "networkpolicy", &["netpol"])
 };
 
+/// A kind of the group `apps`.
+const fn apps(
+    kind: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short: &'static [&'static str],
+) -> Kind {
+    Kind { group: "apps", has_status: true, in_all: true, ..core(kind, plural, singular, short) }
+}
+
+/// Deployments.
+pub static DEPLOYMENTS: Kind = apps("Deployment", "deployments", "deployment", &["deploy"]);
+
+/// Replica sets.
+pub static REPLICA_SETS: Kind = apps("ReplicaSet", "replicasets", "replicaset", &["rs"]);
+
+/// Daemon sets.
+pub static DAEMON_SETS: Kind = apps("DaemonSet", "daemonsets", "daemonset", &["ds"]);
+
 /// All kinds.
-pub static KINDS: [&Kind; 9] = [
+pub static KINDS: [&Kind; 12] = [
     &NAMESPACES,
     &NODES,
     &PODS,
@@ -114,9 +133,17 @@ pub static KINDS: [&Kind; 9] = [
     &EVENTS_K8S_IO,
     &ENDPOINT_SLICES,
     &NETWORK_POLICIES,
+    &DEPLOYMENTS,
+    &REPLICA_SETS,
+    &DAEMON_SETS,
 ];
 
 impl Kind {
+    /// Whether it has `scale`.
+    pub(crate) fn has_scale(&self) -> bool {
+        matches!(self.plural, "deployments" | "replicasets")
+    }
+
     /// The value of an object's `apiVersion`.
     pub fn api_version(&self) -> String {
         match self.group {

@@ -2,7 +2,8 @@
 //!
 //! It stores the objects that concern NetworkPolicy (pods, namespaces, policies, Services, nodes,
 //! endpoints, events) and supports the requests of kube's clients and `kubectl`: discovery, paged
-//! lists, watches with bookmarks, patches, tables, exec, portforward. There is no authentication; requests are
+//! lists, watches with bookmarks, patches, tables, schemas, exec, logs, portforward. What is missing is answered
+//! with "not in this lab". There is no authentication; requests are
 //! recorded in a [`Journal`].
 //!
 //! Here belongs only what a real API server does. What a cluster's controllers and kubelets do
@@ -14,9 +15,12 @@
 //!                        └── reply, changed by faults ◄───────────────────────────┘
 //! ```
 
+mod absent;
 mod admission;
 mod assign;
+mod body;
 mod delete;
+mod dictionary;
 mod discovery;
 mod exec;
 mod faults;
@@ -24,6 +28,7 @@ mod journal;
 mod key;
 pub mod kinds;
 mod kubeconfig;
+mod logs;
 mod manifests;
 mod names;
 mod object;
@@ -34,14 +39,18 @@ mod read;
 mod replay;
 mod reply;
 mod request;
+mod schema;
 mod selector;
 mod server;
+mod spdy;
 mod status;
 mod store;
 mod strategic;
 mod table;
+mod tunnel;
 mod typed;
 mod watching;
+mod workloads;
 mod write;
 
 pub use discovery::MINOR;
@@ -51,6 +60,7 @@ pub use journal::Journal;
 pub use key::Key;
 pub use kinds::Kind;
 pub use kubeconfig::{kubectl, write as write_kubeconfig};
+pub use logs::{Lines, Logger};
 pub use manifests::ManifestError;
 pub(crate) use object::now;
 pub use portforward::Forwarder;

@@ -6,23 +6,27 @@
 //! with the forwarded one.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::http::Response;
 use axum::http::request::Parts;
+use axum::http::{Response, header};
 use axum::response::IntoResponse;
-use futures::{SinkExt, StreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::key::Key;
-use super::request::Request;
+use super::object;
+use super::request::{Request, text_of};
 use super::status::Refusal;
+use super::tunnel;
 
 const DATA: u8 = 0;
 const ERROR: u8 = 1;
@@ -33,16 +37,30 @@ const PROTOCOL: &str = "v4.channel.k8s.io";
 /// The largest message in bytes.
 const PORTION: usize = 32 << 10;
 
-type Target = dyn Fn(&Key, u16) -> Option<SocketAddr> + Send + Sync;
+type Connect = dyn Fn(&Value, u16) -> BoxFuture<'static, io::Result<TcpStream>> + Send + Sync;
 
-/// Finds the address that a pod's port leads to; `None`: nothing listens.
+/// Connects to a pod's port.
 #[derive(Clone)]
-pub struct Forwarder(Arc<Target>);
+pub struct Forwarder(Arc<Connect>);
 
 impl Forwarder {
-    /// A forwarder.
+    /// A forwarder to addresses of this network namespace; `None`: nothing listens.
     pub fn new(target: impl Fn(&Key, u16) -> Option<SocketAddr> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(target))
+        Self::by(move |pod, port| {
+            let target = target(&object::key(pod), port);
+            async move { TcpStream::connect(target.ok_or(io::ErrorKind::ConnectionRefused)?).await }
+                .boxed()
+        })
+    }
+
+    /// A forwarder that connects by `connect`, whose argument is the pod.
+    pub fn by(
+        connect: impl Fn(&Value, u16) -> BoxFuture<'static, io::Result<TcpStream>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        Self(Arc::new(connect))
     }
 }
 
@@ -52,11 +70,28 @@ impl fmt::Debug for Forwarder {
     }
 }
 
-/// Answers the request for one port.
+/// The pod of a session.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    forwarder: Forwarder,
+    pod: Arc<Value>,
+}
+
+impl Target {
+    pub(super) fn pod(&self) -> &str {
+        object::text(&self.pod, "/metadata/name")
+    }
+
+    pub(super) async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        (self.forwarder.0)(&self.pod, port).await
+    }
+}
+
+/// Answers the request: for one port in the kubelet's protocol, or for any ports in SPDY.
 pub(crate) async fn forward(
     forwarder: Option<&Forwarder>,
     request: &Request,
-    pod: &Value,
+    pod: Arc<Value>,
     parts: &mut Parts,
 ) -> Result<Response<Body>, Refusal> {
     let bad = |message: &str| Refusal::bad_request(message);
@@ -67,17 +102,21 @@ pub(crate) async fn forward(
             "unable to forward port because pod is not running. Current status={phase}"
         )));
     }
-    let port = request.query.get("ports").parse::<u16>();
-    let port = port.map_err(|_| bad("query parameter \"port\" is required"))?;
+    let target = Target { forwarder: forwarder.clone(), pod };
+    let offered = text_of(&parts.headers, header::SEC_WEBSOCKET_PROTOCOL.as_str());
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &())
         .await
-        .map_err(|_| bad("only WebSockets are supported"))?;
-    let key = request.key();
-    let target = (forwarder.0)(&key, port);
+        .map_err(|_| bad("only WebSockets are supported: use kubectl 1.31 or later"))?;
+    if offered.split(',').any(|it| it.trim() == tunnel::PROTOCOL) {
+        let upgrade = upgrade.protocols([tunnel::PROTOCOL]);
+        let response = upgrade.on_upgrade(async move |socket| tunnel::serve(socket, target).await);
+        return Ok(response.into_response());
+    }
+    let port = request.query.get("ports").parse::<u16>();
+    let port = port.map_err(|_| bad("query parameter \"port\" is required"))?;
     let response = upgrade.protocols([PROTOCOL]).on_upgrade(async move |mut socket| {
-        if let Err(error) = serve(&mut socket, port, target).await {
-            let name = &key.name;
-            let why = format!("error forwarding port {port} to pod {name}: {error}");
+        if let Err(error) = serve(&mut socket, port, &target).await {
+            let why = format!("error forwarding port {port} to pod {}: {error}", target.pod());
             let _ = socket.send(message(ERROR, why.as_bytes())).await;
         }
         let _ = socket.send(Message::Close(None)).await;
@@ -85,17 +124,12 @@ pub(crate) async fn forward(
     Ok(response.into_response())
 }
 
-async fn serve(
-    socket: &mut WebSocket,
-    port: u16,
-    target: Option<SocketAddr>,
-) -> std::io::Result<()> {
+async fn serve(socket: &mut WebSocket, port: u16, target: &Target) -> io::Result<()> {
     for channel in [DATA, ERROR] {
         let hello = message(channel, &port.to_le_bytes());
-        socket.send(hello).await.map_err(std::io::Error::other)?;
+        socket.send(hello).await.map_err(io::Error::other)?;
     }
-    let target = target.ok_or(std::io::ErrorKind::ConnectionRefused)?;
-    let (mut reader, mut writer) = TcpStream::connect(target).await?.into_split();
+    let (mut reader, mut writer) = target.connect(port).await?.into_split();
     let (mut sink, mut messages) = socket.split();
     let mut buffer = vec![0; PORTION];
     loop {
@@ -104,7 +138,7 @@ async fn serve(
                 0 => return Ok(()),
                 length => {
                     let portion = buffer.get(..length).unwrap_or_default();
-                    sink.send(message(DATA, portion)).await.map_err(std::io::Error::other)?;
+                    sink.send(message(DATA, portion)).await.map_err(io::Error::other)?;
                 }
             },
             received = messages.next() => match received {

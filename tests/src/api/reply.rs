@@ -15,8 +15,11 @@ pub(crate) type Pieces = BoxStream<'static, Result<Bytes, Cut>>;
 #[error("the connection is cut on purpose")]
 pub(crate) struct Cut;
 
+const JSON: &str = "application/json";
+
 pub(crate) struct Reply {
     pub code: u16,
+    pub content_type: &'static str,
     pub retry_after: Option<u32>,
     pub warnings: Vec<String>,
     pub pieces: Pieces,
@@ -26,7 +29,7 @@ impl Reply {
     pub(crate) fn object(code: u16, object: &Value) -> Self {
         let text = Bytes::from(object.to_string());
         let pieces = stream::iter([Ok(text)]).boxed();
-        Self { code, retry_after: None, warnings: Vec::new(), pieces }
+        Self { code, content_type: JSON, retry_after: None, warnings: Vec::new(), pieces }
     }
 
     pub(crate) fn refusal(refusal: &Refusal) -> Self {
@@ -35,14 +38,18 @@ impl Reply {
     }
 
     pub(crate) fn watch(pieces: Pieces) -> Self {
-        Self { code: 200, retry_after: None, warnings: Vec::new(), pieces }
+        Self { code: 200, content_type: JSON, retry_after: None, warnings: Vec::new(), pieces }
+    }
+
+    pub(crate) fn text(pieces: Pieces) -> Self {
+        Self { content_type: "text/plain", ..Self::watch(pieces) }
     }
 
     pub(crate) fn response(self) -> Response<Body> {
         let mut response = Response::new(Body::from_stream(self.pieces));
         *response.status_mut() = StatusCode::from_u16(self.code).unwrap_or_default();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(self.content_type));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

@@ -229,7 +229,7 @@ mod tests {
         let kind = "networkpolicies.networking.k8s.io";
         assert_eq!(read("DELETE", policies), is(Verb::DeleteCollection, kind, "x", "", ""));
         assert_eq!(read("PATCH", &format!("{policies}/a")), is(Verb::Patch, kind, "x", "a", ""));
-        assert_eq!(read("GET", "/apis/apps/v1/deployments"), None);
+        assert_eq!(read("GET", "/apis/batch/v1/jobs"), None);
         assert_eq!(read("GET", "/version"), None);
     }
 

@@ -13,16 +13,17 @@ use hyper_util::server::conn::auto::Builder;
 use serde_json::Value;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::delete::Deletion;
+use super::absent;
+use super::body::{deletion, object_of};
 use super::discovery;
 use super::exec::{self, Executor};
 use super::faults::{Fault, Faults, spoil};
 use super::journal::{Entry, Journal};
 use super::kinds::{NAMESPACES, PODS};
+use super::logs::{self, Logger};
 use super::object;
 use super::patch::Patch;
 use super::portforward::{self, Forwarder};
-use super::protobuf;
 use super::read;
 use super::reply::{Cut, Reply};
 use super::request::{Request, Verb, text_of};
@@ -30,6 +31,7 @@ use super::status::Refusal;
 use super::store::Store;
 use super::typed::Unknown;
 use super::watching;
+use super::workloads;
 use super::write::{Manner, Written};
 
 /// The largest accepted body in bytes.
@@ -47,6 +49,7 @@ pub struct ApiServer {
     graceful: bool,
     executor: Option<Executor>,
     forwarder: Option<Forwarder>,
+    logger: Option<Logger>,
 }
 
 /// A listening server. Dropping it stops listening and cuts its connections.
@@ -100,6 +103,11 @@ impl ApiServer {
     /// Supports connections to pods' ports.
     pub fn with_forwarder(self, forwarder: Forwarder) -> Self {
         Self { forwarder: Some(forwarder), ..self }
+    }
+
+    /// Supports pods' logs.
+    pub fn with_logger(self, logger: Logger) -> Self {
+        Self { logger: Some(logger), ..self }
     }
 
     /// The objects.
@@ -167,7 +175,7 @@ impl ApiServer {
         let request = match Request::read(&head.method, &head.uri, &head.headers) {
             Some(Ok(request)) => request,
             Some(Err(refusal)) => return Ok(Reply::refusal(&refusal).response()),
-            None => return Ok(elsewhere(head.uri.path())),
+            None => return Ok(elsewhere(&head.method, &head.uri)),
         };
         self.record(&request, text_of(&head.headers, header::USER_AGENT.as_str()));
         let fault = self.faults.strike(request.verb, request.kind);
@@ -182,6 +190,10 @@ impl ApiServer {
         if request.part == "exec" && request.kind == &PODS {
             let opened = self.exec(&request, &mut head).await;
             return Ok(opened.unwrap_or_else(|refusal| Reply::refusal(&refusal).response()));
+        }
+        if request.part == "log" && request.kind == &PODS {
+            let opened = self.log(&request);
+            return Ok(opened.unwrap_or_else(|refusal| Reply::refusal(&refusal)).response());
         }
         if request.part == "portforward" && request.kind == &PODS {
             let opened = self.forward(&request, &mut head).await;
@@ -209,6 +221,13 @@ impl ApiServer {
         exec::exec(self.executor.as_ref(), request, &pod, head).await
     }
 
+    fn log(&self, request: &Request) -> Result<Reply, Refusal> {
+        let pod = self.store.get(request.kind, &request.key());
+        let pod = pod.ok_or_else(|| Refusal::not_found(request.kind, &request.name))?;
+        let pieces = logs::logs(self.logger.as_ref(), request, Value::clone(&pod))?;
+        Ok(Reply::text(pieces))
+    }
+
     async fn forward(
         &self,
         request: &Request,
@@ -216,7 +235,7 @@ impl ApiServer {
     ) -> Result<Response<Body>, Refusal> {
         let pod = self.store.get(request.kind, &request.key());
         let pod = pod.ok_or_else(|| Refusal::not_found(request.kind, &request.name))?;
-        portforward::forward(self.forwarder.as_ref(), request, &pod, head).await
+        portforward::forward(self.forwarder.as_ref(), request, pod, head).await
     }
 
     fn record(&self, request: &Request, user_agent: String) {
@@ -229,7 +248,15 @@ impl ApiServer {
 
     fn reply(&self, request: Request, content_type: &str, body: &Bytes) -> Result<Reply, Refusal> {
         if !is_part(&request) {
-            return Err(Refusal::of_code(404, None));
+            let what = match request.kind {
+                // A kind that is unknown here, in a namespace.
+                kind if kind == &NAMESPACES => request.part.clone(),
+                kind => format!("{kind}/{}", request.part),
+            };
+            return Err(absent::refusal(&what));
+        }
+        if request.part == "scale" {
+            return self.scale(&request, content_type, body);
         }
         match request.verb {
             Verb::Get => Ok(Reply::object(200, &read::get(&self.store, &request)?)),
@@ -263,6 +290,26 @@ impl ApiServer {
             return Err(Refusal::new(422, "Invalid", message));
         }
         written(self.store.patch(request.kind, &key, &patch, &manner)?)
+    }
+
+    /// Reads or changes the number of a workload's replicas.
+    fn scale(&self, request: &Request, content_type: &str, body: &Bytes) -> Result<Reply, Refusal> {
+        let (kind, key) = (request.kind, request.key());
+        let object = self.store.get(kind, &key);
+        let object = object.ok_or_else(|| Refusal::not_found(kind, &key.name))?;
+        let mut scale = workloads::scale(&object);
+        if request.verb == Verb::Get {
+            return Ok(Reply::object(200, &scale));
+        }
+        if request.verb == Verb::Update {
+            scale = object_of(content_type, body)?;
+        } else {
+            Patch::read(content_type, body)?.apply(&mut scale, None)?;
+        }
+        let mut changed = object::show(kind, Value::clone(&object));
+        changed["spec"]["replicas"] = workloads::wanted(&scale)?.into();
+        let written = self.store.update(kind, &key, changed, &self.manner(request)?)?;
+        Ok(Reply::object(200, &workloads::scale(&written.object)))
     }
 
     fn delete(&self, request: &Request, body: &Bytes) -> Result<Reply, Refusal> {
@@ -311,6 +358,10 @@ fn is_part(request: &Request) -> bool {
             request.kind.has_status
                 && matches!(request.verb, Verb::Get | Verb::Update | Verb::Patch)
         }
+        "scale" => {
+            request.kind.has_scale()
+                && matches!(request.verb, Verb::Get | Verb::Update | Verb::Patch)
+        }
         _ => false,
     }
 }
@@ -320,45 +371,17 @@ fn written(written: Written) -> Result<Reply, Refusal> {
     Ok(Reply { warnings: written.warnings, ..Reply::object(code, &written.object) })
 }
 
-fn object_of(content_type: &str, body: &Bytes) -> Result<Value, Refusal> {
-    let kind = content_type.split(';').next().unwrap_or_default().trim();
-    if let Some(namespace) =
-        (kind == protobuf::CONTENT_TYPE).then(|| protobuf::namespace(body)).flatten()
-    {
-        return Ok(namespace);
-    }
-    if !matches!(kind, "" | "application/json") {
-        let message = format!("the body of the request was in an unknown format: {kind}");
-        return Err(Refusal::new(415, "UnsupportedMediaType", message));
-    }
-    serde_json::from_slice(body).map_err(|error| {
-        Refusal::bad_request(format!("the body of the request is not JSON: {error}"))
-    })
-}
-
-fn deletion(request: &Request, body: &Bytes) -> Result<Deletion, Refusal> {
-    let options: Value = if body.is_empty() { Value::Null } else { object_of("", body)? };
-    let text = |pointer: &str| {
-        let text = object::text(&options, pointer);
-        (!text.is_empty()).then(|| text.to_owned())
-    };
-    let asked = request.query.number("gracePeriodSeconds")?;
-    let asked = asked.and_then(|it| i64::try_from(it).ok());
-    Ok(Deletion {
-        dry_run: options["dryRun"][0] == "All",
-        grace_seconds: options["gracePeriodSeconds"].as_i64().or(asked),
-        uid: text("/preconditions/uid"),
-        version: text("/preconditions/resourceVersion"),
-    })
-}
-
 /// Answers requests that are not about objects: discovery, health.
-fn elsewhere(path: &str) -> Response<Body> {
+fn elsewhere(method: &http::Method, uri: &http::Uri) -> Response<Body> {
+    let path = uri.path();
     if matches!(path, "/healthz" | "/livez" | "/readyz") {
         return Response::new(Body::from("ok"));
     }
     match discovery::about(path) {
         Some(object) => Reply::object(200, &object).response(),
-        None => Reply::refusal(&Refusal::of_code(404, None)).response(),
+        None => {
+            let refusal = absent::of_path(method, uri);
+            Reply::refusal(&refusal.unwrap_or_else(|| Refusal::of_code(404, None))).response()
+        }
     }
 }

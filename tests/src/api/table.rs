@@ -62,6 +62,75 @@ static SERVICES: [Column; 7] = [
 static POLICIES: [Column; 3] =
     [NAME, column("Pod-Selector", |it| selector(&it["spec"]["podSelector"])), AGE];
 
+/// The columns of a template's containers, with `-o wide`.
+const CONTAINERS: [Column; 3] = [
+    wide("Containers", |it| joined(it, "/spec/template/spec/containers", "name")),
+    wide("Images", |it| joined(it, "/spec/template/spec/containers", "image")),
+    wide("Selector", |it| selector(&it["spec"]["selector"])),
+];
+
+static DEPLOYMENTS: [Column; 8] = {
+    let [containers, images, labels] = CONTAINERS;
+    [
+        NAME,
+        column("Ready", |it| {
+            format!("{}/{}", number(it, "/status/readyReplicas"), number(it, "/spec/replicas"))
+        }),
+        column("Up-to-date", |it| number(it, "/status/updatedReplicas")),
+        column("Available", |it| number(it, "/status/availableReplicas")),
+        AGE,
+        containers,
+        images,
+        labels,
+    ]
+};
+
+static REPLICA_SETS: [Column; 8] = {
+    let [containers, images, labels] = CONTAINERS;
+    [
+        NAME,
+        column("Desired", |it| number(it, "/spec/replicas")),
+        column("Current", |it| number(it, "/status/replicas")),
+        column("Ready", |it| number(it, "/status/readyReplicas")),
+        AGE,
+        containers,
+        images,
+        labels,
+    ]
+};
+
+static DAEMON_SETS: [Column; 11] = {
+    let [containers, images, labels] = CONTAINERS;
+    [
+        NAME,
+        column("Desired", |it| number(it, "/status/desiredNumberScheduled")),
+        column("Current", |it| number(it, "/status/currentNumberScheduled")),
+        column("Ready", |it| number(it, "/status/numberReady")),
+        column("Up-to-date", |it| number(it, "/status/updatedNumberScheduled")),
+        column("Available", |it| number(it, "/status/numberAvailable")),
+        column("Node Selector", |it| {
+            selector(&json!({ "matchLabels": it["spec"]["template"]["spec"]["nodeSelector"] }))
+        }),
+        AGE,
+        containers,
+        images,
+        labels,
+    ]
+};
+
+static ENDPOINTS: [Column; 3] = [NAME, column("Endpoints", endpoints), AGE];
+
+static ENDPOINT_SLICES: [Column; 5] = [
+    NAME,
+    column("AddressType", |it| text(it, "/addressType").to_owned()),
+    column("Ports", |it| or_none(&joined(it, "/ports", "port"))),
+    column("Endpoints", |it| {
+        let all = list(it, "/endpoints").flat_map(|it| list(it, "/addresses")).map(plain);
+        or_none(&shortened(&all.collect::<Vec<_>>()))
+    }),
+    AGE,
+];
+
 static EVENTS: [Column; 5] = [
     column("Last Seen", last_seen),
     column("Type", |it| text(it, "/type").to_owned()),
@@ -81,6 +150,11 @@ fn columns(kind: &Kind) -> &'static [Column] {
         "services" => &SERVICES,
         "networkpolicies" => &POLICIES,
         "events" => &EVENTS,
+        "deployments" => &DEPLOYMENTS,
+        "replicasets" => &REPLICA_SETS,
+        "daemonsets" => &DAEMON_SETS,
+        "endpoints" => &ENDPOINTS,
+        "endpointslices" => &ENDPOINT_SLICES,
         _ => &PLAIN,
     }
 }
@@ -130,6 +204,30 @@ fn plain(value: &Value) -> String {
 
 fn joined(object: &Value, pointer: &str, field: &str) -> String {
     list(object, pointer).map(|it| plain(&it[field])).collect::<Vec<_>>().join(",")
+}
+
+/// A number; 0 if there is none.
+fn number(object: &Value, pointer: &str) -> String {
+    object.pointer(pointer).and_then(Value::as_u64).unwrap_or(0).to_string()
+}
+
+/// At most three of them, as the real server shows endpoints.
+fn shortened(all: &[String]) -> String {
+    match all {
+        [a, b, c, rest @ ..] if !rest.is_empty() => format!("{a},{b},{c} + {} more...", rest.len()),
+        all => all.join(","),
+    }
+}
+
+fn endpoints(object: &Value) -> String {
+    let of_subset = |it: &Value| -> Vec<String> {
+        let ports: Vec<String> = list(it, "/ports").map(|it| plain(&it["port"])).collect();
+        let addresses = list(it, "/addresses").map(|it| plain(&it["ip"]));
+        addresses
+            .flat_map(|ip| ports.iter().map(move |port| format!("{ip}:{port}")).collect::<Vec<_>>())
+            .collect()
+    };
+    or_none(&shortened(&list(object, "/subsets").flat_map(of_subset).collect::<Vec<_>>()))
 }
 
 fn internal_addresses(node: &Value) -> String {

@@ -1,7 +1,7 @@
 //! Checks objects' fields and their types.
 
 use k8s_openapi::api::{
-    core::v1 as core, discovery::v1 as discovery, events::v1 as events,
+    apps::v1 as apps, core::v1 as core, discovery::v1 as discovery, events::v1 as events,
     networking::v1 as networking,
 };
 use serde::de::DeserializeOwned;
@@ -32,6 +32,9 @@ pub(crate) fn check(kind: &Kind, object: &Value) -> Result<Vec<String>, Refusal>
         ("", "endpoints") => read::<core::Endpoints>,
         ("", "events") => read::<core::Event>,
         ("events.k8s.io", _) => read::<events::Event>,
+        ("apps", "deployments") => read::<apps::Deployment>,
+        ("apps", "replicasets") => read::<apps::ReplicaSet>,
+        ("apps", "daemonsets") => read::<apps::DaemonSet>,
         ("discovery.k8s.io", _) => read::<discovery::EndpointSlice>,
         _ => read::<networking::NetworkPolicy>,
     };

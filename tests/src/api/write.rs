@@ -67,9 +67,10 @@ impl Store {
         self.with(|contents| {
             let number = contents.next_number();
             begin(kind, &mut object, number);
-            if let Some(map) = object.as_object_mut().filter(|_| kind == &PODS) {
-                // A pod's node writes its status. A Service keeps its status, since there is no
-                // cloud to assign addresses.
+            let by_others = kind == &PODS || kind.group == "apps";
+            if let Some(map) = object.as_object_mut().filter(|_| by_others) {
+                // A pod's node writes its status, a controller a workload's. A Service keeps its
+                // status: manifests may name a load balancer's address.
                 map.remove("status");
             }
             admission::fill_in(kind, &mut object);
@@ -198,7 +199,7 @@ fn begin(kind: &Kind, object: &mut Value, number: u64) {
     if let Some(meta) = meta.as_object_mut() {
         meta.remove("deletionTimestamp");
         meta.remove("deletionGracePeriodSeconds");
-        if kind.plural == "networkpolicies" || kind.plural == "pods" {
+        if matches!(kind.plural, "networkpolicies" | "pods") || kind.group == "apps" {
             meta.insert("generation".to_owned(), 1.into());
         }
     }

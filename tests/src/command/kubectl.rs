@@ -3,11 +3,15 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use enforcer_core::model::Cluster;
 
+use super::pods;
 use super::run::{Run, interrupted};
 use super::scratch::Scratch;
 use super::tutorial::Step;
-use crate::api::{ApiServer, Executor, Listening, write_kubeconfig};
+use super::walk::MEASURING;
+use crate::api::{ApiServer, Listening, write_kubeconfig};
+use crate::lab::{AccessLog, Topology};
 use crate::matrix::Matrix;
 use crate::session::Session;
 
@@ -21,19 +25,18 @@ pub(crate) const KUBECONFIG: &str = "kubeconfig";
 
 impl Run<'_> {
     /// The API server for this process's lab, with `--api`.
-    pub(crate) fn api_server(&self) -> anyhow::Result<Option<ApiServer>> {
+    pub(crate) fn api_server(
+        &self,
+        topology: Topology,
+        log: &AccessLog,
+    ) -> anyhow::Result<Option<ApiServer>> {
         if !self.options.api {
             return Ok(None);
         }
-        let program = self.programs.lab.clone();
-        let executor = Executor::new(move |pod, command| {
-            // Like `cargo xtask exec`.
-            let mut process = std::process::Command::new(&program);
-            process.args(["exec", "--lab"]).arg(std::process::id().to_string());
-            process.arg(format!("{}/{}", pod.namespace, pod.name)).arg("--").args(command);
-            process
-        });
-        Ok(Some(ApiServer::new()?.graceful().with_executor(executor)))
+        let server = ApiServer::new()?.graceful();
+        let server = server.with_executor(pods::executor(&self.programs));
+        let server = server.with_forwarder(pods::forwarder());
+        Ok(Some(server.with_logger(pods::logger(topology, log.clone()))))
     }
 
     /// Runs an empty cluster until interrupted; `None`: interrupted during the start.
@@ -42,7 +45,10 @@ impl Run<'_> {
         self.introduce_topology(topology);
         let options = self.session_options(topology, self.manifests(scratch))?;
         let session = tokio::select! {
-            session = Session::start(&self.sandbox, topology, options) => session?,
+            session = self.screen.waiting(
+                "starting the lab, its agent and its API server",
+                Session::start(&self.sandbox, topology, options),
+            ) => session?,
             () = interrupted() => return Ok(None),
         };
         self.stay(session, scratch).await?;
@@ -93,7 +99,7 @@ impl Run<'_> {
     ) -> anyhow::Result<()> {
         let mut versions = server.store().follow();
         let mut seen = server.store().version();
-        let mut before: Option<Matrix> = None;
+        let mut before: Option<(Cluster, Matrix)> = None;
         loop {
             while server.store().version() == seen {
                 let _ = tokio::time::timeout(CHECK, versions.changed()).await;
@@ -108,13 +114,19 @@ impl Run<'_> {
                 continue;
             }
             versions.mark_unchanged();
+            if before.as_ref().is_some_and(|(cluster, _)| *cluster == declared.cluster) {
+                // An event, a status or an annotation: nothing that a connection depends on.
+                continue;
+            }
             let applied = tokio::select! {
-                applied = session.settle(declared, started) => applied?,
+                applied = self.screen.waiting(MEASURING, session.settle(declared, started)) => {
+                    applied?
+                }
                 _ = versions.changed() => continue,
             };
             self.screen.heading("The cluster has changed.");
-            self.show(&applied, before.as_ref());
-            before = Some(applied.matrix);
+            self.show(&applied, before.as_ref().map(|(_, matrix)| matrix));
+            before = Some((applied.cluster, applied.matrix));
         }
     }
 

@@ -3,9 +3,11 @@
 //! Here belong arguments and output. Building and measuring the lab belongs to
 //! [`session`](crate::session).
 
+mod applet;
 mod exec;
 mod kubectl;
 mod options;
+mod pods;
 mod report;
 mod run;
 mod scratch;
@@ -48,7 +50,17 @@ enum Command {
         /// Restrict the command to the privileges of the agent's container.
         #[arg(long)]
         confined: bool,
+        /// A capability that the container has besides; may be repeated.
+        #[arg(long, requires = "confined", value_name = "NAME")]
+        capability: Vec<caps::Capability>,
         /// The command.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Run a program as the tutorial's images have it (internal).
+    #[command(name = applet::COMMAND, hide = true)]
+    Applet {
+        /// The program and its arguments.
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
@@ -65,11 +77,13 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(options) => run::main(&options),
         Command::Exec(options) => exec::main(&options).map(|never| match never {}),
-        Command::Spawn { lab, bpffs, confined, command } => {
+        Command::Spawn { lab, bpffs, confined, capability, command } => {
+            let confined = confined.then_some(capability.as_slice());
             become_command(lab, bpffs.as_deref(), confined, &command)
                 .map(|never| match never {})
                 .map_err(anyhow::Error::from)
         }
+        Command::Applet { command } => applet::main(&command),
         Command::Sweep { directory } => scratch::sweep(&directory),
     };
     result.unwrap_or_else(|error| {

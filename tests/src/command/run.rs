@@ -12,7 +12,7 @@ use super::exec;
 use super::options::{Output, RunOptions};
 use super::report::Report;
 use super::scratch::Scratch;
-use super::screen::{Screen, document};
+use super::screen::{Screen, count, document};
 use crate::lab::Sandbox;
 use crate::session::Session;
 
@@ -144,24 +144,24 @@ impl Run<'_> {
     async fn end(&self, session: Option<Session>, report: &mut Report) {
         let Some(mut session) = session else { return };
         let topology = session.lab().topology();
-        if let Err(error) = session.stop_agent().await {
+        let stopped = self.screen.waiting("stopping the agent", session.stop_agent());
+        if let Err(error) = stopped.await {
             self.trouble(report, topology, &error);
         }
     }
 
     fn summary(&self, report: &Report) {
-        let Report { ok, cells, as_expected, problems, steps } = report;
+        let Report { ok, cells, as_expected, problems, steps, .. } = report;
         self.screen.heading("═══ Summary ═══");
         let bad = steps.iter().filter(|step| !step.ok).count();
-        let mut text = format!(
-            "{cells} connections measured in {} steps, {as_expected} match the policies",
-            steps.len()
-        );
+        let (cells, steps) = (count(*cells, "connection"), count(steps.len(), "step"));
+        let verb = if *as_expected == 1 { "matches" } else { "match" };
+        let mut text = format!("{cells} measured in {steps}, {as_expected} {verb} the policies");
         if bad > 0 {
-            let _ = write!(text, "; {bad} steps failed");
+            let _ = write!(text, "; {} failed", count(bad, "step"));
         }
         if !problems.is_empty() {
-            let _ = write!(text, "; {} problems", problems.len());
+            let _ = write!(text, "; {}", count(problems.len(), "problem"));
         }
         self.screen.verdict(*ok, &text);
     }

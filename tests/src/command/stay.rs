@@ -16,9 +16,9 @@ use super::kubectl::KUBECONFIG;
 use super::run::{Run, interrupted};
 use super::scratch::Scratch;
 use super::tutorial::STEPS;
-use super::walk::is_no_proxy;
+use super::walk::{MEASURING, is_no_proxy};
 use super::watch::Watch;
-use crate::lab::forward;
+use crate::lab::{LAB_DIR, forward};
 use crate::matrix::Matrix;
 use crate::session::{AGENT_PORT, Session};
 
@@ -28,13 +28,8 @@ const LASTING: &str = "hello-world";
 impl Run<'_> {
     /// Measures after each change, until interrupted.
     pub(crate) async fn stay(&self, mut session: Session, scratch: &Scratch) -> anyhow::Result<()> {
+        let before = self.settle_down(&mut session, scratch).await?;
         let watch = Watch::new(self.manifests(scratch))?;
-        if self.own.is_none() && !self.options.api {
-            scratch.clear()?;
-            for step in STEPS.iter().filter(|step| step.scenario == LASTING) {
-                scratch.write(step.file, step.text)?;
-            }
-        }
         let _server = self.serve_host(&session, scratch)?;
         let metrics = self.metrics_listener().await?;
         let (stop, stopped) = oneshot::channel();
@@ -45,19 +40,42 @@ impl Run<'_> {
         let node = Arc::clone(session.lab().node());
         tokio::select! {
             result = forward(&node, &metrics, inside) => result?,
-            result = self.react(&mut session, watch) => result?,
+            result = self.react(&mut session, watch, before) => result?,
             () = interrupted() => self.screen.show("\nThe lab ends."),
         }
         drop(stop);
         page.await??;
-        session.stop_agent().await
+        self.screen.waiting("stopping the agent", session.stop_agent()).await
     }
 
-    async fn react(&self, session: &mut Session, mut watch: Watch) -> anyhow::Result<()> {
+    /// Leaves the files of the lasting scenario for the user, and measures what they declare.
+    async fn settle_down(
+        &self,
+        session: &mut Session,
+        scratch: &Scratch,
+    ) -> anyhow::Result<Option<Matrix>> {
+        if self.own.is_some() || self.options.api {
+            return Ok(None);
+        }
+        scratch.clear()?;
+        for step in STEPS.iter().filter(|step| step.scenario == LASTING) {
+            scratch.write(step.file, step.text)?;
+        }
+        let applied = self.screen.waiting(MEASURING, session.apply()).await?;
+        self.screen.heading(&format!("Back to {LASTING}, with all of its files."));
+        self.show(&applied, None);
+        Ok(Some(applied.matrix))
+    }
+
+    async fn react(
+        &self,
+        session: &mut Session,
+        mut watch: Watch,
+        mut before: Option<Matrix>,
+    ) -> anyhow::Result<()> {
         if let Some(server) = session.api().cloned() {
             return self.follow(session, &server).await;
         }
-        let mut before: Option<Matrix> = None;
         loop {
             tokio::select! {
                 () = watch.changed() => {}
@@ -66,7 +84,8 @@ impl Run<'_> {
                     continue;
                 }
             }
-            let Some(applied) = self.unless_no_proxy(session.apply().await)? else { continue };
+            let applied = self.screen.waiting(MEASURING, session.apply()).await;
+            let Some(applied) = self.unless_no_proxy(applied)? else { continue };
             self.screen.heading("The manifests have changed.");
             self.show(&applied, before.as_ref());
             before = Some(applied.matrix);
@@ -122,7 +141,6 @@ impl Run<'_> {
     }
 
     fn explain(&self, scratch: &Scratch, metrics: &TcpListener, page: &str) -> anyhow::Result<()> {
-        let program = self.programs.lab.display();
         self.screen.heading("The lab stays up until Ctrl-C.");
         if self.options.api {
             self.explain_kubectl(scratch);
@@ -134,7 +152,24 @@ impl Run<'_> {
             self.screen.show(&format!("  metrics    http://{}/metrics", metrics.local_addr()?));
         }
         self.screen.show(&format!("  web page   {page}"));
-        self.screen.show(&format!("  a pod      sudo {program} exec demo/pod3 -- sh"));
+        let exec = self.exec_command();
+        self.screen.show(&format!("  a pod      {exec} NAMESPACE/POD -- sh"));
+        if self.programs.agent.is_some() && !self.options.agent_log {
+            let topology = self.options.topologies().last().copied();
+            let log = topology.map(|it| format!("{LAB_DIR}/agent-{it}.log")).unwrap_or_default();
+            self.screen.show(&format!("  its log    {exec} node -- tail -f {log}"));
+        }
         Ok(())
+    }
+
+    /// The user's command for a command in a pod.
+    fn exec_command(&self) -> String {
+        let program = &self.programs.lab;
+        let is_built = program.components().any(|it| it.as_os_str() == "target");
+        if is_built {
+            "cargo xtask exec".to_owned()
+        } else {
+            format!("sudo {} exec", program.display())
+        }
     }
 }

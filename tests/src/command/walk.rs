@@ -5,10 +5,14 @@ use std::path::Path;
 use super::report::{Report, StepReport};
 use super::run::{Programs, Run};
 use super::scratch::Scratch;
+use super::screen::count;
 use super::tutorial::{STEPS, Step};
-use crate::lab::{LabError, Topology};
+use crate::lab::{AccessLog, LabError, Topology};
 use crate::matrix::{Matrix, essence, render};
 use crate::session::{Applied, Session, SessionOptions};
+
+/// What [`Session::apply`] takes its time for.
+pub(crate) const MEASURING: &str = "waiting until every connection matches the policies";
 
 impl Run<'_> {
     /// The walk-through of one topology. `None`: the lab or the agent failed, which is reported.
@@ -22,7 +26,8 @@ impl Run<'_> {
         scratch.clear()?;
         let options = self.session_options(topology, self.manifests(scratch))?;
         let started = Session::start(&self.sandbox, topology, options);
-        let mut session = match started.await {
+        let mut session = match self.screen.waiting("starting the lab and its agent", started).await
+        {
             Ok(session) => session,
             Err(error) => return Ok(self.trouble(report, topology, &error)),
         };
@@ -50,8 +55,11 @@ impl Run<'_> {
         manifests: &Path,
     ) -> anyhow::Result<SessionOptions> {
         let Programs { lab, agent } = self.programs.clone();
+        let log = AccessLog::default();
         Ok(SessionOptions {
-            api: self.api_server()?,
+            api: self.api_server(topology, &log)?,
+            controllers: self.options.api,
+            access_log: self.options.api.then_some(log),
             arguments: self.options.agent_arguments.clone(),
             show_log: self.options.agent_log,
             settle: self.options.settle(),
@@ -78,7 +86,7 @@ impl Run<'_> {
         session: &mut Session,
         report: &mut Report,
     ) -> anyhow::Result<()> {
-        let applied = session.apply().await?;
+        let applied = self.screen.waiting(MEASURING, session.apply()).await?;
         self.policies(&applied, |_| true);
         self.show(&applied, None);
         report.add(step_report(session, "manifests", "", applied));
@@ -115,7 +123,7 @@ impl Run<'_> {
         session: &mut Session,
         report: &mut Report,
     ) -> anyhow::Result<Option<Applied>> {
-        match session.apply().await {
+        match self.screen.waiting(MEASURING, session.apply()).await {
             Err(error) if is_no_proxy(&error) => {
                 self.trouble(report, session.lab().topology(), &error);
                 Ok(None)
@@ -127,9 +135,7 @@ impl Run<'_> {
     fn introduce(&self, number: usize, step: &Step) {
         let (number, all) = (number + 1, STEPS.len());
         self.screen.heading(&format!("{number}/{all} {}: {}", step.scenario, step.title()));
-        for line in step.explanation() {
-            self.screen.show(line);
-        }
+        self.screen.prose(&step.explanation().join(" "));
     }
 
     /// Shows the policies whose names are `shown` in a few words.
@@ -144,11 +150,11 @@ impl Run<'_> {
     pub(crate) fn show(&self, applied: &Applied, before: Option<&Matrix>) {
         let Applied { notes, errors, matrix, rounds, took, .. } = applied;
         for note in notes {
-            self.screen.show(note);
+            self.screen.prose(&self.with_own_paths(note));
         }
         if *errors > 0 {
-            let text =
-                format!("{errors} errors in the manifests: not all that they declare is in effect");
+            let errors = count(*errors, "error");
+            let text = format!("{errors} in the manifests: not all that they declare is in effect");
             self.screen.verdict(false, &text);
         }
         if matrix.cells.is_empty() {
@@ -156,10 +162,27 @@ impl Run<'_> {
             return;
         }
         self.screen.show(&render(matrix, before, self.screen.style()));
-        let (good, all) = (matrix.good(), matrix.cells.len());
+        let all = count(matrix.cells.len(), "connection");
+        let verb = if matrix.cells.len() == 1 { "matches" } else { "match" };
         let again = if *rounds > 1 { format!(", round {rounds}") } else { String::new() };
-        let text = format!("{good} of {all} connections match the policies ({took:.1?}{again})");
+        let text = format!("{} of {all} {verb} the policies ({took:.1?}{again})", matrix.good());
         self.screen.verdict(matrix.all_good(), &text);
+        let open = matrix.unguarded();
+        if !open.is_empty() {
+            let open = open.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let text = format!("no agent guards yet: {open}. What passes there proves nothing.");
+            self.screen.verdict(false, &text);
+        }
+    }
+
+    /// A note with files as the user knows them: relative to the directory of manifests.
+    fn with_own_paths(&self, note: &str) -> String {
+        match self.own.as_deref().zip(self.options.manifests.as_deref()) {
+            Some((absolute, given)) => {
+                note.replace(&format!("{}/", absolute.display()), &format!("{}/", given.display()))
+            }
+            None => note.to_owned(),
+        }
     }
 }
 
@@ -174,6 +197,7 @@ fn step_report(session: &Session, scenario: &str, step: &str, applied: Applied) 
         scenario: scenario.to_owned(),
         step: step.to_owned(),
         ok: applied.matrix.all_good() && applied.errors == 0,
+        unguarded: applied.matrix.unguarded().clone(),
         rounds: applied.rounds,
         took_ms: applied.took.as_millis(),
         matrix: applied.matrix,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use caps::Capability;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
@@ -57,7 +58,9 @@ impl Agent {
     /// Starts the agent in the namespace of the node with this index.
     pub async fn start(lab: &Lab, node: usize, options: &AgentOptions) -> Result<Self, LabError> {
         let node = lab.node_at(node)?;
-        let mut command = guarded(&options.spawner, options.binary.as_os_str(), node.bpffs(), true);
+        let confined = Some(further_capabilities(&options.arguments));
+        let binary = options.binary.as_os_str();
+        let mut command = guarded(&options.spawner, binary, node.bpffs(), confined);
         command.arg("run");
         match &options.source {
             AgentSource::Manifests(directory) => {
@@ -134,21 +137,30 @@ impl Agent {
     }
 }
 
+/// The capabilities that the manifests give to an agent with these arguments, besides the usual ones
+/// (deploy/kustomize/components/reject).
+fn further_capabilities(arguments: &[OsString]) -> &'static [Capability] {
+    if arguments.iter().any(|it| it == "--deny-with") { &[Capability::CAP_NET_RAW] } else { &[] }
+}
+
 /// A command that ends with the lab. `bpffs`: mounted as its BPF file system. `confined`: with the
-/// privileges of the agent's container.
+/// privileges of the agent's container, and these capabilities.
 fn guarded(
     spawner: &Path,
     program: &std::ffi::OsStr,
     bpffs: Option<&Path>,
-    confined: bool,
+    confined: Option<&[Capability]>,
 ) -> Command {
     let mut command = Command::new(spawner);
     command.arg(SPAWN_COMMAND).arg(std::process::id().to_string());
     if let Some(path) = bpffs {
         command.arg("--bpffs").arg(path);
     }
-    if confined {
+    if let Some(capabilities) = confined {
         command.arg("--confined");
+        for it in capabilities {
+            command.args(["--capability", &it.to_string()]);
+        }
     }
     command.arg("--").arg(program);
     command
@@ -161,7 +173,7 @@ pub async fn command_in(
     program: &str,
     arguments: &[&str],
 ) -> Result<std::process::Output, LabError> {
-    let mut command = guarded(spawner, program.as_ref(), None, false);
+    let mut command = guarded(spawner, program.as_ref(), None, None);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = spawn(namespace, command).await?;
     child.wait_with_output().await.context(format!("run {program}"))
@@ -188,7 +200,7 @@ fn open_log(path: &Path) -> Result<File, LabError> {
 pub fn become_command(
     lab: u32,
     bpffs: Option<&Path>,
-    confined: bool,
+    confined: Option<&[Capability]>,
     command: &[OsString],
 ) -> Result<std::convert::Infallible, LabError> {
     set_pdeathsig(Signal::SIGKILL).context("bind to the lab's life")?;
@@ -199,8 +211,8 @@ pub fn become_command(
     if let Some(path) = bpffs {
         use_bpf(path)?;
     }
-    if confined {
-        confine()?;
+    if let Some(further) = confined {
+        confine(further)?;
     }
     let Some((program, arguments)) = command.split_first() else {
         return Err(LabError::Agent("no command given".to_owned()));

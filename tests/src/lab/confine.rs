@@ -23,9 +23,11 @@ const MEMLOCK: u64 = 64 << 10;
 const FILES: u64 = 1024;
 
 /// Drops the privileges that the agent's container lacks: capabilities other than the manifest's,
-/// privilege escalation, writing to files, and locked memory. Limits open files.
-pub(super) fn confine() -> Result<(), LabError> {
-    let kept = agent_capabilities()?;
+/// privilege escalation, writing to files, and locked memory. Limits open files. `further`: capabilities
+/// that an optional part of the manifests grants.
+pub(super) fn confine(further: &[Capability]) -> Result<(), LabError> {
+    let mut kept = agent_capabilities()?;
+    kept.extend(further);
     read_only_root()?;
     setrlimit(Resource::RLIMIT_MEMLOCK, MEMLOCK, MEMLOCK).context("limit locked memory")?;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit on open files")?;

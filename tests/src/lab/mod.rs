@@ -17,6 +17,7 @@
 //! Everything is created inside a [`Sandbox`] and in namespaces of the lab's own. The host's
 //! interfaces, routes and sysctls stay unchanged, and nothing survives the process.
 
+mod access_log;
 mod agent;
 mod cni;
 mod confine;
@@ -48,6 +49,7 @@ use std::sync::Arc;
 
 use enforcer_core::model::{PodId, Service, ServiceId};
 
+pub use access_log::AccessLog;
 pub use agent::{Agent, AgentOptions, AgentSource, SPAWN_COMMAND, become_command, command_in};
 pub use confine::agent_capabilities;
 pub use crowd::{Crowd, Joined};
@@ -82,6 +84,7 @@ pub struct Lab {
     nodes: Vec<LabNode>,
     outside_links: links::Links,
     outside: Namespace,
+    access_log: Option<AccessLog>,
     _servers: Vec<Servers>,
     _switch: Option<Namespace>,
 }
@@ -135,6 +138,7 @@ impl Lab {
             nodes,
             outside_links,
             outside,
+            access_log: None,
             _servers: Vec::new(),
             _switch: switch.map(|(namespace, _)| namespace),
         };
@@ -175,6 +179,11 @@ impl Lab {
         let pods = self.pods.iter().map(|(id, pod)| (id, pod.addresses(), pod.node()));
         let host_pods = self.host_pods.iter();
         pods.chain(host_pods.map(|(id, pod)| (id, pod.addresses(), pod.node())))
+    }
+
+    /// Sets where servers of later pods note their requests.
+    pub fn set_access_log(&mut self, log: Option<AccessLog>) {
+        self.access_log = log;
     }
 
     /// The directory of the pods' status documents, for the agent's second `--manifests`.

@@ -70,7 +70,8 @@ impl Lab {
         let netns = namespace.path();
         let attached = cni::Attached { site: node.site, id, uid: &uid, number, netns: &netns };
         cni::write(&node.cni_results(), &attached)?;
-        let servers = Servers::start(&namespace, &id.to_string(), &addresses, &spec.ports).await?;
+        let mut servers = Servers::noting(self.access_log.clone());
+        servers.serve(&namespace, &id.to_string(), &addresses, &spec.ports).await?;
         let _servers = servers;
         Ok(PodNet { addresses, spec, number, uid, sandbox, interfaces, links, _servers, namespace })
     }

@@ -1,16 +1,19 @@
 //! The servers of the lab's parties: a hello page on TCP ports, an echo on UDP ports.
 
+use std::fmt;
 use std::future::IntoFuture;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::http::Uri;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use tokio::task::JoinSet;
 
 use super::error::Context as _;
-use super::{LabError, Namespace};
+use super::{AccessLog, LabError, Namespace};
 
 /// The TCP port of outside clients and nodes.
 pub(crate) const SERVICE_TCP: u16 = 80;
@@ -45,6 +48,7 @@ impl Ports {
 #[derive(Debug, Default)]
 pub(crate) struct Servers {
     tasks: JoinSet<()>,
+    log: Option<AccessLog>,
 }
 
 /// The server and the client that a hello page names.
@@ -65,6 +69,26 @@ impl Servers {
         ports: &Ports,
     ) -> Result<Self, LabError> {
         let mut servers = Self::default();
+        servers.serve(namespace, name, addresses, ports).await?;
+        Ok(servers)
+    }
+
+    /// No servers yet; later ones note their requests.
+    pub(crate) fn noting(log: Option<AccessLog>) -> Self {
+        Self { tasks: JoinSet::new(), log }
+    }
+
+    /// Starts further servers.
+    pub(crate) async fn serve(
+        &mut self,
+        namespace: &Namespace,
+        name: &str,
+        addresses: &[IpAddr],
+        ports: &Ports,
+    ) -> Result<(), LabError> {
+        if let Some(log) = &self.log {
+            log.begin(name, &ports.to_string());
+        }
         for &address in addresses {
             for &port in &ports.tcp {
                 let at = SocketAddr::new(address, port);
@@ -72,7 +96,8 @@ impl Servers {
                     .io(&format!("listen on TCP {at}"), move || nonblocking_listener(at))
                     .await?;
                 let listener = tokio::net::TcpListener::from_std(listener).context("listen")?;
-                servers.tasks.spawn(pages(listener, name.to_owned(), at));
+                let log = self.log.clone();
+                self.tasks.spawn(pages(listener, name.to_owned(), at, log));
             }
             for &port in &ports.udp {
                 let at = SocketAddr::new(address, port);
@@ -84,10 +109,18 @@ impl Servers {
                     })
                     .await?;
                 let socket = tokio::net::UdpSocket::from_std(socket).context("bind")?;
-                servers.tasks.spawn(echo(socket));
+                self.tasks.spawn(echo(socket));
             }
         }
-        Ok(servers)
+        Ok(())
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tcp = self.tcp.iter().map(|it| format!("TCP {it}"));
+        let udp = self.udp.iter().map(|it| format!("UDP {it}"));
+        f.write_str(&tcp.chain(udp).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -97,9 +130,18 @@ fn nonblocking_listener(at: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-async fn pages(listener: tokio::net::TcpListener, name: String, at: SocketAddr) {
-    let page = move |ConnectInfo(client): ConnectInfo<SocketAddr>| async move {
-        format!("Hello from {name}\nYou are {} and asked {at}.\n", client.ip())
+async fn pages(
+    listener: tokio::net::TcpListener,
+    name: String,
+    at: SocketAddr,
+    log: Option<AccessLog>,
+) {
+    let page = move |ConnectInfo(client): ConnectInfo<SocketAddr>, uri: Uri| async move {
+        if let Some(log) = &log {
+            log.note(&name, client.ip(), &format!("GET {} at {at}", uri.path()));
+        }
+        let text = format!("Hello from {name}\nYou are {} and asked {at}.", client.ip());
+        ([(CONTENT_TYPE, "text/html")], format!("<!DOCTYPE html>\n<pre>\n{text}\n</pre>\n"))
     };
     let router = Router::new().fallback(get(page));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();

@@ -140,8 +140,9 @@ pub async fn measure(
             Expectation::Direct(_) => probe.run(lab, patience).await?,
             Expectation::Backends(all) => service::measure(lab, &probe, all, patience).await?,
         };
-        Ok::<_, LabError>(Cell { probe, measured, expected: expected.is_open() })
+        let expected = expected.is_open();
+        Ok::<_, LabError>(Cell { probe, measured, expected, unguarded: false })
     });
     let cells = cells.buffered(PARALLEL).try_collect().await?;
-    Ok(Matrix { cells })
+    Ok(Matrix::new(cells))
 }

@@ -5,6 +5,7 @@
 
 mod essence;
 mod expect;
+mod layout;
 mod legend;
 mod measure;
 mod render;
@@ -13,7 +14,9 @@ mod service;
 mod tests;
 mod through;
 
-use enforcer_core::model::Protocol;
+use std::collections::BTreeSet;
+
+use enforcer_core::model::{PodId, Protocol};
 use enforcer_core::policy::reference::Traffic;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -23,6 +26,7 @@ pub use expect::{Expectation, Judge};
 pub use measure::{Scope, measure, probes};
 pub use render::{Style, render};
 
+use crate::lab::Party;
 use crate::probe::{Outcome, Probe};
 
 /// One connection: its measured result, and the reference evaluator's verdict.
@@ -34,15 +38,18 @@ pub struct Cell {
     pub measured: Outcome,
     /// Whether the policies allow it.
     pub expected: bool,
+    /// Whether an end was a pod whose interface no agent guarded yet: an answer proves nothing then.
+    pub unguarded: bool,
 }
 
 impl Cell {
     /// Whether the outcome agrees with the policies. Forbidden packets must be *dropped*: a refusal
-    /// means that the packet reached a host that refused it.
+    /// means that the packet reached a host that refused it. An answer between unguarded ends passed
+    /// unchecked.
     #[must_use]
     pub fn as_expected(&self) -> bool {
         match self.measured {
-            Outcome::Open => self.expected,
+            Outcome::Open => self.expected && !self.unguarded,
             Outcome::TimedOut => !self.expected,
             Outcome::Refused | Outcome::Error(_) => false,
         }
@@ -51,7 +58,7 @@ impl Cell {
 
 impl Serialize for Cell {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut cell = serializer.serialize_struct("Cell", 8)?;
+        let mut cell = serializer.serialize_struct("Cell", 9)?;
         cell.serialize_field("from", &self.probe.from)?;
         cell.serialize_field("to", &self.probe.to)?;
         cell.serialize_field("family", &self.probe.family)?;
@@ -59,6 +66,7 @@ impl Serialize for Cell {
         cell.serialize_field("port", &port(self.probe.traffic))?;
         cell.serialize_field("expected", if self.expected { "open" } else { "timed-out" })?;
         cell.serialize_field("measured", &self.measured)?;
+        cell.serialize_field("unguarded", &self.unguarded)?;
         cell.serialize_field("as_expected", &self.as_expected())?;
         cell.end()
     }
@@ -94,9 +102,17 @@ fn heading(traffic: Traffic) -> String {
 pub struct Matrix {
     /// By sender, receiver, traffic and family.
     pub cells: Vec<Cell>,
+    /// Pods that no agent guarded yet when the cells were measured.
+    #[serde(skip)]
+    unguarded: BTreeSet<PodId>,
 }
 
 impl Matrix {
+    /// A matrix of guarded connections.
+    pub fn new(cells: Vec<Cell>) -> Self {
+        Self { cells, unguarded: BTreeSet::new() }
+    }
+
     /// The number of cells as expected.
     pub fn good(&self) -> usize {
         self.cells.iter().filter(|cell| cell.as_expected()).count()
@@ -106,6 +122,20 @@ impl Matrix {
     #[must_use]
     pub fn all_good(&self) -> bool {
         !self.cells.is_empty() && self.good() == self.cells.len()
+    }
+
+    /// Marks the connections from and to these pods as unguarded.
+    pub fn mark_unguarded(&mut self, pods: BTreeSet<PodId>) {
+        let is_one = |party: &Party| matches!(party, Party::Pod(id) if pods.contains(id));
+        for cell in &mut self.cells {
+            cell.unguarded = is_one(&cell.probe.from) || is_one(&cell.probe.to);
+        }
+        self.unguarded = pods;
+    }
+
+    /// The pods that [`Self::mark_unguarded`] named.
+    pub fn unguarded(&self) -> &BTreeSet<PodId> {
+        &self.unguarded
     }
 
     /// The cell of this probe, if there is one.

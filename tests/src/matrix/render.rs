@@ -1,11 +1,14 @@
-//! Renders a matrix as a table.
+//! Renders a matrix as tables.
 
-use comfy_table::{Cell as TableCell, CellAlignment, Color, Table, presets};
+use std::fmt::Write as _;
+
 use enforcer_core::policy::reference::Traffic;
+use owo_colors::{OwoColorize as _, Style as Paint};
 
+use super::layout::{Group, Layout};
 use super::legend::legend;
 use super::{Cell, Matrix, heading};
-use crate::lab::{Door, Family, Frontend, Party};
+use crate::lab::{Family, Party};
 use crate::probe::Outcome;
 
 /// The style of a table.
@@ -15,132 +18,90 @@ pub struct Style {
     pub color: bool,
 }
 
-type Column = (Party, Traffic);
+/// The heading of the senders' column.
+pub(super) const CORNER: &str = "from \\ to";
+
+/// The sign of a receiver that the sender can't be tried with.
+pub(super) const NONE: &str = "-";
 
 /// Renders a matrix. Results that differ from those in `before` are shown with the earlier one.
 pub fn render(matrix: &Matrix, before: Option<&Matrix>, style: Style) -> String {
-    let axes = Axes::new(matrix);
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header(axes.headings());
-    for from in &axes.rows {
-        let mut line = vec![TableCell::new(axes.row_label(from))];
-        for (to, traffic) in &axes.columns {
-            line.push(table_cell(&group(matrix, from, to, *traffic), before, style));
-        }
-        table.add_row(line);
-    }
-    for index in 1..=axes.columns.len() {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Center);
-            column.set_padding((1, 0));
-        }
-    }
-    if style.color {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
-    format!("{table}\n{}", legend(matrix, before))
-}
-
-struct Axes {
-    rows: Vec<Party>,
-    columns: Vec<Column>,
-    /// The namespace of all pods, if they share one: then it is omitted.
-    namespace: Option<String>,
-    /// Whether columns have numbers instead of names, which would make the table too wide.
-    numbered: bool,
-}
-
-/// The width of a terminal in columns: wider tables get numbers.
-const WIDTH: usize = 80;
-
-impl Axes {
-    /// Rows and columns in the order of their first occurrence.
-    fn new(matrix: &Matrix) -> Self {
-        let (mut rows, mut columns) = (Vec::new(), Vec::new());
-        for Cell { probe, .. } in &matrix.cells {
-            if !rows.contains(&probe.from) {
-                rows.push(probe.from.clone());
-            }
-            let column = (probe.to.clone(), probe.traffic);
-            if !columns.contains(&column) {
-                columns.push(column);
-            }
-        }
-        let namespace = only_namespace(&rows);
-        let mut axes = Self { rows, columns, namespace, numbered: false };
-        axes.numbered = axes.width() > WIDTH;
-        axes
-    }
-
-    fn width(&self) -> usize {
-        let widest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
-        let rows = self.rows.iter().map(|row| widest(&self.row_label(row))).max().unwrap_or(0);
-        self.headings().iter().skip(1).map(|text| widest(text) + 1).sum::<usize>() + rows
-    }
-
-    fn headings(&self) -> Vec<String> {
-        let columns = self.columns.iter().map(|(to, traffic)| {
-            let name = if self.numbered { self.number(to) } else { self.column_label(to) };
-            format!("{name}\n{}", heading(*traffic))
-        });
-        ["from \\ to".to_owned()].into_iter().chain(columns).collect()
-    }
-
-    fn number(&self, party: &Party) -> String {
-        let index = self.rows.iter().position(|row| row == party);
-        index.map_or_else(|| self.column_label(party), |index| (index + 1).to_string())
-    }
-
-    fn row_label(&self, party: &Party) -> String {
-        let name = self.own_name(party).map_or_else(|| party.to_string(), str::to_owned);
-        if self.numbered { format!("{} {name}", self.number(party)) } else { name }
-    }
-
-    /// Namespace and name in separate lines, so that columns stay narrow.
-    fn column_label(&self, party: &Party) -> String {
-        match party {
-            Party::Pod(id) => match self.own_name(party) {
-                Some(name) => name.to_owned(),
-                None => format!("{}/\n{}", id.namespace, id.name),
-            },
-            Party::Node => "the\nnode".to_owned(),
-            Party::OtherNode(index) => format!("node\n{}", u16::from(*index) + 1),
-            Party::Outside(name) => format!("outside\n{name}"),
-            Party::Service(frontend) => service_label(frontend),
-        }
-    }
-
-    fn own_name<'a>(&self, party: &'a Party) -> Option<&'a str> {
-        match party {
-            Party::Pod(id) if Some(id.namespace.as_str()) == self.namespace.as_deref() => {
-                Some(&id.name)
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The Service's name, and the kind of the address.
-fn service_label(frontend: &Frontend) -> String {
-    let door = match frontend.door {
-        Door::Cluster => "cluster".to_owned(),
-        Door::Node(0) => "node".to_owned(),
-        Door::Node(index) => format!("node{}", u16::from(index) + 1),
-        Door::External => "external".to_owned(),
+    let content = |from: &Party, to: &Party, traffic: Traffic| {
+        Content::new(&group(matrix, from, to, traffic), before)
     };
-    format!("{}\n{door}", frontend.service.name)
+    let layout = Layout::new(matrix, |from, to, traffic| content(from, to, traffic).text);
+    let mut text = String::new();
+    for (index, groups) in layout.tables.iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
+        header(&mut text, &layout, groups);
+        for (row, label) in layout.rows.iter().zip(&layout.labels) {
+            let _ = write!(text, "{label:<width$}", width = label_width(&layout));
+            for group in groups {
+                text.push_str(layout.separator);
+                let mut line = String::new();
+                for column in &group.columns {
+                    let cell = content(row, &group.to, column.traffic);
+                    let gap = if line.is_empty() { "" } else { " " };
+                    let _ = write!(line, "{gap}{}", cell.shown(column.width, style));
+                }
+                text.push_str(&padded(&line, group.columns_width(), group.width()));
+            }
+            end_line(&mut text);
+        }
+    }
+    text.push_str(&legend(matrix, before, layout.numbered));
+    text
 }
 
-fn only_namespace(rows: &[Party]) -> Option<String> {
-    let mut namespaces = rows.iter().filter_map(|party| match party {
-        Party::Pod(id) => Some(&id.namespace),
-        _ => None,
-    });
-    let first = namespaces.next()?;
-    namespaces.all(|other| other == first).then(|| first.to_string())
+fn label_width(layout: &Layout) -> usize {
+    let widths = layout.labels.iter().map(|it| it.chars().count());
+    widths.max().unwrap_or(0).max(CORNER.len())
+}
+
+/// The receivers' names, the ports, and a rule.
+fn header(text: &mut String, layout: &Layout, groups: &[Group]) {
+    let width = label_width(layout);
+    let height = groups.iter().map(|it| it.name.len()).max().unwrap_or(0);
+    for line in 0..height {
+        let _ = write!(text, "{:width$}", "");
+        for group in groups {
+            // Names end at the same line, just above the ports.
+            let index = (line + group.name.len()).checked_sub(height);
+            let name = index.and_then(|it| group.name.get(it)).map_or("", String::as_str);
+            text.push_str(layout.separator);
+            text.push_str(&padded(name, name.chars().count(), group.width()));
+        }
+        end_line(text);
+    }
+    let _ = write!(text, "{CORNER:width$}");
+    for group in groups {
+        let ports =
+            group.columns.iter().map(|it| format!("{:^w$}", heading(it.traffic), w = it.width));
+        let ports = ports.collect::<Vec<_>>().join(" ");
+        text.push_str(layout.separator);
+        text.push_str(&padded(&ports, group.columns_width(), group.width()));
+    }
+    end_line(text);
+    text.push_str(&"─".repeat(width));
+    for group in groups {
+        text.push_str(&layout.separator.replace(' ', "─").replace('│', "┼"));
+        text.push_str(&"─".repeat(group.width()));
+    }
+    text.push('\n');
+}
+
+/// Centres a text whose visible width is `own`.
+fn padded(text: &str, own: usize, width: usize) -> String {
+    let rest = width.saturating_sub(own);
+    let left = rest / 2;
+    format!("{:left$}{text}{:right$}", "", "", right = rest - left)
+}
+
+fn end_line(text: &mut String) {
+    text.truncate(text.trim_end_matches(' ').len());
+    text.push('\n');
 }
 
 /// The cells of one connection, IPv4 first.
@@ -151,42 +112,50 @@ fn group<'a>(matrix: &'a Matrix, from: &Party, to: &Party, traffic: Traffic) -> 
     matrix.cells.iter().filter(same).collect()
 }
 
-fn table_cell(cells: &[&Cell], before: Option<&Matrix>, style: Style) -> TableCell {
-    let earlier: Vec<&Cell> =
-        cells.iter().filter_map(|cell| before.and_then(|it| it.find(&cell.probe))).collect();
-    let changed = earlier.iter().zip(cells).any(|(old, new)| old.measured != new.measured);
-    let wrong = cells.iter().any(|cell| !cell.as_expected());
-    let mut text = signs(cells);
-    if changed {
-        text = format!("{}→{text}", signs(&earlier));
+/// The content of a cell.
+struct Content {
+    text: String,
+    paint: Paint,
+}
+
+impl Content {
+    fn new(cells: &[&Cell], before: Option<&Matrix>) -> Self {
+        let earlier: Vec<&Cell> =
+            cells.iter().filter_map(|cell| before.and_then(|it| it.find(&cell.probe))).collect();
+        let changed = earlier.iter().zip(cells).any(|(old, new)| old.measured != new.measured);
+        let wrong = cells.iter().any(|cell| !cell.as_expected());
+        let mut text = signs(cells);
+        if changed {
+            text = format!("{}→{text}", signs(&earlier));
+        }
+        if wrong {
+            text.push('!');
+        }
+        let open = !cells.is_empty() && cells.iter().all(|cell| cell.measured == Outcome::Open);
+        let paint = Paint::new();
+        let paint = if wrong {
+            paint.red()
+        } else if open {
+            paint.green()
+        } else {
+            paint.dimmed()
+        };
+        // Reversed: changes stand out without colours, too.
+        Self { text, paint: if changed { paint.bold().reversed() } else { paint } }
     }
-    if wrong {
-        text.push('!');
+
+    /// The text, centred; only the text itself is painted.
+    fn shown(&self, width: usize, style: Style) -> String {
+        let text = &self.text;
+        let shown = if style.color { text.style(self.paint).to_string() } else { text.clone() };
+        padded(&shown, text.chars().count(), width)
     }
-    let cell = TableCell::new(text);
-    if !style.color {
-        return cell;
-    }
-    let open = cells.iter().all(|cell| cell.measured == Outcome::Open);
-    cell.fg(if wrong {
-        Color::Red
-    } else if open {
-        Color::Green
-    } else {
-        Color::DarkGrey
-    })
 }
 
 /// One sign if both families agree, or else one for each.
 fn signs(cells: &[&Cell]) -> String {
-    let sign = |cell: &&Cell| match &cell.measured {
-        Outcome::Open => '✓',
-        Outcome::TimedOut => '✗',
-        Outcome::Refused => '⊘',
-        Outcome::Error(_) => '?',
-    };
     match cells {
-        [] => "-".to_owned(),
+        [] => NONE.to_owned(),
         [first, rest @ ..] if rest.iter().all(|it| sign(it) == sign(first)) => {
             sign(first).to_string()
         }
@@ -197,5 +166,15 @@ fn signs(cells: &[&Cell]) -> String {
                 format!("{family}{}", sign(cell))
             })
             .collect(),
+    }
+}
+
+fn sign(cell: &Cell) -> char {
+    match &cell.measured {
+        Outcome::Open if cell.unguarded => '○',
+        Outcome::Open => '✓',
+        Outcome::TimedOut => '✗',
+        Outcome::Refused => '⊘',
+        Outcome::Error(_) => '?',
     }
 }

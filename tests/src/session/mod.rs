@@ -3,27 +3,32 @@
 //! Here belongs the role of a cluster's controllers: which pods run, and what is reported of them.
 
 mod api;
+mod controllers;
 mod declared;
+mod guard;
+mod options;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use enforcer_core::model::Cluster;
+use enforcer_core::model::{Cluster, PodId};
 
-use crate::api::ApiServer;
-use crate::lab::{
-    Agent, AgentOptions, AgentSource, LAB_DIR, Lab, Layout, Proxy, Sandbox, Topology,
-};
+use crate::api::{ApiServer, Store};
+use crate::host::patient;
+use crate::lab::{Agent, AgentOptions, AgentSource, LAB_DIR, Lab, Layout, Sandbox, Topology};
 use crate::matrix::{Matrix, Scope, measure, probes};
 use crate::probe::{DEFAULT_TIMEOUT, http_status};
 use api::Api;
 use declared::Source;
 
 pub use api::API_PORT;
+pub(crate) use controllers::AGENT_LABEL;
 pub use declared::Declared;
+pub use options::SessionOptions;
 
 /// The port of the agent's metrics and health on the node's loopback.
 pub const AGENT_PORT: u16 = 9469;
@@ -33,52 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A pause that leaves CPU time to the agent on a small machine.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(20);
-
-/// The setup of a session.
-#[derive(Debug, Clone)]
-pub struct SessionOptions {
-    /// The directory of manifests.
-    pub manifests: PathBuf,
-    /// The `enforcer-lab` binary, which starts processes.
-    pub spawner: PathBuf,
-    /// The agent; `None`: nothing is enforced.
-    pub agent: Option<PathBuf>,
-    /// Further arguments for the agent.
-    pub arguments: Vec<OsString>,
-    /// Whether the agent's log goes to standard error instead of a file.
-    pub show_log: bool,
-    /// The time for a change to take effect in every cell.
-    pub settle: Duration,
-    /// The time for agents to become ready.
-    pub ready: Duration,
-    /// The measured receivers; `None`: those that the policies concern.
-    pub scope: Option<Scope>,
-    /// The nodes and their network; `None`: one node.
-    pub layout: Option<Layout>,
-    /// The kind of rules that implement Services.
-    pub proxy: Proxy,
-    /// The API server that holds the cluster, instead of the manifests.
-    pub api: Option<ApiServer>,
-}
-
-impl SessionOptions {
-    /// The default options.
-    pub fn new(manifests: PathBuf, spawner: PathBuf, agent: Option<PathBuf>) -> Self {
-        Self {
-            manifests,
-            spawner,
-            agent,
-            arguments: Vec::new(),
-            show_log: false,
-            settle: Duration::from_secs(2),
-            ready: PATIENCE,
-            scope: None,
-            layout: None,
-            proxy: Proxy::default_here(),
-            api: None,
-        }
-    }
-}
 
 /// One topology's lab and its agents, one on each node.
 #[derive(Debug)]
@@ -117,13 +76,22 @@ impl Session {
         options: SessionOptions,
     ) -> anyhow::Result<Self> {
         let layout = options.layout.unwrap_or_else(|| Layout::one_node(topology));
-        let lab = Lab::with_layout(sandbox, layout, Path::new(LAB_DIR)).await?;
+        let mut lab = Lab::with_layout(sandbox, layout, Path::new(LAB_DIR)).await?;
+        lab.set_access_log(options.access_log.clone());
         let source = match &options.api {
-            Some(server) => Source::Api(Api::start(server.clone(), &lab).await?),
+            Some(server) => {
+                if options.controllers && options.agent.is_some() {
+                    controllers::declare_agents(server.store())?;
+                }
+                Source::Api(Api::start(server.clone(), &lab).await?)
+            }
             None => Source::of_manifests(&options.manifests)?,
         };
         let mut session = Self { lab, agents: Vec::new(), source, options };
         session.start_agent().await?;
+        if session.controlled().is_some() {
+            session.declare().await?;
+        }
         Ok(session)
     }
 
@@ -189,7 +157,7 @@ impl Session {
         }
         let started = Instant::now();
         while let Some(node) = self.unready().await? {
-            let patience = self.options.ready;
+            let patience = patient(self.options.ready);
             if started.elapsed() > patience {
                 bail!("the agent was not ready after {patience:?}{}", self.end_of_log(node));
             }
@@ -266,6 +234,10 @@ impl Session {
     /// Reads the declared cluster, and starts and stops pods, without any measurement. The returned
     /// cluster contains the running pods' addresses.
     pub async fn declare(&mut self) -> anyhow::Result<Declared> {
+        let store = self.controlled().cloned();
+        if let Some(store) = &store {
+            controllers::before_pods(store)?;
+        }
         let mut declared = self.source.rescan(&self.lab);
         if let Some(api) = self.source.api() {
             api.stop_replaced(&mut self.lab, &declared.cluster).await?;
@@ -273,6 +245,9 @@ impl Session {
         self.lab.reconcile(&declared.pods).await.context("start and stop pods")?;
         if let Some(api) = self.source.api() {
             api.report(&self.lab, &declared.cluster);
+        }
+        if let Some(store) = &store {
+            controllers::after_pods(store)?;
         }
         declared.cluster = self.cluster(declared.cluster);
         self.lab.serve(self.options.proxy, &declared.cluster).await?;
@@ -302,9 +277,15 @@ impl Session {
         let probes = probes(&self.lab, scope);
         let mut rounds = 0;
         let matrix = loop {
-            let matrix = measure(&self.lab, &cluster, probes.clone(), DEFAULT_TIMEOUT).await?;
+            let unguarded = self.unguarded().await?;
+            let mut matrix =
+                measure(&self.lab, &cluster, probes.clone(), patient(DEFAULT_TIMEOUT)).await?;
+            matrix.mark_unguarded(unguarded);
             rounds += 1;
-            if matrix.all_good() || started.elapsed() > self.options.settle || probes.is_empty() {
+            if matrix.all_good()
+                || started.elapsed() > patient(self.options.settle)
+                || probes.is_empty()
+            {
                 break matrix;
             }
             tokio::time::sleep(BETWEEN_ROUNDS).await;
@@ -312,6 +293,20 @@ impl Session {
         self.check_agent()?;
         let took = started.elapsed();
         Ok(Applied { cluster, notes, errors, matrix, rounds, took })
+    }
+
+    /// The objects that the lab's controllers act on.
+    fn controlled(&self) -> Option<&Store> {
+        self.options.api.as_ref().filter(|_| self.options.controllers).map(ApiServer::store)
+    }
+
+    /// The pods whose interfaces no agent guards. Empty if no agent runs: then nothing is guarded on
+    /// purpose.
+    async fn unguarded(&self) -> anyhow::Result<BTreeSet<PodId>> {
+        if self.agents.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        Ok(guard::unguarded(&self.lab).await?)
     }
 
     /// Adds the running pods' addresses and nodes, and the first node's addresses.

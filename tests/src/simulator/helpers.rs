@@ -36,7 +36,7 @@ impl<'a> Helpers<'a> {
         &mut self,
         memory: &mut Memory,
         helper: i32,
-        [one, two, three]: [u64; 3],
+        [one, two, three, four]: [u64; 4],
     ) -> anyhow::Result<u64> {
         let (name, result) = match helper {
             1 => {
@@ -55,6 +55,7 @@ impl<'a> Helpers<'a> {
             }
             5 => ("ktime_get_ns", self.jiffies * 4_000_000),
             8 => ("get_smp_processor_id", 0),
+            26 => ("skb_load_bytes", memory.load_packet([two, three, four])?),
             // The whole packet is in one piece already.
             39 => ("skb_pull_data", 0),
             118 => ("jiffies64", self.jiffies),

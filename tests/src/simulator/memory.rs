@@ -128,6 +128,19 @@ impl Memory {
         self.record(address, size)
     }
 
+    /// Copies bytes of the packet to an address, as `bpf_skb_load_bytes` does; returns its result: -EFAULT
+    /// if the packet ends before.
+    pub(super) fn load_packet(&mut self, [offset, to, length]: [u64; 3]) -> anyhow::Result<u64> {
+        const FAULT: u64 = (-14_i64).cast_unsigned();
+        let (offset, length) = (usize::try_from(offset)?, usize::try_from(length)?);
+        let found = self.bytes(PACKET_REGION)?.get(offset..).and_then(|it| it.get(..length));
+        let Some(bytes) = found.map(<[u8]>::to_vec) else { return Ok(FAULT) };
+        for (address, byte) in (to..).zip(bytes) {
+            self.store(address, 1, byte.into())?;
+        }
+        Ok(0)
+    }
+
     fn record(&mut self, address: u64, size: usize) -> anyhow::Result<()> {
         let (region, offset) = Self::place(address)?;
         if region > STACK_REGION {

@@ -108,8 +108,8 @@ impl Processor<'_> {
     ) -> anyhow::Result<Option<u64>> {
         match (it.code, it.source) {
             (0x85, 0) => {
-                let [_, one, two, three, ..] = self.registers;
-                self.registers[0] = helpers.call(memory, it.immediate, [one, two, three])?;
+                let [_, one, two, three, four, ..] = self.registers;
+                self.registers[0] = helpers.call(memory, it.immediate, [one, two, three, four])?;
             }
             (0x85, 1) => self.enter(it.immediate)?,
             (0x95, _) => return Ok(self.leave()),

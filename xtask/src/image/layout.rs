@@ -43,6 +43,28 @@ pub(super) struct Layout {
     pub(super) entries: Vec<Entry>,
     /// The digest for registries.
     pub(super) digest: String,
+    /// The manifest or index that the name stands for.
+    pub(super) top: Descriptor,
+    /// The manifest of each architecture.
+    pub(super) manifests: Vec<Descriptor>,
+}
+
+impl Layout {
+    /// The content of everything that is named by its hash.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = &[u8]> {
+        let blobs = self.entries.iter().filter(|entry| entry.path.starts_with(BLOBS));
+        blobs.filter_map(|entry| entry.content.as_deref()).filter(|content| !content.is_empty())
+    }
+
+    /// The content of a descriptor.
+    ///
+    /// # Errors
+    /// It is of another layout.
+    pub(super) fn blob(&self, descriptor: &Descriptor) -> Result<&[u8]> {
+        let path = blob_path(descriptor.digest().digest());
+        let entry = self.entries.iter().find(|entry| entry.path == path);
+        entry.and_then(|entry| entry.content.as_deref()).with_context(|| format!("no {path}"))
+    }
 }
 
 /// Lays out the images of all architectures under one name.
@@ -63,13 +85,13 @@ pub(super) fn lay_out(
     let first = packed.first().context("there is no image to lay out")?;
     let for_docker = for_docker(first, name);
     let manifests: Vec<_> = packed.iter().map(|image| image.manifest.clone()).collect();
-    let mut top = match manifests.as_slice() {
+    let top = match manifests.as_slice() {
         [only] => only.clone(),
         _ => {
             let index = ImageIndexBuilder::default()
                 .schema_version(SCHEMA_VERSION)
                 .media_type(MediaType::ImageIndex)
-                .manifests(manifests)
+                .manifests(manifests.clone())
                 .annotations(hash_map(annotations))
                 .build()?;
             blobs.add_json(&index, MediaType::ImageIndex)?
@@ -79,12 +101,13 @@ pub(super) fn lay_out(
         (ANNOTATION_REF_NAME, name.tag().unwrap_or_default().to_owned()),
         (CONTAINERD_NAME, name.whole()),
     ];
-    top.set_annotations(Some(names.map(|(key, value)| (key.to_owned(), value)).into()));
+    let mut named = top.clone();
+    named.set_annotations(Some(names.map(|(key, value)| (key.to_owned(), value)).into()));
     let digest = top.digest().to_string();
     let index = ImageIndexBuilder::default()
         .schema_version(SCHEMA_VERSION)
         .media_type(MediaType::ImageIndex)
-        .manifests(vec![top])
+        .manifests(vec![named])
         .build()?;
     let version = OciLayoutBuilder::default().image_layout_version("1.0.0").build()?;
     let mut entries = blobs.entries;
@@ -92,7 +115,7 @@ pub(super) fn lay_out(
     entries.push(Entry::file("index.json", json(&index)?));
     entries.push(Entry::file("manifest.json", json(&for_docker)?));
     entries.push(Entry::file("oci-layout", json(&version)?));
-    Ok(Layout { entries, digest })
+    Ok(Layout { entries, digest, top, manifests })
 }
 
 /// Files that are named by their hashes.
@@ -103,13 +126,12 @@ struct Blobs {
 
 impl Blobs {
     fn add(&mut self, content: Vec<u8>, media_type: MediaType) -> Result<Descriptor> {
-        let digest: Sha256Digest = hex(&content).parse()?;
-        let path = blob_path(digest.digest());
-        let size = u64::try_from(content.len())?;
+        let descriptor = descriptor(media_type, &content)?;
+        let path = blob_path(descriptor.digest().digest());
         if !self.entries.iter().any(|entry| entry.path == path) {
             self.entries.push(Entry::file(path, content));
         }
-        Ok(Descriptor::new(media_type, size, digest))
+        Ok(descriptor)
     }
 
     fn add_json(&mut self, content: &impl Serialize, media_type: MediaType) -> Result<Descriptor> {
@@ -117,8 +139,17 @@ impl Blobs {
     }
 }
 
+/// The descriptor of some bytes.
+pub(super) fn descriptor(media_type: MediaType, content: &[u8]) -> Result<Descriptor> {
+    let digest: Sha256Digest = hex(content).parse()?;
+    Ok(Descriptor::new(media_type, u64::try_from(content.len())?, digest))
+}
+
+/// The folder of blobs.
+const BLOBS: &str = "blobs/sha256/";
+
 fn blob_path(digest: &str) -> String {
-    format!("blobs/sha256/{digest}")
+    format!("{BLOBS}{digest}")
 }
 
 /// The descriptors of an image's parts.
@@ -228,13 +259,13 @@ pub(super) fn familiar(name: &Reference) -> String {
 }
 
 /// JSON with sorted keys, so that its bytes are always the same.
-fn json(content: &impl Serialize) -> Result<Vec<u8>> {
+pub(super) fn json(content: &impl Serialize) -> Result<Vec<u8>> {
     let mut value = serde_json::to_value(content)?;
     value.sort_all_objects();
     Ok(serde_json::to_vec(&value)?)
 }
 
-fn compress(layer: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn compress(layer: &[u8]) -> Result<Vec<u8>> {
     // The header has neither a time nor a system, so that its bytes are the same everywhere.
     let unknown_system = 255;
     let header = GzBuilder::new().mtime(0).operating_system(unknown_system);
@@ -244,7 +275,7 @@ fn compress(layer: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// The SHA-256 of some bytes, as hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -1,13 +1,14 @@
 //! `image`: builds the container image of the agent, without Docker.
 //!
 //! The image has the agent's static program, its licences and its bill of materials, and no other
-//! file. The same commit and the same compilers give the same bytes.
+//! file. The same commit and the same compilers give the same bytes. [`publish`] pushes it.
 
 mod contents;
 mod layout;
 mod notices;
 mod origin;
 mod parts;
+mod publish;
 mod sbom;
 mod tarball;
 
@@ -32,6 +33,7 @@ use crate::{ebpf, process};
 use layout::{Annotations, Image};
 use origin::Origin;
 use parts::{Part, Parts};
+use publish::{Key, Publication};
 
 /// Builds the image and writes the archive, or the image's files.
 ///
@@ -43,6 +45,11 @@ pub(crate) fn run(root: &Path, options: &cli::Image) -> Result<ExitCode> {
     let name: Reference = name.parse().with_context(|| {
         format!("--tag {name}: expected a name such as registry.example/team/enforcer:1.0")
     })?;
+    // Before the long build.
+    if options.push {
+        publish::with_registry(&name, options.tag.as_deref())?;
+    }
+    let key = options.sign.as_deref().map(Key::read).transpose()?;
     let origin = Origin::of(root)?;
     ebpf::build(root)?;
     let mut made = Vec::new();
@@ -57,8 +64,15 @@ pub(crate) fn run(root: &Path, options: &cli::Image) -> Result<ExitCode> {
         ui::print(format_args!("  {}", folder.display()));
         return Ok(ExitCode::SUCCESS);
     }
-    write(root, made, &name, &origin, options)?;
+    let published = options.push.then_some(Publishing { key, source: options.source.as_deref() });
+    write(root, made, &name, &origin, options, published.as_ref())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How to publish.
+struct Publishing<'a> {
+    key: Option<Key>,
+    source: Option<&'a str>,
 }
 
 /// An image and its bill of materials, which is also written beside the archive.
@@ -160,6 +174,7 @@ fn write(
     name: &Reference,
     origin: &Origin,
     options: &cli::Image,
+    publishing: Option<&Publishing<'_>>,
 ) -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let default = || workspace::target(root).join(format!("image/enforcer-{version}.tar"));
@@ -182,6 +197,14 @@ fn write(
     step.done(&format!("{} kB", size / 1000));
     writeln!(io::stdout(), "{}", layout.digest)?;
     ui::print(advice(&archive, name, sboms.iter().map(|(path, _)| path)));
+    let Some(Publishing { key, source }) = publishing else { return Ok(()) };
+    let sboms = sboms.iter().map(|(_, sbom)| sbom.as_slice()).collect();
+    let source = *source;
+    let key = key.as_ref();
+    let what = Publication { root, layout: &layout, name, sboms, origin, source, key };
+    for line in publish::publish(&what)? {
+        ui::print(format_args!("  {line}"));
+    }
     Ok(())
 }
 

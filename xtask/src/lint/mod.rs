@@ -1,8 +1,10 @@
 //! `lint`: formatting and clippy, for the host's crates and for the eBPF programs; links and
-//! file names in the documents; import cycles.
+//! file names in the documents; import cycles; workflows and dependencies, where their programs can be
+//! had.
 
 mod cycles;
 mod docs;
+mod others;
 
 use std::path::Path;
 use std::process::Command;
@@ -32,13 +34,20 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     programs.args(["--features", "program", "--", "-D", "warnings"]);
     programs.env("CARGO_PROFILE_DEV_PANIC", "abort");
 
-    let checks = [
+    let dependencies = "licences and sources of dependencies";
+    let mut checks = vec![
         ("formatting", check("formatting", format)?),
         ("documents", own_check("documents", || docs::check(root))?),
         ("import cycles", own_check("import cycles", || cycles::check(root))?),
         ("lints", check("lints", host)?),
         ("lints of the eBPF programs", check("lints of the eBPF programs", programs)?),
     ];
+    if let Some(command) = others::workflows(root)? {
+        checks.push(("workflows", check("workflows", command)?));
+    }
+    if let Some(command) = others::dependencies(root) {
+        checks.push((dependencies, check(dependencies, command)?));
+    }
     let failed: Vec<_> =
         checks.iter().filter(|(_, passed)| !passed).map(|(name, _)| *name).collect();
     if !failed.is_empty() {

@@ -25,8 +25,10 @@ const PARTS: [&str; 3] = ["linux-image-", "linux-binary-", "linux-modules-"];
 pub(super) struct Kernel {
     /// The compressed kernel.
     pub(super) image: PathBuf,
-    /// Its modules, in the order of loading.
+    /// Its modules for the kernel tests, in the order of loading.
     pub(super) modules: Vec<Module>,
+    /// Those that the lab needs in addition.
+    pub(super) lab: Vec<Module>,
 }
 
 /// The mirror and the suite of a series. The security suites are small and have complete kernels.
@@ -45,9 +47,23 @@ fn place(series: Series) -> (Mirror, &'static str) {
 /// apt is missing or can't fetch it.
 pub(super) fn obtain(series: Series, refresh: bool) -> Result<Kernel> {
     let name = format!("kernels/{}", place(series).1);
-    let is_good = |folder: &Path| folder.is_dir() && !refresh;
+    // One that was kept by another version may lack modules.
+    let is_good = |folder: &Path| {
+        let kept = fs::read_to_string(folder.join(LIST)).unwrap_or_default();
+        kept == list() && !refresh
+    };
     read(&cache::folder_if(&name, is_good, |folder| fetch(series, folder))?)
 }
+
+/// The file that lists the modules which were looked for.
+const LIST: &str = "wanted";
+
+fn list() -> String {
+    [modules::WANTED, modules::LAB, modules::LAB_OPTIONAL].map(|it| it.join("\n")).join("\n\n")
+}
+
+/// The folders of modules.
+const FOLDERS: [&str; 2] = ["modules", "lab"];
 
 fn fetch(series: Series, folder: &Path) -> Result<()> {
     let (mirror, suite) = place(series);
@@ -71,14 +87,23 @@ fn keep(unpacked: &Path, into: &Path) -> Result<String> {
     let images = [unpacked.join(format!("boot/vmlinuz-{release}")), of_modules.join("vmlinuz")];
     let image = images.iter().find(|it| it.is_file()).context("the packages have no kernel")?;
     fs::copy(image, into.join("vmlinuz")).context("can't copy the kernel")?;
-    let folder = into.join("modules");
-    fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
-    for (number, module) in modules::collect(&of_modules)?.iter().enumerate() {
+    let tests = modules::collect(&of_modules, modules::WANTED, &[])?;
+    let lab = modules::collect(&of_modules, modules::LAB, modules::LAB_OPTIONAL)?;
+    for (name, modules) in FOLDERS.iter().zip([tests, lab]) {
+        keep_modules(&into.join(name), &modules)?;
+    }
+    fs::write(into.join(LIST), list())?;
+    Ok(release)
+}
+
+fn keep_modules(folder: &Path, modules: &[Module]) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
+    for (number, module) in modules.iter().enumerate() {
         let path = folder.join(format!("{number:02}-{}", module.name));
         fs::write(&path, &module.content)
             .with_context(|| format!("can't write {}", path.display()))?;
     }
-    Ok(release)
+    Ok(())
 }
 
 fn only_entry(folders: &[PathBuf]) -> Result<PathBuf> {
@@ -92,8 +117,12 @@ fn only_entry(folders: &[PathBuf]) -> Result<PathBuf> {
 
 /// Reads a kernel from its folder in the cache.
 fn read(folder: &Path) -> Result<Kernel> {
-    let from = folder.join("modules");
-    let entries = fs::read_dir(&from).with_context(|| format!("can't read {}", from.display()))?;
+    let [modules, lab] = FOLDERS.map(|name| read_modules(&folder.join(name)));
+    Ok(Kernel { image: folder.join("vmlinuz"), modules: modules?, lab: lab? })
+}
+
+fn read_modules(from: &Path) -> Result<Vec<Module>> {
+    let entries = fs::read_dir(from).with_context(|| format!("can't read {}", from.display()))?;
     let mut paths: Vec<_> = entries.filter_map(Result::ok).map(|it| it.path()).collect();
     paths.sort();
     let module = |path: &PathBuf| -> Result<Module> {
@@ -101,8 +130,7 @@ fn read(folder: &Path) -> Result<Kernel> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Module { name, content })
     };
-    let modules = paths.iter().map(module).collect::<Result<_>>()?;
-    Ok(Kernel { image: folder.join("vmlinuz"), modules })
+    paths.iter().map(module).collect()
 }
 
 /// The packages of the current kernel.
@@ -170,17 +198,18 @@ mod tests {
             fs::create_dir_all(folder.join("from/boot")).unwrap();
             fs::create_dir_all(folder.join("from").join(modules).join("kernel")).unwrap();
             fs::create_dir_all(folder.join("into")).unwrap();
-            let builtin =
-                "kernel/veth.ko\nkernel/sch_ingress.ko\nkernel/cls_bpf.ko\nkernel/bridge.ko\n";
-            let list = folder.join("from").join(modules).join("modules.builtin");
-            fs::write(list, builtin).unwrap();
+            let wanted = modules::WANTED.iter().chain(modules::LAB);
+            let builtin: String = wanted.map(|name| format!("kernel/{name}.ko\n")).collect();
+            let file = folder.join("from").join(modules).join("modules.builtin");
+            fs::write(file, builtin).unwrap();
             assert!(keep(&folder.join("from"), &folder.join("into")).is_err(), "no image");
             fs::write(folder.join("from").join(image), "image").unwrap();
             let release = keep(&folder.join("from"), &folder.join("into")).unwrap();
             assert!(modules.ends_with(&release));
             let kernel = read(&folder.join("into")).unwrap();
             assert_eq!(fs::read(kernel.image).unwrap(), b"image");
-            assert!(kernel.modules.is_empty());
+            assert!(kernel.modules.is_empty() && kernel.lab.is_empty());
+            assert_eq!(fs::read_to_string(folder.join("into").join(LIST)).unwrap(), list());
         }
         fs::remove_dir_all(&folder).unwrap();
     }

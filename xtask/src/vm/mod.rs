@@ -26,9 +26,9 @@ use crate::cli::{Output, Series, VmTest};
 use crate::ui::{self, Step};
 use crate::unfit::{self, Unfit};
 use crate::{ebpf, process, test, workspace};
-use archive::Kernel;
 use console::Report;
 use machine::Qemu;
+use modules::Module;
 use outcome::Outcome;
 use programs::Program;
 
@@ -62,12 +62,16 @@ const BRIEF: [&str; 10] = [
     "hooks::verified::c7_a_removed",
 ];
 
-/// Runs a few tests on the oldest and the newest kernel and reports the results.
+/// The scenarios that `ci` runs in a machine: the Services of kube-proxy's ipvs mode, and SCTP.
+const BRIEF_LAB: [&str; 1] = ["sctp_sockets::vm_n1_sctp_through_a_service_by_ipvs"];
+
+/// Runs a few tests on the oldest and the newest kernel, and scenarios on another one, and reports the
+/// results.
 ///
 /// # Errors
 /// No machine can be started.
 pub(crate) fn brief(root: &Path) -> Result<test::lanes::Outcome> {
-    let options = VmTest {
+    let tests = VmTest {
         kernels: vec![Series::V5_10, Series::Newest],
         refresh: false,
         packets: 1_000,
@@ -75,9 +79,17 @@ pub(crate) fn brief(root: &Path) -> Result<test::lanes::Outcome> {
         timeout: 900,
         output: Output::Table,
         verbose: false,
+        lab: false,
         filters: BRIEF.map(str::to_owned).into(),
     };
-    let outcomes = outcomes(root, &options)?;
+    let lab = VmTest {
+        kernels: vec![Series::V6_1],
+        lab: true,
+        filters: BRIEF_LAB.map(str::to_owned).into(),
+        ..tests.clone()
+    };
+    let mut outcomes = outcomes(root, &tests)?;
+    outcomes.extend(self::outcomes(root, &lab)?);
     ui::print(outcome::table(&outcomes));
     let counts = outcomes.iter().map(Outcome::counts).sum();
     Ok(test::lanes::Outcome { counts, passed: outcomes.iter().all(Outcome::is_success) })
@@ -87,7 +99,7 @@ fn outcomes(root: &Path, options: &VmTest) -> Result<Vec<Outcome>> {
     check_host()?;
     let qemu = Qemu::obtain()?;
     ebpf::build(root)?;
-    let programs = programs::build(root)?;
+    let programs = programs::build(root, options.lab)?;
     let chosen: &[Series] =
         if options.kernels.is_empty() { Series::value_variants() } else { &options.kernels };
     let mut machines = Machines { root, options, programs, qemu, ready: None };
@@ -140,7 +152,11 @@ impl Machines<'_> {
         };
         let qemu = self.ready.insert(qemu);
         let initramfs = workspace::target(self.root).join("vm/initramfs.cpio");
-        write_initramfs(&initramfs, &self.programs, &kernel)?;
+        let mut modules: Vec<_> = kernel.modules.iter().collect();
+        if self.options.lab {
+            modules.extend(&kernel.lab);
+        }
+        write_initramfs(&initramfs, &self.programs, &modules)?;
         let step = Step::start(format!("kernel {}", name(series)));
         let started = Instant::now();
         let verbose = self.options.verbose;
@@ -172,7 +188,14 @@ impl Machines<'_> {
 /// The arguments after the kernel's own ones: variables for the init's environment and, after `--`,
 /// arguments that it passes to each test program.
 fn arguments(options: &VmTest) -> String {
-    let mut line = format!("ENFORCER_PACKETS={} -- --test-threads=2", options.packets);
+    let programs = programs::STARTED_IN;
+    let packets = options.packets;
+    let mut line = format!("ENFORCER_PACKETS={packets} {programs} ENFORCER_SLOWNESS=8 -- ");
+    // The scenarios wait in real time, and none of the lab's tests runs on every machine.
+    line += if options.lab { "--test-threads=1 --ignored" } else { "--test-threads=2" };
+    if options.lab && options.filters.is_empty() {
+        line += " ::vm_";
+    }
     for filter in &options.filters {
         line.push(' ');
         line.push_str(filter);
@@ -182,24 +205,28 @@ fn arguments(options: &VmTest) -> String {
 
 /// Writes a machine's first file system, in the kernel's format
 /// (Linux: Documentation/driver-api/early-userspace/buffer-format.rst).
-fn write_initramfs(path: &Path, programs: &[Program], kernel: &Kernel) -> Result<()> {
+fn write_initramfs(path: &Path, programs: &[Program], modules: &[&Module]) -> Result<()> {
     let write = || -> Result<()> {
         fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
         let file = BufWriter::new(File::create(path)?);
-        cpio::write_cpio(entries(programs, kernel)?.into_iter(), file)?.flush()?;
+        cpio::write_cpio(entries(programs, modules)?.into_iter(), file)?.flush()?;
         Ok(())
     };
     write().with_context(|| format!("can't write {}", path.display()))
 }
 
 /// A machine's files and folders; each folder precedes its files.
-fn entries(programs: &[Program], kernel: &Kernel) -> Result<Vec<(NewcBuilder, Cursor<Vec<u8>>)>> {
+fn entries(
+    programs: &[Program],
+    modules: &[&Module],
+) -> Result<Vec<(NewcBuilder, Cursor<Vec<u8>>)>> {
     // The type bits of stat(2) and the permissions.
     const DIRECTORY: u32 = 0o040_755;
     const CHARACTER_DEVICE: u32 = 0o020_600;
     const PROGRAM: u32 = 0o100_755;
     let entry = |name: &str, mode| NewcBuilder::new(name).mode(mode);
-    let mut folders = BTreeSet::from(["dev", "modules", "proc", "sys", "tmp"].map(Path::new));
+    let mut folders =
+        BTreeSet::from(["dev", "modules", "proc", "run", "sys", "tmp"].map(Path::new));
     let above = programs.iter().flat_map(|(place, _)| Path::new(place).ancestors().skip(1));
     folders.extend(above.filter(|it| !it.as_os_str().is_empty()));
     let folder = |it: &Path| (entry(&it.display().to_string(), DIRECTORY), Cursor::default());
@@ -207,8 +234,9 @@ fn entries(programs: &[Program], kernel: &Kernel) -> Result<Vec<(NewcBuilder, Cu
     // For the init's output before it mounts anything.
     let console = entry("dev/console", CHARACTER_DEVICE).rdev_major(5).rdev_minor(1);
     entries.push((console, Cursor::default()));
-    for module in &kernel.modules {
-        let name = format!("modules/{}", module.name);
+    for (number, module) in modules.iter().enumerate() {
+        // The init loads them in the order of their names.
+        let name = format!("modules/{number:03}-{}", module.name);
         entries.push((entry(&name, PROGRAM), Cursor::new(module.content.clone())));
     }
     for (name, path) in programs {
@@ -262,6 +290,7 @@ mod tests {
             timeout: 1,
             output: Output::Table,
             verbose: false,
+            lab: false,
             filters: filters.iter().map(ToString::to_string).collect(),
         }
     }
@@ -279,9 +308,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("program");
         fs::write(&program, "x").unwrap();
-        let kernel = Kernel { image: PathBuf::new(), modules: Vec::new() };
         let path = folder.path().join("initramfs");
-        write_initramfs(&path, &[("lib/x86/ld.so".to_owned(), program)], &kernel).unwrap();
+        write_initramfs(&path, &[("lib/x86/ld.so".to_owned(), program)], &[]).unwrap();
         let mut file = File::open(path).unwrap();
         let mut names = Vec::new();
         loop {
@@ -298,6 +326,7 @@ mod tests {
             "lib/x86",
             "modules",
             "proc",
+            "run",
             "sys",
             "tmp",
             "dev/console",

@@ -10,8 +10,38 @@ use object::{Object as _, ObjectSection as _};
 
 use crate::process;
 
-/// The modules that the tests use: interfaces, and the hooks of kernels without TCX.
-const WANTED: [&str; 4] = ["veth", "sch_ingress", "cls_bpf", "bridge"];
+/// The modules that the kernel tests use: interfaces, and the hooks of kernels without TCX.
+pub(super) const WANTED: &[&str] = &["veth", "sch_ingress", "cls_bpf", "bridge"];
+
+/// Those that the lab uses in addition: kube-proxy's ipvs mode and its rules, SCTP, conntrack. They are
+/// no part of other machines: bridges behave differently with them.
+pub(super) const LAB: &[&str] = &[
+    "dummy",
+    "sctp",
+    "br_netfilter",
+    "nf_conntrack_netlink",
+    "ip_vs",
+    "ip_vs_rr",
+    "ip_set",
+    "ip_set_hash_ipport",
+    "ip_set_hash_ipportip",
+    "ip_set_bitmap_port",
+    "nft_compat",
+    "nft_chain_nat",
+    "xt_addrtype",
+    "xt_comment",
+    "xt_conntrack",
+    "xt_mark",
+    "xt_MASQUERADE",
+    "xt_nat",
+    "xt_sctp",
+    "xt_set",
+    "xt_statistic",
+    "xt_tcpudp",
+];
+
+/// Those that are modules in some kernels only.
+pub(super) const LAB_OPTIONAL: &[&str] = &["nft_counter", "ipt_REJECT", "ip6t_REJECT"];
 
 /// A module with its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +51,16 @@ pub(super) struct Module {
 }
 
 /// Reads the wanted modules from an unpacked kernel's folder (`lib/modules/RELEASE`), each after
-/// its dependencies.
-pub(super) fn collect(folder: &Path) -> Result<Vec<Module>> {
+/// its dependencies. Those that `may_lack` names need not exist.
+pub(super) fn collect(folder: &Path, wanted: &[&str], may_lack: &[&str]) -> Result<Vec<Module>> {
     let mut files = BTreeMap::new();
     find(&folder.join("kernel"), &mut files)?;
     let builtin = fs::read_to_string(folder.join("modules.builtin")).unwrap_or_default();
     let builtin: Vec<_> = builtin.lines().filter_map(|line| name_of(Path::new(line))).collect();
     let mut contents = BTreeMap::new();
-    let order = order(&WANTED, |name| {
+    let optional = may_lack.iter().filter(|name| files.contains_key(**name));
+    let wanted: Vec<_> = wanted.iter().chain(optional).copied().collect();
+    let order = order(&wanted, |name| {
         if builtin.iter().any(|it| it == name) {
             return Ok(None);
         }

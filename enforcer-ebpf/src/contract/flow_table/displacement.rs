@@ -90,7 +90,7 @@ pub fn victim<R: Residents>(
         let it = residents.resident(place);
         let is_marked = (displaceable >> (place * 8 + 7)) as u32 & 1;
         let rank = ((ranks >> ((it.kind & 15) * 4)) as u32 & 7) * is_marked;
-        let age = if it.age > OLDEST { OLDEST } else { it.age };
+        let age = residents.settle(if it.age > OLDEST { OLDEST } else { it.age });
         let score = rank << 29 | age << 3 | place as u32;
         if rank != 0 && score > best {
             best = score;

@@ -35,7 +35,12 @@ fn tags_are_found_all_at_once() {
             assert_eq!(number_of(found), expected.len() as u64);
             if let Some((first, rest)) = expected.split_first() {
                 assert_eq!(first_of(found), *first);
-                assert_eq!(places(without_first(found)), rest);
+                assert_eq!(places(without(found, *first)), rest);
+            }
+            for own in 0..PLACES {
+                let chosen = choose(found, (own as u64) << 40 | 0xff << 32);
+                let expected = if expected.contains(&own) { Some(&own) } else { expected.first() };
+                assert!(expected.is_none_or(|it| *it == chosen), "{own} in {all:?}");
             }
         }
     }
@@ -139,12 +144,12 @@ impl Model {
         let tag = tag(hash);
         let all = groups(hash, self.tags.len() as u32).map(|it| it as usize);
         let open = all.map(|group| open_to(self.tags[group], tag));
-        let which = usize::from(number_of(open[1]) > number_of(open[0]));
+        let which = usize::from(takes_second(open[0], open[1]));
         if open[which] == 0 {
             self.refused += 1;
             return;
         }
-        let (group, place) = (all[which], first_of(open[which]));
+        let (group, place) = (all[which], choose(open[which], hash));
         self.tags[group] |= u64::from(tag) << (place * 8);
         self.flows[group * PLACES + place] = Some(flow);
     }
@@ -152,9 +157,11 @@ impl Model {
     fn finds(&self, flow: Flow4, secret: u64) -> bool {
         let hash = flow.hash(secret);
         groups(hash, self.tags.len() as u32).into_iter().any(|group| {
-            let first = with_tag(self.tags[group as usize], tag(hash));
-            [first, without_first(first)].into_iter().any(|marked| {
-                marked != 0 && self.flows[group as usize * PLACES + first_of(marked)] == Some(flow)
+            let marked = with_tag(self.tags[group as usize], tag(hash));
+            let first = choose(marked, hash);
+            let others = without(marked, first);
+            [(marked, first), (others, first_of(others))].into_iter().any(|(marked, place)| {
+                marked != 0 && self.flows[group as usize * PLACES + place] == Some(flow)
             })
         })
     }
@@ -180,6 +187,26 @@ fn a_table_holds_the_flows_that_it_is_made_for() {
         let found = all.iter().filter(|flow| model.finds(**flow, secret)).count();
         assert_eq!(found, all.len() - model.refused as usize);
     }
+}
+
+#[test]
+fn a_flow_of_a_table_with_few_is_where_a_look_up_tries_first() {
+    let (count, secret, mut numbers) = (groups_for(20_000), 9, Numbers(9));
+    let mut model = Model {
+        tags: vec![0; count as usize],
+        flows: vec![None; count as usize * PLACES],
+        refused: 0,
+    };
+    let all: Vec<Flow4> = (0..5_000).map(|_| flow4(&mut numbers)).collect();
+    all.iter().for_each(|flow| model.insert(*flow, secret));
+    let is_first = |flow: &&Flow4| {
+        let hash = flow.hash(secret);
+        let group = groups(hash, count)[0] as usize;
+        let place = choose(with_tag(model.tags[group], tag(hash)), hash);
+        model.flows[group * PLACES + place] == Some(**flow) && place == (hash >> 40) as usize & 7
+    };
+    let first = all.iter().filter(is_first).count();
+    assert!(first > all.len() * 8 / 10, "{first}");
 }
 
 struct Given([Resident; PLACES]);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::id::{PodId, PolicyId, ServiceId};
-use super::pod::{Namespace, Pod};
+use super::pod::{DenyWith, Namespace, Pod};
 use super::policy::Policy;
 use super::pool::Pool;
 use super::service::Service;
@@ -26,6 +26,8 @@ pub struct Cluster {
     pub pool: Pool,
     /// All policies are in audit.
     pub audit: bool,
+    /// What denied packets get where a namespace does not set it.
+    pub deny_with: DenyWith,
 }
 
 /// Which policies count.
@@ -81,6 +83,12 @@ impl Cluster {
     pub fn is_in_audit(&self, policy: &Policy) -> bool {
         let namespace = || self.namespaces.get(policy.id.namespace.as_str());
         self.audit || policy.audit || namespace().is_some_and(|it| it.audit)
+    }
+
+    /// What the sender of a packet gets that a policy of the namespace denies.
+    #[must_use]
+    pub fn denies_with(&self, namespace: &str) -> DenyWith {
+        self.namespaces.get(namespace).and_then(|it| it.deny_with).unwrap_or(self.deny_with)
     }
 
     /// Whether the policy counts in this view.

@@ -25,7 +25,9 @@ pub use cluster::{Change, Cluster, View};
 pub use id::{PodId, PolicyId, ServiceId};
 pub use labels::Labels;
 pub use name::Name;
-pub use pod::{ContainerPort, NAMESPACE_NAME_LABEL, Namespace, Pod};
+pub use pod::{
+    ContainerPort, DENY_WITH_ANNOTATION, DenyWith, NAMESPACE_NAME_LABEL, Namespace, Pod,
+};
 pub use policy::{
     AUDIT_ANNOTATION, Block, Peer, Policy, PortRange, PortRule, PortSpec, Protocol, Rule,
 };

@@ -12,6 +12,34 @@ use super::uid::Uid;
 /// The label that every namespace carries with its own name (semantics R3).
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+/// The annotation of a namespace that sets what a sender gets for a packet that the policies of its pods deny.
+pub const DENY_WITH_ANNOTATION: &str = "enforcer.io/deny-with";
+
+/// What a sender gets for a packet that policy denies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DenyWith {
+    /// Nothing.
+    #[default]
+    Drop,
+    /// A TCP reset, or an ICMP error: administratively prohibited (RFC 1812, section 5.2.7.1; RFC 4443,
+    /// section 3.1).
+    Reject,
+}
+
+impl DenyWith {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Drop, Self::Reject];
+
+    /// The word for it in annotations and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Reject => "reject",
+        }
+    }
+}
+
 /// A container port. Ports of sidecars count, those of plain init containers do not (semantics R7).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContainerPort {
@@ -82,6 +110,9 @@ pub struct Namespace {
     pub labels: Labels,
     /// All policies of the namespace are in audit ([`super::AUDIT_ANNOTATION`]).
     pub audit: bool,
+    /// What packets get that policies of the namespace deny ([`DENY_WITH_ANNOTATION`]); `None`: the agent's
+    /// default.
+    pub deny_with: Option<DenyWith>,
 }
 
 impl Namespace {
@@ -89,6 +120,6 @@ impl Namespace {
     pub fn new(name: impl Into<String>, mut labels: Labels) -> Self {
         let name = name.into();
         labels.insert(NAMESPACE_NAME_LABEL, &name);
-        Self { name, labels, audit: false }
+        Self { name, labels, audit: false, deny_with: None }
     }
 }

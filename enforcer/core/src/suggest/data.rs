@@ -18,6 +18,17 @@ pub struct Observed {
     pub evidence: String,
 }
 
+/// A flow that is to be allowed at some of its ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// The flow.
+    pub flow: Observed,
+    /// The sender's policies deny it.
+    pub at_sender: bool,
+    /// The receiver's policies deny it.
+    pub at_receiver: bool,
+}
+
 /// A suggested policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suggestion {

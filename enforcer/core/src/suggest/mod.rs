@@ -19,7 +19,7 @@ use crate::explain::Workloads;
 use crate::flows::FlowEnd;
 use crate::model::{Cluster, Protocol};
 
-pub use data::{Observed, Suggestion, Suggestions};
+pub use data::{Denied, Observed, Suggestion, Suggestions};
 use groups::Groups;
 
 /// The policies that allow exactly the observed flows of the workloads in `namespace`, or of all
@@ -39,17 +39,7 @@ pub fn suggest(
     let is_there = |it: &FlowEnd| namespace.is_none() || it.namespace() == namespace;
     let concerned = observed.iter().filter(|it| is_there(&it.from) || is_there(&it.to));
     for flow in concerned.flat_map(with_dns) {
-        for (from, to, port) in rules::pairs(&groups, &flow, &mut notes) {
-            let evidence = flow.evidence.as_str();
-            if let rules::End::Group(group) = from {
-                let draft = drafts.entry(group).or_default();
-                draft.egress.add(to.clone(), port, evidence);
-            }
-            if let rules::End::Group(group) = to {
-                let draft = drafts.entry(group).or_default();
-                draft.ingress.add(from, port, evidence);
-            }
-        }
+        draft(&groups, &flow, [true; 2], &mut drafts, &mut notes);
     }
     let wanted = |group: &usize| {
         let of = groups.get(*group).map(|it| it.namespace.as_str());
@@ -59,11 +49,59 @@ pub fn suggest(
     for name in unseen.flat_map(|(_, group)| &group.workloads) {
         notes.insert(format!("{name}: no flow was seen, so no policy is suggested"));
     }
-    let mut names = BTreeSet::new();
+    let mut names = rules::Names::new("observed");
     let drafts = drafts.into_iter().filter(|(group, _)| wanted(group));
     let policies =
-        drafts.filter_map(|(group, draft)| rules::policy(&groups, group, &draft, &mut names));
+        drafts.filter_map(|(group, draft)| draft.policy(&groups, group, &mut names, true));
     Suggestions { policies: policies.collect(), notes }
+}
+
+/// The policies that allow these flows at the ends that deny them, and nothing else: beside the policies that
+/// deny them, for the workloads in `namespace`, or for all. Each isolates in the directions only in which
+/// something was denied.
+#[must_use]
+pub fn allow(
+    cluster: &Cluster,
+    workloads: &Workloads,
+    denied: &[Denied],
+    namespace: Option<&str>,
+) -> Suggestions {
+    let groups = Groups::new(cluster, workloads);
+    let mut notes = BTreeSet::new();
+    let mut drafts: BTreeMap<usize, rules::Draft> = BTreeMap::new();
+    for Denied { flow, at_sender, at_receiver } in denied {
+        draft(&groups, flow, [*at_sender, *at_receiver], &mut drafts, &mut notes);
+    }
+    let mut names = rules::Names::new("allow");
+    let is_wanted = |group: &usize| {
+        let of = groups.get(*group).map(|it| it.namespace.as_str());
+        namespace.is_none() || of == namespace
+    };
+    let drafts = drafts.into_iter().filter(|(group, _)| is_wanted(group));
+    let policies =
+        drafts.filter_map(|(group, draft)| draft.policy(&groups, group, &mut names, false));
+    Suggestions { policies: policies.collect(), notes }
+}
+
+/// Adds a flow to the drafts of its ends: the sender's, the receiver's.
+fn draft(
+    groups: &Groups<'_>,
+    flow: &Observed,
+    [at_sender, at_receiver]: [bool; 2],
+    drafts: &mut BTreeMap<usize, rules::Draft>,
+    notes: &mut BTreeSet<String>,
+) {
+    for (from, to, port) in rules::pairs(groups, flow, notes) {
+        let evidence = flow.evidence.as_str();
+        if let (rules::End::Group(group), true) = (&from, at_sender) {
+            let draft = drafts.entry(*group).or_default();
+            draft.egress.add(to.clone(), port, evidence);
+        }
+        if let (rules::End::Group(group), true) = (&to, at_receiver) {
+            let draft = drafts.entry(*group).or_default();
+            draft.ingress.add(from, port, evidence);
+        }
+    }
 }
 
 /// A flow; for DNS by UDP also the same by TCP, which resolvers use for long answers (RFC 7766).

@@ -105,37 +105,57 @@ fn through(
     if ends.is_empty() { Err(missing()) } else { Ok(ends.into_iter().collect()) }
 }
 
-/// The policy of a group.
-pub(super) fn policy(
-    groups: &Groups<'_>,
-    number: usize,
-    draft: &Draft,
-    names: &mut BTreeSet<PolicyId>,
-) -> Option<Suggestion> {
-    let group = groups.get(number)?;
-    let id = name(&group.namespace, group.workloads.first()?, names);
-    let (ingress, of_ingress) = rules(groups, &group.namespace, &draft.ingress, Some(number));
-    let (egress, of_egress) = rules(groups, &group.namespace, &draft.egress, None);
-    let subjects = group.selector.clone();
-    Some(Suggestion {
-        policy: Policy { id, subjects, ingress: Some(ingress), egress: Some(egress), audit: false },
-        workloads: group.workloads.clone(),
-        ingress: of_ingress,
-        egress: of_egress,
-    })
+impl Draft {
+    /// The policy of a group. `both`: it isolates in both directions, also where nothing is allowed.
+    pub(super) fn policy(
+        &self,
+        groups: &Groups<'_>,
+        number: usize,
+        names: &mut Names,
+        both: bool,
+    ) -> Option<Suggestion> {
+        let group = groups.get(number)?;
+        let id = names.policy(&group.namespace, group.workloads.first()?);
+        let (ingress, of_ingress) = rules(groups, &group.namespace, &self.ingress, Some(number));
+        let (egress, of_egress) = rules(groups, &group.namespace, &self.egress, None);
+        let [ingress, egress] =
+            [ingress, egress].map(|it| Some(it).filter(|rules| both || !rules.is_empty()));
+        let subjects = group.selector.clone();
+        Some(Suggestion {
+            policy: Policy { id, subjects, ingress, egress, audit: false },
+            workloads: group.workloads.clone(),
+            ingress: of_ingress,
+            egress: of_egress,
+        })
+    }
 }
 
-/// The name of a workload's policy that no other has.
-fn name(namespace: &str, workload: &str, names: &mut BTreeSet<PolicyId>) -> PolicyId {
-    let name = workload.split_once('/').map_or(workload, |it| it.1);
-    let (name, kind) = name.split_once(" (").unwrap_or((name, ""));
-    let plain = PolicyId::new(namespace, format!("observed-{name}"));
-    let id = match names.contains(&plain) {
-        true => PolicyId::new(namespace, format!("observed-{name}-{}", kind.trim_end_matches(')'))),
-        false => plain,
-    };
-    names.insert(id.clone());
-    id
+/// The names of policies that were made.
+pub(super) struct Names {
+    prefix: &'static str,
+    taken: BTreeSet<PolicyId>,
+}
+
+impl Names {
+    pub(super) const fn new(prefix: &'static str) -> Self {
+        Self { prefix, taken: BTreeSet::new() }
+    }
+
+    /// The name of a workload's policy that no other has.
+    fn policy(&mut self, namespace: &str, workload: &str) -> PolicyId {
+        let prefix = self.prefix;
+        let name = workload.split_once('/').map_or(workload, |it| it.1);
+        let (name, kind) = name.split_once(" (").unwrap_or((name, ""));
+        let plain = PolicyId::new(namespace, format!("{prefix}-{name}"));
+        let id = match self.taken.contains(&plain) {
+            true => {
+                PolicyId::new(namespace, format!("{prefix}-{name}-{}", kind.trim_end_matches(')')))
+            }
+            false => plain,
+        };
+        self.taken.insert(id.clone());
+        id
+    }
 }
 
 /// The rules of one direction: one for all ends with the same ports. `receiver`: the group whose pods

@@ -4,15 +4,18 @@
 //! those of the programs, on the words that the kernel has. So a mistake of the compiler, of a plan or of a
 //! write is found, and a word that anybody else changed. Hooks are verified in [`super::hooks`].
 //!
+//! Some of the questions are also packets: the trial programs ([`Trial`](crate::kernel::Trial)) run on them,
+//! and must decide as the tables say.
+//!
 //! Questions are asked between two reconciliations, and only if the tables have every change that the
 //! cluster has. Each sweep asks about one pod. A difference is asked about again in each later sweep, and
 //! reported until the answers agree.
 
 mod question;
+mod sample;
 pub(super) mod state;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::{Duration, Instant};
@@ -25,6 +28,7 @@ use enforcer_ebpf::contract::verdict::Direction;
 use tokio::time::sleep;
 
 use self::question::{Dice, Question, Rules, part};
+use self::sample::Records;
 use self::state::Drift;
 use super::reconciler::Reconciler;
 use super::shared::Shared;
@@ -32,6 +36,8 @@ use crate::kernel::{KernelError, LiveTables};
 
 /// The questions of a sweep.
 const QUESTIONS: usize = 32;
+/// The test runs of a sweep.
+const RUNS: usize = 8;
 /// A sweep may take one in so many parts of the reconciler's time.
 const SHARE: u32 = 100;
 /// The wait for the next moment in which no change is waiting to be enforced.
@@ -74,7 +80,7 @@ impl Reconciler {
     }
 
     fn ask_all(&self, drift: &mut Drift, tables: &mut LiveTables<'_>) -> Result<(), KernelError> {
-        let records: BTreeMap<u32, (&PodId, &Endpoint)> = self
+        let records: Records<'_> = self
             .state
             .endpoints()
             .filter_map(|(owner, record)| match owner {
@@ -88,20 +94,23 @@ impl Reconciler {
             .retain(|it, _| records.get(&it.ifindex).is_some_and(|(pod, _)| **pod == it.pod));
         let known: Vec<Question> = drift.differences.keys().cloned().collect();
         let new = self.questions(drift, &records);
+        let mut runs = RUNS;
         for question in known.into_iter().chain(new) {
             let Some((_, record)) = records.get(&question.ifindex) else { continue };
-            let difference = self.difference(&question, record, tables)?;
-            drift.note(question, difference);
+            let mut asked = self.difference(&question, record, tables)?;
+            if let (Compared::Equal(found), true) = (&asked, runs > 0) {
+                let (has_run, difference) = self.sample(&question, found, &records)?;
+                runs -= usize::from(has_run);
+                drift.samples += u64::from(has_run);
+                asked = difference.map_or(asked, Compared::Differs);
+            }
+            drift.note(question, asked.difference());
         }
         Ok(())
     }
 
     /// Questions about one pod of this node.
-    fn questions(
-        &self,
-        drift: &mut Drift,
-        records: &BTreeMap<u32, (&PodId, &Endpoint)>,
-    ) -> Vec<Question> {
+    fn questions(&self, drift: &mut Drift, records: &Records<'_>) -> Vec<Question> {
         let at = drift.dice.below(records.len());
         let Some((ifindex, (id, _))) = records.iter().nth(at) else { return Vec::new() };
         let Some(pod) = self.cluster.pods.get(*id) else { return Vec::new() };
@@ -130,13 +139,13 @@ impl Reconciler {
         all.get(dice.below(all.len())).map(|it| **it)
     }
 
-    /// How the answers differ; `None`: they agree.
+    /// Compares the answers.
     fn difference(
         &self,
         question: &Question,
         intended: &Endpoint,
         tables: &mut LiveTables<'_>,
-    ) -> Result<Option<String>, KernelError> {
+    ) -> Result<Compared, KernelError> {
         let Question { ifindex, pod, direction, peer, traffic } = question;
         let (protocol, port) = match traffic {
             Traffic::Port(protocol, port) => (protocol.number(), *port),
@@ -144,26 +153,50 @@ impl Reconciler {
         };
         let found = tables.ask(|it| answer(it, *ifindex, *direction, *peer, protocol, port))?;
         let Some(found) = found else {
-            return Ok(Some(format!("{pod}: the kernel's tables have no endpoint for it")));
+            return Ok(Compared::Differs(format!(
+                "{pod}: the kernel's tables have no endpoint for it"
+            )));
         };
         if found.endpoint != *intended {
-            return Ok(Some(format!(
+            return Ok(Compared::Differs(format!(
                 "{pod}: its endpoint in the kernel is not the one that was written"
             )));
         }
-        let Some(subject) = self.cluster.pods.get(pod) else { return Ok(None) };
+        let Some(subject) = self.cluster.pods.get(pod) else { return Ok(Compared::Nothing) };
         // Closed for want of room, and reported as such.
         if found.judgement == Judgement::Closed {
-            return Ok(None);
+            return Ok(Compared::Nothing);
         }
         let expected = self.allows(subject, *direction, *peer, *traffic);
-        Ok((expected != found.allowed).then(|| describe(question, &found, expected)))
+        Ok(match expected == found.allowed {
+            true => Compared::Equal(found),
+            false => Compared::Differs(describe(question, &found, expected)),
+        })
     }
 
     fn allows(&self, pod: &Pod, direction: Direction, peer: IpAddr, traffic: Traffic) -> bool {
         let addresses = self.addresses.read();
         let cluster = part(&self.cluster, &addresses, pod, &[peer]);
         reference::why(&cluster, &pod.id, direction, peer, traffic).allows()
+    }
+}
+
+/// The answers to a question.
+enum Compared {
+    /// The kernel's tables and the policies say the same.
+    Equal(Answer),
+    /// They can't be compared.
+    Nothing,
+    /// They differ.
+    Differs(String),
+}
+
+impl Compared {
+    fn difference(self) -> Option<String> {
+        match self {
+            Self::Differs(difference) => Some(difference),
+            Self::Equal(_) | Self::Nothing => None,
+        }
     }
 }
 

@@ -20,6 +20,8 @@ pub(in crate::agent) struct Drift {
     /// The pod that was the last peer: each pod of the cluster has its turn.
     pub(super) last: PodId,
     checks: u64,
+    /// Test runs.
+    pub(super) samples: u64,
     found: u64,
     pub(super) differences: BTreeMap<Question, String>,
 }
@@ -31,8 +33,13 @@ impl Drift {
     }
 
     pub(super) fn report(&self) -> DriftReport {
-        let (checks, found) = (self.checks, self.found);
-        DriftReport { checks, found, differences: self.differences.values().cloned().collect() }
+        let Self { checks, samples, found, .. } = *self;
+        DriftReport {
+            checks,
+            samples,
+            found,
+            differences: self.differences.values().cloned().collect(),
+        }
     }
 
     pub(super) fn note(&mut self, question: Question, difference: Option<String>) {

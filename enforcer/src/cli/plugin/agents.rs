@@ -73,12 +73,30 @@ impl Agents {
 
     /// Asks every agent for the same path; the answers are in the order of the nodes.
     pub(super) async fn ask(&self, path: &str) -> Vec<Answer> {
-        self.ask_each(|_| path.to_owned()).await
+        self.ask_some(|_| true, path).await
+    }
+
+    /// Whether a node has an agent.
+    pub(super) fn has(&self, node: &str) -> bool {
+        self.list.iter().any(|it| it.node == node)
+    }
+
+    /// Asks the agents of these nodes for the same path.
+    pub(super) async fn ask_some(&self, wanted: impl Fn(&str) -> bool, path: &str) -> Vec<Answer> {
+        self.ask_those(wanted, |_| path.to_owned()).await
     }
 
     /// Asks every agent; `path`: by the name of the node.
     pub(super) async fn ask_each(&self, path: impl Fn(&str) -> String) -> Vec<Answer> {
-        let asked = self.list.iter().map(|agent| {
+        self.ask_those(|_| true, path).await
+    }
+
+    async fn ask_those(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+        path: impl Fn(&str) -> String,
+    ) -> Vec<Answer> {
+        let asked = self.list.iter().filter(|it| wanted(&it.node)).map(|agent| {
             let path = path(&agent.node);
             async move {
                 let result = self.ask_one(agent, &path).await;

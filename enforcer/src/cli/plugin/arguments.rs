@@ -7,8 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use super::super::audit::AuditView;
 use super::super::flows::FlowView;
 use super::super::format::Format;
-use super::super::inspect::{self, ExplainArgs};
+use super::super::inspect::{self, ExplainArgs, SourceArgs};
 use super::super::suggest::SuggestView;
+use super::super::trace::{self, TraceView};
 use crate::source::kubernetes::ClientOptions;
 
 /// The agents of a Kubernetes cluster.
@@ -22,8 +23,8 @@ use crate::source::kubernetes::ClientOptions;
     after_help = "Install:
   ln -s /usr/local/bin/enforcer /usr/local/bin/kubectl-enforcer
 
-Exit codes: 0 success, also if some agents did not answer, which is reported; 2 error. problems, audit and
-explain have their own.
+Exit codes: 0 success, also if some agents did not answer, which is reported; 2 error. problems, audit,
+explain and trace have their own.
 
 Examples:
   kubectl enforcer problems
@@ -32,7 +33,9 @@ Examples:
   kubectl enforcer flows --namespace shop
   kubectl enforcer audit --namespace shop
   kubectl enforcer explain shop/web-0 shop/svc/db:5432
-  kubectl enforcer suggest shop > policies.yaml"
+  kubectl enforcer trace shop/web-0 shop/svc/db:5432
+  kubectl enforcer suggest shop > policies.yaml
+  kubectl enforcer ui"
 )]
 pub struct PluginCli {
     /// The cluster and its agents.
@@ -41,6 +44,17 @@ pub struct PluginCli {
     /// Log filter, as of `enforcer`.
     #[arg(long, global = true, default_value = "warn", value_name = "FILTER")]
     pub log: String,
+    /// The subcommand.
+    #[command(subcommand)]
+    pub command: PluginCommand,
+}
+
+/// A question to all agents, as an argument of `enforcer agents`.
+#[derive(Debug, Args)]
+pub struct Questions {
+    /// The cluster and its agents.
+    #[command(flatten)]
+    pub agents: AgentsArgs,
     /// The subcommand.
     #[command(subcommand)]
     pub command: PluginCommand,
@@ -100,12 +114,36 @@ pub enum PluginCommand {
     Flows(FlowView),
     /// Show which connections the policies in audit would deny or allow; exit code 1 if some would be
     /// denied.
-    Audit(AuditView),
+    Audit(Box<AuditView>),
     /// Suggest policies that allow what was observed and nothing else.
     Suggest(Box<SuggestView>),
     /// Explain why connections are allowed or denied, and whether the agents have the same policies.
     #[command(after_help = inspect::EXPLAIN_HELP)]
     Explain(Box<ExplainArgs>),
+    /// Show what the loaded programs of the pods' nodes do with a packet, beside the policies' decision.
+    #[command(after_help = trace::HELP)]
+    Trace(TraceView),
+    /// Serve a web page on loopback: who may reach whom, and what the agents of all nodes saw.
+    #[command(
+        after_help = "The page is served until Ctrl-C. Its URL has a random token, without which it shows \
+nothing. The agents are asked by port-forward, with your own rights.
+
+Examples:
+  kubectl enforcer ui
+  kubectl enforcer ui --port 8123 --node node-1"
+    )]
+    Ui(Box<UiView>),
+}
+
+/// The arguments of `ui`.
+#[derive(Debug, Args)]
+pub struct UiView {
+    /// Port on loopback [default: a free one].
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "PORT")]
+    pub port: u16,
+    /// Where policies, pods and Services are read.
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// The arguments of `top`.

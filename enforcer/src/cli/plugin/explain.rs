@@ -37,15 +37,15 @@ pub(super) async fn explain(
             notes.push(format!("no agent that answers has {pod}: nothing is known to be enforced"));
             continue;
         };
-        let by = match end.direction {
+        let by = match end.direction.as_ref() {
             "ingress" => &known.protection.ingress_by,
             _ => &known.protection.egress_by,
         };
         if *by != end.isolated_by
-            && matches!(end.reason, "not-isolated" | "allowed-by-rule" | "no-rule")
+            && matches!(end.reason.as_ref(), "not-isolated" | "allowed-by-rule" | "no-rule")
         {
             let list = if by.is_empty() { "none".to_owned() } else { by.join(", ") };
-            let (pod, direction) = (&end.pod, end.direction);
+            let (pod, direction) = (&end.pod, &end.direction);
             notes.push(format!("the agent of {pod} has other policies for {direction}: {list}"));
         }
         if let Some(why) = &known.protection.unguarded {

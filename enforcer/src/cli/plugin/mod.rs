@@ -8,15 +8,16 @@ mod arguments;
 mod explain;
 mod follow;
 mod overview;
+mod trace;
+mod ui;
 
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
 
 use super::audit;
-use crate::observe::Audit;
 use agents::Agents;
-pub use arguments::{AgentsArgs, DropsView, PluginCli, PluginCommand, TopView};
+pub use arguments::{AgentsArgs, DropsView, PluginCli, PluginCommand, Questions, TopView, UiView};
 
 /// The names of the program as kubectl's plugin.
 const NAMES: [&str; 2] = ["kubectl-enforcer", "kubectl_enforcer"];
@@ -59,7 +60,7 @@ pub async fn run(
         PluginCommand::Audit(view) => {
             let status = overview::answered(&agents.ask("/status").await);
             let flows = follow::merged(&agents).await;
-            Ok(audit::print(Audit::new(&status, &flows), &view, out)?.into())
+            Ok(audit::print(&status, flows, *view, out).await?.into())
         }
         PluginCommand::Suggest(view) => {
             let seen = follow::merged(&agents).await;
@@ -71,6 +72,8 @@ pub async fn run(
         PluginCommand::Explain(question) => {
             print(explain::explain(&agents, arguments, *question).await?, out)
         }
+        PluginCommand::Ui(view) => ui::ui(agents, arguments, *view, out).await,
+        PluginCommand::Trace(view) => print(trace::trace(&agents, arguments, &view).await?, out),
     }
 }
 

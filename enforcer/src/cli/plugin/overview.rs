@@ -111,7 +111,10 @@ fn problems_of(nodes: &[Node]) -> Vec<Problem> {
     let problems = nodes.iter().flat_map(|it| {
         let silent = it.silent.iter().map(|why| format!("the agent does not answer: {why}"));
         let known = it.status.iter().flat_map(|status| status.problems.iter().cloned());
-        silent.chain(known).map(|problem| Problem { node: it.node.clone(), problem })
+        // Its initial state is not enforced yet, which is no problem of its own.
+        let early = it.status.iter().filter(|it| !it.ready && it.problems.is_empty());
+        let early = early.map(|_| "the agent is not ready".to_owned());
+        silent.chain(known).chain(early).map(|problem| Problem { node: it.node.clone(), problem })
     });
     problems.collect()
 }
@@ -137,4 +140,28 @@ pub(super) fn problems(
     };
     out.write_all(text.as_bytes())?;
     Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_is_not_ready_is_a_problem() {
+        let of = |ready, problems: &[&str]| {
+            let problems = problems.iter().map(|it| (*it).to_owned()).collect();
+            let status = Status { ready, problems, ..Status::default() };
+            let result = Ok(serde_json::to_string(&status).unwrap());
+            let mut out = Vec::new();
+            let answer = Answer { node: "node-1".to_owned(), result };
+            let code = super::problems(&[answer], Format::Text, &mut out).unwrap();
+            (code, String::from_utf8(out).unwrap())
+        };
+        assert_eq!(of(true, &[]).0, 0);
+        assert_eq!(of(false, &[]), (1, "  - node-1: the agent is not ready\n".to_owned()));
+        assert_eq!(
+            of(false, &["a table is full"]),
+            (1, "  - node-1: a table is full\n".to_owned())
+        );
+    }
 }

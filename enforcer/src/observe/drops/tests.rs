@@ -22,7 +22,8 @@ fn event(source: &str, destination: &str, protocol: u8, ports: (u16, u16)) -> Ev
         direction: 0,
         reason: Reason::Denied as u8,
         version: if source.contains(':') { 6 } else { 4 },
-        padding: 0,
+        tcp_number: 0,
+        role: 0,
     }
 }
 

@@ -29,6 +29,14 @@ impl Observed for Agent {
         Flows { revision: after, ..Flows::default() }
     }
 
+    async fn ask(&self, asked: Asked, question: LiveQuestion) -> Result<String, AskError> {
+        match question.to.as_str() {
+            "nothing" => Err(AskError::Question("there is no pod nothing".to_owned())),
+            "later" => Err(AskError::Busy("try again".to_owned())),
+            _ => Ok(format!("{asked:?} {} {}", question.from, question.to)),
+        }
+    }
+
     fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -189,6 +197,31 @@ async fn drops_are_served_after_a_number() {
         for wrong in ["/drops?after=", "/drops?after=-1", "/drops?before=1"] {
             assert!(request(address, wrong).await.0.starts_with("http/1.1 400"), "{wrong}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn questions_are_answered_on_loopback_only() {
+    with(agent(), Paths::All, async |address| {
+        let (head, body) = request(address, "/trace?from=shop%2Fweb&to=db%3A80").await;
+        assert!(head.starts_with("http/1.1 200") && head.contains("application/json"), "{head}");
+        assert_eq!(body, "Trace shop/web db:80");
+        assert_eq!(request(address, "/explain?from=a&to=b").await.1, "Explain a b");
+        for (path, code, text) in [
+            ("/trace?from=a&to=nothing", "400", "there is no pod nothing\n"),
+            ("/trace?from=a&to=later", "503", "try again\n"),
+            ("/trace?from=a", "400", "expected ?from=FROM&to=TO\n"),
+        ] {
+            let (head, body) = request(address, path).await;
+            assert!(head.starts_with(&format!("http/1.1 {code}")), "{path}: {head}");
+            assert_eq!(body, text, "{path}");
+        }
+    })
+    .await;
+    with(agent(), Paths::Metrics, async |address| {
+        let (head, _) = request(address, "/trace?from=a&to=b").await;
+        assert!(head.starts_with("http/1.1 404"), "{head}");
     })
     .await;
 }

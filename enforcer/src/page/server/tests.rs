@@ -236,3 +236,31 @@ async fn other_addresses_than_loopback_are_refused() {
     assert!(error.to_string().contains("not on loopback"), "{error}");
     assert_eq!(NoActivity.read().await, ActivityReport::default());
 }
+
+/// An agent's page: what its status shows needs no token, but the checks against other sites stay.
+#[tokio::test]
+async fn without_a_token_other_sites_are_still_refused() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let page = Page::new(Arc::new(Fixed), Arc::new(NoActivity));
+    let served = serve_without_token(listener, page, stop.clone().cancelled_owned()).unwrap();
+    assert_eq!(served.url, format!("http://{address}/"));
+    let server = tokio::spawn(served.serving);
+    let client = Client { address, token: String::new() };
+    let host = format!("host: {address}\r\n");
+    let (head, _) = client.raw("GET /api/model", &host, "").await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
+    for fields in [
+        "host: rebound.example.org\r\n".to_owned(),
+        format!("{host}origin: http://example.org\r\n"),
+        format!("{host}sec-fetch-site: cross-site\r\n"),
+        format!("{host}sec-fetch-site: same-site\r\n"),
+    ] {
+        let (head, _) = client.raw("GET /api/model", &fields, "").await;
+        assert!(head.starts_with("http/1.1 403"), "{fields}: {head}");
+    }
+    stop.cancel();
+    server.await.unwrap().unwrap();
+}

@@ -41,7 +41,7 @@ class Server {
         cache: "no-store",
       });
     } catch {
-      throw new Failure("The server does not answer. Does `enforcer ui` still run?", 0);
+      throw new Failure("The server does not answer. Does it still run?", 0);
     }
     if (response.status === 304) return null;
     const text = await response.text();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use enforcer_core::model::AUDIT_ANNOTATION;
+use enforcer_core::model::{AUDIT_ANNOTATION, DENY_WITH_ANNOTATION, DenyWith};
 
 use super::Problem;
 use crate::source::nearest::nearest;
@@ -35,6 +35,19 @@ pub(super) fn audit(meta: &ObjectMeta, problems: &mut Vec<Problem>) -> bool {
         problems.push(Problem::warning(path, message).help("write \"true\", with the quotes"));
     }
     value == "true"
+}
+
+/// What [`DENY_WITH_ANNOTATION`] sets; `None` for any other word: the agent's default.
+pub(super) fn deny_with(meta: &ObjectMeta, problems: &mut Vec<Problem>) -> Option<DenyWith> {
+    let value = meta.annotations.as_ref()?.get(DENY_WITH_ANNOTATION)?;
+    let known = DenyWith::ALL.into_iter().find(|it| it.name() == value);
+    if known.is_none() {
+        let path = format!("metadata.annotations.{DENY_WITH_ANNOTATION}");
+        let message =
+            format!("`{value}` is neither `drop` nor `reject`: the agent's --deny-with counts");
+        problems.push(Problem::warning(path, message).help("write drop or reject"));
+    }
+    known
 }
 
 /// Adds an address to a set.

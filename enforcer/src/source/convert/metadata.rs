@@ -67,9 +67,19 @@ fn names(meta: &ObjectMeta, naming: Naming, problems: &mut Vec<Problem>) {
     };
     check("name", meta.name.as_deref(), naming);
     check("namespace", meta.namespace.as_deref(), Naming::Label);
-    // The API server appends letters and digits: a hyphen may be its last one.
-    let generated = meta.generate_name.as_deref().map(|it| format!("{it}a"));
-    check("generateName", generated.as_deref(), naming);
+    let prefix = meta.generate_name.as_deref().map(without_last_hyphen);
+    check("generateName", prefix.as_deref(), naming);
+}
+
+/// The API server appends letters and digits to a prefix, so its last hyphen does not count
+/// (`maskTrailingDash`, `apimachinery/pkg/api/validation/generic.go`).
+fn without_last_hyphen(prefix: &str) -> String {
+    let mut letters: Vec<char> = prefix.chars().collect();
+    if letters.len() > 1 && letters.last() == Some(&'-') {
+        letters.truncate(letters.len() - 2);
+        letters.push('a');
+    }
+    letters.into_iter().collect()
 }
 
 fn annotations(meta: &ObjectMeta, problems: &mut Vec<Problem>) {
@@ -90,7 +100,10 @@ fn owners(owners: &[OwnerReference], problems: &mut Vec<Problem>) {
     let mut controllers = 0;
     for (index, owner) in owners.iter().enumerate() {
         let path = format!("metadata.ownerReferences[{index}]");
-        let version = owner.api_version.rsplit('/').next().unwrap_or_default();
+        let version = match owner.api_version.split('/').collect::<Vec<_>>().as_slice() {
+            [version] | [_, version] => *version,
+            _ => "",
+        };
         for (field, value) in [
             ("apiVersion", version),
             ("kind", &owner.kind),
@@ -150,6 +163,9 @@ mod tests {
             json!({"name": long, "annotations": {"Example.ORG/Key": "any text"}}),
             json!({"name": "a", "ownerReferences": [owner, owner]}),
             json!({"name": "a", "finalizers": ["orphan", "example.org/x"], "generateName": "a-"}),
+            json!({"name": "a", "generateName": "--"}),
+            json!({"name": "a", "generateName": "A-"}),
+            json!({"name": "a", "generateName": "a".repeat(253)}),
         ] {
             assert_eq!(paths(meta.clone()), Vec::<String>::new(), "{meta}");
         }
@@ -165,8 +181,13 @@ mod tests {
             (json!({"name": "a".repeat(254)}), "name"),
             (json!({"name": "a", "namespace": "a.b"}), "namespace"),
             (json!({"name": "a", "namespace": "a".repeat(64)}), "namespace"),
-            (json!({"name": "a", "generateName": "A-"}), "generateName"),
+            (json!({"name": "a", "generateName": "AB-"}), "generateName"),
+            (json!({"name": "a", "generateName": "a."}), "generateName"),
             (json!({"name": "a", "generation": -1}), "generation"),
+            (
+                json!({"name": "a", "ownerReferences": [{"apiVersion": "a/b/c", "kind": "Pod", "name": "a", "uid": "u"}]}),
+                "ownerReferences[0].apiVersion",
+            ),
             (json!({"name": "a", "annotations": {"a b": ""}}), "annotations.a b"),
             (json!({"name": "a", "annotations": {"a": "x".repeat(262_144)}}), "annotations"),
             (json!({"name": "a", "ownerReferences": [owner("Pod", "")]}), "ownerReferences[0].uid"),

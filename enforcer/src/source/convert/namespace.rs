@@ -13,8 +13,9 @@ pub fn namespace(object: &Namespace) -> Converted<model::Namespace> {
     let own = object.metadata.labels.clone().unwrap_or_default();
     labels::check(&own, "metadata.labels", &mut problems);
     let audit = field::audit(&object.metadata, &mut problems);
+    let deny_with = field::deny_with(&object.metadata, &mut problems);
     let namespace = model::Namespace::new(name, own.into_iter().collect());
-    Converted::new(model::Namespace { audit, ..namespace }, problems)
+    Converted::new(model::Namespace { audit, deny_with, ..namespace }, problems)
 }
 
 #[cfg(test)]
@@ -30,6 +31,19 @@ mod tests {
         assert_eq!(value.name, "web");
         assert_eq!(value.labels["team"], "a");
         assert_eq!(value.labels[model::NAMESPACE_NAME_LABEL], "web");
+    }
+
+    #[test]
+    fn two_words_set_what_denied_packets_get() {
+        use model::DenyWith::{Drop, Reject};
+        let words = [("drop", Some(Drop), 0), ("reject", Some(Reject), 0), ("Reject", None, 1)];
+        for (word, deny_with, warnings) in words {
+            let annotations = json!({model::DENY_WITH_ANNOTATION: word});
+            let object = json!({"metadata": {"name": "web", "annotations": annotations}});
+            let converted = namespace(&serde_json::from_value(object).unwrap());
+            assert_eq!(converted.value.unwrap().deny_with, deny_with, "{word}");
+            assert_eq!(converted.problems.len(), warnings, "{word}");
+        }
     }
 
     #[test]

@@ -11,7 +11,9 @@ use serde_json::Value;
 use super::key::Key;
 use super::prune::Keep;
 use crate::source::convert::{self, Converted};
-use enforcer_core::model::{AUDIT_ANNOTATION, Change, PodId, PolicyId, ServiceId};
+use enforcer_core::model::{
+    AUDIT_ANNOTATION, Change, DENY_WITH_ANNOTATION, PodId, PolicyId, ServiceId,
+};
 
 /// A watched kind of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,7 +99,14 @@ const META: Keep = Keep::Fields(&[
     ("uid", Keep::All),
     ("resourceVersion", Keep::All),
     ("labels", Keep::All),
-    ("annotations", Keep::Fields(&[(convert::MIRROR, Keep::All), (AUDIT_ANNOTATION, Keep::All)])),
+    (
+        "annotations",
+        Keep::Fields(&[
+            (convert::MIRROR, Keep::All),
+            (AUDIT_ANNOTATION, Keep::All),
+            (DENY_WITH_ANNOTATION, Keep::All),
+        ]),
+    ),
     ("deletionTimestamp", Keep::All),
 ]);
 
@@ -188,7 +197,7 @@ impl Watch for NetworkPolicy {
     }
 
     fn fallback(json: &Value) -> Option<Change> {
-        match NetworkPolicy::deserialize(json) {
+        match Self::deserialize(json) {
             Ok(policy) => Some(Change::Policy(convert::closed_policy(&policy))),
             Err(_) => Some(Change::Policy(convert::closed_policy_of(json, ""))),
         }

@@ -87,9 +87,7 @@ impl Documents<'_> {
         let word = |name| document.node.get(name).and_then(Node::text);
         let (kind, version) = match (word("kind"), word("apiVersion"), default_kind) {
             (Some(kind), Some(version), _) => (kind, version),
-            (kind, version, Some(default)) => {
-                (kind.unwrap_or(default), version.unwrap_or(kinds::version(default)))
-            }
+            (None, None, Some(default)) => (default, kinds::version(default)),
             _ if self.is_kustomization(document) => {
                 return self.keep(document, "Kustomization", "kustomize.config.k8s.io/v1beta1");
             }
@@ -102,7 +100,15 @@ impl Documents<'_> {
                 return self.reader.error(document, missing, message, help);
             }
         };
-        if let Some(item_kind) = kinds::list_of(kind, version) {
+        let items = || matches!(document.node.get("items").map(Node::kind), Some(Kind::List(_)));
+        // Whatever its version, kubectl takes it for a list if it has items.
+        let is_list = |kind: &str| kind.to_ascii_lowercase().ends_with("list") && items();
+        let item_kind = kinds::list_of(kind, version).or_else(|| is_list(kind).then_some(None));
+        if let Some(item_kind) = item_kind {
+            if !document.prefix().is_empty() {
+                let help = Some("move its items into the outer list".to_owned());
+                return self.reader.error(document, "", "kubectl reads no list in a list", help);
+            }
             return self.list(document, item_kind);
         }
         self.keep(document, kind, version);

@@ -55,6 +55,8 @@ pub(super) fn key(text: &str) -> Option<String> {
     match resolve(text) {
         Plain::Text => Some(text.to_owned()),
         Plain::Value(Value::Null) => None,
+        // Keys of this size have no JSON form in kubectl (`sigs.k8s.io/yaml`, `convertToJSONableObject`).
+        Plain::Value(value) if value.is_u64() && !value.is_i64() => None,
         Plain::Value(value) => Some(value.to_string()),
         Plain::NotFinite => Some(text.to_lowercase().trim_start_matches('+').to_owned()),
     }
@@ -190,6 +192,8 @@ mod tests {
         {
             assert_eq!(key(text).as_deref(), Some(value));
         }
-        assert_eq!(key("~"), None);
+        for text in ["~", "9223372036854775808", "0xffffffffffffffff"] {
+            assert_eq!(key(text), None, "{text}");
+        }
     }
 }

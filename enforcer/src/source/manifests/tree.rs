@@ -259,25 +259,44 @@ fn written<'s>(location: &Location, source: &'s str) -> &'s str {
     range.unwrap_or_default()
 }
 
-/// The text of a scalar, if it has neither quotes nor a tag.
-fn plain<'s>(location: &Location, source: &'s str) -> Option<&'s str> {
-    let text = written(location, source);
-    let span = location.span();
-    let start = span.byte_offset().and_then(|it| usize::try_from(it).ok())?;
+/// The tag of a scalar; `None`: it has none.
+fn tag<'s>(location: &Location, source: &'s str) -> Option<&'s str> {
+    let start = location.span().byte_offset().and_then(|it| usize::try_from(it).ok())?;
     let mut before = source.get(..start)?.trim_end();
     // The properties of the scalar: its anchor and its tag.
     loop {
         let at = before.rfind(|it: char| it.is_whitespace() || matches!(it, '[' | '{' | ','));
         let word = before.get(at.map_or(0, |at| at + 1)..)?;
-        if word.starts_with('!') {
-            return None;
+        match word.chars().next() {
+            // A verbatim tag may have a comma.
+            Some('!') => return Some(word),
+            _ if word.ends_with('>') => return before.rfind("!<").and_then(|at| before.get(at..)),
+            Some('&') => before = before.get(..before.len() - word.len())?.trim_end(),
+            _ => return None,
         }
-        if !word.starts_with('&') {
-            break;
-        }
-        before = before.get(..before.len() - word.len())?.trim_end();
     }
+}
+
+/// The text of a scalar, if it has neither quotes nor a tag.
+fn plain<'s>(location: &Location, source: &'s str) -> Option<&'s str> {
+    if tag(location, source).is_some() {
+        return None;
+    }
+    unquoted(location, source)
+}
+
+/// The text of a scalar without quotes.
+fn unquoted<'s>(location: &Location, source: &'s str) -> Option<&'s str> {
+    let text = written(location, source);
     (!text.starts_with(['"', '\'', '|', '>', '!', '&', '*'])).then(|| text.trim_end())
+}
+
+/// Whether a tag makes any scalar a string: `!!str`, and all tags that are not YAML's own.
+fn makes_text(tag: &str) -> bool {
+    match tag.strip_prefix("!!").or_else(|| tag.strip_prefix("!<tag:yaml.org,2002:")) {
+        Some(own) => own.trim_end_matches('>') == "str",
+        None => tag != "!",
+    }
 }
 
 /// Whether the YAML library read a string: it writes infinities as strings, too, and takes numbers that
@@ -288,9 +307,27 @@ fn is_text(value: &Value) -> bool {
 
 /// The value of a scalar as `kubectl` reads it, where the YAML library differs.
 fn as_kubectl_reads(value: &Value, location: &Location, source: &str) -> Value {
+    if let Some(tag) = tag(location, source) {
+        return match unquoted(location, source) {
+            Some(text) if makes_text(tag) && !value.is_string() => text.into(),
+            _ => whole(value),
+        };
+    }
     match plain(location, source).map(|text| (text, scalar::resolve(text))) {
+        // A block without lines is a string; nothing at all is null.
+        Some(("", _)) if value.is_string() => value.clone(),
         Some((_, Plain::Value(value))) => value,
         Some((text, Plain::Text | Plain::NotFinite)) if !is_text(value) => text.into(),
+        _ => value.clone(),
+    }
+}
+
+/// JSON has no difference between 5 and 5.0.
+fn whole(value: &Value) -> Value {
+    match value.as_f64() {
+        Some(number) if value.is_f64() && number.fract() == 0.0 => {
+            format!("{number:.0}").parse::<i64>().map_or_else(|_| value.clone(), Value::from)
+        }
         _ => value.clone(),
     }
 }

@@ -90,7 +90,7 @@ fn parse(text: &Text) -> (Vec<Root>, Vec<Report>) {
     let ends = starts.iter().copied().skip(1).chain([text.source.len()]);
     for (&start, end) in starts.iter().zip(ends) {
         let source = text.source.get(start..end).unwrap_or_default();
-        reports.extend(other_version(text, start, source));
+        reports.extend(directive(text, start, source));
         let spent = Rc::new(Cell::new(0));
         let nodes = serde_saphyr::from_multiple_with_options(source, options(left, &spent));
         match nodes {
@@ -121,16 +121,15 @@ fn parse(text: &Text) -> (Vec<Root>, Vec<Report>) {
     (roots, reports)
 }
 
-/// An error about a `%YAML` directive that `kubectl` refuses: of all versions it knows 1.1 only
-/// (`yaml_parser_process_directives` in `go.yaml.in/yaml/v2`, `parserc.go`).
-fn other_version(text: &Text, start: usize, source: &str) -> Option<Report> {
-    let directives = source.lines().take_while(|it| it.starts_with('%'));
-    let line = directives.into_iter().find(|it| it.starts_with("%YAML"))?;
-    let version = line.split_whitespace().nth(1).unwrap_or_default();
-    let place = text.place(start + source.find(line).unwrap_or_default(), line.len());
-    let message = format!("kubectl does not read YAML version `{version}`");
+/// An error about a directive. `kubectl` splits a file at its `---` lines, so what is before one is a document
+/// of its own, and a directive alone is none (`NewYAMLReader` in
+/// `staging/src/k8s.io/apimachinery/pkg/util/yaml/decoder.go`).
+fn directive(text: &Text, start: usize, source: &str) -> Option<Report> {
+    let line = source.lines().next().filter(|it| it.starts_with('%'))?;
+    let place = text.place(start, line.len());
+    let message = "kubectl reads no YAML directives";
     let report = Report::new(text, place, Severity::Error, message);
-    (version != "1.1").then(|| report.help(Some("remove this line".to_owned())))
+    Some(report.help(Some("remove this line".to_owned())))
 }
 
 /// The byte offset of each document: of its `---`, or of the directives before. Such a line is

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Plan, ProxyNode, iptables, nftables};
+use super::{Plan, ProxyNode, iptables, ipvs, nftables};
 use crate::host::find_program;
 use crate::lab::{Family, LabError, Namespace};
 use enforcer_core::model::Cluster;
@@ -17,10 +17,13 @@ pub enum Proxy {
     Iptables,
     /// Those of kube-proxy's nftables mode.
     Nftables,
+    /// Those of kube-proxy's ipvs mode, with virtual servers of the kernel.
+    #[value(skip)]
+    Ipvs,
 }
 
 impl Proxy {
-    /// Both.
+    /// Those that every machine has. The kernel's virtual servers are rare.
     pub const ALL: [Self; 2] = [Self::Iptables, Self::Nftables];
 
     /// The default kind: iptables, as on AKS, or else the installed one.
@@ -33,6 +36,11 @@ impl Proxy {
     /// # Errors
     /// Names the missing program and how to install it.
     pub fn check(self) -> Result<(), LabError> {
+        if self == Self::Ipvs {
+            for program in ["ipset", "ipvsadm"] {
+                find_program(program).ok_or_else(|| LabError::NoProxy(missing(self, program)))?;
+            }
+        }
         Family::ALL.into_iter().try_for_each(|family| self.program(family).map(drop))
     }
 
@@ -47,8 +55,8 @@ impl Proxy {
 
     const fn program_name(self, family: Family) -> &'static str {
         match (self, family) {
-            (Self::Iptables, Family::V4) => "iptables-restore",
-            (Self::Iptables, Family::V6) => "ip6tables-restore",
+            (Self::Iptables | Self::Ipvs, Family::V4) => "iptables-restore",
+            (Self::Iptables | Self::Ipvs, Family::V6) => "ip6tables-restore",
             (Self::Nftables, _) => "nft",
         }
     }
@@ -56,14 +64,14 @@ impl Proxy {
     fn arguments(self) -> &'static [&'static str] {
         match self {
             // Wait for the lock of the older variant.
-            Self::Iptables => &["-w"],
+            Self::Iptables | Self::Ipvs => &["-w"],
             Self::Nftables => &["-f", "-"],
         }
     }
 
     fn render(self, plan: &Plan) -> String {
         match self {
-            Self::Iptables => iptables::render(plan),
+            Self::Iptables | Self::Ipvs => iptables::render(plan),
             Self::Nftables => nftables::render(plan),
         }
     }
@@ -74,18 +82,30 @@ impl fmt::Display for Proxy {
         f.write_str(match self {
             Self::Iptables => "iptables",
             Self::Nftables => "nftables",
+            Self::Ipvs => "ipvs",
         })
+    }
+}
+
+const fn package(proxy: Proxy) -> &'static str {
+    match proxy {
+        Proxy::Iptables => "iptables",
+        Proxy::Nftables => "nftables",
+        Proxy::Ipvs => "ipset ipvsadm",
     }
 }
 
 fn missing(proxy: Proxy, program: &str) -> String {
     let other = match proxy {
         Proxy::Iptables => Proxy::Nftables,
-        Proxy::Nftables => Proxy::Iptables,
+        Proxy::Nftables | Proxy::Ipvs => Proxy::Iptables,
     };
     let alternative =
         if other.is_installed() { format!("; or use --proxy {other}") } else { String::new() };
-    format!("{program} is not installed; install it with: apt-get install {proxy}{alternative}")
+    format!(
+        "{program} is not installed; install it with: apt-get install {}{alternative}",
+        package(proxy)
+    )
 }
 
 /// The kube-proxy of one node.
@@ -116,6 +136,9 @@ impl KubeProxy {
         namespace: &Namespace,
         cluster: &Cluster,
     ) -> Result<(), LabError> {
+        if self.proxy == Proxy::Ipvs {
+            return self.sync_ipvs(namespace, cluster).await;
+        }
         for (family, current) in Family::ALL.into_iter().zip(&mut self.texts) {
             let plan = Plan::new(cluster, &self.node, family);
             let text = self.proxy.render(&plan);
@@ -124,6 +147,34 @@ impl KubeProxy {
                 *current = text;
             }
         }
+        Ok(())
+    }
+
+    /// Runs all programs again if anything differs.
+    async fn sync_ipvs(
+        &mut self,
+        namespace: &Namespace,
+        cluster: &Cluster,
+    ) -> Result<(), LabError> {
+        let plans = Family::ALL.map(|family| Plan::new(cluster, &self.node, family));
+        let steps = ipvs::steps(&plans);
+        let text = format!("{steps:?}");
+        if self.texts[0] == text {
+            return Ok(());
+        }
+        namespace.sysctl(ipvs::SETTINGS.map(|key| (key.to_owned(), "1")).to_vec()).await?;
+        for ipvs::Step { program, arguments, input } in steps {
+            let what = format!("run {program}");
+            let path = find_program(program)
+                .ok_or_else(|| LabError::NoProxy(missing(Proxy::Ipvs, program)))?;
+            // `ip -force` continues after mistakes, and reports the last one by its exit code.
+            let is_lenient = program == "ip";
+            let done = namespace.io(&what, move || run(&path, arguments, &input)).await;
+            if !is_lenient {
+                done?;
+            }
+        }
+        [self.texts[0], self.texts[1]] = [text, String::new()];
         Ok(())
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! kube-proxy replaces a packet's destination before routing and, for some packets, the source when
 //! they leave; policy has to cope with that. Here a pure [`Plan`] is computed from Services and
-//! pods, [`iptables`] and [`nftables`] render it in the layout of kube-proxy's two modes, and
-//! [`KubeProxy`] applies it, replacing each family's tables atomically.
+//! pods, [`iptables`], [`nftables`] and [`ipvs`] render it in the layout of kube-proxy's modes, and
+//! [`KubeProxy`] applies it, replacing each family's tables atomically (except in the ipvs mode, which
+//! has several parts).
 //!
 //! Not supported: health-check ports, topology hints, terminating endpoints, source ranges of load
 //! balancers. Connections known to conntrack keep their backend, even after it has ended.
 
 mod apply;
 mod iptables;
+mod ipvs;
 mod nftables;
 mod plan;
 

@@ -23,7 +23,8 @@ use crate::tables::pieces6::halves;
 /// The first network of some.
 const FIRST: u128 = 0xfd00_0001_0002_0300 << 64;
 
-/// Hashes: a good one; by each of the others, all networks of one /17 have one place at first, or both.
+/// Hashes: a good one; by each of the others, all networks of one /17 have one of 16 places at first, or
+/// both.
 pub(super) const HASHES: [[u64; 2]; 3] =
     [[0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f], [1, 0xc2b2_ae3d_27d4_eb4f], [1, 1]];
 
@@ -118,6 +119,15 @@ fn the_pods_of_a_thousand_networks_are_found_by_their_shortcuts() {
     assert_eq!(shortcuts(&large.image).len(), 1_000);
 }
 
+#[test]
+fn the_only_pod_of_a_network_is_found_by_its_shortcut() {
+    let mut large = Large::new(SMALL);
+    let pods: Map = (0..40).map(|network| (host(network, 7), 1)).collect();
+    large.set(&pods);
+    let near = pods.keys().filter(|net| large.is_near(net)).count();
+    assert_eq!((near, shortcuts(&large.image).len()), (40, 40));
+}
+
 /// The root of the trie.
 const ROOT: u32 = Entry::link(ROOT6).0;
 
@@ -165,7 +175,7 @@ fn others_networks_displace_no_shortcut() {
 fn without_a_place_a_network_is_looked_up_in_the_trie() {
     let mut tries = Tries::with_secrets(Limits::DEFAULT, [1, 1]);
     let pods: Map =
-        (0..9).flat_map(|network| (1..4).map(move |pod| (host(network, pod), 1))).collect();
+        (0..9).flat_map(|network| (1..4).map(move |pod| (host(network * 16, pod), 1))).collect();
     tries.set(&pods);
     assert_eq!(shortcuts(&tries.image).len(), 1);
     tries.check(&pods, &[]).unwrap();

@@ -236,6 +236,8 @@ fn metadata() {
         "{name: p, creationTimestamp: null, generation: 1, resourceVersion: '1', uid: u}",
         "{name: p, labels: {a: ~}, annotations: {Example.org/a: ~}}",
         "{name: p, finalizers: [example.org/a]}",
+        "{name: p, generateName: P-}",
+        "{name: !x 5, labels: {a: !<tag:yaml.org,2002:str> 5}}",
     ] {
         assert!(accepts(meta), "{meta}");
     }
@@ -261,10 +263,31 @@ fn metadata() {
         "{name: p, finalizers: [~]}",
         "{name: p, lables: {}}",
         "{name: p, creationTimestamp: yesterday}",
-        "{name: p, generateName: P-}",
+        "{name: p, generateName: PQ-}",
+        "{name: p, generateName: a.}",
+        "{name: p, ownerReferences: [{apiVersion: a/b/c, kind: Pod, name: x, uid: u}]}",
+        "{name: p, generation: !a }",
+        "{name: p, labels: !a }",
     ] {
         assert!(!accepts(meta), "{meta}");
     }
+}
+
+#[test]
+fn tags_and_blocks_make_strings() {
+    let at = |value: &str| format!("podSelector: {{}}\ningress: [{{ports: [{{port: {value}}}]}}]");
+    let good = ["!!float 80", "!!int 80", "!!int '80'", "!x http", "!!str http"];
+    expect_specs(true, &good.map(at).each_ref().map(String::as_str));
+    let bad = ["!x 80", "!x", "!!str 80", "!<tag:yaml.org,2002:str> 80"];
+    expect_specs(false, &bad.map(at).each_ref().map(String::as_str));
+    let blocks = |field: &str| {
+        policy("p", "podSelector: {}").replace("{name: p}", &format!("\n  name: p\n  {field}: |"))
+    };
+    assert!(accepts(&blocks("uid")));
+    for field in ["labels", "annotations", "finalizers", "generation", "creationTimestamp"] {
+        assert!(!accepts(&blocks(field)), "{field}");
+    }
+    expect_specs(false, &["podSelector: {matchLabels: {9223372036854775808: a}}"]);
 }
 
 #[test]
@@ -272,7 +295,6 @@ fn documents() {
     let good = policy("p", "podSelector: {}");
     for text in [
         format!("---\n---\n{good}...\n"),
-        format!("%YAML 1.1\n---\n{good}"),
         format!("{good}kind: NetworkPolicy\n"),
         format!("{good}# c:\\x \u{e9}\n"),
         good.replace("{}", "{\t}"),
@@ -280,6 +302,7 @@ fn documents() {
         good.replace("spec:", "spec: null\nx-y: &a {}").replace("x-y: &a {}\n  podSelector: {}\n", ""),
         "apiVersion: v1\nkind: List\nitems: []\n".to_owned(),
         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicyList\nitems:\n- metadata: {name: p}\n".to_owned(),
+        format!("apiVersion: v1\nkind: NetworkPolicyList\nitems:\n- {}", good.trim_end().replace('\n', "\n  ")),
     ] {
         assert!(accepts(&text), "{text}");
     }
@@ -293,7 +316,11 @@ fn documents() {
         format!("{good}foo: 1\n"),
         format!("{good}foo: null\n"),
         format!("{good}Kind: NetworkPolicy\n"),
+        format!("%YAML 1.1\n---\n{good}"),
         format!("%YAML 1.2\n---\n{good}"),
+        format!("%TAG ! tag:x,2000:\n---\n{good}"),
+        "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: List, items: []}]\n".to_owned(),
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicyList\nitems: [{kind: NetworkPolicy, metadata: {name: p}}]\n".to_owned(),
         good.replace("  pod", "\tpod"),
         good.replace("kind: NetworkPolicy", "kind: networkpolicy"),
         good.replace("kind: NetworkPolicy", "kind: NetPol"),
