@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{StatusCode, Uri};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -26,6 +26,8 @@ pub use connections::Limits;
 
 /// The content type of OpenMetrics text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The content type of Prometheus' text format, for readers that do not ask for OpenMetrics.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The state that the server shows. It is read at every request, so it should not take long.
 pub trait Observed: Send + Sync + 'static {
@@ -159,9 +161,13 @@ async fn set_log<O: Observed>(State(observed): State<Arc<O>>, filter: String) ->
     }
 }
 
-async fn metrics<O: Observed>(State(observed): State<Arc<O>>) -> Response {
+async fn metrics<O: Observed>(State(observed): State<Arc<O>>, headers: HeaderMap) -> Response {
     let text = observed.metrics().text(observed.report());
-    ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+    let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|it| it.to_str().ok());
+    if accepted.any(|it| it.contains("application/openmetrics-text")) {
+        return ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response();
+    }
+    ([(CONTENT_TYPE, TEXT)], super::metrics::plain(&text)).into_response()
 }
 
 async fn healthz<O: Observed>(State(observed): State<Arc<O>>) -> Response {

@@ -4,6 +4,7 @@ mod audits;
 mod denials;
 mod encode;
 mod kubernetes;
+mod plain;
 mod traffic;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use audits::Audits;
 use denials::Denials;
 use encode::{counters, gauge, gauges};
 
+pub(super) use plain::plain;
 pub use traffic::PodMetrics;
 
 /// The prefix of the metrics' names.

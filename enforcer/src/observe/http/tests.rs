@@ -102,8 +102,14 @@ async fn answers_have_the_data_and_its_content_type() {
     with(agent(), Paths::All, async |address| {
         let (head, body) = request(address, "/metrics").await;
         assert!(head.starts_with("http/1.1 200"), "{head}");
+        assert!(head.contains(&format!("content-type: {TEXT}")), "{head}");
+        let open = Metrics::new(PodMetrics::Pod).text(fixture::report());
+        assert_eq!(body, crate::observe::metrics::plain(&open));
+        let accept = "text/plain;q=0.5,application/openmetrics-text;version=1.0.0";
+        let path = format!("/metrics HTTP/1.1\r\naccept: {accept}\r\nx-rest:");
+        let (head, body) = request(address, &path).await;
         assert!(head.contains(&format!("content-type: {OPEN_METRICS}")), "{head}");
-        assert_eq!(body, Metrics::new(PodMetrics::Pod).text(fixture::report()));
+        assert_eq!(body, open);
         let (head, body) = request(address, "/status").await;
         assert!(head.contains("content-type: application/json"), "{head}");
         let status: Status = serde_json::from_str(&body).unwrap();

@@ -138,7 +138,7 @@ impl Engine {
             self.peers.pod(cluster, &mut self.atoms, pod, &mut own);
         }
         self.note_services(cluster, touched);
-        let mut compiler = rows::Compiler {
+        let mut compiler = sketch::Compiler {
             cluster,
             atoms: &mut self.atoms,
             peers: &mut self.peers,

@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_ebpf::contract::verdict::Direction;
 
-use super::atoms::Atoms;
-use super::peers::Peers;
-use super::sketch::{Granted, Named, Sketch, Term};
+use super::sketch::{Compiler, Named, Sketch, Term, rules};
 use super::slab::{Number, Slab};
 use crate::model::{
     Cluster, ContainerPort, Peer, Policy, PolicyId, PortSpec, Protocol, Rule, SharedSet,
 };
-use crate::policy::verdicts::{VerdictId, Verdicts};
+use crate::policy::verdicts::VerdictId;
 
 /// The rules of one isolated direction of a pod. Equal rows are one row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,23 +18,6 @@ pub(super) struct Row {
     pub(super) base: VerdictId,
     /// What the addresses of an atom are granted, in addition.
     pub(super) terms: BTreeMap<Number, Term>,
-}
-
-/// What rules are compiled with.
-pub(super) struct Compiler<'c, 'e> {
-    pub(super) cluster: &'c Cluster,
-    pub(super) atoms: &'e mut Atoms,
-    pub(super) peers: &'e mut Peers,
-    pub(super) verdicts: &'e mut Verdicts,
-    pub(super) granted: Granted<'c>,
-}
-
-/// The rules of a policy in this direction; `None`: it does not isolate in it.
-pub(super) fn rules(policy: &Policy, direction: Direction) -> Option<&Vec<Rule>> {
-    match direction {
-        Direction::Ingress => policy.ingress.as_ref(),
-        Direction::Egress => policy.egress.as_ref(),
-    }
 }
 
 /// The number of peers, blocks, exceptions and ports in the policy's rules of this direction.

@@ -9,13 +9,13 @@ use std::hash::{Hash as _, Hasher as _};
 
 use enforcer_ebpf::contract::verdict::Direction;
 
-use super::atoms::Name;
-use super::rows::{Compiler, rules};
+use super::atoms::{Atoms, Name};
+use super::peers::Peers;
 use crate::model::{
-    Block, ContainerPort, Peer, Policy, PortRange, PortRule, PortSpec, Rule, Selector,
+    Block, Cluster, ContainerPort, Peer, Policy, PortRange, PortRule, PortSpec, Rule, Selector,
 };
 use crate::policy::compiled::{PortSet, Verdict};
-use crate::policy::verdicts::VerdictId;
+use crate::policy::verdicts::{VerdictId, Verdicts};
 
 /// A set of addresses, as rules name it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +72,23 @@ pub(super) struct Sketch<'c> {
 
 /// The verdicts of lists of ports without names.
 pub(super) type Granted<'c> = HashMap<&'c [PortRule], VerdictId>;
+
+/// What rules are compiled with.
+pub(super) struct Compiler<'c, 'e> {
+    pub(super) cluster: &'c Cluster,
+    pub(super) atoms: &'e mut Atoms,
+    pub(super) peers: &'e mut Peers,
+    pub(super) verdicts: &'e mut Verdicts,
+    pub(super) granted: Granted<'c>,
+}
+
+/// The rules of a policy in this direction; `None`: it does not isolate in it.
+pub(super) fn rules(policy: &Policy, direction: Direction) -> Option<&Vec<Rule>> {
+    match direction {
+        Direction::Ingress => policy.ingress.as_ref(),
+        Direction::Egress => policy.egress.as_ref(),
+    }
+}
 
 impl<'c> Sketch<'c> {
     fn grant(&mut self, set: Named<'c>, term: Term) {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use enforcer_ebpf::contract::verdict::Direction;
 
 use super::atoms::Atoms;
-use super::rows::{Compiler, Row, named_ports, names, rules};
+use super::rows::{Row, named_ports, names};
 use super::shares::{Ask, Budget, Excess, Need, excess, excess_names, same, with_hysteresis};
-use super::sketch::Sketch;
+use super::sketch::{Compiler, Sketch, rules};
 use super::slab::{Collected, Number, Slab};
 use super::touched::Touched;
 use crate::model::{Cluster, ContainerPort, Pod, PodId, PolicyId};
