@@ -81,6 +81,20 @@ fn every_alert_is_tested() {
 }
 
 #[test]
+fn every_alert_has_a_runbook() {
+    let runbooks = file("../docs/runbooks.md");
+    let alerts = alerts();
+    let rules = rules(&alerts["groups"]);
+    for rule in &rules {
+        let name = rule["alert"].as_str().unwrap();
+        assert!(runbooks.contains(&format!("\n## {name}\n")), "{name}");
+        let link = format!("docs/runbooks.md#{}", name.to_lowercase());
+        assert_eq!(rule["annotations"]["runbook"], link.as_str(), "{name}");
+    }
+    assert_eq!(runbooks.matches("\n## ").count(), rules.len(), "a runbook without an alert");
+}
+
+#[test]
 fn all_copies_of_the_alerts_are_the_same() {
     let rule = &render::documents(&file("kustomize/components/alerts/prometheus-rule.yaml"))[0];
     assert_eq!(rule["spec"]["groups"], alerts()["groups"]);
