@@ -249,6 +249,15 @@ fn a_new_interface_of_the_same_name_is_another() {
 
 #[test]
 fn a_reused_namespace_id_brings_no_old_addresses() {
+    // The kernel assigns the lowest free id. It ends namespaces one after the other, so on a busy machine the
+    // old id may be free a moment later than the interface is gone.
+    const TRIES: usize = 50;
+    let is_reused = (0..TRIES).any(|_| replaced_pod_has_its_own_address());
+    assert!(is_reused, "no id was reused in {TRIES} tries");
+}
+
+/// Replaces a pod by another one. Returns whether its namespace has the same id.
+fn replaced_pod_has_its_own_address() -> bool {
     let node = Namespace::new();
     node.run(async |_| {
         let (old, before) = pod(&node, "old", &["10.9.0.2"]);
@@ -261,9 +270,9 @@ fn a_reused_namespace_id_brings_no_old_addresses() {
         }
         let (_new, after) = pod(&node, "new", &["10.9.0.3"]);
         let snapshot = watched.until("the new", |it| indices(it) == [after]).await;
-        assert_eq!(snapshot.interfaces[&after].namespace, id, "the kernel reuses ids");
         watched.until("its address", |it| has(it, after, &["10.9.0.3"])).await;
-    });
+        snapshot.interfaces[&after].namespace == id
+    })
 }
 
 #[test]

@@ -275,7 +275,7 @@ mod tests {
                 ),
                 pod("big-0", Isolation::Closed, &["shop/big"], None),
             ],
-            tables: vec![TableUse { table: "TRIE4".to_owned(), used: 300, limit: 8_192 }],
+            tables: vec![TableUse { table: "ipv4-addresses".to_owned(), used: 300, limit: 8_192 }],
             watches: vec![WatchReport {
                 kind: "pods".to_owned(),
                 state: "synced".to_owned(),

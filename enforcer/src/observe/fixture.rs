@@ -127,7 +127,7 @@ pub(super) fn report() -> Report {
             ],
         },
         pins_problem: Some("/bpf is not in a BPF file system".to_owned()),
-        tables: vec![TableUse { table: "TRIE4".to_owned(), used: 300, limit: 8_192 }],
+        tables: vec![TableUse { table: "ipv4-addresses".to_owned(), used: 300, limit: 8_192 }],
         flows: vec![FlowReport {
             family: "ipv4".to_owned(),
             established: 12,

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use enforcer_ebpf::contract::table;
-
 /// A table, or a range of numbers, that can become full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Table {
@@ -38,27 +36,27 @@ impl Table {
         Self::Interfaces,
     ];
 
-    /// The table's name in the kernel, and its field of [`table::Limits`].
+    /// The table's name for people, and its field of `enforcer_ebpf::contract::table::Limits`.
     const fn names(self) -> (&'static str, Option<&'static str>) {
         match self {
-            Self::Trie4Blocks => (table::TRIE4, Some("trie4_blocks")),
-            Self::Trie6Nodes => (table::TRIE6_NODES, Some("trie6_nodes")),
-            Self::Trie6Leaves => (table::TRIE6_LEAVES, Some("trie6_leaves")),
-            Self::PortSets => (table::PORT_SETS, Some("port_sets")),
-            Self::PortClasses => (table::PORTS, None),
-            Self::Verdicts => (table::VERDICTS, Some("verdict_blocks")),
-            Self::Endpoints => (table::ENDPOINTS, Some("endpoints")),
-            Self::Interfaces => (table::INTERFACES, None),
+            Self::Trie4Blocks => ("ipv4-addresses", Some("trie4_blocks")),
+            Self::Trie6Nodes => ("ipv6-networks", Some("trie6_nodes")),
+            Self::Trie6Leaves => ("ipv6-addresses", Some("trie6_leaves")),
+            Self::PortSets => ("port-sets", Some("port_sets")),
+            Self::PortClasses => ("port-classes", None),
+            Self::Verdicts => ("verdicts", Some("verdict_blocks")),
+            Self::Endpoints => ("pods", Some("endpoints")),
+            Self::Interfaces => ("interfaces", None),
         }
     }
 
-    /// The table's name in the kernel.
+    /// The table's name in messages, status and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.names().0
     }
 
-    /// The field of [`table::Limits`] with the table's size; `None`: the size is fixed.
+    /// The field of `enforcer_ebpf::contract::table::Limits` with the table's size; `None`: the size is fixed.
     #[must_use]
     pub const fn limit_name(self) -> Option<&'static str> {
         self.names().1
@@ -67,7 +65,7 @@ impl Table {
 
 /// The error of a plan for which a table is too small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{} is full", table.name())]
+#[error("the table {} is full", table.name())]
 pub(super) struct Full {
     pub(super) table: Table,
 }
@@ -86,7 +84,7 @@ pub struct Shortage {
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { table, limit, needed } = *self;
-        write!(f, "{} is full: {needed} needed, {limit} available", table.name())?;
+        write!(f, "the table {} is full: {needed} needed, {limit} available", table.name())?;
         match table.limit_name() {
             Some("endpoints") => write!(f, "; fewer pods fit on this node"),
             Some(name) => write!(
