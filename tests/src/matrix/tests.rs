@@ -158,7 +158,7 @@ fn an_answer_of_unguarded_pods_is_not_counted_as_expected() {
     assert_eq!(line(&text, "a      "), "a ✓ ✓ ○! ○!", "{text}");
     assert!(text.contains("○ answered, but no agent guarded one of the ends yet"), "{text}");
     assert!(text.contains("should answer, answered, but an end was not guarded"), "{text}");
-    // What is dropped is dropped, whoever guards.
+    // A drop is a drop, guarded or not.
     let mut denied = Matrix::new(vec![cell("a", "b", Family::V4, Outcome::TimedOut, false)]);
     denied.mark_unguarded([PodId::new("demo", "b")].into());
     assert!(denied.all_good());
