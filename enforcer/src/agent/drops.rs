@@ -30,6 +30,9 @@ pub(super) async fn watch(
     let mut rejector = Rejector::open(shared.rejections());
     loop {
         let answers = !shared.snapshot().rejecting.is_empty();
+        if answers {
+            rejector.retry(shared.rejections());
+        }
         tokio::time::sleep(if answers { ANSWER_INTERVAL } else { INTERVAL }).await;
         if let Some(log) = &mut log {
             log.flush();

@@ -1,7 +1,7 @@
 //! The counts of answers to denied packets.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::observe::RejectReport;
 
@@ -11,8 +11,8 @@ pub(super) struct Rejections {
     sent: AtomicU64,
     limited: AtomicU64,
     failed: AtomicU64,
-    /// Why none can be sent.
-    unavailable: OnceLock<String>,
+    /// Why none can be sent at present.
+    unavailable: Mutex<Option<String>>,
 }
 
 /// The result of a denied packet that is to be answered.
@@ -34,10 +34,13 @@ impl Rejections {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes why none can be sent.
-    pub(super) fn set_unavailable(&self, why: String) {
-        // It was noted before.
-        let _ = self.unavailable.set(why);
+    /// Notes why none can be sent; `None`: they can.
+    pub(super) fn set_unavailable(&self, why: Option<String>) {
+        *self.unavailable.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.unavailable.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The counts. `wanted`: some pod's denied packets are to be answered.
@@ -47,7 +50,7 @@ impl Rejections {
             sent: count(&self.sent),
             limited: count(&self.limited),
             failed: count(&self.failed),
-            problem: self.unavailable.get().filter(|_| wanted).cloned(),
+            problem: wanted.then(|| self.problem()).flatten(),
         }
     }
 }

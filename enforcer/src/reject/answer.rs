@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use enforcer_ebpf::contract::event::Event;
-use enforcer_ebpf::contract::verdict::Reason;
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_ebpf::packet::{protocol, role};
 use etherparse::{IcmpEchoHeader, PacketBuilder, PacketBuilderStep, icmpv4, icmpv6};
 
@@ -26,12 +26,16 @@ pub struct Answer {
 /// The answer to a packet that policy denied, in its destination's name: a reset for a TCP segment (RFC
 /// 9293, section 3.5.2), for UDP and echo requests an ICMP error that says "administratively prohibited".
 /// `None`: the packet gets none. Those are resets and ICMP errors, which must not be answered (RFC 1122,
-/// section 3.2.2), later fragments, packets between other than unicast addresses, those that were dropped
+/// section 3.2.2), later fragments, packets from an address that is not the sending pod's, packets between other than unicast addresses, those that were dropped
 /// for another reason, and other protocols: SCTP ignores errors without its verification tag, which the
 /// report lacks.
 #[must_use]
 pub fn answer(event: &Event) -> Option<Answer> {
     if event.reason != Reason::Denied as u8 {
+        return None;
+    }
+    // A pod that may send from any address chose this one: the answer would go to another.
+    if event.direction == Direction::Egress as u8 && event.sender != [0, 0] {
         return None;
     }
     let ends = Ends {

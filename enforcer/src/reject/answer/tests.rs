@@ -149,6 +149,9 @@ fn what_must_not_be_answered_is_not() {
         none(denied((V6.0, other), 6, SYN));
     }
     none(Event { version: 0, ..denied(V4, 6, SYN) });
+    // A pod that may send from any address chooses who would get the answer.
+    let direction = Direction::Egress as u8;
+    none(Event { direction, sender: bits("10.1.0.9"), ..denied(V4, 6, SYN) });
 }
 
 proptest! {
