@@ -10,7 +10,7 @@ use enforcer_tests::session::AGENT_PORT;
 use serde_json::Value;
 
 use crate::agent::{isolate_server, send};
-use crate::scene::{CLOSED, Scene, Setup, namespace, policy, until, with_scene};
+use crate::scene::{CLOSED, OPEN, Scene, Setup, namespace, policy, until, with_scene};
 use crate::support;
 
 /// Findings of Prometheus' linter on metrics in its text format. `ENFORCER_PROMTOOL` names the program, as set by
@@ -95,16 +95,12 @@ async fn start_at_zero(scene: &Scene) {
     }
 }
 
-/// A policy that isolates the server's peer, in audit, and one with a mistake.
+/// A policy that would isolate the client, in audit, and one with a mistake.
 fn more_policies() -> String {
     let annotations = format!("annotations: {{{AUDIT_ANNOTATION}: \"true\"}}, name: ");
-    let audited = policy(
-        "shop",
-        "audited",
-        "podSelector: {matchLabels: {app: client}}, policyTypes: [Egress]",
-    );
-    audited.replace("name: ", &annotations)
-        + &policy("shop", "wrong", "podSelector: {matchLabels: {app: none}}, ports: x")
+    let audited = policy("shop", "audited", "podSelector: {matchLabels: {app: client}}");
+    let wrong = policy("shop", "wrong", "podSelector: {matchLabels: {app: none}}, ports: x");
+    audited.replace("name: ", &annotations) + &wrong
 }
 
 async fn checked(scene: &mut Scene) {
@@ -127,6 +123,7 @@ async fn checked(scene: &mut Scene) {
     .await;
     let (client, server) = (Party::pod("shop", "client"), Party::pod("shop", "server"));
     scene.expect(&client, &server, CLOSED).await;
+    scene.expect(&server, &client, OPEN).await;
     let attempts = "enforcer_drop_attempts_total{namespace=\"shop\",workload=\"server\"";
     until("everything has been counted", async || {
         let text = metrics(scene.lab(), PLAIN).await;

@@ -80,7 +80,7 @@ impl Report {
     }
 
     /// The same for a new object: what the API server refuses is an error.
-    pub(super) fn as_new(mut self) -> Self {
+    pub(super) fn for_new_object(mut self) -> Self {
         if self.refused {
             self.severity = Severity::Error;
         }

@@ -14,7 +14,7 @@ use crate::source::remark::Severity;
 /// Whether the API server would accept the objects.
 fn accepts(text: &str) -> bool {
     let (_, parsed) = file::parse(Path::new("a.yaml"), text.as_bytes());
-    parsed.reports.into_iter().all(|it| it.as_new().severity != Severity::Error)
+    parsed.reports.into_iter().all(|it| it.for_new_object().severity != Severity::Error)
 }
 
 fn expect_specs(accepted: bool, specs: &[&str]) {
