@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use enforcer_core::model::{Peer, Pod, Requirement, Selector};
 
 use super::estate::Estate;
-use crate::source::nearest::nearest;
 
 /// The namespaces of the pods that a selector can match.
 type Namespaces = BTreeSet<String>;
@@ -69,11 +68,17 @@ fn nearly_matches(selector: &Selector, pod: &Pod) -> bool {
     let (Some(Requirement::In(key, values)), None) = (failing.next(), failing.next()) else {
         return false;
     };
-    let is_near = |word: &str, other: &str| nearest(word, &[other]).is_some();
     pod.labels.iter().any(|(name, value)| {
         (name.as_str() == key && values.iter().any(|it| is_near(it, value)))
             || (values.contains(value.as_str()) && is_near(key, name))
     })
+}
+
+/// Whether two words differ by their case, one letter, or two letters of many. Names of services often share a
+/// long part.
+fn is_near(word: &str, other: &str) -> bool {
+    let most = if word.len() < 8 { 1 } else { 2 };
+    strsim::damerau_levenshtein(&word.to_lowercase(), &other.to_lowercase()) <= most
 }
 
 #[cfg(test)]
@@ -109,7 +114,7 @@ mod tests {
             let all: Vec<&str> = others.iter().copied().chain([odd]).collect();
             assert_eq!(selecting(&all), 1, "{odd}");
         }
-        for other in ["app: web", "name: web-shop", "app: web-shop, tier: back"] {
+        for other in ["app: web", "app: pay-shop", "name: web-shop", "app: web-shop, tier: back"] {
             let all: Vec<&str> = others.iter().copied().chain([other]).collect();
             assert_eq!(selecting(&all), 0, "{other}");
         }
