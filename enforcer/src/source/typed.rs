@@ -78,8 +78,10 @@ fn misfit(path: String, text: &str) -> Misfit {
     };
     let wanted = wanted_in_words(wanted);
     let (sort, shown) = found_in_words(found);
-    let wants_quotes =
-        matches!((sort, wanted.as_str()), ("the number" | "the boolean", "a string"));
+    let wants_quotes = matches!(
+        (sort, wanted.as_str()),
+        ("the number" | "the boolean", "a string") | ("the boolean", "a whole number or a string")
+    );
     let help = match (sort, wanted.as_str()) {
         ("the string", "a whole number" | "a boolean") => {
             let fits = if wanted == "a boolean" {
