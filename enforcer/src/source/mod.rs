@@ -7,7 +7,7 @@
 pub mod convert;
 pub mod kubernetes;
 pub mod manifests;
-mod nearest;
+pub(crate) mod nearest;
 mod remark;
 mod typed;
 mod update;

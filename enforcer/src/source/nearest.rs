@@ -2,7 +2,7 @@
 
 /// Returns the allowed word that is nearest to a word, if at most a third of its letters differ.
 /// Not more: `ICMP` must not suggest `TCP`.
-pub(in crate::source) fn nearest<'a>(word: &str, allowed: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, allowed: &[&'a str]) -> Option<&'a str> {
     let word = word.trim().to_lowercase();
     let distance = |it: &str| strsim::damerau_levenshtein(&word, &it.to_lowercase());
     let best = allowed.iter().copied().min_by_key(|it| distance(it))?;

@@ -132,10 +132,12 @@ impl Reader<'_> {
         let place = document.root.place(self.text, document.node.locate_key(path));
         if kind == "NetworkPolicy" && path == "status" {
             // `kubectl get -o yaml` of Kubernetes 1.24 to 1.27 wrote it; it never meant anything.
-            let message =
-                "a NetworkPolicy has no status since Kubernetes 1.28; strict validation refuses it";
+            let message = "a NetworkPolicy has no status since Kubernetes 1.28; the API server refuses it, \
+                 unless validation is off, and the policy counts without it";
             let help = Some("remove it".to_owned());
-            return self.add(document, place, Severity::Warning, path, message, help);
+            self.add(document, place, Severity::Warning, path, message, help);
+            self.reports.iter_mut().next_back().into_iter().for_each(|it| it.refused = true);
+            return;
         }
         let severity = if kind == "NetworkPolicy" { Severity::Error } else { Severity::Warning };
         let help = fields::suggestion(kind, path).map(|it| format!("did you mean `{it}`?"));
