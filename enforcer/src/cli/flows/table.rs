@@ -102,7 +102,10 @@ pub(super) fn by(flow: &FlowRecord) -> String {
             "no-rule" if flow.verdict == "allowed" => {
                 Some(format!("{direction} would deny it now: {}", it.isolated_by.join(", ")))
             }
-            "no-rule" => Some(format!("{direction} isolated by {}", it.isolated_by.join(", "))),
+            "no-rule" => {
+                let nearest = it.nearest.as_ref().map(|it| format!("; {it}")).unwrap_or_default();
+                Some(format!("{direction} isolated by {}{nearest}", it.isolated_by.join(", ")))
+            }
             _ => None,
         }
     };
