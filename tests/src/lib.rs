@@ -13,6 +13,7 @@
 pub mod api;
 pub mod bench;
 pub mod command;
+pub mod documents;
 pub mod failure;
 pub mod frame;
 pub mod generate;

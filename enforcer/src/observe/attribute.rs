@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use enforcer_core::explain::{self, Change, Outcome, RuleResult, Why, Workload};
+use enforcer_core::explain::{self, Outcome, RuleResult, Why, Workload};
 use enforcer_core::model::{Cluster, Pod, PodId, PolicyId, Protocol, Traffic, View};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
@@ -81,7 +81,7 @@ fn traffic(record: &DropRecord) -> Option<Traffic> {
 
 fn of(result: &RuleResult) -> Nearest {
     let differences = match &result.outcome {
-        Outcome::Misses(changes) => changes.iter().map(Change::to_string).collect(),
+        Outcome::Misses(changes) => explain::differences(changes),
         Outcome::Allows | Outcome::Never => Vec::new(),
     };
     Nearest { policy: result.rule.policy.to_string(), path: result.path(), differences }

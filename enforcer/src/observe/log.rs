@@ -143,7 +143,12 @@ fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     }
     // The errors of the Kubernetes client are logged once and in context, where it is used.
     let quiet = format!("kube_client=off,kube_runtime=off,{filter}");
-    EnvFilter::try_new(quiet).map_err(|error| invalid(error.to_string()))
+    // The parser's own words, without its list of levels.
+    let short = |error: String| match error.split_once(": expected one of") {
+        Some((problem, _)) => problem.to_owned(),
+        None => error,
+    };
+    EnvFilter::try_new(quiet).map_err(|error| invalid(short(error.to_string())))
 }
 
 #[cfg(test)]
@@ -161,6 +166,8 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad}");
         }
         let error = parse("info,debgu").unwrap_err().to_string();
+        let level = parse("foo=bar=1").unwrap_err().to_string();
+        assert_eq!(level.matches("expected").count(), 1, "{level}");
         assert!(error.contains("\"debgu\" is not a level: expected error, warn"), "{error}");
     }
 
