@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use enforcer_core::model::{Peer, Pod, Requirement, Selector};
-
-use super::estate::Estate;
+use enforcer_core::model::{Pod, Requirement, Selector};
 
 /// The namespaces of the pods that a selector can match.
 type Namespaces = BTreeSet<String>;
@@ -21,22 +19,8 @@ struct Tally {
 }
 
 impl Coverage {
-    pub(super) fn of(estate: &Estate<'_>) -> Self {
-        let mut coverage = Self::default();
-        for policy in estate.subjects.iter().filter_map(|it| it.policy) {
-            let own: Vec<&Pod> = estate.pods_in(&policy.id.namespace).collect();
-            coverage.note(&policy.subjects, &own);
-            let rules = policy.ingress.iter().chain(&policy.egress).flatten();
-            for peer in rules.flat_map(|it| &it.peers) {
-                if let Peer::Pods { pods, .. } = peer {
-                    coverage.note(pods, &estate.peers(policy, peer).0);
-                }
-            }
-        }
-        coverage
-    }
-
-    fn note(&mut self, selector: &Selector, pods: &[&Pod]) {
+    /// Notes a selector, and the pods that it can match.
+    pub(super) fn note(&mut self, selector: &Selector, pods: &[&Pod]) {
         if selector.requirements.is_empty() || pods.is_empty() {
             return;
         }

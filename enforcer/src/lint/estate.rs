@@ -60,7 +60,23 @@ impl<'a> Estate<'a> {
         let coverage = Coverage::default();
         let subjects = declared.iter().filter(is_policy).map(subject).collect();
         let estate = Self { balanced, subjects, cluster, others, coverage };
-        Self { coverage: Coverage::of(&estate), ..estate }
+        Self { coverage: estate.covered(), ..estate }
+    }
+
+    /// The selectors of all policies, against the declared pods.
+    fn covered(&self) -> Coverage {
+        let mut coverage = Coverage::default();
+        for policy in self.subjects.iter().filter_map(|it| it.policy) {
+            let own: Vec<&Pod> = self.pods_in(&policy.id.namespace).collect();
+            coverage.note(&policy.subjects, &own);
+            let rules = policy.ingress.iter().chain(&policy.egress).flatten();
+            for peer in rules.flat_map(|it| &it.peers) {
+                if let Peer::Pods { pods, .. } = peer {
+                    coverage.note(pods, &self.peers(policy, peer).0);
+                }
+            }
+        }
+        coverage
     }
 
     /// The pods of a namespace that policy can apply to.
