@@ -27,11 +27,11 @@ denied, 2 error.
 
 Examples:
   enforcer explain shop/web-0 svc/db:5432 --namespace shop
-  enforcer explain --manifests ./policies shop/deploy/web shop/sts/db:5432
+  enforcer explain --manifests ./policies shop/web-0 shop/db-0:5432
   enforcer explain outside shop/deploy/web:443 --all
   enforcer explain --agent shop/web-0 shop/db-0:5432
-  enforcer explain shop/deploy/web 10.20.0.7:443 --what-if new-policy.yaml
-  enforcer explain shop/web-0 svc/db -n shop --what-if-delete netpol/shop/deny";
+  enforcer explain shop/web-0 10.20.0.7:443 --what-if new-policy.yaml
+  enforcer explain shop/web shop/svc/db --what-if-delete netpol/shop/db";
 
 /// The help of `describe` after its options.
 pub(super) const DESCRIBE_HELP: &str =
