@@ -28,7 +28,7 @@ fn start(
     is_agent: bool,
     run: impl FnOnce(LogFilter) -> anyhow::Result<ExitCode>,
 ) -> ExitCode {
-    let log = match LogFilter::start(filter, format) {
+    let log = match LogFilter::start(filter, format, is_agent) {
         Ok(log) => log,
         Err(error) => {
             // The logger does not run yet.

@@ -103,7 +103,7 @@ impl<'a> DropLog<'a> {
 
     fn log(&self, record: &DropRecord, repeats: u32) {
         if self.shared.log().is_json() {
-            record.log_fields();
+            record.log_fields(&record.to_string(), None);
         } else {
             tracing::info!(target: "enforcer::drops", "{record}");
         }

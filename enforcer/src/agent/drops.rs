@@ -13,7 +13,7 @@ use super::rejector::Rejector;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::kernel::{DropReader, ProgramLog};
-use crate::observe::{Attribution, DropRecord, EndedDrop, Names};
+use crate::observe::{Attribution, DropRecord, EndedDrop, Names, Observed as _};
 
 /// The time between two reads of the ring buffers for drop events and log lines. They wake no reader.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -81,22 +81,22 @@ pub(super) async fn watch(
         }
         drop_log.flush();
         for ended in shared.ended_drops() {
-            log_end(&ended);
+            log_end(&ended, shared.log().is_json());
         }
     }
 }
 
 /// Logs the end of an attempt: its line said nothing of the packets that followed.
-fn log_end(EndedDrop { repeats, lasted, drop }: &EndedDrop) {
+fn log_end(EndedDrop { repeats, lasted, drop }: &EndedDrop, as_json: bool) {
     // The first line has the policies.
-    let drop = DropRecord { attribution: Attribution::default(), ..drop.clone() };
+    let plain = DropRecord { attribution: Attribution::default(), ..drop.clone() };
     let seconds = lasted.as_secs();
-    tracing::info!(
-        target: "enforcer::drops",
-        repeats,
-        seconds,
-        "{drop}; repeated {repeats} times in {seconds} s"
-    );
+    let message = format!("{plain}; repeated {repeats} times in {seconds} s");
+    if as_json {
+        drop.log_fields(&message, Some((*repeats, seconds)));
+    } else {
+        tracing::info!(target: "enforcer::drops", "{message}");
+    }
 }
 
 /// The names of pods as far as the agent knows them now.

@@ -1,5 +1,6 @@
 //! `enforcer explain`, `describe` and `diff`: arguments in, text and exit code out.
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,9 +9,10 @@ use ipnet::IpNet;
 
 use super::agent::DEFAULT_STATUS;
 use super::ask::ask;
+use super::connection::ConnectionArgs;
 use super::plugin::AgentsArgs;
-use crate::inspect::{self, Answer, Output, Question, Side, State, StateOptions, Subject};
-use crate::observe::{Asked, LiveQuestion};
+use crate::inspect::{self, Answer, Output, Side, State, StateOptions, Subject};
+use crate::observe::Asked;
 use crate::source::kubernetes::ClientOptions;
 
 /// The help of `explain` after its options.
@@ -96,16 +98,9 @@ pub struct ClientArgs {
 /// The arguments of `explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// The sender.
-    pub from: String,
-    /// The receiver, as END[:PORT[/PROTO]] [default of the port: every port that it declares].
-    pub to: String,
-    /// Namespace of names without one.
-    #[arg(long, short, default_value = "default", value_name = "NAME")]
-    pub namespace: String,
-    /// Show every rule of the policies that isolate an end.
-    #[arg(long)]
-    pub all: bool,
+    /// The connection.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
     /// Read the state of the agent on this node, by its status address; without an address, the default one.
     #[arg(
         long,
@@ -202,9 +197,11 @@ impl SourceArgs {
     }
 }
 
-fn warn(state: &State) {
+/// Shows the remarks on manifests, whose lines name their severity.
+pub(super) fn warn(state: &State) {
     for remark in &state.remarks {
-        tracing::warn!("{remark}");
+        // Nobody may read it.
+        let _ = writeln!(io::stderr(), "{remark}");
     }
 }
 
@@ -221,13 +218,13 @@ pub async fn explain(arguments: ExplainArgs) -> anyhow::Result<(String, u8)> {
 
 /// The answer to a question about connections.
 pub(super) async fn answer(arguments: ExplainArgs) -> anyhow::Result<Answer> {
-    let ExplainArgs { from, to, namespace, all, agent, source, .. } = arguments;
+    let ExplainArgs { connection, agent, source, .. } = arguments;
     if let Some(agent) = agent {
-        let path = LiveQuestion { from, to, namespace, all }.path(Asked::Explain);
+        let path = connection.live().path(Asked::Explain);
         return Ok(serde_json::from_str(&ask(agent, "GET", &path, "")?)?);
     }
     let state = source.read().await?;
-    Ok(inspect::ask(&state, &Question { from, to, namespace, all })?)
+    Ok(inspect::ask(&state, &connection.question())?)
 }
 
 /// Describes an object, or the coverage of namespaces. Returns the text and the exit code.

@@ -53,14 +53,22 @@ impl fmt::Debug for LogFilter {
 }
 
 impl LogFilter {
-    /// Starts logging to standard error, once in a process.
+    /// Starts logging to standard error, once in a process. What commands report to their user needs neither
+    /// time nor module.
     ///
     /// # Errors
     /// The filter is invalid.
-    pub fn start(filter: &str, format: LogFormat) -> Result<Self, LogError> {
+    pub fn start(filter: &str, format: LogFormat, is_agent: bool) -> Result<Self, LogError> {
         let parsed = parse(filter)?;
         let logger = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr);
         let reload: Arc<Reload> = match format {
+            LogFormat::Text if !is_agent => {
+                let logger = logger.without_time().with_target(false);
+                let logger = logger.with_ansi(io::stderr().is_terminal()).with_filter_reloading();
+                let handle = logger.reload_handle();
+                logger.init();
+                Arc::new(move |filter| handle.reload(filter))
+            }
             LogFormat::Text => {
                 let logger = logger.with_ansi(io::stderr().is_terminal()).with_filter_reloading();
                 let handle = logger.reload_handle();

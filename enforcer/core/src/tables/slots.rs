@@ -63,6 +63,9 @@ impl Slots {
     /// entry whose other slot is the next.
     fn path(&self, ifindex: u32) -> Option<Vec<usize>> {
         let (first, second) = slots_of(ifindex);
+        if let Some(free) = [first, second].into_iter().find(|&slot| self.words[slot] == 0) {
+            return Some(vec![free]);
+        }
         // By slot: the previous one on the path, itself at the beginning.
         let mut before: Vec<Option<usize>> = vec![None; INTERFACE_SLOTS];
         let mut queue = VecDeque::new();

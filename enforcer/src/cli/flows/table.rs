@@ -105,7 +105,10 @@ pub(super) fn by(flow: &FlowRecord) -> String {
             }
             // Of a flood of denials, the policies of some are looked up.
             "no-rule" if it.isolated_by.is_empty() => Some(format!("{direction} isolated")),
-            "no-rule" => Some(format!("{direction} isolated by {}", it.isolated_by.join(", "))),
+            "no-rule" => {
+                let nearest = it.nearest.as_ref().map(|it| format!("; {it}")).unwrap_or_default();
+                Some(format!("{direction} isolated by {}{nearest}", it.isolated_by.join(", ")))
+            }
             _ => None,
         }
     };

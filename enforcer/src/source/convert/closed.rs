@@ -44,7 +44,7 @@ fn has_whole_selector(spec: &Value) -> bool {
 }
 
 /// The policy types; `None` if the directions can't be known.
-fn types(spec: &Value) -> Option<Vec<String>> {
+pub(super) fn types(spec: &Value) -> Option<Vec<String>> {
     let fields = spec.as_object()?;
     if fields.keys().any(|it| !FIELDS.contains(&it.as_str())) {
         return None;

@@ -15,6 +15,7 @@ mod port;
 mod problem;
 mod selector;
 mod service;
+mod unknown;
 mod workload;
 
 pub use closed::closed_policy_of;
@@ -25,6 +26,7 @@ pub use policy::{closed_policy, policy};
 pub use problem::Problem;
 pub use selector::selector;
 pub use service::service;
+pub use unknown::without_unknown;
 pub use workload::pod_template;
 
 use super::remark::Severity;

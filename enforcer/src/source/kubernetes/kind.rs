@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::key::Key;
 use super::prune::Keep;
-use crate::source::convert::{self, Converted};
+use crate::source::convert::{self, Converted, Problem};
 use enforcer_core::model::{
     AUDIT_ANNOTATION, Change, DENY_WITH_ANNOTATION, PodId, PolicyId, ServiceId,
 };
@@ -83,6 +83,11 @@ pub(super) trait Watch:
 
     /// The change to the model.
     fn convert(&self) -> Converted<Option<Change>>;
+
+    /// Removes unknown fields, and all that could mean more without them.
+    fn without_unknown(_json: &mut Value) -> Vec<Problem> {
+        Vec::new()
+    }
 
     /// The change that takes effect instead of an object that has errors and was never good. Kubernetes
     /// changes no field's type within a version of an API and encodes its own types, so what does not
@@ -194,6 +199,10 @@ impl Watch for NetworkPolicy {
 
     fn convert(&self) -> Converted<Option<Change>> {
         convert::policy(self).map(Change::Policy).map(Some)
+    }
+
+    fn without_unknown(json: &mut Value) -> Vec<Problem> {
+        convert::without_unknown(json)
     }
 
     fn fallback(json: &Value) -> Option<Change> {

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::key::Key;
 use super::kind::Watch;
+use crate::source::convert::Problem;
 use crate::source::remark::{Remark, Severity};
 use crate::source::typed;
 use enforcer_core::model::Change;
@@ -48,13 +49,16 @@ pub(super) struct Watched<K> {
 }
 
 impl<K: Watch> Watched<K> {
-    fn read(value: &Value) -> Self {
+    fn read(mut value: Value) -> Self {
+        let unknown = K::without_unknown(&mut value);
+        let value = &value;
         let meta = value.get("metadata");
         let text = |field| meta?.get(field)?.as_str().map(ToOwned::to_owned);
         let (name, namespace) = (text("name"), text("namespace"));
         let key =
             Key::new(namespace.as_deref().unwrap_or_default(), name.as_deref().unwrap_or_default());
-        let (outcome, remarks) = outcome::<K>(value);
+        let (outcome, more) = outcome::<K>(value);
+        let remarks = unknown.iter().map(remark).chain(more).collect();
         let resource_version = text("resourceVersion");
         Self {
             meta: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() },
@@ -77,14 +81,16 @@ fn outcome<K: Watch>(value: &Value) -> (Outcome, Vec<Remark>) {
     };
     let converted = object.convert();
     let outcome = converted.value.map_or_else(|| Outcome::Bad(K::fallback(value)), Outcome::Good);
-    let remarks = converted.problems.iter();
-    let remarks = remarks.map(|it| Remark { severity: it.severity, text: it.to_string() });
-    (outcome, remarks.collect())
+    (outcome, converted.problems.iter().map(remark).collect())
+}
+
+fn remark(problem: &Problem) -> Remark {
+    Remark { severity: problem.severity, text: problem.to_string() }
 }
 
 impl<'de, K: Watch> Deserialize<'de> for Watched<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::read(&K::KEEP.deserialize(deserializer)?))
+        Ok(Self::read(K::KEEP.deserialize(deserializer)?))
     }
 }
 

@@ -123,10 +123,15 @@ pub(super) fn events<'b, B: IntoIterator<Item = &'b Block>>(
     sets: impl IntoIterator<Item = (Number, B)>,
     family: usize,
 ) -> Vec<(u128, Number)> {
+    let sets = sets.into_iter();
+    let usual = 2 * sets.size_hint().0;
     let mut events = Vec::new();
     let mut joined = Vec::new();
     for (set, blocks) in sets {
         ranges(blocks, family, &mut joined);
+        if events.is_empty() && !joined.is_empty() {
+            events.reserve(usual);
+        }
         let ends = joined.drain(..);
         let ends = ends.flat_map(|(first, last)| [Some(first), last.checked_add(1)]);
         events.extend(ends.flatten().map(|at| (at, set)));

@@ -157,7 +157,7 @@ impl LabelIndex {
 }
 
 /// The first requirement that needs one of some values.
-fn required(selector: &Selector) -> Option<(&String, &SharedSet<String>)> {
+pub(super) fn required(selector: &Selector) -> Option<(&String, &SharedSet<String>)> {
     selector.requirements.iter().find_map(|requirement| match requirement {
         Requirement::In(key, values) => Some((key, values)),
         _ => None,

@@ -29,6 +29,8 @@ mod labels;
 mod materialize;
 mod peers;
 mod rows;
+mod seen;
+mod selecting;
 mod shares;
 mod sketch;
 mod slab;

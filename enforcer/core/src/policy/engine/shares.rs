@@ -5,14 +5,15 @@
 //! common level, so that the namespace that asks for most is cut first, and one that asks for no more
 //! than an equal share is never cut. A cut namespace keeps its smallest rows.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use enforcer_ebpf::contract::table::{Limits, PORT_CLASSES, SLOTS};
 
 use super::blocks::events;
+use super::seen::Seen;
 use super::sketch::{Sketch, Sketched};
 use super::slab::Number;
 use crate::model::Block;
@@ -88,9 +89,15 @@ pub(super) struct Need {
 
 impl Need {
     pub(super) fn new(sketch: &Sketch<'_>, verdicts: &Verdicts) -> Self {
-        let mut need = Self { row: hash(&verdicts.identity(sketch.base)), ..Self::default() };
-        let mut blocks: Vec<(Number, &[&Block])> = Vec::with_capacity(sketch.terms.len());
-        let mut atoms: Vec<(u64, u64)> = Vec::with_capacity(sketch.terms.len());
+        let terms = sketch.terms.len();
+        let mut need = Self {
+            row: hash(&verdicts.identity(sketch.base)),
+            classes: Vec::with_capacity(terms),
+            overlaps: 0,
+            sets: Vec::with_capacity(terms),
+        };
+        let mut blocks: Vec<(Number, &[&Block])> = Vec::with_capacity(terms);
+        let mut atoms: Vec<(u64, u64)> = Vec::with_capacity(terms);
         for (number, Sketched { identity, set, term }) in (0..).zip(&sketch.terms) {
             let always = verdicts.identity(term.always);
             let ranges = match verdicts.get(term.always) {
@@ -180,14 +187,14 @@ fn hash(value: &impl Hash) -> u64 {
 
 /// What several rows need together, so far.
 struct Sum {
-    seen: HashSet<u64>,
+    seen: Seen,
     amount: u64,
 }
 
 impl Sum {
     /// Nothing yet, with room for this number of values.
     fn with_room(values: usize) -> Self {
-        Self { seen: HashSet::with_capacity(values), amount: 0 }
+        Self { seen: Seen::with_room(values), amount: 0 }
     }
 
     fn add(&mut self, need: &Need, resource: Resource) {

@@ -108,7 +108,9 @@ impl<'c> Compiler<'c, '_> {
     ) -> Sketch<'c> {
         let mut sketch = Sketch { base: VerdictId::DENY, terms: Vec::new() };
         for policy in policies {
-            for rule in rules(policy, direction).into_iter().flatten() {
+            let rules = rules(policy, direction).map_or(&[][..], Vec::as_slice);
+            sketch.terms.reserve(rules.len());
+            for rule in rules {
                 let granted = self.granted(rule, direction, ports);
                 self.add(&mut sketch, &policy.id.namespace, rule, granted);
             }

@@ -7,11 +7,12 @@ use enforcer_ebpf::contract::verdict::Direction;
 
 use super::atoms::Atoms;
 use super::rows::{Row, named_ports, names};
+use super::selecting::Selecting;
 use super::shares::{Ask, Budget, Excess, Need, excess, excess_names, same, with_hysteresis};
 use super::sketch::{Compiler, Sketch, rules};
 use super::slab::{Collected, Number, Slab};
 use super::touched::Touched;
-use crate::model::{Cluster, ContainerPort, Pod, PodId, PolicyId};
+use crate::model::{Cluster, ContainerPort, PodId, PolicyId};
 use crate::policy::subjects::is_subject;
 use crate::policy::verdicts::VerdictId;
 
@@ -99,10 +100,11 @@ impl Subjects {
             sides.into_iter().flatten().for_each(|side| self.release(side.judge));
         }
         let mut concerned: BTreeSet<PodId> = BTreeSet::new();
+        let mut selecting = Selecting::new(cluster);
         for (id, pod) in local.iter().filter_map(|id| Some((id, subject(id)?))) {
             if touched.pods.contains(id) || !self.pods.contains_key(id) {
                 let known = self.pods.entry(id.clone()).or_default();
-                known.policies = selecting(cluster, pod);
+                known.policies = selecting.policies_of(pod);
                 concerned.insert(id.clone());
             }
         }
@@ -129,7 +131,8 @@ impl Subjects {
         renamed
     }
 
-    /// Finds the subjects that changed policies select, or selected.
+    /// Finds the subjects that changed policies select, or selected. The policies of those that are
+    /// concerned already are known.
     fn select(
         &mut self,
         cluster: &Cluster,
@@ -137,11 +140,15 @@ impl Subjects {
         local: &BTreeSet<PodId>,
         concerned: &mut BTreeSet<PodId>,
     ) {
+        if touched.policies.is_empty() {
+            return;
+        }
+        let others: Vec<&PodId> = local.iter().filter(|id| !concerned.contains(*id)).collect();
         for policy_id in &touched.policies {
             let policy = cluster.policies.get(policy_id);
-            let first = PodId::new(policy_id.namespace.as_str(), "");
-            let same = |id: &&PodId| id.namespace == policy_id.namespace;
-            for id in local.range(first..).take_while(same) {
+            let first = others.partition_point(|id| id.namespace < policy_id.namespace);
+            let same = |id: &&&PodId| id.namespace == policy_id.namespace;
+            for &id in others.iter().skip(first).take_while(same) {
                 let Some(subject) = self.pods.get_mut(id) else { continue };
                 let pod = cluster.pods.get(id);
                 let selects = policy.zip(pod).is_some_and(|(it, pod)| {
@@ -362,15 +369,4 @@ impl Subjects {
     pub(super) fn all(&self) -> impl Iterator<Item = (&PodId, [Judge; 2])> {
         self.pods.iter().map(|(id, it)| (id, it.sides.each_ref().map(|side| side.judge)))
     }
-}
-
-/// The policies that select the pod.
-fn selecting(cluster: &Cluster, pod: &Pod) -> BTreeSet<PolicyId> {
-    let namespace = pod.id.namespace.as_str();
-    let policies = cluster.policies.range(PolicyId::new(namespace, "")..);
-    policies
-        .take_while(|(id, _)| id.namespace == namespace)
-        .filter(|(_, policy)| policy.subjects.matches(&pod.labels) && !cluster.is_in_audit(policy))
-        .map(|(id, _)| id.clone())
-        .collect()
 }

@@ -160,6 +160,48 @@ async fn r9_a_policy_that_does_not_fit_its_type_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r9_an_unknown_field_of_a_policy_never_allows_more() {
+    let spec = |from: &Value| json!({"podSelector": {}, "ingress": [{"from": [from]}, {"ports": [{"port": 1}]}]});
+    let wide = policy("p", 1, &spec(&json!({"namespaceSelector": {}})));
+    let narrow = json!({"namespaceSelector": {}, "sameNode": true});
+    let narrow = policy("p", 2, &spec(&narrow));
+    let mut whole =
+        policy("q", 1, &json!({"podSelector": {}, "ingress": [{}], "schedule": "night"}));
+    whole["metadata"]["annotations"] = json!({"enforcer.io/audit": "true", "else": "ignored"});
+    whole["status"] = json!({"conditions": []});
+    let server = Server::default();
+    server.on(
+        "networkpolicies",
+        [
+            Answer::List(vec![wide, whole], 1, None),
+            Answer::After(
+                Duration::from_secs(60),
+                Box::new(Answer::watch([event("MODIFIED", &narrow)])),
+            ),
+        ],
+    );
+    let mut scene = Scene::start(server);
+    scene.seconds(90).await;
+    let rules = |policy: &enforcer_core::model::Policy| {
+        [&policy.ingress, &policy.egress].map(|it| it.as_ref().map(Vec::len))
+    };
+    let shown: Vec<_> = scene.cluster.policies.values().map(|it| (rules(it), it.audit)).collect();
+    // The new version counts, without the entry; not the last one without unknown fields.
+    assert_eq!(shown, [([Some(1), None], false), ([Some(0), Some(0)], true)]);
+    assert_eq!(scene.state(Kind::Policy).bad, 2);
+    let remarks: Vec<_> = scene.remarks.iter().map(|it| it.split(" (").next().unwrap()).collect();
+    assert_eq!(
+        remarks,
+        [
+            "error: NetworkPolicy a/q: spec.schedule: unknown field, which may narrow what is allowed: \
+             the policy isolates what it could select and allows nothing",
+            "error: NetworkPolicy a/p: spec.ingress[0].from[0].sameNode: unknown field, which may narrow \
+             what is allowed: the entry allows nothing",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn objects_with_warnings_take_effect() {
     let mut warned = policy("p", 1, &json!({"podSelector": {}}));
     warned["spec"] = json!(null);
