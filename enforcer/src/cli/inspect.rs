@@ -10,7 +10,6 @@ use ipnet::IpNet;
 use super::agent::DEFAULT_STATUS;
 use super::ask::ask;
 use super::connection::ConnectionArgs;
-use super::plugin::AgentsArgs;
 use crate::inspect::{self, Answer, Output, Side, State, StateOptions, Subject};
 use crate::observe::Asked;
 use crate::source::kubernetes::ClientOptions;
@@ -169,9 +168,9 @@ pub struct DiffArgs {
 
 impl ClientArgs {
     /// Takes what is not given from the plugin's own arguments.
-    pub(super) fn default_to(&mut self, arguments: &AgentsArgs) {
-        self.kubeconfig = self.kubeconfig.take().or_else(|| arguments.kubeconfig.clone());
-        self.context = self.context.take().or_else(|| arguments.context.clone());
+    pub(super) fn default_to(&mut self, others: ClientOptions) {
+        self.kubeconfig = self.kubeconfig.take().or(others.kubeconfig);
+        self.context = self.context.take().or(others.context);
     }
 
     fn options(self) -> ClientOptions {
