@@ -10,7 +10,6 @@ use ipnet::IpNet;
 use super::agent::DEFAULT_STATUS;
 use super::ask::ask;
 use super::connection::ConnectionArgs;
-use super::plugin::AgentsArgs;
 use crate::inspect::{self, Answer, Output, Side, State, StateOptions, Subject};
 use crate::observe::Asked;
 use crate::source::kubernetes::ClientOptions;
@@ -29,11 +28,11 @@ denied, 2 error.
 
 Examples:
   enforcer explain shop/web-0 svc/db:5432 --namespace shop
-  enforcer explain --manifests ./policies shop/deploy/web shop/sts/db:5432
+  enforcer explain --manifests ./policies shop/web-0 shop/db-0:5432
   enforcer explain outside shop/deploy/web:443 --all
   enforcer explain --agent shop/web-0 shop/db-0:5432
-  enforcer explain shop/deploy/web 10.20.0.7:443 --what-if new-policy.yaml
-  enforcer explain shop/web-0 svc/db -n shop --what-if-delete netpol/shop/deny";
+  enforcer explain shop/web-0 10.20.0.7:443 --what-if new-policy.yaml
+  enforcer explain shop/web shop/svc/db --what-if-delete netpol/shop/db";
 
 /// The help of `describe` after its options.
 pub(super) const DESCRIBE_HELP: &str =
@@ -169,9 +168,9 @@ pub struct DiffArgs {
 
 impl ClientArgs {
     /// Takes what is not given from the plugin's own arguments.
-    pub(super) fn default_to(&mut self, arguments: &AgentsArgs) {
-        self.kubeconfig = self.kubeconfig.take().or_else(|| arguments.kubeconfig.clone());
-        self.context = self.context.take().or_else(|| arguments.context.clone());
+    pub(super) fn default_to(&mut self, others: ClientOptions) {
+        self.kubeconfig = self.kubeconfig.take().or(others.kubeconfig);
+        self.context = self.context.take().or(others.context);
     }
 
     fn options(self) -> ClientOptions {

@@ -29,7 +29,7 @@ impl std::error::Error for Ended {}
 #[must_use]
 pub fn is_reader_gone(error: &anyhow::Error) -> bool {
     let inner = error.root_cause().downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<Ended>)
+    matches!(inner, Some(it) if it.is::<Ended>())
 }
 
 fn named(error: io::Error) -> io::Error {

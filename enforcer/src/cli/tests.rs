@@ -83,7 +83,7 @@ fn causes_are_not_repeated() {
 /// What a user reads: an example for each subcommand, and none that a terminal of 80 columns breaks.
 #[test]
 fn each_subcommand_has_examples_of_80_columns() {
-    let mut found = 0;
+    let (mut found, mut wide) = (0, Vec::new());
     for mut root in [Cli::command(), plugin::PluginCli::command()] {
         root.build();
         let mut all: Vec<clap::Command> = root.get_subcommands().cloned().collect();
@@ -98,11 +98,12 @@ fn each_subcommand_has_examples_of_80_columns() {
             let examples: Vec<&str> = examples.into_iter().flatten().collect();
             assert!(!examples.is_empty(), "{name} has no example");
             for line in examples {
-                let width = line.chars().count();
-                assert!(width <= 80, "{name}: {width} columns: {line}");
+                if line.chars().count() > 80 {
+                    wide.push(line.to_owned());
+                }
                 found += 1;
             }
         }
     }
-    assert!(found > 60, "{found}");
+    assert!(wide.is_empty() && found > 60, "{found} {wide:#?}");
 }

@@ -311,3 +311,30 @@ fn workloads(places: &Places) -> BTreeMap<PodId, Workload> {
     };
     named.map(workload).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_is_about_the_path_on_the_other_side() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let sides = |old: &str, new: &str| Side::both([old, new]);
+        let revision = |name: &str, at: &str| Side::revision(name, Path::new(at));
+        let here = Side::Path(folder.path().to_owned());
+        assert_eq!(sides("main", path), [revision("main", path), here.clone()]);
+        assert_eq!(sides(path, "main"), [here.clone(), revision("main", path)]);
+        // Its own path counts.
+        assert_eq!(sides("main:old", path), [revision("main:old", "."), here.clone()]);
+        assert_eq!(sides("a", "b"), [revision("a", "."), revision("b", ".")]);
+        assert_eq!(sides("cluster", path), [Side::Cluster, here]);
+    }
+
+    #[test]
+    fn of_many_errors_the_first_are_shown() {
+        let lines: Vec<String> = (0..25).map(|it| it.to_string()).collect();
+        assert!(first_few(&lines).ends_with("19\nand 5 more: `enforcer check` lists them"));
+        assert_eq!(first_few(&lines[..2]), "0\n1");
+    }
+}

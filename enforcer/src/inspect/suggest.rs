@@ -94,8 +94,11 @@ fn observed(flow: &FlowRecord) -> Option<Observed> {
         None => flow.protocol.clone(),
     };
     let mut evidence = format!(
-        "{from} → {to} {what}: {} connections, {} to {}",
-        flow.connections, flow.first_seen, flow.last_seen
+        "{from} → {to} {what}: {} connection{}, {} to {}",
+        flow.connections,
+        if flow.connections == 1 { "" } else { "s" },
+        flow.first_seen,
+        flow.last_seen
     );
     if !flow.services.is_empty() {
         evidence += &format!(", by Service {}", flow.services.join(", "));

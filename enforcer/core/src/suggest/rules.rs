@@ -51,14 +51,18 @@ pub(super) fn pairs(
     notes: &mut BTreeSet<String>,
 ) -> Vec<(End, End, Port)> {
     let about = format!("{} → {}", flow.from, flow.to);
-    let Some(port) = flow.port else {
-        notes.insert(format!("{about}: a rule can't allow a protocol without ports alone"));
-        return Vec::new();
-    };
     if flow.from == FlowEnd::Node || flow.to == FlowEnd::Node {
         // Allowed in any case (semantics A2).
         return Vec::new();
     }
+    let Some(port) = flow.port else {
+        // One remark for each receiver, however many senders it has.
+        notes.insert(format!(
+            "{}: not used: protocols without ports, such as ping, which a rule can't allow alone",
+            flow.to
+        ));
+        return Vec::new();
+    };
     let end = |it: &FlowEnd| end(groups, it);
     let from = end(&flow.from);
     let to = match &flow.to {

@@ -152,8 +152,8 @@ fn addresses_outside_are_grouped_where_no_pod_is() {
     assert_eq!(
         text[6..],
         [
+            "note: 203.0.113.9: not used: protocols without ports, such as ping, which a rule can't allow alone",
             "note: shop/client → 10.0.4.1: not used: 10.0.4.1 is an address of the cluster now",
-            "note: shop/client → 203.0.113.9: a rule can't allow a protocol without ports alone",
         ]
     );
 }

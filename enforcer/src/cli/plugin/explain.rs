@@ -16,7 +16,7 @@ pub(super) async fn explain(
     arguments: &AgentsArgs,
     mut question: ExplainArgs,
 ) -> anyhow::Result<(String, u8)> {
-    question.source.client.default_to(arguments);
+    question.source.client.default_to(arguments.client());
     let output = question.output;
     let mut answer = answer(question).await?;
     let mut notes = Vec::new();

@@ -36,15 +36,15 @@ async fn without_agents(
 ) -> anyhow::Result<Result<(String, u8), PluginCommand>> {
     Ok(Ok(match command {
         PluginCommand::Describe(mut it) => {
-            it.source.client.default_to(arguments);
+            it.source.client.default_to(arguments.client());
             inspect::describe(*it).await?
         }
         PluginCommand::Diff(mut it) => {
-            it.client.default_to(arguments);
+            it.client.default_to(arguments.client());
             inspect::diff(*it).await?
         }
         PluginCommand::Suggest(mut it) if !it.from.is_empty() => {
-            it.source.client.default_to(arguments);
+            it.source.client.default_to(arguments.client());
             let flows = suggest::read_all(&it.from)?;
             suggest::manifests(*it, flows).await?
         }
@@ -77,13 +77,13 @@ pub async fn run(
         PluginCommand::Drops(view) => follow::drops(&agents, &view, out).await,
         PluginCommand::Flows(view) => follow::flows(&agents, &view, out).await,
         PluginCommand::Audit(mut view) => {
-            view.source.client.default_to(arguments);
+            view.source.client.default_to(arguments.client());
             let status = overview::answered(&agents.ask("/status").await);
             let flows = follow::merged(&agents).await;
             Ok(audit::print(&status, flows, *view, out).await?.into())
         }
         PluginCommand::Suggest(mut view) => {
-            view.source.client.default_to(arguments);
+            view.source.client.default_to(arguments.client());
             let seen = follow::merged(&agents).await;
             for silent in &seen.silent {
                 tracing::warn!("{silent}: its flows are missing");
