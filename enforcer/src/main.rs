@@ -28,7 +28,7 @@ fn start(
     is_agent: bool,
     run: impl FnOnce(LogFilter) -> anyhow::Result<ExitCode>,
 ) -> ExitCode {
-    let log = match LogFilter::start(filter, format) {
+    let log = match LogFilter::start(filter, format, is_agent) {
         Ok(log) => log,
         Err(error) => {
             // The logger does not run yet.
@@ -38,6 +38,8 @@ fn start(
     };
     match run(log) {
         Ok(code) => code,
+        // As of a program that the signal ends: `enforcer drops | head` is no error.
+        Err(error) if cli::is_reader_gone(&error) => ExitCode::from(128 + 13),
         Err(error) => {
             let line = cli::error_line(&error);
             if is_agent {
@@ -54,7 +56,7 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(arguments) => return run(*arguments, log),
         Command::Check(arguments) => {
-            let clean = cli::check::run(&arguments, &mut io::stdout().lock())?;
+            let clean = cli::check::run(&arguments, &mut cli::screen())?;
             return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Explain(arguments) => return inspect(cli::inspect::explain(*arguments)),
@@ -62,28 +64,28 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
         Command::Describe(arguments) => return inspect(cli::inspect::describe(*arguments)),
         Command::Suggest(arguments) => return inspect(cli::suggest::run(*arguments)),
         Command::Diff(arguments) => return inspect(cli::inspect::diff(*arguments)),
-        Command::Ui(arguments) => block_on(cli::page::ui(*arguments, &mut io::stdout()))?,
+        Command::Ui(arguments) => block_on(cli::page::ui(*arguments, &mut cli::screen()))?,
         Command::Report(arguments) => block_on(cli::page::report(*arguments))?,
-        Command::Status(arguments) => cli::status::run(&arguments, &mut io::stdout())?,
-        Command::Top(arguments) => cli::top::run(&arguments, &mut io::stdout())?,
-        Command::Drops(arguments) => cli::drops::run(&arguments, &mut io::stdout())?,
+        Command::Status(arguments) => cli::status::run(&arguments, &mut cli::screen())?,
+        Command::Top(arguments) => cli::top::run(&arguments, &mut cli::screen())?,
+        Command::Drops(arguments) => cli::drops::run(&arguments, &mut cli::screen())?,
         Command::Audit(arguments) => {
-            let denies = block_on(cli::audit::run(*arguments, &mut io::stdout()))?;
+            let denies = block_on(cli::audit::run(*arguments, &mut cli::screen()))?;
             return Ok(if denies { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
-        Command::Flows(arguments) => cli::flows::run(&arguments, &mut io::stdout())?,
+        Command::Flows(arguments) => cli::flows::run(&arguments, &mut cli::screen())?,
         Command::LogLevel { filter, agent } => {
-            cli::ask::log_level(agent.status, filter.as_deref(), &mut io::stdout())?;
+            cli::ask::log_level(agent.status, filter.as_deref(), &mut cli::screen())?;
         }
         Command::Cleanup(arguments) => {
-            cli::cleanup::run(&arguments.pins, arguments.output, &mut io::stdout())?;
+            cli::cleanup::run(&arguments.pins, arguments.output, &mut cli::screen())?;
         }
         Command::Pause => pause()?,
         Command::Agents(questions) => {
             let Questions { agents, command } = *questions;
             return plugin(&agents, command);
         }
-        Command::Completions { shell } => cli::completions(shell, &mut io::stdout()),
+        Command::Completions { shell } => cli::completions(shell, &mut cli::screen())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -91,7 +93,7 @@ fn dispatch(command: Command, log: LogFilter) -> anyhow::Result<ExitCode> {
 fn plugin(agents: &AgentsArgs, command: PluginCommand) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the async runtime")?;
-    let code = runtime.block_on(cli::plugin::run(agents, command, &mut io::stdout()))?;
+    let code = runtime.block_on(cli::plugin::run(agents, command, &mut cli::screen()))?;
     Ok(ExitCode::from(code))
 }
 
@@ -115,7 +117,7 @@ fn inspect(answer: impl Future<Output = anyhow::Result<(String, u8)>>) -> anyhow
 }
 
 fn print((text, code): (String, u8)) -> anyhow::Result<ExitCode> {
-    io::stdout().write_all(text.as_bytes()).context("cannot print the answer")?;
+    cli::screen().write_all(text.as_bytes()).context("cannot print the answer")?;
     Ok(ExitCode::from(code))
 }
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use enforcer_ebpf::packet::{
-    self, LinkMessage, Packet, Quoted, ethernet, ethertype, has_link_type, link_message, quoted4,
-    quoted6, role, segment4, segment6,
+    self, LinkMessage, Packet, Quoted, datagram4, datagram6, ethernet, ethertype, has_link_type,
+    link_message, quoted4, quoted6, role, segment4, segment6,
 };
 
 use crate::naive::{self, Carried, Icmp, Piece, Quote, Read, Seen};
@@ -63,6 +63,9 @@ impl fmt::Display for Path {
 /// Reads a frame of this length, of which these bytes are readable.
 pub(crate) fn packet_path(frame: &[u8], length: usize) -> Path {
     let Ok((kind, start)) = ethernet(frame) else { return Path::Malformed };
+    if start == 14 {
+        short_ways_agree(frame, kind);
+    }
     let facts = match kind {
         // The programs make all of a possible link message readable first.
         ethertype::IPV6
@@ -72,12 +75,10 @@ pub(crate) fn packet_path(frame: &[u8], length: usize) -> Path {
             return Path::Malformed;
         }
         ethertype::IPV4 => packet::ipv4(frame, start).map(|it| {
-            assert!(start != 14 || segment4(frame).is_none_or(|short| short == it));
             let quoted = (it.role & role::ERROR != 0).then(|| quoted4(frame, &it)).flatten();
             facts(&it, |address| IpAddr::V4(address.into()), "none".to_owned(), quoted)
         }),
         ethertype::IPV6 => packet::ipv6(frame, start).map(|it| {
-            assert!(start != 14 || segment6(frame).is_none_or(|short| short == it));
             let quoted = (it.role & role::ERROR != 0).then(|| quoted6(frame, &it)).flatten();
             let address = |[high, low]: [u64; 2]| {
                 IpAddr::V6((u128::from(high) << 64 | u128::from(low)).into())
@@ -94,6 +95,23 @@ pub(crate) fn packet_path(frame: &[u8], length: usize) -> Path {
         other => return Path::Other(other),
     };
     facts.map_or(Path::Malformed, Path::Ip)
+}
+
+/// What the short ways read of a frame without tags, the general one reads as well.
+fn short_ways_agree(frame: &[u8], kind: u16) {
+    match kind {
+        ethertype::IPV4 => {
+            let general = packet::ipv4(frame, 14);
+            assert!(segment4(frame).is_none_or(|short| general == Ok(short)));
+            assert!(datagram4(frame).is_none_or(|short| general == Ok(short)));
+        }
+        ethertype::IPV6 => {
+            let general = packet::ipv6(frame, 14);
+            assert!(segment6(frame).is_none_or(|short| general == Ok(short)));
+            assert!(datagram6(frame).is_none_or(|short| general == Ok(short)));
+        }
+        _ => {}
+    }
 }
 
 fn facts<A: Copy>(

@@ -44,7 +44,10 @@ async fn a_cluster_is_explained() {
         "explain apps/client-x backend/api-z:api",
         "explain apps/other backend/api-z:8080",
         "explain backend/api-z apps/client-x:80",
+        "describe",
         "describe backend",
+        "describe backend/api-z",
+        "suggest backend --from inspect/flows.jsonl",
         "diff cluster inspect/changed",
     ] {
         let (output, code) = desk.run(line).await;

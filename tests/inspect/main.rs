@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "how a test fails")]
 
 mod cluster;
+mod documents;
 mod files;
 mod plugin;
+mod schema;
 
 use clap::Parser as _;
 use enforcer::cli::{Cli, Command, error_line, inspect, suggest};

@@ -152,14 +152,14 @@ fn half(node: &str) -> String {
 }
 
 /// A cluster of four nodes: two agents answer, one is closed, one does not run.
-struct Desk {
+pub(super) struct Desk {
     _server: ApiServer,
     _listening: Listening,
     home: tempfile::TempDir,
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let one = agent(answers(
             &status(&[("backend/api-z", &["backend/api-z"])], &[]),
             &[dropped(2, 3, "backend/api-z"), dropped(1, 9, "apps/other")],
@@ -212,7 +212,7 @@ impl Desk {
         Self { _server: server, _listening: listening, home }
     }
 
-    async fn run(&self, line: &str) -> String {
+    pub(super) async fn run(&self, line: &str) -> String {
         let config = self.home.path().join("config").display().to_string();
         let words = ["kubectl-enforcer"].into_iter().chain(line.split_whitespace());
         let arguments = words.chain(["--kubeconfig", &config]);
@@ -246,6 +246,12 @@ async fn the_agents_of_a_cluster_are_one_answer() {
         "trace apps/client-x backend/api-z:8080",
         "trace apps/client-x backend/api-z:8080 --agents-port 1",
         "suggest backend",
+        "suggest ops",
+        "audit",
+        "audit --output rules",
+        "describe",
+        "describe backend/api-z",
+        "diff cluster inspect/changed",
         "status --node nowhere",
         "status --agents-selector app=nothing",
         "status --agents-port 1 --node node-1",

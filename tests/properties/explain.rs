@@ -202,7 +202,7 @@ fn apply(
             *moved = Some(it.id.clone());
             cluster.pods.insert(it.id.clone(), it);
         }
-        Change::BePod { address, namespace } => {
+        Change::BePod { address, namespace, .. } => {
             let id = PodId::new(namespace, "new");
             let pod = Pod { addresses: [*address].into(), ..Pod::new(id.clone()) };
             *moved = Some(id.clone());

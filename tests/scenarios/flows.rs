@@ -80,6 +80,14 @@ async fn flows_are_seen(scene: &mut Scene) {
     let text = scene.enforcer(&["flows", "--policies", "--namespace", "shop"]).await.stdout;
     let text = String::from_utf8_lossy(&text).into_owned();
     assert!(text.contains("ingress[1]") && text.contains("unused since"), "{text}");
+    let text = scene.enforcer(&["flows", "--verdict", "denied", "--since", "1h"]).await.stdout;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let row = text.lines().find(|it| it.starts_with("shop/stranger")).unwrap_or_default();
+    assert!(row.contains("ingress isolated by shop/server; nearest: shop/server"), "{text}");
+    assert!(
+        row.contains("has app=stranger instead of app=client") && !text.contains("allowed"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -66,6 +66,7 @@ mod services;
 mod soak;
 mod start;
 mod support;
+mod telemetry;
 mod trace;
 mod tutorial;
 mod unknown;

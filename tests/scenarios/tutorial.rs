@@ -1,6 +1,5 @@
 //! The documents' commands for kubectl, as they are written there, against the lab.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::symlink;
@@ -8,56 +7,12 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
+use enforcer_tests::documents::{Step, agrees, document, steps};
 use nix::sys::signal::Signal;
 
 use crate::host::on_host;
 use crate::scene::PATIENCE;
-
-/// A command of a document, and its documented output.
-#[derive(Debug, PartialEq, Eq)]
-struct Step {
-    command: String,
-    output: Vec<String>,
-}
-
-/// The commands of a document's console blocks. A command may go on in a line behind a backslash.
-fn steps(document: &str) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
-    let mut is_inside = false;
-    for line in document.lines() {
-        match line {
-            "```console" => is_inside = true,
-            "```" => is_inside = false,
-            _ if !is_inside => {}
-            _ => match (line.strip_prefix("$ "), steps.last_mut()) {
-                (Some(command), _) => {
-                    steps.push(Step { command: command.to_owned(), output: Vec::new() });
-                }
-                (None, Some(last)) if last.command.ends_with('\\') => {
-                    let _ = write!(last.command, "\n{line}");
-                }
-                (None, Some(last)) => last.output.push(line.to_owned()),
-                (None, None) => panic!("output without a command: {line}"),
-            },
-        }
-    }
-    steps
-}
-
-/// Whether an output is the documented one: `…` is the rest of a line, or any lines.
-fn agrees(documented: &[String], lines: &[String]) -> bool {
-    match documented {
-        [] => lines.is_empty(),
-        [first, rest @ ..] if first == "…" => {
-            (0..=lines.len()).any(|skipped| agrees(rest, lines.get(skipped..).unwrap_or_default()))
-        }
-        [first, rest @ ..] => match (lines.split_first(), first.strip_suffix('…')) {
-            (Some((line, more)), Some(start)) => line.starts_with(start) && agrees(rest, more),
-            (Some((line, more)), None) => line == first && agrees(rest, more),
-            (None, _) => false,
-        },
-    }
-}
+use crate::support::agent;
 
 /// A shell that keeps its variables from one command to the next.
 struct Shell {
@@ -70,12 +25,13 @@ const END: &str = "--- the command has ended";
 
 impl Shell {
     /// In the repository, with kubectl for the lab.
-    fn new(kubeconfig: &str, home: &Path) -> Self {
+    fn new(kubeconfig: &str, home: &Path, agent: &Path) -> Self {
         let kubectl = enforcer_tests::api::kubectl();
         let kubectl = kubectl.expect("kubectl is missing: cargo xtask test installs it");
         let programs = home.join("bin");
         fs::create_dir_all(&programs).unwrap();
         symlink(kubectl, programs.join("kubectl")).unwrap();
+        symlink(agent, programs.join("kubectl-enforcer")).unwrap();
         let path = std::env::var("PATH").unwrap();
         let mut command = Command::new("bash");
         command.env("PATH", format!("{}:{path}", programs.display()));
@@ -116,7 +72,7 @@ impl Shell {
     fn follow(&mut self, steps: &[Step]) {
         for step in steps {
             let started_at = Instant::now();
-            let looks = [" exec ", " get ", " describe ", " logs "];
+            let looks = [" exec ", " get ", " describe ", " logs ", "kubectl enforcer "];
             let looks = looks.iter().any(|it| step.command.contains(it));
             loop {
                 let (lines, is_ok) = self.run(&step.command);
@@ -138,10 +94,6 @@ impl Drop for Shell {
     }
 }
 
-fn document(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
-}
-
 /// The part of a document between two texts.
 fn between<'a>(text: &'a str, first: &str, last: &str) -> &'a str {
     let (_, rest) = text.split_once(first).unwrap();
@@ -150,38 +102,19 @@ fn between<'a>(text: &'a str, first: &str, last: &str) -> &'a str {
 
 #[test]
 fn the_documents_commands_work_in_the_lab() {
-    let guide = document("deploy/README.md");
+    let guide = document("deploy/README.md").unwrap();
     let aks = steps(between(&guide, "**3. Start two pods", "**5. Remove it**"));
-    let tutorial = steps(&document("deploy/tutorial/README.md"));
+    let tutorial = steps(&document("deploy/tutorial/README.md").unwrap());
     assert!(aks.len() >= 6 && tutorial.len() >= 20, "{aks:?} {tutorial:?}");
     on_host(move |host| {
         let mut up = host.start(&["--api", "--topology", "kubenet"]);
         let line = up.read_until("KUBECONFIG=");
         let (_, kubeconfig) = line.trim_end().rsplit_once("KUBECONFIG=").unwrap();
-        let mut shell = Shell::new(kubeconfig, &host.directory("home"));
+        let mut shell = Shell::new(kubeconfig, &host.directory("home"), &agent());
         shell.follow(&aks);
         shell.run("kubectl delete namespace demo");
         shell.follow(&tutorial);
         let (status, rest) = up.end(Signal::SIGINT);
         assert_eq!(status.code(), Some(0), "{rest}");
     });
-}
-
-#[test]
-fn documented_output_may_leave_lines_out() {
-    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-    for (documented, printed) in
-        [("a", "a"), ("a\n…", "a\nb\nc"), ("…\nc", "a\nb\nc"), ("…", ""), ("a…\n…\nc", "abc\nb\nc")]
-    {
-        assert!(agrees(&lines(documented), &lines(printed)), "{documented} {printed}");
-    }
-    for (documented, printed) in
-        [("a", "b"), ("a", "a\nb"), ("", "a"), ("…\nc", "a\nb"), ("b…", "a")]
-    {
-        assert!(!agrees(&lines(documented), &lines(printed)), "{documented} {printed}");
-    }
-    let found = steps("text\n```console\n$ a \\\n  b\nout\n$ c\n```\n$ no\n```yaml\n$ no\n```\n");
-    let step =
-        |command: &str, output: &str| Step { command: command.into(), output: lines(output) };
-    assert_eq!(found, [step("a \\\n  b", "out"), step("c", "")]);
 }

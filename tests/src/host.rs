@@ -29,10 +29,22 @@ pub(crate) fn object(name: &str) -> anyhow::Result<PathBuf> {
     this.ancestors().find_map(find).with_context(what)
 }
 
-/// A time limit for this machine: `ENFORCER_SLOWNESS` times as long. `cargo xtask vm-test` sets it in
+/// How many times slower this machine is than others: `ENFORCER_SLOWNESS`, which `cargo xtask vm-test` sets in
 /// machines whose processor is emulated.
+fn slowness() -> u32 {
+    let slowness = std::env::var("ENFORCER_SLOWNESS").ok().and_then(|it| it.parse().ok());
+    slowness.unwrap_or(1).clamp(1, 50)
+}
+
+/// A time limit for this machine.
 #[must_use]
 pub fn patient(limit: std::time::Duration) -> std::time::Duration {
-    let slowness = std::env::var("ENFORCER_SLOWNESS").ok().and_then(|it| it.parse().ok());
-    limit * slowness.unwrap_or(1).clamp(1, 50)
+    limit * slowness()
+}
+
+/// A number of attempts at the same time for this machine: each has its time limit, and they share the
+/// processor.
+#[must_use]
+pub fn at_once(number: usize) -> usize {
+    (number / slowness() as usize).max(1)
 }

@@ -13,6 +13,7 @@
 pub mod api;
 pub mod bench;
 pub mod command;
+pub mod documents;
 pub mod failure;
 pub mod frame;
 pub mod generate;
@@ -28,4 +29,4 @@ pub mod simulator;
 pub mod soak;
 pub mod vm;
 
-pub use host::patient;
+pub use host::{at_once, patient};

@@ -243,13 +243,13 @@ rustup's with rust-src. Where rustup is missing or offline, Debian 12's packages
 
 const RUN: &str = "\
 Examples:
-  cargo xtask run                          # the tutorial, then stay up until Ctrl-C
+  cargo xtask run                          # the tutorial; stay up until Ctrl-C
   cargo xtask run --once                   # the tutorial only
   cargo xtask run --topology kubenet
   cargo xtask run --proxy nftables         # Services by nftables rules
   cargo xtask run --nodes 2 --manifests my-policies
-  cargo xtask run --manifests my-policies  # your own manifests; edit them while it runs
-  cargo xtask run --api                    # an empty cluster for kubectl: apply, label, exec
+  cargo xtask run --manifests my-policies  # your own, which you may edit meanwhile
+  cargo xtask run --api                    # an empty cluster for kubectl
   cargo xtask run --once --output json
   cargo xtask run -- --help                # arguments after -- go to the agent
 
@@ -292,13 +292,13 @@ const BENCH: &str = "\
 Examples:
   cargo xtask bench
   cargo xtask bench --output json > bench.json
-  cargo xtask bench --check     # instructions, calls and memory of each packet against their bounds
-  cargo xtask bench --packets   # only the nanoseconds per packet; parts can be combined
-  cargo xtask bench --effect    # only the time from saving a policy to its effect on packets
-  cargo xtask bench --watched   # only the memory and CPU time for watching clusters
+  cargo xtask bench --check     # instructions and memory of packets, and bounds
+  cargo xtask bench --packets   # only nanoseconds; parts can be combined
+  cargo xtask bench --effect    # only the time from a policy to its effect
+  cargo xtask bench --watched   # only memory and CPU time for watching clusters
   cargo xtask bench --watched --pods 100000
-  cargo xtask bench --scale     # only the time for changes in generated clusters, large and greedy
-  cargo xtask bench --attach    # only the time until interfaces have their programs";
+  cargo xtask bench --scale     # only the time for changes in large clusters
+  cargo xtask bench --attach    # only the time until interfaces have programs";
 
 const LINT: &str = "\
 Example:
@@ -337,6 +337,9 @@ mod tests {
                 "{}",
                 task.get_name()
             );
+            let examples = help.lines().filter(|it| it.starts_with("  cargo"));
+            let wide: Vec<_> = examples.filter(|it| it.chars().count() > 80).collect();
+            assert!(wide.is_empty(), "a terminal of 80 columns breaks {wide:?}");
         }
     }
 

@@ -65,14 +65,22 @@ pub(crate) fn run(root: &Path, options: &Run) -> Result<ExitCode> {
 /// Finds mistakes before anything is built, which takes minutes.
 fn check_arguments(options: &Run) -> Result<()> {
     if let Some(path) = &options.manifests {
-        let folder = std::fs::read_dir(path);
-        let mut entries = folder.with_context(|| format!("--manifests {}", path.display()))?;
-        if entries.next().is_none() {
-            bail!("--manifests {}: the directory is empty", path.display());
-        }
+        check_manifests(path)?;
     }
     if let Some(address) = options.metrics {
         TcpListener::bind(address).with_context(|| format!("--metrics {address}"))?;
+    }
+    Ok(())
+}
+
+fn check_manifests(path: &Path) -> Result<()> {
+    let name = path.display();
+    if path.is_file() {
+        bail!("--manifests {name}: a file; the lab needs a directory, and follows its changes");
+    }
+    let mut entries = std::fs::read_dir(path).with_context(|| format!("--manifests {name}"))?;
+    if entries.next().is_none() {
+        bail!("--manifests {name}: the directory is empty");
     }
     Ok(())
 }
@@ -264,7 +272,8 @@ mod tests {
         assert!(check_arguments(&with(folder.path())).is_err(), "an empty directory");
         std::fs::write(&path, "").unwrap();
         assert!(check_arguments(&with(folder.path())).is_ok());
-        assert!(check_arguments(&with(&path)).is_err(), "a file");
+        let error = check_arguments(&with(&path)).unwrap_err().to_string();
+        assert!(error.contains("needs a directory"), "{error}");
         let elsewhere = Run { metrics: "192.0.2.1:80".parse().ok(), ..Run::default() };
         assert!(check_arguments(&elsewhere).is_err(), "an address of another machine");
     }

@@ -57,6 +57,11 @@ pub trait Key: Copy + Eq {
     fn word(&self, at: usize) -> u64;
     /// The key of these words. `None`: there are too few.
     fn from_words(words: &[u64]) -> Option<Self>;
+    /// All words, as an array.
+    type Words;
+    /// The words in memory. A CPU that reads one of them there need not wait, unlike for a word that was written
+    /// in two halves.
+    fn to_words(self) -> Self::Words;
     /// The parts that both families share.
     fn tail(&self) -> &FlowTail;
 
@@ -109,6 +114,12 @@ const fn tail_of(word: u64) -> FlowTail {
 impl Key for Flow4 {
     const WORDS: usize = 2;
     const ENTRY: usize = 4;
+    type Words = [u64; 2];
+
+    #[inline(always)]
+    fn to_words(self) -> [u64; 2] {
+        [self.word(0), self.word(1)]
+    }
 
     #[inline(always)]
     fn word(&self, at: usize) -> u64 {
@@ -133,6 +144,12 @@ impl Key for Flow4 {
 impl Key for Flow6 {
     const WORDS: usize = 5;
     const ENTRY: usize = 8;
+    type Words = [u64; 5];
+
+    #[inline(always)]
+    fn to_words(self) -> [u64; 5] {
+        [self.word(0), self.word(1), self.word(2), self.word(3), self.word(4)]
+    }
 
     #[inline(always)]
     fn word(&self, at: usize) -> u64 {

@@ -8,6 +8,7 @@
 
 mod arp;
 mod bytes;
+mod datagram;
 mod extensions;
 mod fields;
 mod ip;
@@ -19,6 +20,7 @@ mod transport;
 
 pub use arp::{ARP_LENGTH, Arp, arp};
 pub use bytes::{Bytes, View};
+pub use datagram::{datagram4, datagram6};
 pub use fields::{Address6, Malformed, Packet, role};
 pub use ip::{Fixed, fixed4, fixed6, ipv4, ipv6};
 pub use link::{

@@ -14,7 +14,7 @@ use crate::program::family::Family;
 use crate::program::flow_table::{self, Found};
 use crate::program::frame::Frame;
 use crate::program::hook::Hook;
-use crate::program::{policy, starts};
+use crate::program::{flow_insert, policy, starts};
 
 /// The key of the flow that a packet belongs to.
 #[inline(always)]
@@ -74,13 +74,14 @@ fn is_icmp<F: Family>(number: u8) -> bool {
     number == if F::VERSION == 4 { protocol::ICMP } else { protocol::ICMP6 }
 }
 
-/// Records an allowed packet of the direction `H`. `origin`: 0, or [`flags::NODE`].
+/// Records an allowed packet of the direction `H`. `origin`: 0, or [`flags::NODE`]; `look_up`: the entry of a flow.
 #[inline(always)]
 pub(crate) fn record<H: Hook, F: Family>(
     frame: &Frame,
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
     origin: u16,
+    look_up: impl FnOnce(&F::Flow, u64) -> Option<Found>,
 ) {
     if packet.role & (role::BEGINS | role::ANSWERS) == 0 {
         return;
@@ -88,10 +89,10 @@ pub(crate) fn record<H: Hook, F: Family>(
     let flow = key::<F>(endpoint, H::DIRECTION, packet);
     let (hash, now) = (flow_table::hash::<F>(&flow), clock::now());
     let opened = FlowState::new(now, H::DIRECTION, packet.protocol).with(origin);
-    let Some(found) = flow_table::entry::<F>(&flow, hash) else {
+    let Some(found) = look_up(&flow, hash) else {
         if begins(H::DIRECTION, packet.protocol, packet.role) {
             let state = opened.after(H::DIRECTION, packet.role, now);
-            flow_table::insert::<F>(frame, &flow, hash, state);
+            flow_insert::insert::<F>(frame, &flow, hash, state);
         }
         return;
     };
@@ -113,6 +114,40 @@ pub(crate) fn record<H: Hook, F: Family>(
     if matches!(H::DIRECTION, Direction::Egress) && packet.role & role::ACCEPTS != 0 {
         starts::note_answer(endpoint, now);
     }
+}
+
+/// Records the first packet of a connection that is certainly new; not 0 if so. If not, [`record`] must. A function
+/// of its own: the verifier proves once what follows.
+#[inline(never)]
+pub(crate) fn open<H: Hook, F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> u32 {
+    let flow = key::<F>(endpoint, H::DIRECTION, packet);
+    let (hash, now) = (flow_table::hash::<F>(&flow), clock::now());
+    let state = FlowState::new(now, H::DIRECTION, packet.protocol);
+    flow_insert::insert_new::<F>(&flow, hash, state.after(H::DIRECTION, packet.role, now))
+}
+
+/// Records another allowed packet if its flow is certainly new, or lives and keeps its initiator; not 0 if so. If
+/// not, [`record`] must. A function of its own, as [`open`].
+#[inline(never)]
+pub(crate) fn keep<H: Hook, F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> u32 {
+    let flow = key::<F>(endpoint, H::DIRECTION, packet);
+    let (hash, now) = (flow_table::hash::<F>(&flow), clock::now());
+    let Some(candidate) = flow_table::candidate::<F>(hash) else {
+        let opened = FlowState::new(now, H::DIRECTION, packet.protocol);
+        let state = opened.after(H::DIRECTION, packet.role, now);
+        return flow_insert::insert_new::<F>(&flow, hash, state);
+    };
+    let Some(found) = flow_table::only_at::<F>(&flow, hash, candidate) else { return 0 };
+    // While the pod is not isolated in the initiator's direction, the initiator may open the flow.
+    let isolated = <H::Opposite as Hook>::ISOLATED | <H::Opposite as Hook>::CLOSED;
+    let may_lose_its_initiator = packet.role & role::BEGINS != 0
+        && !found.state.is_initiator(H::DIRECTION)
+        && endpoint.flags & isolated != 0;
+    if may_lose_its_initiator || !found.is_alive(now) {
+        return 0;
+    }
+    flow_table::advance(&found, H::DIRECTION, packet.role, now);
+    1
 }
 
 /// Whether the node takes a flow over that another end opened: its own packets may be answered. Not by a

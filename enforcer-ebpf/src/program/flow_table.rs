@@ -5,20 +5,15 @@
 
 use core::ptr;
 
-use enforcer_ebpf::contract::counters::FlowCounts;
-use enforcer_ebpf::contract::flow::{FlowState, LIFETIMES, elapsed};
-use enforcer_ebpf::contract::flow_table::displacement::{Resident, Residents, kind, victim};
+use enforcer_ebpf::contract::flow::{FlowState, LIFETIMES};
 use enforcer_ebpf::contract::flow_table::{
-    self as places, Key, PLACES, choose, displaceable, first_of, from_word, has_hash, open_to, tag,
-    takes_second, to_word, with_tag, without,
+    self as places, Key, PLACES, choose, first_of, from_word, has_hash, tag, to_word, with_tag,
+    without,
 };
 use enforcer_ebpf::contract::verdict::Direction;
-use enforcer_ebpf::packet::Bytes as _;
 
+use crate::program::config;
 use crate::program::family::Family;
-use crate::program::frame::Frame;
-use crate::program::maps::{FLOW_COUNTS, OVER_SHARE};
-use crate::program::{clock, config};
 
 /// A flow's entry.
 pub(crate) struct Found {
@@ -36,20 +31,20 @@ impl Found {
 
 /// Reads a word of a table. Racing packets each read or write aligned words.
 #[inline(always)]
-fn read(word: *const u64) -> u64 {
+pub(crate) fn read(word: *const u64) -> u64 {
     // SAFETY: the callers' pointers are within live map values.
     unsafe { ptr::read_volatile(word) }
 }
 
 #[inline(always)]
-fn write(word: *mut u64, value: u64) {
+pub(crate) fn write(word: *mut u64, value: u64) {
     // SAFETY: as in `read`.
     unsafe { ptr::write_volatile(word, value) }
 }
 
 /// The word of an entry at a position within it.
 #[inline(always)]
-fn word_of(entry: *mut u64, at: usize) -> *mut u64 {
+pub(crate) fn word_of(entry: *mut u64, at: usize) -> *mut u64 {
     // SAFETY: the callers' positions are below `Key::ENTRY`.
     unsafe { entry.add(at) }
 }
@@ -63,15 +58,8 @@ pub(crate) fn hash<F: Family>(flow: &F::Flow) -> u64 {
 /// The entry of the flow with this hash, alive or not.
 #[inline(always)]
 pub(crate) fn entry<F: Family>(flow: &F::Flow, hash: u64) -> Option<Found> {
-    let mut entry = locate::<F>(flow, hash);
-    if entry.is_null() && config::is_moving() != 0 {
-        entry = locate_other::<F>(flow, hash);
-    }
-    if entry.is_null() {
-        return None;
-    }
-    let state = places::state(read(entry), from_word(read(word_of(entry, places::STATE))));
-    Some(Found { state, entry })
+    let words = ptr::from_ref(flow).cast();
+    in_any_table::<F>(words, hash, locate::<F>(words, hash))
 }
 
 /// The flow with this hash, if it is recorded and alive.
@@ -80,60 +68,136 @@ pub(crate) fn find<F: Family>(flow: &F::Flow, hash: u64, now: u32) -> Option<Fou
     entry::<F>(flow, hash).filter(|it| it.is_alive(now))
 }
 
+/// As [`entry`], without a call: for the short way, where a call takes as long as the look-up.
+#[inline(always)]
+pub(crate) fn entry_in_place<F: Family>(flow: &F::Flow, hash: u64) -> Option<Found> {
+    let words = flow.to_words();
+    let words = ptr::from_ref(&words).cast();
+    in_any_table::<F>(words, hash, search::<F>(words, hash))
+}
+
+/// The entry that was found, or one in the table of another size.
+#[inline(always)]
+fn in_any_table<F: Family>(words: *const u64, hash: u64, mut entry: *mut u64) -> Option<Found> {
+    if entry.is_null() && config::is_moving() != 0 {
+        entry = locate_other::<F>(words, hash);
+    }
+    (!entry.is_null()).then(|| found(entry))
+}
+
+/// Where the flow with this hash probably is; `None`: it is not recorded. Without a call, for packets of which
+/// most have no flow.
+#[inline(always)]
+pub(crate) fn candidate<F: Family>(hash: u64) -> Option<Candidate> {
+    let [first, second] = places::groups(hash, config::flow_groups());
+    let marked =
+        |group| F::flow_tags().get_ptr(group).map_or(0, |tags| with_tag(read(tags), tag(hash)));
+    let of = |group: u32, marked| {
+        Some(Candidate(u64::from(group) * PLACES as u64 + choose(marked, hash) as u64))
+    };
+    let in_first = marked(first);
+    if in_first != 0 {
+        return of(first, in_first);
+    }
+    let in_second = marked(second);
+    // While flows are being moved, it may be in the other table.
+    if in_second != 0 || config::is_moving() != 0 {
+        return of(second, in_second);
+    }
+    None
+}
+
+/// The number of a place in the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Candidate(pub(crate) u64);
+
+/// As [`entry`], of a flow with a [`candidate`].
+#[inline(always)]
+pub(crate) fn entry_at<F: Family>(flow: &F::Flow, hash: u64, at: Candidate) -> Option<Found> {
+    only_at::<F>(flow, hash, at).or_else(|| entry::<F>(flow, hash))
+}
+
+/// The entry of this [`candidate`], if it is the flow's.
+#[inline(always)]
+pub(crate) fn only_at<F: Family>(flow: &F::Flow, hash: u64, at: Candidate) -> Option<Found> {
+    let group = F::flow_groups().get_ptr_mut((at.0 / PLACES as u64) as u32)?;
+    let entry = entry_of::<F>(group, at.0 as usize);
+    let has_word = |at| read(word_of(entry, places::KEY + at)) == flow.word(at);
+    let is_flows = has_hash(read(entry), hash) && (0..F::Flow::WORDS).all(has_word);
+    is_flows.then(|| found(entry))
+}
+
+#[inline(always)]
+fn found(entry: *mut u64) -> Found {
+    let state = places::state(read(entry), from_word(read(word_of(entry, places::STATE))));
+    Found { state, entry }
+}
+
 /// The entry of a flow, or null. A function of its own: all its ways come back in one state, so that
 /// the verifier proves once what follows.
+///
+/// `words`: of the key.
 #[inline(never)]
-fn locate<F: Family>(flow: &F::Flow, hash: u64) -> *mut u64 {
+fn locate<F: Family>(words: *const u64, hash: u64) -> *mut u64 {
+    search::<F>(words, hash)
+}
+
+#[inline(always)]
+fn search<F: Family>(words: *const u64, hash: u64) -> *mut u64 {
     let [first, second] = places::groups(hash, config::flow_groups());
     let (tags, groups) = (F::flow_tags(), F::flow_groups());
-    let entry = in_group::<F>(flow, hash, tags.get_ptr(first), groups.get_ptr_mut(first));
+    let entry = in_group::<F>(words, hash, tags.get_ptr(first), || groups.get_ptr_mut(first));
     if !entry.is_null() {
         return entry;
     }
-    in_group::<F>(flow, hash, tags.get_ptr(second), groups.get_ptr_mut(second))
+    in_group::<F>(words, hash, tags.get_ptr(second), || groups.get_ptr_mut(second))
 }
 
 /// The same in the table of another size.
 #[inline(never)]
-fn locate_other<F: Family>(flow: &F::Flow, hash: u64) -> *mut u64 {
+fn locate_other<F: Family>(words: *const u64, hash: u64) -> *mut u64 {
     let [first, second] = places::groups(hash, config::other_flow_groups());
     let (tags, groups) = (F::other_flow_tags(), F::other_flow_groups());
-    let entry = in_group::<F>(flow, hash, tags.get_ptr(first), groups.get_ptr_mut(first));
+    let entry = in_group::<F>(words, hash, tags.get_ptr(first), || groups.get_ptr_mut(first));
     if !entry.is_null() {
         return entry;
     }
-    in_group::<F>(flow, hash, tags.get_ptr(second), groups.get_ptr_mut(second))
+    in_group::<F>(words, hash, tags.get_ptr(second), || groups.get_ptr_mut(second))
 }
 
 #[inline(always)]
 fn in_group<F: Family>(
-    flow: &F::Flow,
+    words: *const u64,
     hash: u64,
     tags: Option<*const u64>,
-    group: Option<*mut F::Group>,
+    group: impl FnOnce() -> Option<*mut F::Group>,
 ) -> *mut u64 {
-    let (Some(tags), Some(group)) = (tags, group) else { return ptr::null_mut() };
+    let Some(tags) = tags else { return ptr::null_mut() };
     let marked = with_tag(read(tags), tag(hash));
+    if marked == 0 {
+        return ptr::null_mut();
+    }
+    let Some(group) = group() else { return ptr::null_mut() };
     let place = choose(marked, hash);
-    let entry = if_flows::<F>(flow, hash, marked, group, place);
+    let entry = if_flows::<F>(words, hash, marked, group, place);
     if !entry.is_null() {
         return entry;
     }
     let others = without(marked, place);
-    if_flows::<F>(flow, hash, others, group, first_of(others))
+    if_flows::<F>(words, hash, others, group, first_of(others))
 }
 
 /// The entry in this one of the marked places if it is the flow's, or null.
 #[inline(always)]
 fn if_flows<F: Family>(
-    flow: &F::Flow,
+    words: *const u64,
     hash: u64,
     marked: u64,
     group: *mut F::Group,
     place: usize,
 ) -> *mut u64 {
     let entry = entry_of::<F>(group, place);
-    if marked != 0 && has_hash(read(entry), hash) && has_key::<F>(entry, flow) {
+    if marked != 0 && has_hash(read(entry), hash) && has_key::<F>(entry, words) {
         entry
     } else {
         ptr::null_mut()
@@ -141,13 +205,12 @@ fn if_flows<F: Family>(
 }
 
 #[inline(always)]
-fn entry_of<F: Family>(group: *mut F::Group, place: usize) -> *mut u64 {
+pub(crate) fn entry_of<F: Family>(group: *mut F::Group, place: usize) -> *mut u64 {
     word_of(group.cast(), (place & (PLACES - 1)) * F::Flow::ENTRY)
 }
 
 #[inline(always)]
-fn has_key<F: Family>(entry: *mut u64, flow: &F::Flow) -> bool {
-    let words = ptr::from_ref(flow).cast::<u64>();
+fn has_key<F: Family>(entry: *mut u64, words: *const u64) -> bool {
     for at in 0..F::Flow::WORDS {
         // SAFETY: the key's words. Read each time: in registers, they would not all fit, and the rest
         // would take too much of the stack.
@@ -157,124 +220,6 @@ fn has_key<F: Family>(entry: *mut u64, flow: &F::Flow) -> bool {
         }
     }
     true
-}
-
-/// Inserts a new flow; returns whether there was room.
-#[inline(always)]
-pub(crate) fn insert<F: Family>(
-    frame: &Frame,
-    flow: &F::Flow,
-    hash: u64,
-    state: FlowState,
-) -> bool {
-    let inserted = insert_word::<F>(frame, flow, hash, to_word(state)) != 0;
-    if !inserted {
-        count::<F>(|counts| counts.refused += 1);
-    }
-    inserted
-}
-
-/// A function of its own, as [`locate`].
-#[inline(never)]
-fn insert_word<F: Family>(frame: &Frame, flow: &F::Flow, hash: u64, state: u64) -> u32 {
-    u32::from(try_insert::<F>(frame, flow, hash, state).is_some())
-}
-
-#[inline(always)]
-fn try_insert<F: Family>(frame: &Frame, flow: &F::Flow, hash: u64, state: u64) -> Option<()> {
-    let [first, second] = places::groups(hash, config::flow_groups());
-    let tag = tag(hash);
-    let tags = |group| Some(read(F::flow_tags().get_ptr(group)?));
-    let [in_first, in_second] = [open_to(tags(first)?, tag), open_to(tags(second)?, tag)];
-    let (group, place) = if in_first | in_second == 0 {
-        (first, room::<F>(frame, first, hash, flow.tail().endpoint) as usize)
-    } else if takes_second(in_first, in_second) {
-        (second, choose(in_second, hash))
-    } else {
-        (first, choose(in_first, hash))
-    };
-    if place >= PLACES {
-        return None;
-    }
-    let entry = entry_of::<F>(F::flow_groups().get_ptr_mut(group)?, place);
-    // Until the last word is written, the entry is no flow's.
-    write(entry, 0);
-    write(word_of(entry, places::STATE), state);
-    for at in 0..F::Flow::WORDS {
-        write(word_of(entry, places::KEY + at), flow.word(at));
-    }
-    write(entry, places::check(hash, from_word(state)));
-    let tags = F::flow_tags().get_ptr_mut(group)?.cast::<u8>();
-    // SAFETY: a byte of the group's word, written alone: other programs write the others.
-    unsafe { ptr::write_volatile(tags.add(place), tag) };
-    Some(())
-}
-
-/// A group without a free place for a new flow.
-struct Full<'a, F: Family> {
-    frame: &'a Frame,
-    group: *mut F::Group,
-    endpoint: u16,
-    now: u32,
-}
-
-impl<F: Family> Residents for Full<'_, F> {
-    #[inline(always)]
-    fn resident(&self, place: usize) -> Resident {
-        let entry = entry_of::<F>(self.group, place);
-        let tail = read(word_of(entry, places::KEY + F::Flow::WORDS - 1));
-        let state = from_word(read(word_of(entry, places::STATE)));
-        let endpoint = places::endpoint_of(tail);
-        let age = self.settle(elapsed(state.seen, self.now));
-        let lifetime = config::lifetime(state.flags as usize % LIFETIMES);
-        // Without branches: these would multiply for each place.
-        let differing = u32::from(endpoint ^ self.endpoint);
-        let is_dead = lifetime.wrapping_sub(age) >> 31;
-        let is_own = differing.wrapping_sub(1) >> 31;
-        let is_established = u32::from(state.is_established());
-        let kind = (is_dead * kind::DEAD)
-            | (is_own * kind::OWN)
-            | (self.settle(over_share(endpoint)) * kind::OVER_SHARE)
-            | (is_established * kind::ESTABLISHED);
-        Resident { kind, age }
-    }
-
-    #[inline(always)]
-    fn settle(&self, number: u32) -> u32 {
-        self.frame.settle(number as usize) as u32
-    }
-}
-
-/// 1 if the agent has found more flows of the endpoint than its share, else 0.
-#[inline(always)]
-fn over_share(endpoint: u16) -> u32 {
-    // SAFETY: a live map value, read as one word.
-    OVER_SHARE.get_ptr(u32::from(endpoint)).map_or(0, |it| unsafe { ptr::read_volatile(it) } & 1)
-}
-
-/// The place for a new flow in a group without a free one for it; [`PLACES`] if it is refused. A function
-/// of its own, as [`locate`].
-#[inline(never)]
-fn room<F: Family>(frame: &Frame, group: u32, hash: u64, endpoint: u16) -> u32 {
-    const REFUSED: u32 = PLACES as u32;
-    let (Some(tags), Some(group)) =
-        (F::flow_tags().get_ptr(group), F::flow_groups().get_ptr_mut(group))
-    else {
-        return REFUSED;
-    };
-    let displaceable = displaceable(read(tags), tag(hash));
-    let full = Full::<F> { frame, group, endpoint, now: clock::now() };
-    let Some(victim) = victim(over_share(endpoint) != 0, displaceable, &full) else {
-        return REFUSED;
-    };
-    if victim.is_alive() {
-        count::<F>(|counts| {
-            let reduced = u64::from(victim.is_established());
-            counts.reduced += reduced;
-            counts.displaced += 1 - reduced;
-        });
-    }
-    victim.place as u32
 }
 
 /// Replaces a living flow by another with the same ports, whose first packet is seen now.
@@ -291,11 +236,4 @@ pub(crate) fn advance(found: &Found, direction: Direction, role: u8, now: u32) {
     if next != found.state {
         write(word_of(found.entry, places::STATE), to_word(next));
     }
-}
-
-#[inline(always)]
-fn count<F: Family>(change: impl FnOnce(&mut FlowCounts)) {
-    let Some(counts) = FLOW_COUNTS.get_ptr_mut(u32::from(F::VERSION == 6)) else { return };
-    // SAFETY: a live value of this CPU's.
-    change(unsafe { &mut *counts });
 }

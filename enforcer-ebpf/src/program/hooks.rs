@@ -13,14 +13,16 @@ use enforcer_ebpf::contract::mark::{Deferred, Mark};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_ebpf::packet::{self, Bytes as _, LinkMessage, Malformed, Packet, ethertype, role};
 
-use crate::program::family::{Family, V4, V6};
+use crate::program::family::Family;
+use crate::program::family4::V4;
+use crate::program::family6::V6;
 use crate::program::frame::{DROP, Frame, NEXT};
 use crate::program::hook::{FromPod, Hook, ToPod};
 use crate::program::maps::{KernelTables, POD_ADDRESSES};
 use crate::program::parse::{merge_paths, parse};
 use crate::program::{
-    deferred, flow_record, judge, link, node, origin, policy, remote, reply, report, segment,
-    starts,
+    deferred, flow_record, flow_table, judge, link, node, origin, policy, remote, reply, report,
+    segment, starts,
 };
 
 /// At a pod's interface, packets from the pod: its egress policy.
@@ -232,7 +234,7 @@ fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usi
     let number = frame.settle(reason as usize) as u32;
     if Reason::is_recorded(number) && must_record::<H, F>(frame, endpoint, &packet) {
         merge_paths(frame, &mut packet);
-        flow_record::record::<H, F>(frame, endpoint, &packet, 0);
+        flow_record::record::<H, F>(frame, endpoint, &packet, 0, flow_table::entry::<F>);
     }
     report::count(endpoint, H::DIRECTION, number, frame.length());
     if !Reason::is_drop_number(number) {

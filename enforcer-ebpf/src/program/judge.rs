@@ -116,7 +116,7 @@ fn is_spoofed<F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> bo
 /// anything that the pod likes (semantics P4). GRE, IPIP and SIT by protocol; VXLAN, Geneve and
 /// VXLAN-GPE by their ports (IANA), and the one that Linux had before.
 #[inline(always)]
-fn is_encapsulated<A>(packet: &Packet<A>) -> bool {
+pub(crate) fn is_encapsulated<A>(packet: &Packet<A>) -> bool {
     match packet.protocol {
         protocol::IPIP | protocol::SIT | protocol::GRE => true,
         protocol::UDP => matches!(packet.destination_port, 4789 | 4790 | 6081 | 8472),

@@ -6,7 +6,8 @@ use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_ebpf::packet::{self, ARP_LENGTH, LinkMessage, Packet};
 
-use crate::program::family::{Family, V4, owns};
+use crate::program::family::{Family, owns};
+use crate::program::family4::V4;
 use crate::program::frame::Frame;
 use crate::program::hook::Hook;
 use crate::program::maps::KernelTables;

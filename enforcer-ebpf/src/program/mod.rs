@@ -13,9 +13,9 @@
 //! - [`origin`]: whether a packet comes from an interface without programs; [`node`]: whether the node's
 //!   own is meant for the pod; [`parse`]: a packet's headers;
 //! - [`link`]: messages that a link needs; [`remote`]: the other end's real address;
-//!   [`known6`]: an IPv6 address's class; [`flow_record`], [`flow_table`], [`starts`], [`fragment_table`]: state; [`report`]: counters and
+//!   [`known6`]: an IPv6 address's class; [`flow_record`], [`flow_table`], [`flow_insert`], [`starts`], [`fragment_table`]: state; [`report`]: counters and
 //!   events;
-//! - [`frame`], [`family`], [`hook`], [`clock`], [`config`], [`maps`]: what the rest is written in.
+//! - [`frame`], [`family`] ([`family4`], [`family6`]), [`hook`], [`clock`], [`config`], [`maps`]: what the rest is written in.
 //!
 //! What belongs here: what must happen for each packet. What does not: anything that the agent
 //! could do ahead of the packet.
@@ -24,6 +24,9 @@ mod clock;
 mod config;
 mod deferred;
 mod family;
+mod family4;
+mod family6;
+mod flow_insert;
 mod flow_record;
 mod flow_table;
 mod fragment_table;

@@ -5,11 +5,13 @@ use enforcer_ebpf::contract::flow::flags;
 use enforcer_ebpf::contract::verdict::Reason;
 use enforcer_ebpf::packet::{self, ethertype};
 
-use crate::program::family::{Family, V4, V6};
+use crate::program::family::Family;
+use crate::program::family4::V4;
+use crate::program::family6::V6;
 use crate::program::frame::Frame;
 use crate::program::hook::ToPod;
 use crate::program::parse::{merge_paths, parse};
-use crate::program::{flow_record, judge};
+use crate::program::{flow_record, flow_table, judge};
 
 /// The reason to drop a packet that the node itself sent: it is not meant for the pod, or its header
 /// can't be read.
@@ -50,6 +52,12 @@ fn record_of<F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usize) {
     let Ok(mut packet) = parse::<F>(frame, start) else { return };
     merge_paths(frame, &mut packet);
     if !F::entry(endpoint.order(), &packet.source).is_node() {
-        flow_record::record::<ToPod, F>(frame, endpoint, &packet, flags::NODE);
+        flow_record::record::<ToPod, F>(
+            frame,
+            endpoint,
+            &packet,
+            flags::NODE,
+            flow_table::entry::<F>,
+        );
     }
 }

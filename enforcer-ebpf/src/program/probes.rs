@@ -5,7 +5,9 @@ use aya_ebpf::programs::TcContext;
 use enforcer_ebpf::packet::{self, Malformed, Packet, ethertype};
 
 use crate::program::clock;
-use crate::program::family::{Family, V4, V6};
+use crate::program::family::Family;
+use crate::program::family4::V4;
+use crate::program::family6::V6;
 use crate::program::frame::{DROP, Frame, NEXT};
 
 /// The cost of calling a program, which `cargo xtask bench` compares with.

@@ -13,7 +13,7 @@ use enforcer_ebpf::packet::{Packet, role};
 use crate::program::clock;
 use crate::program::family::{Family, owns};
 use crate::program::flow_record;
-use crate::program::flow_table;
+use crate::program::flow_table::{self, Candidate};
 use crate::program::frame::Frame;
 use crate::program::hook::Hook;
 use crate::program::maps::KernelTables;
@@ -89,10 +89,14 @@ pub(crate) fn continues<H: Hook, F: Family>(
     endpoint: &Endpoint,
     packet: &Packet<F::Address>,
     entry: Entry,
+    hash: u64,
+    candidate: u64,
 ) -> u32 {
     let key = flow_record::key::<F>(endpoint, H::DIRECTION, packet);
-    let (hash, now) = (flow_table::hash::<F>(&key), clock::now());
-    let Some(flow) = flow_table::find::<F>(&key, hash, now) else {
+    let now = clock::now();
+    let found =
+        flow_table::entry_at::<F>(&key, hash, Candidate(candidate)).filter(|it| it.is_alive(now));
+    let Some(flow) = found else {
         if matches!(H::DIRECTION, Direction::Egress) {
             starts::note_miss(endpoint, packet.protocol, packet.role, now);
         }

@@ -1,4 +1,4 @@
-//! The short way for most packets: TCP segments whose ends are known, from or to a pod.
+//! The short way for most packets: TCP segments and UDP datagrams whose ends are known, from or to a pod.
 //!
 //! It gives the general way's verdict or none. Everything else goes the general way; so do the drops of
 //! which the agent gets an event.
@@ -8,13 +8,18 @@ use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::mark::Deferred;
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
-use enforcer_ebpf::packet::{Bytes as _, Packet, ethertype, protocol, role};
+use enforcer_ebpf::packet::{Bytes as _, Packet, ethertype, role};
 
-use crate::program::family::{Family, V4, V6};
+use crate::program::family::Family;
+use crate::program::family4::V4;
+use crate::program::family6::V6;
 use crate::program::frame::Frame;
 use crate::program::hook::Hook;
 use crate::program::maps::KernelTables;
-use crate::program::{flow_record, reply, report, starts};
+use crate::program::{clock, flow_record, flow_table, judge, reply, report, starts};
+
+/// Where the IP header of an Ethernet frame without tags begins.
+const NETWORK: usize = 14;
 
 /// The reason why the packet passes or is dropped, as a number. `None`: the general way decides.
 #[inline(always)]
@@ -28,28 +33,30 @@ pub(crate) fn verdict<H: Hook>(frame: &Frame, endpoint: &Endpoint) -> Option<u32
 
 #[inline(always)]
 fn verdict_in<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint) -> Option<u32> {
-    let packet = F::segment(frame)?;
+    let Some(packet) = F::segment(frame) else {
+        return verdict_on_datagram::<H, F>(frame, endpoint);
+    };
     if role::opens(packet.role) {
-        return match H::DIRECTION {
-            Direction::Ingress => verdict_on_opening::<H, F>(frame, endpoint, &packet),
-            // A pod's own are mostly allowed: they would be looked at twice.
-            Direction::Egress => None,
-        };
+        return verdict_on_opening::<H, F>(frame, endpoint, &packet);
     }
     let reason = match by_policy::<H, F>(frame, endpoint, &packet)? {
         (Reason::Denied, entry) => return denied::<H, F>(frame, endpoint, &packet, entry),
         (reason, _) => reason,
     };
     match H::DIRECTION {
-        // The general way records it.
-        Direction::Ingress if starts::must_record(endpoint.id, &packet) != 0 => return None,
+        Direction::Ingress if starts::must_record(endpoint.id, &packet) != 0 => {
+            return keep::<H, F>(frame, endpoint, &packet).then_some(reason as u32);
+        }
         Direction::Ingress => {}
-        Direction::Egress => flow_record::record::<H, F>(frame, endpoint, &packet, 0),
+        Direction::Egress => {
+            let look_up = flow_table::entry_in_place::<F>;
+            flow_record::record::<H, F>(frame, endpoint, &packet, 0, look_up);
+        }
     }
     Some(reason as u32)
 }
 
-/// The same for a segment that opens a connection: it may be dropped. The general way records it.
+/// The same for a segment that opens a connection.
 #[inline(always)]
 fn verdict_on_opening<H: Hook, F: Family>(
     frame: &Frame,
@@ -57,7 +64,39 @@ fn verdict_on_opening<H: Hook, F: Family>(
     packet: &Packet<F::Address>,
 ) -> Option<u32> {
     let (reason, _) = by_policy::<H, F>(frame, endpoint, packet)?;
-    (reason.is_drop() && report::is_spent()).then_some(reason as u32)
+    if reason.is_drop() {
+        return report::is_spent().then_some(reason as u32);
+    }
+    // A copy, so that the compiler may keep the packet's parts in registers.
+    let packet = *packet;
+    let is_recorded = flow_record::open::<H, F>(endpoint, &packet);
+    (frame.settle(is_recorded as usize) != 0).then_some(reason as u32)
+}
+
+/// The same for a datagram.
+#[inline(always)]
+fn verdict_on_datagram<H: Hook, F: Family>(frame: &Frame, endpoint: &Endpoint) -> Option<u32> {
+    let packet = F::datagram(frame)?;
+    let is_egress = matches!(H::DIRECTION, Direction::Egress);
+    if is_egress && (judge::is_encapsulated(&packet) || F::is_never_a_pods(&packet, NETWORK)) {
+        return None;
+    }
+    match by_policy::<H, F>(frame, endpoint, &packet)? {
+        (Reason::Denied, entry) => denied::<H, F>(frame, endpoint, &packet, entry),
+        (reason, _) => keep::<H, F>(frame, endpoint, &packet).then_some(reason as u32),
+    }
+}
+
+/// Records an allowed packet if that is easy; returns whether it is done.
+#[inline(always)]
+fn keep<H: Hook, F: Family>(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+) -> bool {
+    // A copy, so that the compiler may keep the packet's parts in registers.
+    let packet = *packet;
+    frame.settle(flow_record::keep::<H, F>(endpoint, &packet) as usize) != 0
 }
 
 /// The verdict of policy, and what is known of the other end's address. `None`: the general way decides.
@@ -80,7 +119,7 @@ fn by_policy<H: Hook, F: Family>(
     let entry = known::<H, F>(frame, endpoint, packet)?;
     let cell = lookup::cell(&KernelTables, H::row(endpoint), entry.index())?;
     let port = packet.destination_port;
-    let allows = lookup::cell_allows(&KernelTables, cell, protocol::TCP, port);
+    let allows = lookup::cell_allows(&KernelTables, cell, packet.protocol, port);
     Some((if allows { Reason::Policy } else { Reason::Denied }, entry))
 }
 
@@ -94,9 +133,14 @@ fn denied<H: Hook, F: Family>(
 ) -> Option<u32> {
     // A copy, so that the compiler may keep the packet's parts in registers.
     let packet = *packet;
-    let continues = reply::continues::<H, F>(endpoint, &packet, entry);
-    if frame.settle(continues as usize) != 0 {
-        return Some(Reason::Reply as u32);
+    let hash = flow_table::hash::<F>(&flow_record::key::<F>(endpoint, H::DIRECTION, &packet));
+    if let Some(candidate) = flow_table::candidate::<F>(hash) {
+        let continues = reply::continues::<H, F>(endpoint, &packet, entry, hash, candidate.0);
+        if frame.settle(continues as usize) != 0 {
+            return Some(Reason::Reply as u32);
+        }
+    } else if matches!(H::DIRECTION, Direction::Egress) {
+        starts::note_miss(endpoint, packet.protocol, packet.role, clock::now());
     }
     report::is_spent().then_some(Reason::Denied as u32)
 }

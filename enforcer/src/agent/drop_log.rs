@@ -14,8 +14,10 @@ use enforcer_core::explain;
 /// Drops that may wait for the reconciler's thread, which alone has the cluster.
 pub(super) const WAITING: usize = 256;
 
-/// A budget of attributions, so that a flood of drops delays no change.
+/// A budget of attributions, so that a flood of drops delays no change: this many, or as many as take this
+/// long.
 const ATTRIBUTED: u32 = 20;
+const SPENT: Duration = Duration::from_millis(2);
 const WINDOW: Duration = Duration::from_millis(100);
 
 /// The longest wait for the reconciler's thread. After that, a drop is logged without its policies.
@@ -29,16 +31,17 @@ pub(super) async fn keep(
     reconciler: &RefCell<Reconciler>,
     mut questions: mpsc::Receiver<Question>,
 ) -> anyhow::Result<()> {
-    let (mut left, mut since) = (ATTRIBUTED, Instant::now());
+    let (mut left, mut spent, mut since) = (ATTRIBUTED, Duration::ZERO, Instant::now());
     while let Some((record, answer)) = questions.recv().await {
         let now = Instant::now();
         if now.saturating_duration_since(since) >= WINDOW {
-            (left, since) = (ATTRIBUTED, now);
+            (left, spent, since) = (ATTRIBUTED, Duration::ZERO, now);
         }
-        if left > 0 {
-            left -= 1;
+        if left > 0 || spent < SPENT {
+            left = left.saturating_sub(1);
             // Nobody may be waiting any more.
             let _ = answer.send(reconciler.borrow().attribute(&record));
+            spent += now.elapsed();
         }
     }
     std::future::pending().await
@@ -100,7 +103,7 @@ impl<'a> DropLog<'a> {
 
     fn log(&self, record: &DropRecord, repeats: u32) {
         if self.shared.log().is_json() {
-            record.log_fields();
+            record.log_fields(&record.to_string(), None);
         } else {
             tracing::info!(target: "enforcer::drops", "{record}");
         }

@@ -187,3 +187,26 @@ fn the_tutorial_leaves_nothing_to_say() {
         assert!(policies > 0 && (errors, warnings) == (0, 0), "{:?}", findings.reports);
     }
 }
+
+/// The API server refuses it, though the agent enforces the policy without it.
+#[test]
+fn a_status_is_an_error() {
+    for status in ["{}", "null", "{conditions: []}"] {
+        let folder = Folder::new(&[("a.yaml", &format!("{POLICY}status: {status}\n"))]);
+        let (lines, summary) = folder.check("");
+        assert_eq!(summary.errors, 1, "{lines:?}");
+        assert!(lines[0].starts_with("a.yaml:6:1: error: status: "), "{lines:?}");
+        assert!(!lines[0].contains("did you mean"), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_host_name_is_one_error() {
+    for peer in ["fqdn: example.org", "ipBlock: {cidr: example.org}"] {
+        let policy = format!("{POLICY}  egress: [{{to: [{{{peer}}}], ports: [{{port: 53}}]}}]\n");
+        let folder = Folder::new(&[("a.yaml", &policy)]);
+        let (lines, _) = folder.check("");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("knows no host names"), "{lines:?}");
+    }
+}

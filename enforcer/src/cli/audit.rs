@@ -27,8 +27,8 @@ Examples:
   kubectl annotate namespace shop enforcer.io/audit=true
   enforcer audit --namespace shop
   enforcer audit --namespace shop --output rules > policies.yaml
-  enforcer audit --namespace shop && kubectl annotate namespace shop enforcer.io/audit-
-  kubectl -n enforcer-system exec enforcer-x7k2p -- /enforcer audit --output json";
+  enforcer audit -n shop && kubectl annotate namespace shop enforcer.io/audit-
+  kubectl -n enforcer-system exec enforcer-x7k2p -- /enforcer audit -o json";
 
 /// The output formats of `audit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -104,7 +104,10 @@ pub(super) async fn print(
 pub(super) fn text(audit: &Audit) -> String {
     let mut text = match (audit.all, audit.policies.as_slice()) {
         (true, _) => "All policies are in audit (--audit): nothing is enforced.\n".to_owned(),
-        (false, []) => "No policy that selects pods of this node is in audit.\n".to_owned(),
+        (false, []) => {
+            let node = audit.node.replace(',', ", ");
+            format!("No policy that selects pods of {node} is in audit.\n")
+        }
         (false, policies) => format!("In audit, not enforced: {}\n", policies.join(", ")),
     };
     text += &format!("Connections from {} to {}", audit.since, audit.at);

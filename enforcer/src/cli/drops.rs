@@ -25,7 +25,7 @@ Exit codes: 0 success, 2 error.
 Examples:
   enforcer drops
   enforcer drops --follow --namespace shop
-  kubectl -n enforcer-system exec enforcer-x7k2p -- /enforcer drops --output json";
+  kubectl -n enforcer-system exec enforcer-x7k2p -- /enforcer drops -o json";
 
 /// The time between two requests of `--follow`.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -1,5 +1,6 @@
 //! `enforcer explain`, `describe` and `diff`: arguments in, text and exit code out.
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,8 +9,10 @@ use ipnet::IpNet;
 
 use super::agent::DEFAULT_STATUS;
 use super::ask::ask;
-use crate::inspect::{self, Answer, Output, Question, Side, State, StateOptions, Subject};
-use crate::observe::{Asked, LiveQuestion};
+use super::connection::ConnectionArgs;
+use super::plugin::AgentsArgs;
+use crate::inspect::{self, Answer, Output, Side, State, StateOptions, Subject};
+use crate::observe::Asked;
 use crate::source::kubernetes::ClientOptions;
 
 /// The help of `explain` after its options.
@@ -18,19 +21,24 @@ pub(super) const EXPLAIN_HELP: &str =
 sts, ds, rs, job, pod, svc, ns), a namespace, an address, `node` (the other end's own), `outside`.
 PORT is a number or a name; PROTO is TCP, UDP or SCTP; END/ICMP asks about protocols without ports.
 
+In the answer, S4 and the like are the rules of ARCHITECTURE.md; `nearest` is the rule that would allow the \
+connection after the fewest changes, and what these are.
+
 Exit codes: 0 everything that was asked about is allowed, 1 all of it is denied, 3 some of it is \
 denied, 2 error.
 
 Examples:
   enforcer explain shop/web-0 svc/db:5432 --namespace shop
-  enforcer explain --manifests ./policies shop/deploy/web shop/deploy/db:5432
+  enforcer explain --manifests ./policies shop/deploy/web shop/sts/db:5432
   enforcer explain outside shop/deploy/web:443 --all
   enforcer explain --agent shop/web-0 shop/db-0:5432
-  enforcer explain shop/deploy/web 10.20.0.7:443 --what-if new-policy.yaml --output json
-  enforcer explain shop/deploy/web shop/deploy/db:5432 --what-if-delete netpol/shop/default-deny";
+  enforcer explain shop/deploy/web 10.20.0.7:443 --what-if new-policy.yaml
+  enforcer explain shop/web-0 svc/db -n shop --what-if-delete netpol/shop/deny";
 
 /// The help of `describe` after its options.
-pub(super) const DESCRIBE_HELP: &str = "Without NAME: the coverage of every namespace.
+pub(super) const DESCRIBE_HELP: &str =
+    "Without NAME: the coverage of every namespace. INGRESS and EGRESS \
+are the pods that policies isolate in this direction; unprotected pods are isolated in none.
 
 Exit codes: 0 success, 2 error.
 
@@ -42,15 +50,17 @@ Examples:
 
 /// The help of `diff` after its options.
 pub(super) const DIFF_HELP: &str = "OLD and NEW: a file, a folder, `cluster` (the API server), a git \
-revision (its manifests below the present folder), or REVISION:PATH with a path from the present folder. \
-If one side has no pods, it is about those of the other.
+revision, or REVISION:PATH with a path from the present folder. A revision alone is about the file or folder \
+on the other side, else about everything below the present folder. A side without pods has those of the other \
+side: a folder of policies can be compared with a cluster.
 
 Exit codes: 0 no connection changes, 1 some do, 2 error.
 
 Examples:
   enforcer diff cluster ./policies
-  enforcer diff HEAD ./policies
-  enforcer diff --output markdown main:policies ./policies";
+  enforcer diff HEAD~1 HEAD
+  enforcer diff main:old ./policies
+  enforcer diff --output markdown main ./policies";
 
 /// Where the state is read.
 #[derive(Debug, Args)]
@@ -88,16 +98,9 @@ pub struct ClientArgs {
 /// The arguments of `explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// The sender.
-    pub from: String,
-    /// The receiver, as END[:PORT[/PROTO]] [default of the port: every port that it declares].
-    pub to: String,
-    /// Namespace of names without one.
-    #[arg(long, short, default_value = "default", value_name = "NAME")]
-    pub namespace: String,
-    /// Show every rule of the policies that isolate an end.
-    #[arg(long)]
-    pub all: bool,
+    /// The connection.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
     /// Read the state of the agent on this node, by its status address; without an address, the default one.
     #[arg(
         long,
@@ -165,6 +168,12 @@ pub struct DiffArgs {
 }
 
 impl ClientArgs {
+    /// Takes what is not given from the plugin's own arguments.
+    pub(super) fn default_to(&mut self, arguments: &AgentsArgs) {
+        self.kubeconfig = self.kubeconfig.take().or_else(|| arguments.kubeconfig.clone());
+        self.context = self.context.take().or_else(|| arguments.context.clone());
+    }
+
     fn options(self) -> ClientOptions {
         ClientOptions { kubeconfig: self.kubeconfig, context: self.context }
     }
@@ -188,9 +197,11 @@ impl SourceArgs {
     }
 }
 
-fn warn(state: &State) {
+/// Shows the remarks on manifests, whose lines name their severity.
+pub(super) fn warn(state: &State) {
     for remark in &state.remarks {
-        tracing::warn!("{remark}");
+        // Nobody may read it.
+        let _ = writeln!(io::stderr(), "{remark}");
     }
 }
 
@@ -207,13 +218,13 @@ pub async fn explain(arguments: ExplainArgs) -> anyhow::Result<(String, u8)> {
 
 /// The answer to a question about connections.
 pub(super) async fn answer(arguments: ExplainArgs) -> anyhow::Result<Answer> {
-    let ExplainArgs { from, to, namespace, all, agent, source, .. } = arguments;
+    let ExplainArgs { connection, agent, source, .. } = arguments;
     if let Some(agent) = agent {
-        let path = LiveQuestion { from, to, namespace, all }.path(Asked::Explain);
+        let path = connection.live().path(Asked::Explain);
         return Ok(serde_json::from_str(&ask(agent, "GET", &path, "")?)?);
     }
     let state = source.read().await?;
-    Ok(inspect::ask(&state, &Question { from, to, namespace, all })?)
+    Ok(inspect::ask(&state, &connection.question())?)
 }
 
 /// Describes an object, or the coverage of namespaces. Returns the text and the exit code.
@@ -236,8 +247,9 @@ pub async fn describe(arguments: DescribeArgs) -> anyhow::Result<(String, u8)> {
 pub async fn diff(arguments: DiffArgs) -> anyhow::Result<(String, u8)> {
     let DiffArgs { old, new, client, pod_cidr, output } = arguments;
     let client = client.options();
-    let old = State::side(&Side::new(&old), &client).await?;
-    let new = State::side(&Side::new(&new), &client).await?;
+    let [old, new] = Side::both([&old, &new]);
+    let old = State::side(&old, &client).await?;
+    let new = State::side(&new, &client).await?;
     warn(&old);
     warn(&new);
     let diff = inspect::compare(old, new, Some(pod_cidr));

@@ -13,9 +13,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::ask::ask;
-use super::inspect::SourceArgs;
+use super::inspect::{SourceArgs, warn};
 use super::{flows, status};
-use crate::inspect::State;
 use crate::observe::Audit;
 use crate::page::{self, Activity, ActivityReport, Clusters as _, Page, Reader, Report};
 
@@ -162,10 +161,4 @@ pub async fn report(arguments: ReportArgs) -> anyhow::Result<()> {
     let text = page::report(Report { state: &state, source: clusters.name(), at, activity })?;
     let path = &arguments.html;
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn warn(state: &State) {
-    for remark in &state.remarks {
-        tracing::warn!("{remark}");
-    }
 }

@@ -21,7 +21,7 @@ Exit codes: 0 success, also if something needs attention; 2 error.
 Examples:
   enforcer status
   enforcer status --pod shop/web-5d9f-x7k2p
-  kubectl -n enforcer-system exec enforcer-x7k2p -- /enforcer status --output json";
+  kubectl -n enforcer-system exec enforcer-x7k2p -- /enforcer status -o json";
 
 /// The arguments of `status`.
 #[derive(Debug, Args)]
@@ -110,6 +110,7 @@ fn audit(status: &Status) -> String {
     match (status.audit_all, status.audit.len()) {
         (true, _) => "\nAUDIT: nothing is enforced (--audit); see `enforcer audit`\n".to_owned(),
         (false, 0) => String::new(),
+        (false, 1) => format!("\nAUDIT: 1 policy is reported, not enforced: {names}\n"),
         (false, count) => {
             format!("\nAUDIT: {count} policies are reported, not enforced: {names}\n")
         }
@@ -221,12 +222,21 @@ fn of_pod(status: &Status, endpoint: &EndpointStatus) -> String {
         text.push('\n');
         text += &table(&["DIRECTION", "VERDICT", "REASON", "PACKETS", "BYTES"], rows);
     }
-    let own = status.drops.iter().filter(|it| it.drop.pod.as_ref() == Some(&endpoint.pod));
-    for (number, it) in own.enumerate() {
-        if number == 0 {
-            let _ = writeln!(text, "\nLast drops:");
-        }
+    text + &drops(status, &endpoint.pod)
+}
+
+/// The last drops at a pod, the latest first.
+fn drops(status: &Status, pod: &str) -> String {
+    const MOST: usize = 10;
+    let own = status.drops.iter().filter(|it| it.drop.pod.as_deref() == Some(pod));
+    let mut own: Vec<_> = own.collect();
+    own.sort_by_key(|it| it.seconds_ago);
+    let mut text = if own.is_empty() { String::new() } else { "\nLast drops:\n".to_owned() };
+    for it in own.iter().take(MOST) {
         let _ = writeln!(text, "  {} s ago  {}", it.seconds_ago, it.drop);
+    }
+    if let Some(more @ 1..) = own.len().checked_sub(MOST) {
+        let _ = writeln!(text, "  and {more} more: `enforcer drops`");
     }
     text
 }
@@ -307,6 +317,9 @@ mod tests {
         let text = overview(&Status { audit, ..Status::default() });
         let expected = "AUDIT: 2 policies are reported, not enforced: shop/db-clients, shop/deny";
         assert!(text.contains(&format!("\n\n{expected}\n")), "{text}");
+        let audit = ["shop/deny".to_owned()].into();
+        let text = overview(&Status { audit, ..Status::default() });
+        assert!(text.contains("AUDIT: 1 policy is reported"), "{text}");
         let text = overview(&Status { audit_all: true, ..Status::default() });
         assert!(text.contains("AUDIT: nothing is enforced"), "{text}");
     }

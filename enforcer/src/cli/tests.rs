@@ -1,3 +1,5 @@
+use clap::CommandFactory as _;
+
 use super::*;
 
 #[test]
@@ -76,4 +78,31 @@ fn causes_are_not_repeated() {
     let error = inner.context("cannot load");
     let expected = "cannot load: map EVENTS: Operation not permitted (os error 1)";
     assert_eq!(error_line(&error), expected);
+}
+
+/// What a user reads: an example for each subcommand, and none that a terminal of 80 columns breaks.
+#[test]
+fn each_subcommand_has_examples_of_80_columns() {
+    let mut found = 0;
+    for mut root in [Cli::command(), plugin::PluginCli::command()] {
+        root.build();
+        let mut all: Vec<clap::Command> = root.get_subcommands().cloned().collect();
+        while let Some(command) = all.pop() {
+            let name = command.get_name().to_owned();
+            if name == "help" {
+                continue;
+            }
+            all.extend(command.get_subcommands().cloned());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.split_once("Example").map(|(_, it)| it.lines().skip(1));
+            let examples: Vec<&str> = examples.into_iter().flatten().collect();
+            assert!(!examples.is_empty(), "{name} has no example");
+            for line in examples {
+                let width = line.chars().count();
+                assert!(width <= 80, "{name}: {width} columns: {line}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 60, "{found}");
 }

@@ -4,8 +4,9 @@ use clap::Args;
 
 use super::agent::AgentArgs;
 use super::ask::ask;
+use super::connection::ConnectionArgs;
 use crate::inspect::{Output, Trace, document};
-use crate::observe::{Asked, LiveQuestion};
+use crate::observe::Asked;
 
 /// The help after the options.
 pub(super) const HELP: &str =
@@ -24,16 +25,9 @@ Examples:
 /// The connection to try.
 #[derive(Debug, Clone, Args)]
 pub struct TraceView {
-    /// The sender.
-    pub from: String,
-    /// The receiver, as END[:PORT[/PROTO]] [default of the port: every port that it declares].
-    pub to: String,
-    /// Namespace of names without one.
-    #[arg(long, short, default_value = "default", value_name = "NAME")]
-    pub namespace: String,
-    /// Show every rule of the policies that isolate an end.
-    #[arg(long)]
-    pub all: bool,
+    /// The connection.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
     /// Output format.
     #[arg(long, short, value_enum, default_value_t)]
     pub output: Output,
@@ -50,19 +44,12 @@ pub struct TraceArgs {
     pub agent: AgentArgs,
 }
 
-impl TraceView {
-    pub(super) fn question(&self) -> LiveQuestion {
-        let Self { from, to, namespace, all, .. } = self.clone();
-        LiveQuestion { from, to, namespace, all }
-    }
-}
-
 /// Tries a connection. Returns the text and the exit code.
 ///
 /// # Errors
 /// There is no agent at that address, an end does not exist, or the programs can't be run.
 pub fn run(arguments: &TraceArgs) -> anyhow::Result<(String, u8)> {
-    let path = arguments.view.question().path(Asked::Trace);
+    let path = arguments.view.connection.clone().live().path(Asked::Trace);
     let trace = read(&ask(arguments.agent.status, "GET", &path, "")?)?;
     print(&trace, arguments.view.output)
 }

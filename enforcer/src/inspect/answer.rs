@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use enforcer_core::explain::{Change, Consent, Outcome, RuleResult, Why};
+use enforcer_core::explain::{self, Consent, Outcome, RuleResult, Why};
 use enforcer_core::model::{PodId, PolicyId};
 use serde::{Deserialize, Serialize};
 
@@ -188,7 +188,7 @@ fn parts(why: &Why) -> (&'static str, &[RuleResult], Option<&RuleResult>) {
 fn place(state: &State, result: &RuleResult, with_outcome: bool) -> Place {
     let (outcome, differences) = match &result.outcome {
         Outcome::Allows => ("allows", Vec::new()),
-        Outcome::Misses(changes) => ("misses", changes.iter().map(Change::to_string).collect()),
+        Outcome::Misses(changes) => ("misses", explain::differences(changes)),
         Outcome::Never => ("never", Vec::new()),
     };
     let path = result.path();
@@ -242,7 +242,7 @@ fn essence_of(why: &Why) -> String {
 
 fn differences(result: &RuleResult) -> Vec<String> {
     match &result.outcome {
-        Outcome::Misses(changes) => changes.iter().map(Change::to_string).collect(),
+        Outcome::Misses(changes) => explain::differences(changes),
         Outcome::Allows | Outcome::Never => Vec::new(),
     }
 }

@@ -244,9 +244,7 @@ fn unused(cluster: &Cluster, policy: Option<&PolicyId>, namespace: Option<&str>)
 
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for it in &self.namespaces {
-            write!(f, "{it}")?;
-        }
+        coverage(f, &self.namespaces)?;
         for it in &self.pods {
             write!(f, "{it}")?;
         }
@@ -263,26 +261,36 @@ impl fmt::Display for Description {
     }
 }
 
-impl fmt::Display for NamespaceDescription {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { namespace, policies, pods, ingress_isolated, egress_isolated, .. } = self;
+/// Namespaces as a table, and the pods that are not protected.
+fn coverage(f: &mut fmt::Formatter<'_>, namespaces: &[NamespaceDescription]) -> fmt::Result {
+    const HEADER: [&str; 6] = ["NAMESPACE", "POLICIES", "PODS", "INGRESS", "EGRESS", "UNPROTECTED"];
+    if namespaces.is_empty() {
+        return Ok(());
+    }
+    let names = namespaces.iter().map(|it| it.namespace.chars().count());
+    let width = names.max().unwrap_or(0).max(HEADER[0].len());
+    let [name, policies, pods, ingress, egress, unprotected] = HEADER;
+    writeln!(f, "{name:<width$}  {policies}  {pods}  {ingress}  {egress}  {unprotected}")?;
+    for it in namespaces {
+        let NamespaceDescription { namespace, policies, pods, .. } = it;
+        let (ingress, egress) = (it.ingress_isolated, it.egress_isolated);
+        let unprotected = it.unprotected.len();
         writeln!(
             f,
-            "Namespace {namespace}: policies {policies}, pods {pods}, isolated for ingress \
-             {ingress_isolated}, for egress {egress_isolated}, unprotected {}",
-            self.unprotected.len()
+            "{namespace:<width$}  {policies:<8}  {pods:<4}  {ingress:<7}  {egress:<6}  {unprotected}"
         )?;
-        if self.audit > 0 {
-            writeln!(f, "  in audit, not enforced: {} of its policies", self.audit)?;
-        }
-        for pod in &self.unprotected {
-            writeln!(f, "  unprotected: {pod}")?;
-        }
-        for pod in &self.exempt {
-            writeln!(f, "  no policy applies to {pod}")?;
-        }
-        Ok(())
     }
+    for it in namespaces.iter().filter(|it| it.audit > 0) {
+        let policies = if it.audit == 1 { "policy" } else { "policies" };
+        writeln!(f, "in audit, not enforced: {} {policies} of {}", it.audit, it.namespace)?;
+    }
+    for pod in namespaces.iter().flat_map(|it| &it.unprotected) {
+        writeln!(f, "unprotected: {pod}")?;
+    }
+    for pod in namespaces.iter().flat_map(|it| &it.exempt) {
+        writeln!(f, "no policy applies to {pod}")?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for PodDescription {

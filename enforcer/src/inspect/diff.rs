@@ -53,7 +53,7 @@ pub fn compare(mut old: State, mut new: State, pod_cidr: Option<IpNet>) -> DiffD
         notes.push("neither side has pods: there is nothing to compare".to_owned());
     }
     old.assume_both(&mut new, pod_cidr);
-    if !old.assumed.is_empty() {
+    if !old.assumed.is_empty() && (old.has_blocks() || new.has_blocks()) {
         let count = old.assumed.len();
         notes.push(format!(
             "pods without an address yet: {count}; addresses of --pod-cidr are assumed, which matters \

@@ -28,26 +28,43 @@ pub enum GitError {
 #[derive(Debug)]
 pub(super) struct Revision {
     folder: TempDir,
+    /// The written files, and their names in the revision.
+    names: Vec<(String, String)>,
 }
 
 impl Revision {
-    /// The manifests of `REVISION` below a folder of its repository, or of `REVISION:PATH`, where
+    /// The manifests of `REVISION` at a file or below a folder of its repository, or of `REVISION:PATH`, where
     /// the path begins at that folder.
     pub(super) fn read(at: &Path, name: &str) -> Result<Self, GitError> {
-        let (revision, path) = name.split_once(':').unwrap_or((name, "."));
+        let (at, revision, path) = match (name.split_once(':'), at.parent(), at.file_name()) {
+            (Some((revision, path)), ..) => (at, revision, path),
+            (None, Some(folder), Some(file)) if at.is_file() => {
+                (folder, name, file.to_str().unwrap_or_default())
+            }
+            (None, ..) => (at, name, "."),
+        };
+        let at = if at.as_os_str().is_empty() { Path::new(".") } else { at };
         let path = if path.is_empty() { "." } else { path };
         let folder = TempDir::new()?;
         let list = ["ls-tree", "-r", "-z", "--name-only", "--end-of-options", revision, "--", path];
         let listed = String::from_utf8_lossy(&git(at, &list)?).into_owned();
+        let mut names = Vec::new();
         let files = listed.split('\0').filter(|it| is_manifest(Path::new(it)));
         for (number, file) in files.enumerate() {
             let object = format!("{revision}:./{file}");
             let content = git(at, &["cat-file", "blob", &object])?;
             // Names within the folder are the file's own, but never lead out of it.
-            let name = file.replace(['/', '\\'], "+");
-            std::fs::write(folder.path().join(format!("{number:05}+{name}")), content)?;
+            let name = format!("{number:05}+{}", file.replace(['/', '\\'], "+"));
+            let written = folder.path().join(name);
+            std::fs::write(&written, content)?;
+            names.push((written.display().to_string(), format!("{revision}:{file}")));
         }
-        Ok(Self { folder })
+        Ok(Self { folder, names })
+    }
+
+    /// A text about the written files, with their names in the revision instead.
+    pub(super) fn named(&self, text: &str) -> String {
+        self.names.iter().fold(text.to_owned(), |text, (path, name)| text.replace(path, name))
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -104,6 +121,10 @@ mod tests {
         assert_eq!(names(&some), ["00000+policies+a.yaml"]);
         let text = std::fs::read_to_string(some.path().join("00000+policies+a.yaml")).unwrap();
         assert_eq!(text, "a: 1\n");
+        let error = format!("{}:1:1: error", some.names[0].0);
+        assert_eq!(some.named(&error), "HEAD:policies/a.yaml:1:1: error");
+        let file = Revision::read(&at.join("policies/a.yaml"), "HEAD").unwrap();
+        assert_eq!(names(&file), ["00000+a.yaml"]);
         let below = Revision::read(&at.join("policies"), "HEAD").unwrap();
         assert_eq!(names(&below), ["00000+a.yaml"]);
         for wrong in ["nothing", "--help", "HEAD:policies\0"] {

@@ -161,7 +161,7 @@ fn verdict(set: &Opened) -> VerdictOverview {
 }
 
 fn notes(state: &State) -> Vec<String> {
-    let assumed = (!state.assumed.is_empty()).then(|| {
+    let assumed = (!state.assumed.is_empty() && state.has_blocks()).then(|| {
         format!(
             "pods without an address yet: {}; addresses of --pod-cidr are assumed, which matters for \
              ipBlock only",

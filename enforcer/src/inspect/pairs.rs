@@ -288,7 +288,7 @@ impl Finder<'_> {
         let pods: BTreeSet<&PodId> = sites.filter_map(|it| it.pod.as_ref()).collect();
         let assumed: Vec<&PodId> =
             pods.into_iter().filter(|it| self.state.assumed.contains(*it)).collect();
-        if !assumed.is_empty() {
+        if !assumed.is_empty() && self.state.has_blocks() {
             self.notes.insert(format!(
                 "without an address yet: {}; addresses of --pod-cidr are assumed, which matters for \
                  ipBlock only",

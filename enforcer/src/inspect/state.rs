@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use enforcer_core::explain::{Workload, Workloads};
-use enforcer_core::model::{Change, Cluster, PodId, PolicyId};
+use enforcer_core::model::{Change, Cluster, Peer, PodId, PolicyId};
 use ipnet::IpNet;
 
 use super::addresses;
@@ -70,19 +70,31 @@ pub enum Side {
     /// A file or a folder.
     Path(PathBuf),
     /// A git revision, or `REVISION:PATH`.
-    Revision(String),
+    Revision {
+        /// Its name.
+        name: String,
+        /// The file or folder that it is about, unless the name has a path.
+        at: PathBuf,
+    },
 }
 
 impl Side {
-    /// The side of this name: `cluster`, an existing path, else a git revision.
+    /// The sides of these names: `cluster`, an existing path, else a git revision. A revision beside a path
+    /// is about that path.
     #[must_use]
-    pub fn new(name: &str) -> Self {
-        let path = PathBuf::from(name);
-        match name {
-            "cluster" => Self::Cluster,
-            _ if path.exists() => Self::Path(path),
-            _ => Self::Revision(name.to_owned()),
-        }
+    pub fn both(names: [&str; 2]) -> [Self; 2] {
+        let side = |name: &str, beside: &str| match (Path::new(name), Path::new(beside)) {
+            _ if name == "cluster" => Self::Cluster,
+            (path, _) if path.exists() => Self::Path(path.to_owned()),
+            (_, beside) if beside.exists() && !name.contains(':') => Self::revision(name, beside),
+            _ => Self::revision(name, Path::new(".")),
+        };
+        let [old, new] = names;
+        [side(old, new), side(new, old)]
+    }
+
+    fn revision(name: &str, at: &Path) -> Self {
+        Self::Revision { name: name.to_owned(), at: at.to_owned() }
     }
 }
 
@@ -130,11 +142,19 @@ impl State {
         match side {
             Side::Cluster => Self::of_server(client).await,
             Side::Path(path) => Self::of_files(vec![path.clone()]),
-            Side::Revision(name) => {
-                let revision = Revision::read(Path::new("."), name);
+            Side::Revision { name, at } => {
                 let unknown = |source| StateError::Unknown { name: name.clone(), source };
-                let revision = revision.map_err(unknown)?;
-                Self::of_files(vec![revision.path()])
+                let revision = Revision::read(at, name).map_err(unknown)?;
+                match Self::of_files(vec![revision.path()]) {
+                    Ok(mut state) => {
+                        for remark in &mut state.remarks {
+                            *remark = revision.named(remark);
+                        }
+                        Ok(state)
+                    }
+                    Err(StateError::Errors(text)) => Err(StateError::Errors(revision.named(&text))),
+                    Err(other) => Err(other),
+                }
             }
         }
     }
@@ -159,7 +179,7 @@ impl State {
         let errors = reports.iter().filter(|it| is_error(it.severity)).map(ToString::to_string);
         let errors: Vec<String> = errors.collect();
         if !errors.is_empty() {
-            return Err(StateError::Errors(errors.join("\n")));
+            return Err(StateError::Errors(first_few(&errors)));
         }
         let warnings = reports.iter().filter(|it| it.severity == Severity::Warning);
         let places = manifests.places();
@@ -241,6 +261,13 @@ impl State {
         }
     }
 
+    /// Whether some rule names addresses, so that assumed ones matter.
+    pub(super) fn has_blocks(&self) -> bool {
+        let rules =
+            self.cluster.policies.values().flat_map(|it| it.ingress.iter().chain(&it.egress));
+        rules.flatten().any(|rule| rule.peers.iter().any(|it| matches!(it, Peer::Block(_))))
+    }
+
     /// Whether a file declares the namespace.
     pub(super) fn declares_namespace(&self, name: &str) -> bool {
         self.places.iter().any(|it| it.declares_namespace(name))
@@ -256,6 +283,16 @@ impl State {
     pub(super) fn policy_text(&self, policy: &PolicyId) -> Option<String> {
         self.places.iter().find_map(|it| it.policy_text(policy))
     }
+}
+
+/// The first lines, and the number of the others.
+fn first_few(lines: &[String]) -> String {
+    const MOST: usize = 20;
+    let mut text = lines.iter().take(MOST).cloned().collect::<Vec<_>>().join("\n");
+    if let Some(more @ 1..) = lines.len().checked_sub(MOST) {
+        text += &format!("\nand {more} more: `enforcer check` lists them");
+    }
+    text
 }
 
 fn workloads(places: &Places) -> BTreeMap<PodId, Workload> {

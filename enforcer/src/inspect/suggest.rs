@@ -44,14 +44,26 @@ pub fn suggested(
     let observed: Vec<Observed> = summed(allowed).iter().filter_map(observed).collect();
     let mut suggestions = suggest(&state.cluster, &state.workloads, &observed, namespace);
     let wanted = |it: &FlowRecord| namespace.is_none_or(|name| it.is_in(name));
-    for flow in others.iter().filter(|it| wanted(it)) {
-        let FlowRecord { from, to, protocol, verdict, .. } = flow;
-        let port = flow.port.map(|it| format!("{it}/")).unwrap_or_default();
-        let note =
-            format!("{from} → {to} {port}{protocol} was {verdict}: not allowed here, either");
-        suggestions.notes.insert(note);
-    }
+    suggestions.notes.extend(unused(others.iter().filter(|it| wanted(it))));
     Suggested { suggestions, audit, basis: Basis::Observed }
+}
+
+/// Remarks on flows that were not allowed: one for each receiver, however many senders tried.
+fn unused<'a>(flows: impl Iterator<Item = &'a FlowRecord>) -> BTreeSet<String> {
+    const MOST: usize = 4;
+    let mut senders: BTreeMap<(&str, String, &str), BTreeSet<&str>> = BTreeMap::new();
+    for FlowRecord { from, to, protocol, port, verdict, .. } in flows {
+        let port = port.map(|it| format!("{it}/")).unwrap_or_default();
+        senders.entry((to, format!("{port}{protocol}"), verdict)).or_default().insert(from);
+    }
+    let note = |((to, what, verdict), from): ((&str, String, &str), BTreeSet<&str>)| {
+        let mut names = from.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
+        if let Some(more @ 1..) = from.len().checked_sub(MOST) {
+            names += &format!(" and {more} more");
+        }
+        format!("{verdict}, and not allowed here either: {to} {what} from {names}")
+    };
+    senders.into_iter().map(note).collect()
 }
 
 /// Policies that would allow what policies in audit would deny, at the ends where these do. They are in audit,
@@ -99,7 +111,11 @@ impl fmt::Display for Suggested {
         for suggestion in &self.suggestions.policies {
             self.policy(f, suggestion)?;
         }
-        Ok(())
+        match (self.suggestions.policies.as_slice(), self.basis) {
+            ([], Basis::Observed) => comment(f, "", "no flow was seen that a policy could allow"),
+            ([], Basis::WouldDeny) => comment(f, "", "policies in audit would deny nothing"),
+            _ => Ok(()),
+        }
     }
 }
 

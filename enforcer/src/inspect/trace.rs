@@ -196,7 +196,8 @@ impl fmt::Display for Trace {
             }
             write!(f, "{it}")?;
         }
-        if !(self.notes.is_empty() && self.silent.is_empty()) {
+        let remarks = !(self.notes.is_empty() && self.silent.is_empty());
+        if remarks && !self.connections.is_empty() {
             writeln!(f)?;
         }
         for note in &self.notes {

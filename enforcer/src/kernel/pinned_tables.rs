@@ -14,30 +14,14 @@ use aya::maps::{Array, Map, MapData, MapInfo};
 use enforcer_ebpf::contract::table::{self, Limits};
 
 use super::pins::{self, Pins, TablePin};
+use super::shared_tables::POLICY;
 use super::{KernelError, table_shape};
 
 /// The tables with flows. [`table::OTHER`] has those of the other size, in this order.
 const MOVED: [&str; 4] = table::FLOW_TABLES;
 
-/// The tables that do not outlive the agent and that all sets of programs share.
-const SHARED: [&str; 16] = [
-    table::TRIE4,
-    table::TRIE6_NODES,
-    table::TRIE6_LEAVES,
-    table::NETWORKS6,
-    table::PORTS,
-    table::PORT_SETS,
-    table::VERDICTS,
-    table::INTERFACES,
-    table::ENDPOINTS,
-    table::SENDERS,
-    table::EXTRA_ADDRESSES,
-    table::POD_ADDRESSES,
-    table::EVENTS,
-    table::BUDGET,
-    table::OVER_SHARE,
-    table::STARTS,
-];
+/// The tables that do not outlive the agent and that all sets of programs share, besides [`POLICY`].
+const SHARED: [&str; 4] = [table::EVENTS, table::BUDGET, table::OVER_SHARE, table::STARTS];
 
 /// The tables that outlive the agent.
 pub(super) struct PinnedTables {
@@ -120,7 +104,8 @@ impl PinnedTables {
     /// The pins of the last set's tables.
     pub(super) fn pins(&self, limits: &Limits) -> Vec<TablePin> {
         let pinned = table_shape::pinned(limits).map(|it| (it.name, self.folder.join(it.name)));
-        let shared = self.staging.iter().flat_map(|folder| SHARED.map(|it| (it, folder.join(it))));
+        let names = || POLICY.into_iter().chain(SHARED);
+        let shared = self.staging.iter().flat_map(|folder| names().map(|it| (it, folder.join(it))));
         pinned.into_iter().chain(shared).collect()
     }
 

@@ -8,8 +8,8 @@ use enforcer_ebpf::contract::table;
 
 use super::KernelError;
 
-/// The tables that the trial programs share with the attached ones, which only read them.
-const SHARED: [&str; 13] = [
+/// The tables with pods and policies, which programs only read.
+pub(super) const POLICY: [&str; 12] = [
     table::TRIE4,
     table::TRIE6_NODES,
     table::TRIE6_LEAVES,
@@ -22,7 +22,6 @@ const SHARED: [&str; 13] = [
     table::SENDERS,
     table::EXTRA_ADDRESSES,
     table::POD_ADDRESSES,
-    table::ORIGINS,
 ];
 
 /// A table that further programs may share.
@@ -37,5 +36,6 @@ pub(super) fn shared_tables(ebpf: &Ebpf) -> Result<Vec<SharedTable>, KernelError
         let descriptor = map.fd().as_fd().try_clone_to_owned();
         Ok((name, descriptor.map_err(KernelError::table_call(name, "dup"))?))
     };
-    SHARED.map(second).into_iter().collect()
+    // The trial programs only read these.
+    POLICY.into_iter().chain([table::ORIGINS]).map(second).collect()
 }

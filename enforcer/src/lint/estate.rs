@@ -7,6 +7,7 @@ use enforcer_core::model::{
 };
 use serde_json::Value;
 
+use super::coverage::Coverage;
 use crate::source::manifests::Declared;
 
 /// The policies and the cluster of some files.
@@ -21,6 +22,8 @@ pub struct Estate<'a> {
     /// The Services of type LoadBalancer whose probes reach their pods: with
     /// `externalTrafficPolicy: Local`, kube-proxy answers them.
     balanced: BTreeSet<ServiceId>,
+    /// Whether the pods of selectors are declared.
+    pub(super) coverage: Coverage,
 }
 
 /// A policy.
@@ -54,12 +57,10 @@ impl<'a> Estate<'a> {
             declared.iter().filter(|it| !is_policy(it)).map(|it| (it.kind(), it.json())).collect();
         let services = others.iter().filter(|(kind, _)| *kind == "Service");
         let balanced = services.filter_map(|(_, it)| balanced(it)).collect();
-        Self {
-            balanced,
-            subjects: declared.iter().filter(is_policy).map(subject).collect(),
-            cluster,
-            others,
-        }
+        let coverage = Coverage::default();
+        let subjects = declared.iter().filter(is_policy).map(subject).collect();
+        let estate = Self { balanced, subjects, cluster, others, coverage };
+        Self { coverage: Coverage::of(&estate), ..estate }
     }
 
     /// The pods of a namespace that policy can apply to.

@@ -4,6 +4,7 @@
 //! Here belong pure functions from documents and the model to findings. Does not belong here: reading
 //! files, the places of findings in them, output. `docs/lints.md` explains each lint.
 
+mod coverage;
 mod estate;
 mod finding;
 mod meaning;

@@ -47,6 +47,7 @@ pub(super) fn lint(_: &Estate<'_>, subject: &Subject<'_>) -> Vec<Finding> {
         for (path, peer) in rule.peer_list() {
             foreign_fields(peer, &path, &mut found);
             ports_in_peer(&rule, &path, peer, &mut found);
+            host_as_block(&path, peer, &mut found);
             for selector in ["podSelector", "namespaceSelector"] {
                 bare_labels(peer, selector, &path, &mut found);
             }
@@ -77,12 +78,27 @@ fn foreign_fields(value: &Value, path: &str, found: &mut Vec<Finding>) {
             found.push(Finding::error(ACTION, format!("{path}.{key}"), message));
         }
         if HOSTS.contains(&key.as_str()) {
-            let message = "a NetworkPolicy knows no host names: write the addresses as ipBlock, or \
-                           allow the port to every address";
-            let peer = json!([{"ipBlock": {"cidr": "203.0.113.0/24"}}]);
-            let finding = Finding::error(HOST_NAME, format!("{path}.{key}"), message);
-            found.push(finding.snippet(&json!({"to": peer})));
+            // A peer that is nothing but a host has no other error.
+            let covers = vec![path.to_owned()];
+            found.push(Finding { covers, ..host_name(format!("{path}.{key}")) });
         }
+    }
+}
+
+fn host_name(path: String) -> Finding {
+    let message = "a NetworkPolicy knows no host names: write the addresses as ipBlock, or allow the port \
+                   to every address";
+    let block = json!({"ipBlock": {"cidr": "203.0.113.0/24"}});
+    Finding::error(HOST_NAME, path, message).snippet(&json!([block]))
+}
+
+/// `cidr: example.org`.
+fn host_as_block(path: &str, peer: &Value, found: &mut Vec<Finding>) {
+    let Some(block) = peer.pointer("/ipBlock/cidr").and_then(Value::as_str) else { return };
+    let last = block.rsplit('.').next().unwrap_or_default();
+    let is_word = last.len() > 1 && last.bytes().all(|it| it.is_ascii_alphabetic());
+    if is_word && block.contains('.') && !block.contains(['/', ':', ' ']) {
+        found.push(host_name(format!("{path}.ipBlock.cidr")));
     }
 }
 
@@ -226,6 +242,11 @@ mod tests {
             ("order: 1", ACTION, "spec.order"),
             ("egress: [{to: [{fqdn: example.org}]}]", HOST_NAME, "spec.egress[0].to[0].fqdn"),
             (
+                "egress: [{to: [{ipBlock: {cidr: www.example.org}}]}]",
+                HOST_NAME,
+                "spec.egress[0].to[0].ipBlock.cidr",
+            ),
+            (
                 "ingress: [{ports: [{port: 8000-9000}]}]",
                 PORT_RANGE,
                 "spec.ingress[0].ports[0].port",
@@ -252,6 +273,7 @@ mod tests {
             "ingress: [{from: [{podSelector: {matchLabels: {action: deny, host: a}}}], ports: [{port: 80}]}]",
             "egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8}}], ports: [{port: a-1}, {port: 8000, endPort: 9000}]}]",
             "ingress: [{ports: [{protocol: TCPP}, {port: '80'}]}]",
+            "egress: [{to: [{ipBlock: {cidr: 10.0.0}}, {ipBlock: {cidr: fe80.x/8}}, {ipBlock: {cidr: any}}]}]",
         ] {
             assert_eq!(found(&spec(text)), [], "{text}");
         }

@@ -42,11 +42,15 @@ pub(super) fn lint(estate: &Estate<'_>, subject: &Subject<'_>) -> Vec<Finding> {
 /// `spec.podSelector` beside pods of which it matches none.
 fn subjects(estate: &Estate<'_>, policy: &Policy, found: &mut Vec<Finding>) {
     let namespace = &policy.id.namespace;
-    let count = estate.pods_in(namespace).count();
-    if count > 0 && estate.selected(policy).is_empty() {
-        let message = format!(
-            "matches none of the {count} pods that the files declare in namespace {namespace}"
-        );
+    let pods: Vec<&Pod> = estate.pods_in(namespace).collect();
+    let is_odd = || estate.coverage.is_odd(&policy.subjects, &pods, namespace);
+    if !pods.is_empty() && estate.selected(policy).is_empty() && is_odd() {
+        let message = match pods.len() {
+            1 => format!("does not match the pod that the files declare in namespace {namespace}"),
+            count => format!(
+                "matches none of the {count} pods that the files declare in namespace {namespace}"
+            ),
+        };
         found.push(Finding::new(MATCHES_NOTHING, "spec.podSelector", message));
     }
 }
@@ -58,11 +62,18 @@ fn peer_without_pods(
     path: &str,
     found: &mut Vec<Finding>,
 ) {
+    let Peer::Pods { pods, .. } = peer else { return };
     let (near, matching) = estate.peers(policy, peer);
-    if !near.is_empty() && matching.is_empty() {
-        let count = near.len();
-        let message =
-            format!("matches none of the {count} pods that the files declare in these namespaces");
+    let is_odd = || estate.coverage.is_odd(pods, &near, &policy.id.namespace);
+    if !near.is_empty() && matching.is_empty() && is_odd() {
+        let message = match near.len() {
+            1 => "does not match the pod that the files declare in these namespaces".to_owned(),
+            count => {
+                format!(
+                    "matches none of the {count} pods that the files declare in these namespaces"
+                )
+            }
+        };
         found.push(Finding::new(MATCHES_NOTHING, format!("{path}.podSelector"), message));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use enforcer_core::explain::{self, Change, Outcome, RuleResult, Why, Workload};
+use enforcer_core::explain::{self, Outcome, RuleResult, Why, Workload};
 use enforcer_core::model::{Cluster, Pod, PodId, PolicyId, Protocol, Traffic, View};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
@@ -81,7 +81,7 @@ fn traffic(record: &DropRecord) -> Option<Traffic> {
 
 fn of(result: &RuleResult) -> Nearest {
     let differences = match &result.outcome {
-        Outcome::Misses(changes) => changes.iter().map(Change::to_string).collect(),
+        Outcome::Misses(changes) => explain::differences(changes),
         Outcome::Allows | Outcome::Never => Vec::new(),
     };
     Nearest { policy: result.rule.policy.to_string(), path: result.path(), differences }
@@ -92,8 +92,9 @@ fn workload(owners: &[&Pod]) -> Option<String> {
 }
 
 impl DropRecord {
-    /// Logs the drop with its parts as fields, for programs; the message is the line for people.
-    pub fn log_fields(&self) {
+    /// Logs the drop with its parts as fields, for programs; the message is the line for people. At the end
+    /// of a repeated attempt, `repeated` has the number of further packets, and the seconds to the last one.
+    pub fn log_fields(&self, message: &str, repeated: Option<(u64, u64)>) {
         let address = |end: &Option<End>| end.as_ref().map(|it| it.address.to_string());
         let port = |end: &Option<End>| end.as_ref().and_then(|it| it.port);
         let pod = |end: &Option<End>| end.as_ref().and_then(|it| it.pod.clone());
@@ -101,14 +102,20 @@ impl DropRecord {
             &self.attribution;
         let list = |it: &[String]| (!it.is_empty()).then(|| it.join(","));
         let (isolated_by, would_allow) = (list(isolated_by), list(would_allow));
+        let namespace = |end: &Option<End>, workload: &Option<String>| {
+            let name = pod(end).or_else(|| workload.clone())?;
+            name.split_once('/').map(|(namespace, _)| namespace.to_owned())
+        };
         let differences = nearest.as_ref().map(|it| it.differences.join("; "));
         tracing::info!(
             target: "enforcer::drops",
+            from_namespace = namespace(&self.source, from_workload),
             from_pod = pod(&self.source),
             from_workload,
             from_address = address(&self.source),
             from_port = port(&self.source),
             sender_address = address(&self.sender),
+            to_namespace = namespace(&self.destination, to_workload),
             to_pod = pod(&self.destination),
             to_workload,
             to_address = address(&self.destination),
@@ -124,7 +131,9 @@ impl DropRecord {
             nearest_path = nearest.as_ref().map(|it| it.path.as_str()),
             nearest_differences = differences,
             would_allow,
-            "{self}"
+            repeats = repeated.map(|(repeats, _)| repeats),
+            seconds = repeated.map(|(_, seconds)| seconds),
+            "{message}"
         );
     }
 }
@@ -133,6 +142,8 @@ impl DropRecord {
 mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
 
     use enforcer_core::model::{
         Peer, Policy, PortRange, PortRule, PortSpec, Requirement, Rule, Selector,
@@ -250,18 +261,32 @@ mod tests {
         }
     }
 
-    /// Programs rely on these fields: `docs/json.md`.
-    #[test]
-    fn json_logs_have_a_field_for_each_part() {
+    /// The fields of the log's line.
+    fn logged(record: &DropRecord, message: &str, repeated: Option<(u64, u64)>) -> Value {
         let written = Written::default();
         let writer = written.clone();
         let logger = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
-        let record = attributed(record("TCP", Some(5433)));
-        tracing::subscriber::with_default(logger, || record.log_fields());
+        tracing::subscriber::with_default(logger, || record.log_fields(message, repeated));
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-        let mut line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mut line: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(line["target"], "enforcer::drops");
-        insta::assert_snapshot!(serde_json::to_string_pretty(&line["fields"].take()).unwrap());
+        line["fields"].take()
+    }
+
+    /// Programs rely on these fields: `docs/json.md`.
+    #[test]
+    fn json_logs_have_a_field_for_each_part() {
+        let record = attributed(record("TCP", Some(5433)));
+        let fields = logged(&record, &record.to_string(), None);
+        insta::assert_snapshot!(serde_json::to_string_pretty(&fields).unwrap());
+        // The end of a repeated attempt has the same, so that programs need not find its first line.
+        let mut end = logged(&record, "it ended", Some((7, 90)));
+        assert_eq!((&end["repeats"], &end["seconds"]), (&7.into(), &90.into()));
+        for field in ["repeats", "seconds"] {
+            end.as_object_mut().unwrap().remove(field);
+        }
+        end["message"] = fields["message"].clone();
+        assert_eq!(end, fields);
     }
 
     #[test]

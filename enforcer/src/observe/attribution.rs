@@ -15,6 +15,13 @@ pub struct Nearest {
     pub differences: Vec<String>,
 }
 
+impl fmt::Display for Nearest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { policy, path, differences } = self;
+        write!(f, "nearest: {policy} {path}: {}", differences.join(", "))
+    }
+}
+
 /// The workloads at both ends of a dropped packet, and the policies behind the drop, as of the time
 /// when the agent read the event.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -41,8 +48,8 @@ impl fmt::Display for Attribution {
         if !self.isolated_by.is_empty() {
             write!(f, "; isolated by {}", self.isolated_by.join(", "))?;
         }
-        if let Some(Nearest { policy, path, differences }) = &self.nearest {
-            write!(f, "; nearest: {policy} {path}: {}", differences.join(", "))?;
+        if let Some(nearest) = &self.nearest {
+            write!(f, "; {nearest}")?;
         }
         if !self.would_allow.is_empty() {
             write!(f, "; would be allowed by {} (in audit)", self.would_allow.join(", "))?;

@@ -53,14 +53,22 @@ impl fmt::Debug for LogFilter {
 }
 
 impl LogFilter {
-    /// Starts logging to standard error, once in a process.
+    /// Starts logging to standard error, once in a process. What commands report to their user needs neither
+    /// time nor module.
     ///
     /// # Errors
     /// The filter is invalid.
-    pub fn start(filter: &str, format: LogFormat) -> Result<Self, LogError> {
+    pub fn start(filter: &str, format: LogFormat, is_agent: bool) -> Result<Self, LogError> {
         let parsed = parse(filter)?;
         let logger = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr);
         let reload: Arc<Reload> = match format {
+            LogFormat::Text if !is_agent => {
+                let logger = logger.without_time().with_target(false);
+                let logger = logger.with_ansi(io::stderr().is_terminal()).with_filter_reloading();
+                let handle = logger.reload_handle();
+                logger.init();
+                Arc::new(move |filter| handle.reload(filter))
+            }
             LogFormat::Text => {
                 let logger = logger.with_ansi(io::stderr().is_terminal()).with_filter_reloading();
                 let handle = logger.reload_handle();
@@ -135,7 +143,12 @@ fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     }
     // The errors of the Kubernetes client are logged once and in context, where it is used.
     let quiet = format!("kube_client=off,kube_runtime=off,{filter}");
-    EnvFilter::try_new(quiet).map_err(|error| invalid(error.to_string()))
+    // The parser's own words, without its list of levels.
+    let short = |error: String| match error.split_once(": expected one of") {
+        Some((problem, _)) => problem.to_owned(),
+        None => error,
+    };
+    EnvFilter::try_new(quiet).map_err(|error| invalid(short(error.to_string())))
 }
 
 #[cfg(test)]
@@ -153,6 +166,8 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad}");
         }
         let error = parse("info,debgu").unwrap_err().to_string();
+        let level = parse("foo=bar=1").unwrap_err().to_string();
+        assert_eq!(level.matches("expected").count(), 1, "{level}");
         assert!(error.contains("\"debgu\" is not a level: expected error, warn"), "{error}");
     }
 

@@ -1,7 +1,6 @@
 //! Metrics in OpenMetrics text.
 
-mod audits;
-mod denials;
+mod attempts;
 mod encode;
 mod kubernetes;
 mod plain;
@@ -26,8 +25,7 @@ use super::{
     ProcessUse, RejectReport, Report, TableUse, process,
 };
 use crate::nri::Outcome;
-use audits::Audits;
-use denials::Denials;
+use attempts::{AUDITS, Attempts, Counts, DENIALS, Series};
 use encode::{counters, gauge, gauges};
 
 pub(super) use plain::plain;
@@ -49,8 +47,8 @@ pub struct Metrics {
     unknown: Histogram,
     sandboxes: [Counter; Outcome::ALL.len()],
     starting: Histogram,
-    denials: Denials,
-    audits: Audits,
+    denials: Attempts,
+    audits: Attempts,
 }
 
 impl Metrics {
@@ -94,8 +92,8 @@ impl Metrics {
             unknown,
             sandboxes: Default::default(),
             starting,
-            denials: Denials::default(),
-            audits: Audits::default(),
+            denials: Attempts::default(),
+            audits: Attempts::default(),
         }
     }
 
@@ -117,12 +115,14 @@ impl Metrics {
 
     /// Counts an attempt to connect whose packets were dropped.
     pub fn denied(&self, record: &DropRecord) {
-        self.denials.note(record);
+        self.denials.add(Series::of_drop(record), 1);
     }
 
     /// Counts connections whose decision at one end policies in audit would reverse.
     pub fn audited(&self, flow: &Key, decision: &Decision, connections: u64) {
-        self.audits.note(flow, decision, connections);
+        if let Some(series) = Series::of_audit(flow, decision) {
+            self.audits.add(series, connections);
+        }
     }
 
     /// Notes the time from a change until the kernel's tables have it.
@@ -139,7 +139,8 @@ impl Metrics {
         }
         let mut current = Registry::with_prefix(PREFIX);
         let started = self.sandboxes.each_ref().map(Counter::get);
-        let attempts = [self.denials.counts(&report), self.audits.counts(&report)];
+        let pods = || report.protection.values().map(|it| &**it);
+        let attempts = [self.denials.counts(&DENIALS, pods()), self.audits.counts(&AUDITS, pods())];
         current.register_collector(Box::new(Current(report, self.pods, started, attempts)));
         let mut text = String::new();
         let written = encode_registry(&mut text, &self.registry)
@@ -154,7 +155,7 @@ impl Metrics {
 /// The metrics of a report, the number of started pods by outcome, the attempts that were dropped, and
 /// the connections that policies in audit would decide otherwise.
 #[derive(Debug)]
-struct Current(Report, PodMetrics, [u64; Outcome::ALL.len()], [denials::Counts; 2]);
+struct Current(Report, PodMetrics, [u64; Outcome::ALL.len()], [Counts; 2]);
 
 /// The resources of the process.
 #[derive(Debug)]
@@ -169,9 +170,9 @@ impl Collector for Process {
 impl Collector for Current {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         traffic::encode(&mut encoder, &self.0, self.1)?;
-        let [attempts, audits] = &self.3;
-        denials::encode(&mut encoder, attempts)?;
-        audits::encode(&mut encoder, audits)?;
+        let [denials, audits] = &self.3;
+        DENIALS.encode(&mut encoder, denials)?;
+        AUDITS.encode(&mut encoder, audits)?;
         endpoints(&mut encoder, &self.0)?;
         tables(&mut encoder, &self.0)?;
         flows(&mut encoder, &self.0)?;

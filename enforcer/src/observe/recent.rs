@@ -1,6 +1,6 @@
 //! The last drops, to answer "why was it dropped".
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,13 @@ pub struct RecentDrop {
     /// The first packet.
     #[serde(flatten)]
     pub drop: DropRecord,
+}
+
+/// The pod whose policies dropped a packet, and the interface.
+type Account<'a> = (Option<&'a str>, u32);
+
+fn account(drop: &DropRecord) -> Account<'_> {
+    (drop.pod.as_deref(), drop.ifindex)
 }
 
 #[derive(Debug)]
@@ -88,10 +95,13 @@ impl RecentDrops {
         true
     }
 
-    /// Remembers a new attempt, and forgets the oldest one if there are too many.
+    /// Remembers a new attempt. If there are too many, the oldest one of the pod with most of
+    /// them is forgotten: a pod with many drops hides no other pod's (R9).
     pub fn push(&mut self, now: Instant, drop: DropRecord) {
-        while self.attempts.len() >= REMEMBERED {
-            let oldest = self.attempts.pop_back();
+        if self.attempts.len() >= REMEMBERED {
+            let most = self.busiest();
+            let oldest = self.attempts.iter().rposition(|it| most == Some(account(&it.drop)));
+            let oldest = oldest.and_then(|it| self.attempts.remove(it));
             self.forgotten.extend(oldest.and_then(|mut it| it.close()));
         }
         self.begun += 1;
@@ -103,6 +113,15 @@ impl RecentDrops {
             drop,
             is_closed: false,
         });
+    }
+
+    /// The account with most remembered attempts.
+    fn busiest(&self) -> Option<Account<'_>> {
+        let mut counts: BTreeMap<Account<'_>, usize> = BTreeMap::new();
+        for attempt in &self.attempts {
+            *counts.entry(account(&attempt.drop)).or_default() += 1;
+        }
+        counts.into_iter().max_by_key(|(_, count)| *count).map(|(account, _)| account)
     }
 
     /// The attempts of more than one packet that have ended since the last call.
@@ -175,6 +194,24 @@ mod tests {
     }
 
     #[test]
+    fn r9_a_pod_with_many_drops_hides_no_other_pods() {
+        let mut drops = RecentDrops::default();
+        let start = Instant::now();
+        let at = |ifindex| DropRecord { ifindex, ..fixture::drop() };
+        for ifindex in [2, 3, 3] {
+            drops.push(start, at(ifindex));
+        }
+        for _ in 0..3 * REMEMBERED {
+            drops.push(start, at(4));
+        }
+        let of = |ifindex| drops.attempts.iter().filter(|it| it.drop.ifindex == ifindex).count();
+        assert_eq!((drops.attempts.len(), of(2), of(3)), (REMEMBERED, 1, 2));
+        let numbers: Vec<u64> = drops.since(start, 3).iter().map(|it| it.number).collect();
+        assert!(numbers.is_sorted_by(|a, b| a > b), "the newest first");
+        assert_eq!(numbers.len(), REMEMBERED - 3);
+    }
+
+    #[test]
     fn the_end_of_an_attempt_is_reported_once() {
         let mut drops = RecentDrops::default();
         let start = Instant::now();
@@ -194,8 +231,8 @@ mod tests {
         let again = last + QUIET;
         drops.push(again, drop.clone());
         assert!(drops.repeats(again, &drop));
-        for ifindex in 100..700 {
-            drops.push(again, DropRecord { ifindex, ..drop.clone() });
+        for length in 100..700 {
+            drops.push(again, DropRecord { length, ..drop.clone() });
         }
         assert_eq!(drops.ended(again), [EndedDrop { repeats: 1, lasted: Duration::ZERO, drop }]);
     }

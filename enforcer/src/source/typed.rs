@@ -30,6 +30,30 @@ pub(in crate::source) fn read<T: DeserializeOwned>(
     (result, ignored)
 }
 
+/// The value at the path of a [`Misfit`].
+pub(in crate::source) fn at<'v>(value: &'v mut Value, path: &str) -> Option<&'v mut Value> {
+    if path.is_empty() {
+        return Some(value);
+    }
+    match value {
+        Value::Object(fields) => {
+            let path = path.strip_prefix('.').unwrap_or(path);
+            let rest = |key: &str| {
+                path.strip_prefix(key).filter(|it| it.is_empty() || it.starts_with(['.', '[']))
+            };
+            // Keys of labels contain dots.
+            let key = fields.keys().filter(|it| rest(it).is_some()).max_by_key(|it| it.len())?;
+            let (key, rest) = (key.clone(), rest(key)?);
+            at(fields.get_mut(&key)?, rest)
+        }
+        Value::Array(items) => {
+            let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
+            at(items.get_mut(index.parse::<usize>().ok()?)?, rest)
+        }
+        _ => None,
+    }
+}
+
 /// Returns a path as Kubernetes writes it: `a[0].b`, not `a.0.?.b`.
 fn written(path: &Path<'_>) -> String {
     match path {
@@ -54,8 +78,10 @@ fn misfit(path: String, text: &str) -> Misfit {
     };
     let wanted = wanted_in_words(wanted);
     let (sort, shown) = found_in_words(found);
-    let wants_quotes =
-        matches!((sort, wanted.as_str()), ("the number" | "the boolean", "a string"));
+    let wants_quotes = matches!(
+        (sort, wanted.as_str()),
+        ("the number" | "the boolean", "a string") | ("the boolean", "a whole number or a string")
+    );
     let help = match (sort, wanted.as_str()) {
         ("the string", "a whole number" | "a boolean") => {
             let fits = if wanted == "a boolean" {

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 use enforcer_tests::lab::{Door, Family, Party};
 use enforcer_tests::probe::{Outcome, Page, fetch};
+use enforcer_tests::{at_once, patient};
+use futures::stream::{self, StreamExt as _};
 
 use crate::scene::{Scene, namespace, pod, pod_on};
 use crate::support::{ANSWER, SILENCE};
@@ -142,7 +144,7 @@ impl Way {
     }
 }
 
-/// One connection.
+/// One connection. A time limit is for a usual machine.
 async fn ask(
     scene: &Scene,
     from: &Party,
@@ -155,7 +157,7 @@ async fn ask(
         Party::Node | Party::OtherNode(_) => None,
         _ => Some(scene.lab().address(from, Family::of(at.ip())).unwrap()),
     };
-    fetch(namespace, at, own, patience).await.unwrap()
+    fetch(namespace, at, own, patient(patience)).await.unwrap()
 }
 
 /// Many connections at once.
@@ -189,12 +191,13 @@ async fn both_answer(scene: &Scene, from: &Party, at: SocketAddr) {
     assert_eq!(found, names(&[web(1), web(2)]), "{from} → {at}");
 }
 
-/// Runs a check for the Service's TCP addresses of these kinds, both families, concurrently: a drop
-/// takes its time to show.
+/// Runs a check for the Service's TCP addresses of these kinds, both families, as many at once as the machine
+/// answers in time: a drop takes its time to show.
 async fn for_each(scene: &Scene, ways: &[Way], check: impl AsyncFn(SocketAddr)) {
     let of_family = |family| ways.iter().map(move |way| way.tcp(scene, family));
-    let checks = Family::ALL.into_iter().flat_map(of_family).map(|at| check(at));
-    futures::future::join_all(checks).await;
+    let checks: Vec<_> = Family::ALL.into_iter().flat_map(of_family).map(|at| check(at)).collect();
+    let width = at_once(checks.len());
+    stream::iter(checks).buffer_unordered(width).collect::<()>().await;
 }
 
 /// Connections that succeed to one backend and are dropped on the way to others.

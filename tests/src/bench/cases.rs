@@ -165,12 +165,19 @@ impl Scene {
     /// Packets to pods, most of which touch no flow.
     fn to_pods(&self) -> anyhow::Result<Vec<Case>> {
         let common = self.flows.common;
-        let free = address(FREE, self.v4);
+        let free_address = address(FREE, self.v4);
         let to_free = (0..common).map(|flow| {
             let (peer, port) = self.peer(flow);
-            tcp(peer, port, free, 80, Tcp::Ack)
+            tcp(peer, port, free_address, 80, Tcp::Ack)
         });
         let free = Case::new("not isolated", self.v4, (RunProgram::ToPod, self.free), to_free)?;
+        let datagrams = (0..common).map(|flow| {
+            let (peer, port) = self.peer(flow);
+            Frame::new(peer, free_address, Transport::Udp(port, 53)).build().bytes
+        });
+        let at_free = (RunProgram::ToPod, self.free);
+        let datagrams = Case::new("UDP, not isolated", self.v4, at_free, datagrams)?;
+        let counted = || Some((PodId::new("bench", "free"), Direction::Ingress));
         let denied = |name, from: &dyn Fn(u32) -> (IpAddr, u16), port, kind| {
             self.to_subject(name, common, false, |at| self.segment(from(at), port, kind))
         };
@@ -179,7 +186,8 @@ impl Scene {
             Frame::new(other, self.own(), Transport::Udp(port, 53)).build().bytes
         };
         Ok(vec![
-            Case { counted: Some((PodId::new("bench", "free"), Direction::Ingress)), ..free },
+            Case { counted: counted(), ..free },
+            Case { counted: counted(), ..datagrams },
             self.to_subject("allowed by ipBlock", common, true, |at| {
                 self.segment(self.block(at), 80, Tcp::Ack)
             })?,

@@ -38,13 +38,19 @@ fn signs(
         (has(|it| matches!(it.measured, Outcome::Error(_))), "? failed"),
         (has(passed_unguarded), "○ answered, but no agent guarded one of the ends yet"),
         (has_gaps(matrix), "- not tried: the sender has no route to this address"),
-        (before.is_some(), "before→after"),
+        (before.is_some_and(|it| changed(matrix, it)), "before→after"),
         (families_differ(matrix), "4 IPv4, 6 IPv6"),
         (!families_differ(matrix), "same for IPv4 and IPv6"),
         (numbered, "columns: the receiver in the row of that number"),
         (contradicts, "! contradicts the policies"),
     ];
     all.into_iter().filter(|(used, _)| *used).map(|(_, words)| words).collect()
+}
+
+/// Whether some result is another one than before.
+fn changed(matrix: &Matrix, before: &Matrix) -> bool {
+    let is_new = |it: &Cell| before.find(&it.probe).is_some_and(|old| old.measured != it.measured);
+    matrix.cells.iter().any(is_new)
 }
 
 fn passed_unguarded(cell: &Cell) -> bool {

@@ -7,6 +7,7 @@ use enforcer_core::policy::reference::Traffic;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Cell, Expectation, Judge, Matrix, service};
+use crate::host::at_once;
 use crate::lab::{
     Door, Family, Frontend, Lab, LabError, OUTSIDE_CLIENTS, Party, Ports, SERVICE_TCP,
 };
@@ -143,6 +144,6 @@ pub async fn measure(
         let expected = expected.is_open();
         Ok::<_, LabError>(Cell { probe, measured, expected, unguarded: false })
     });
-    let cells = cells.buffered(PARALLEL).try_collect().await?;
+    let cells = cells.buffered(at_once(PARALLEL)).try_collect().await?;
     Ok(Matrix::new(cells))
 }

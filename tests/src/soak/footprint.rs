@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use enforcer_core::tables::Table;
 
 use crate::probe::http_get;
 use crate::session::{AGENT_PORT, Session};
@@ -43,7 +44,9 @@ impl Footprint {
         let at = SocketAddr::from(([127, 0, 0, 1], AGENT_PORT));
         let node = session.lab().node();
         let metrics = http_get(node, at, "/metrics", PATIENCE).await?;
-        let metrics = metrics.context("/metrics does not answer")?;
+        let tables = tables(&metrics.context("/metrics does not answer")?);
+        let missing = Table::ALL.iter().find(|it| !tables.contains_key(it.name()));
+        anyhow::ensure!(missing.is_none(), "/metrics has no entries of {missing:?}");
         let files = Path::new("/proc").join(process.to_string());
         let status = fs::read_to_string(files.join("status"))?;
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -54,7 +57,7 @@ impl Footprint {
             descriptors: fs::read_dir(files.join("fd"))?.count(),
             threads: fs::read_dir(files.join("task"))?.count(),
             pins: count(Path::new(PINS))?,
-            tables: tables(&metrics),
+            tables,
         })
     }
 
@@ -77,7 +80,7 @@ impl Footprint {
         }
         for (table, used) in &self.tables {
             let before = first.tables.get(table).copied().unwrap_or_default();
-            let more = if table == "PORTS" { MORE_PORT_CLASSES } else { 0 };
+            let more = if table == Table::PortClasses.name() { MORE_PORT_CLASSES } else { 0 };
             if *used > before + more {
                 leaks.push(format!("{used} entries of {table} instead of {before}"));
             }
@@ -115,9 +118,9 @@ mod tests {
 
     #[test]
     fn leaks_are_found() {
-        let text = "x 1\nenforcer_table_entries{table=\"VERDICTS\"} 7\nenforcer_table_size{table=\"VERDICTS\"} 9\n";
+        let text = "x 1\nenforcer_table_entries{table=\"verdicts\"} 7\nenforcer_table_size{table=\"verdicts\"} 9\n";
         let tables = tables(text);
-        assert_eq!(tables, BTreeMap::from([("VERDICTS".to_owned(), 7)]));
+        assert_eq!(tables, BTreeMap::from([(Table::Verdicts.name().to_owned(), 7)]));
         let first =
             Footprint { process: 1, resident_kib: 9, descriptors: 9, threads: 9, pins: 9, tables };
         assert_eq!(first.leaks(&first), [""; 0]);
@@ -126,11 +129,11 @@ mod tests {
             descriptors: 99,
             threads: 99,
             pins: 10,
-            tables: BTreeMap::from([("VERDICTS".to_owned(), 8)]),
+            tables: BTreeMap::from([(Table::Verdicts.name().to_owned(), 8)]),
             ..first.clone()
         };
         assert_eq!(more.leaks(&first).len(), 5);
-        let ports = |used| BTreeMap::from([("PORTS".to_owned(), used)]);
+        let ports = |used| BTreeMap::from([(Table::PortClasses.name().to_owned(), used)]);
         let classes = |used| Footprint { tables: ports(used), ..first.clone() };
         assert_eq!(classes(17).leaks(&classes(1)).len(), 0);
         assert_eq!(classes(18).leaks(&classes(1)).len(), 1);

@@ -1,5 +1,6 @@
 //! The differences between a connection and a rule that would allow it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -39,6 +40,8 @@ pub enum Change {
         address: IpAddr,
         /// A namespace that the rule names.
         namespace: String,
+        /// Whether any other namespace would do as well.
+        anywhere: bool,
     },
     /// The peer's address is not in the block.
     Address {
@@ -80,7 +83,51 @@ pub fn cost(changes: &[Change]) -> u32 {
     changes.iter().map(Change::cost).sum()
 }
 
+/// The differences in words, for people. Labels that one pod lacks are one entry, and those of the pod that an
+/// address would have to be belong to it.
+#[must_use]
+pub fn differences(changes: &[Change]) -> Vec<String> {
+    let lacking = |wanted: Option<&PodId>| -> Vec<String> {
+        let of = changes.iter().filter_map(Change::lacking).filter(|(pod, _)| *pod == wanted);
+        of.map(|(_, label)| label).collect()
+    };
+    let mut reported = BTreeSet::new();
+    let mut texts = Vec::new();
+    for change in changes {
+        let (pod, text) = match (change, change.lacking()) {
+            (Change::BePod { .. }, _) => match lacking(None) {
+                labels if labels.is_empty() => (Some(None), change.to_string()),
+                labels => (Some(None), format!("{change} with {}", labels.join(", "))),
+            },
+            (_, Some((pod, _))) => {
+                let labels = lacking(pod);
+                let word = if labels.len() == 1 { "label" } else { "labels" };
+                let name = pod.map_or_else(|| "the peer".to_owned(), ToString::to_string);
+                (Some(pod), format!("{name} lacks {word} {}", labels.join(", ")))
+            }
+            (_, None) => (None, change.to_string()),
+        };
+        if pod.is_none_or(|it| reported.insert(it)) {
+            texts.push(text);
+        }
+    }
+    texts
+}
+
 impl Change {
+    /// The label that a pod lacks.
+    fn lacking(&self) -> Option<(Option<&PodId>, String)> {
+        let Self::PodLabel { pod, fix: LabelFix { key, present: None, want } } = self else {
+            return None;
+        };
+        let label = match want {
+            Want::Absent => return None,
+            Want::Any { .. } => key.clone(),
+            Want::OneOf(values) => format!("{key}={}", alternatives(values)),
+        };
+        Some((pod.as_ref(), label))
+    }
+
     fn cost(&self) -> u32 {
         match self {
             Self::Port { from: Traffic::Port(asked, _), protocol, .. } if asked == protocol => 4,
@@ -113,7 +160,7 @@ impl fmt::Display for LabelFix {
     }
 }
 
-fn alternatives(values: &std::collections::BTreeSet<String>) -> String {
+fn alternatives(values: &BTreeSet<String>) -> String {
     values.iter().map(String::as_str).collect::<Vec<_>>().join("|")
 }
 
@@ -124,7 +171,8 @@ impl fmt::Display for Change {
             Self::PodLabel { pod: None, fix } => write!(f, "the peer {fix}"),
             Self::NamespaceLabel { namespace, fix } => write!(f, "namespace {namespace} {fix}"),
             Self::Namespace { pod, to } => write!(f, "{pod} is not in namespace {to}"),
-            Self::BePod { address, namespace } => {
+            Self::BePod { address, anywhere: true, .. } => write!(f, "{address} is no pod"),
+            Self::BePod { address, namespace, .. } => {
                 write!(f, "{address} is no pod of namespace {namespace}")
             }
             Self::Address { address, cidr, except: None, .. } => {
@@ -150,5 +198,42 @@ impl fmt::Display for Change {
                 write!(f, "{pod} has no {protocol} port named {name}")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lacks(pod: Option<&PodId>, key: &str, value: &str) -> Change {
+        let want = Want::OneOf([value.to_owned()].into());
+        let fix = LabelFix { key: key.to_owned(), present: None, want };
+        Change::PodLabel { pod: pod.cloned(), fix }
+    }
+
+    #[test]
+    fn labels_of_one_pod_are_one_difference() {
+        let web = PodId::new("shop", "web");
+        let port = Change::Port {
+            from: Traffic::Port(Protocol::Tcp, 81),
+            protocol: Protocol::Tcp,
+            port: 80,
+        };
+        let changes = [lacks(Some(&web), "app", "api"), lacks(Some(&web), "role", "x"), port];
+        let expected = ["shop/web lacks labels app=api, role=x", "port 80 instead of 81"];
+        assert_eq!(differences(&changes), expected);
+        assert_eq!(differences(&changes[..1]), ["shop/web lacks label app=api"]);
+    }
+
+    #[test]
+    fn an_address_is_no_pod_of_the_namespaces_that_a_rule_names() {
+        let address = "203.0.113.7".parse().unwrap();
+        let pod = |anywhere| Change::BePod { address, namespace: "default".to_owned(), anywhere };
+        let labels = [lacks(None, "app", "web"), lacks(None, "role", "x")];
+        let with = |anywhere| [[pod(anywhere)].as_slice(), &labels].concat();
+        assert_eq!(differences(&with(true)), ["203.0.113.7 is no pod with app=web, role=x"]);
+        let named = ["203.0.113.7 is no pod of namespace default with app=web, role=x"];
+        assert_eq!(differences(&with(false)), named);
+        assert_eq!(differences(&[pod(true)]), ["203.0.113.7 is no pod"]);
     }
 }

@@ -26,7 +26,7 @@ mod service;
 mod workload;
 
 pub use audit::{in_audit, would_be};
-pub use change::{Change, cost};
+pub use change::{Change, cost, differences};
 pub use connection::{
     Consent, Why, connection, connection_in, isolating, isolating_in, owners, owners_among,
     results, results_in, why, why_among,

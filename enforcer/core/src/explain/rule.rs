@@ -260,7 +260,8 @@ impl<'a> Question<'a> {
         pods: &Selector,
     ) -> Option<Way<'a>> {
         let (namespace, labels) = self.place(policy, namespaces, None)?;
-        let mut changes = vec![Change::BePod { address: self.peer, namespace }];
+        let anywhere = namespaces.is_some_and(|it| it.requirements.is_empty());
+        let mut changes = vec![Change::BePod { address: self.peer, namespace, anywhere }];
         changes.extend(labels);
         let fixes = fixes(pods, &Labels::new())?.into_iter();
         changes.extend(fixes.map(|fix| Change::PodLabel { pod: None, fix }));

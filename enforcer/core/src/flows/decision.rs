@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use enforcer_ebpf::contract::verdict::Direction;
 
-use crate::explain::{Change, Outcome, RuleResult, Why, in_audit, why_among, would_be};
+use crate::explain::{Outcome, RuleResult, Why, differences, in_audit, why_among, would_be};
 use crate::model::{Cluster, Pod, PolicyId, Traffic, View};
 
 /// The nearest rule of a denial.
@@ -71,7 +71,7 @@ impl Decision {
 
 fn miss(result: &RuleResult) -> Miss {
     let differences = match &result.outcome {
-        Outcome::Misses(changes) => changes.iter().map(Change::to_string).collect(),
+        Outcome::Misses(changes) => differences(changes),
         Outcome::Allows | Outcome::Never => Vec::new(),
     };
     Miss { policy: result.rule.policy.to_string(), path: result.path(), differences }

@@ -1,5 +1,6 @@
 //! `enforcer flows`: who talks to whom.
 
+mod filter;
 mod graph;
 mod table;
 
@@ -11,6 +12,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
+use self::filter::Filter;
 use super::agent::AgentArgs;
 use super::ask::ask;
 use super::error::error_line;
@@ -30,6 +32,7 @@ Examples:
   enforcer flows
   enforcer flows --follow --namespace shop
   enforcer flows --policies
+  enforcer flows --verdict denied --since 1h    # what was denied in the last hour
   enforcer flows --output mermaid";
 
 /// The time between two requests of `--follow`.
@@ -52,11 +55,11 @@ pub enum FlowOutput {
 /// What to show of flows.
 #[derive(Debug, Args)]
 pub struct FlowView {
-    /// Only flows with an end in this namespace, and its policies.
-    #[arg(long, short, value_name = "NAME")]
-    pub namespace: Option<String>,
+    /// Which flows.
+    #[command(flatten)]
+    pub filter: Filter,
     /// Show the use of policies' rules instead: connections that each allowed, and unused ones.
-    #[arg(long, conflicts_with = "follow")]
+    #[arg(long, conflicts_with_all = ["follow", "verdict", "since"])]
     pub policies: bool,
     /// Wait for further flows.
     #[arg(long, short)]
@@ -84,17 +87,19 @@ pub struct FlowsArgs {
 pub fn run(arguments: &FlowsArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let FlowsArgs { view, agent } = arguments;
     let read = |after: u64| flows(&ask(agent.status, "GET", &format!("/flows?after={after}"), "")?);
-    let first = read(0)?;
+    let mut first = read(0)?;
     if !view.follow {
         return Ok(out.write_all(text(first, view)?.as_bytes())?);
     }
     let mut follower = Follower::default();
     let mut after = first.revision;
+    view.filter.apply(&mut first);
     follower.print(&first.flows, view, out)?;
     loop {
         std::thread::sleep(INTERVAL);
         after = match read(after) {
-            Ok(news) => {
+            Ok(mut news) => {
+                view.filter.apply(&mut news);
                 let revision = news.revision;
                 follower.print(&news.flows, view, out)?;
                 // Another agent counts from one again.
@@ -116,10 +121,7 @@ pub(super) fn flows(answer: &str) -> anyhow::Result<Flows> {
 
 /// The flows in the format that was asked for.
 pub(super) fn text(mut flows: Flows, view: &FlowView) -> anyhow::Result<String> {
-    if let Some(namespace) = &view.namespace {
-        flows.flows.retain(|it| it.is_in(namespace));
-        flows.policies.retain(|it| it.policy.split('/').next() == Some(namespace));
-    }
+    view.filter.apply(&mut flows);
     Ok(match view.output {
         FlowOutput::Table if view.policies => table::uses(&flows),
         FlowOutput::Table => table::flows(&flows),
@@ -153,8 +155,7 @@ impl Follower {
         view: &FlowView,
         out: &mut impl Write,
     ) -> anyhow::Result<()> {
-        let wanted = |it: &FlowRecord| view.namespace.as_ref().is_none_or(|name| it.is_in(name));
-        for flow in flows.iter().rev().filter(|it| wanted(it)) {
+        for flow in flows.iter().rev() {
             if view.output == FlowOutput::Json {
                 let line = Line { version: SCHEMA_VERSION, kind: "flow", flow };
                 writeln!(out, "{}", serde_json::to_string(&line)?)?;

@@ -60,6 +60,7 @@ fn notes(flows: &Flows) -> String {
     let mut lines = "\n".to_owned();
     if !flows.node.is_empty() {
         let Flows { node, since, at, .. } = flows;
+        let node = node.replace(',', ", ");
         lines += &format!("{since} to {at}, pods of {node} and everything that they talk to\n");
     }
     if flows.missed > 0 {
@@ -102,7 +103,12 @@ pub(super) fn by(flow: &FlowRecord) -> String {
             "no-rule" if flow.verdict == "allowed" => {
                 Some(format!("{direction} would deny it now: {}", it.isolated_by.join(", ")))
             }
-            "no-rule" => Some(format!("{direction} isolated by {}", it.isolated_by.join(", "))),
+            // Of a flood of denials, the policies of some are looked up.
+            "no-rule" if it.isolated_by.is_empty() => Some(format!("{direction} isolated")),
+            "no-rule" => {
+                let nearest = it.nearest.as_ref().map(|it| format!("; {it}")).unwrap_or_default();
+                Some(format!("{direction} isolated by {}{nearest}", it.isolated_by.join(", ")))
+            }
             _ => None,
         }
     };

@@ -74,7 +74,8 @@ fn flows() -> Flows {
 
 fn shown(output: FlowOutput, policies: bool, namespace: Option<&str>) -> String {
     let namespace = namespace.map(str::to_owned);
-    text(flows(), &FlowView { namespace, policies, follow: false, output }).unwrap()
+    let filter = Filter { namespace, ..Filter::default() };
+    text(flows(), &FlowView { filter, policies, follow: false, output }).unwrap()
 }
 
 #[test]
@@ -95,8 +96,8 @@ fn graphs() {
 
 #[test]
 fn following_prints_what_is_new() {
-    let view =
-        FlowView { namespace: None, policies: false, follow: true, output: FlowOutput::Table };
+    let filter = Filter::default();
+    let view = FlowView { filter, policies: false, follow: true, output: FlowOutput::Table };
     let (mut follower, mut out) = (Follower::default(), Vec::new());
     follower.print(&flows().flows, &view, &mut out).unwrap();
     let later = FlowRecord { connections: 5, ..flows().flows.remove(0) };

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use super::super::audit::AuditView;
 use super::super::flows::FlowView;
 use super::super::format::Format;
-use super::super::inspect::{self, ExplainArgs, SourceArgs};
+use super::super::inspect::{self, DescribeArgs, DiffArgs, ExplainArgs, SourceArgs};
 use super::super::suggest::SuggestView;
 use super::super::trace::{self, TraceView};
 use crate::source::kubernetes::ClientOptions;
@@ -21,10 +21,10 @@ use crate::source::kubernetes::ClientOptions;
 #[command(
     arg_required_else_help = true,
     after_help = "Install:
-  ln -s /usr/local/bin/enforcer /usr/local/bin/kubectl-enforcer
+  ln -s \"$(command -v enforcer)\" ~/.local/bin/kubectl-enforcer   # on the PATH
 
 Exit codes: 0 success, also if some agents did not answer, which is reported; 2 error. problems, audit,
-explain and trace have their own.
+explain, diff and trace have their own.
 
 Examples:
   kubectl enforcer problems
@@ -33,6 +33,8 @@ Examples:
   kubectl enforcer flows --namespace shop
   kubectl enforcer audit --namespace shop
   kubectl enforcer explain shop/web-0 shop/svc/db:5432
+  kubectl enforcer describe shop/db-0
+  kubectl enforcer diff cluster ./policies
   kubectl enforcer trace shop/web-0 shop/svc/db:5432
   kubectl enforcer suggest shop > policies.yaml
   kubectl enforcer ui"
@@ -91,37 +93,85 @@ pub struct AgentsArgs {
     pub context: Option<String>,
 }
 
+/// The help of a subcommand of `enforcer`, as kubectl's plugin has it: no agent is on this machine.
+fn of_plugin(help: &str) -> String {
+    let lines = help.lines().filter(|it| !it.contains(" --agent "));
+    let lines = lines.map(|it| match it.strip_prefix("  enforcer ") {
+        Some(rest) => format!("  kubectl enforcer {rest}"),
+        None => it.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
     /// Show each node's agent: pods, isolation, drops, and what needs attention.
+    #[command(
+        after_help = "INGRESS and EGRESS: pods that are isolated. DROPPED: packets since the \
+agents started.
+
+Examples:
+  kubectl enforcer status
+  kubectl enforcer status --node NODE --output json"
+    )]
     Status {
         /// Output format; json is one document.
         #[arg(long, short, value_enum, default_value_t)]
         output: Format,
     },
     /// List everything that needs attention; exit code 1 if there is something.
+    #[command(after_help = "Exit codes: 0 nothing, 1 something, 2 error.
+
+Examples:
+  kubectl enforcer problems
+  kubectl enforcer problems --output json")]
     Problems {
         /// Output format; json is one document.
         #[arg(long, short, value_enum, default_value_t)]
         output: Format,
     },
     /// Show the pods of the cluster by their traffic and drops, again and again.
+    #[command(after_help = "Examples:
+  kubectl enforcer top
+  kubectl enforcer top --count 1 --pods 10")]
     Top(TopView),
     /// Show the last dropped packets, with the policies behind them.
+    #[command(after_help = "Examples:
+  kubectl enforcer drops
+  kubectl enforcer drops --follow --namespace shop
+  kubectl enforcer drops --output json")]
     Drops(DropsView),
     /// Show who talks to whom, allowed and denied, and which policies are used.
+    #[command(after_help = "Examples:
+  kubectl enforcer flows --namespace shop
+  kubectl enforcer flows --policies
+  kubectl enforcer flows --output mermaid")]
     Flows(FlowView),
     /// Show which connections the policies in audit would deny or allow; exit code 1 if some would be
     /// denied.
+    #[command(after_help = "Exit codes: 0 no connection would be denied, 1 some would, 2 error.
+
+Examples:
+  kubectl enforcer audit --namespace shop
+  kubectl enforcer audit --namespace shop --output rules > policies.yaml")]
     Audit(Box<AuditView>),
     /// Suggest policies that allow what was observed and nothing else.
+    #[command(after_help = "Examples:
+  kubectl enforcer suggest shop > policies.yaml
+  kubectl enforcer suggest shop --from flows.jsonl")]
     Suggest(Box<SuggestView>),
     /// Explain why connections are allowed or denied, and whether the agents have the same policies.
-    #[command(after_help = inspect::EXPLAIN_HELP)]
+    #[command(after_help = of_plugin(inspect::EXPLAIN_HELP))]
     Explain(Box<ExplainArgs>),
+    /// Describe a policy in sentences, a pod's protection, or the coverage of namespaces; by the API server.
+    #[command(after_help = of_plugin(inspect::DESCRIBE_HELP))]
+    Describe(Box<DescribeArgs>),
+    /// Show the connections that a change of policies opens and closes; by the API server.
+    #[command(after_help = of_plugin(inspect::DIFF_HELP))]
+    Diff(Box<DiffArgs>),
     /// Show what the loaded programs of the pods' nodes do with a packet, beside the policies' decision.
-    #[command(after_help = trace::HELP)]
+    #[command(after_help = of_plugin(trace::HELP))]
     Trace(TraceView),
     /// Serve a web page on loopback: who may reach whom, and what the agents of all nodes saw.
     #[command(

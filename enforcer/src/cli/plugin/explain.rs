@@ -16,9 +16,7 @@ pub(super) async fn explain(
     arguments: &AgentsArgs,
     mut question: ExplainArgs,
 ) -> anyhow::Result<(String, u8)> {
-    let client = &mut question.source.client;
-    client.kubeconfig = client.kubeconfig.take().or_else(|| arguments.kubeconfig.clone());
-    client.context = client.context.take().or_else(|| arguments.context.clone());
+    question.source.client.default_to(arguments);
     let output = question.output;
     let mut answer = answer(question).await?;
     let mut notes = Vec::new();

@@ -128,6 +128,7 @@ pub(super) async fn flows(
             // Another agent counts from one again.
             let known = after.entry(node.clone()).or_default();
             *known = if news.revision < *known { 0 } else { news.revision };
+            view.filter.apply(&mut news);
             for flow in &mut news.flows {
                 flow.node = Some(node.clone());
             }

@@ -15,7 +15,7 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
 
-use super::audit;
+use super::{audit, inspect, suggest};
 use agents::Agents;
 pub use arguments::{AgentsArgs, DropsView, PluginCli, PluginCommand, Questions, TopView, UiView};
 
@@ -29,6 +29,29 @@ pub fn is_plugin(program: &OsStr) -> bool {
     name.is_some_and(|it| NAMES.contains(&it))
 }
 
+/// Runs a subcommand that asks no agent; returns the command if it is another one.
+async fn without_agents(
+    arguments: &AgentsArgs,
+    command: PluginCommand,
+) -> anyhow::Result<Result<(String, u8), PluginCommand>> {
+    Ok(Ok(match command {
+        PluginCommand::Describe(mut it) => {
+            it.source.client.default_to(arguments);
+            inspect::describe(*it).await?
+        }
+        PluginCommand::Diff(mut it) => {
+            it.client.default_to(arguments);
+            inspect::diff(*it).await?
+        }
+        PluginCommand::Suggest(mut it) if !it.from.is_empty() => {
+            it.source.client.default_to(arguments);
+            let flows = suggest::read_all(&it.from)?;
+            suggest::manifests(*it, flows).await?
+        }
+        other => return Ok(Err(other)),
+    }))
+}
+
 /// Runs a subcommand; returns the exit code.
 ///
 /// # Errors
@@ -38,14 +61,10 @@ pub async fn run(
     command: PluginCommand,
     out: &mut impl Write,
 ) -> anyhow::Result<u8> {
-    if let PluginCommand::Suggest(view) = &command
-        && !view.from.is_empty()
-    {
-        // Without agents.
-        let PluginCommand::Suggest(view) = command else { return Ok(2) };
-        let flows = super::suggest::read_all(&view.from)?;
-        return print(super::suggest::manifests(*view, flows).await?, out);
-    }
+    let command = match without_agents(arguments, command).await? {
+        Ok(answer) => return print(answer, out),
+        Err(other) => other,
+    };
     let agents = Agents::find(arguments).await?;
     match command {
         PluginCommand::Status { output } => {
@@ -57,21 +76,25 @@ pub async fn run(
         PluginCommand::Top(view) => follow::top(&agents, &view, out).await,
         PluginCommand::Drops(view) => follow::drops(&agents, &view, out).await,
         PluginCommand::Flows(view) => follow::flows(&agents, &view, out).await,
-        PluginCommand::Audit(view) => {
+        PluginCommand::Audit(mut view) => {
+            view.source.client.default_to(arguments);
             let status = overview::answered(&agents.ask("/status").await);
             let flows = follow::merged(&agents).await;
             Ok(audit::print(&status, flows, *view, out).await?.into())
         }
-        PluginCommand::Suggest(view) => {
+        PluginCommand::Suggest(mut view) => {
+            view.source.client.default_to(arguments);
             let seen = follow::merged(&agents).await;
             for silent in &seen.silent {
                 tracing::warn!("{silent}: its flows are missing");
             }
-            print(super::suggest::manifests(*view, seen.flows).await?, out)
+            print(suggest::manifests(*view, seen.flows).await?, out)
         }
         PluginCommand::Explain(question) => {
             print(explain::explain(&agents, arguments, *question).await?, out)
         }
+        // Answered above.
+        PluginCommand::Describe(_) | PluginCommand::Diff(_) => Ok(2),
         PluginCommand::Ui(view) => ui::ui(agents, arguments, *view, out).await,
         PluginCommand::Trace(view) => print(trace::trace(&agents, arguments, &view).await?, out),
     }

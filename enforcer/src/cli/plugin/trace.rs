@@ -16,9 +16,8 @@ pub(super) async fn trace(
 ) -> anyhow::Result<(String, u8)> {
     let options = StateOptions { client: arguments.client(), ..StateOptions::default() };
     let state = State::read(&options).await?;
-    let asked = view.question();
-    let (from, to, namespace) = (asked.from.clone(), asked.to.clone(), asked.namespace.clone());
-    let Each { pairs, .. } = ask_each(&state, &Question { from, to, namespace, all: false })?;
+    let asked = Question { all: false, ..view.connection.clone().question() };
+    let Each { pairs, .. } = ask_each(&state, &asked)?;
     let pods = pairs.iter().flat_map(|(_, explained)| explained.ends.iter().map(|it| &it.pod));
     let pods: BTreeSet<&String> = pods.collect();
     let known = state.cluster.pods.values().filter(|it| pods.contains(&it.id.to_string()));
@@ -28,7 +27,7 @@ pub(super) async fn trace(
     for node in nodes.iter().filter(|it| !agents.has(it)) {
         trace.silent.push(format!("{node}: there is no agent"));
     }
-    let path = asked.path(Asked::Trace);
+    let path = view.connection.clone().live().path(Asked::Trace);
     for Answer { node, result } in agents.ask_some(|it| nodes.contains(it), &path).await {
         match result.and_then(|it| read(&it).map_err(|error| format!("{error:#}"))) {
             Ok(one) => trace.add(one),

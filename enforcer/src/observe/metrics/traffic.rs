@@ -1,6 +1,6 @@
 //! Packets by direction and reason, and by pod, namespace or node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use enforcer_ebpf::contract::counters::{Count, Counters};
@@ -86,6 +86,50 @@ fn sum(report: &Report, by: PodMetrics) -> Traffic<'_> {
     traffic
 }
 
+/// The drops that the default alerts watch.
+const WATCHED: [(Direction, Reason); 3] = [
+    (Direction::Egress, Reason::SpoofedSource),
+    (Direction::Egress, Reason::MarkLost),
+    (Direction::Ingress, Reason::MarkLost),
+];
+
+/// The drops that start at zero, so that an alert on their rate sees the first one: for a node all that can be,
+/// for pods and namespaces, which are many, those that are watched.
+fn expected(report: &Report, by: PodMetrics) -> BTreeSet<Key<'_>> {
+    let unknown = Direction::ALL.map(|it| (NO_POD, it, Reason::UnknownPod));
+    let former = report.namespaces_total.keys().map(|it| (it.as_str(), ""));
+    let former = former.filter(|it| *it != NO_POD && it.0 != FORMER_NAMESPACES);
+    let ended = (by == PodMetrics::Namespace).then_some(former);
+    let all = report
+        .endpoints
+        .iter()
+        .map(|it| pod_labels(&it.pod, by))
+        .chain(ended.into_iter().flatten());
+    let known: Vec<Key<'_>> = match by {
+        PodMetrics::Node => {
+            possible().map(|(direction, reason)| (NO_POD, direction, reason)).collect()
+        }
+        _ => all
+            .flat_map(|pod| WATCHED.map(|(direction, reason)| (pod, direction, reason)))
+            .collect(),
+    };
+    known.into_iter().chain(unknown).collect()
+}
+
+/// The drops of a known pod.
+fn possible() -> impl Iterator<Item = (Direction, Reason)> {
+    use Reason::{Encapsulated, SpoofedSource, UnknownPod, WrongDestination};
+    let of = |direction| {
+        let never: &[Reason] = match direction {
+            Direction::Ingress => &[UnknownPod, SpoofedSource, Encapsulated],
+            Direction::Egress => &[UnknownPod, WrongDestination],
+        };
+        let drops = Reason::ALL.into_iter().filter(|it| it.is_drop() && !never.contains(it));
+        drops.map(move |reason| (direction, reason))
+    };
+    Direction::ALL.into_iter().flat_map(of)
+}
+
 pub(super) fn encode(
     encoder: &mut DescriptorEncoder<'_>,
     report: &Report,
@@ -94,8 +138,10 @@ pub(super) fn encode(
     let traffic = sum(report, by);
     let help =
         "Dropped packets by pod (see --pod-metrics), direction as seen from the pod, and reason.";
-    let drops = traffic.iter().filter(|((_, _, reason), _)| reason.is_drop());
-    let drops = drops.map(|(key, count)| (labels(key), count.packets));
+    let mut drops: BTreeMap<_, _> = expected(report, by).into_iter().map(|key| (key, 0)).collect();
+    let found = traffic.iter().filter(|((_, _, reason), _)| reason.is_drop());
+    drops.extend(found.map(|(key, count)| (*key, count.packets)));
+    let drops = drops.iter().map(|(key, packets)| (labels(key), *packets));
     counters(encoder, "drops", help, drops)?;
     let all = |of: fn(&Count) -> u64| {
         traffic.iter().map(move |(key, count)| (labels_with_verdict(key), of(count)))

@@ -171,8 +171,8 @@ impl Documents<'_> {
 
     /// Reads an object. Reports from index `before` on are about it.
     fn object(&mut self, document: &Document<'_>, kind: &'static str, before: usize) {
-        let json = document.json(self.reader.text, kind);
-        let mut items = self.items(document, kind, &json);
+        let mut json = document.json(self.reader.text, kind);
+        let mut items = self.items(document, kind, &mut json);
         let failed = |it: &Report| it.severity == Severity::Error;
         let failed = self.reader.reports.iter().skip(before).any(failed);
         let place = document.place(self.reader.text, "metadata.name");
@@ -191,33 +191,35 @@ impl Documents<'_> {
         }
     }
 
-    fn items(&mut self, document: &Document<'_>, kind: &str, json: &Value) -> Vec<Item> {
+    fn items(&mut self, document: &Document<'_>, kind: &str, json: &mut Value) -> Vec<Item> {
         match kind {
             "Namespace" => self.single(document, kind, json, convert::namespace, Item::Namespace),
             "Pod" => {
                 let given = |field| json.get(field).is_some_and(|it| !it.is_null());
                 let is_status = given("status") && !given("spec");
+                let pods =
+                    self.single::<core::Pod, _, _>(document, kind, json, convert::pod, |it| it);
                 let status = |pod| Item::Status(Status::new(pod, json));
                 let wrap = |pod| if is_status { status(pod) } else { Item::Pod(pod) };
-                self.single::<core::Pod, _>(document, kind, json, convert::pod, wrap)
+                pods.into_iter().map(wrap).collect()
             }
             "NetworkPolicy" => {
                 let convert = |it: &NetworkPolicy| convert::policy(it).as_new();
-                self.single::<NetworkPolicy, _>(document, kind, json, convert, Item::Policy)
+                self.single::<NetworkPolicy, _, _>(document, kind, json, convert, Item::Policy)
             }
             "Service" => self.single(document, kind, json, convert::service, Item::Service),
             _ => workload::pods(&mut self.reader, document, kind, json).unwrap_or_default(),
         }
     }
 
-    fn single<T: DeserializeOwned + Metadata<Ty = ObjectMeta>, M>(
+    fn single<T: DeserializeOwned + Metadata<Ty = ObjectMeta>, M, I>(
         &mut self,
         document: &Document<'_>,
         kind: &str,
-        json: &Value,
+        json: &mut Value,
         convert: impl Fn(&T) -> Converted<M>,
-        wrap: impl Fn(M) -> Item,
-    ) -> Vec<Item> {
+        wrap: impl Fn(M) -> I,
+    ) -> Vec<I> {
         let Some(object) = self.reader.typed::<T>(document, kind, json) else { return Vec::new() };
         let naming = match kind {
             "Namespace" | "Service" => Naming::Label,

@@ -65,6 +65,7 @@ impl Inspection {
     pub fn new(path: &Path, bytes: &[u8]) -> Self {
         let (text, roots, parsed) = file::analyse(path, bytes, true);
         let Parsed { objects, declarations, reports, .. } = parsed;
+        let reports = reports.into_iter().map(Report::for_new_object).collect();
         Self { text: Arc::new(text), roots, declarations, objects, reports }
     }
 

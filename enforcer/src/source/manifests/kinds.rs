@@ -137,8 +137,9 @@ fn is_meant(kind: &str, given: &str) -> bool {
     let wanted = group(version(kind));
     let has_group = given.contains('/');
     let given = group(given);
-    // Nobody defines kinds in the group without a name.
+    // Nobody defines kinds in the group without a name, and groups of others have a domain.
     !has_group
+        || !given.contains('.')
         || given == wanted
         || given == "extensions"
         || (!wanted.is_empty() && nearest(given, &[wanted]).is_some())

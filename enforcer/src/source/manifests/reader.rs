@@ -11,7 +11,10 @@ use super::yaml::Root;
 use super::{fields, kinds, nulls};
 use crate::source::convert::{self, Converted, Naming};
 use crate::source::remark::Severity;
-use crate::source::typed;
+use crate::source::typed::{self, Misfit};
+
+/// Values without quotes that are read as text in one object.
+const MOST_QUOTED: usize = 64;
 
 /// A document, or an item of a list in one.
 #[derive(Debug, Clone)]
@@ -63,14 +66,22 @@ pub(super) struct Reader<'t> {
 }
 
 impl Reader<'_> {
-    /// Reads a Kubernetes type; reports values that don't fit and unknown fields.
+    /// Reads a Kubernetes type; reports values that don't fit and unknown fields. A string
+    /// without the quotes that it needs is read as it is written, except in the spec of a policy.
     pub(super) fn typed<T: DeserializeOwned>(
         &mut self,
         document: &Document<'_>,
         kind: &str,
-        json: &Value,
+        json: &mut Value,
     ) -> Option<T> {
-        let (result, unknown) = typed::read(json);
+        let (mut result, mut unknown) = typed::read(json);
+        for _ in 0..MOST_QUOTED {
+            let Err(misfit) = &result else { break };
+            if !self.quote(document, kind, misfit, json) {
+                break;
+            }
+            (result, unknown) = typed::read(json);
+        }
         for path in unknown {
             self.unknown_field(document, kind, &path);
         }
@@ -87,16 +98,46 @@ impl Reader<'_> {
         }
     }
 
+    /// Makes a string of a number or boolean where a string is expected. Returns whether it did.
+    ///
+    /// A policy with such a value isolates what it selects in its namespace, and allows nothing. A pod that is
+    /// left out is selected by no policy instead, so it is better to read what is written.
+    fn quote(
+        &mut self,
+        document: &Document<'_>,
+        kind: &str,
+        misfit: &Misfit,
+        json: &mut Value,
+    ) -> bool {
+        let is_policy = kind == "NetworkPolicy";
+        if !misfit.wants_quotes || (is_policy && !misfit.path.starts_with("metadata.")) {
+            return false;
+        }
+        let Some(value) = typed::at(json, &misfit.path) else { return false };
+        let written = document.node.written(&misfit.path, document.root.source(self.text));
+        *value = written.into();
+        let help = Some(format!("write it as \"{written}\""));
+        if is_policy {
+            self.error(document, &misfit.path, &misfit.message, help);
+        } else {
+            let message = format!("{}, which Kubernetes refuses; read as text", misfit.message);
+            self.warning(document, &misfit.path, &message, help);
+        }
+        true
+    }
+
     /// An error in a policy, where a misspelt field changes what is allowed. A warning in other
     /// objects: they may have fields newer than this program.
     fn unknown_field(&mut self, document: &Document<'_>, kind: &str, path: &str) {
         let place = document.root.place(self.text, document.node.locate_key(path));
         if kind == "NetworkPolicy" && path == "status" {
             // `kubectl get -o yaml` of Kubernetes 1.24 to 1.27 wrote it; it never meant anything.
-            let message =
-                "a NetworkPolicy has no status since Kubernetes 1.28; strict validation refuses it";
+            let message = "a NetworkPolicy has no status since Kubernetes 1.28; the API server refuses it, \
+                 unless validation is off, and the policy counts without it";
             let help = Some("remove it".to_owned());
-            return self.add(document, place, Severity::Warning, path, message, help);
+            self.add(document, place, Severity::Warning, path, message, help);
+            self.reports.iter_mut().next_back().into_iter().for_each(|it| it.refused = true);
+            return;
         }
         let severity = if kind == "NetworkPolicy" { Severity::Error } else { Severity::Warning };
         let help = fields::suggestion(kind, path).map(|it| format!("did you mean `{it}`?"));

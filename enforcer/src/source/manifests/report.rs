@@ -37,6 +37,8 @@ pub struct Report {
     pub lint: Option<&'static str>,
     /// How to write it instead.
     pub snippet: Option<String>,
+    /// Whether the API server refuses what takes effect as it is meant.
+    pub(super) refused: bool,
     /// The byte range in the file's text.
     span: (usize, usize),
     source: NamedSource<Arc<str>>,
@@ -60,6 +62,7 @@ impl Report {
             help: None,
             lint: None,
             snippet: None,
+            refused: false,
             span: (place.start, place.length),
             source: NamedSource::new(text.file.display().to_string(), Arc::clone(&text.source)),
         }
@@ -74,6 +77,14 @@ impl Report {
     #[must_use]
     pub fn is_about_template(&self) -> bool {
         self.message.starts_with(TEMPLATE)
+    }
+
+    /// The same for a new object: what the API server refuses is an error.
+    pub(super) fn for_new_object(mut self) -> Self {
+        if self.refused {
+            self.severity = Severity::Error;
+        }
+        self
     }
 
     /// Names the field.

@@ -18,7 +18,7 @@ pub(super) fn pods(
     reader: &mut Reader<'_>,
     document: &Document<'_>,
     kind: &str,
-    json: &Value,
+    json: &mut Value,
 ) -> Option<Vec<Item>> {
     match kind {
         "Deployment" => reader.typed::<Deployment>(document, kind, json).map(drop),

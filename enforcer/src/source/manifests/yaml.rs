@@ -8,6 +8,7 @@ use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::thread;
 
+use serde::de::IgnoredAny;
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{
     DefaultMessageFormatter, DuplicateKeyPolicy, Error, Location, MergeKeyPolicy, MessageFormatter,
@@ -135,6 +136,9 @@ fn directive(text: &Text, start: usize, source: &str) -> Option<Report> {
 /// The byte offset of each document: of its `---`, or of the directives before. Such a line is
 /// never content.
 fn starts(text: &Text) -> Vec<usize> {
+    if let Some(starts) = values(&text.source) {
+        return starts;
+    }
     let mut after_directive = false;
     let begins = |&(start, line): &(usize, &str)| {
         let is_directive = line.starts_with('%');
@@ -145,6 +149,23 @@ fn starts(text: &Text) -> Vec<usize> {
         start == 0 || ((is_directive || is_marker) && !inside)
     };
     text.lines().filter(begins).map(|(start, _)| start).collect()
+}
+
+/// The byte offset of each value of a text that is a stream of JSON values, as `jq` prints it and `kubectl`
+/// reads it (`YAMLOrJSONDecoder` in `staging/src/k8s.io/apimachinery/pkg/util/yaml/decoder.go`). `None`: it is no
+/// such stream, or has only one value.
+fn values(source: &str) -> Option<Vec<usize>> {
+    let mut stream = source
+        .trim_start()
+        .starts_with('{')
+        .then(|| serde_json::Deserializer::from_str(source).into_iter::<IgnoredAny>())?;
+    let mut starts = vec![0];
+    while let Some(value) = stream.next() {
+        value.ok()?;
+        starts.push(stream.byte_offset());
+    }
+    starts.pop();
+    (starts.len() > 1).then_some(starts)
 }
 
 /// How to read: as `kubectl` does, with at most `left` nodes. Notes how many there were.

@@ -146,6 +146,47 @@ fn places_count_characters_and_any_line_break() {
 }
 
 #[test]
+fn a_pod_is_read_although_values_lack_quotes() {
+    let text = indoc! {"
+        apiVersion: v1
+        kind: Pod
+        metadata: {name: p, namespace: n, labels: {example.org/on: yes, tier: 01, a: b}}
+        spec: {nodeName: n, containers: [{name: c, image: 1}]}
+        status: {podIP: 10.0.0.1}
+    "};
+    assert_snapshot!(reports(text), @r#"
+    a.yaml:3:32: warning: metadata.namespace: expected a string, found the boolean `false`, which Kubernetes refuses; read as text (write it as "n")
+    a.yaml:3:60: warning: metadata.labels.example.org/on: expected a string, found the boolean `true`, which Kubernetes refuses; read as text (write it as "yes")
+    a.yaml:3:71: warning: metadata.labels.tier: expected a string, found the number `1`, which Kubernetes refuses; read as text (write it as "01")
+    a.yaml:4:18: warning: spec.nodeName: expected a string, found the boolean `false`, which Kubernetes refuses; read as text (write it as "n")
+    a.yaml:4:51: warning: spec.containers[0].image: expected a string, found the number `1`, which Kubernetes refuses; read as text (write it as "1")
+    "#);
+    let (_, parsed) = file::parse(Path::new("a.yaml"), text.as_bytes());
+    let [object::Item::Pod(pod)] = &parsed.objects[0].items[..] else { panic!("{parsed:?}") };
+    assert_eq!((pod.id.namespace.as_str(), pod.node.as_deref()), ("n", Some("n")));
+    assert_eq!(&pod.labels["example.org/on"][..], "yes");
+    assert_eq!(&pod.labels["tier"][..], "01");
+}
+
+#[test]
+fn a_policy_whose_namespace_lacks_quotes_isolates_there() {
+    let text = indoc! {"
+        apiVersion: networking.k8s.io/v1
+        kind: NetworkPolicy
+        metadata: {name: 1, namespace: n}
+        spec: {podSelector: {matchLabels: {app: web}}}
+    "};
+    assert_snapshot!(reports(text), @r#"
+    a.yaml:3:18: error: metadata.name: expected a string, found the number `1` (write it as "1")
+    a.yaml:3:32: error: metadata.namespace: expected a string, found the boolean `false` (write it as "n")
+    "#);
+    let (_, parsed) = file::parse(Path::new("a.yaml"), text.as_bytes());
+    assert!(parsed.objects.is_empty());
+    let [object::Item::Policy(policy)] = &parsed.closed[0].items[..] else { panic!("{parsed:?}") };
+    assert_eq!(policy.id.to_string(), "n/1");
+}
+
+#[test]
 fn items_of_lists() {
     let text = indoc! {"
         apiVersion: v1
@@ -154,7 +195,7 @@ fn items_of_lists() {
         - {apiVersion: v1, kind: Namespace, metadata: {name: one}}
         - {apiVersion: v1, kind: Pod, metadata: {name: 1}}
     "};
-    assert_snapshot!(reports(text), @r#"a.yaml:5:48: error: items[1].metadata.name: expected a string, found the number `1` (write it as "1")"#);
+    assert_snapshot!(reports(text), @r#"a.yaml:5:48: warning: items[1].metadata.name: expected a string, found the number `1`, which Kubernetes refuses; read as text (write it as "1")"#);
     let text = "{\"apiVersion\": \"v1\", \"kind\": \"PodList\",\t\"items\": [{\"metadata\": {\"nam\": \"a\"}}]}";
     assert_snapshot!(reports(text), @"
     a.yaml:1:52: error: items[0].metadata.name: missing: an object needs a name
@@ -244,7 +285,8 @@ fn scalars_are_what_kubectl_reads() {
         ("1e3", "the number `1000`"),
         ("99999999999999999999", "the number `1e+20`"),
     ] {
-        assert_eq!(read(scalar).as_deref(), Some(found), "{scalar}");
+        let expected = format!("{found}, which Kubernetes refuses; read as text");
+        assert_eq!(read(scalar), Some(expected), "{scalar}");
     }
     for scalar in [
         "",
