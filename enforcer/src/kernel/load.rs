@@ -25,6 +25,7 @@ use super::origins::Origins;
 use super::pinned_tables::{Groups, PinnedTables};
 use super::pins::{Pins, TablePin};
 use super::shared_tables::{SharedTable, shared_tables};
+use super::verification;
 
 /// The object with the programs: `cargo xtask build-ebpf` compiles it, the build script embeds it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer-ebpf.o"));
@@ -356,12 +357,7 @@ pub(super) fn load_programs(
         .map_max_entries(table::FLOW_ENTRIES4, new_groups)
         .map_max_entries(table::FLOW_ENTRIES6, new_groups)
         .load(OBJECT)?;
-    for &name in programs {
-        program_of(&mut ebpf, name)?.load().map_err(|cause| {
-            tracing::debug!("program {name}: {cause}");
-            KernelError::Rejected { name, cause }
-        })?;
-    }
+    verification::load_each(&mut ebpf, programs)?;
     Ok(ebpf)
 }
 

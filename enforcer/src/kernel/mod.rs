@@ -46,6 +46,7 @@ mod test_run;
 mod traces;
 mod traffic_control;
 mod trial;
+mod verification;
 
 pub use allocator::share_one_arena;
 pub use cleanup::{Removed, cleanup};

@@ -21,6 +21,8 @@ struct Known {
     verdict: Verdict,
     /// The same for equal verdicts, whatever their ids.
     identity: u64,
+    /// The ranges of ports in it.
+    ranges: usize,
 }
 
 /// Distinct verdicts, each once.
@@ -62,8 +64,9 @@ impl Verdicts {
         }
         let mut hasher = DefaultHasher::new();
         verdict.hash(&mut hasher);
-        self.ranges += verdict.ranges();
-        let known = Known { verdict: verdict.clone(), identity: hasher.finish() };
+        let ranges = verdict.ranges();
+        self.ranges += ranges;
+        let known = Known { verdict: verdict.clone(), identity: hasher.finish(), ranges };
         let id = match self.free.pop() {
             Some(id) => {
                 self.known[id.0] = Some(known);
@@ -87,6 +90,11 @@ impl Verdicts {
         self.known.get(id.0).and_then(Option::as_ref).map_or(0, |it| it.identity)
     }
 
+    /// The number of ranges of ports in the verdict; 0 only if it is no set of ports.
+    pub(super) fn ranges(&self, id: VerdictId) -> usize {
+        self.known.get(id.0).and_then(Option::as_ref).map_or(0, |it| it.ranges)
+    }
+
     /// The verdicts, the ranges of ports in them, and the remembered unions.
     pub(super) fn size(&self) -> usize {
         self.ids.len() + self.ranges + self.unions.len()
@@ -106,7 +114,7 @@ impl Verdicts {
         for (id, (slot, is_used)) in self.known.iter_mut().zip(is_used).enumerate() {
             if let Some(gone) = slot.take_if(|_| !is_used) {
                 self.ids.remove(&gone.verdict);
-                self.ranges -= gone.verdict.ranges();
+                self.ranges -= gone.ranges;
                 self.free.push(VerdictId(id));
             }
         }
@@ -150,7 +158,7 @@ impl Verdicts {
 
 impl Verdict {
     /// The number of its ranges of ports.
-    pub(super) fn ranges(&self) -> usize {
+    fn ranges(&self) -> usize {
         match self {
             Self::Ports(set) => set.ranges.values().map(Vec::len).sum(),
             Self::Deny | Self::Allow => 0,

@@ -85,7 +85,8 @@ impl Regions {
             let mut points = Points::new();
             let mut active: Vec<Number> = Vec::new();
             let sets = sets.iter().map(|(set, blocks)| (*set, blocks.iter()));
-            let events = events(sets, family);
+            let mut events = Vec::new();
+            find_events(sets, family, &mut events);
             if events.first().is_none_or(|(at, _)| *at > 0) {
                 points.push((0, self.lists.take(Vec::new())));
             }
@@ -118,26 +119,21 @@ impl Regions {
     }
 }
 
-/// The points of one family at which addresses enter or leave each set, in order.
-pub(super) fn events<'b, B: IntoIterator<Item = &'b Block>>(
+/// Finds the points of one family at which addresses enter or leave each set, in order.
+pub(super) fn find_events<'b, B: IntoIterator<Item = &'b Block>>(
     sets: impl IntoIterator<Item = (Number, B)>,
     family: usize,
-) -> Vec<(u128, Number)> {
-    let sets = sets.into_iter();
-    let usual = 2 * sets.size_hint().0;
-    let mut events = Vec::new();
+    events: &mut Vec<(u128, Number)>,
+) {
+    events.clear();
     let mut joined = Vec::new();
     for (set, blocks) in sets {
         ranges(blocks, family, &mut joined);
-        if events.is_empty() && !joined.is_empty() {
-            events.reserve(usual);
-        }
         let ends = joined.drain(..);
         let ends = ends.flat_map(|(first, last)| [Some(first), last.checked_add(1)]);
         events.extend(ends.flatten().map(|at| (at, set)));
     }
     events.sort_unstable_by_key(|(at, _)| *at);
-    events
 }
 
 /// The addresses in any of the blocks, as disjoint ranges in order.

@@ -12,12 +12,10 @@ use std::sync::Arc;
 
 use enforcer_ebpf::contract::table::{Limits, PORT_CLASSES, SLOTS};
 
-use super::blocks::events;
+use super::blocks::find_events;
 use super::seen::Seen;
 use super::sketch::{Sketch, Sketched};
 use super::slab::Number;
-use crate::model::Block;
-use crate::policy::compiled::Verdict;
 use crate::policy::verdicts::Verdicts;
 
 /// What rows need of the node.
@@ -74,6 +72,16 @@ impl Budget {
     }
 }
 
+/// Memory that many calls of [`Need::new`] share.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// The terms' identities and numbers of ranges.
+    atoms: Vec<(u64, u64)>,
+    /// Whether an address is in the blocks of each term.
+    is_active: Vec<bool>,
+    events: Vec<(u128, Number)>,
+}
+
 /// What one row needs: lists of what it may share with other rows, and a sum. Numbers of atoms and of
 /// verdicts may mean others later, so these are not in it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -88,7 +96,7 @@ pub(super) struct Need {
 }
 
 impl Need {
-    pub(super) fn new(sketch: &Sketch<'_>, verdicts: &Verdicts) -> Self {
+    pub(super) fn new(sketch: &Sketch<'_>, verdicts: &Verdicts, scratch: &mut Scratch) -> Self {
         let terms = sketch.terms.len();
         let mut need = Self {
             row: hash(&verdicts.identity(sketch.base)),
@@ -96,26 +104,26 @@ impl Need {
             overlaps: 0,
             sets: Vec::with_capacity(terms),
         };
-        let mut blocks: Vec<(Number, &[&Block])> = Vec::with_capacity(terms);
-        let mut atoms: Vec<(u64, u64)> = Vec::with_capacity(terms);
-        for (number, Sketched { identity, set, term }) in (0..).zip(&sketch.terms) {
+        let Scratch { atoms, is_active, events } = scratch;
+        atoms.clear();
+        for Sketched { identity, set, term } in &sketch.terms {
             let always = verdicts.identity(term.always);
-            let ranges = match verdicts.get(term.always) {
-                Verdict::Ports(_) => Some(verdicts.get(term.always).ranges() as u64),
-                Verdict::Deny | Verdict::Allow => None,
-            };
-            atoms.push((*identity, ranges.unwrap_or(0)));
+            let ranges = verdicts.ranges(term.always) as u64;
+            atoms.push((*identity, ranges));
             need.row = need.row.wrapping_add(hash(&(identity, always, &term.named)));
-            match set.blocks() {
-                [] => need.classes.push(*identity),
-                it => blocks.push((number, it)),
+            if set.blocks().is_empty() {
+                need.classes.push(*identity);
             }
-            need.sets.extend(ranges.map(|ranges| (always, ranges)));
+            need.sets.extend((ranges > 0).then_some((always, ranges)));
             need.sets.extend(term.named.iter().map(|name| (hash(name), 1)));
         }
         for family in [0, 1] {
-            let sets = blocks.iter().map(|(number, blocks)| (*number, blocks.iter().copied()));
-            need.sweep(&events(sets, family), &atoms);
+            let sets = (0..).zip(&sketch.terms);
+            let sets = sets.map(|(number, it)| (number, it.set.blocks().iter().copied()));
+            find_events(sets, family, events);
+            is_active.clear();
+            is_active.resize(terms, false);
+            need.sweep(events, atoms, is_active);
         }
         need.classes.sort_unstable();
         need.classes.dedup();
@@ -126,8 +134,7 @@ impl Need {
 
     /// Counts the distinct lists of blocks that addresses are in, without making them.
     /// `atoms`: their identities and numbers of ranges.
-    fn sweep(&mut self, events: &[(u128, Number)], atoms: &[(u64, u64)]) {
-        let mut is_active = vec![false; atoms.len()];
+    fn sweep(&mut self, events: &[(u128, Number)], atoms: &[(u64, u64)], is_active: &mut [bool]) {
         let (mut active, mut list, mut all_ranges) = (0u64, 0u64, 0u64);
         for here in events.chunk_by(|one, two| one.0 == two.0) {
             for (_, number) in here {

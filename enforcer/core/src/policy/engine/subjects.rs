@@ -8,7 +8,9 @@ use enforcer_ebpf::contract::verdict::Direction;
 use super::atoms::Atoms;
 use super::rows::{Row, named_ports, names};
 use super::selecting::Selecting;
-use super::shares::{Ask, Budget, Excess, Need, excess, excess_names, same, with_hysteresis};
+use super::shares::{
+    Ask, Budget, Excess, Need, Scratch, excess, excess_names, same, with_hysteresis,
+};
 use super::sketch::{Compiler, Sketch, rules};
 use super::slab::{Collected, Number, Slab};
 use super::touched::Touched;
@@ -77,6 +79,7 @@ struct Drafts<'c> {
     list: Vec<Draft<'c>>,
     known: HashMap<(Direction, Vec<&'c PolicyId>, Vec<&'c ContainerPort>), usize>,
     of_side: HashMap<Key, usize>,
+    scratch: Scratch,
 }
 
 impl Subjects {
@@ -278,10 +281,10 @@ impl Subjects {
             if names.is_empty() {
                 continue;
             }
-            let Drafts { list, known, of_side } = drafts;
+            let Drafts { list, known, of_side, scratch } = drafts;
             let at = *known.entry((direction, names, ports.clone())).or_insert_with(|| {
                 let sketch = compiler.sketch(policies, direction, &ports);
-                let need = Arc::new(Need::new(&sketch, compiler.verdicts));
+                let need = Arc::new(Need::new(&sketch, compiler.verdicts, scratch));
                 list.push(Draft { sketch, need, row: None });
                 list.len() - 1
             });
