@@ -25,7 +25,7 @@ use super::origins::Origins;
 use super::pinned_tables::{Groups, PinnedTables};
 use super::pins::{Pins, TablePin};
 use super::shared_tables::{SharedTable, shared_tables};
-use super::verification;
+use super::verification::{load_each, program_of};
 
 /// The object with the programs: `cargo xtask build-ebpf` compiles it, the build script embeds it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer-ebpf.o"));
@@ -357,7 +357,7 @@ pub(super) fn load_programs(
         .map_max_entries(table::FLOW_ENTRIES4, new_groups)
         .map_max_entries(table::FLOW_ENTRIES6, new_groups)
         .load(OBJECT)?;
-    verification::load_each(&mut ebpf, programs)?;
+    load_each(&mut ebpf, programs)?;
     Ok(ebpf)
 }
 
@@ -368,16 +368,6 @@ fn cpu_bits() -> Result<u32, KernelError> {
     let cpus = aya::util::online_cpus().map_err(|(_, error)| failed(error))?;
     let highest = cpus.into_iter().max().unwrap_or_default();
     Ok(u32::BITS - highest.leading_zeros())
-}
-
-pub(super) fn program_of<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut SchedClassifier, KernelError> {
-    ebpf.program_mut(name)
-        .ok_or(KernelError::NoProgram(name))?
-        .try_into()
-        .map_err(|source| KernelError::Program { name, source })
 }
 
 pub(super) fn array(

@@ -22,13 +22,14 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::error::ignoring;
-use super::load::{Build, Settings, array, load_programs, program_of};
+use super::load::{Build, Settings, array, load_programs};
 use super::mapped_array::MappedArray;
 use super::pinned_tables::Groups;
 use super::pins::{self, PinsError, TablePin};
 use super::shared_tables::SharedTable;
 use super::sys::{MapShape, create_map, pin};
 use super::test_run::run;
+use super::verification::program_of;
 use super::{Kernel, KernelError, Run, RunInput, RunProgram};
 
 /// The programs that trials run.

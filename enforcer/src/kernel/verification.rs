@@ -1,4 +1,4 @@
-//! Loading several programs at the same time.
+//! The programs of an object, and their loading at the same time.
 
 use std::cmp::Reverse;
 use std::panic::resume_unwind;
@@ -9,7 +9,6 @@ use aya::Ebpf;
 use aya::programs::SchedClassifier;
 
 use super::KernelError;
-use super::load::program_of;
 
 /// Loads these programs in two threads, in this order: nearly all of the agent's start is the
 /// verification of its two large programs. More threads would only need more memory.
@@ -39,6 +38,17 @@ pub(super) fn load_each(ebpf: &mut Ebpf, programs: &[&'static str]) -> Result<()
         let others = other.map_or(Ok(()), |it| it.join().unwrap_or_else(|it| resume_unwind(it)));
         own.and(others)
     })
+}
+
+/// A program of the object.
+pub(super) fn program_of<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, KernelError> {
+    ebpf.program_mut(name)
+        .ok_or(KernelError::NoProgram(name))?
+        .try_into()
+        .map_err(|source| KernelError::Program { name, source })
 }
 
 fn load(name: &'static str, program: &mut SchedClassifier) -> Result<(), KernelError> {
