@@ -248,7 +248,7 @@ Examples:
   cargo xtask run --topology kubenet
   cargo xtask run --proxy nftables         # Services by nftables rules
   cargo xtask run --nodes 2 --manifests my-policies
-  cargo xtask run --manifests my-policies  # your own, which you may edit meanwhile
+  cargo xtask run --manifests my-policies  # your own: edit them meanwhile
   cargo xtask run --api                    # an empty cluster for kubectl
   cargo xtask run --once --output json
   cargo xtask run -- --help                # arguments after -- go to the agent
