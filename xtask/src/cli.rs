@@ -264,10 +264,10 @@ Examples:
 const TEST: &str = "\
 Examples:
   cargo xtask test
-  cargo xtask test --quick policy::   # the pure tests with policy:: in their names
+  cargo xtask test --quick policy::   # pure tests with policy:: in their names
   cargo xtask test --verbose scenarios
   cargo xtask test --exhaustive --for 2h
-  cargo xtask test --arch arm64       # the pure tests of the code for ARM64 nodes
+  cargo xtask test --arch arm64       # pure tests of the code for ARM64
 
 A failing generated test is shrunk. Its smallest cluster is kept below target/failures with the
 seed and the packet, for `cargo xtask run --manifests`.
@@ -314,7 +314,7 @@ Example:
 
 const COMPLETIONS: &str = "\
 Examples:
-  cargo xtask completions bash > ~/.local/share/bash-completion/completions/xtask
+  cargo xtask completions bash > /etc/bash_completion.d/xtask
   cargo xtask completions fish > ~/.config/fish/completions/xtask.fish";
 
 #[cfg(test)]

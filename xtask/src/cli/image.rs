@@ -38,15 +38,15 @@ pub(crate) struct Image {
 /// Examples and explanations.
 pub(super) const HELP: &str = "\
 Examples:
-  cargo xtask image                               # both architectures, in one archive
+  cargo xtask image               # both architectures in one file
   cargo xtask image --arch amd64
   cargo xtask image --tag registry.example/team/enforcer:1.0
-  cargo xtask image --arch arm64 --rootfs ./root  # the files only, for other tools
+  cargo xtask image --arch arm64 --rootfs ./root  # only the files
   docker load --input target/image/enforcer-0.1.0.tar
-  cargo xtask image --push --tag registry.example/team/enforcer:0.1.0 --sign key.pem
+  cargo xtask image --push --tag registry.example/enforcer:0.1.0 --sign key.pem
 
 --push uses the credentials of `docker login`. The chart goes to charts/enforcer beside the image
-(registry.example/team/charts/enforcer:0.1.0), and its values name the image.
+(registry.example/charts/enforcer:0.1.0), and its values name the image.
 
 The archive is an OCI image layout. `ctr images import`, skopeo, crane, oras and newer versions of
 Docker read it; older versions of Docker find its first architecture. Prints the digest. A bill of

@@ -32,7 +32,7 @@ Examples:
   enforcer flows
   enforcer flows --follow --namespace shop
   enforcer flows --policies
-  enforcer flows --verdict denied --since 1h   # what was denied in the last hour
+  enforcer flows --verdict denied --since 1h   # what the last hour denied
   enforcer flows --output mermaid";
 
 /// The time between two requests of `--follow`.
