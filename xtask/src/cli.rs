@@ -296,7 +296,7 @@ Examples:
   cargo xtask bench --packets   # only nanoseconds; parts can be combined
   cargo xtask bench --effect    # only the time from a policy to its effect
   cargo xtask bench --watched   # only memory and CPU time for watching clusters
-  cargo xtask bench --watched --pods 100000
+  cargo xtask bench --watched --pods 100000 --changes 1000
   cargo xtask bench --scale     # only the time for changes in large clusters
   cargo xtask bench --attach    # only the time until interfaces have programs";
 

@@ -118,7 +118,7 @@ fn measure_agent(options: &Options, is_table: bool, all: &mut Document) -> anyho
         let rows = all.part("watched", || {
             let one = |pods: &usize| {
                 progress(&format!("{pods} pods at the Kubernetes API"));
-                watched::measure(*pods)
+                watched::measure(*pods, options.changes)
             };
             options.pods.iter().map(one).collect::<anyhow::Result<Vec<_>>>()
         })?;

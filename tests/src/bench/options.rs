@@ -60,6 +60,9 @@ pub struct Options {
     /// The numbers of pods of the watched clusters
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = CLUSTERS)]
     pub pods: Vec<usize>,
+    /// Changes a second in the watched clusters
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub changes: u32,
     /// Number of saved policies
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub saves: usize,

@@ -19,7 +19,6 @@ const PODS_OF_A_NAMESPACE: usize = 50;
 const SETTLE: Duration = Duration::from_secs(3);
 /// The duration of the measurements at rest and during changes.
 const CHURN: Duration = Duration::from_secs(10);
-const CHANGES_A_SECOND: u32 = 20;
 
 /// The agent's resources for a cluster of some size.
 #[derive(Debug, Clone, Serialize)]
@@ -46,12 +45,16 @@ pub(super) struct Watched {
     pub change_bytes: f64,
 }
 
-/// Measures with a cluster of this number of pods.
-pub(super) fn measure(pods: usize) -> anyhow::Result<Watched> {
-    in_sandbox(async |sandbox| in_lab(sandbox, pods).await)
+/// Measures with a cluster of this number of pods, of which so many change in a second.
+pub(super) fn measure(pods: usize, changes_per_second: u32) -> anyhow::Result<Watched> {
+    in_sandbox(async |sandbox| in_lab(sandbox, pods, changes_per_second).await)
 }
 
-async fn in_lab(sandbox: &Sandbox, pods: usize) -> anyhow::Result<Watched> {
+async fn in_lab(
+    sandbox: &Sandbox,
+    pods: usize,
+    changes_per_second: u32,
+) -> anyhow::Result<Watched> {
     let server = ApiServer::new()?;
     let store = server.store();
     for namespace in 0..pods.div_ceil(PODS_OF_A_NAMESPACE) {
@@ -74,9 +77,10 @@ async fn in_lab(sandbox: &Sandbox, pods: usize) -> anyhow::Result<Watched> {
     let before = received(&session).await?;
     let rest_percent = load(process, async || tokio::time::sleep(CHURN).await).await?;
     let rested = received(&session).await?;
-    let churn_percent = load(process, async || churn(&server, pods).await).await?;
+    let mut changes = 0;
+    let churn_percent =
+        load(process, async || changes = churn(&server, pods, changes_per_second).await).await?;
     let churned = received(&session).await?;
-    let changes = CHURN.as_secs_f64() * f64::from(CHANGES_A_SECOND);
     Ok(Watched {
         pods,
         rss_mib,
@@ -84,10 +88,10 @@ async fn in_lab(sandbox: &Sandbox, pods: usize) -> anyhow::Result<Watched> {
         start_seconds,
         rest_percent,
         churn_percent,
-        changes_per_second: CHANGES_A_SECOND,
+        changes_per_second,
         list_mib: listed / f64::from(1 << 20),
         rest_bytes: (rested - before) / CHURN.as_secs_f64(),
-        change_bytes: (churned - rested) / changes,
+        change_bytes: (churned - rested) / f64::from(changes),
     })
 }
 
@@ -109,19 +113,22 @@ async fn load(process: u32, meanwhile: impl AsyncFnOnce()) -> anyhow::Result<f64
     Ok((cpu_seconds(process)? - before) / started.elapsed().as_secs_f64() * 100.0)
 }
 
-/// Changes labels of pods, one after another, and so the peers of policies.
-async fn churn(server: &ApiServer, pods: usize) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1) / CHANGES_A_SECOND);
+/// Changes labels of pods, one after another, and so the peers of policies. Returns how many it changed.
+async fn churn(server: &ApiServer, pods: usize, changes_per_second: u32) -> u32 {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / changes_per_second);
     let started = Instant::now();
+    let mut changed = 0;
     for number in 0.. {
-        if started.elapsed() > CHURN {
-            return;
-        }
         ticks.tick().await;
+        if started.elapsed() > CHURN {
+            break;
+        }
         let role = if (number / pods).is_multiple_of(2) { "second" } else { "first" };
         // Only malformed objects are refused; these were stored before.
         let _ = server.store().put(&kinds::PODS, pod(number % pods, role));
+        changed += 1;
     }
+    changed
 }
 
 fn name(namespace: usize) -> String {
