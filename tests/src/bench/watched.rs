@@ -45,7 +45,7 @@ pub(super) struct Watched {
     pub change_bytes: f64,
 }
 
-/// Measures with a cluster of this number of pods, of which so many change in a second.
+/// Measures with a cluster of this number of pods, at this number of changes a second.
 pub(super) fn measure(pods: usize, changes_per_second: u32) -> anyhow::Result<Watched> {
     in_sandbox(async |sandbox| in_lab(sandbox, pods, changes_per_second).await)
 }
