@@ -82,8 +82,8 @@ pub(crate) fn is_reply<H: Hook, F: Family>(
     allowed
 }
 
-/// The same for a TCP segment without SYN, FIN and RST whose other end is the one that its address
-/// names; not 0 if so. A function of its own: the verifier proves once what follows.
+/// The same for a datagram, or a TCP segment without SYN, FIN and RST, whose other end is the one that its
+/// address names; not 0 if so. A function of its own: the verifier proves once what follows.
 #[inline(never)]
 pub(crate) fn continues<H: Hook, F: Family>(
     endpoint: &Endpoint,

@@ -123,7 +123,7 @@ fn by_policy<H: Hook, F: Family>(
     Some((if allows { Reason::Policy } else { Reason::Denied }, entry))
 }
 
-/// The verdict on a segment within a connection that policy denies. `entry`: what is known of the other end's address.
+/// The verdict on a packet that policy denies: it may be a reply. `entry`: what is known of the other end's address.
 #[inline(always)]
 fn denied<H: Hook, F: Family>(
     frame: &Frame,
