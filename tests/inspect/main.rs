@@ -6,6 +6,7 @@ mod cluster;
 mod documents;
 mod files;
 mod plugin;
+mod report;
 mod schema;
 
 use clap::Parser as _;
