@@ -8,9 +8,7 @@ use enforcer_ebpf::contract::verdict::Direction;
 use super::atoms::Atoms;
 use super::rows::{Row, named_ports, names};
 use super::selecting::Selecting;
-use super::shares::{
-    Ask, Budget, Excess, Need, Scratch, excess, excess_names, with_hysteresis,
-};
+use super::shares::{Ask, Budget, Excess, Need, Scratch, excess, excess_names, with_hysteresis};
 use super::sketch::{Compiler, Sketch, rules};
 use super::slab::{Collected, Number, Slab};
 use super::touched::Touched;
