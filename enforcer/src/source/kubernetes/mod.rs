@@ -12,7 +12,6 @@
 mod backoff;
 mod client;
 mod failure;
-mod gathering;
 mod key;
 mod kind;
 mod node;
