@@ -74,12 +74,11 @@ fn names(meta: &ObjectMeta, naming: Naming, problems: &mut Vec<Problem>) {
 /// The API server appends letters and digits to a prefix, so its last hyphen does not count
 /// (`maskTrailingDash`, `apimachinery/pkg/api/validation/generic.go`).
 fn without_last_hyphen(prefix: &str) -> String {
-    let mut letters: Vec<char> = prefix.chars().collect();
-    if letters.len() > 1 && letters.last() == Some(&'-') {
-        letters.truncate(letters.len() - 2);
-        letters.push('a');
+    match prefix.as_bytes() {
+        // Bytes, not characters: of a longer character, a part stays that no name may have.
+        [rest @ .., _, b'-'] => String::from_utf8_lossy(rest).into_owned() + "a",
+        _ => prefix.to_owned(),
     }
-    letters.into_iter().collect()
 }
 
 fn annotations(meta: &ObjectMeta, problems: &mut Vec<Problem>) {
@@ -87,13 +86,18 @@ fn annotations(meta: &ObjectMeta, problems: &mut Vec<Problem>) {
     for (key, value) in meta.annotations.iter().flatten() {
         size += key.len() + value.len();
         // Upper case is accepted, unlike in the prefix of a label.
-        labels::check_key(&key.to_lowercase(), &format!("metadata.annotations.{key}"), problems);
+        labels::check_key(&lower_case(key), &format!("metadata.annotations.{key}"), problems);
     }
     if size > MOST_ANNOTATIONS {
         let message =
             format!("{size} bytes are more than the {MOST_ANNOTATIONS} of all annotations");
         problems.push(Problem::error("metadata.annotations", message));
     }
+}
+
+/// In lower case by characters, as Go does it: a dotted capital I becomes an i.
+fn lower_case(text: &str) -> String {
+    text.chars().filter_map(|it| it.to_lowercase().next()).collect()
 }
 
 fn owners(owners: &[OwnerReference], problems: &mut Vec<Problem>) {
@@ -160,7 +164,7 @@ mod tests {
         let owner = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "a", "uid": "u"});
         for meta in [
             json!({"name": "a.b-c", "namespace": "n-1", "generation": 0}),
-            json!({"name": long, "annotations": {"Example.ORG/Key": "any text"}}),
+            json!({"name": long, "annotations": {"Example.ORG/Key": "any text", "\u{130}": ""}}),
             json!({"name": "a", "ownerReferences": [owner, owner]}),
             json!({"name": "a", "finalizers": ["orphan", "example.org/x"], "generateName": "a-"}),
             json!({"name": "a", "generateName": "--"}),

@@ -131,6 +131,9 @@ fn in_version(
     Support::Wrong(Wrong { kind: meant, field, message, help })
 }
 
+/// The groups of others that have a kind `NetworkPolicy`, too.
+const OTHERS: [&str; 3] = ["projectcalico.org", "crd.projectcalico.org", "crd.antrea.io"];
+
 /// Whether an API version that does not exist stands for the one of this kind: another version of its
 /// group, the group `extensions`, in which some kinds were first, or a misspelt group.
 fn is_meant(kind: &str, given: &str) -> bool {
@@ -138,7 +141,8 @@ fn is_meant(kind: &str, given: &str) -> bool {
     let has_group = given.contains('/');
     let given = group(given);
     // Nobody defines kinds in the group without a name, and groups of others have a domain.
-    !has_group
+    (kind == "NetworkPolicy" && !OTHERS.contains(&given))
+        || !has_group
         || !given.contains('.')
         || given == wanted
         || given == "extensions"
@@ -202,6 +206,9 @@ mod tests {
             "networking.k8s/v1",
             "networking.k8s.io",
             "v1beta1",
+            "k8s.io/v1",
+            "10.0.0.0/8",
+            "example.org/v1",
         ] {
             assert_eq!(wrong("NetworkPolicy", version), (policy, "apiVersion", help.clone()));
         }
@@ -232,6 +239,7 @@ mod tests {
             ("CiliumNetworkPolicy", "cilium.io/v2"),
             ("CiliumClusterwideNetworkPolicy", "cilium.io/v2"),
             ("NetworkPolicy", "crd.projectcalico.org/v1"),
+            ("NetworkPolicy", "crd.antrea.io/v1beta1"),
             ("GlobalNetworkPolicy", "projectcalico.org/v3"),
             ("ClusterNetworkPolicy", "policy.networking.k8s.io/v1alpha2"),
             ("AdminNetworkPolicy", "policy.networking.k8s.io/v1alpha1"),

@@ -35,6 +35,11 @@ impl<'n> Document<'n> {
         Self { root: self.root, node, prefix: format!("{}items[{index}].", self.prefix) }
     }
 
+    /// Whether `kubectl` refuses it for its YAML.
+    pub(super) fn failed(&self) -> bool {
+        self.root.failed
+    }
+
     /// The place of a field, or of the nearest thing around it.
     pub(super) fn place(&self, text: &Text, path: &str) -> Place {
         self.root.place(text, self.node.locate(path))

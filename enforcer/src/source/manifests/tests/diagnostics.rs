@@ -104,7 +104,7 @@ fn documents_that_are_none() {
 #[test]
 fn broken_yaml() {
     assert_snapshot!(reports("kind: Pod\nkind: Pod\napiVersion: v1\nmetadata: {name: a}\n"), @"a.yaml:2:1: warning: the key `kind` is already on line 1; the last one counts (keep one of the two)");
-    assert_snapshot!(reports("a:\n\tb: 1\n"), @"a.yaml:2:2: error: not valid YAML: tabs disallowed within this context (block indentation) (YAML indents with spaces, never with tabs)");
+    assert_snapshot!(reports("a:\n\tb: 1\n"), @"a.yaml:2:1: error: not valid YAML: a tab in the indentation (YAML indents with spaces, never with tabs)");
     assert_snapshot!(reports("a: [1, 2\n"), @"a.yaml:1:4: error: not valid YAML: unclosed bracket '['");
     assert_snapshot!(reports("a: b: c\n"), @"a.yaml:1:5: error: not valid YAML: mapping values are not allowed in this context");
     assert_snapshot!(reports("a: *b\n"), @"a.yaml:1:4: error: not valid YAML: alias references unknown anchor");
