@@ -101,6 +101,16 @@ pub(super) fn support(kind: &str, given: &str) -> Support {
             message: format!("`{given}` is not a supported version of {meant}"),
             help: Some(format!("use {}", version(meant))),
         }),
+        None if nearest(kind, &["NetworkPolicy"]).is_some()
+            && nearest(group(given), &[group(version("NetworkPolicy"))]).is_some() =>
+        {
+            Support::Wrong(Wrong {
+                kind: Some("NetworkPolicy"),
+                field: "apiVersion",
+                message: format!("`{given}` has no kind `{kind}`"),
+                help: Some(format!("use {}, kind NetworkPolicy", version("NetworkPolicy"))),
+            })
+        }
         _ if kind.contains("NetworkPolicy") && !kind.ends_with("List") => Support::OtherPolicy,
         _ => Support::None,
     }
@@ -212,6 +222,8 @@ mod tests {
         ] {
             assert_eq!(wrong("NetworkPolicy", version), (policy, "apiVersion", help.clone()));
         }
+        let both = format!("use {net}, kind NetworkPolicy");
+        assert_eq!(wrong("NetworPolicy", "network.k8s.io/v1"), (policy, "apiVersion", both));
         assert_eq!(wrong("pod", "v1"), (Some("Pod"), "kind", "did you mean `Pod`?".to_owned()));
         assert_eq!(wrong("Deployment", "v1").2, "use apps/v1");
         assert_eq!(wrong("Deployment", "apps/v1beta2").2, "use apps/v1");
