@@ -67,7 +67,11 @@ fn names(meta: &ObjectMeta, naming: Naming, problems: &mut Vec<Problem>) {
     };
     check("name", meta.name.as_deref(), naming);
     check("namespace", meta.namespace.as_deref(), Naming::Label);
-    let prefix = meta.generate_name.as_deref().map(without_last_hyphen);
+    let prefix = meta.generate_name.as_deref();
+    // The character before a last hyphen is not looked at otherwise (`IsValidPathSegmentPrefix`).
+    let masked =
+        |it: &str| if it.contains(['/', '%']) { it.to_owned() } else { without_last_hyphen(it) };
+    let prefix = prefix.map(masked);
     check("generateName", prefix.as_deref(), naming);
 }
 
@@ -187,6 +191,8 @@ mod tests {
             (json!({"name": "a", "namespace": "a".repeat(64)}), "namespace"),
             (json!({"name": "a", "generateName": "AB-"}), "generateName"),
             (json!({"name": "a", "generateName": "a."}), "generateName"),
+            (json!({"name": "a", "generateName": "a/-"}), "generateName"),
+            (json!({"name": "a", "generateName": "\u{2028}-"}), "generateName"),
             (json!({"name": "a", "generation": -1}), "generation"),
             (
                 json!({"name": "a", "ownerReferences": [{"apiVersion": "a/b/c", "kind": "Pod", "name": "a", "uid": "u"}]}),

@@ -206,7 +206,7 @@ impl Scanner {
         match byte {
             b'%' if at_start && block => {
                 // After an object, a directive ends what is read.
-                if !had_content || !self.peek(1).is_some_and(|it| it.is_ascii_alphanumeric()) {
+                if !had_content || !self.is_directive() {
                     self.fault("kubectl reads no YAML directives", Some("remove this line"));
                 }
                 self.end = Some(self.at);
@@ -215,12 +215,7 @@ impl Scanner {
                 self.indent = if self.fresh { self.column() } else { self.indent };
                 self.at += 1;
             }
-            b'?' if !block || self.ends(1) => {
-                if !self.ends(1) {
-                    self.put(b' ');
-                }
-                self.at += 1;
-            }
+            b'?' if !block || self.ends(1) => self.question_mark(),
             // After a key on the same line, blanks are no indentation.
             b':' if !block || self.ends(1) => self.colon(),
             b'[' | b'{' => self.bracket(1),
@@ -235,6 +230,24 @@ impl Scanner {
             b'"' | b'\'' => self.quoted(byte),
             _ => self.plain(),
         }
+    }
+
+    /// Within brackets, a `?` begins an entry, and ends any word.
+    fn question_mark(&mut self) {
+        let before = self.text.get(..self.at).unwrap_or_default().trim_ascii_end().last();
+        if self.flow > 0 && !before.is_some_and(|it| b"[{,".contains(it)) {
+            self.fault("a `?` within brackets must be in quotes", None);
+        } else if !self.ends(1) {
+            self.put(b' ');
+        }
+        self.at += 1;
+    }
+
+    /// Whether a directive is here, such as `%YAML`.
+    fn is_directive(&self) -> bool {
+        let is_letter = |it: u8| it.is_ascii_alphanumeric() || b"_-".contains(&it);
+        let length = (1..).take_while(|at| self.peek(*at).is_some_and(is_letter)).count();
+        length > 0 && self.ends(length + 1)
     }
 
     fn colon(&mut self) {

@@ -77,6 +77,7 @@ fn a_line_with_three_dots_ends_what_is_read() {
     assert_eq!(cut("a: b\n....\n"), None);
     assert_eq!(faults("# a\n...\n").len(), 1);
     assert_eq!(faults("%YAML 1.1\n").len(), 1);
+    assert_eq!(faults("a: b\n%spec: c\n").len(), 1);
 }
 
 #[test]
@@ -102,6 +103,10 @@ fn tags_become_anchors() {
 #[test]
 fn a_key_within_brackets_has_its_colon_on_its_line() {
     assert_eq!(faults("{a\n: b}\n").len(), 1);
+    assert_eq!(rewritten("{?a: b, ? c}\n"), "{ a: b, ? c}\n");
+    for source in ["{a?: b}\n", "{a: ?b}\n", "[a, b?c]\n"] {
+        assert_eq!(faults(source).len(), 1, "{source:?}");
+    }
     for source in ["{a: b}\n", "{a:\n b}\n", "{a,\n b: c}\n", "[a,\n 'b': c]\n", "{\"a\":b}\n"] {
         assert_eq!(rewritten(source), source);
     }
