@@ -210,3 +210,21 @@ fn a_host_name_is_one_error() {
         assert!(lines[0].contains("knows no host names"), "{lines:?}");
     }
 }
+
+#[test]
+fn policies_without_a_namespace_in_different_folders_are_no_duplicates() {
+    let closed = format!("{POLICY}  ingress: []\n");
+    let open = format!("{POLICY}  ingress: [{{}}]\n");
+    let same = closed.replace("name: p", "name: q");
+    let folder =
+        Folder::new(&[("dev/a.yaml", &closed), ("prod/a.yaml", &open), ("test/a.yaml", &same)]);
+    assert_eq!(folder.check("").0, [""; 0]);
+    let beside = Folder::new(&[("a.yaml", &closed), ("b.yaml", &open), ("c.yaml", &same)]);
+    let (lines, _) = beside.check("");
+    assert!(lines[0].contains("is already declared at"), "{lines:?}");
+    assert!(lines[1].contains("means the same"), "{lines:?}");
+    let named = |text: &str| text.replace("name: p", "name: p, namespace: shop");
+    let named = Folder::new(&[("dev/a.yaml", &named(&closed)), ("prod/a.yaml", &named(&open))]);
+    let (lines, _) = named.check("");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use enforcer_core::model::{Peer, Rule};
+use enforcer_core::model::{Peer, Policy, Rule};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
@@ -56,10 +56,20 @@ fn same_policy(estate: &Estate<'_>, subject: &Subject<'_>) -> Option<Finding> {
     let policy = subject.policy?;
     let mut before = estate.policies_in(&policy.id.namespace).take_while(|it| it.id < policy.id);
     let same = before.find(|it| {
-        it.subjects == policy.subjects && it.ingress == policy.ingress && it.egress == policy.egress
+        it.subjects == policy.subjects
+            && it.ingress == policy.ingress
+            && it.egress == policy.egress
+            && are_together(estate, subject, it)
     })?;
     let message = format!("the policy {} means the same; remove one of the two", same.id);
     Some(Finding::new(DUPLICATE, "metadata.name", message))
+}
+
+/// Whether two policies are surely of one namespace. Policies that don't name theirs, in different folders, are often
+/// applied to different ones.
+fn are_together(estate: &Estate<'_>, subject: &Subject<'_>, other: &Policy) -> bool {
+    let other = estate.subjects.iter().find(|it| it.policy.is_some_and(|it| it.id == other.id));
+    other.is_some_and(|it| it.loose == subject.loose)
 }
 
 /// Whether some object has addresses of both families, or wants them.

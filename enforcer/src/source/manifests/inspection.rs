@@ -102,6 +102,18 @@ impl Inspection {
         report.file == self.text.file
     }
 
+    fn folder(&self) -> Option<&Path> {
+        self.text.file.parent()
+    }
+
+    /// Whether a policy of the file does not name its namespace.
+    fn is_loose(&self, policy: &Object) -> bool {
+        let is_it = |it: &Declared<'_>| {
+            it.policy().is_some_and(|id| id.name == policy.name) && !it.names_namespace()
+        };
+        self.declared().any(|it| is_it(&it))
+    }
+
     /// The lines of the file, the first one at index 0.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.text.lines().map(|(_, line)| line)
@@ -113,13 +125,16 @@ impl Inspection {
 /// rendered, and other objects twice in different ways, as their patches.
 #[must_use]
 pub fn cluster(inspections: &[Inspection]) -> (Cluster, Vec<Report>) {
-    let mut known: HashMap<_, &Object> = HashMap::new();
+    let mut known: HashMap<_, (&Inspection, &Object)> = HashMap::new();
     let mut different = Vec::new();
     for inspection in inspections {
         for object in &inspection.objects {
-            let first = known.entry(object.key()).or_insert(object);
+            let (file, first) = *known.entry(object.key()).or_insert((inspection, object));
             let is_policy = object.kind == "NetworkPolicy";
-            if std::ptr::eq(*first, object) || (is_policy && first.items != object.items) {
+            // Who applies folders chooses the namespaces of policies that name none.
+            let is_apart = || file.folder() != inspection.folder() && inspection.is_loose(object);
+            let is_new = std::ptr::eq(first, object);
+            if is_new || (is_policy && first.items != object.items && !is_apart()) {
                 different.push((&*inspection.text, object));
             }
         }
@@ -152,12 +167,27 @@ impl<'i> Declared<'i> {
         &self.declaration.json
     }
 
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &'i Path {
+        &self.inspection.text.file
+    }
+
+    /// Whether it names its namespace. Otherwise who applies it chooses.
+    #[must_use]
+    pub fn names_namespace(&self) -> bool {
+        self.text("/metadata/namespace").is_some_and(|it| !it.is_empty())
+    }
+
+    fn text(&self, pointer: &str) -> Option<&'i str> {
+        self.json().pointer(pointer).and_then(Value::as_str)
+    }
+
     /// Namespace and name, if it is a policy.
     #[must_use]
     pub fn policy(&self) -> Option<PolicyId> {
-        let text = |path| self.json().pointer(path).and_then(Value::as_str);
-        let namespace = text("/metadata/namespace").filter(|it| !it.is_empty());
-        let id = PolicyId::new(namespace.unwrap_or("default"), text("/metadata/name")?);
+        let namespace = self.text("/metadata/namespace").filter(|it| !it.is_empty());
+        let id = PolicyId::new(namespace.unwrap_or("default"), self.text("/metadata/name")?);
         (self.kind() == "NetworkPolicy").then_some(id)
     }
 
