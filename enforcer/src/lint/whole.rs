@@ -29,22 +29,34 @@ fn repeated_lists(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     for field in ["ingress", "egress", "policyTypes"] {
         let list = subject.json.pointer(&format!("/spec/{field}")).and_then(Value::as_array);
         let list = list.into_iter().flatten().enumerate();
-        repeated(list.map(|(index, it)| (format!("spec.{field}[{index}]"), it)), found);
+        repeated(field, list.map(|(index, it)| (format!("spec.{field}[{index}]"), it)), found);
     }
     for rule in subject.rules() {
-        repeated(rule.peer_list(), found);
-        repeated(rule.list("ports"), found);
+        repeated(rule.peers, rule.peer_list(), found);
+        repeated("ports", rule.list("ports"), found);
     }
 }
 
-fn repeated<'a>(list: impl Iterator<Item = (String, &'a Value)>, found: &mut Vec<Finding>) {
+fn repeated<'a>(
+    field: &str,
+    list: impl Iterator<Item = (String, &'a Value)>,
+    found: &mut Vec<Finding>,
+) {
+    let list: Vec<_> = list.collect();
     let mut known: BTreeMap<String, String> = BTreeMap::new();
+    let mut right: Vec<&Value> = Vec::new();
+    for (_, value) in &list {
+        if !right.contains(value) {
+            right.push(value);
+        }
+    }
     for (path, value) in list {
         let text = value.to_string();
         match known.get(&text) {
             Some(first) => {
                 let message = format!("the same as {first}; remove one of the two");
-                found.push(Finding::new(DUPLICATE, path, message));
+                let finding = Finding::new(DUPLICATE, path, message);
+                found.push(finding.snippet(&json!({ field: right })));
             }
             None => _ = known.insert(text, path),
         }

@@ -65,6 +65,9 @@ fn tag<'s>(location: &Location, source: &'s str, same_line: bool) -> Option<&'s 
     loop {
         let at = before.rfind(|it: char| it.is_whitespace() || matches!(it, '[' | '{' | ','));
         let word = before.get(at.map_or(0, |at| at + 1)..)?;
+        // After a key in quotes, no blank is needed: `{"port":!!int 80}`.
+        let word =
+            word.rsplit(['"', '\'']).next().and_then(|it| it.strip_prefix(':')).unwrap_or(word);
         match word.chars().next() {
             // A verbatim tag may have a comma.
             Some('!') => return Some(word),

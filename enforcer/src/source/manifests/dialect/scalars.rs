@@ -64,6 +64,12 @@ impl Scanner {
                 if byte == b':' && self.ends(1) {
                     break;
                 }
+                if byte == b':'
+                    && self.flow > 0
+                    && self.peek(1).is_some_and(|it| b",[]{}".contains(&it))
+                {
+                    self.fault("a blank is missing after `:`, or quotes around the word", None);
+                }
                 self.at += 1;
             }
             if self.at == start {

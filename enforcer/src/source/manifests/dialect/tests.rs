@@ -104,7 +104,7 @@ fn tags_become_anchors() {
 fn a_key_within_brackets_has_its_colon_on_its_line() {
     assert_eq!(faults("{a\n: b}\n").len(), 1);
     assert_eq!(rewritten("{?a: b, ? c}\n"), "{ a: b, ? c}\n");
-    for source in ["{a?: b}\n", "{a: ?b}\n", "[a, b?c]\n"] {
+    for source in ["{a:}\n", "[a:, b]\n", "{a?: b}\n", "{a: ?b}\n", "[a, b?c]\n"] {
         assert_eq!(faults(source).len(), 1, "{source:?}");
     }
     for source in ["{a: b}\n", "{a:\n b}\n", "{a,\n b: c}\n", "[a,\n 'b': c]\n", "{\"a\":b}\n"] {

@@ -87,6 +87,8 @@ fn tags() {
         let spec = format!("podSelector:\n  matchLabels:\n    {key}: v");
         assert!(accepts(&policy("p", &spec)), "{key}");
     }
+    assert!(!accepts(&policy("p", "ingress: [{ports: [{\"port\":!!str 80}]}]")));
+    assert!(!accepts(&policy("p", "podSelector: {matchLabels: {a:}}")));
     assert!(!accepts(&policy("p", "podSelector:\n  matchLabels:\n    !!null x: v")));
     assert!(accepts(&policy("p", "podSelector:\n  matchLabels: {!!merge <<: {a: b}}")));
     assert!(!accepts(&policy("p", "podSelector:\n  matchLabels: {'<<': {a: b}}")));
