@@ -2,6 +2,8 @@ use std::fs;
 
 use super::*;
 
+mod lints;
+
 const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec:\n  podSelector: {}\n";
 
 struct Folder(tempfile::TempDir);

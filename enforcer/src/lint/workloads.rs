@@ -19,6 +19,9 @@ pub(super) const SERVICE_PORT: &str = "service-port";
 pub(super) const PORT_PROTOCOL: &str = "port-protocol";
 pub(super) const SERVICE_ADDRESS: &str = "service-address";
 
+/// Letters by which a label differs that is probably meant.
+const MISSPELT: usize = 3;
+
 pub(super) fn lint(estate: &Estate<'_>, subject: &Subject<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     let Some(policy) = subject.policy else { return found };
@@ -55,8 +58,7 @@ fn subjects(estate: &Estate<'_>, policy: &Policy, found: &mut Vec<Finding>) {
                 "matches none of the {count} pods that the files declare in namespace {namespace}"
             ),
         };
-        let right = suggested(&policy.subjects, &pods);
-        found.push(Finding::new(MATCHES_NOTHING, "spec.podSelector", message).snippet(&right));
+        found.push(matches_nothing(&policy.subjects, &pods, "spec.podSelector", message));
     }
 }
 
@@ -79,26 +81,30 @@ fn peer_without_pods(
                 )
             }
         };
-        let finding = Finding::new(MATCHES_NOTHING, format!("{path}.podSelector"), message);
-        found.push(finding.snippet(&suggested(pods, &near)));
+        found.push(matches_nothing(pods, &near, &format!("{path}.podSelector"), message));
     }
 }
 
-/// A selector by the labels of the declared pod that is nearest to a selector.
-fn suggested(selector: &Selector, pods: &[&Pod]) -> Value {
+/// A finding on a selector that matches none of these pods, with the label of one that is nearest to it.
+fn matches_nothing(selector: &Selector, pods: &[&Pod], path: &str, message: String) -> Finding {
     let wanted = written(selector);
-    let wanted: Vec<String> = wanted
-        .iter()
-        .map(|(key, it)| format!("{key}={}", it.as_str().unwrap_or_default()))
-        .collect();
-    let distance = |label: &str| {
-        wanted.iter().map(|it| strsim::damerau_levenshtein(it, label)).min().unwrap_or_default()
+    let distance = |key: &str, value: &str| {
+        let label = format!("{key}={value}");
+        let wanted =
+            wanted.iter().map(|(key, it)| format!("{key}={}", it.as_str().unwrap_or_default()));
+        wanted.map(|it| strsim::damerau_levenshtein(&it, &label)).min()
     };
     let labels = pods.iter().flat_map(|it| it.labels.iter());
-    let nearest = labels.min_by_key(|(key, value)| distance(&format!("{key}={value}")));
-    let labels: Map<String, Value> =
-        nearest.into_iter().map(|(key, value)| (key.to_string(), value.as_str().into())).collect();
-    json!({"podSelector": {"matchLabels": labels}})
+    let labels =
+        labels.filter_map(|(key, it)| Some((distance(key, it)?, key.as_str(), it.as_str())));
+    let Some((distance, key, value)) = labels.min() else {
+        return Finding::new(MATCHES_NOTHING, path, message);
+    };
+    let message = format!("{message}; the nearest label of one is `{key}: {value}`");
+    let finding = Finding::new(MATCHES_NOTHING, path, message);
+    let right = json!({"podSelector": {"matchLabels": {key: value}}});
+    // Others are hardly meant.
+    if distance <= MISSPELT { finding.snippet(&right) } else { finding }
 }
 
 /// The declared pods that an egress rule leads to, if it leads to pods only.
