@@ -230,3 +230,14 @@ fn policies_without_a_namespace_in_different_folders_are_no_duplicates() {
     let (lines, _) = named.check("");
     assert_eq!(lines.len(), 1, "{lines:?}");
 }
+
+#[test]
+fn policies_of_others_with_the_same_kind_are_not_judged() {
+    let other = POLICY.replace("networking.k8s.io/v1", "projectcalico.org/v3");
+    let other = other.replace("  podSelector: {}\n", "  selector: all()\n");
+    let (lines, summary) = Folder::new(&[("a.yaml", &other)]).check("a.yaml");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("no NetworkPolicy in the given files"), "{lines:?}");
+    assert!(lines[1].contains("is NOT enforced"), "{lines:?}");
+    assert_eq!((summary.policies, summary.objects), (0, 1));
+}

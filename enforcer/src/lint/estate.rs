@@ -51,7 +51,7 @@ impl<'a> Estate<'a> {
     /// The estate of some objects.
     #[must_use]
     pub fn new(declared: &[Declared<'a>], cluster: &'a Cluster) -> Self {
-        let is_policy = |it: &&Declared<'a>| it.kind() == "NetworkPolicy";
+        let is_policy = |it: &&Declared<'a>| it.is_policy();
         let subject = |it: &Declared<'a>| Subject {
             json: it.json(),
             policy: it.policy().and_then(|id| cluster.policies.get(&id)),

@@ -57,22 +57,23 @@ pub fn metadata(meta: &ObjectMeta, naming: Naming) -> Vec<Problem> {
 }
 
 fn names(meta: &ObjectMeta, naming: Naming, problems: &mut Vec<Problem>) {
-    let mut check = |field: &str, name: Option<&str>, naming: Naming| {
+    let mut check = |field: &str, name: Option<&str>, shown: Option<&str>, naming: Naming| {
         let Some(name) = name.filter(|it| !it.is_empty()) else { return };
         if !naming.fits(name) {
-            let message = format!("`{name}` is not a {field} that Kubernetes accepts");
+            let shown = shown.unwrap_or(name);
+            let message = format!("`{shown}` is not a {field} that Kubernetes accepts");
             let problem = Problem::error(format!("metadata.{field}"), message);
             problems.push(problem.help(naming.help()));
         }
     };
-    check("name", meta.name.as_deref(), naming);
-    check("namespace", meta.namespace.as_deref(), Naming::Label);
+    check("name", meta.name.as_deref(), None, naming);
+    check("namespace", meta.namespace.as_deref(), None, Naming::Label);
     let prefix = meta.generate_name.as_deref();
     // The character before a last hyphen is not looked at otherwise (`IsValidPathSegmentPrefix`).
     let masked =
         |it: &str| if it.contains(['/', '%']) { it.to_owned() } else { without_last_hyphen(it) };
     let prefix = prefix.map(masked);
-    check("generateName", prefix.as_deref(), naming);
+    check("generateName", prefix.as_deref(), meta.generate_name.as_deref(), naming);
 }
 
 /// The API server appends letters and digits to a prefix, so its last hyphen does not count

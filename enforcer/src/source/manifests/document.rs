@@ -104,6 +104,9 @@ impl Documents<'_> {
                 let help = kind
                     .and_then(kinds::known)
                     .map(|it| format!("add `apiVersion: {}`", kinds::version(it)));
+                let is_policy =
+                    kind.is_none() && word("apiVersion") == Some(kinds::version("NetworkPolicy"));
+                let help = help.or(is_policy.then(|| "add `kind: NetworkPolicy`".to_owned()));
                 let message = "missing: every object needs an apiVersion and a kind, as words";
                 return self.reader.error(document, missing, message, help);
             }

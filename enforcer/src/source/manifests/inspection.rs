@@ -12,7 +12,7 @@ use super::object::Object;
 use super::report::Report;
 use super::text::Text;
 use super::yaml::Root;
-use super::{file, list, merge};
+use super::{file, kinds, list, merge};
 use crate::source::remark::Severity;
 
 /// A file that was read.
@@ -183,12 +183,19 @@ impl<'i> Declared<'i> {
         self.json().pointer(pointer).and_then(Value::as_str)
     }
 
+    /// Whether it is a NetworkPolicy of Kubernetes, perhaps with mistakes in its version. Others have such a kind, too.
+    #[must_use]
+    pub fn is_policy(&self) -> bool {
+        let support = || kinds::support(self.kind(), self.version());
+        self.kind() == "NetworkPolicy" && support() != kinds::Support::OtherPolicy
+    }
+
     /// Namespace and name, if it is a policy.
     #[must_use]
     pub fn policy(&self) -> Option<PolicyId> {
         let namespace = self.text("/metadata/namespace").filter(|it| !it.is_empty());
         let id = PolicyId::new(namespace.unwrap_or("default"), self.text("/metadata/name")?);
-        (self.kind() == "NetworkPolicy").then_some(id)
+        self.is_policy().then_some(id)
     }
 
     /// A report on a field of it: on its key or, unless `on_key`, on a scalar's value.

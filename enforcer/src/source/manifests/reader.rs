@@ -146,6 +146,8 @@ impl Reader<'_> {
         }
         let severity = if kind == "NetworkPolicy" { Severity::Error } else { Severity::Warning };
         let help = fields::suggestion(kind, path).map(|it| format!("did you mean `{it}`?"));
+        let help =
+            help.or_else(|| fields::home(kind, path).map(|it| format!("move it below `{it}`")));
         self.add(document, place, severity, path, "unknown field", help);
     }
 

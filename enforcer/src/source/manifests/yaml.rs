@@ -270,8 +270,30 @@ fn report(text: &Text, start: usize, source: &str, error: &Error) -> Report {
     let line = place.line - 1;
     let syntax = message.starts_with(NOT_VALID);
     let tab = syntax && (has_tab(line) || (line > 0 && has_tab(line - 1)));
-    let help = tab.then(|| "YAML indents with spaces, never with tabs".to_owned());
+    let json = Some(source).filter(|it| syntax && it.trim_start().starts_with('{'));
+    let help = match json {
+        _ if tab => Some("YAML indents with spaces, never with tabs".to_owned()),
+        Some(json) => serde_json::from_str::<serde::de::IgnoredAny>(json)
+            .err()
+            .map(|error| format!("as JSON: {error}")),
+        None => advice(&message).map(ToOwned::to_owned),
+    };
     Report::new(text, place, Severity::Error, message).help(help)
+}
+
+/// What to do about an error of the YAML library.
+fn advice(message: &str) -> Option<&'static str> {
+    let advice = [
+        (
+            "mapping values are not allowed",
+            "put quotes around a value with `: ` in it, or indent this line as those beside it",
+        ),
+        ("did not find expected key", "indent this line as the keys beside it"),
+        ("did not find expected '-' indicator", "indent this line as the entries beside it"),
+        ("unknown anchor", "put quotes around it if it is text"),
+        ("simple key expected", "a key needs `:` and a blank after it"),
+    ];
+    advice.iter().find(|(part, _)| message.contains(part)).map(|(_, advice)| *advice)
 }
 
 const NOT_VALID: &str = "not valid YAML: ";
