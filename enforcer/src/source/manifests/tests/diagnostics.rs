@@ -369,10 +369,10 @@ fn mistakes_come_with_advice() {
         ("podSelector: {matchExpressions: [{key: a, operator: In}]}", "add `values: [VALUE]`"),
         ("podSelector: {matchLabels: {a: *b}}", "put quotes around it if it is text"),
     ] {
-        let found = reports(&super::scene::policy("p", spec));
+        let found = reports(&scene::policy("p", spec));
         assert!(found.contains(advice), "{spec}: {found}");
     }
-    let good = super::scene::policy("p", "podSelector: {}");
+    let good = scene::policy("p", "podSelector: {}");
     for (text, advice) in [
         (good.replace("spec:", "podSelector: {}\nspec:"), "move it below `spec`"),
         (good.replace("spec:", "name: a\nspec:"), "move it below `metadata`"),
