@@ -9,6 +9,7 @@ use crate::cli::{Run, Test};
 use crate::test::lanes::{self, Ended, Job, Outcome};
 use crate::test::{Counts, Tests};
 use crate::ui::{self, Step};
+use crate::vm::Brief;
 use crate::workspace::Profile;
 use crate::{lab, lint, process, unfit, vm};
 
@@ -22,10 +23,11 @@ pub(crate) fn run(root: &Path) -> Result<(Counts, bool)> {
     let options = Test::default();
     let tests = Tests::prepare(root, &options);
     let built = started.elapsed();
-    // The longest of the second lane first.
+    // The longest of the second lane first. The first lane takes its share of the machines.
     let mut jobs = vec![Job::new("lint", false, || Ok(lint(root)))];
     if vm::FITS {
-        jobs.push(Job::new("vm-test, in brief", false, || vm::brief(root)));
+        let machine = |it: Brief| Job::new(it.name(), false, move || vm::brief(root, it));
+        jobs.extend(Brief::ALL.map(machine));
     } else {
         ui::print("  vm-test is for x86-64 only");
     }

@@ -22,7 +22,8 @@ use std::time::Duration;
 use enforcer_tests::lab::{Door, Family, Party};
 use enforcer_tests::probe::{Outcome, Page, fetch};
 use enforcer_tests::{at_once, patient};
-use futures::stream::{self, StreamExt as _};
+use futures::stream::{self, FuturesUnordered, StreamExt as _};
+use tokio::time::timeout;
 
 use crate::scene::{Scene, namespace, pod, pod_on};
 use crate::support::{ANSWER, SILENCE};
@@ -200,18 +201,22 @@ async fn for_each(scene: &Scene, ways: &[Way], check: impl AsyncFn(SocketAddr)) 
     stream::iter(checks).buffer_unordered(width).collect::<()>().await;
 }
 
-/// Connections that succeed to one backend and are dropped on the way to others.
+/// Connections that succeed to one backend and are dropped on the way to others: those that are silent for
+/// some time after the last answer. A slow machine's first answer may take longer.
 async fn only_answers(scene: &Scene, from: &Party, at: SocketAddr, backend: &Party) {
-    let all = ask_often(scene, from, at, SILENCE).await;
-    let mut dropped = 0;
-    for answer in all {
+    let mut asked: FuturesUnordered<_> = (0..MANY).map(|_| ask(scene, from, at, ANSWER)).collect();
+    let mut answered = 0;
+    let mut wait = ANSWER;
+    while let Ok(Some(answer)) = timeout(patient(wait), asked.next()).await {
         match answer {
             Ok(page) => assert_eq!(page.by, backend.to_string(), "{from} → {at}"),
-            Err(Outcome::TimedOut) => dropped += 1,
+            Err(Outcome::TimedOut) => continue,
             Err(other) => panic!("{from} → {at}: {other:?}"),
         }
+        answered += 1;
+        wait = SILENCE;
     }
-    assert!((1..MANY).contains(&dropped), "{from} → {at}: {dropped} of {MANY} were dropped");
+    assert!((1..MANY).contains(&answered), "{from} → {at}: {answered} of {MANY} were answered");
 }
 
 /// Connections that are all dropped.

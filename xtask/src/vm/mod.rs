@@ -16,6 +16,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -65,31 +66,60 @@ const BRIEF: [&str; 10] = [
 /// The scenarios that `ci` runs in a machine: the Services of kube-proxy's ipvs mode, and SCTP.
 const BRIEF_LAB: [&str; 1] = ["sctp_sockets::vm_n1_sctp_through_a_service_by_ipvs"];
 
-/// Runs a few tests on the oldest and the newest kernel, and scenarios on another one, and reports the
-/// results.
+/// A machine of `ci`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Brief {
+    /// A few tests on the oldest kernel.
+    Oldest,
+    /// The same tests on the newest kernel.
+    Newest,
+    /// Scenarios on a kernel that has what they need.
+    Lab,
+}
+
+impl Brief {
+    /// The one that takes longest first.
+    pub(crate) const ALL: [Self; 3] = [Self::Newest, Self::Oldest, Self::Lab];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Oldest => "vm-test 5.10, in brief",
+            Self::Newest => "vm-test newest, in brief",
+            Self::Lab => "vm-test 6.1 --lab, in brief",
+        }
+    }
+
+    fn options(self) -> VmTest {
+        let series = match self {
+            Self::Oldest => Series::V5_10,
+            Self::Newest => Series::Newest,
+            Self::Lab => Series::V6_1,
+        };
+        let lab = self == Self::Lab;
+        let filters: &[&str] = if lab { &BRIEF_LAB } else { &BRIEF };
+        VmTest {
+            kernels: vec![series],
+            refresh: false,
+            packets: 1_000,
+            // They run beside other tests.
+            timeout: 900,
+            output: Output::Table,
+            verbose: false,
+            lab,
+            filters: filters.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// Prepares the machines of `ci` one at a time: packages are installed, and cargo builds.
+static PREPARING: Mutex<()> = Mutex::new(());
+
+/// Runs a few tests in a machine, and reports the results.
 ///
 /// # Errors
-/// No machine can be started.
-pub(crate) fn brief(root: &Path) -> Result<test::lanes::Outcome> {
-    let tests = VmTest {
-        kernels: vec![Series::V5_10, Series::Newest],
-        refresh: false,
-        packets: 1_000,
-        // They run beside other tests.
-        timeout: 900,
-        output: Output::Table,
-        verbose: false,
-        lab: false,
-        filters: BRIEF.map(str::to_owned).into(),
-    };
-    let lab = VmTest {
-        kernels: vec![Series::V6_1],
-        lab: true,
-        filters: BRIEF_LAB.map(str::to_owned).into(),
-        ..tests.clone()
-    };
-    let mut outcomes = outcomes(root, &tests)?;
-    outcomes.extend(self::outcomes(root, &lab)?);
+/// The machine can't be started.
+pub(crate) fn brief(root: &Path, brief: Brief) -> Result<test::lanes::Outcome> {
+    let outcomes = outcomes(root, &brief.options())?;
     ui::print(outcome::table(&outcomes));
     let counts = outcomes.iter().map(Outcome::counts).sum();
     Ok(test::lanes::Outcome { counts, passed: outcomes.iter().all(Outcome::is_success) })
@@ -97,9 +127,11 @@ pub(crate) fn brief(root: &Path) -> Result<test::lanes::Outcome> {
 
 fn outcomes(root: &Path, options: &VmTest) -> Result<Vec<Outcome>> {
     check_host()?;
+    let preparing = PREPARING.lock().unwrap_or_else(PoisonError::into_inner);
     let qemu = Qemu::obtain()?;
     ebpf::build(root)?;
     let programs = programs::build(root, options.lab)?;
+    drop(preparing);
     let chosen: &[Series] =
         if options.kernels.is_empty() { Series::value_variants() } else { &options.kernels };
     let mut machines = Machines { root, options, programs, qemu, ready: None };
@@ -151,7 +183,8 @@ impl Machines<'_> {
             None => Qemu::new(self.qemu.clone(), &kernel.image)?,
         };
         let qemu = self.ready.insert(qemu);
-        let initramfs = workspace::target(self.root).join("vm/initramfs.cpio");
+        let initramfs =
+            workspace::target(self.root).join(format!("vm/initramfs-{}.cpio", name(series)));
         let mut modules: Vec<_> = kernel.modules.iter().collect();
         if self.options.lab {
             modules.extend(&kernel.lab);

@@ -145,9 +145,11 @@ fn strip(program: &Path, to: &Path) -> Result<()> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
     }
+    // Another machine's file system may be made of the last one at this moment.
+    let part = to.with_extension("part");
     let mut command = Command::new("strip");
-    process::output_of(command.arg("--strip-debug").arg("-o").args([to, program]))?;
-    Ok(())
+    process::output_of(command.arg("--strip-debug").arg("-o").args([part.as_path(), program]))?;
+    fs::rename(&part, to).with_context(|| format!("can't write {}", to.display()))
 }
 
 /// A program's libraries, and the dynamic linker.

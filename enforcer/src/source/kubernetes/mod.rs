@@ -12,6 +12,7 @@
 mod backoff;
 mod client;
 mod failure;
+mod gathering;
 mod key;
 mod kind;
 mod node;

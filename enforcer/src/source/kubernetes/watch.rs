@@ -4,13 +4,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
 use super::backoff;
 use super::failure::{asked_to_wait, describe, is_expired, needs_list};
+use super::gathering::Gathering;
 use super::kind::{Kind, Watch};
 use super::object::Watched;
 use super::state::{Phase, WatchState, Watches};
@@ -44,30 +45,61 @@ pub(super) async fn watch<K: Watch>(
         field_selector: fields,
         ..watcher::Config::default()
     };
+    let mut gathering = Gathering::default();
     loop {
         let mut stream = pin!(watcher(api.clone(), config.clone()));
-        // The stream does not end by itself.
-        while let Some(event) = stream.next().await {
-            match event {
-                Ok(event) => {
-                    note(K::KIND, &watches, &event);
-                    if events.send((K::KIND, translate(event), Instant::now())).await.is_err() {
-                        return;
+        loop {
+            let event = match stream.next().now_or_never() {
+                Some(event) => event,
+                None => {
+                    if let Some(pause) = gathering.pause(Instant::now()) {
+                        tokio::time::sleep(pause).await;
                     }
+                    stream.next().await
                 }
-                Err(error) => {
-                    let list_again = needs_list(&error);
-                    let wait = fail(K::KIND, &watches, &error).max(asked_to_wait(&error));
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        () = events.closed() => return,
-                    }
-                    if list_again {
-                        break;
-                    }
-                }
+            };
+            // The stream does not end by itself.
+            let Some(event) = event else { break };
+            match pass_on(event, &mut gathering, &watches, &events).await {
+                Next::Read => {}
+                Next::List => break,
+                Next::End => return,
             }
         }
+    }
+}
+
+/// What a watch does next.
+enum Next {
+    Read,
+    List,
+    /// Nobody receives its events any more.
+    End,
+}
+
+/// Passes an event on, or waits after a failure.
+async fn pass_on<K: Watch>(
+    event: watcher::Result<watcher::Event<Watched<K>>>,
+    gathering: &mut Gathering,
+    watches: &Watches,
+    events: &mpsc::Sender<Received>,
+) -> Next {
+    let error = match event {
+        Ok(event) => {
+            if let watcher::Event::Apply(_) | watcher::Event::Delete(_) = &event {
+                gathering.note();
+            }
+            note(K::KIND, watches, &event);
+            let sent = events.send((K::KIND, translate(event), Instant::now())).await;
+            return if sent.is_ok() { Next::Read } else { Next::End };
+        }
+        Err(error) => error,
+    };
+    let list_again = needs_list(&error);
+    let wait = fail(K::KIND, watches, &error).max(asked_to_wait(&error));
+    tokio::select! {
+        () = tokio::time::sleep(wait) => if list_again { Next::List } else { Next::Read },
+        () = events.closed() => Next::End,
     }
 }
 
