@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    fn good(spec: Value) -> (Value, Vec<String>) {
+    fn good(spec: &Value) -> (Value, Vec<String>) {
         let mut policy = json!({ "spec": spec });
         let problems = without_bad_entries(&mut policy);
         (policy["spec"].take(), problems.into_iter().map(|it| it.path).collect())
@@ -99,7 +99,7 @@ mod tests {
         let selector = |operator| json!({"matchExpressions": [{"key": "k", "operator": operator}]});
         let [fine, odd] = ["Exists", "Near"].map(|it| json!({"podSelector": selector(it)}));
         let types = json!(["Ingress", "Egress"]);
-        let (left, paths) = good(json!({
+        let (left, paths) = good(&json!({
             "podSelector": {},
             "ingress": [
                 {"from": [odd, fine]},
@@ -139,7 +139,7 @@ mod tests {
             json!({"ingress": 1}),
             json!({"podSelector": {"matchLabels": 1}, "policyTypes": ["Forward"], "ingress": [1, {"from": 2}]}),
         ] {
-            assert_eq!(good(spec.clone()), (spec, Vec::new()));
+            assert_eq!(good(&spec), (spec, Vec::new()));
         }
     }
 }

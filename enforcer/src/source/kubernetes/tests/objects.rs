@@ -115,7 +115,7 @@ async fn r9_a_policy_with_errors_allows_nothing_that_was_removed() {
         [("entry", 1, true, vec![]), ("kept", 1, true, vec![1]), ("whole", 0, true, vec![]),]
     );
     assert_eq!(scene.state(Kind::Policy).bad, 3);
-    let remarks: Vec<_> = scene.remarks.iter().map(|it| it.as_str()).collect();
+    let remarks: Vec<_> = scene.remarks.iter().map(String::as_str).collect();
     let of = |name: &str| remarks.iter().filter(|it| it.contains(name)).count();
     assert_eq!((of("a/entry"), of("a/kept"), of("a/whole")), (1, 1, 2), "{remarks:?}");
     assert!(
