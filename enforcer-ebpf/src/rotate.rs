@@ -37,6 +37,9 @@ pub(crate) fn rotate6(context: TcContext) -> i32 {
 }
 
 /// Writes `LENGTH` bytes of addresses at offset `AT`, and the ports behind them.
+///
+/// In words as the programs read them. A word that was just written as several smaller ones would not be
+/// there yet: the processor would wait, longer or shorter by chance, as it never does with real packets.
 #[inline(always)]
 fn rotate<const LENGTH: usize, const AT: usize>(context: TcContext) -> i32 {
     let Some(ends) = next(&context) else { return DROP };
@@ -44,11 +47,17 @@ fn rotate<const LENGTH: usize, const AT: usize>(context: TcContext) -> i32 {
     if data + AT + LENGTH + 4 > end {
         return DROP;
     }
-    // SAFETY: the bytes are within the packet, as was just checked.
+    // SAFETY: the bytes are within the packet, as was just checked. Behind an Ethernet header, words are
+    // aligned (NET_IP_ALIGN).
     unsafe {
-        let at = (data + AT) as *mut u16;
-        ptr::copy_nonoverlapping((&raw const ends.addresses).cast::<u16>(), at, LENGTH / 2);
-        ptr::write_unaligned(at.add(LENGTH / 2).cast::<[u16; 2]>(), ends.ports);
+        let at = (data + AT) as *mut u8;
+        let from = (&raw const ends.addresses).cast::<u8>();
+        if LENGTH == 8 {
+            ptr::copy_nonoverlapping(from.cast::<u32>(), at.cast(), LENGTH / 4);
+        } else {
+            ptr::copy_nonoverlapping(from.cast::<u64>(), at.cast(), LENGTH / 8);
+        }
+        ptr::copy_nonoverlapping(ends.ports.as_ptr(), at.add(LENGTH).cast(), 2);
     }
     // SAFETY: a program of the same kind, or none.
     unsafe {

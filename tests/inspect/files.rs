@@ -155,12 +155,39 @@ async fn suggestions() {
     insta::assert_snapshot!(text);
 }
 
+/// As the agent: a policy with errors isolates the pods that it selects, and allows nothing.
 #[tokio::test]
-async fn manifests_with_errors_are_not_explained() {
+async fn manifests_with_errors_are_answered_as_they_are_enforced() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bad.yaml");
+    let bad = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: clients, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  ingress: [{form: []}]
+";
+    std::fs::write(&file, bad).unwrap();
+    let changed = format!("--what-if {}", file.display());
+    let text = all(&[
+        &format!("explain outside shop/deploy/web:8080 {changed}"),
+        &format!("describe shop/netpol/clients {changed}"),
+        &format!("describe shop/pod/web-0 {changed}"),
+    ])
+    .await;
+    let (diff, code) = words(&format!("diff inspect/shop {}", file.display())).await;
+    let text = format!("{text}$ enforcer diff inspect/shop bad.yaml\n{diff}exit code {code}\n");
+    insta::assert_snapshot!(text.replace(&file.display().to_string(), "bad.yaml"));
+}
+
+/// What is written for others to apply is not made of manifests with errors.
+#[tokio::test]
+async fn suggestions_need_manifests_without_errors() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bad.yaml");
     std::fs::write(&file, "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n").unwrap();
-    let (text, code) = words(&format!("describe --manifests {}", file.display())).await;
+    let line = format!("suggest --from inspect/flows.jsonl --manifests {}", file.display());
+    let (text, code) = words(&line).await;
     assert_eq!(code, 2);
     assert!(text.contains("bad.yaml:1:1: error: metadata.name: missing"), "{text}");
 }

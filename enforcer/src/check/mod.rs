@@ -72,7 +72,7 @@ pub fn check(paths: &[PathBuf]) -> Result<Findings, CheckError> {
     let silenced = lints(&inspections, &declared, &estate, conflicts, &mut reports);
     let mut summary = Summary { files: inspections.len(), silenced, ..Summary::default() };
     summary.objects = declared.len();
-    summary.policies = declared.iter().filter(|it| it.kind() == "NetworkPolicy").count();
+    summary.policies = declared.iter().filter(|it| it.is_policy()).count();
     reports.extend(nothing(paths, &summary, &reports));
     reports.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     let reports = one_template(reports);
@@ -142,8 +142,7 @@ fn lints(
     conflicts: Vec<Report>,
     reports: &mut Vec<Report>,
 ) -> usize {
-    let policies: Vec<&Declared<'_>> =
-        declared.iter().filter(|it| it.kind() == "NetworkPolicy").collect();
+    let policies: Vec<&Declared<'_>> = declared.iter().filter(|it| it.is_policy()).collect();
     let mut found = conflicts;
     for it in &mut found {
         it.lint = Some(lint::DUPLICATE);

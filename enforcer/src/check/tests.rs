@@ -2,6 +2,8 @@ use std::fs;
 
 use super::*;
 
+mod lints;
+
 const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec:\n  podSelector: {}\n";
 
 struct Folder(tempfile::TempDir);
@@ -209,4 +211,33 @@ fn a_host_name_is_one_error() {
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].contains("knows no host names"), "{lines:?}");
     }
+}
+
+#[test]
+fn policies_without_a_namespace_in_different_folders_are_no_duplicates() {
+    let closed = format!("{POLICY}  ingress: []\n");
+    let open = format!("{POLICY}  ingress: [{{}}]\n");
+    let same = closed.replace("name: p", "name: q");
+    let folder =
+        Folder::new(&[("dev/a.yaml", &closed), ("prod/a.yaml", &open), ("test/a.yaml", &same)]);
+    assert_eq!(folder.check("").0, [""; 0]);
+    let beside = Folder::new(&[("a.yaml", &closed), ("b.yaml", &open), ("c.yaml", &same)]);
+    let (lines, _) = beside.check("");
+    assert!(lines[0].contains("is already declared at"), "{lines:?}");
+    assert!(lines[1].contains("means the same"), "{lines:?}");
+    let named = |text: &str| text.replace("name: p", "name: p, namespace: shop");
+    let named = Folder::new(&[("dev/a.yaml", &named(&closed)), ("prod/a.yaml", &named(&open))]);
+    let (lines, _) = named.check("");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+}
+
+#[test]
+fn policies_of_others_with_the_same_kind_are_not_judged() {
+    let other = POLICY.replace("networking.k8s.io/v1", "projectcalico.org/v3");
+    let other = other.replace("  podSelector: {}\n", "  selector: all()\n");
+    let (lines, summary) = Folder::new(&[("a.yaml", &other)]).check("a.yaml");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("no NetworkPolicy in the given files"), "{lines:?}");
+    assert!(lines[1].contains("is NOT enforced"), "{lines:?}");
+    assert_eq!((summary.policies, summary.objects), (0, 1));
 }

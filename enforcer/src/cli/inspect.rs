@@ -24,7 +24,7 @@ In the answer, S4 and the like are the rules of ARCHITECTURE.md; `nearest` is th
 connection after the fewest changes, and what these are.
 
 Exit codes: 0 everything that was asked about is allowed, 1 all of it is denied, 3 some of it is \
-denied, 2 error.
+denied, 2 error. Manifests with errors are answered as the agent enforces them, with exit code 2.
 
 Examples:
   enforcer explain shop/web-0 svc/db:5432 --namespace shop
@@ -39,7 +39,8 @@ pub(super) const DESCRIBE_HELP: &str =
     "Without NAME: the coverage of every namespace. INGRESS and EGRESS \
 are the pods that policies isolate in this direction; unprotected pods are isolated in none.
 
-Exit codes: 0 success, 2 error.
+Exit codes: 0 success, 2 error. Manifests with errors are described as the agent enforces them, with exit \
+code 2.
 
 Examples:
   enforcer describe
@@ -53,7 +54,8 @@ revision, or REVISION:PATH with a path from the present folder. A revision alone
 on the other side, else about everything below the present folder. A side without pods has those of the other \
 side: a folder of policies can be compared with a cluster.
 
-Exit codes: 0 no connection changes, 1 some do, 2 error.
+Exit codes: 0 no connection changes, 1 some do, 2 error. Manifests with errors are compared as the agent \
+enforces them, with exit code 2.
 
 Examples:
   enforcer diff cluster ./policies
@@ -189,7 +191,15 @@ impl SourceArgs {
         }
     }
 
+    /// The state of files without errors, or of the API server.
     pub(super) async fn read(self) -> anyhow::Result<State> {
+        let state = State::read(&self.options()).await?.valid()?;
+        warn(&state);
+        Ok(state)
+    }
+
+    /// The state as the agent enforces it, errors included.
+    async fn read_as_enforced(self) -> anyhow::Result<State> {
         let state = State::read(&self.options()).await?;
         warn(&state);
         Ok(state)
@@ -198,10 +208,17 @@ impl SourceArgs {
 
 /// Shows the remarks on manifests, whose lines name their severity.
 pub(super) fn warn(state: &State) {
-    for remark in &state.remarks {
+    let errors = inspect::first_few(&state.errors);
+    for remark in errors.lines().chain(state.remarks.iter().map(String::as_str)) {
         // Nobody may read it.
         let _ = writeln!(io::stderr(), "{remark}");
     }
+}
+
+/// The exit code of an answer: that of errors if there are any, since a script may look at nothing else.
+fn code(states: &[&State], answer: u8) -> u8 {
+    let failed = states.iter().any(|it| !it.errors.is_empty());
+    if failed { 2 } else { answer }
 }
 
 /// Explains connections. Returns the text and the exit code.
@@ -210,20 +227,24 @@ pub(super) fn warn(state: &State) {
 /// The state can't be read, or an end does not exist.
 pub async fn explain(arguments: ExplainArgs) -> anyhow::Result<(String, u8)> {
     let output = arguments.output;
-    let answer = answer(arguments).await?;
+    let (answer, code) = answer(arguments).await?;
     let text = inspect::document("explain", &answer, output)?;
-    Ok((text.unwrap_or_else(|| answer.to_string()), answer.exit_code()))
+    Ok((text.unwrap_or_else(|| answer.to_string()), code))
 }
 
-/// The answer to a question about connections.
-pub(super) async fn answer(arguments: ExplainArgs) -> anyhow::Result<Answer> {
+/// The answer to a question about connections, and the exit code.
+pub(super) async fn answer(arguments: ExplainArgs) -> anyhow::Result<(Answer, u8)> {
     let ExplainArgs { connection, agent, source, .. } = arguments;
     if let Some(agent) = agent {
         let path = connection.live().path(Asked::Explain);
-        return Ok(serde_json::from_str(&ask(agent, "GET", &path, "")?)?);
+        let answer: Answer = serde_json::from_str(&ask(agent, "GET", &path, "")?)?;
+        let code = answer.exit_code();
+        return Ok((answer, code));
     }
-    let state = source.read().await?;
-    Ok(inspect::ask(&state, &connection.question())?)
+    let state = source.read_as_enforced().await?;
+    let answer = inspect::ask(&state, &connection.question())?;
+    let code = code(&[&state], answer.exit_code());
+    Ok((answer, code))
 }
 
 /// Describes an object, or the coverage of namespaces. Returns the text and the exit code.
@@ -232,11 +253,11 @@ pub(super) async fn answer(arguments: ExplainArgs) -> anyhow::Result<Answer> {
 /// The state can't be read, or there is no such object.
 pub async fn describe(arguments: DescribeArgs) -> anyhow::Result<(String, u8)> {
     let DescribeArgs { name, namespace, source, output } = arguments;
-    let state = source.read().await?;
+    let state = source.read_as_enforced().await?;
     let subject = name.map_or(Subject::Everything, Subject::Named);
     let description = inspect::describe(&state, &subject, &namespace)?;
     let text = inspect::document("describe", &description, output)?;
-    Ok((text.unwrap_or_else(|| description.to_string()), 0))
+    Ok((text.unwrap_or_else(|| description.to_string()), code(&[&state], 0)))
 }
 
 /// Compares two states. Returns the text and the exit code.
@@ -251,6 +272,7 @@ pub async fn diff(arguments: DiffArgs) -> anyhow::Result<(String, u8)> {
     let new = State::side(&new, &client).await?;
     warn(&old);
     warn(&new);
+    let failed = code(&[&old, &new], 0);
     let diff = inspect::compare(old, new, Some(pod_cidr));
     let text = match output {
         DiffOutput::Text => diff.to_string(),
@@ -258,5 +280,5 @@ pub async fn diff(arguments: DiffArgs) -> anyhow::Result<(String, u8)> {
         DiffOutput::Json => inspect::document("diff", &diff, Output::Json)?.unwrap_or_default(),
         DiffOutput::Yaml => inspect::document("diff", &diff, Output::Yaml)?.unwrap_or_default(),
     };
-    Ok((text, u8::from(!diff.is_empty())))
+    Ok((text, failed.max(u8::from(!diff.is_empty()))))
 }

@@ -151,7 +151,7 @@ pub(super) async fn serve(
 /// Writes the report.
 ///
 /// # Errors
-/// The state can't be read, or the file can't be written.
+/// The state can't be read, or has errors, or the file can't be written.
 pub async fn report(arguments: ReportArgs) -> anyhow::Result<()> {
     let (clusters, activity) = arguments.page.sources();
     let state = clusters.state(true).await?;
@@ -160,5 +160,11 @@ pub async fn report(arguments: ReportArgs) -> anyhow::Result<()> {
     let activity = activity.read().await;
     let text = page::report(Report { state: &state, source: clusters.name(), at, activity })?;
     let path = &arguments.html;
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    anyhow::ensure!(
+        state.errors.is_empty(),
+        "the manifests have errors; {} shows what the agent enforces with them",
+        path.display()
+    );
+    Ok(())
 }

@@ -38,6 +38,7 @@ pub use pairs::{Pair, Site, Target, Through};
 pub use part::part;
 pub use policy_text::policy_text;
 pub use question::Question;
+pub(crate) use state::first_few;
 pub use state::{Side, State, StateError, StateOptions};
 pub use suggest::{Basis, Suggested, allowing, suggested};
 pub use trace::{KernelEnd, Trace, TraceStep, TracedConnection};

@@ -168,5 +168,6 @@ fn notes(state: &State) -> Vec<String> {
             state.assumed.len()
         )
     });
-    assumed.into_iter().chain(state.remarks.iter().cloned()).collect()
+    let remarks = state.errors.iter().chain(&state.remarks).cloned();
+    assumed.into_iter().chain(remarks).collect()
 }

@@ -25,7 +25,7 @@ pub enum StateError {
     /// The files can't be read.
     #[error(transparent)]
     Manifests(#[from] ManifestError),
-    /// The files have errors, so that an answer would be about other policies.
+    /// The files have errors, so that what would be made of them would be about other policies.
     #[error("the manifests have errors; correct them first:\n{0}")]
     Errors(String),
     /// The API server can't be found.
@@ -109,16 +109,19 @@ pub struct State {
     pub assumed: BTreeSet<PodId>,
     /// Remarks on the objects, one line each.
     pub remarks: Vec<String>,
+    /// The errors of the files, one line each, and their effect. The cluster is what the agent makes of the
+    /// files: policies with errors isolate the pods that they select, and allow nothing.
+    pub errors: Vec<String>,
     /// The node whose addresses the cluster has; `None`: those of every pod's own node.
     pub node: Option<String>,
     places: Vec<Places>,
 }
 
 impl State {
-    /// Reads a state, and applies the changes of `what_if_delete` and `what_if`.
+    /// Reads a state, and applies the changes of `what_if_delete` and `what_if`. Files may have errors.
     ///
     /// # Errors
-    /// A file or the API server can't be read, a file has errors, or an object to delete does not exist.
+    /// A path is missing, the API server can't be read, or an object to delete does not exist.
     pub async fn read(options: &StateOptions) -> Result<Self, StateError> {
         let mut state = match options.manifests.as_slice() {
             [] => Self::of_server(&options.client).await?,
@@ -145,16 +148,11 @@ impl State {
             Side::Revision { name, at } => {
                 let unknown = |source| StateError::Unknown { name: name.clone(), source };
                 let revision = Revision::read(at, name).map_err(unknown)?;
-                match Self::of_files(vec![revision.path()]) {
-                    Ok(mut state) => {
-                        for remark in &mut state.remarks {
-                            *remark = revision.named(remark);
-                        }
-                        Ok(state)
-                    }
-                    Err(StateError::Errors(text)) => Err(StateError::Errors(revision.named(&text))),
-                    Err(other) => Err(other),
+                let mut state = Self::of_files(vec![revision.path()])?;
+                for remark in state.remarks.iter_mut().chain(&mut state.errors) {
+                    *remark = revision.named(remark);
                 }
+                Ok(state)
             }
         }
     }
@@ -162,7 +160,7 @@ impl State {
     fn of_files(paths: Vec<PathBuf>) -> Result<Self, StateError> {
         let mut manifests = Manifests::new(paths)?;
         let reports = manifests.rescan().reports;
-        Self::of_manifests(&manifests, &reports)
+        Ok(Self::of_manifests(&manifests, &reports))
     }
 
     /// The objects in a text, in whose places `name` stands for a file.
@@ -171,25 +169,38 @@ impl State {
     /// The text has errors.
     pub fn of_text(name: &Path, text: &str) -> Result<Self, StateError> {
         let (manifests, reports) = Manifests::of_text(name, text);
-        Self::of_manifests(&manifests, &reports)
+        Self::of_manifests(&manifests, &reports).valid()
     }
 
-    fn of_manifests(manifests: &Manifests, reports: &[Report]) -> Result<Self, StateError> {
-        let is_error = |severity| severity == Severity::Error;
-        let errors = reports.iter().filter(|it| is_error(it.severity)).map(ToString::to_string);
-        let errors: Vec<String> = errors.collect();
-        if !errors.is_empty() {
-            return Err(StateError::Errors(first_few(&errors)));
+    /// The state, unless files have errors.
+    ///
+    /// # Errors
+    /// Files have errors.
+    pub fn valid(self) -> Result<Self, StateError> {
+        match self.errors.as_slice() {
+            [] => Ok(self),
+            errors => Err(StateError::Errors(first_few(errors))),
         }
-        let warnings = reports.iter().filter(|it| it.severity == Severity::Warning);
+    }
+
+    fn of_manifests(manifests: &Manifests, reports: &[Report]) -> Self {
+        let lines = |wanted: fn(&Report) -> bool| {
+            reports.iter().filter(move |it| wanted(it)).map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let mut errors = lines(|it| it.severity == Severity::Error);
+        if !errors.is_empty() {
+            // The effects of errors are about whole files.
+            errors.extend(lines(|it| it.severity == Severity::Notice && it.path.is_empty()));
+        }
         let places = manifests.places();
-        Ok(Self {
+        Self {
             cluster: manifests.cluster().clone(),
             workloads: Workloads::new(workloads(&places)),
-            remarks: warnings.map(ToString::to_string).collect(),
+            remarks: lines(|it| it.severity == Severity::Warning),
+            errors,
             places: vec![places],
             ..Self::default()
-        })
+        }
     }
 
     /// The state that the agent of a node has.
@@ -234,6 +245,7 @@ impl State {
         }
         self.workloads.extend(other.workloads);
         self.remarks.extend(other.remarks);
+        self.errors.extend(other.errors);
         // The newest declaration counts.
         self.places.splice(0..0, other.places);
     }
@@ -286,7 +298,7 @@ impl State {
 }
 
 /// The first lines, and the number of the others.
-fn first_few(lines: &[String]) -> String {
+pub(crate) fn first_few(lines: &[String]) -> String {
     const MOST: usize = 20;
     let mut text = lines.iter().take(MOST).cloned().collect::<Vec<_>>().join("\n");
     if let Some(more @ 1..) = lines.len().checked_sub(MOST) {

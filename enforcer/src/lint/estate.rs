@@ -1,6 +1,7 @@
 //! What lints see: policies as they are written, and the cluster that the files declare.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use enforcer_core::model::{
     Cluster, Labels, Peer, Pod, PodId, Policy, PolicyId, Selector, Service, ServiceId,
@@ -33,6 +34,8 @@ pub struct Subject<'a> {
     pub json: &'a Value,
     /// Its meaning; `None` if it has errors.
     pub policy: Option<&'a Policy>,
+    /// The folder of its file, unless it names its namespace.
+    pub loose: Option<&'a Path>,
 }
 
 /// A rule as it is written.
@@ -48,10 +51,11 @@ impl<'a> Estate<'a> {
     /// The estate of some objects.
     #[must_use]
     pub fn new(declared: &[Declared<'a>], cluster: &'a Cluster) -> Self {
-        let is_policy = |it: &&Declared<'a>| it.kind() == "NetworkPolicy";
+        let is_policy = |it: &&Declared<'a>| it.is_policy();
         let subject = |it: &Declared<'a>| Subject {
             json: it.json(),
             policy: it.policy().and_then(|id| cluster.policies.get(&id)),
+            loose: (!it.names_namespace()).then(|| it.file().parent()).flatten(),
         };
         let others: Vec<(&str, &Value)> =
             declared.iter().filter(|it| !is_policy(it)).map(|it| (it.kind(), it.json())).collect();

@@ -63,9 +63,11 @@ fn empty(rule: &WrittenRule<'_>, found: &mut Vec<Finding>) {
             found.push(finding.snippet(&json!([right])));
         }
     }
-    for (path, _) in rule.list("ports").filter(|(_, it)| it.as_object().is_none_or(Map::is_empty)) {
+    let is_empty = |it: &Value| it.is_null() || it.as_object().is_some_and(Map::is_empty);
+    for (path, _) in rule.list("ports").filter(|(_, it)| is_empty(it)) {
         let message = "an entry without content allows every TCP port";
-        found.push(Finding::new(EMPTY_MEANS_ALL, path, message));
+        let finding = Finding::new(EMPTY_MEANS_ALL, path, message);
+        found.push(finding.snippet(&json!([{"protocol": "TCP"}])));
     }
 }
 
@@ -79,7 +81,10 @@ fn null_selector(path: &str, peer: &Value, found: &mut Vec<Finding>) {
             .filter(|(key, it)| *key != field && !it.is_null());
         if peer.get(field).is_some_and(Value::is_null) && others.count() > 0 {
             let message = format!("`{field}` without a value counts as absent");
-            found.push(Finding::new(EMPTY_MEANS_ALL, format!("{path}.{field}"), message));
+            let mut right = peer.as_object().cloned().unwrap_or_default();
+            right.remove(field);
+            let finding = Finding::new(EMPTY_MEANS_ALL, format!("{path}.{field}"), message);
+            found.push(finding.snippet(&json!([right])));
         }
     }
 }

@@ -65,7 +65,13 @@ fn resource_version(policy: &Value) -> Option<Finding> {
     const PATH: &str = "metadata.resourceVersion";
     let version = policy.pointer("/metadata/resourceVersion")?.as_str()?;
     let message = "the API server refuses a new object with a version; remove it";
-    (!version.is_empty()).then(|| Finding::error(RESOURCE_VERSION, PATH, message))
+    let mut right = policy.get("metadata").cloned().unwrap_or_default();
+    let fields = ["resourceVersion", "uid", "creationTimestamp", "generation", "managedFields"];
+    if let Some(metadata) = right.as_object_mut() {
+        metadata.retain(|key, _| !fields.contains(&key.as_str()));
+    }
+    let right = json!({ "metadata": right });
+    (!version.is_empty()).then(|| Finding::error(RESOURCE_VERSION, PATH, message).snippet(&right))
 }
 
 /// `action: Deny`, `fqdn: example.org`.
@@ -75,7 +81,8 @@ fn foreign_fields(value: &Value, path: &str, found: &mut Vec<Finding>) {
             let message = "a NetworkPolicy has no actions: its rules only allow, and what no rule \
                            allows is denied once a policy selects the pod; remove the field, and the \
                            rules that should deny";
-            found.push(Finding::error(ACTION, format!("{path}.{key}"), message));
+            let finding = Finding::error(ACTION, format!("{path}.{key}"), message);
+            found.push(finding.snippet(&without_action(value, path)));
         }
         if HOSTS.contains(&key.as_str()) {
             // A peer that is nothing but a host has no other error.
@@ -83,6 +90,24 @@ fn foreign_fields(value: &Value, path: &str, found: &mut Vec<Finding>) {
             found.push(Finding { covers, ..host_name(format!("{path}.{key}")) });
         }
     }
+}
+
+/// An object without the fields of other policies; instead of a rule or peer that denies, what denies.
+fn without_action(value: &Value, path: &str) -> Value {
+    let denies = |key: &str| {
+        let is_word = |it: &str| it.eq_ignore_ascii_case("deny") || it.eq_ignore_ascii_case("drop");
+        value.get(key).is_some_and(|it| it.as_str().is_some_and(is_word))
+    };
+    let direction = if path.starts_with("spec.egress") { "egress" } else { "ingress" };
+    if value.get("deny").is_some() || ACTIONS.iter().any(|it| denies(it)) {
+        let kind = if direction == "egress" { "Egress" } else { "Ingress" };
+        return json!({"policyTypes": [kind], direction: []});
+    }
+    let mut right = value.clone();
+    if let Some(fields) = right.as_object_mut() {
+        fields.retain(|key, _| !ACTIONS.contains(&key.as_str()));
+    }
+    if path.ends_with(']') { json!([right]) } else { right }
 }
 
 fn host_name(path: String) -> Finding {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use enforcer_core::model::{Peer, Rule};
+use enforcer_core::model::{Peer, Policy, Rule};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
@@ -29,22 +29,34 @@ fn repeated_lists(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     for field in ["ingress", "egress", "policyTypes"] {
         let list = subject.json.pointer(&format!("/spec/{field}")).and_then(Value::as_array);
         let list = list.into_iter().flatten().enumerate();
-        repeated(list.map(|(index, it)| (format!("spec.{field}[{index}]"), it)), found);
+        repeated(field, list.map(|(index, it)| (format!("spec.{field}[{index}]"), it)), found);
     }
     for rule in subject.rules() {
-        repeated(rule.peer_list(), found);
-        repeated(rule.list("ports"), found);
+        repeated(rule.peers, rule.peer_list(), found);
+        repeated("ports", rule.list("ports"), found);
     }
 }
 
-fn repeated<'a>(list: impl Iterator<Item = (String, &'a Value)>, found: &mut Vec<Finding>) {
+fn repeated<'a>(
+    field: &str,
+    list: impl Iterator<Item = (String, &'a Value)>,
+    found: &mut Vec<Finding>,
+) {
+    let list: Vec<_> = list.collect();
     let mut known: BTreeMap<String, String> = BTreeMap::new();
+    let mut right: Vec<&Value> = Vec::new();
+    for (_, value) in &list {
+        if !right.contains(value) {
+            right.push(value);
+        }
+    }
     for (path, value) in list {
         let text = value.to_string();
         match known.get(&text) {
             Some(first) => {
                 let message = format!("the same as {first}; remove one of the two");
-                found.push(Finding::new(DUPLICATE, path, message));
+                let finding = Finding::new(DUPLICATE, path, message);
+                found.push(finding.snippet(&json!({ field: right })));
             }
             None => _ = known.insert(text, path),
         }
@@ -56,10 +68,20 @@ fn same_policy(estate: &Estate<'_>, subject: &Subject<'_>) -> Option<Finding> {
     let policy = subject.policy?;
     let mut before = estate.policies_in(&policy.id.namespace).take_while(|it| it.id < policy.id);
     let same = before.find(|it| {
-        it.subjects == policy.subjects && it.ingress == policy.ingress && it.egress == policy.egress
+        it.subjects == policy.subjects
+            && it.ingress == policy.ingress
+            && it.egress == policy.egress
+            && are_together(estate, subject, it)
     })?;
     let message = format!("the policy {} means the same; remove one of the two", same.id);
     Some(Finding::new(DUPLICATE, "metadata.name", message))
+}
+
+/// Whether two policies are surely of one namespace. Policies that don't name theirs, in different folders, are often
+/// applied to different ones.
+fn are_together(estate: &Estate<'_>, subject: &Subject<'_>, other: &Policy) -> bool {
+    let other = estate.subjects.iter().find(|it| it.policy.is_some_and(|it| it.id == other.id));
+    other.is_some_and(|it| it.loose == subject.loose)
 }
 
 /// Whether some object has addresses of both families, or wants them.

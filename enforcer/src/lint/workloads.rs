@@ -3,8 +3,12 @@
 //! Files rarely declare the whole cluster: a selector is judged only where they declare pods that it could
 //! have matched.
 
-use enforcer_core::model::{Peer, Pod, Policy, PortRule, PortSpec, Rule, TargetPort};
-use serde_json::json;
+use std::collections::BTreeSet;
+
+use enforcer_core::model::{
+    Peer, Pod, Policy, PortRule, PortSpec, Requirement, Rule, Selector, TargetPort,
+};
+use serde_json::{Map, Value, json};
 
 use super::estate::{Estate, Subject};
 use super::finding::Finding;
@@ -14,6 +18,9 @@ pub(super) const PORT_NAME: &str = "port-name";
 pub(super) const SERVICE_PORT: &str = "service-port";
 pub(super) const PORT_PROTOCOL: &str = "port-protocol";
 pub(super) const SERVICE_ADDRESS: &str = "service-address";
+
+/// Letters by which a label differs that is probably meant.
+const MISSPELT: usize = 3;
 
 pub(super) fn lint(estate: &Estate<'_>, subject: &Subject<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -27,7 +34,7 @@ pub(super) fn lint(estate: &Estate<'_>, subject: &Subject<'_>) -> Vec<Finding> {
             for (at, peer) in rule.peers.iter().enumerate() {
                 let path = format!("{path}.{field}[{at}]");
                 peer_without_pods(estate, policy, peer, &path, &mut found);
-                address(estate, peer, &path, &mut found);
+                address(estate, policy, peer, &path, &mut found);
             }
             let receivers = match direction {
                 "ingress" => estate.selected(policy),
@@ -51,7 +58,7 @@ fn subjects(estate: &Estate<'_>, policy: &Policy, found: &mut Vec<Finding>) {
                 "matches none of the {count} pods that the files declare in namespace {namespace}"
             ),
         };
-        found.push(Finding::new(MATCHES_NOTHING, "spec.podSelector", message));
+        found.push(matches_nothing(&policy.subjects, &pods, "spec.podSelector", message));
     }
 }
 
@@ -74,8 +81,30 @@ fn peer_without_pods(
                 )
             }
         };
-        found.push(Finding::new(MATCHES_NOTHING, format!("{path}.podSelector"), message));
+        found.push(matches_nothing(pods, &near, &format!("{path}.podSelector"), message));
     }
+}
+
+/// A finding on a selector that matches none of these pods, with the label of one that is nearest to it.
+fn matches_nothing(selector: &Selector, pods: &[&Pod], path: &str, message: String) -> Finding {
+    let wanted = written(selector);
+    let distance = |key: &str, value: &str| {
+        let label = format!("{key}={value}");
+        let wanted =
+            wanted.iter().map(|(key, it)| format!("{key}={}", it.as_str().unwrap_or_default()));
+        wanted.map(|it| strsim::damerau_levenshtein(&it, &label)).min()
+    };
+    let labels = pods.iter().flat_map(|it| it.labels.iter());
+    let labels =
+        labels.filter_map(|(key, it)| Some((distance(key, it)?, key.as_str(), it.as_str())));
+    let Some((distance, key, value)) = labels.min() else {
+        return Finding::new(MATCHES_NOTHING, path, message);
+    };
+    let message = format!("{message}; the nearest label of one is `{key}: {value}`");
+    let finding = Finding::new(MATCHES_NOTHING, path, message);
+    let right = json!({"podSelector": {"matchLabels": {key: value}}});
+    // Others are hardly meant.
+    if distance <= MISSPELT { finding.snippet(&right) } else { finding }
 }
 
 /// The declared pods that an egress rule leads to, if it leads to pods only.
@@ -130,8 +159,17 @@ fn missing_name(name: &str, port: &PortRule, at: String, receivers: &[&Pod]) -> 
         let right = json!([{"port": name, "protocol": other.protocol.name()}]);
         return Some(Finding::new(PORT_PROTOCOL, at, message).snippet(&right));
     }
+    let names: BTreeSet<&str> = receivers
+        .iter()
+        .flat_map(|it| &it.ports)
+        .map(|it| it.name.as_str())
+        .filter(|it| !it.is_empty())
+        .collect();
+    let nearest = names.iter().min_by_key(|it| strsim::damerau_levenshtein(name, it));
+    let number = receivers.iter().flat_map(|it| &it.ports).map(|it| it.port).next();
+    let right = json!([{"port": nearest.map_or_else(|| json!(number), |it| json!(it))}]);
     let message = format!("no receiving pod that the files declare has a port named `{name}`");
-    Some(Finding::new(PORT_NAME, at, message))
+    Some(Finding::new(PORT_NAME, at, message).snippet(&right))
 }
 
 /// A port that no receiver declares, if it is that of a Service or of another protocol.
@@ -173,7 +211,13 @@ fn missing_number(
 }
 
 /// An `ipBlock` of a Service's or a pod's own address.
-fn address(estate: &Estate<'_>, peer: &Peer, path: &str, found: &mut Vec<Finding>) {
+fn address(
+    estate: &Estate<'_>,
+    policy: &Policy,
+    peer: &Peer,
+    path: &str,
+    found: &mut Vec<Finding>,
+) {
     let Peer::Block(block) = peer else { return };
     if block.cidr.prefix_len() != block.cidr.max_prefix_len() {
         return;
@@ -196,7 +240,35 @@ fn address(estate: &Estate<'_>, peer: &Peer, path: &str, found: &mut Vec<Finding
         }
         (None, None) => return,
     };
-    found.push(Finding::new(SERVICE_ADDRESS, format!("{path}.ipBlock.cidr"), message));
+    let (labels, namespace) = match (service, pod) {
+        (Some(it), _) => (it.selector.as_ref().map(written).unwrap_or_default(), &it.id.namespace),
+        (None, Some(it)) => (of_pod(it), &it.id.namespace),
+        (None, None) => return,
+    };
+    let mut right = Map::from_iter([("podSelector".to_owned(), json!({"matchLabels": labels}))]);
+    if *namespace != policy.id.namespace {
+        let name = json!({"matchLabels": {"kubernetes.io/metadata.name": namespace.as_str()}});
+        right.insert("namespaceSelector".to_owned(), name);
+    }
+    let finding = Finding::new(SERVICE_ADDRESS, format!("{path}.ipBlock.cidr"), message);
+    found.push(if labels.is_empty() { finding } else { finding.snippet(&json!([right])) });
+}
+
+/// The labels of a pod, without those that controllers add.
+fn of_pod(pod: &Pod) -> Map<String, Value> {
+    let own = pod.labels.iter().filter(|(key, _)| !key.contains("template-"));
+    own.map(|(key, value)| (key.to_string(), value.as_str().into())).collect()
+}
+
+/// The labels that a selector wants.
+fn written(selector: &Selector) -> Map<String, Value> {
+    let label = |it: &Requirement| match it {
+        Requirement::In(key, values) => {
+            Some((key.to_string(), values.iter().next()?.as_str().into()))
+        }
+        _ => None,
+    };
+    selector.requirements.iter().filter_map(label).collect()
 }
 
 #[cfg(test)]

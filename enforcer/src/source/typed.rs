@@ -74,7 +74,12 @@ fn misfit(path: String, text: &str) -> Misfit {
     let invalid =
         text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
     let Some((found, wanted)) = invalid.and_then(|it| it.rsplit_once(", expected ")) else {
-        return Misfit { path, message: text.to_owned(), help: None, wants_quotes: false };
+        return if is_time(&path) {
+            let help = Some("write it as \"2026-01-31T12:00:00Z\"".to_owned());
+            Misfit { path, message: "not a time".to_owned(), help, wants_quotes: false }
+        } else {
+            Misfit { path, message: text.to_owned(), help: None, wants_quotes: false }
+        };
     };
     let wanted = wanted_in_words(wanted);
     let (sort, shown) = found_in_words(found);
@@ -92,11 +97,27 @@ fn misfit(path: String, text: &str) -> Misfit {
             fits.then(|| format!("write it without quotes: {shown}"))
         }
         ("a mapping", "a list") => Some("start each entry with `- `".to_owned()),
+        ("the string" | "the number" | "the boolean", "a list") => {
+            Some(format!("write it as an entry of a list: [{shown}]"))
+        }
+        ("a list", "a string") => Some("remove the brackets or the `- `: one value".to_owned()),
+        ("the number", "a mapping") if path.contains(".ports[") => {
+            Some(format!("write it as `port: {shown}`"))
+        }
+        ("the string", "a mapping") if shown.contains(':') => {
+            Some("a blank must follow the `:` of a key".to_owned())
+        }
+        ("the string", "a mapping") => Some("write `:` and a blank after each key".to_owned()),
         ("a list", "a mapping") => Some("remove the `- `".to_owned()),
         _ => None,
     };
     let found = if shown.is_empty() { sort.to_owned() } else { format!("{sort} `{shown}`") };
     Misfit { path, message: format!("expected {wanted}, found {found}"), help, wants_quotes }
+}
+
+/// Whether a field of this path has a time.
+fn is_time(path: &str) -> bool {
+    path.ends_with("Timestamp") || (path.contains("managedFields") && path.ends_with(".time"))
 }
 
 fn wanted_in_words(wanted: &str) -> String {

@@ -220,13 +220,13 @@ impl Watching {
                 std::mem::take(&mut self.is_first_row),
             ),
         };
-        self.line(&json!({ "type": what, "object": object }));
+        self.line(what, &object);
     }
 
     fn send_bookmark(&mut self, mut object: Value) {
         object["kind"] = self.request.kind.kind.into();
         object["apiVersion"] = self.request.kind.api_version().into();
-        self.line(&json!({ "type": "BOOKMARK", "object": object }));
+        self.line("BOOKMARK", &object);
     }
 
     /// Sends a bookmark if the kind's version has moved since the watch began (`process` in
@@ -251,11 +251,14 @@ impl Watching {
     }
 
     fn fail(&mut self, refusal: &Refusal) {
-        self.line(&json!({ "type": "ERROR", "object": refusal.status() }));
+        self.line("ERROR", &refusal.status());
         self.is_over = true;
     }
 
-    fn line(&mut self, event: &Value) {
-        self.waiting.push_back(Bytes::from(format!("{event}\n")));
+    /// The type comes first, as in `WatchEvent` (apimachinery, `meta/v1/watch.go`): a reader knows what the
+    /// object is before it reads it.
+    fn line(&mut self, what: &str, object: &Value) {
+        let line = format!("{{\"type\":\"{what}\",\"object\":{object}}}\n");
+        self.waiting.push_back(Bytes::from(line));
     }
 }

@@ -9,7 +9,7 @@ use enforcer_core::model::{
 };
 
 /// The size of a cluster.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) policies: usize,
     pub(super) peers: usize,

@@ -23,8 +23,8 @@ pub struct Options {
     /// Only write report.html in this folder again, from its report.json
     #[arg(long, value_name = "DIR", conflicts_with_all = ["check", "write_bounds", "report"])]
     pub render: Option<PathBuf>,
-    /// Number of rounds; figures are medians
-    #[arg(long, default_value_t = 11)]
+    /// Number of rounds after each of three loads of the programs; figures are medians
+    #[arg(long, default_value_t = 5)]
     pub rounds: usize,
     /// Only compare what packets cost apart from time with docs/performance/bounds.md; exit code 1 if a
     /// figure is beyond its bound. Needs no quiet machine

@@ -3,7 +3,9 @@
 //! Each run has another packet: another peer, another flow. A round runs thousands of them in a row
 //! and takes the thread's CPU time. The empty and the parse-only program run on the same packets in
 //! the same round. The cost of a case is the median over the rounds of the difference. Everything
-//! runs on one pinned core.
+//! runs on one pinned core. The programs are loaded several times, and a figure is the median over the
+//! rounds of all loads: where a load's code and tables are in memory makes some nanoseconds of difference,
+//! the same in each of its rounds.
 
 use enforcer::kernel::{RunProgram, Settings};
 use enforcer_ebpf::contract::table::Limits;
@@ -20,9 +22,14 @@ const MINIMUM: u32 = 4_000;
 /// The programs' verdict on a packet that passes (TC_ACT_UNSPEC).
 const NEXT: u32 = u32::MAX;
 
+/// How often the programs are loaded for each cluster.
+const LOADS: usize = 3;
+
 /// The numbers of policies and of peers; each with each.
 const POLICIES: [usize; 2] = [1, 1_000];
 const PEERS: [usize; 4] = [1, 10, 1_000, 100_000];
+/// The cluster with [`ALL_FLOWS`].
+const LARGEST: Shape = Shape { policies: 1_000, peers: 100_000 };
 /// The flows in the largest cluster, and in the others.
 const ALL_FLOWS: Flows = Flows {
     common: 1_000,
@@ -35,8 +42,11 @@ const SOME_FLOWS: Flows =
 /// The costs of all cases.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Figures {
-    /// The number of rounds; each figure is their median.
+    /// The number of rounds of each load; a figure is the median of all rounds.
     pub rounds: usize,
+    /// How often the programs were loaded.
+    #[serde(default)]
+    pub loads: usize,
     /// Instructions that the verifier processed, by program.
     pub verified_instructions: Vec<(String, Option<u32>)>,
     /// By case.
@@ -44,7 +54,7 @@ pub(super) struct Figures {
 }
 
 /// The cost of one case.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Figure {
     /// 4 or 6.
     pub family: u8,
@@ -74,25 +84,37 @@ pub(super) struct Figure {
     pub ratio: f64,
 }
 
+/// The times of a case, one of each kind for each round.
+struct Times {
+    /// The figure's words; its numbers are not known yet.
+    of: Figure,
+    empty: Vec<f64>,
+    parse: Vec<f64>,
+    total: Vec<f64>,
+}
+
 pub(super) fn measure(
     rounds: usize,
     interfaces: [u32; 2],
     progress: impl Fn(&str),
 ) -> anyhow::Result<Figures> {
     stay_on_one_cpu()?;
-    let (mut rows, mut verified_instructions) = (Vec::new(), Vec::new());
+    let mut verified_instructions = Vec::new();
+    let mut times: Vec<Times> = Vec::new();
     let mut rotator = Some(Rotator::load()?);
-    for peers in PEERS {
-        for policies in POLICIES {
-            progress(&format!("packets with {policies} policies and {peers} peers"));
-            let is_largest = (policies, peers) == (1_000, 100_000);
-            let flows = if is_largest { ALL_FLOWS } else { SOME_FLOWS };
+    for load in 1..=LOADS {
+        let mut at = 0;
+        for shape in shapes() {
+            let Shape { policies, peers } = shape;
+            progress(&format!(
+                "packets with {policies} policies and {peers} peers ({load} of {LOADS})"
+            ));
+            let flows = if shape == LARGEST { ALL_FLOWS } else { SOME_FLOWS };
             let room = flows.room().max(Limits::DEFAULT.flows);
             let limits = Limits { flows: room, ..Limits::DEFAULT };
             let rig = Rig::with(&Settings { limits, ..Settings::default() })?;
             let mut loaded =
                 Loaded { rig, rotator: rotator.take().map_or_else(Rotator::load, Ok)? };
-            let shape = Shape { policies, peers };
             let cases = cases::prepare(&mut loaded, interfaces, shape, flows)?;
             let verified = loaded.rig.kernel.verified_instructions().into_iter();
             verified_instructions =
@@ -100,23 +122,35 @@ pub(super) fn measure(
             // Connections are in progress, and the programs have been there for long.
             loaded.rig.kernel.end_learning()?;
             for mut case in cases {
-                let figure = one(&mut loaded, &mut case, shape, rounds)?;
-                rows.push(Figure { room, ..figure });
+                let more = one(&mut loaded, &mut case, shape, room, rounds)?;
+                match times.get_mut(at) {
+                    Some(known) => known.extend(more),
+                    None => times.push(more),
+                }
+                at += 1;
             }
             rotator = Some(loaded.rotator);
         }
     }
-    Ok(Figures { rounds, verified_instructions, rows })
+    let rows = times.into_iter().map(Times::figure).collect();
+    Ok(Figures { rounds, loads: LOADS, verified_instructions, rows })
 }
 
+/// All clusters.
+fn shapes() -> impl Iterator<Item = Shape> {
+    PEERS.into_iter().flat_map(|peers| POLICIES.map(|policies| Shape { policies, peers }))
+}
+
+/// The times of one load of the programs.
 fn one(
     loaded: &mut Loaded,
     case: &mut Case,
     shape: Shape,
+    room: u32,
     rounds: usize,
-) -> anyhow::Result<Figure> {
+) -> anyhow::Result<Times> {
     loaded.rotator.prepare(&case.packets)?;
-    let (mut empty, mut parse, mut total) = (Vec::new(), Vec::new(), Vec::new());
+    let mut times = Times::none(case, shape, room);
     // A round of very many packets is steady by itself.
     let rounds = if case.packets.ends.len() > 200_000 { rounds.min(5) } else { rounds };
     for round in 0..=rounds {
@@ -128,30 +162,51 @@ fn one(
             time(loaded, case, case.stop.program)?;
             continue;
         }
-        empty.push(time(loaded, case, RunProgram::Empty)?);
-        parse.push(time(loaded, case, RunProgram::ParseOnly)?);
-        total.push(time(loaded, case, case.stop.program)?);
+        times.empty.push(time(loaded, case, RunProgram::Empty)?);
+        times.parse.push(time(loaded, case, RunProgram::ParseOnly)?);
+        times.total.push(time(loaded, case, case.stop.program)?);
     }
-    let beyond =
-        |than: &[f64]| -> Vec<f64> { total.iter().zip(than).map(|(a, b)| a - b).collect() };
-    let over = beyond(&empty);
-    let over_parse = median(&beyond(&parse));
-    let (empty, parse_only, total) = (median(&empty), median(&parse), median(&total));
-    Ok(Figure {
-        family: case.family,
-        policies: shape.policies,
-        peers: shape.peers,
-        case: case.name.to_owned(),
-        flows: case.packets.ends.len(),
-        room: 0,
-        empty,
-        parse_only,
-        total,
-        over_empty: median(&over),
-        over_empty_quartiles: [25, 75].map(|percent| percentile(&over, percent)),
-        over_parse,
-        ratio: total / empty,
-    })
+    Ok(times)
+}
+
+impl Times {
+    fn none(case: &Case, shape: Shape, room: u32) -> Self {
+        let of = Figure {
+            family: case.family,
+            policies: shape.policies,
+            peers: shape.peers,
+            case: case.name.to_owned(),
+            flows: case.packets.ends.len(),
+            room,
+            ..Figure::default()
+        };
+        Self { of, empty: Vec::new(), parse: Vec::new(), total: Vec::new() }
+    }
+
+    fn extend(&mut self, more: Self) {
+        self.empty.extend(more.empty);
+        self.parse.extend(more.parse);
+        self.total.extend(more.total);
+    }
+
+    fn figure(self) -> Figure {
+        let beyond = |than: &[f64]| -> Vec<f64> {
+            self.total.iter().zip(than).map(|(a, b)| a - b).collect()
+        };
+        let over = beyond(&self.empty);
+        let over_parse = median(&beyond(&self.parse));
+        let (empty, total) = (median(&self.empty), median(&self.total));
+        Figure {
+            empty,
+            parse_only: median(&self.parse),
+            total,
+            over_empty: median(&over),
+            over_empty_quartiles: [25, 75].map(|percent| percentile(&over, percent)),
+            over_parse,
+            ratio: total / empty,
+            ..self.of
+        }
+    }
 }
 
 /// Nanoseconds of one run of the rotator and `program`: this thread's CPU time.

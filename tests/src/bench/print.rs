@@ -45,7 +45,8 @@ fn print<const N: usize>(
 }
 
 pub(super) fn packets(figures: &Figures) -> anyhow::Result<()> {
-    let title = format!("ns per packet, medians of {} rounds", figures.rounds);
+    let title =
+        format!("ns per packet, medians of {} rounds of {} loads", figures.rounds, figures.loads);
     let header =
         ["IP", "policies", "peers", "packet", "flows", "empty", "parse", "over empty", "× empty"];
     let rows = figures.rows.iter().map(|row| {

@@ -1,9 +1,10 @@
 //! `enforcer-lab run`.
 
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
@@ -57,7 +58,26 @@ fn programs(options: &RunOptions) -> anyhow::Result<Programs> {
     if let Some(path) = agent.as_ref().filter(|path| !path.is_file()) {
         bail!("agent {} not found; specify it with --agent", path.display());
     }
+    if let Some(path) = &agent {
+        check_arguments(path, &options.agent_arguments)?;
+    }
     Ok(Programs { lab, agent })
+}
+
+/// Asks the agent for its help beside the arguments that it will get: it refuses wrong ones first.
+fn check_arguments(agent: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
+    if arguments.is_empty() {
+        return Ok(());
+    }
+    let mut command = Command::new(agent);
+    let answer = command.arg("run").args(arguments).arg("--help").output();
+    let answer = answer.with_context(|| format!("start the agent {}", agent.display()))?;
+    if !answer.status.success() {
+        let why = String::from_utf8_lossy(&answer.stderr);
+        let why = why.trim().trim_start_matches("error: ");
+        bail!("the agent refuses the arguments after `--`: {why}");
+    }
+    Ok(())
 }
 
 /// Returns on Ctrl-C, SIGTERM or SIGHUP.
@@ -164,5 +184,25 @@ impl Run<'_> {
             let _ = write!(text, "; {}", count(problems.len(), "problem"));
         }
         self.screen.verdict(*ok, &text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_agents_arguments_are_checked_before_anything_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = folder.path().join("agent");
+        let script = "#!/bin/sh\nfor it; do [ \"$it\" != --wrong ] || { echo \"error: --wrong\" >&2; exit 2; }; done\n";
+        fs::write(&agent, script).unwrap();
+        fs::set_permissions(&agent, fs::Permissions::from_mode(0o700)).unwrap();
+        check_arguments(&agent, &["--audit".into()]).unwrap();
+        check_arguments(&agent, &[]).unwrap();
+        let error = check_arguments(&agent, &["--wrong".into()]).unwrap_err().to_string();
+        assert_eq!(error, "the agent refuses the arguments after `--`: --wrong");
     }
 }

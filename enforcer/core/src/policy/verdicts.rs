@@ -1,8 +1,7 @@
 //! Verdicts as small numbers, so that the compiler can compare and unite them cheaply.
 
 use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash as _, Hasher as _};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 
 use super::compiled::{PortSet, Verdict};
 
@@ -37,6 +36,7 @@ pub(super) struct Verdicts {
     ranges: usize,
     /// The size at which unused verdicts are forgotten.
     most: usize,
+    fingerprints: RandomState,
 }
 
 /// The size below which nothing is forgotten: verdicts, their ranges of ports, remembered unions.
@@ -51,6 +51,7 @@ impl Verdicts {
             unions: HashMap::new(),
             ranges: 0,
             most: FEW,
+            fingerprints: RandomState::new(),
         };
         let deny = verdicts.intern(Verdict::Deny);
         let allow = verdicts.intern(Verdict::Allow);
@@ -62,11 +63,10 @@ impl Verdicts {
         if let Some(id) = self.ids.get(&verdict) {
             return *id;
         }
-        let mut hasher = DefaultHasher::new();
-        verdict.hash(&mut hasher);
+        let identity = self.fingerprint(&verdict);
         let ranges = verdict.ranges();
         self.ranges += ranges;
-        let known = Known { verdict: verdict.clone(), identity: hasher.finish(), ranges };
+        let known = Known { verdict: verdict.clone(), identity, ranges };
         let id = match self.free.pop() {
             Some(id) => {
                 self.known[id.0] = Some(known);
@@ -83,6 +83,12 @@ impl Verdicts {
 
     pub(super) fn get(&self, id: VerdictId) -> &Verdict {
         self.known.get(id.0).and_then(Option::as_ref).map_or(&Verdict::Deny, |it| &it.verdict)
+    }
+
+    /// A number for equal values. Tenants choose the values, but neither they nor anybody else know the
+    /// key: they can't write rules that have another's number.
+    pub(super) fn fingerprint(&self, value: &impl Hash) -> u64 {
+        self.fingerprints.hash_one(value)
     }
 
     /// A number for what the verdict is, whatever id it has at the moment.
@@ -163,5 +169,19 @@ impl Verdict {
             Self::Ports(set) => set.ranges.values().map(Vec::len).sum(),
             Self::Deny | Self::Allow => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With a known key, a tenant could find rules with the same number, and so hide what they need.
+    #[test]
+    fn r9_fingerprints_can_not_be_known_beforehand() {
+        let [one, two] = [Verdicts::new(), Verdicts::new()];
+        assert_eq!(one.fingerprint(&"rules"), one.fingerprint(&"rules"));
+        assert_ne!(one.fingerprint(&"rules"), two.fingerprint(&"rules"));
+        assert_ne!(one.identity(VerdictId::ALLOW), two.identity(VerdictId::ALLOW));
     }
 }

@@ -18,7 +18,7 @@ pub(super) async fn explain(
 ) -> anyhow::Result<(String, u8)> {
     question.source.client.default_to(arguments.client());
     let output = question.output;
-    let mut answer = answer(question).await?;
+    let (mut answer, code) = answer(question).await?;
     let mut notes = Vec::new();
     let mut pods: BTreeMap<String, EndpointStatus> = BTreeMap::new();
     for Answer { node, result } in agents.ask("/status").await {
@@ -54,5 +54,5 @@ pub(super) async fn explain(
     notes.dedup();
     answer.notes.extend(notes);
     let text = document("explain", &answer, output)?;
-    Ok((text.unwrap_or_else(|| answer.to_string()), answer.exit_code()))
+    Ok((text.unwrap_or_else(|| answer.to_string()), code))
 }

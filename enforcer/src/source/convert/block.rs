@@ -78,9 +78,12 @@ fn has_leading_zeros(text: &str) -> bool {
 }
 
 fn no_network(text: &str, path: &str) -> Problem {
+    const BLOCK: &str = "an address and a prefix length, such as 10.0.0.0/8 or fd00::/8";
+    if text.is_empty() {
+        return Problem::error(path, "missing: a block of addresses is needed").help(BLOCK);
+    }
     let Ok(address) = text.parse::<IpAddr>() else {
-        return Problem::error(path, format!("`{text}` is not an address block"))
-            .help("an address and a prefix length, such as 10.0.0.0/8 or fd00::/8");
+        return Problem::error(path, format!("`{text}` is not an address block")).help(BLOCK);
     };
     let problem = Problem::error(path, format!("`{text}` has no prefix length"));
     let one = IpNet::from(address);
@@ -193,7 +196,8 @@ mod tests {
         assert!(problem("::").contains("(write ::/0 for every address)"));
         assert!(problem("10.1.0.0").contains("(write 10.1.0.0/16 for the block, or 10.1.0.0/32 "));
         assert!(problem("fd00::1").contains("(write fd00::1/128 "));
-        for text in ["", "10.0.0.0/33", "fd00::/129", "x/8", "10.0.0/8", "10.0.0.0/8 "] {
+        assert!(problem("").contains("missing: "), "{}", problem(""));
+        for text in ["10.0.0.0/33", "fd00::/129", "x/8", "10.0.0/8", "10.0.0.0/8 "] {
             assert!(problem(text).contains("is not an address block"), "{text}");
         }
     }

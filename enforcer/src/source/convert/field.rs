@@ -14,7 +14,10 @@ use crate::source::nearest::nearest;
 pub(super) fn name(meta: &ObjectMeta, problems: &mut Vec<Problem>) -> String {
     let name = meta.name.clone().unwrap_or_default();
     if name.is_empty() {
-        problems.push(Problem::error("metadata.name", "missing: an object needs a name"));
+        let problem = Problem::error("metadata.name", "missing: an object needs a name");
+        let is_generated = meta.generate_name.as_ref().is_some_and(|it| !it.is_empty());
+        let help = "`kubectl apply` accepts no generateName in its place";
+        problems.push(if is_generated { problem.help(help) } else { problem });
     }
     name
 }

@@ -57,29 +57,33 @@ pub fn metadata(meta: &ObjectMeta, naming: Naming) -> Vec<Problem> {
 }
 
 fn names(meta: &ObjectMeta, naming: Naming, problems: &mut Vec<Problem>) {
-    let mut check = |field: &str, name: Option<&str>, naming: Naming| {
+    let mut check = |field: &str, name: Option<&str>, shown: Option<&str>, naming: Naming| {
         let Some(name) = name.filter(|it| !it.is_empty()) else { return };
         if !naming.fits(name) {
-            let message = format!("`{name}` is not a {field} that Kubernetes accepts");
+            let shown = shown.unwrap_or(name);
+            let message = format!("`{shown}` is not a {field} that Kubernetes accepts");
             let problem = Problem::error(format!("metadata.{field}"), message);
             problems.push(problem.help(naming.help()));
         }
     };
-    check("name", meta.name.as_deref(), naming);
-    check("namespace", meta.namespace.as_deref(), Naming::Label);
-    let prefix = meta.generate_name.as_deref().map(without_last_hyphen);
-    check("generateName", prefix.as_deref(), naming);
+    check("name", meta.name.as_deref(), None, naming);
+    check("namespace", meta.namespace.as_deref(), None, Naming::Label);
+    let prefix = meta.generate_name.as_deref();
+    // The character before a last hyphen is not looked at otherwise (`IsValidPathSegmentPrefix`).
+    let masked =
+        |it: &str| if it.contains(['/', '%']) { it.to_owned() } else { without_last_hyphen(it) };
+    let prefix = prefix.map(masked);
+    check("generateName", prefix.as_deref(), meta.generate_name.as_deref(), naming);
 }
 
 /// The API server appends letters and digits to a prefix, so its last hyphen does not count
 /// (`maskTrailingDash`, `apimachinery/pkg/api/validation/generic.go`).
 fn without_last_hyphen(prefix: &str) -> String {
-    let mut letters: Vec<char> = prefix.chars().collect();
-    if letters.len() > 1 && letters.last() == Some(&'-') {
-        letters.truncate(letters.len() - 2);
-        letters.push('a');
+    match prefix.as_bytes() {
+        // Bytes, not characters: of a longer character, a part stays that no name may have.
+        [rest @ .., _, b'-'] => String::from_utf8_lossy(rest).into_owned() + "a",
+        _ => prefix.to_owned(),
     }
-    letters.into_iter().collect()
 }
 
 fn annotations(meta: &ObjectMeta, problems: &mut Vec<Problem>) {
@@ -87,13 +91,18 @@ fn annotations(meta: &ObjectMeta, problems: &mut Vec<Problem>) {
     for (key, value) in meta.annotations.iter().flatten() {
         size += key.len() + value.len();
         // Upper case is accepted, unlike in the prefix of a label.
-        labels::check_key(&key.to_lowercase(), &format!("metadata.annotations.{key}"), problems);
+        labels::check_key(&lower_case(key), &format!("metadata.annotations.{key}"), problems);
     }
     if size > MOST_ANNOTATIONS {
         let message =
             format!("{size} bytes are more than the {MOST_ANNOTATIONS} of all annotations");
         problems.push(Problem::error("metadata.annotations", message));
     }
+}
+
+/// In lower case by characters, as Go does it: a dotted capital I becomes an i.
+fn lower_case(text: &str) -> String {
+    text.chars().filter_map(|it| it.to_lowercase().next()).collect()
 }
 
 fn owners(owners: &[OwnerReference], problems: &mut Vec<Problem>) {
@@ -160,7 +169,7 @@ mod tests {
         let owner = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "a", "uid": "u"});
         for meta in [
             json!({"name": "a.b-c", "namespace": "n-1", "generation": 0}),
-            json!({"name": long, "annotations": {"Example.ORG/Key": "any text"}}),
+            json!({"name": long, "annotations": {"Example.ORG/Key": "any text", "\u{130}": ""}}),
             json!({"name": "a", "ownerReferences": [owner, owner]}),
             json!({"name": "a", "finalizers": ["orphan", "example.org/x"], "generateName": "a-"}),
             json!({"name": "a", "generateName": "--"}),
@@ -183,6 +192,8 @@ mod tests {
             (json!({"name": "a", "namespace": "a".repeat(64)}), "namespace"),
             (json!({"name": "a", "generateName": "AB-"}), "generateName"),
             (json!({"name": "a", "generateName": "a."}), "generateName"),
+            (json!({"name": "a", "generateName": "a/-"}), "generateName"),
+            (json!({"name": "a", "generateName": "\u{2028}-"}), "generateName"),
             (json!({"name": "a", "generation": -1}), "generation"),
             (
                 json!({"name": "a", "ownerReferences": [{"apiVersion": "a/b/c", "kind": "Pod", "name": "a", "uid": "u"}]}),

@@ -3,6 +3,7 @@
 //! Pure and total: every object yields either a value or at least one error, and all problems of
 //! an object are reported at once. Reading objects from files or a server does not belong here.
 
+mod bad_entries;
 mod block;
 mod closed;
 mod field;
@@ -18,6 +19,7 @@ mod service;
 mod unknown;
 mod workload;
 
+pub use bad_entries::without_bad_entries;
 pub use closed::closed_policy_of;
 pub use metadata::{Naming, metadata};
 pub use namespace::namespace;

@@ -138,7 +138,11 @@ fn peers(list: Option<&[NetworkPolicyPeer]>, path: &str, problems: &mut Vec<Prob
 }
 
 /// One entry of `from` or `to` (semantics R2).
-fn peer(object: &NetworkPolicyPeer, path: &str, problems: &mut Vec<Problem>) -> Option<Peer> {
+pub(super) fn peer(
+    object: &NetworkPolicyPeer,
+    path: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<Peer> {
     let NetworkPolicyPeer { ip_block, namespace_selector, pod_selector } = object;
     let at = format!("{path}.namespaceSelector");
     let namespaces = optional_selector(namespace_selector.as_ref(), &at, problems);

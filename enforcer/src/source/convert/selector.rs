@@ -58,12 +58,16 @@ fn requirement(
         }
     };
     if wants_values == values.is_empty() {
-        let message = if wants_values {
-            format!("operator {operator} needs at least one value")
+        let (message, help) = if wants_values {
+            (
+                format!("operator {operator} needs at least one value"),
+                "add `values: [VALUE]`, or use Exists or DoesNotExist for any value",
+            )
         } else {
-            format!("operator {operator} takes no values")
+            let message = format!("operator {operator} takes no values");
+            (message, "remove `values`, or use In or NotIn")
         };
-        problems.push(Problem::error(format!("{path}.values"), message));
+        problems.push(Problem::error(format!("{path}.values"), message).help(help));
         return None;
     }
     Some(match operator.as_str() {
@@ -127,14 +131,18 @@ mod tests {
             assert_eq!(
                 bad(json!({"key": "k", "operator": operator})),
                 format!(
-                    "s.matchExpressions[0].values: operator {operator} needs at least one value"
+                    "s.matchExpressions[0].values: operator {operator} needs at least one value (add `values: \
+                     [VALUE]`, or use Exists or DoesNotExist for any value)"
                 )
             );
         }
         for operator in ["Exists", "DoesNotExist"] {
             assert_eq!(
                 bad(json!({"key": "k", "operator": operator, "values": ["v"]})),
-                format!("s.matchExpressions[0].values: operator {operator} takes no values")
+                format!(
+                    "s.matchExpressions[0].values: operator {operator} takes no values (remove `values`, or use \
+                     In or NotIn)"
+                )
             );
         }
     }

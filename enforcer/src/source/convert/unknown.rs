@@ -50,7 +50,7 @@ const SPEC: Known = Known::Fields(&[
 ]);
 
 /// The directions, with the list of peers in their rules.
-const DIRECTIONS: [(&str, &str); 2] = [("ingress", "from"), ("egress", "to")];
+pub(super) const DIRECTIONS: [(&str, &str); 2] = [("ingress", "from"), ("egress", "to")];
 
 /// Removes unknown fields from a policy's specification, with what they belong to: an entry of `from`,
 /// `to` or `ports`, or the rule. A rule whose list loses all entries goes, too, for an empty list would match
@@ -114,7 +114,7 @@ fn without_unknown_entries(
 }
 
 /// Keeps some entries of a list. Other values stay as they are: the conversion reports them.
-fn retain(list: &mut Value, path: &str, mut keep: impl FnMut(&mut Value, &str) -> bool) {
+pub(super) fn retain(list: &mut Value, path: &str, mut keep: impl FnMut(&mut Value, &str) -> bool) {
     if let Value::Array(list) = list {
         let mut index = 0..;
         list.retain_mut(|entry| {

@@ -89,7 +89,12 @@ pub(super) trait Watch:
         Vec::new()
     }
 
-    /// The change that takes effect instead of an object that has errors and was never good. Kubernetes
+    /// Removes the entries with errors, as far as the rest may count without them.
+    fn without_bad_entries(_json: &mut Value) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    /// The change that takes effect instead of an object that has errors. Kubernetes
     /// changes no field's type within a version of an API and encodes its own types, so what does not
     /// even fit the type comes from something between the agent and the API server. It may be bad, but it
     /// is no reason to leave pods open.
@@ -203,6 +208,10 @@ impl Watch for NetworkPolicy {
 
     fn without_unknown(json: &mut Value) -> Vec<Problem> {
         convert::without_unknown(json)
+    }
+
+    fn without_bad_entries(json: &mut Value) -> Vec<Problem> {
+        convert::without_bad_entries(json)
     }
 
     fn fallback(json: &Value) -> Option<Change> {

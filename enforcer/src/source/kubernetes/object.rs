@@ -33,7 +33,7 @@ pub(super) struct Seen {
 pub(super) enum Outcome {
     /// Converted; to no change if the model has no such objects.
     Good(Option<Change>),
-    /// Has errors; the change takes effect if the object was never good.
+    /// Has errors. The change takes effect; without one, the last good version stays.
     Bad(Option<Change>),
 }
 
@@ -50,15 +50,22 @@ pub(super) struct Watched<K> {
 
 impl<K: Watch> Watched<K> {
     fn read(mut value: Value) -> Self {
-        let unknown = K::without_unknown(&mut value);
+        let mut closed = K::without_unknown(&mut value);
+        let (mut outcome, mut more) = outcome::<K>(&value);
+        if let Outcome::Bad(_) = &outcome {
+            let bad = K::without_bad_entries(&mut value);
+            if !bad.is_empty() {
+                closed.extend(bad);
+                (outcome, more) = self::outcome::<K>(&value);
+            }
+        }
         let value = &value;
         let meta = value.get("metadata");
         let text = |field| meta?.get(field)?.as_str().map(ToOwned::to_owned);
         let (name, namespace) = (text("name"), text("namespace"));
         let key =
             Key::new(namespace.as_deref().unwrap_or_default(), name.as_deref().unwrap_or_default());
-        let (outcome, more) = outcome::<K>(value);
-        let remarks = unknown.iter().map(remark).chain(more).collect();
+        let remarks = closed.iter().map(remark).chain(more).collect();
         let resource_version = text("resourceVersion");
         Self {
             meta: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() },
@@ -69,7 +76,9 @@ impl<K: Watch> Watched<K> {
 }
 
 fn outcome<K: Watch>(value: &Value) -> (Outcome, Vec<Remark>) {
-    let object = match typed::read::<K>(value).0 {
+    // The path of a misfit costs more than all else, and nearly no object has any.
+    let read = K::deserialize(value).or_else(|_| typed::read::<K>(value).0);
+    let object = match read {
         Ok(object) => object,
         Err(misfit) => {
             let help = misfit.help.map(|it| format!(" ({it})")).unwrap_or_default();

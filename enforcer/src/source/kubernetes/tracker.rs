@@ -2,7 +2,7 @@
 //!
 //! An object is removed only when it is deleted or a *complete* list lacks it, never because of a
 //! lost connection (semantics C4). While an object has errors, its last good version stays in
-//! effect.
+//! effect; that of a policy does not: it may allow what the present version no longer allows (semantics R9).
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub(super) struct Consequences {
 enum Effect {
     /// The last good one.
     Good,
-    /// The fallback, or nothing: it was never good.
+    /// The fallback, or nothing.
     Fallback,
 }
 
@@ -123,7 +123,7 @@ impl Tracker {
         let held = self.held.get(&seen.key);
         let (effect, change) = match (seen.outcome, held.map(|it| it.effect)) {
             (Outcome::Good(change), _) => (Effect::Good, change),
-            (Outcome::Bad(_), Some(Effect::Good)) => (Effect::Good, None),
+            (Outcome::Bad(None), Some(Effect::Good)) => (Effect::Good, None),
             (Outcome::Bad(fallback), _) => (Effect::Fallback, fallback),
         };
         then.changes.extend(change);
@@ -180,10 +180,10 @@ impl Tracker {
 /// The effect of an object's errors.
 fn effect(was_good: bool, fallback: &Option<Change>) -> &'static str {
     match fallback {
-        _ if was_good => "its last good version stays in effect",
         Some(_) => {
             "until it has no errors, it isolates the pods that it selects and allows nothing"
         }
+        None if was_good => "its last good version stays in effect",
         None => "it is not in effect",
     }
 }

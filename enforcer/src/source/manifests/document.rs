@@ -57,7 +57,12 @@ pub(super) fn read(text: &Text, roots: &[Root], keep: bool) -> Parsed {
     let mut documents = Documents { reader, parsed, keep, root: 0, other_kinds };
     for (index, root) in roots.iter().enumerate() {
         documents.root = index;
+        let before = documents.reader.reports.len();
         documents.document(&Document::new(root), None);
+        if root.failed {
+            // The error of its YAML explains others.
+            documents.reader.reports.truncate(before);
+        }
     }
     documents.report_other_kinds();
     Parsed { reports: documents.reader.reports, ..documents.parsed }
@@ -85,8 +90,11 @@ impl Documents<'_> {
             }
         }
         let word = |name| document.node.get(name).and_then(Node::text);
+        let items = || matches!(document.node.get("items").map(Node::kind), Some(Kind::List(_)));
         let (kind, version) = match (word("kind"), word("apiVersion"), default_kind) {
             (Some(kind), Some(version), _) => (kind, version),
+            // kubectl takes everything with items for a list.
+            (Some(kind), None, _) if items() && kinds::known(kind).is_none() => (kind, ""),
             (None, None, Some(default)) => (default, kinds::version(default)),
             _ if self.is_kustomization(document) => {
                 return self.keep(document, "Kustomization", "kustomize.config.k8s.io/v1beta1");
@@ -96,14 +104,15 @@ impl Documents<'_> {
                 let help = kind
                     .and_then(kinds::known)
                     .map(|it| format!("add `apiVersion: {}`", kinds::version(it)));
+                let is_policy =
+                    kind.is_none() && word("apiVersion") == Some(kinds::version("NetworkPolicy"));
+                let help = help.or(is_policy.then(|| "add `kind: NetworkPolicy`".to_owned()));
                 let message = "missing: every object needs an apiVersion and a kind, as words";
                 return self.reader.error(document, missing, message, help);
             }
         };
-        let items = || matches!(document.node.get("items").map(Node::kind), Some(Kind::List(_)));
-        // Whatever its version, kubectl takes it for a list if it has items.
-        let is_list = |kind: &str| kind.to_ascii_lowercase().ends_with("list") && items();
-        let item_kind = kinds::list_of(kind, version).or_else(|| is_list(kind).then_some(None));
+        let is_list = kinds::known(kind).is_none() && items();
+        let item_kind = kinds::list_of(kind, version).or_else(|| is_list.then_some(None));
         if let Some(item_kind) = item_kind {
             if !document.prefix().is_empty() {
                 let help = Some("move its items into the outer list".to_owned());
@@ -174,7 +183,7 @@ impl Documents<'_> {
         let mut json = document.json(self.reader.text, kind);
         let mut items = self.items(document, kind, &mut json);
         let failed = |it: &Report| it.severity == Severity::Error;
-        let failed = self.reader.reports.iter().skip(before).any(failed);
+        let failed = document.failed() || self.reader.reports.iter().skip(before).any(failed);
         let place = document.place(self.reader.text, "metadata.name");
         if failed && kind == "NetworkPolicy" {
             let file = self.reader.text.file.file_name().unwrap_or_default();

@@ -11,6 +11,12 @@ pub(super) fn suggestion(kind: &str, path: &str) -> Option<&'static str> {
     nearest::nearest(name, &fields).filter(|it| *it != name)
 }
 
+/// The field below which a top-level field of this name belongs.
+pub(super) fn home(kind: &str, path: &str) -> Option<&'static str> {
+    let has = |parent| fields(kind, parent).split_whitespace().any(|it| it == path);
+    ["spec", "metadata"].into_iter().find(|parent| has(parent))
+}
+
 /// The fields of an object, by the field that contains it.
 fn fields(kind: &str, parent: &str) -> &'static str {
     match (kind, parent) {

@@ -188,7 +188,7 @@ pub(super) fn analyse(path: &Path, bytes: &[u8], keep: bool) -> (Text, Vec<Root>
         let place = text.place(at, 1);
         return fail(text, place, message, None);
     }
-    let (roots, reports) = yaml::read(&text);
+    let (roots, reports) = yaml::read(&text, keep);
     let mut parsed = document::read(&text, &roots, keep);
     parsed.reports.extend(reports);
     parsed.reports.sort_by_key(|it| (it.line, it.column));

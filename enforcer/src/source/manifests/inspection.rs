@@ -12,7 +12,7 @@ use super::object::Object;
 use super::report::Report;
 use super::text::Text;
 use super::yaml::Root;
-use super::{file, list, merge};
+use super::{file, kinds, list, merge};
 use crate::source::remark::Severity;
 
 /// A file that was read.
@@ -102,6 +102,18 @@ impl Inspection {
         report.file == self.text.file
     }
 
+    fn folder(&self) -> Option<&Path> {
+        self.text.file.parent()
+    }
+
+    /// Whether a policy of the file does not name its namespace.
+    fn is_loose(&self, policy: &Object) -> bool {
+        let is_it = |it: &Declared<'_>| {
+            it.policy().is_some_and(|id| id.name == policy.name) && !it.names_namespace()
+        };
+        self.declared().any(|it| is_it(&it))
+    }
+
     /// The lines of the file, the first one at index 0.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.text.lines().map(|(_, line)| line)
@@ -113,13 +125,16 @@ impl Inspection {
 /// rendered, and other objects twice in different ways, as their patches.
 #[must_use]
 pub fn cluster(inspections: &[Inspection]) -> (Cluster, Vec<Report>) {
-    let mut known: HashMap<_, &Object> = HashMap::new();
+    let mut known: HashMap<_, (&Inspection, &Object)> = HashMap::new();
     let mut different = Vec::new();
     for inspection in inspections {
         for object in &inspection.objects {
-            let first = known.entry(object.key()).or_insert(object);
+            let (file, first) = *known.entry(object.key()).or_insert((inspection, object));
             let is_policy = object.kind == "NetworkPolicy";
-            if std::ptr::eq(*first, object) || (is_policy && first.items != object.items) {
+            // Who applies folders chooses the namespaces of policies that name none.
+            let is_apart = || file.folder() != inspection.folder() && inspection.is_loose(object);
+            let is_new = std::ptr::eq(first, object);
+            if is_new || (is_policy && first.items != object.items && !is_apart()) {
                 different.push((&*inspection.text, object));
             }
         }
@@ -152,13 +167,35 @@ impl<'i> Declared<'i> {
         &self.declaration.json
     }
 
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &'i Path {
+        &self.inspection.text.file
+    }
+
+    /// Whether it names its namespace. Otherwise who applies it chooses.
+    #[must_use]
+    pub fn names_namespace(&self) -> bool {
+        self.text("/metadata/namespace").is_some_and(|it| !it.is_empty())
+    }
+
+    fn text(&self, pointer: &str) -> Option<&'i str> {
+        self.json().pointer(pointer).and_then(Value::as_str)
+    }
+
+    /// Whether it is a NetworkPolicy of Kubernetes, perhaps with mistakes in its version. Others have such a kind, too.
+    #[must_use]
+    pub fn is_policy(&self) -> bool {
+        let support = || kinds::support(self.kind(), self.version());
+        self.kind() == "NetworkPolicy" && support() != kinds::Support::OtherPolicy
+    }
+
     /// Namespace and name, if it is a policy.
     #[must_use]
     pub fn policy(&self) -> Option<PolicyId> {
-        let text = |path| self.json().pointer(path).and_then(Value::as_str);
-        let namespace = text("/metadata/namespace").filter(|it| !it.is_empty());
-        let id = PolicyId::new(namespace.unwrap_or("default"), text("/metadata/name")?);
-        (self.kind() == "NetworkPolicy").then_some(id)
+        let namespace = self.text("/metadata/namespace").filter(|it| !it.is_empty());
+        let id = PolicyId::new(namespace.unwrap_or("default"), self.text("/metadata/name")?);
+        self.is_policy().then_some(id)
     }
 
     /// A report on a field of it: on its key or, unless `on_key`, on a scalar's value.

@@ -101,6 +101,16 @@ pub(super) fn support(kind: &str, given: &str) -> Support {
             message: format!("`{given}` is not a supported version of {meant}"),
             help: Some(format!("use {}", version(meant))),
         }),
+        None if nearest(kind, &["NetworkPolicy"]).is_some()
+            && nearest(group(given), &[group(version("NetworkPolicy"))]).is_some() =>
+        {
+            Support::Wrong(Wrong {
+                kind: Some("NetworkPolicy"),
+                field: "apiVersion",
+                message: format!("`{given}` has no kind `{kind}`"),
+                help: Some(format!("use {}, kind NetworkPolicy", version("NetworkPolicy"))),
+            })
+        }
         _ if kind.contains("NetworkPolicy") && !kind.ends_with("List") => Support::OtherPolicy,
         _ => Support::None,
     }
@@ -131,6 +141,9 @@ fn in_version(
     Support::Wrong(Wrong { kind: meant, field, message, help })
 }
 
+/// The groups of others that have a kind `NetworkPolicy`, too.
+const OTHERS: [&str; 3] = ["projectcalico.org", "crd.projectcalico.org", "crd.antrea.io"];
+
 /// Whether an API version that does not exist stands for the one of this kind: another version of its
 /// group, the group `extensions`, in which some kinds were first, or a misspelt group.
 fn is_meant(kind: &str, given: &str) -> bool {
@@ -138,7 +151,8 @@ fn is_meant(kind: &str, given: &str) -> bool {
     let has_group = given.contains('/');
     let given = group(given);
     // Nobody defines kinds in the group without a name, and groups of others have a domain.
-    !has_group
+    (kind == "NetworkPolicy" && !OTHERS.contains(&given))
+        || !has_group
         || !given.contains('.')
         || given == wanted
         || given == "extensions"
@@ -202,9 +216,14 @@ mod tests {
             "networking.k8s/v1",
             "networking.k8s.io",
             "v1beta1",
+            "k8s.io/v1",
+            "10.0.0.0/8",
+            "example.org/v1",
         ] {
             assert_eq!(wrong("NetworkPolicy", version), (policy, "apiVersion", help.clone()));
         }
+        let both = format!("use {net}, kind NetworkPolicy");
+        assert_eq!(wrong("NetworPolicy", "network.k8s.io/v1"), (policy, "apiVersion", both));
         assert_eq!(wrong("pod", "v1"), (Some("Pod"), "kind", "did you mean `Pod`?".to_owned()));
         assert_eq!(wrong("Deployment", "v1").2, "use apps/v1");
         assert_eq!(wrong("Deployment", "apps/v1beta2").2, "use apps/v1");
@@ -232,6 +251,7 @@ mod tests {
             ("CiliumNetworkPolicy", "cilium.io/v2"),
             ("CiliumClusterwideNetworkPolicy", "cilium.io/v2"),
             ("NetworkPolicy", "crd.projectcalico.org/v1"),
+            ("NetworkPolicy", "crd.antrea.io/v1beta1"),
             ("GlobalNetworkPolicy", "projectcalico.org/v3"),
             ("ClusterNetworkPolicy", "policy.networking.k8s.io/v1alpha2"),
             ("AdminNetworkPolicy", "policy.networking.k8s.io/v1alpha1"),

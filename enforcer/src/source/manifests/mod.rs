@@ -8,10 +8,13 @@
 //! The last good version of a file stays in effect while the file has an error, so that a typo
 //! never opens or closes a connection.
 
+mod chunk;
+mod dialect;
 mod document;
 mod fields;
 mod file;
 mod inspection;
+mod json;
 mod kinds;
 mod list;
 mod merge;
@@ -27,6 +30,7 @@ mod tree;
 mod update;
 mod watch;
 mod workload;
+mod written;
 mod yaml;
 
 use std::collections::btree_map::Entry;

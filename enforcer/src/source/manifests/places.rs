@@ -92,7 +92,7 @@ impl Places {
 fn field(text: &Text, id: &PolicyId, place: Place, path: &str) -> Option<usize> {
     let (before, source) = text.document(place.line);
     let part = Text::new(text.file.clone(), source);
-    let (roots, _) = yaml::read(&part);
+    let (roots, _) = yaml::read(&part, false);
     roots.iter().find_map(|root| {
         let document = Document::new(root);
         let found = documents(&document).into_iter().find(|it| is_policy(it.node, id))?;

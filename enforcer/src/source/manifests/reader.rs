@@ -35,6 +35,11 @@ impl<'n> Document<'n> {
         Self { root: self.root, node, prefix: format!("{}items[{index}].", self.prefix) }
     }
 
+    /// Whether `kubectl` refuses it for its YAML.
+    pub(super) fn failed(&self) -> bool {
+        self.root.failed
+    }
+
     /// The place of a field, or of the nearest thing around it.
     pub(super) fn place(&self, text: &Text, path: &str) -> Place {
         self.root.place(text, self.node.locate(path))
@@ -141,6 +146,8 @@ impl Reader<'_> {
         }
         let severity = if kind == "NetworkPolicy" { Severity::Error } else { Severity::Warning };
         let help = fields::suggestion(kind, path).map(|it| format!("did you mean `{it}`?"));
+        let help =
+            help.or_else(|| fields::home(kind, path).map(|it| format!("move it below `{it}`")));
         self.add(document, place, severity, path, "unknown field", help);
     }
 

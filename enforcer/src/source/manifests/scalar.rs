@@ -3,6 +3,8 @@
 //! `kubectl` converts YAML to JSON by `sigs.k8s.io/yaml`, which resolves plain scalars by the rules of
 //! YAML 1.1 with some additions (`resolve` in `go.yaml.in/yaml/v2`, `resolve.go`). Pure.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Number, Value};
 
 /// The words that are booleans.
@@ -23,6 +25,8 @@ pub(super) enum Plain {
     NotFinite,
     /// A string.
     Text,
+    /// Its tag does not fit.
+    Misfit,
 }
 
 /// Resolves a plain scalar: text without quotes and without a tag.
@@ -50,11 +54,58 @@ pub(super) fn resolve(text: &str) -> Plain {
     number.map_or(Plain::Text, |it| Plain::Value(it.into()))
 }
 
-/// The text of a plain key. `None` if there can be no such key.
-pub(super) fn key(text: &str) -> Option<String> {
-    match resolve(text) {
+/// Resolves a scalar with a tag (`resolve` and `scalar` in `go.yaml.in/yaml/v2`, `resolve.go`, `decode.go`).
+pub(super) fn tagged(tag: &str, text: &str) -> Plain {
+    let digits = || text.replace('_', "");
+    let fits = |fits: bool| if fits { resolve(text) } else { Plain::Misfit };
+    match own(tag) {
+        Some("int") => integer(&digits()).map_or(Plain::Misfit, |it| Plain::Value(it.into())),
+        Some("float") => match resolve(text) {
+            Plain::Value(Value::Number(it)) => Plain::Value(it.into()),
+            Plain::NotFinite => Plain::NotFinite,
+            _ => Plain::Misfit,
+        },
+        Some("bool") => fits(TRUE.contains(&text) || FALSE.contains(&text)),
+        Some("null") => fits(NULL.contains(&text)),
+        Some("timestamp") => {
+            if is_date(text) {
+                Plain::Value(text.into())
+            } else {
+                Plain::Misfit
+            }
+        }
+        Some("binary") => match BASE64_STANDARD.decode(text.split_whitespace().collect::<String>())
+        {
+            Ok(bytes) => Plain::Value(String::from_utf8_lossy(&bytes).into()),
+            Err(_) => Plain::Misfit,
+        },
+        // Tags of others, and those of lists and mappings, mean nothing for a scalar.
+        Some(_) | None => Plain::Value(text.into()),
+    }
+}
+
+/// The name of one of YAML's own tags.
+pub(super) fn own(tag: &str) -> Option<&str> {
+    let verbatim = || tag.strip_prefix("!<tag:yaml.org,2002:")?.strip_suffix('>');
+    tag.strip_prefix("!!").or_else(verbatim)
+}
+
+/// Whether a text begins with a date, and has nothing or a time after it.
+fn is_date(text: &str) -> bool {
+    let (date, time) = text.split_once(['T', 't', ' ']).unwrap_or((text, "00:00:00"));
+    let mut parts = date.split('-').map(|it| (it.len(), it.parse::<u32>().ok()));
+    let year = matches!(parts.next(), Some((4, Some(_))));
+    let month = matches!(parts.next(), Some((1 | 2, Some(1..=12))));
+    let day = matches!(parts.next(), Some((1 | 2, Some(1..=31))));
+    year && month && day && parts.next().is_none() && time.split(':').count() >= 3
+}
+
+/// The text of a key. `None` if there can be no such key.
+pub(super) fn key(plain: Plain, text: &str) -> Option<String> {
+    match plain {
         Plain::Text => Some(text.to_owned()),
-        Plain::Value(Value::Null) => None,
+        Plain::Misfit | Plain::Value(Value::Null) => None,
+        Plain::Value(Value::String(text)) => Some(text),
         // Keys of this size have no JSON form in kubectl (`sigs.k8s.io/yaml`, `convertToJSONableObject`).
         Plain::Value(value) if value.is_u64() && !value.is_i64() => None,
         Plain::Value(value) => Some(value.to_string()),
@@ -190,10 +241,10 @@ mod tests {
         for (text, value) in
             [("on", "true"), ("n", "false"), ("1", "1"), ("0x10", "16"), ("1.5", "1.5"), ("a", "a")]
         {
-            assert_eq!(key(text).as_deref(), Some(value));
+            assert_eq!(key(resolve(text), text).as_deref(), Some(value));
         }
         for text in ["~", "9223372036854775808", "0xffffffffffffffff"] {
-            assert_eq!(key(text), None, "{text}");
+            assert_eq!(key(resolve(text), text), None, "{text}");
         }
     }
 }

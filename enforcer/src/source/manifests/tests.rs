@@ -1,4 +1,5 @@
 mod diagnostics;
+mod dialect;
 mod editors;
 mod isolation;
 mod persistence;

@@ -9,10 +9,8 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{Location, Spanned};
 
-use super::scalar::{self, Plain};
-
-/// The key that takes over the entries of other mappings.
-const MERGE: &str = "<<";
+use super::scalar::Plain;
+use super::written::{self, written};
 
 /// The key of a mapping.
 pub(super) type Key = Spanned<String>;
@@ -66,7 +64,7 @@ impl Node {
     /// The value as JSON, read from this source. The reader bounds the depth.
     pub(super) fn json(&self, source: &str) -> Value {
         match self.kind() {
-            Kind::Scalar(value) => as_kubectl_reads(value, &self.0.defined, source),
+            Kind::Scalar(value) => as_json(value, &self.0.defined, source),
             Kind::List(items) => items.iter().map(|it| it.json(source)).collect(),
             Kind::Mapping(entries) => {
                 let entries = entries.entries.iter();
@@ -106,13 +104,12 @@ impl Node {
     pub(super) fn settle(&mut self, source: &str, faults: &mut Vec<Fault>) {
         let location = self.0.defined;
         let entries = match &mut self.0.value {
-            Kind::Scalar(_) => {
-                if plain(&location, source)
-                    .is_some_and(|it| scalar::resolve(it) == Plain::NotFinite)
-                {
-                    faults.push(Fault::NotFinite { location });
-                }
-                return;
+            Kind::Scalar(value) => {
+                return match written::read(value, &location, source) {
+                    Plain::NotFinite => faults.push(Fault::NotFinite { location }),
+                    Plain::Misfit => faults.push(Fault::Tag { location }),
+                    Plain::Value(_) | Plain::Text => {}
+                };
             }
             Kind::List(items) => return items.iter_mut().for_each(|it| it.settle(source, faults)),
             Kind::Mapping(entries) => entries,
@@ -120,15 +117,16 @@ impl Node {
         let mut settled = Mapping::default();
         for (mut key, mut value) in std::mem::take(&mut entries.entries) {
             value.settle(source, faults);
-            let word = plain(&key.defined, source).map(|it| (it == MERGE, scalar::key(it)));
-            match word {
-                Some((true, _)) => settled.merge(&key, value, faults),
-                Some((false, None)) => faults.push(Fault::NoKey { location: key.referenced }),
-                Some((false, Some(word))) => {
+            if written::is_merge(&key.value, &key.defined, source) {
+                settled.merge(&key, value, faults);
+                continue;
+            }
+            match written::key(&key.value, &key.defined, source) {
+                None => faults.push(Fault::NoKey { location: key.referenced }),
+                Some(word) => {
                     key.value = word;
                     settled.put(key, value, faults);
                 }
-                None => settled.put(key, value, faults),
             }
         }
         *entries = settled;
@@ -177,6 +175,8 @@ pub(super) enum Fault {
     NoKey { location: Location },
     /// A number that JSON does not have.
     NotFinite { location: Location },
+    /// A tag that does not fit its scalar.
+    Tag { location: Location },
 }
 
 /// The keys that a path may begin with, longest first: keys may have dots, and the longest that fits is
@@ -249,86 +249,11 @@ struct Step<'n> {
     rest: usize,
 }
 
-/// The text at a location.
-fn written<'s>(location: &Location, source: &'s str) -> &'s str {
-    let span = location.span();
-    let range = span.byte_offset().zip(span.byte_len()).and_then(|(start, length)| {
-        let start = usize::try_from(start).ok()?;
-        source.get(start..start.checked_add(usize::try_from(length).ok()?)?)
-    });
-    range.unwrap_or_default()
-}
-
-/// The tag of a scalar; `None`: it has none.
-fn tag<'s>(location: &Location, source: &'s str) -> Option<&'s str> {
-    let start = location.span().byte_offset().and_then(|it| usize::try_from(it).ok())?;
-    let mut before = source.get(..start)?.trim_end();
-    // The properties of the scalar: its anchor and its tag.
-    loop {
-        let at = before.rfind(|it: char| it.is_whitespace() || matches!(it, '[' | '{' | ','));
-        let word = before.get(at.map_or(0, |at| at + 1)..)?;
-        match word.chars().next() {
-            // A verbatim tag may have a comma.
-            Some('!') => return Some(word),
-            _ if word.ends_with('>') => return before.rfind("!<").and_then(|at| before.get(at..)),
-            Some('&') => before = before.get(..before.len() - word.len())?.trim_end(),
-            _ => return None,
-        }
-    }
-}
-
-/// The text of a scalar, if it has neither quotes nor a tag.
-fn plain<'s>(location: &Location, source: &'s str) -> Option<&'s str> {
-    if tag(location, source).is_some() {
-        return None;
-    }
-    unquoted(location, source)
-}
-
-/// The text of a scalar without quotes.
-fn unquoted<'s>(location: &Location, source: &'s str) -> Option<&'s str> {
-    let text = written(location, source);
-    (!text.starts_with(['"', '\'', '|', '>', '!', '&', '*'])).then(|| text.trim_end())
-}
-
-/// Whether a tag makes any scalar a string: `!!str`, and all tags that are not YAML's own.
-fn makes_text(tag: &str) -> bool {
-    match tag.strip_prefix("!!").or_else(|| tag.strip_prefix("!<tag:yaml.org,2002:")) {
-        Some(own) => own.trim_end_matches('>') == "str",
-        None => tag != "!",
-    }
-}
-
-/// Whether the YAML library read a string: it writes infinities as strings, too, and takes numbers that
-/// are too large for those.
-fn is_text(value: &Value) -> bool {
-    value.as_str().is_some_and(|it| !matches!(it, ".inf" | "-.inf" | ".nan"))
-}
-
-/// The value of a scalar as `kubectl` reads it, where the YAML library differs.
-fn as_kubectl_reads(value: &Value, location: &Location, source: &str) -> Value {
-    if let Some(tag) = tag(location, source) {
-        return match unquoted(location, source) {
-            Some(text) if makes_text(tag) && !value.is_string() => text.into(),
-            _ => whole(value),
-        };
-    }
-    match plain(location, source).map(|text| (text, scalar::resolve(text))) {
-        // A block without lines is a string; nothing at all is null.
-        Some(("", _)) if value.is_string() => value.clone(),
-        Some((_, Plain::Value(value))) => value,
-        Some((text, Plain::Text | Plain::NotFinite)) if !is_text(value) => text.into(),
-        _ => value.clone(),
-    }
-}
-
-/// JSON has no difference between 5 and 5.0.
-fn whole(value: &Value) -> Value {
-    match value.as_f64() {
-        Some(number) if value.is_f64() && number.fract() == 0.0 => {
-            format!("{number:.0}").parse::<i64>().map_or_else(|_| value.clone(), Value::from)
-        }
-        _ => value.clone(),
+/// The value of a scalar in JSON. Those that JSON does not have are reported when the tree is settled.
+fn as_json(value: &Value, location: &Location, source: &str) -> Value {
+    match written::read(value, location, source) {
+        Plain::Value(value) => value,
+        Plain::Text | Plain::NotFinite | Plain::Misfit => written(location, source).into(),
     }
 }
 

@@ -3,18 +3,20 @@
 //! Each document is parsed by itself: a bad one does not hide the errors of the others.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::thread;
 
-use serde::de::IgnoredAny;
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{
     DefaultMessageFormatter, DuplicateKeyPolicy, Error, Location, MergeKeyPolicy, MessageFormatter,
     NonFiniteFloatPolicy, Options,
 };
 
+use super::chunk::{self, Chunk};
+use super::dialect;
+use super::json;
 use super::report::Report;
 use super::text::{Place, Text};
 use super::tree::{Fault, Node};
@@ -29,10 +31,12 @@ const MOST_LEVELS: usize = 100;
 /// more than other threads have.
 const STACK: usize = 16 << 20;
 
-/// A document without YAML errors.
+/// A document that could be parsed.
 #[derive(Debug)]
 pub(super) struct Root {
     pub(super) node: Node,
+    /// Whether `kubectl` refuses it for its YAML.
+    pub(super) failed: bool,
     /// The byte of the text that its locations count from.
     start: usize,
 }
@@ -61,6 +65,12 @@ impl Root {
                 (location, error, message.to_owned(), None)
             }
             Fault::NoKey { location } => (location, error, "a key must be a word".to_owned(), None),
+            Fault::Tag { location } => (
+                location,
+                error,
+                "the value does not fit its tag".to_owned(),
+                Some("remove the tag"),
+            ),
             Fault::NotFinite { location } => {
                 let message = "not a finite number: JSON does not have it";
                 (location, error, message.to_owned(), Some("put quotes around it if it is text"))
@@ -71,102 +81,135 @@ impl Root {
     }
 }
 
-/// Returns the documents of a text that have no YAML errors, and the errors of the others.
-pub(super) fn read(text: &Text) -> (Vec<Root>, Vec<Report>) {
+/// Returns the documents of a text that can be parsed, and the YAML errors. Documents that `kubectl` ignores
+/// are left out if `keep`.
+pub(super) fn read(text: &Text, keep: bool) -> (Vec<Root>, Vec<Report>) {
     thread::scope(|scope| {
         let parser = thread::Builder::new().stack_size(STACK);
-        match parser.spawn_scoped(scope, || parse(text)) {
+        match parser.spawn_scoped(scope, || parse(text, keep)) {
             Ok(parser) => parser.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            Err(_) => parse(text),
+            Err(_) => parse(text, keep),
         }
     })
 }
 
-fn parse(text: &Text) -> (Vec<Root>, Vec<Report>) {
-    let (mut roots, mut reports) = (Vec::new(), Vec::new());
-    let mut left = MOST_NODES;
-    // An alias repeats the faults of its mapping.
-    let mut seen = HashSet::new();
-    let starts = starts(text);
-    let ends = starts.iter().copied().skip(1).chain([text.source.len()]);
-    for (&start, end) in starts.iter().zip(ends) {
-        let source = text.source.get(start..end).unwrap_or_default();
-        reports.extend(directive(text, start, source));
-        let spent = Rc::new(Cell::new(0));
-        let nodes = serde_saphyr::from_multiple_with_options(source, options(left, &spent));
-        match nodes {
-            Err(error) => reports.push(report(text, start, source, &error)),
-            Ok(nodes) => {
-                for node in nodes {
-                    let (mut root, mut faults) = (Root { node, start }, Vec::new());
-                    root.node.settle(source, &mut faults);
-                    let mut is_good = true;
-                    for fault in faults {
-                        let report = root.report(text, fault);
-                        is_good &= report.severity != Severity::Error;
-                        if seen.insert((report.line, report.column, report.message.clone())) {
-                            reports.push(report);
-                        }
-                    }
-                    if is_good {
-                        roots.push(root);
-                    }
-                }
-            }
-        }
-        left = left.saturating_sub(spent.get());
-        if left == 0 {
+fn parse(text: &Text, keep: bool) -> (Vec<Root>, Vec<Report>) {
+    let mut parser = Parser {
+        text,
+        left: MOST_NODES,
+        seen: HashSet::new(),
+        roots: Vec::new(),
+        reports: Vec::new(),
+    };
+    let mut chunks: VecDeque<Chunk<'_>> = chunk::chunks(&text.source).into();
+    while let Some(chunk) = chunks.pop_front() {
+        let rest = parser.chunk(chunk);
+        if parser.left == 0 {
             break;
         }
+        // A policy that `kubectl` does not read may still be meant to isolate (semantics R9).
+        if !keep {
+            rest.into_iter().for_each(|it| chunks.push_front(it));
+        }
     }
-    (roots, reports)
+    (parser.roots, parser.reports)
 }
 
-/// An error about a directive. `kubectl` splits a file at its `---` lines, so what is before one is a document
-/// of its own, and a directive alone is none (`NewYAMLReader` in
-/// `staging/src/k8s.io/apimachinery/pkg/util/yaml/decoder.go`).
-fn directive(text: &Text, start: usize, source: &str) -> Option<Report> {
-    let line = source.lines().next().filter(|it| it.starts_with('%'))?;
-    let place = text.place(start, line.len());
-    let message = "kubectl reads no YAML directives";
-    let report = Report::new(text, place, Severity::Error, message);
-    Some(report.help(Some("remove this line".to_owned())))
+struct Parser<'t> {
+    text: &'t Text,
+    /// Keys and values that may still come.
+    left: usize,
+    /// The reported faults: an alias repeats those of its mapping.
+    seen: HashSet<(usize, usize, String)>,
+    roots: Vec<Root>,
+    reports: Vec<Report>,
 }
 
-/// The byte offset of each document: of its `---`, or of the directives before. Such a line is
-/// never content.
-fn starts(text: &Text) -> Vec<usize> {
-    if let Some(starts) = values(&text.source) {
-        return starts;
+impl<'t> Parser<'t> {
+    /// Reads a document. Returns what follows its end, unless that is blank.
+    fn chunk(&mut self, chunk: Chunk<'t>) -> Option<Chunk<'t>> {
+        let Chunk { mut start, mut source, .. } = chunk;
+        if let Some(rest) = source.strip_prefix(BOM) {
+            (start, source) = (start + BOM.len_utf8(), rest);
+        }
+        let rewritten =
+            if chunk.json { dialect::rewrite_json(source) } else { dialect::rewrite(source) };
+        let mut faults = rewritten.faults;
+        if chunk.crowded {
+            let help = Some("move it to the next line");
+            faults.insert(0, dialect::Fault { at: 0, message: CROWDED, help });
+        }
+        self.dialect(start, &faults);
+        let spent = Rc::new(Cell::new(0));
+        let nodes =
+            serde_saphyr::from_multiple_with_options(&rewritten.text, options(self.left, &spent));
+        match nodes {
+            // The first error explains the others.
+            Err(_) if !faults.is_empty() => {}
+            Err(error) => self.reports.push(report(self.text, start, source, &error)),
+            Ok(nodes) => {
+                let failed = !faults.is_empty();
+                nodes.into_iter().for_each(|node| self.root(Root { node, start, failed }, chunk));
+            }
+        }
+        self.left = self.left.saturating_sub(spent.get());
+        self.rest(start, source, rewritten.end?)
     }
-    let mut after_directive = false;
-    let begins = |&(start, line): &(usize, &str)| {
-        let is_directive = line.starts_with('%');
-        let is_marker = line
-            .strip_prefix("---")
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
-        let inside = std::mem::replace(&mut after_directive, is_directive);
-        start == 0 || ((is_directive || is_marker) && !inside)
-    };
-    text.lines().filter(begins).map(|(start, _)| start).collect()
+
+    /// Reports what `kubectl` refuses, each mistake once.
+    fn dialect(&mut self, start: usize, faults: &[dialect::Fault]) {
+        let mut known = HashSet::new();
+        for fault in faults.iter().filter(|it| known.insert(it.message)) {
+            let place = self.text.place(start + fault.at, 1);
+            let message = format!("{NOT_VALID}{}", fault.message);
+            let report = Report::new(self.text, place, Severity::Error, message);
+            self.reports.push(report.help(fault.help.map(ToOwned::to_owned)));
+        }
+    }
+
+    fn root(&mut self, mut root: Root, chunk: Chunk<'_>) {
+        let mut faults = Vec::new();
+        root.node.settle(root.source(self.text), &mut faults);
+        let repeats = faults.iter().any(|it| matches!(it, Fault::Duplicate { .. }));
+        if let Some(error) =
+            Some(chunk).filter(|it| it.json).and_then(|it| json::refusal(it.source, repeats))
+        {
+            root.failed = true;
+            let place = self.text.place(root.start + error.at, 1);
+            self.reports.push(Report::new(self.text, place, Severity::Error, error.message));
+        }
+        for fault in faults {
+            let report = root.report(self.text, fault);
+            root.failed |= report.severity == Severity::Error;
+            if self.seen.insert((report.line, report.column, report.message.clone())) {
+                self.reports.push(report);
+            }
+        }
+        self.roots.push(root);
+    }
+
+    /// What follows the line `...` at a byte of a document, with a warning.
+    fn rest(&mut self, start: usize, source: &'t str, end: usize) -> Option<Chunk<'t>> {
+        let after = source.get(end..)?.find('\n').map_or(source.len(), |it| end + it + 1);
+        let rest = source.get(after..)?;
+        let is_empty = |line: &str| {
+            let line = line.trim();
+            line.is_empty() || line == "..." || line.starts_with('#')
+        };
+        if rest.lines().all(is_empty) {
+            return None;
+        }
+        let place = self.text.place(start + end, 3);
+        let message = "kubectl ignores what follows this line, up to the next `---`";
+        let report = Report::new(self.text, place, Severity::Warning, message.to_owned());
+        self.reports.push(report.help(Some("write `---` instead".to_owned())));
+        Some(Chunk { start: start + after, source: rest, json: false, crowded: false })
+    }
 }
 
-/// The byte offset of each value of a text that is a stream of JSON values, as `jq` prints it and `kubectl`
-/// reads it (`YAMLOrJSONDecoder` in `staging/src/k8s.io/apimachinery/pkg/util/yaml/decoder.go`). `None`: it is no
-/// such stream, or has only one value.
-fn values(source: &str) -> Option<Vec<usize>> {
-    let mut stream = source
-        .trim_start()
-        .starts_with('{')
-        .then(|| serde_json::Deserializer::from_str(source).into_iter::<IgnoredAny>())?;
-    let mut starts = vec![0];
-    while let Some(value) = stream.next() {
-        value.ok()?;
-        starts.push(stream.byte_offset());
-    }
-    starts.pop();
-    (starts.len() > 1).then_some(starts)
-}
+/// The byte order mark: it may begin a document.
+const BOM: char = '\u{feff}';
+const CROWDED: &str = "kubectl accepts nothing but a comment after `---`";
 
 /// How to read: as `kubectl` does, with at most `left` nodes. Notes how many there were.
 fn options(left: usize, spent: &Rc<Cell<usize>>) -> Options {
@@ -227,8 +270,30 @@ fn report(text: &Text, start: usize, source: &str, error: &Error) -> Report {
     let line = place.line - 1;
     let syntax = message.starts_with(NOT_VALID);
     let tab = syntax && (has_tab(line) || (line > 0 && has_tab(line - 1)));
-    let help = tab.then(|| "YAML indents with spaces, never with tabs".to_owned());
+    let json = Some(source).filter(|it| syntax && it.trim_start().starts_with('{'));
+    let help = match json {
+        _ if tab => Some("YAML indents with spaces, never with tabs".to_owned()),
+        Some(json) => serde_json::from_str::<serde::de::IgnoredAny>(json)
+            .err()
+            .map(|error| format!("as JSON: {error}")),
+        None => advice(&message).map(ToOwned::to_owned),
+    };
     Report::new(text, place, Severity::Error, message).help(help)
+}
+
+/// What to do about an error of the YAML library.
+fn advice(message: &str) -> Option<&'static str> {
+    let advice = [
+        (
+            "mapping values are not allowed",
+            "put quotes around a value with `: ` in it, or indent this line as those beside it",
+        ),
+        ("did not find expected key", "indent this line as the keys beside it"),
+        ("did not find expected '-' indicator", "indent this line as the entries beside it"),
+        ("unknown anchor", "put quotes around it if it is text"),
+        ("simple key expected", "a key needs `:` and a blank after it"),
+    ];
+    advice.iter().find(|(part, _)| message.contains(part)).map(|(_, advice)| *advice)
 }
 
 const NOT_VALID: &str = "not valid YAML: ";

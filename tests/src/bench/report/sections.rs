@@ -19,11 +19,12 @@ pub(super) fn packets(document: &Document) -> String {
         packets.rows.iter().filter(|it| it.policies == policies && it.peers == peers).collect();
     let mut text = format!(
         "<h2>A packet</h2>\n<p>Nanoseconds over the empty program, medians of {} rounds of at least 4,000 \
-         different packets, with {} policies that select the pod and {} peers. The thin line is from the \
+         different packets after each of {} loads of the programs, with {} policies that select the pod and {} peers. The thin line is from the \
          first to the third quartile of the rounds; the thick mark is the project's target for IPv4 (4 ns \
          more for IPv6). The empty program takes {} ns, loop included; reading the packet's headers takes \
          {} ns of each figure.</p>\n",
         packets.rounds,
+        packets.loads,
         short(policies as f64),
         short(peers as f64),
         short(mean(largest.iter().map(|it| it.empty))),

@@ -68,6 +68,7 @@ fn document() -> Document {
     document.parts = vec![part("packets", 0.2), part("<traffic>", 0.3)];
     document.packets = Some(Figures {
         rounds: 3,
+        loads: 2,
         verified_instructions: Vec::new(),
         rows: [4, 6].map(figure).into(),
     });

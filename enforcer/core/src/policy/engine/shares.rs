@@ -6,8 +6,6 @@
 //! than an equal share is never cut. A cut namespace keeps its smallest rows.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use enforcer_ebpf::contract::table::{Limits, PORT_CLASSES, SLOTS};
@@ -86,7 +84,8 @@ pub(super) struct Scratch {
 /// verdicts may mean others later, so these are not in it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Need {
-    /// The same for equal rows only.
+    /// The same for equal rows only: a sum of numbers that nobody can foresee. If it were the same for two
+    /// rows of a namespace, one of them would be counted instead of both.
     pub(super) row: u64,
     /// The classes that it brings.
     classes: Vec<u64>,
@@ -99,7 +98,7 @@ impl Need {
     pub(super) fn new(sketch: &Sketch<'_>, verdicts: &Verdicts, scratch: &mut Scratch) -> Self {
         let terms = sketch.terms.len();
         let mut need = Self {
-            row: hash(&verdicts.identity(sketch.base)),
+            row: verdicts.identity(sketch.base),
             classes: Vec::with_capacity(terms),
             overlaps: 0,
             sets: Vec::with_capacity(terms),
@@ -110,12 +109,13 @@ impl Need {
             let always = verdicts.identity(term.always);
             let ranges = verdicts.ranges(term.always) as u64;
             atoms.push((*identity, ranges));
-            need.row = need.row.wrapping_add(hash(&(identity, always, &term.named)));
+            let number = verdicts.fingerprint(&(identity, always, &term.named));
+            need.row = need.row.wrapping_add(number);
             if set.blocks().is_empty() {
                 need.classes.push(*identity);
             }
             need.sets.extend((ranges > 0).then_some((always, ranges)));
-            need.sets.extend(term.named.iter().map(|name| (hash(name), 1)));
+            need.sets.extend(term.named.iter().map(|name| (verdicts.fingerprint(name), 1)));
         }
         for family in [0, 1] {
             let sets = (0..).zip(&sketch.terms);
@@ -186,12 +186,6 @@ impl Need {
     }
 }
 
-fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
-}
-
 /// What several rows need together, so far.
 struct Sum {
     seen: Seen,
@@ -226,7 +220,8 @@ impl Sum {
 pub(super) struct Ask<'a, K> {
     /// Its namespace.
     pub(super) namespace: &'a str,
-    /// What identifies it.
+    /// What identifies it among the rows of all namespaces. Of rows that need the same, the one with the
+    /// largest key is cut first.
     pub(super) key: K,
     pub(super) need: Arc<Need>,
 }
@@ -285,17 +280,17 @@ pub(super) fn excess<K: Ord + Clone>(asks: &[Ask<'_, K>], budget: &Budget) -> BT
 
 /// The same for the names in rules, before these become rows. `asks`: namespace, key, distinct rules
 /// (equal ones count once), number of names.
-pub(super) fn excess_names<K: Ord + Clone>(
-    asks: &[(&str, K, u64, u64)],
+pub(super) fn excess_names<K: Ord + Clone, R: Ord>(
+    asks: &[(&str, K, R, u64)],
     budget: &Budget,
 ) -> BTreeMap<K, Excess> {
     let capacity = budget.of(Resource::Names, 1);
-    let mut namespaces: BTreeMap<&str, BTreeMap<(u64, u64), Vec<&K>>> = BTreeMap::new();
+    let mut namespaces: BTreeMap<&str, BTreeMap<(u64, &R), Vec<&K>>> = BTreeMap::new();
     for (namespace, key, rules, names) in asks {
-        let rules = namespaces.entry(namespace).or_default().entry((*names, *rules));
+        let rules = namespaces.entry(namespace).or_default().entry((*names, rules));
         rules.or_default().push(key);
     }
-    let total = |rules: &BTreeMap<(u64, u64), Vec<&K>>| rules.keys().map(|it| it.0).sum::<u64>();
+    let total = |rules: &BTreeMap<(u64, &R), Vec<&K>>| rules.keys().map(|it| it.0).sum::<u64>();
     let share = level(namespaces.values().map(total).collect(), capacity);
     let mut closed = BTreeMap::new();
     for rules in namespaces.values() {
@@ -348,11 +343,6 @@ pub(super) fn with_hysteresis<K: Ord + Clone>(
         closed.extend(tighter.into_iter().filter(|(key, _)| before.contains_key(key)));
     }
     closed
-}
-
-/// A number for rules that are the same.
-pub(super) fn same(value: &impl Hash) -> u64 {
-    hash(value)
 }
 
 #[cfg(test)]

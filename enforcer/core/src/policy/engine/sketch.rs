@@ -3,9 +3,7 @@
 //! What a row needs of the node is known from its sketch ([`super::shares`]), so that a row that its
 //! namespace can't afford costs a sketch and no more. The others become rows ([`super::rows`]).
 
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{Hash as _, Hasher as _};
 
 use enforcer_ebpf::contract::verdict::Direction;
 
@@ -91,10 +89,8 @@ pub(super) fn rules(policy: &Policy, direction: Direction) -> Option<&Vec<Rule>>
 }
 
 impl<'c> Sketch<'c> {
-    fn grant(&mut self, set: Named<'c>, term: Term) {
-        let mut hasher = DefaultHasher::new();
-        set.hash(&mut hasher);
-        self.terms.push(Sketched { identity: hasher.finish(), set, term });
+    fn grant(&mut self, verdicts: &Verdicts, set: Named<'c>, term: Term) {
+        self.terms.push(Sketched { identity: verdicts.fingerprint(&set), set, term });
     }
 }
 
@@ -154,7 +150,7 @@ impl<'c> Compiler<'c, '_> {
             sketch.base = self.verdicts.union(sketch.base, granted.always);
             if !granted.named.is_empty() {
                 let term = Term { always: VerdictId::DENY, named: granted.named };
-                sketch.grant(Named::EveryPod, term);
+                sketch.grant(self.verdicts, Named::EveryPod, term);
             }
             return;
         }
@@ -163,10 +159,11 @@ impl<'c> Compiler<'c, '_> {
             match peer {
                 Peer::Block(block) => blocks.push(block),
                 Peer::Pods { namespaces: None, pods } => {
-                    sketch.grant(Named::Own(namespace, pods), granted.clone());
+                    sketch.grant(self.verdicts, Named::Own(namespace, pods), granted.clone());
                 }
                 Peer::Pods { namespaces: Some(namespaces), pods } => {
-                    sketch.grant(Named::Matching(namespaces, pods), granted.clone());
+                    let set = Named::Matching(namespaces, pods);
+                    sketch.grant(self.verdicts, set, granted.clone());
                 }
             }
         }
@@ -177,7 +174,7 @@ impl<'c> Compiler<'c, '_> {
             let term = Term { always: granted.always, named: BTreeSet::new() };
             let set =
                 if let [block] = blocks[..] { Named::Block(block) } else { Named::Blocks(blocks) };
-            sketch.grant(set, term);
+            sketch.grant(self.verdicts, set, term);
         }
     }
 

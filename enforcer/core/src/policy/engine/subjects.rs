@@ -8,9 +8,7 @@ use enforcer_ebpf::contract::verdict::Direction;
 use super::atoms::Atoms;
 use super::rows::{Row, named_ports, names};
 use super::selecting::Selecting;
-use super::shares::{
-    Ask, Budget, Excess, Need, Scratch, excess, excess_names, same, with_hysteresis,
-};
+use super::shares::{Ask, Budget, Excess, Need, Scratch, excess, excess_names, with_hysteresis};
 use super::sketch::{Compiler, Sketch, rules};
 use super::slab::{Collected, Number, Slab};
 use super::touched::Touched;
@@ -30,8 +28,11 @@ pub enum Judge {
     Closed,
 }
 
-/// The number of names in a side's rules, and a number for equal rules; `None`: not isolated.
-type Names = Option<(u64, u64)>;
+/// The policies whose rules of a direction judge a side.
+type Rules = (Direction, BTreeSet<PolicyId>);
+
+/// The number of names in a side's rules, and where these are from; `None`: not isolated.
+type Names = Option<(u64, Arc<Rules>)>;
 
 /// What a row needs, and the sides that it judges.
 type Asking = (Arc<Need>, Vec<Key>);
@@ -174,22 +175,22 @@ impl Subjects {
     /// Counts the names in the rules of these subjects.
     fn count_names(&mut self, cluster: &Cluster, concerned: &BTreeSet<PodId>) {
         // Subjects with the same policies have the same rules.
-        let mut known: HashMap<(Direction, BTreeSet<PolicyId>), Names> = HashMap::new();
+        let mut known: HashMap<Rules, Names> = HashMap::new();
         for id in concerned {
             let Some(subject) = self.pods.get_mut(id) else { continue };
             for direction in Direction::ALL {
                 let key = (direction, subject.policies.clone());
-                let counted = known.entry(key).or_insert_with(|| {
+                let counted = known.entry(key).or_insert_with_key(|key| {
                     let policies =
                         subject.policies.iter().filter_map(|it| cluster.policies.get(it));
                     let mut isolating =
                         policies.filter(|it| rules(it, direction).is_some()).peekable();
                     isolating.peek()?;
                     let count: u64 = isolating.map(|it| names(it, direction)).sum();
-                    Some((count, same(&(direction, &subject.policies))))
+                    Some((count, Arc::new(key.clone())))
                 });
                 let side = &mut subject.sides[direction as usize];
-                (side.names, side.need) = (*counted, None);
+                (side.names, side.need) = (counted.clone(), None);
             }
         }
     }
@@ -199,8 +200,8 @@ impl Subjects {
     fn close_names(&mut self) -> Vec<PodId> {
         let sides = self.pods.iter().flat_map(|(id, subject)| {
             Direction::ALL.into_iter().filter_map(move |direction| {
-                let (count, same) = subject.sides[direction as usize].names?;
-                Some((id.namespace.as_str(), (id.clone(), direction), same, count))
+                let (count, rules) = subject.sides[direction as usize].names.as_ref()?;
+                Some((id.namespace.as_str(), (id.clone(), direction), rules, *count))
             })
         });
         let asks: Vec<_> = sides.collect();
@@ -211,33 +212,29 @@ impl Subjects {
     /// Closes the sides whose rows need more than their namespace's share. Returns the subjects with
     /// sides that are no longer closed by this.
     fn close_rows(&mut self) -> Vec<PodId> {
-        let mut sides: BTreeMap<(&str, u64), Asking> = BTreeMap::new();
+        let mut rows: HashMap<(&str, u64), Asking> = HashMap::new();
         for (id, subject) in &self.pods {
             for direction in Direction::ALL {
                 if let Some(need) = &subject.sides[direction as usize].need {
-                    let row = sides.entry((&id.namespace, need.row));
+                    let row = rows.entry((&id.namespace, need.row));
                     let (_, keys) = row.or_insert_with(|| (Arc::clone(need), Vec::new()));
                     keys.push((id.clone(), direction));
                 }
             }
         }
-        let asks: Vec<Ask<'_, u64>> = sides
-            .iter()
-            .map(|((namespace, key), (need, _))| Ask {
-                namespace,
-                key: *key,
-                need: Arc::clone(need),
-            })
-            .collect();
-        let before: BTreeMap<u64, Excess> = sides
-            .iter()
-            .filter_map(|((_, key), (_, keys))| Some((*key, *self.closed[1].get(keys.first()?)?)))
-            .collect();
+        // Its first side identifies a row: the same rules in another namespace are another row.
+        let mut asks: Vec<Ask<'_, &Key>> = Vec::with_capacity(rows.len());
+        for ((namespace, _), (need, keys)) in &rows {
+            let key = keys.first();
+            asks.extend(key.map(|key| Ask { namespace, key, need: Arc::clone(need) }));
+        }
+        let before = asks.iter().filter_map(|it| Some((it.key, *self.closed[1].get(it.key)?)));
+        let before: BTreeMap<&Key, Excess> = before.collect();
         let found = with_hysteresis(&before, &self.budget, |budget| excess(&asks, budget));
-        let closed = sides
-            .into_iter()
-            .filter_map(|((_, key), (_, keys))| Some((keys, *found.get(&key)?)))
-            .flat_map(|(keys, excess)| keys.into_iter().map(move |key| (key, excess)))
+        let closed = rows
+            .values()
+            .filter_map(|(_, keys)| Some((keys, *found.get(keys.first()?)?)))
+            .flat_map(|(keys, excess)| keys.iter().map(move |key| (key.clone(), excess)))
             .collect();
         self.replace_closed(1, closed)
     }

@@ -9,7 +9,9 @@ use proptest::test_runner::Config;
 
 use super::super::reference::why;
 use crate::estates::{self, Greedy};
-use crate::model::{Change, Pod, PodId, Protocol, Traffic};
+use crate::model::{
+    Change, Pod, PodId, Policy, PolicyId, Protocol, Requirement, Selector, Traffic,
+};
 use crate::policy::{Engine, Judge, Touched};
 
 fn engine(estate: &Greedy, limits: Limits) -> (crate::model::Cluster, BTreeSet<PodId>, Engine) {
@@ -90,4 +92,35 @@ fn r9_a_row_at_the_edge_opens_only_with_room_to_spare() {
     let after = go(Change::Pod(Pod::new(PodId::new("other", "pod"))), &rest);
     assert!(after.is_empty(), "{after:?}");
     assert!(rest.iter().all(|pod| matches!(engine.judges(pod), Some([Judge::Row(_), _]))));
+}
+
+/// A tenant copies another's policy and asks for too much: the copy is closed, not the original.
+#[test]
+fn r9_equal_rules_of_a_greedy_namespace_close_nobody_elses() {
+    let mut cluster = Greedy::alone(10, 40).cluster();
+    let victim = Greedy { pods: 1, pairs: 50, shared: false, nested: false, modest: 0 }.cluster();
+    for namespace in ["greedy", "victim"] {
+        let [pod, policy] = ["copied-pod", "copied-policy"];
+        let known = victim.pods.values().next().expect("one pod").clone();
+        let labels = [("copied".to_owned(), "yes".to_owned())].into_iter().collect();
+        let number = if namespace == "victim" { 1 } else { 2 };
+        let addresses = [[10, 3, 0, number].into()].into();
+        cluster.apply(Change::Pod(Pod {
+            id: PodId::new(namespace, pod),
+            labels,
+            addresses,
+            ..known
+        }));
+        let known = victim.policies.values().next().expect("one policy").clone();
+        let selected = Requirement::In("copied".to_owned(), ["yes".to_owned()].into());
+        let subjects = Selector { requirements: [selected].into() };
+        let id = PolicyId::new(namespace, policy);
+        cluster.apply(Change::Policy(Policy { id, subjects, ..known }));
+    }
+    let local = estates::local(&cluster);
+    let mut engine = Engine::with(small());
+    engine.update(&cluster, &Touched::all(&cluster), &local);
+    let closed: BTreeSet<PodId> = closed(&engine).into_iter().map(|it| it.0).collect();
+    assert!(closed.contains(&PodId::new("greedy", "copied-pod")), "{closed:?}");
+    assert!(!closed.contains(&PodId::new("victim", "copied-pod")), "{closed:?}");
 }

@@ -2,10 +2,6 @@
 
 use super::*;
 
-fn deny(selector: &Value) -> Value {
-    json!({"podSelector": selector, "policyTypes": ["Ingress"]})
-}
-
 #[tokio::test(start_paused = true)]
 async fn one_bad_object_blocks_no_other() {
     let odd = |metadata: Value| json!({"metadata": metadata, "spec": 5});
@@ -42,38 +38,110 @@ async fn one_bad_object_blocks_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn c4_the_last_good_version_of_an_object_stays() {
-    let good = policy("p", 1, &deny(&json!({"matchLabels": {"app": "web"}})));
     let bad = |version| {
-        let wrong = json!({"matchExpressions": [{"key": "app", "operator": "Like"}]});
-        policy("p", version, &deny(&wrong))
+        let mut pod = pod("p", version);
+        pod["status"]["podIPs"] = json!([{"ip": "10.0.0.256"}]);
+        pod
     };
     let server = Server::default();
     server.on(
-        "networkpolicies",
+        "pods",
         [
-            Answer::List(vec![good.clone()], 1, None),
+            Answer::List(vec![pod("p", 1)], 1, None),
             Answer::ended([event("MODIFIED", &bad(2)), event("MODIFIED", &bad(3))]),
             Answer::Status(410, json!({})),
             Answer::List(vec![bad(3)], 4, None),
             Answer::After(
                 Duration::from_secs(60),
-                Box::new(Answer::watch([event("MODIFIED", &policy("p", 5, &deny(&json!({}))))])),
+                Box::new(Answer::watch([event("MODIFIED", &pod("p", 5))])),
             ),
         ],
     );
     let mut scene = Scene::start(server);
     scene.seconds(30).await;
-    let known = scene.cluster.policies.values().next().unwrap();
-    assert_eq!(known.subjects.requirements.len(), 1, "as it was");
-    assert_eq!(scene.state(Kind::Policy).bad, 1);
+    assert_eq!(scene.cluster.pods.values().next().unwrap().addresses.len(), 1, "as it was");
+    assert_eq!(scene.state(Kind::Pod).bad, 1);
     // Once, although it came three times.
     assert_eq!(scene.remarks.len(), 2, "{:?}", scene.remarks);
-    assert!(scene.remarks[0].contains("unknown operator `Like`"), "{:?}", scene.remarks);
+    assert!(scene.remarks[0].contains("`10.0.0.256` is not an IP address"), "{:?}", scene.remarks);
     assert!(scene.remarks[1].ends_with("its last good version stays in effect"));
     scene.seconds(60).await;
-    assert_eq!(scene.cluster.policies.values().next().unwrap().subjects.requirements.len(), 0);
-    assert_eq!((scene.state(Kind::Policy).bad, scene.remarks.len()), (0, 3));
-    assert_eq!(scene.remarks[2], "notice: NetworkPolicy a/p: fixed");
+    assert_eq!((scene.state(Kind::Pod).bad, scene.remarks.len()), (0, 3));
+    assert_eq!(scene.remarks[2], "notice: Pod a/p: fixed");
+}
+
+/// The last good version of a policy allows what its author may have removed.
+#[tokio::test(start_paused = true)]
+async fn r9_a_policy_with_errors_allows_nothing_that_was_removed() {
+    let web = json!({"matchLabels": {"app": "web"}});
+    let spec = |selector: &Value, from: &Value| json!({"podSelector": selector, "ingress": [{"from": from, "ports": [{"port": 80}]}]});
+    let anyone = json!([{"namespaceSelector": {}}]);
+    let unknown = json!({"matchExpressions": [{"key": "app", "operator": "Like"}]});
+    let known = json!([{"podSelector": web}, {"podSelector": unknown}]);
+    let good = policy("entry", 1, &spec(&web, &anyone));
+    let whole = policy("whole", 1, &spec(&web, &anyone));
+    let kept = policy("kept", 1, &spec(&web, &known));
+    let server = Server::default();
+    server.on(
+        "networkpolicies",
+        [
+            Answer::List(vec![good, kept, whole], 1, None),
+            Answer::After(
+                Duration::from_secs(60),
+                Box::new(Answer::watch([
+                    event(
+                        "MODIFIED",
+                        &policy("entry", 2, &spec(&web, &json!([{"podSelector": unknown}]))),
+                    ),
+                    event("MODIFIED", &policy("whole", 3, &spec(&unknown, &anyone))),
+                ])),
+            ),
+        ],
+    );
+    let mut scene = Scene::start(server);
+    scene.seconds(90).await;
+    let shown: Vec<_> = scene
+        .cluster
+        .policies
+        .values()
+        .map(|it| {
+            let rules = it.ingress.as_deref().unwrap_or_default();
+            let peers: Vec<usize> = rules.iter().map(|it| it.peers.len()).collect();
+            (&*it.id.name, it.subjects.requirements.len(), it.ingress.is_some(), peers)
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [("entry", 1, true, vec![]), ("kept", 1, true, vec![1]), ("whole", 0, true, vec![]),]
+    );
+    assert_eq!(scene.state(Kind::Policy).bad, 3);
+    let remarks: Vec<_> = scene.remarks.iter().map(String::as_str).collect();
+    let of = |name: &str| remarks.iter().filter(|it| it.contains(name)).count();
+    assert_eq!((of("a/entry"), of("a/kept"), of("a/whole")), (1, 1, 2), "{remarks:?}");
+    assert!(
+        remarks[0].contains("spec.ingress[0].from[1].podSelector.matchExpressions[0].operator")
+    );
+    assert!(remarks[0].contains(": the entry allows nothing"), "{remarks:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r9_an_unknown_protocol_allows_nothing_and_the_other_ports_count() {
+    let port = |protocol: &str| json!({"port": 80, "protocol": protocol});
+    let spec = |ports: Value| json!({"podSelector": {}, "ingress": [{"ports": ports}]});
+    let some = policy("some", 1, &spec(json!([port("QUIC"), port("TCP")])));
+    let mut types = spec(json!([port("TCP")]));
+    types["policyTypes"] = json!(["Ingress", "Forward"]);
+    let server = Server::default();
+    server.on("networkpolicies", [Answer::List(vec![some, policy("types", 1, &types)], 1, None)]);
+    let mut scene = Scene::start(server);
+    scene.seconds(30).await;
+    let rules = |policy: &enforcer_core::model::Policy| {
+        [&policy.ingress, &policy.egress].map(|it| {
+            it.as_ref().map(|rules| rules.iter().map(|it| it.ports.len()).collect::<Vec<_>>())
+        })
+    };
+    let shown: Vec<_> = scene.cluster.policies.values().map(rules).collect();
+    assert_eq!(shown, [[Some(vec![1]), None], [Some(vec![]), Some(vec![])]]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,10 +169,11 @@ async fn r9_a_policy_that_never_was_understood_is_closed() {
     let closed = scene.cluster.policies.values().next().unwrap();
     assert_eq!((closed.ingress.as_deref(), &closed.egress), (Some(&[][..]), &None));
     assert_eq!(closed.subjects.requirements.len(), 1, "only what it selects");
-    assert!(scene.remarks[1].contains("it isolates the pods that it selects and allows nothing"));
+    assert!(scene.remarks[0].contains("spec.ingress[0].ports[0].protocol"), "{:?}", scene.remarks);
+    assert!(scene.remarks[0].contains(": the entry allows nothing"), "{:?}", scene.remarks);
     scene.seconds(60).await;
     assert!(scene.policies().is_empty());
-    assert_eq!(scene.remarks[2], "notice: NetworkPolicy a/p: gone, with its errors");
+    assert_eq!(scene.remarks[1], "notice: NetworkPolicy a/p: gone, with its errors");
 }
 
 #[tokio::test(start_paused = true)]

@@ -57,7 +57,7 @@ fn wrong_values() {
     assert_snapshot!(reports(&policy("podSelector: {}\ningress:\n  from: []\n")), @"a.yaml:6:3: error: spec.ingress: expected a list, found a mapping (start each entry with `- `)");
     assert_snapshot!(reports(&policy("- podSelector: {}\n")), @"a.yaml:4:1: error: spec: expected a mapping, found a list (remove the `- `)");
     assert_snapshot!(reports(&policy("podSelector: {}\ningress:\n- ports:\n  - port: 1.5\n")), @"a.yaml:8:13: error: spec.ingress[0].ports[0].port: expected a whole number or a string, found the number `1.5`");
-    assert_snapshot!(reports(&policy("podSelector: {}\negress:\n- to:\n  - ipBlock: {except: [::/64]}\n")), @"a.yaml:8:7: error: spec.egress[0].to[0].ipBlock.cidr: `` is not an address block (an address and a prefix length, such as 10.0.0.0/8 or fd00::/8)");
+    assert_snapshot!(reports(&policy("podSelector: {}\negress:\n- to:\n  - ipBlock: {except: [::/64]}\n")), @"a.yaml:8:7: error: spec.egress[0].to[0].ipBlock.cidr: missing: a block of addresses is needed (an address and a prefix length, such as 10.0.0.0/8 or fd00::/8)");
 }
 
 #[test]
@@ -104,10 +104,10 @@ fn documents_that_are_none() {
 #[test]
 fn broken_yaml() {
     assert_snapshot!(reports("kind: Pod\nkind: Pod\napiVersion: v1\nmetadata: {name: a}\n"), @"a.yaml:2:1: warning: the key `kind` is already on line 1; the last one counts (keep one of the two)");
-    assert_snapshot!(reports("a:\n\tb: 1\n"), @"a.yaml:2:2: error: not valid YAML: tabs disallowed within this context (block indentation) (YAML indents with spaces, never with tabs)");
+    assert_snapshot!(reports("a:\n\tb: 1\n"), @"a.yaml:2:1: error: not valid YAML: a tab in the indentation (YAML indents with spaces, never with tabs)");
     assert_snapshot!(reports("a: [1, 2\n"), @"a.yaml:1:4: error: not valid YAML: unclosed bracket '['");
-    assert_snapshot!(reports("a: b: c\n"), @"a.yaml:1:5: error: not valid YAML: mapping values are not allowed in this context");
-    assert_snapshot!(reports("a: *b\n"), @"a.yaml:1:4: error: not valid YAML: alias references unknown anchor");
+    assert_snapshot!(reports("a: b: c\n"), @"a.yaml:1:5: error: not valid YAML: mapping values are not allowed in this context (put quotes around a value with `: ` in it, or indent this line as those beside it)");
+    assert_snapshot!(reports("a: *b\n"), @"a.yaml:1:4: error: not valid YAML: alias references unknown anchor (put quotes around it if it is text)");
     assert_snapshot!(reports("a: &a [*a]\n"), @"a.yaml:1:8: error: the alias is inside of its own anchor");
     assert_snapshot!(reports("? [a]\n: b\n"), @"a.yaml:1:3: error: a key must be a word");
     assert_snapshot!(reports("<<: {a: 1}\na: 2\nb: {<<: [{}, null]}\n"), @"a.yaml:3:5: error: `<<` needs a mapping, or a list of mappings");
@@ -354,5 +354,36 @@ proptest! {
             miette::GraphicalReportHandler::new().render_report(&mut shown, &report.excerpt()).unwrap();
             prop_assert!(report.line >= 1 && report.line <= text.lines().count());
         }
+    }
+}
+
+/// What a new user reads about frequent mistakes: what was expected, and what to do.
+#[test]
+fn mistakes_come_with_advice() {
+    for (spec, advice) in [
+        ("policyTypes: Ingress", "write it as an entry of a list: [Ingress]"),
+        ("podSelector {}", "write `:` and a blank after each key"),
+        ("podSelector:{}", "a blank must follow the `:` of a key"),
+        ("ingress: [{ports: [80]}]", "write it as `port: 80`"),
+        ("egress: [{to: [{ipBlock: {cidr: [10.0.0.0/8]}}]}]", "remove the brackets or the `- `"),
+        ("podSelector: {matchExpressions: [{key: a, operator: In}]}", "add `values: [VALUE]`"),
+        ("podSelector: {matchLabels: {a: *b}}", "put quotes around it if it is text"),
+    ] {
+        let found = reports(&scene::policy("p", spec));
+        assert!(found.contains(advice), "{spec}: {found}");
+    }
+    let good = scene::policy("p", "podSelector: {}");
+    for (text, advice) in [
+        (good.replace("spec:", "podSelector: {}\nspec:"), "move it below `spec`"),
+        (good.replace("spec:", "name: a\nspec:"), "move it below `metadata`"),
+        (good.replace("kind: NetworkPolicy\n", ""), "add `kind: NetworkPolicy`"),
+        (good.replace("name: p", "name: p, creationTimestamp: today"), "2026-01-31T12:00:00Z"),
+        (good.replace("name: p", "generateName: Web-"), "`Web-` is not a generateName"),
+        (good.replace("name: p", "generateName: p-"), "accepts no generateName in its place"),
+        (good.replace("  podSelector", " a: b\n  podSelector"), "indent this line as"),
+        ("{\"kind\": \"Pod\" \"apiVersion\": \"v1\"}".to_owned(), "as JSON: expected `,` or `}`"),
+    ] {
+        let found = reports(&text);
+        assert!(found.contains(advice), "{text}: {found}");
     }
 }

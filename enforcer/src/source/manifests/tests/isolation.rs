@@ -41,6 +41,25 @@ fn r9_a_policy_under_a_wrong_kind_isolates_too() {
 }
 
 #[test]
+fn r9_a_policy_that_kubectl_refuses_for_its_yaml_isolates_too() {
+    for (from, to) in [
+        ("spec:", "\t\nspec:"),
+        ("{name: p}", "{name: p, labels: {a: !!int x}}"),
+        ("{name: p}", "{name: p, labels: {a: .inf}}"),
+        ("{name: p}", "{name: p, labels: {<<: a}}"),
+    ] {
+        let mut scene = Scene::new();
+        scene.save("a.yaml", policy("p", WEB).replace(from, to));
+        assert!(is_closed(scene.policy("p")), "{to}");
+    }
+    let mut scene = Scene::new();
+    let text = [policy("p", WEB), policy("ignored", "podSelector: {}")].join("...\n");
+    let reports = scene.save("a.yaml", text);
+    assert!(reports.contains("kubectl ignores what follows"), "{reports}");
+    assert_eq!(scene.policies(), ["ignored", "p"]);
+}
+
+#[test]
 fn r9_a_policy_without_a_name_isolates_too() {
     let mut scene = Scene::new();
     scene.save("a.yaml", policy("~", WEB));

@@ -12,8 +12,8 @@ use super::scene::policy;
 use crate::source::remark::Severity;
 
 /// Whether the API server would accept the objects.
-fn accepts(text: &str) -> bool {
-    let (_, parsed) = file::parse(Path::new("a.yaml"), text.as_bytes());
+pub(super) fn accepts(text: &str) -> bool {
+    let (_, _, parsed) = file::analyse(Path::new("a.yaml"), text.as_bytes(), true);
     parsed.reports.into_iter().all(|it| it.for_new_object().severity != Severity::Error)
 }
 
@@ -23,7 +23,7 @@ fn expect_specs(accepted: bool, specs: &[&str]) {
     }
 }
 
-fn expect_within(accepted: bool, before: &str, inner: &[&str], after: &str) {
+pub(super) fn expect_within(accepted: bool, before: &str, inner: &[&str], after: &str) {
     for inner in inner {
         let spec = format!("podSelector: {{}}\n{before}{inner}{after}");
         assert_eq!(accepts(&policy("p", &spec)), accepted, "{inner}");
