@@ -20,7 +20,7 @@ use super::desired::{Desired, Interface};
 use super::endpoints::Judged;
 use super::excess::report_excess;
 use super::goal::{Wish, wishes};
-use super::link::{Link, STALE};
+use super::link::{FEW_CELLS, Link, STALE};
 use super::plan::{Plan, report_unplaced};
 use super::rows::RowKey;
 use super::shortage::Full;
@@ -352,12 +352,18 @@ impl Follower<'_> {
             }
         }
         self.link.stale += work.gone.len();
-        if retired || self.link.stale > STALE {
+        if retired || self.is_worth_a_look() {
             self.link.stale = 0;
             let used = self.port_sets(state);
             state.ports.keep(&used, writer);
         }
         Ok(())
+    }
+
+    /// Whether to look for unused port sets although no row was retired.
+    fn is_worth_a_look(&self) -> bool {
+        let cells = self.link.rows.len().saturating_mul(self.link.ids.len());
+        self.link.stale > if cells <= FEW_CELLS { 0 } else { STALE }
     }
 
     /// The port sets in cells of ids that addresses have.

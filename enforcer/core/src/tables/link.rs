@@ -20,3 +20,6 @@ pub(super) struct Link {
 
 /// Classes that may go before unused port sets are looked for.
 pub(super) const STALE: usize = 256;
+
+/// With at most so many cells, they are looked for at once: it takes some microseconds.
+pub(super) const FEW_CELLS: usize = 4_096;

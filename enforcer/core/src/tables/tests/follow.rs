@@ -9,7 +9,7 @@ use crate::estates;
 use crate::model::{Change, Cluster};
 use crate::policy::tests::histories::{between, history, local};
 use crate::policy::{Delta, Engine, Touched};
-use crate::tables::{Interface, Step};
+use crate::tables::{Interface, Step, Table};
 use enforcer_ebpf::contract::table::Limits;
 
 /// A cluster, and an engine that follows it.
@@ -52,6 +52,12 @@ proptest! {
             let (delta, _) = follower.step(&[]);
             let again = harness.state.follow(&mut follower.engine, &delta, &interfaces);
             prop_assert!(again.steps.is_empty(), "a second plan does nothing: {:?}", again.steps);
+            let mut fresh = Harness::new(limits());
+            let compiled = follower.engine.compiled();
+            let result = fresh.go(&crate::tables::Desired { compiled, interfaces });
+            result.map_err(TestCaseError::fail)?;
+            let [used, needed] = [&harness, &fresh].map(|it| it.state.usage(Table::PortSets));
+            prop_assert_eq!(used, needed, "nothing unused is left");
             Ok(plan)
         };
         for batch in &history {
