@@ -220,8 +220,16 @@ pub(crate) struct VmTest {
     #[arg(long, short)]
     pub(crate) verbose: bool,
     /// Only tests whose names contain one of these
-    #[arg(value_name = "FILTER")]
+    #[arg(value_name = "FILTER", value_parser = filter)]
     pub(crate) filters: Vec<String>,
+}
+
+/// A filter that is no kernel: those need an option.
+fn filter(text: &str) -> Result<String, String> {
+    match Series::from_str(text, true) {
+        Ok(_) => Err(format!("this is a kernel, not a test: write --kernel {text}")),
+        Err(_) => Ok(text.to_owned()),
+    }
 }
 
 /// `bench`.
@@ -341,6 +349,13 @@ mod tests {
             let wide: Vec<_> = examples.filter(|it| it.chars().count() > 80).collect();
             assert!(wide.is_empty(), "a terminal of 80 columns breaks {wide:?}");
         }
+    }
+
+    #[test]
+    fn a_kernel_is_no_filter() {
+        let error = Cli::try_parse_from(["x", "vm-test", "5.10"]).unwrap_err().to_string();
+        assert!(error.contains("write --kernel 5.10"), "{error}");
+        assert!(Cli::try_parse_from(["x", "vm-test", "always::p3"]).is_ok());
     }
 
     #[test]
