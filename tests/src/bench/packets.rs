@@ -124,7 +124,7 @@ pub(super) fn measure(
             for mut case in cases {
                 let more = one(&mut loaded, &mut case, shape, room, rounds)?;
                 match times.get_mut(at) {
-                    Some(known) => known.extend(more),
+                    Some(known) => known.extend(more)?,
                     None => times.push(more),
                 }
                 at += 1;
@@ -183,10 +183,13 @@ impl Times {
         Self { of, empty: Vec::new(), parse: Vec::new(), total: Vec::new() }
     }
 
-    fn extend(&mut self, more: Self) {
+    fn extend(&mut self, more: Self) -> anyhow::Result<()> {
+        let of = |it: &Figure| (it.family, it.policies, it.peers, it.flows, it.case.clone());
+        anyhow::ensure!(of(&self.of) == of(&more.of), "the loads have different cases");
         self.empty.extend(more.empty);
         self.parse.extend(more.parse);
         self.total.extend(more.total);
+        Ok(())
     }
 
     fn figure(self) -> Figure {

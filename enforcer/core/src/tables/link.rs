@@ -21,5 +21,5 @@ pub(super) struct Link {
 /// Classes that may go before unused port sets are looked for.
 pub(super) const STALE: usize = 256;
 
-/// With at most so many cells, they are looked for at once: it takes some microseconds.
+/// The most cells with which they are looked for whenever a class goes.
 pub(super) const FEW_CELLS: usize = 4_096;
