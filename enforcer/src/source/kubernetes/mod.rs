@@ -12,6 +12,7 @@
 mod backoff;
 mod client;
 mod failure;
+mod gather;
 mod key;
 mod kind;
 mod node;
@@ -34,6 +35,7 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::{self, sleep_until};
 
 pub use client::{ClientError, ClientOptions, Connection};
 pub use kind::Kind;
@@ -41,6 +43,7 @@ pub use once::{OnceError, read_once};
 pub use state::{Phase, WatchState, Watches};
 
 use super::update::Update;
+use gather::Gathered;
 use tracker::Tracker;
 use watch::Received;
 
@@ -85,8 +88,9 @@ impl Kubernetes {
         self.start::<Node>(&mut tasks, Some(this_node), &events)?;
         drop(events);
         let client = self.connection.client()?;
+        let gathered = Gathered::new(&self.node_name);
         let name = node::NodeName::new(client, self.node_name, Arc::clone(&self.watches));
-        collect(received, name, &self.watches, &updates).await;
+        collect(received, name, gathered, &self.watches, &updates).await;
         tasks.shutdown().await;
         Ok(())
     }
@@ -108,20 +112,28 @@ impl Kubernetes {
 async fn collect<U: From<Update>>(
     mut received: mpsc::Receiver<Received>,
     mut node: node::NodeName,
+    mut gathered: Gathered,
     watches: &Watches,
     updates: &mpsc::Sender<U>,
 ) {
     let mut trackers = Trackers::new();
     let mut events = Vec::with_capacity(WAITING);
-    let mut was_complete = false;
-    while received.recv_many(&mut events, WAITING).await > 0 {
+    let mut complete = false;
+    loop {
+        let due = gathered.due(time::Instant::now());
+        let is_open = tokio::select! {
+            biased;
+            count = received.recv_many(&mut events, WAITING) => count > 0,
+            () = sleep_until(due.unwrap_or_else(time::Instant::now)), if due.is_some() => true,
+        };
         let mut update = trackers.take(events.drain(..), watches);
         let known = trackers.of(Kind::Node).is_some_and(|nodes| node.check(nodes));
-        update.complete = was_complete || (known && trackers.are_complete());
-        let news = update.complete != was_complete
-            || !(update.changes.is_empty() && update.remarks.is_empty());
-        was_complete = update.complete;
-        if news && updates.send(update.into()).await.is_err() {
+        complete |= known && trackers.are_complete();
+        update.complete = complete;
+        gathered.add(update);
+        let now = time::Instant::now();
+        let is_due = gathered.due(now).is_some_and(|it| it <= now || !is_open);
+        if is_due && updates.send(gathered.take(now).into()).await.is_err() || !is_open {
             return;
         }
     }
