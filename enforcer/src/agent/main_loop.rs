@@ -16,6 +16,7 @@ use super::reconciler::{Reconciled, Reconciler};
 use super::shared::Shared;
 use super::watchdog;
 use crate::cni::{Results, State};
+use crate::kernel::release_start_up_memory;
 use crate::node::{self, Seen};
 use crate::nri;
 use crate::observe::Observed as _;
@@ -103,6 +104,7 @@ pub(super) async fn drive(
             if let Some(at) = inputs.complete_at.take() {
                 let seconds = at.elapsed().as_secs_f64();
                 tracing::info!(seconds, "the first complete state is enforced");
+                release_start_up_memory();
             }
             inputs.starts.settle(&reconciler);
             if let Some(writer) = &mut writer {

@@ -48,14 +48,14 @@ pub(super) async fn collect<U: From<Update>>(
 }
 
 /// The tracker of each kind.
-struct Trackers(BTreeMap<Kind, Tracker>);
+pub(super) struct Trackers(BTreeMap<Kind, Tracker>);
 
 impl Trackers {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Kind::ALL.into_iter().map(|kind| (kind, Tracker::new(kind))).collect())
     }
 
-    fn of(&self, kind: Kind) -> Option<&Tracker> {
+    pub(super) fn of(&self, kind: Kind) -> Option<&Tracker> {
         self.0.get(&kind)
     }
 
@@ -64,7 +64,11 @@ impl Trackers {
     }
 
     /// Applies events; the caller sets whether the update is complete.
-    fn take(&mut self, events: impl Iterator<Item = Received>, watches: &Watches) -> Update {
+    pub(super) fn take(
+        &mut self,
+        events: impl Iterator<Item = Received>,
+        watches: &Watches,
+    ) -> Update {
         let mut update = Update::default();
         for (kind, event, received_at) in events {
             let first = update.received_at.map_or(received_at, |it| it.min(received_at));

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::super::collect::Trackers;
 use super::super::key::Key;
 use super::super::object::{Outcome, Seen, Watched};
 use super::super::tracker::Event;
