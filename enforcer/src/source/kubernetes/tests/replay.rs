@@ -1,6 +1,8 @@
 //! Recordings of a real API server, replayed in any order of the kinds, with interrupted watches and
 //! lists.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 
