@@ -96,10 +96,8 @@ fn the_log_of_drops_names_both_pods() {
                 let from = of("client");
                 let from = if from.is_ipv6() { format!("[{from}]") } else { from.to_string() };
                 let start = format!("shop/client {from}:");
-                let end = format!(
-                    " → shop/server {to} UDP dropped at shop/server ingress: no rule allows it; \
-                     isolated by shop/nothing-in"
-                );
+                let end =
+                    format!(" → shop/server {to} UDP denied at ingress: isolated by nothing-in");
                 (start, end)
             };
             let (start, end) = line(scene.lab());
@@ -122,9 +120,7 @@ fn commands_show_drops_with_their_policies_and_pods_with_their_protection() {
         isolate_server(scene).await;
         budget_renewed().await;
         send(scene.lab(), Family::V4, 2).await;
-        let line = format!(
-            ":{NOWHERE} UDP dropped at shop/server ingress: no rule allows it; isolated by shop/nothing-in"
-        );
+        let line = format!(":{NOWHERE} UDP denied at ingress: isolated by nothing-in");
         until("the drops are listed, repeats counted", async || {
             let (code, text) = command(scene, &["drops", "--namespace", "shop"]).await;
             assert_eq!(code, Some(0), "{text}");
