@@ -3,6 +3,7 @@ mod faults;
 mod lists;
 mod objects;
 mod outages;
+mod readable;
 mod replay;
 mod server;
 
