@@ -136,8 +136,10 @@ fn row(it: &AuditedConnection) -> Vec<String> {
         Some(nearest) => {
             format!("{} {}: {}", nearest.policy, nearest.path, nearest.differences.join(", "))
         }
-        None if it.rules.is_empty() => format!("no {} rule", it.direction),
-        None => rules.collect::<Vec<_>>().join(", "),
+        None if !it.rules.is_empty() => rules.collect::<Vec<_>>().join(", "),
+        // Of a denied attempt, the agent knows which policies would allow it, and not by which rules.
+        None if it.effect == "would-allow" => format!("a rule of {}", it.policies.join(", ")),
+        None => format!("no {} rule", it.direction),
     };
     vec![
         it.policies.join(", "),

@@ -220,11 +220,9 @@ mod tests {
     #[test]
     fn a_denial_names_its_policies_and_the_nearest_rule() {
         let record = attributed(record("TCP", Some(5433)));
-        let line = "shop/web-5d9f-x7k2p 10.1.0.4:43512 → shop/db-0 10.1.0.5:5433 TCP dropped at \
-                    shop/db-0 ingress: no rule allows it; isolated by shop/db-clients, \
-                    shop/default-deny; nearest: shop/db-clients \
-                    spec.ingress[0].from[0].podSelector: shop/web-5d9f-x7k2p lacks label role=api, \
-                    port 5432 instead of 5433";
+        let line = "shop/web-5d9f-x7k2p 10.1.0.4:43512 → shop/db-0 10.1.0.5:5433 TCP denied at ingress: \
+                    isolated by db-clients, default-deny; nearest: db-clients \
+                    ingress[0].from[0].podSelector: lacks label role=api, port 5432 instead of 5433";
         assert_eq!(record.to_string(), line);
         let attribution = &record.attribution;
         assert_eq!(attribution.from_workload.as_deref(), Some("shop/web (deploy)"));

@@ -38,22 +38,7 @@ pub struct Attribution {
     /// The nearest rule, if one could allow the packet.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub nearest: Option<Nearest>,
-    /// The policies in audit that would isolate the pod in this direction, if they would allow the packet.
+    /// The policies in audit whose rules would allow the packet, if all policies were enforced.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub would_allow: Vec<String>,
-}
-
-impl fmt::Display for Attribution {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.isolated_by.is_empty() {
-            write!(f, "; isolated by {}", self.isolated_by.join(", "))?;
-        }
-        if let Some(nearest) = &self.nearest {
-            write!(f, "; {nearest}")?;
-        }
-        if !self.would_allow.is_empty() {
-            write!(f, "; would be allowed by {} (in audit)", self.would_allow.join(", "))?;
-        }
-        Ok(())
-    }
 }

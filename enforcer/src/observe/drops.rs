@@ -1,7 +1,6 @@
 //! Readable drop events.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use enforcer_ebpf::contract::event::Event;
 use enforcer_ebpf::contract::lookup::port_protocol;
@@ -54,7 +53,7 @@ pub struct End {
     pub port: Option<u16>,
 }
 
-/// A dropped packet, for people and scripts. `Display` gives one line.
+/// A dropped packet, for people and scripts. `Display` gives one line (`drop_line.rs`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DropRecord {
     /// The source; absent for frames that are not IP.
@@ -191,59 +190,6 @@ pub fn protocol_name(version: u8, number: u8) -> String {
         number => return format!("protocol {number}"),
     };
     name.to_owned()
-}
-
-/// The explanation of a reason, by its name.
-fn explain(reason: &str) -> &str {
-    let known = Reason::ALL.into_iter().find(|it| it.name() == reason);
-    match known {
-        Some(Reason::Denied) => "no rule allows it",
-        Some(Reason::Malformed) => "its headers can't be read",
-        Some(Reason::SpoofedSource) => "its source is none of the pod's addresses",
-        Some(Reason::Fragment) => "its first fragment was not seen",
-        Some(Reason::NotIp) => "it is neither IP nor the link's own traffic",
-        Some(Reason::Unrepresented) => "the pod's policy does not fit the tables",
-        Some(Reason::UnknownPod) => "no known pod is behind the interface",
-        Some(Reason::SpoofedLink) => "it claims an address of another, or only routers send it",
-        Some(Reason::Encapsulated) => "it is a tunnel's packet to the pod's own node",
-        Some(Reason::WrongDestination) => "it is not addressed to the pod",
-        Some(Reason::MarkLost) => "another program cleared the mark that names its sender",
-        Some(Reason::Unguarded) => "it comes from an interface that no agent has guarded yet",
-        _ => reason,
-    }
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(pod) = &self.pod {
-            write!(f, "{pod} ")?;
-        }
-        match self.port {
-            Some(port) => SocketAddr::new(self.address, port).fmt(f),
-            None => self.address.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for DropRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (Some(source), Some(destination)) = (&self.source, &self.destination) {
-            write!(f, "{source} ")?;
-            if let Some(sender) = &self.sender {
-                write!(f, "(sent by {sender}) ")?;
-            }
-            write!(f, "→ {destination} ")?;
-        }
-        f.write_str(&self.protocol)?;
-        if let Some((kind, code)) = self.icmp {
-            write!(f, " type {kind} code {code}")?;
-        }
-        match &self.pod {
-            Some(pod) => write!(f, " dropped at {pod}")?,
-            None => write!(f, " dropped at interface {}", self.ifindex)?,
-        }
-        write!(f, " {}: {}{}", self.direction, explain(&self.reason), self.attribution)
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 mod attribute;
 mod attribution;
 mod audit;
+mod drop_line;
 mod drops;
 mod flow_decision;
 mod flows;

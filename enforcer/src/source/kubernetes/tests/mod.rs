@@ -1,3 +1,4 @@
+mod busy;
 mod faults;
 mod lists;
 mod objects;
