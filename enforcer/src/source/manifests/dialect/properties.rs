@@ -56,7 +56,8 @@ impl Properties {
 
     pub(super) fn add_block(&mut self, range: Range<usize>) {
         if let Some(tag) = self.tags.last_mut().filter(|it| it.until == range.start) {
-            tag.until = range.end;
+            // A key after it is on another line.
+            (tag.until, tag.same_line) = (range.end, false);
         }
         self.blocks.push(range);
     }

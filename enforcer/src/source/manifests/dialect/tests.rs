@@ -224,4 +224,8 @@ fn tags_and_blocks_are_known_by_their_places() {
         ["|", "!!int 5", "c:", "6"].map(|it| properties.is_block(at(it))),
         [true, true, false, false]
     );
+    let text = "a: !!binary |\n  aGk=\nb: c\n";
+    let properties = rewrite(text).properties;
+    assert_eq!(properties.tag(text.find("aGk").unwrap(), false), Some(3..11));
+    assert_eq!(properties.tag(text.find("b:").unwrap(), true), None);
 }

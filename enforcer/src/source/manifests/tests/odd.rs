@@ -135,12 +135,12 @@ impl Writer<'_, '_> {
     /// A literal or folded block scalar.
     fn block(&mut self, indent: usize) -> Value {
         let chomping = self.choices.of(&["", "-", "+"]);
-        let tag = self.choices.of(&["", "", "!!str ", "&b "]);
+        let tag = self.choices.of(&["", "", "!!str ", "&b ", "!!binary "]);
         let header = self.choices.of(&["", "", " # c", "\t", " # !!int"]);
         self.put(&format!(" {tag}|{chomping}{header}\n"));
         let mut lines = String::new();
-        for _ in 0..=self.choices.below(3) {
-            let line = self.choices.of(&LINES);
+        for _ in 0..=self.choices.below(if tag == "!!binary " { 1 } else { 3 }) {
+            let line = if tag == "!!binary " { "eA==" } else { self.choices.of(&LINES) };
             // The first line sets the indentation, which is no tab.
             let line = if lines.is_empty() { line.trim_start() } else { line };
             self.indent(indent + 1);
@@ -148,6 +148,9 @@ impl Writer<'_, '_> {
             self.put("\n");
             lines += line;
             lines += "\n";
+        }
+        if tag == "!!binary " {
+            lines = "x".to_owned();
         }
         let value = if chomping == "-" { lines.trim_end_matches('\n') } else { &lines };
         if tag.starts_with('&') {
