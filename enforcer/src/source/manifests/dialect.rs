@@ -172,6 +172,11 @@ impl Scanner {
             return;
         }
         self.content = true;
+        if self.peek(3) == Some(b'#') {
+            // Before the first document, kubectl's parser sees this line, too.
+            let help = Some("write `--- #`");
+            self.fault("a blank is missing between `---` and the comment", help);
+        }
         let line = self.text.split(|&it| it == b'\n').next().unwrap_or_default();
         let after = line.get(3..).unwrap_or_default().trim_ascii();
         let is_content = !after.is_empty() && !after.starts_with(b"#");
