@@ -38,8 +38,8 @@ pub(super) fn watches(encoder: &mut DescriptorEncoder<'_>, watches: &[WatchRepor
     };
     let help = "Known objects of the Kubernetes API.";
     gauges(encoder, "watch_objects", help, by_kind(|it| it.objects))?;
-    let help = "Objects that can't be used as they are: the last good version stays active, if any; \
-         policies allow nothing of what is not understood.";
+    let help = "Objects that can't be used as they are: what can be read of them is active; policies allow nothing of what is \
+         not understood.";
     gauges(encoder, "watch_bad_objects", help, by_kind(|it| it.bad_objects))?;
     let help = "Started lists of the Kubernetes API, including the first.";
     counters(encoder, "watch_lists", help, by_kind(|it| it.lists))?;

@@ -114,6 +114,8 @@ fn documents<'t>(source: &'t str, from: usize, chunks: &mut Vec<Chunk<'t>>) {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
 

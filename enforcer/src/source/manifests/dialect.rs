@@ -40,23 +40,7 @@ const USE_SPACES: &str = "YAML indents with spaces, never with tabs";
 /// Rewrites a document, with or without its `---` line: what `kubectl` reads of it, then what is after each line
 /// `...` up to the next one. Each byte is read once.
 pub(super) fn rewrite(source: &str) -> impl Iterator<Item = Rewritten> {
-    let text = with_known_characters(source).into_bytes();
-    let mut scanner = Scanner {
-        text,
-        at: 0,
-        origin: 0,
-        line: 0,
-        flow: 0,
-        indent: -1,
-        fresh: true,
-        content: false,
-        key: None,
-        anchored: false,
-        tagged: false,
-        end: None,
-        faults: Vec::new(),
-        properties: Properties::default(),
-    };
+    let mut scanner = Scanner::new(source);
     let mut more = true;
     std::iter::from_fn(move || {
         let rewritten = std::mem::take(&mut more).then(|| scanner.part())?;
@@ -83,8 +67,8 @@ fn with_known_characters(source: &str) -> String {
         match it {
             '\u{feff}' => text.push_str(LIKE_BOM),
             '\u{85}' | '\u{2028}' | '\u{2029}' => {
-                text.extend(std::iter::repeat_n(' ', it.len_utf8() - 1));
-                text.push('\n');
+                text.extend(std::iter::repeat_n(' ', it.len_utf8() - 2));
+                text.push_str("\r\n");
             }
             _ => text.push(it),
         }
@@ -92,6 +76,7 @@ fn with_known_characters(source: &str) -> String {
     text
 }
 
+#[derive(Default)]
 struct Scanner {
     text: Vec<u8>,
     at: usize,
@@ -109,6 +94,8 @@ struct Scanner {
     content: bool,
     /// The line of the scalar before, if one was the last token.
     key: Option<usize>,
+    /// The first anchor or tag of the node, if a key may begin there.
+    first: Option<usize>,
     /// Whether an anchor is before, and no node yet.
     anchored: bool,
     /// Whether a tag is before, and no node yet.
@@ -116,10 +103,20 @@ struct Scanner {
     end: Option<usize>,
     faults: Vec<Fault>,
     properties: Properties,
+    /// The bytes that were looked at.
+    #[cfg(test)]
+    steps: std::cell::Cell<usize>,
 }
 
 impl Scanner {
+    fn new(source: &str) -> Self {
+        let text = with_known_characters(source).into_bytes();
+        Self { text, indent: -1, fresh: true, ..Self::default() }
+    }
+
     fn peek(&self, ahead: usize) -> Option<u8> {
+        #[cfg(test)]
+        self.steps.set(self.steps.get() + 1);
         self.text.get(self.at + ahead).copied()
     }
 
@@ -139,17 +136,16 @@ impl Scanner {
         }
     }
 
-    /// A node begins here: it has the tag before it.
-    fn bind(&mut self) {
-        self.anchored = false;
-        if std::mem::take(&mut self.tagged) {
-            self.properties.bind(self.at - self.origin, self.line.saturating_sub(self.origin));
-        }
-    }
-
     fn put(&mut self, byte: u8) {
         if let Some(it) = self.text.get_mut(self.at) {
             *it = byte;
+        }
+    }
+
+    /// A token that begins an entry of a block is here: it indents what is in the entry.
+    fn indents(&mut self) {
+        if self.fresh && self.flow == 0 {
+            self.indent = self.column();
         }
     }
 
@@ -176,6 +172,11 @@ impl Scanner {
             return;
         }
         self.content = true;
+        if self.peek(3) == Some(b'#') {
+            // Before the first document, kubectl's parser sees this line, too.
+            let help = Some("write `--- #`");
+            self.fault("a blank is missing between `---` and the comment", help);
+        }
         let line = self.text.split(|&it| it == b'\n').next().unwrap_or_default();
         let after = line.get(3..).unwrap_or_default().trim_ascii();
         let is_content = !after.is_empty() && !after.starts_with(b"#");
@@ -233,7 +234,10 @@ impl Scanner {
             return;
         }
         let had_content = std::mem::replace(&mut self.content, true);
-        if !matches!(byte, b'&' | b'!') {
+        self.first = self.first.filter(|_| self.anchored || self.tagged);
+        if matches!(byte, b'&' | b'!') {
+            self.first = self.first.or_else(|| (self.fresh && block).then_some(self.at));
+        } else {
             self.bind();
         }
         match byte {
@@ -245,7 +249,7 @@ impl Scanner {
                 self.end = Some(self.at);
             }
             b'-' if block && self.ends(1) => {
-                self.indent = if self.fresh { self.column() } else { self.indent };
+                self.indents();
                 self.at += 1;
             }
             b'?' if !block || self.ends(1) => self.question_mark(),
@@ -267,6 +271,7 @@ impl Scanner {
 
     /// Within brackets, a `?` begins an entry, and ends any word.
     fn question_mark(&mut self) {
+        self.indents();
         let before = self.text.get(..self.at).unwrap_or_default().trim_ascii_end().last();
         if self.flow > 0 && !before.is_some_and(|it| b"[{,".contains(it)) {
             self.fault("a `?` within brackets must be in quotes", None);
@@ -284,6 +289,8 @@ impl Scanner {
     }
 
     fn colon(&mut self) {
+        // After an explicit key.
+        self.indents();
         if self.flow > 0 && self.key.take().is_some_and(|it| it != self.line) {
             self.fault("a key and its `:` must be on the same line", None);
         }
@@ -297,79 +304,6 @@ impl Scanner {
         self.at += 1;
     }
 
-    /// An anchor or an alias: its name has ASCII letters, digits, `_` and `-`.
-    fn anchor(&mut self) {
-        let start = self.at;
-        if self.text.get(start) == Some(&b'&') {
-            self.anchored = true;
-            // The anchor that stands for the tag would be a second one.
-            let tag = self.properties.last_tag().filter(|it| self.tagged && it.len() > 1);
-            for at in tag.unwrap_or_default() {
-                if let Some(it) = self.text.get_mut(self.origin + at) {
-                    *it = b' ';
-                }
-            }
-        }
-        self.at += 1;
-        while self.peek(0).is_some_and(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it)) {
-            self.at += 1;
-        }
-        let follows = self.peek(0).is_none_or(|it| b" \t\n\r?:,]}%@`".contains(&it));
-        if !follows || self.at == start + 1 {
-            let message = "the name of an anchor has letters, digits, `_` and `-` only";
-            self.fault(message, None);
-        } else if self.peek(0) == Some(b':') && self.text.get(start) == Some(&b'&') {
-            self.fault("a blank is missing after the name of the anchor", None);
-        }
-        let flow = self.flow > 0;
-        let ends = |it: u8| flow && b",[]{}".contains(&it);
-        while !self.ends(0) && !self.peek(0).is_some_and(ends) {
-            self.at += 1;
-        }
-        self.key_follows(start);
-    }
-
-    /// A tag: this program gives it its meaning. The library gets an anchor instead, which keeps the place.
-    fn tag(&mut self) {
-        let start = self.at;
-        while !self.ends(0) {
-            self.at += 1;
-        }
-        let word = self.text.get(start..self.at).unwrap_or_default().to_vec();
-        let (handle, rest) = match word.get(1..) {
-            Some([b'!', rest @ ..]) => (true, rest),
-            Some([b'<', rest @ ..]) => {
-                (rest.ends_with(b">"), rest.strip_suffix(b">").unwrap_or(&[]))
-            }
-            Some(rest) => (!rest.contains(&b'!'), rest),
-            None => (true, &[][..]),
-        };
-        let is_uri = |it: &u8| it.is_ascii_alphanumeric() || b"-_;/?:@&=+$,.!~*'()[]%".contains(it);
-        let at = std::mem::replace(&mut self.at, start);
-        if !handle {
-            self.fault("the handle of this tag is not declared", None);
-        } else if (rest.is_empty() && word.len() > 1) || !rest.iter().all(is_uri) {
-            self.fault("not a tag", None);
-        }
-        let has_anchor = self.anchored || self.tagged;
-        if self.tagged {
-            self.properties.bind(start - self.origin, self.line.saturating_sub(self.origin));
-        }
-        self.tagged = true;
-        let from = start - self.origin;
-        self.properties.add_tag(from..from + word.len());
-        for (index, it) in self.text.iter_mut().take(at).skip(start).enumerate() {
-            *it = match index {
-                _ if word.len() == 1 => b'!',
-                _ if has_anchor => b' ',
-                0 => b'&',
-                _ => b'_',
-            };
-        }
-        self.at = at;
-        self.fresh = false;
-    }
-
     /// After a scalar that begins at `start`: a key's column is the indentation of what follows.
     fn key_follows(&mut self, start: usize) {
         self.key = Some(if start < self.line { usize::MAX } else { self.line });
@@ -378,8 +312,10 @@ impl Scanner {
             ahead += 1;
         }
         let is_key = self.peek(ahead) == Some(b':') && self.ends(ahead + 1);
-        if is_key && self.fresh && self.flow == 0 && start >= self.line {
-            self.indent = isize::try_from(start - self.line).unwrap_or(isize::MAX);
+        let first = self.first.filter(|it| *it >= self.line);
+        if is_key && (self.fresh || first.is_some()) && self.flow == 0 && start >= self.line {
+            let column = first.unwrap_or(start) - self.line;
+            self.indent = isize::try_from(column).unwrap_or(isize::MAX);
         }
         self.fresh = false;
     }

@@ -28,9 +28,11 @@ pub(super) fn report(text: &Text, reports: &[Report]) -> Option<Report> {
     let is_error = |it: &&Report| it.severity == Severity::Error;
     let first = reports.iter().find(is_error)?;
     let (start, line) = text.lines().find(|(_, line)| is_action(line))?;
-    let caused = |it: &Report| text.line(it.line - 1).contains("{{");
-    let is_syntax = |it: &Report| it.path.is_empty();
-    let causes = reports.iter().filter(is_error).any(|it| caused(it) || is_syntax(it));
+    // Lines are looked at once: one may have megabytes, and thousands of reports.
+    let mut lines: Vec<_> = reports.iter().filter(is_error).map(|it| it.line).collect();
+    lines.dedup();
+    let caused = || lines.iter().any(|it| text.line(it - 1).contains("{{"));
+    let causes = reports.iter().filter(is_error).any(|it| it.path.is_empty()) || caused();
     let place = text.place(start + line.find("{{").unwrap_or_default(), 2);
     let help = "render it first: `helm template CHART | enforcer check -`".to_owned();
     let severity = first.severity;

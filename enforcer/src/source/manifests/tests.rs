@@ -2,6 +2,7 @@ mod diagnostics;
 mod dialect;
 mod editors;
 mod isolation;
+mod odd;
 mod persistence;
 mod recordings;
 mod scene;

@@ -41,6 +41,9 @@ fn tabs_between_tokens_and_within_brackets_are_blanks() {
         "a:\tb\n",
         "a: b\t# c\n",
         "a: b\tc\n",
+        "a:\n  b:\n    c: d\n!!str e: |\n x\n \ty\n",
+        "a:\n  b:\n    c: d\n&x e: |\n x\n \ty\n",
+        "a:\n  b:\n    c: d\n? e\n: |\n x\n \ty\n",
         "a: |\n  b\n  \tc\n",
         "a: \"b\n\tc\"\n",
         "---\t\na: b\n",
@@ -68,8 +71,8 @@ fn comments_need_no_blank_before() {
 
 #[test]
 fn lines_end_at_more_characters() {
-    assert_eq!(rewritten("a: b\u{85}c: d\u{2028}"), "a: b \nc: d  \n");
-    assert_eq!(rewritten("a: b # c\u{2029}d: e\n"), "a: b # c  \nd: e\n");
+    assert_eq!(rewritten("a: b\u{85}c: d\u{2028}"), "a: b\r\nc: d \r\n");
+    assert_eq!(rewritten("a: b # c\u{2029}d: e\n"), "a: b # c \r\nd: e\n");
 }
 
 #[test]
@@ -135,4 +138,94 @@ fn any_text_is_rewritten() {
         let rewritten = rewrite(&text);
         assert_eq!(rewritten.text.len(), rewritten.end.unwrap_or(text.len()), "{text:?}");
     }
+}
+
+/// The bytes looked at per byte of a text.
+fn steps(source: &str) -> usize {
+    let mut scanner = Scanner::new(source);
+    while scanner.part().more {}
+    scanner.steps.get() / source.len().max(1)
+}
+
+/// Long lines, many quotes, many documents, deep nesting and everything else that repeats.
+#[test]
+fn a_text_of_any_size_is_scanned_in_steps_of_its_size() {
+    let parts = [
+        "",
+        " ",
+        "\n",
+        "\t",
+        "a",
+        ": ",
+        "'",
+        "\"",
+        "\\",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "? ",
+        "- ",
+        "#",
+        " #>",
+        "|\n",
+        ">",
+        "!",
+        "!<",
+        "&a ",
+        "*a ",
+        "%",
+        "...\n",
+        "---",
+        "a: b\n...\n",
+        "\u{85}",
+        "\r",
+        "<<",
+        "!!str ",
+        "k: # >\n  v\n",
+    ];
+    for first in parts {
+        for second in parts {
+            let unit = format!("{first}{second}");
+            let text = format!("a: {}\n", unit.repeat(20_000 / unit.len().max(1)));
+            assert!(steps(&text) < 24, "{unit:?}: {}", steps(&text));
+        }
+    }
+}
+
+#[test]
+fn parts_and_faults_are_no_more_than_the_text() {
+    let parts: Vec<_> = super::rewrite(&"a: b\n...\n".repeat(10_000)).collect();
+    assert_eq!(parts.len(), 10_000);
+    assert!(parts.iter().all(|it| it.text == "a: b\n" && it.end == Some(5)));
+    assert!(parts.iter().enumerate().all(|(index, it)| it.start == 9 * index));
+    assert_eq!(super::rewrite(&format!("a: b\n{}", "...\n# c\n\n".repeat(1000))).count(), 1);
+    // The first of each sort.
+    assert_eq!(faults(&format!("a:\n{}x", "\t".repeat(1000))), [TAB]);
+}
+
+/// What belongs to a scalar is found at its place, not by a search from there.
+#[test]
+fn tags_and_blocks_are_known_by_their_places() {
+    let text = "a: !!int # !!str\n  5\n!!str b: |\n  !!int 5\nc: !!x\nd: 6\n";
+    let properties = rewrite(text).properties;
+    let at = |what: &str| text.find(what).unwrap();
+    let tag = |what: &str, is_key| properties.tag(at(what), is_key).map(|it| &text[it]);
+    assert_eq!(
+        [tag("5\n!!", false), tag("b:", true), tag("d:", true)],
+        [Some("!!int"), Some("!!str"), None]
+    );
+    assert_eq!(
+        [tag("6", false), tag("!!int 5", false), tag("\nd", false)],
+        [None, None, Some("!!x")]
+    );
+    assert_eq!(
+        ["|", "!!int 5", "c:", "6"].map(|it| properties.is_block(at(it))),
+        [true, true, false, false]
+    );
+    let text = "a: !!binary |\n  aGk=\nb: c\n";
+    let properties = rewrite(text).properties;
+    assert_eq!(properties.tag(text.find("aGk").unwrap(), false), Some(3..11));
+    assert_eq!(properties.tag(text.find("b:").unwrap(), true), None);
 }

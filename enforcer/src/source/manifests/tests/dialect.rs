@@ -33,6 +33,7 @@ fn scanning() {
         format!("--- {{}}\n{good}"),
         format!("{good}--- !a\n{good}"),
         format!("...\n{good}"),
+        format!("---# comment\n{good}"),
         format!("%YAML 1.1\n---\n{good}"),
     ] {
         assert!(!accepts(&text), "{text:?}");
