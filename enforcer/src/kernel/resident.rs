@@ -52,7 +52,11 @@ mod tests {
 7ffc1e1f6000-7ffc1e1f8000 r-xp 00000000 00:00 0                          [vdso]
 ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0
 ";
-        assert_eq!(code(maps, "/usr/bin/an agent"), [0x55d1_c15d_b000..0x55d1_c2e9_f000]);
+        let found = code(maps, "/usr/bin/an agent");
+        assert_eq!(
+            found.iter().map(|it| (it.start, it.end)).collect::<Vec<_>>(),
+            [(0x55d1_c15d_b000, 0x55d1_c2e9_f000)]
+        );
         assert!(code(maps, "").is_empty());
         assert!(code(maps, "/usr/bin/another").is_empty());
     }

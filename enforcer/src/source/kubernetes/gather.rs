@@ -43,8 +43,10 @@ impl Gathered {
     pub(super) fn add(&mut self, next: Update) {
         let was_complete = self.update.complete;
         let Update { changes, remarks, complete, received_at, concerns_node: _ } = next;
-        let is_near = changes.iter().fold(false, |found, it| self.note(it) || found);
-        let is_near = is_near || !remarks.is_empty() || complete != was_complete;
+        let mut is_near = !remarks.is_empty() || complete != was_complete;
+        for change in &changes {
+            is_near |= self.note(change);
+        }
         self.has_news |= is_near || !changes.is_empty();
         self.update.concerns_node |= is_near;
         self.update.complete = complete;
