@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use enforcer::kernel::Settings;
 use enforcer_core::model::Cluster;
+use enforcer_ebpf::contract::event::EVENTS_ASSURED;
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_ebpf::packet::role;
 use enforcer_tests::frame::{Frame, Tcp, Transport};
@@ -212,6 +213,31 @@ fn every_packet_is_counted_once_and_drops_are_reported() {
         let IpAddr::V4(source) = ip("203.0.113.9") else { panic!() };
         assert_eq!(event.source, [0, 0xffff_0000_0000 | u64::from(u32::from(source))]);
         assert_eq!(std::iter::from_fn(|| drops.take()).count(), 2);
+    });
+}
+
+/// A flood of drops at one pod spends that pod's budget of events, not the one of others.
+#[test]
+fn r9_a_flood_of_drops_leaves_others_their_first_reports() {
+    with_rig_of(&Settings::default(), |rig| {
+        let mut drops = rig.kernel.take_drops().unwrap();
+        let flood = frame("203.0.113.9", "10.1.0.5", Transport::Tcp(1234, 80, Tcp::Syn)).build();
+        for _ in 0..2_000 {
+            rig.judge(&subject(), IN, &flood.bytes).unwrap();
+        }
+        let reported = std::iter::from_fn(|| drops.take()).count();
+        // Two CPUs, and a window may end in between.
+        assert!((1..=4 * 64).contains(&reported), "{reported}");
+        let lost = rig.lost_events(&subject()).unwrap();
+        assert_eq!(lost + reported as u64, 2_000, "reported or counted as lost");
+
+        let forged = frame("10.1.0.99", "192.0.2.1", Transport::Udp(999, 53)).build();
+        for _ in 0..EVENTS_ASSURED {
+            assert!(!rig.judge(&free(), OUT, &forged.bytes).unwrap().passes);
+        }
+        let events: Vec<u32> = std::iter::from_fn(|| drops.take()).map(|it| it.endpoint).collect();
+        assert_eq!(events, vec![rig.id(&free()).unwrap(); EVENTS_ASSURED as usize]);
+        assert_eq!(rig.lost_events(&free()).unwrap(), 0);
     });
 }
 

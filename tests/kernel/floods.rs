@@ -249,7 +249,12 @@ fn c3_the_next_agent_goes_on_with_flows_and_counters() {
         assert!(before.iter().all(|it| it.established == 1 && it.displaced > 0), "{before:?}");
         drop(rig);
         let mut rig = live();
-        assert_eq!(sweep(&mut rig), before);
+        let after = sweep(&mut rig);
+        for (after, before) in after.iter().zip(&before) {
+            // Unanswered flows end by time alone; loading takes a minute in an emulated machine.
+            assert!(after.opening <= before.opening, "{after:?}, before: {before:?}");
+            assert_eq!(*after, FlowUse { opening: after.opening, ..*before });
+        }
         for [server, ..] in &PARTIES {
             assert!(server.tcp(&mut rig, IN, 100, 443, Tcp::Ack));
         }

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use enforcer_core::model::{Protocol, Traffic};
 use enforcer_tests::lab::{Family, Lab, Party, Topology};
@@ -39,6 +40,12 @@ fn client_to_server(lab: &Lab) -> Vec<Probe> {
 
 /// The destination port of the datagrams of [`send`]: no process listens.
 const NOWHERE: u16 = 4242;
+
+/// Waits until all drops are reported again: the probes so far may have spent the server's budget of
+/// events, which begins anew after two seconds at most.
+pub(crate) async fn budget_renewed() {
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+}
 
 /// Sends `count` datagrams from the client to the server, and expects no answer.
 pub(crate) async fn send(lab: &Lab, family: Family, count: u64) {
@@ -81,6 +88,7 @@ fn every_dropped_packet_is_counted_once() {
 fn the_log_of_drops_names_both_pods() {
     with_scene(Topology::AzureCni, async |scene| {
         isolate_server(scene).await;
+        budget_renewed().await;
         for family in Family::ALL {
             let line = |lab: &Lab| {
                 let of = |name: &str| lab.address(&Party::pod("shop", name), family).unwrap();
@@ -110,6 +118,7 @@ fn the_log_of_drops_names_both_pods() {
 fn commands_show_drops_with_their_policies_and_pods_with_their_protection() {
     with_scene(Topology::AzureCni, async |scene| {
         isolate_server(scene).await;
+        budget_renewed().await;
         send(scene.lab(), Family::V4, 2).await;
         let line = format!(":{NOWHERE} UDP denied at ingress: isolated by nothing-in");
         until("the drops are listed, repeats counted", async || {
@@ -136,7 +145,7 @@ fn commands_show_drops_with_their_policies_and_pods_with_their_protection() {
         let (code, text) = command(scene, &["top", "--count", "1", "--interval", "1"]).await;
         assert!(code == Some(0) && text.contains("shop/server"), "{text}");
         let series = r#"enforcer_drop_attempts_total{namespace="shop",workload="server",direction="ingress",reason="denied",policy="shop/nothing-in"}"#;
-        assert!(scene.metric(series).await >= 1);
+        until("the attempt is counted", async || scene.metric(series).await >= 1).await;
     });
 }
 
@@ -269,6 +278,7 @@ async fn command(scene: &Scene, arguments: &[&str]) -> (Option<i32>, String) {
 fn the_log_level_can_be_changed_at_run_time() {
     with_scene(Topology::Kubenet, async |scene| {
         isolate_server(scene).await;
+        budget_renewed().await;
         let logged =
             |scene: &Scene| scene.log().matches(&format!(":{NOWHERE} UDP dropped")).count();
         assert_eq!(command(scene, &["log-level"]).await, (Some(0), "info\n".to_owned()));

@@ -9,7 +9,7 @@ use enforcer_tests::lab::{Family, Lab, Party, Topology};
 use enforcer_tests::session::AGENT_PORT;
 use serde_json::Value;
 
-use crate::agent::{isolate_server, send};
+use crate::agent::{budget_renewed, isolate_server, send};
 use crate::scene::{CLOSED, OPEN, Scene, Setup, namespace, policy, until, with_scene};
 use crate::support;
 
@@ -139,6 +139,7 @@ async fn checked(scene: &mut Scene) {
 /// The parts of a denial that need no parsing of its message.
 async fn logged(scene: &mut Scene) {
     isolate_server(scene).await;
+    budget_renewed().await;
     let [from, to] = ["client", "server"].map(|name| {
         scene.lab().address(&Party::pod("shop", name), Family::V4).unwrap().to_string()
     });

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 /// Writes a file atomically: readers see the old contents or the new ones.
 pub(crate) fn replace_file(path: &Path, text: &str) -> io::Result<()> {
@@ -29,6 +29,24 @@ pub(crate) fn object(name: &str) -> anyhow::Result<PathBuf> {
     this.ancestors().find_map(find).with_context(what)
 }
 
+/// The path of another program of this workspace: in the folder that this program is in.
+///
+/// # Errors
+/// It is not there, because Cargo was told to build this program only.
+pub fn sibling(name: &str) -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe().context("find this program's path")?;
+    sibling_of(&this, name)
+}
+
+fn sibling_of(this: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let path = this.with_file_name(name);
+    let is_release = this.parent().is_some_and(|folder| folder.ends_with("release"));
+    let release = if is_release { " --release" } else { "" };
+    let remedy = format!("run `cargo build{release} -p enforcer -p enforcer-tests --bins`");
+    ensure!(path.is_file(), "there is no {}: {remedy}", path.display());
+    Ok(path)
+}
+
 /// How many times slower this machine is than others: `ENFORCER_SLOWNESS`, which `cargo xtask vm-test` sets in
 /// machines whose processor is emulated.
 fn slowness() -> u32 {
@@ -47,4 +65,26 @@ pub fn patient(limit: std::time::Duration) -> std::time::Duration {
 #[must_use]
 pub fn at_once(number: usize) -> usize {
     (number / slowness() as usize).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_named_with_its_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        for (profile, build) in
+            [("debug", "cargo build -p"), ("release", "cargo build --release -p")]
+        {
+            let this = folder.path().join(profile).join("enforcer-bench");
+            let error = sibling_of(&this, "enforcer-lab").unwrap_err().to_string();
+            let path = this.with_file_name("enforcer-lab");
+            let expected = format!("there is no {}: run `{build} enforcer -p", path.display());
+            assert!(error.starts_with(&expected), "{error}");
+        }
+        let this = folder.path().join("enforcer-bench");
+        fs::write(folder.path().join("enforcer"), "").unwrap();
+        assert_eq!(sibling_of(&this, "enforcer").unwrap(), folder.path().join("enforcer"));
+    }
 }

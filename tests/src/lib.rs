@@ -29,4 +29,4 @@ pub mod simulator;
 pub mod soak;
 pub mod vm;
 
-pub use host::{at_once, patient};
+pub use host::{at_once, patient, sibling};

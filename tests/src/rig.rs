@@ -269,6 +269,12 @@ impl Rig {
         Ok(self.kernel.counters(id)?)
     }
 
+    /// The pod's drop events that were not sent.
+    pub fn lost_events(&self, pod: &PodId) -> anyhow::Result<u64> {
+        let id = self.id(pod).ok_or_else(|| anyhow::anyhow!("{pod} has no endpoint"))?;
+        Ok(self.kernel.counter_reader().lost_events(id)?)
+    }
+
     /// The index of a pod's interface.
     pub fn interface(&self, pod: &PodId) -> Option<u32> {
         self.interfaces.get(pod).copied()

@@ -202,6 +202,10 @@ pub(crate) struct VmTest {
     /// Only this kernel; repeatable [default: all]
     #[arg(long = "kernel", value_enum, value_name = "KERNEL")]
     pub(crate) kernels: Vec<Series>,
+    /// Instead, this kernel (a bzImage); repeatable. Interfaces and hooks must be built in: VETH, BRIDGE,
+    /// NET_SCH_INGRESS, NET_CLS_BPF, and SERIAL_8250_CONSOLE, BLK_DEV_INITRD
+    #[arg(long = "image", value_name = "FILE", conflicts_with_all = ["kernels", "lab"])]
+    pub(crate) images: Vec<PathBuf>,
     /// Look for newer kernels than those in the cache
     #[arg(long)]
     pub(crate) refresh: bool,
@@ -290,6 +294,7 @@ Examples:
   cargo xtask vm-test --kernel 5.10 --kernel newest
   cargo xtask vm-test --kernel 5.10 --verbose hostile
   cargo xtask vm-test --lab --kernel 6.1
+  cargo xtask vm-test --image ~/linux/arch/x86/boot/bzImage   # your own kernel
   cargo xtask vm-test --output json
 
 The kernels are the current ones of Debian's archive. apt fetches them and checks their signatures,

@@ -4,8 +4,15 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::packet::Address6;
 
-/// The events that one CPU may send in one window; further drops are only counted.
-pub const EVENTS_PER_WINDOW: u32 = 64;
+/// The most events of one endpoint from one CPU in one window; further drops are only counted.
+pub const EVENTS_PER_ENDPOINT: u32 = 64;
+
+/// Those of them that an endpoint has for itself: a flood of drops elsewhere leaves others their first ones
+/// (semantics R9).
+pub const EVENTS_ASSURED: u32 = 4;
+
+/// The most events from one CPU in one window beyond those, of all endpoints together.
+pub const EVENTS_PER_CPU: u32 = 64;
 
 /// A dropped packet.
 #[repr(C)]
@@ -43,7 +50,8 @@ pub struct Event {
     pub role: u64,
 }
 
-/// A CPU's budget of events, so that a flood of drops costs no more than counting.
+/// An endpoint's budget of events on one CPU, so that a flood of drops costs no more than counting.
+/// Nobody's ([`super::counters::NOBODY`]) is what all endpoints share.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Pod, Zeroable)]
 pub struct Budget {
@@ -51,6 +59,6 @@ pub struct Budget {
     pub window: u64,
     /// Events left in it.
     pub left: u32,
-    /// Events not sent since the programs were loaded: budget spent or ring full.
+    /// Events of the endpoint not sent since the programs were loaded: budget spent or ring full.
     pub lost: u32,
 }

@@ -103,7 +103,7 @@ pub const FRAGMENTS4: &str = "FRAGMENTS4";
 pub const FRAGMENTS6: &str = "FRAGMENTS6";
 /// Per-CPU array by endpoint id ([`super::counters::Counters`]).
 pub const COUNTERS: &str = "COUNTERS";
-/// Per-CPU array, one element: the budget of events ([`super::event::Budget`]).
+/// Per-CPU array by endpoint id: the budget of events ([`super::event::Budget`]).
 pub const BUDGET: &str = "BUDGET";
 /// Ring buffer of [`super::event::Event`].
 pub const EVENTS: &str = "EVENTS";

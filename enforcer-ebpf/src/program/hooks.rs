@@ -350,7 +350,7 @@ fn close<H: Hook>(frame: &Frame, endpoint: &Endpoint, reason: Reason) -> i32 {
         return NEXT;
     }
     // Reserve first: most drops of a flood get no room, and then no event is built.
-    let Some(slot) = report::reserve() else { return DROP };
+    let Some(slot) = report::reserve(endpoint) else { return DROP };
     let event = Event {
         endpoint: endpoint.id,
         ifindex: endpoint.ifindex,

@@ -93,7 +93,7 @@ pub(crate) static FRAGMENTS6: LruHashMap<Fragment6, FragmentState> =
 pub(crate) static COUNTERS: PerCpuArray<Counters> =
     PerCpuArray::with_max_entries(LIMITS.endpoints, 0);
 #[map]
-pub(crate) static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(LIMITS.endpoints, 0);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 

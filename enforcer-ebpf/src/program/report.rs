@@ -6,7 +6,9 @@ use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use enforcer_ebpf::contract::counters::NOBODY;
 use enforcer_ebpf::contract::endpoint::Endpoint;
-use enforcer_ebpf::contract::event::{EVENTS_PER_WINDOW, Event};
+use enforcer_ebpf::contract::event::{
+    Budget, EVENTS_ASSURED, EVENTS_PER_CPU, EVENTS_PER_ENDPOINT, Event,
+};
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::{Address6, Packet, protocol, role};
 
@@ -45,10 +47,10 @@ fn count_id(id: u32, direction: Direction, reason: u32, length: u32) {
     }
 }
 
-/// Whether this CPU's budget of events for the window is spent; if so, an event counts as lost.
+/// Whether the endpoint's budget of events for the window is spent; if so, an event counts as lost.
 #[inline(always)]
-pub(crate) fn is_spent() -> bool {
-    let Some(budget) = BUDGET.get_ptr_mut(0) else { return true };
+pub(crate) fn is_spent(endpoint: &Endpoint) -> bool {
+    let Some(budget) = BUDGET.get_ptr_mut(endpoint.id) else { return true };
     // SAFETY: a live value of this CPU's.
     unsafe {
         let is_spent = (*budget).left == 0 && (*budget).window == u64::from(clock::now());
@@ -59,29 +61,50 @@ pub(crate) fn is_spent() -> bool {
     }
 }
 
-/// Reserves room for an event, unless this CPU's budget for the window is spent.
+/// Reserves room for an event, unless the endpoint's budget for the window is spent, or the one that
+/// it shares with others.
 #[inline(always)]
-pub(crate) fn reserve() -> Option<RingBufEntry<Event>> {
-    let budget = BUDGET.get_ptr_mut(0)?;
+pub(crate) fn reserve(endpoint: &Endpoint) -> Option<RingBufEntry<Event>> {
+    let own = BUDGET.get_ptr_mut(endpoint.id)?;
+    let shared = BUDGET.get_ptr_mut(NOBODY)?;
     let window = u64::from(clock::now());
-    // SAFETY: a live value of this CPU's.
+    // SAFETY: live values of this CPU's.
     unsafe {
-        if (*budget).window != window {
-            (*budget).window = window;
-            (*budget).left = EVENTS_PER_WINDOW;
-        }
-        if (*budget).left == 0 {
-            (*budget).lost = (*budget).lost.wrapping_add(1);
+        let left = left_in(own, window, EVENTS_PER_ENDPOINT);
+        let others = left_in(shared, window, EVENTS_PER_CPU);
+        let is_assured = left > EVENTS_PER_ENDPOINT - EVENTS_ASSURED;
+        if left == 0 || !is_assured && others == 0 {
+            (*own).left = 0;
+            (*own).lost = (*own).lost.wrapping_add(1);
             return None;
         }
-        (*budget).left -= 1;
+        (*own).left = left - 1;
+        if !is_assured {
+            (*shared).left = others - 1;
+        }
     }
     let slot = EVENTS.reserve::<Event>(0);
     if slot.is_none() {
         // SAFETY: as above.
-        unsafe { (*budget).lost = (*budget).lost.wrapping_add(1) };
+        unsafe { (*own).lost = (*own).lost.wrapping_add(1) };
     }
     slot
+}
+
+/// What is left of a budget, which begins anew with each window.
+///
+/// # Safety
+/// A live value of this CPU's.
+#[inline(always)]
+unsafe fn left_in(budget: *mut Budget, window: u64, whole: u32) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (*budget).window != window {
+            (*budget).window = window;
+            (*budget).left = whole;
+        }
+        (*budget).left
+    }
 }
 
 /// Sends an event. The agent polls for events, so nothing is woken.
@@ -99,7 +122,7 @@ pub(crate) fn dropped<H: Hook, F: Family>(
     reason: u32,
     packet: &Packet<F::Address>,
 ) {
-    let Some(mut slot) = reserve() else { return };
+    let Some(mut slot) = reserve(endpoint) else { return };
     // For the flow, an ICMP query's ports are its identifier and kind; a report names type and code.
     let destination_port = match packet.protocol {
         protocol::ICMP | protocol::ICMP6 => {

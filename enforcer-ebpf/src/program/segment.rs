@@ -65,7 +65,7 @@ fn verdict_on_opening<H: Hook, F: Family>(
 ) -> Option<u32> {
     let (reason, _) = by_policy::<H, F>(frame, endpoint, packet)?;
     if reason.is_drop() {
-        return report::is_spent().then_some(reason as u32);
+        return report::is_spent(endpoint).then_some(reason as u32);
     }
     // A copy, so that the compiler may keep the packet's parts in registers.
     let packet = *packet;
@@ -142,7 +142,7 @@ fn denied<H: Hook, F: Family>(
     } else if matches!(H::DIRECTION, Direction::Egress) {
         starts::note_miss(endpoint, packet.protocol, packet.role, clock::now());
     }
-    report::is_spent().then_some(Reason::Denied as u32)
+    report::is_spent(endpoint).then_some(Reason::Denied as u32)
 }
 
 /// Whether a packet to the pod is addressed to it, and nothing of its sender's policy is left to decide.

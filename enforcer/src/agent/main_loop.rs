@@ -9,13 +9,14 @@ use tokio::time::sleep_until;
 
 use super::activity::{Activity, Noted};
 use super::kube_writer::KubeWriter;
-use super::pace::Pace;
+use super::pace::{Concern, Pace};
 use super::pod_starts::PodStarts;
 use super::problems::Problems;
 use super::reconciler::{Reconciled, Reconciler};
 use super::shared::Shared;
 use super::watchdog;
 use crate::cni::{Results, State};
+use crate::kernel::release_start_up_memory;
 use crate::node::{self, Seen};
 use crate::nri;
 use crate::observe::Observed as _;
@@ -88,7 +89,7 @@ pub(super) async fn drive(
             Ok(()) = results.changed() => inputs.take_results(&mut node, &mut results).await,
             () = sleep_until(again.unwrap_or_else(Instant::now).into()), if again.is_some() => {
                 again = None;
-                inputs.pace.note(Instant::now());
+                inputs.pace.note(Instant::now(), Concern::Here);
             }
             () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
             // A loop that stands still is noticed, although nothing changes.
@@ -100,6 +101,11 @@ pub(super) async fn drive(
             let mut reconciler = reconciler.borrow_mut();
             let wait = reconcile(&mut reconciler, shared, &mut activity, received_at)?;
             again = wait.map(|wait| now + wait);
+            if let Some(at) = inputs.complete_at.take() {
+                let seconds = at.elapsed().as_secs_f64();
+                tracing::info!(seconds, "the first complete state is enforced");
+                release_start_up_memory();
+            }
             inputs.starts.settle(&reconciler);
             if let Some(writer) = &mut writer {
                 writer.enforced(&reconciler, &inputs.problems);
@@ -120,6 +126,8 @@ struct Inputs<'a> {
     shared: &'a Shared,
     /// Whether the source is complete.
     source: bool,
+    /// When the last part of the source's first complete state arrived, until it is enforced.
+    complete_at: Option<Instant>,
     /// Whether the node has been seen.
     node: bool,
     pace: Pace,
@@ -133,6 +141,7 @@ impl<'a> Inputs<'a> {
             reconciler,
             shared,
             source: false,
+            complete_at: None,
             node: false,
             pace: Pace::default(),
             problems: Problems::default(),
@@ -150,6 +159,9 @@ impl<'a> Inputs<'a> {
     fn take(&mut self, update: Update) {
         // The first complete state is enforced even if it is empty.
         let mut changed = update.complete && !self.source;
+        if changed {
+            self.complete_at = update.received_at.or_else(|| Some(Instant::now()));
+        }
         self.source |= update.complete;
         if !update.remarks.is_empty() {
             self.problems.take(update.remarks);
@@ -159,7 +171,8 @@ impl<'a> Inputs<'a> {
         }
         changed |= self.reconciler.borrow_mut().apply(update.changes);
         if changed {
-            self.pace.note(update.received_at.unwrap_or_else(Instant::now));
+            let concern = if update.concerns_node { Concern::Here } else { Concern::Elsewhere };
+            self.pace.note(update.received_at.unwrap_or_else(Instant::now), concern);
         }
     }
 
@@ -168,11 +181,8 @@ impl<'a> Inputs<'a> {
         let Seen { snapshot, received_at } = node.interfaces.borrow_and_update().clone();
         let received_at = received_at.unwrap_or_else(Instant::now);
         self.node = true;
-        if self.reconciler.borrow_mut().see(snapshot) {
-            self.pace.note_urgent(received_at);
-        } else {
-            self.pace.note(received_at);
-        }
+        let has_new = self.reconciler.borrow_mut().see(snapshot);
+        self.pace.note(received_at, if has_new { Concern::Start } else { Concern::Here });
     }
 
     /// Takes an event of the container runtime.
@@ -181,7 +191,7 @@ impl<'a> Inputs<'a> {
             self.refresh(node).await;
         }
         self.starts.take(&mut self.reconciler.borrow_mut(), event);
-        self.pace.note_urgent(Instant::now());
+        self.pace.note(Instant::now(), Concern::Start);
     }
 
     /// Takes the container runtime's CNI results.
@@ -190,7 +200,7 @@ impl<'a> Inputs<'a> {
         let results = results.borrow_and_update().clone();
         let received_at = results.received_at.unwrap_or_else(Instant::now);
         self.reconciler.borrow_mut().take_results(results);
-        self.pace.note_urgent(received_at);
+        self.pace.note(received_at, Concern::Start);
     }
 
     /// Requests a fresh snapshot of the node and takes it.

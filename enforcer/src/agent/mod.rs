@@ -47,8 +47,10 @@ mod shared;
 mod shared_counters;
 mod snapshot;
 mod source;
+mod source_thread;
 mod thread;
 mod trace;
+mod wakeups;
 mod watchdog;
 
 pub use flow_log::FlowLogTarget;

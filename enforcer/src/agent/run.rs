@@ -17,7 +17,7 @@ use super::shared::Shared;
 use super::source::Source;
 use super::thread::Questions;
 use super::trace::Live;
-use super::{descriptors, drop_log, drops, listen, thread};
+use super::{descriptors, drop_log, drops, listen, source_thread, thread};
 use crate::cni::{self, Results, State};
 use crate::kernel::{Pins, PinsError};
 use crate::node::{self, Seen};
@@ -44,6 +44,7 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     let (updates, changes) = mpsc::channel(64);
     let source = Source::open(&options.source, &options.node_name, updates).await?;
     let Source { watch: source, observable, writer } = source;
+    let watches = observable.watches.clone();
     let mut reconciler = Reconciler::new(&options, pins).context("cannot start the datapath")?;
     let drops = reconciler.take_drops()?;
     let log = options.settings.log.then(|| reconciler.take_program_log()).transpose()?;
@@ -55,7 +56,7 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
     let (snapshots, interfaces) = watch::channel(Seen::default());
     let (events, runtime) = mpsc::unbounded_channel();
     start_plugin(&options.nri, events, &shared);
-    let mut source = tokio::spawn(source);
+    let mut source = source_thread::start(source, watches)?;
     let results = start_results(options.cni_results.clone());
     let (requests, requested) = mpsc::channel(1);
     let mut node = tokio::spawn(node::watch(snapshots, requested));
@@ -77,7 +78,7 @@ pub async fn run(options: Options, logger: LogFilter) -> anyhow::Result<()> {
             result.unwrap_or_else(|_| Err(anyhow::anyhow!("the reconciler's thread panicked")))
         }
         result = drops::watch(&shared, drops, log, questions) => result,
-        ended = &mut source => Err(ended?.err().unwrap_or_else(
+        ended = &mut source => Err(ended.ok().and_then(Result::err).unwrap_or_else(
             || anyhow::anyhow!("the source of the cluster's state stopped"))),
         ended = &mut node => Err(ended?.err().map_or_else(
             || anyhow::anyhow!("the watch of the node stopped"), Into::into)),

@@ -1,9 +1,10 @@
 //! Counters that the reconciler's thread settles and observers read.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use enforcer_ebpf::contract::counters::Counters;
+use enforcer_ebpf::contract::counters::{Counters, NOBODY};
 
 use super::retired_counters::RetiredCounters;
 use super::snapshot::Snapshot;
@@ -15,11 +16,13 @@ use crate::observe::Report;
 pub(super) struct SharedCounters {
     reader: Arc<CounterReader>,
     retired: Arc<Mutex<RetiredCounters>>,
+    /// The highest id that was ever reported.
+    highest: Arc<AtomicU32>,
 }
 
 impl SharedCounters {
     pub(super) fn new(reader: Arc<CounterReader>, retired: RetiredCounters) -> Self {
-        Self { reader, retired: Arc::new(Mutex::new(retired)) }
+        Self { reader, retired: Arc::new(Mutex::new(retired)), highest: Arc::default() }
     }
 
     /// The settled counters. Observers hold them while they read the counters, the reconciler for one
@@ -50,7 +53,14 @@ impl SharedCounters {
         }
         let podless = snapshot.podless.iter().map(of);
         report.podless = podless.fold(Counters::default(), |sum, it| sum.plus(&it));
-        report.lost_events = self.reader.lost_events().unwrap_or_default();
+        let highest = counted.keys().next_back().copied().unwrap_or_default();
+        report.lost_events = self.lost_events(highest);
         report
+    }
+
+    /// The lost events of all ids that ever were in use: the sum never falls. `highest`: the highest one now.
+    fn lost_events(&self, highest: u32) -> u64 {
+        let highest = self.highest.fetch_max(highest, Ordering::Relaxed).max(highest);
+        (NOBODY..=highest).filter_map(|id| self.reader.lost_events(id).ok()).sum()
     }
 }

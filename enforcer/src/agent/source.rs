@@ -12,10 +12,12 @@ use crate::source::Update;
 use crate::source::kubernetes::{Connection, Kubernetes, Watches};
 use crate::source::manifests::Manifests;
 
+/// Sends updates until the receiver is closed.
+pub(super) type Watch = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
 /// A source that is not read yet.
 pub(super) struct Source {
-    /// Sends updates until the receiver is closed.
-    pub(super) watch: Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>,
+    pub(super) watch: Watch,
     pub(super) observable: Observable,
     /// The writer to the API server, if there is one.
     pub(super) writer: Option<KubeWriter>,

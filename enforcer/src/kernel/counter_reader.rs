@@ -36,12 +36,13 @@ impl CounterReader {
         Ok(values.iter().fold(Counters::default(), Counters::plus))
     }
 
-    /// The number of drop events that were not sent since the programs were loaded.
+    /// The number of drop events of an endpoint id, its earlier owners' included, that were not sent since
+    /// the programs were loaded.
     ///
     /// # Errors
-    /// The table can't be read.
-    pub fn lost_events(&self) -> Result<u64, KernelError> {
-        let values = self.budget.get(&0, 0).map_err(KernelError::table(table::BUDGET))?;
+    /// There is no such endpoint id.
+    pub fn lost_events(&self, id: u32) -> Result<u64, KernelError> {
+        let values = self.budget.get(&id, 0).map_err(KernelError::table(table::BUDGET))?;
         Ok(values.iter().map(|budget| u64::from(budget.lost)).sum())
     }
 }

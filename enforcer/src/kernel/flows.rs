@@ -135,6 +135,15 @@ impl FlowTables {
         ])
     }
 
+    /// The flows of both families that found no place or were displaced, since the tables were made.
+    ///
+    /// # Errors
+    /// The counters can't be read.
+    pub fn lost(&self) -> Result<u64, KernelError> {
+        let lost = |it: FlowCounts| it.displaced + it.reduced + it.refused;
+        Ok(lost(self.counts(0)?) + lost(self.counts(1)?))
+    }
+
     /// Tells the programs which pods have more flows than their share, in any family.
     fn publish(&self, over: &[Vec<u16>; 2]) -> Result<(), KernelError> {
         let failed = KernelError::table(table::OVER_SHARE);

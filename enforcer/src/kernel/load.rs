@@ -349,6 +349,7 @@ pub(super) fn load_programs(
         .map_max_entries(table::ENDPOINTS, limits.endpoints)
         .map_max_entries(table::SENDERS, limits.endpoints)
         .map_max_entries(table::COUNTERS, limits.endpoints)
+        .map_max_entries(table::BUDGET, limits.endpoints)
         .map_max_entries(table::OWNERS, limits.endpoints)
         .map_max_entries(table::STARTS, limits.endpoints)
         .map_max_entries(table::OVER_SHARE, limits.endpoints)

@@ -1,6 +1,7 @@
 //! Policies and rules beside others: duplicates, and one address family of two.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use enforcer_core::model::{Peer, Policy, Rule};
@@ -42,25 +43,25 @@ fn repeated<'a>(
     list: impl Iterator<Item = (String, &'a Value)>,
     found: &mut Vec<Finding>,
 ) {
-    let list: Vec<_> = list.collect();
     let mut known: BTreeMap<String, String> = BTreeMap::new();
     let mut right: Vec<&Value> = Vec::new();
-    for (_, value) in &list {
-        if !right.contains(value) {
-            right.push(value);
-        }
-    }
+    let mut repeats = Vec::new();
     for (path, value) in list {
-        let text = value.to_string();
-        match known.get(&text) {
-            Some(first) => {
-                let message = format!("the same as {first}; remove one of the two");
-                let finding = Finding::new(DUPLICATE, path, message);
-                found.push(finding.snippet(&json!({ field: right })));
+        match known.entry(value.to_string()) {
+            Entry::Occupied(first) => {
+                let message = format!("the same as {}; remove one of the two", first.get());
+                repeats.push(Finding::new(DUPLICATE, path, message));
             }
-            None => _ = known.insert(text, path),
+            Entry::Vacant(entry) => {
+                entry.insert(path);
+                right.push(value);
+            }
         }
     }
+    let mut repeats = repeats.into_iter();
+    // Once: the list may have thousands of entries.
+    found.extend(repeats.next().map(|it| it.snippet(&json!({ field: right }))));
+    found.extend(repeats);
 }
 
 /// Another policy of the namespace with the same specification.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::events::{Events, Stale};
@@ -41,10 +42,9 @@ pub async fn watch(
     let mut received_at = None;
     let mut pending: Vec<Request> = Vec::new();
     loop {
-        let started_at = Instant::now();
-        let result;
-        (view, result) = refresh(view, std::mem::take(&mut stale)).await?;
-        match result {
+        let refreshed = refresh(view, std::mem::take(&mut stale)).await?;
+        view = refreshed.view;
+        match refreshed.result {
             Ok(snapshot) => {
                 send(&snapshots, Seen { snapshot, received_at }, std::mem::take(&mut first));
                 for request in pending.drain(..) {
@@ -58,8 +58,9 @@ pub async fn watch(
             }
             Err(error) => return Err(error),
         }
-        // A pause in proportion to the work limits the load on a busy node.
-        let pause = (started_at.elapsed() * 2).clamp(COALESCE, PAUSE_LIMIT);
+        // A pause in proportion to the work limits the load on a busy node. Waiting for the kernel's lock,
+        // which the CNI plugins of pods that start hold, is no work.
+        let pause = (refreshed.took * 2).clamp(COALESCE, PAUSE_LIMIT);
         tokio::select! {
             () = snapshots.closed() => return Ok(()),
             event = next(&mut events, &mut stale, pause) => received_at = Some(event?),
@@ -72,16 +73,27 @@ pub async fn watch(
     }
 }
 
+/// A refreshed view.
+struct Refreshed {
+    view: View,
+    result: Result<Snapshot, NodeError>,
+    /// The processor time that it took.
+    took: Duration,
+}
+
 /// Refreshes the view on a thread of its own, because listing waits for locks in the kernel.
-async fn refresh(
-    mut view: View,
-    stale: Stale,
-) -> Result<(View, Result<Snapshot, NodeError>), NodeError> {
+async fn refresh(mut view: View, stale: Stale) -> Result<Refreshed, NodeError> {
     let refreshed = tokio::task::spawn_blocking(move || {
+        let started_at = processor_time();
         let result = view.refresh(&stale);
-        (view, result)
+        Refreshed { view, result, took: processor_time().saturating_sub(started_at) }
     });
     refreshed.await.map_err(|_| NodeError::Stopped)
+}
+
+/// The time for which this thread has had a processor.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// Collects events until a refresh is due; returns when the first one arrived.

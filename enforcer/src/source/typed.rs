@@ -30,6 +30,53 @@ pub(in crate::source) fn read<T: DeserializeOwned>(
     (result, ignored)
 }
 
+/// Misfits that are removed from an object one by one.
+const MOST_MISFITS: usize = 16;
+
+/// Reads a value without what does not fit the type. `None` if one of these fields does not, or nothing does.
+pub(in crate::source) fn read_fitting<T: DeserializeOwned>(
+    value: &Value,
+    fixed: &[&str],
+) -> Option<T> {
+    let mut value = value.clone();
+    for round in 0.. {
+        let misfit = match read(&value).0 {
+            Ok(object) => return Some(object),
+            Err(misfit) => misfit,
+        };
+        let mut path = misfit.path.as_str();
+        if fixed.iter().any(|it| path.starts_with(it) || it.starts_with(path)) {
+            return None;
+        }
+        if round >= MOST_MISFITS {
+            path = path.split(['.', '[']).next().unwrap_or_default();
+        }
+        remove(&mut value, path)?;
+    }
+    None
+}
+
+/// Removes the value at a path: an entry of a list, or else the field's value. Where that is `null` already, what is
+/// around it goes.
+fn remove(value: &mut Value, mut path: &str) -> Option<()> {
+    loop {
+        let entry = path.strip_suffix(']').and_then(|it| it.rsplit_once('['));
+        if let Some((list, index)) = entry
+            && let Value::Array(list) = at(value, list)?
+        {
+            let index = index.parse::<usize>().ok().filter(|it| *it < list.len())?;
+            list.remove(index);
+            return Some(());
+        }
+        let found = at(value, path)?;
+        if !found.is_null() {
+            *found = Value::Null;
+            return Some(());
+        }
+        path = path.rfind('.').and_then(|end| path.get(..end))?;
+    }
+}
+
 /// The value at the path of a [`Misfit`].
 pub(in crate::source) fn at<'v>(value: &'v mut Value, path: &str) -> Option<&'v mut Value> {
     if path.is_empty() {

@@ -15,6 +15,8 @@ pub struct Update {
     /// Whether the source has shown everything at least once, this update included. Before that
     /// nothing may be enforced (semantics C4).
     pub complete: bool,
+    /// Whether one of the changes may be of this node's pods. If not, all are of pods elsewhere.
+    pub concerns_node: bool,
     /// When the first event of this update arrived; `None` if unknown.
     pub received_at: Option<Instant>,
 }

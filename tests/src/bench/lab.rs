@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use serde_json::Value;
 
+use crate::host::sibling;
 use crate::lab::{LAB_DIR, Sandbox};
 use crate::session::SessionOptions;
 
@@ -27,7 +29,11 @@ pub(super) fn in_sandbox<T: Send>(
 pub(super) fn options() -> anyhow::Result<(PathBuf, SessionOptions)> {
     let directory = Path::new(LAB_DIR).join("manifests");
     fs::create_dir_all(&directory)?;
-    let program = std::env::current_exe().context("find this program's path")?;
-    let [lab, agent] = ["enforcer-lab", "enforcer"].map(|name| program.with_file_name(name));
+    let (lab, agent) = (sibling("enforcer-lab")?, sibling("enforcer")?);
     Ok((directory.clone(), SessionOptions::new(directory, lab, Some(agent))))
+}
+
+/// The lines of an agent's log in JSON.
+pub(super) fn lines(log: &str) -> impl Iterator<Item = Value> {
+    log.lines().filter_map(|line| serde_json::from_str(line).ok())
 }

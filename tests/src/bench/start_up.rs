@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::lab::{in_sandbox, options};
+use super::lab::{in_sandbox, lines, options};
 use crate::host::replace_file;
 use crate::lab::{Crowd, Joined, Sandbox, Topology};
 use crate::session::{Session, SessionOptions};
@@ -122,7 +122,7 @@ async fn times(log: &Path, joined: &[Joined]) -> anyhow::Result<Vec<f64>> {
 /// When each interface's programs were attached for the first time, by the agent's log.
 fn attached(log: &str) -> BTreeMap<String, SystemTime> {
     let mut first = BTreeMap::new();
-    for line in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+    for line in lines(log) {
         let fields = &line["fields"];
         let (Some(name), Some(at)) = (fields["interface"].as_str(), line["timestamp"].as_str())
         else {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::lab::{in_sandbox, options};
+use super::lab::{in_sandbox, lines, options};
 use crate::api::{ApiServer, kinds};
 use crate::lab::{Sandbox, Topology};
 use crate::session::{Session, SessionOptions};
@@ -31,6 +31,8 @@ pub(super) struct Watched {
     pub anonymous_mib: f64,
     /// CPU time from start to ready, seconds.
     pub start_seconds: f64,
+    /// From the arrival of the last list's end until all of the lists is enforced, seconds.
+    pub enforced_seconds: f64,
     /// CPU time at rest, percent of one core.
     pub rest_percent: f64,
     /// CPU time during changes, percent of one core.
@@ -55,6 +57,7 @@ async fn in_lab(
     pods: usize,
     changes_per_second: u32,
 ) -> anyhow::Result<Watched> {
+    let (_, options) = options()?;
     let server = ApiServer::new()?;
     let store = server.store();
     for namespace in 0..pods.div_ceil(PODS_OF_A_NAMESPACE) {
@@ -64,14 +67,16 @@ async fn in_lab(
     for number in 0..pods {
         store.put(&kinds::PODS, pod(number, "first"))?;
     }
-    let (_, options) = options()?;
     // The stand-in needs a while for the lists of a large cluster.
     let ready = Duration::from_secs(300);
-    let options = SessionOptions { api: Some(server.clone()), ready, ..options };
+    let arguments = ["--log-format", "json"].map(Into::into).to_vec();
+    let options = SessionOptions { api: Some(server.clone()), arguments, ready, ..options };
     let session = Session::start(sandbox, Topology::AzureCni, options).await?;
     let listed = received(&session).await?;
     let process = session.agent().and_then(crate::lab::Agent::pid).context("no agent runs")?;
     let start_seconds = cpu_seconds(process)?;
+    let log = session.log_file(0).context("there is no log")?;
+    let enforced_seconds = enforced_seconds(&fs::read_to_string(log)?)?;
     tokio::time::sleep(SETTLE).await;
     let (rss_mib, anonymous_mib) = (memory(process, "VmRSS:")?, memory(process, "RssAnon:")?);
     let before = received(&session).await?;
@@ -86,6 +91,7 @@ async fn in_lab(
         rss_mib,
         anonymous_mib,
         start_seconds,
+        enforced_seconds,
         rest_percent,
         churn_percent,
         changes_per_second,
@@ -93,6 +99,13 @@ async fn in_lab(
         rest_bytes: (rested - before) / CHURN.as_secs_f64(),
         change_bytes: (churned - rested) / f64::from(changes),
     })
+}
+
+/// The time from the last list to its enforcement, by the agent's log.
+fn enforced_seconds(log: &str) -> anyhow::Result<f64> {
+    let mut lines = lines(log).map(|mut line| line["fields"].take());
+    let line = lines.find(|it| it["message"] == "the first complete state is enforced");
+    line.and_then(|it| it["seconds"].as_f64()).context("the agent's log has no such time")
 }
 
 /// The bytes on the loopback interface of the agent's node so far: only the API server is there, and the

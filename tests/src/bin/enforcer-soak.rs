@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use enforcer_tests::lab::{Sandbox, Topology};
+use enforcer_tests::sibling;
 use enforcer_tests::soak::{Options, Summary, soak};
 
 /// Changes pods and policies, kills and stops the agent, floods pods, and checks throughout that every
@@ -41,14 +42,13 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<Summary> {
-    let program = std::env::current_exe().context("find this program's path")?;
     let now = || std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
     let options = Options {
         duration: Duration::from_secs(60 * arguments.minutes),
         seed: arguments.seed.unwrap_or_else(now),
         topology: arguments.topology,
-        agent: program.with_file_name("enforcer"),
-        spawner: program.with_file_name("enforcer-lab"),
+        agent: sibling("enforcer")?,
+        spawner: sibling("enforcer-lab")?,
         arguments: arguments.agent,
         is_verbose: true,
     };

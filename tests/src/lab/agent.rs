@@ -183,8 +183,9 @@ pub async fn command_in(
 /// refers to that *thread*, which lives as long as the namespace.
 async fn spawn(namespace: &Namespace, command: Command) -> Result<Child, LabError> {
     let runtime = Handle::current();
+    let program = command.get_program().display().to_string();
     namespace
-        .io("start a process", move || {
+        .io(&format!("start {program}"), move || {
             let _guard = runtime.enter();
             tokio::process::Command::from(command).kill_on_drop(true).spawn()
         })

@@ -1,10 +1,10 @@
 //! The agent's use of memory, descriptors, pins and tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,6 +15,7 @@ use crate::session::{AGENT_PORT, Session};
 
 /// The agent's folder in the BPF file system of the first node.
 const PINS: &str = "/sys/fs/bpf/enforcer";
+const TRIAL: &str = "trial";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// More than this is a leak, compared with the same process after its start.
@@ -29,10 +30,11 @@ const MORE_PORT_CLASSES: u64 = 16;
 pub(super) struct Footprint {
     process: u32,
     pub(super) resident_kib: u64,
-    pub(super) descriptors: usize,
+    /// What the open descriptors refer to, with the number of each kind.
+    open: BTreeMap<String, usize>,
     threads: usize,
-    /// The names of links, and of all else that is pinned.
-    pins: usize,
+    /// The paths of links, and of all else that is pinned.
+    pins: BTreeSet<PathBuf>,
     /// Used entries by table.
     tables: BTreeMap<String, u64>,
 }
@@ -54,11 +56,21 @@ impl Footprint {
         Ok(Self {
             process,
             resident_kib: resident.context("no VmRSS")?,
-            descriptors: fs::read_dir(files.join("fd"))?.count(),
+            open: descriptors(&files.join("fd"))?,
             threads: fs::read_dir(files.join("task"))?.count(),
-            pins: count(Path::new(PINS))?,
+            pins: paths(Path::new(PINS))?,
             tables,
         })
+    }
+
+    /// Whether the agent is loading the programs of the drift check; their pins go after that.
+    pub(super) fn loads_trial(&self) -> bool {
+        self.pins.contains(&Path::new(PINS).join(TRIAL))
+    }
+
+    /// The number of open descriptors.
+    pub(super) fn descriptors(&self) -> usize {
+        self.open.values().sum()
     }
 
     /// What has leaked since `first`, of the first agent or of this one.
@@ -68,15 +80,23 @@ impl Footprint {
             if self.resident_kib > first.resident_kib + MORE_KIB {
                 leaks.push(format!("{} KiB of memory", self.resident_kib - first.resident_kib));
             }
-            if self.descriptors > first.descriptors + MORE_DESCRIPTORS {
-                leaks.push(format!("{} descriptors", self.descriptors - first.descriptors));
+            if self.descriptors() > first.descriptors() + MORE_DESCRIPTORS {
+                let before = |kind: &str| first.open.get(kind).copied().unwrap_or_default();
+                let more = self.open.iter().filter(|(kind, count)| **count > before(kind));
+                let more = more.map(|(kind, count)| format!("{} {kind}", count - before(kind)));
+                leaks.push(format!("descriptors: {}", more.collect::<Vec<_>>().join(", ")));
             }
             if self.threads > first.threads + MORE_THREADS {
                 leaks.push(format!("{} threads", self.threads - first.threads));
             }
         }
-        if self.pins != first.pins {
-            leaks.push(format!("{} pins instead of {}", self.pins, first.pins));
+        let named = |pins: &BTreeSet<PathBuf>, others| {
+            let only = pins.difference(others).map(|it| it.display().to_string());
+            only.collect::<Vec<_>>().join(" ")
+        };
+        if self.pins.len() != first.pins.len() {
+            let (more, fewer) = (named(&self.pins, &first.pins), named(&first.pins, &self.pins));
+            leaks.push(format!("pins: more: {more}; fewer: {fewer}"));
         }
         for (table, used) in &self.tables {
             let before = first.tables.get(table).copied().unwrap_or_default();
@@ -89,17 +109,30 @@ impl Footprint {
     }
 }
 
-/// The names in a folder and in those below it.
-fn count(folder: &Path) -> io::Result<usize> {
-    let mut count = 0;
+/// The paths in a folder and in those below it.
+fn paths(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    let mut paths = BTreeSet::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        count += 1;
         if entry.file_type()?.is_dir() {
-            count += self::count(&entry.path())?;
+            paths.append(&mut self::paths(&entry.path())?);
         }
+        paths.insert(entry.path());
     }
-    Ok(count)
+    Ok(paths)
+}
+
+/// What descriptors refer to, without the numbers of sockets and the like.
+fn descriptors(folder: &Path) -> io::Result<BTreeMap<String, usize>> {
+    let mut kinds = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        // One that was closed meanwhile is none.
+        let Ok(target) = fs::read_link(entry?.path()) else { continue };
+        let target = target.display().to_string();
+        let kind = target.split_once(":[").map_or(&*target, |(kind, _)| kind);
+        *kinds.entry(kind.to_owned()).or_default() += 1;
+    }
+    Ok(kinds)
 }
 
 /// The use of the tables with policy. Flows end by time alone.
@@ -121,18 +154,23 @@ mod tests {
         let text = "x 1\nenforcer_table_entries{table=\"verdicts\"} 7\nenforcer_table_size{table=\"verdicts\"} 9\n";
         let tables = tables(text);
         assert_eq!(tables, BTreeMap::from([(Table::Verdicts.name().to_owned(), 7)]));
+        let open = |count| BTreeMap::from([("socket".to_owned(), count)]);
+        let pins = BTreeSet::from(["links/1".into()]);
         let first =
-            Footprint { process: 1, resident_kib: 9, descriptors: 9, threads: 9, pins: 9, tables };
+            Footprint { process: 1, resident_kib: 9, open: open(9), threads: 9, pins, tables };
         assert_eq!(first.leaks(&first), [""; 0]);
         let more = Footprint {
             resident_kib: 9 + MORE_KIB + 1,
-            descriptors: 99,
+            open: open(99),
             threads: 99,
-            pins: 10,
+            pins: BTreeSet::from(["links/1".into(), "links/2".into()]),
             tables: BTreeMap::from([(Table::Verdicts.name().to_owned(), 8)]),
             ..first.clone()
         };
-        assert_eq!(more.leaks(&first).len(), 5);
+        let leaks = more.leaks(&first);
+        assert_eq!(leaks.len(), 5);
+        assert!(leaks.contains(&"descriptors: 90 socket".to_owned()), "{leaks:?}");
+        assert!(leaks.contains(&"pins: more: links/2; fewer: ".to_owned()), "{leaks:?}");
         let ports = |used| BTreeMap::from([(Table::PortClasses.name().to_owned(), used)]);
         let classes = |used| Footprint { tables: ports(used), ..first.clone() };
         assert_eq!(classes(17).leaks(&classes(1)).len(), 0);

@@ -107,12 +107,18 @@ impl Soak {
         self.cast.reset()?;
         self.settle("the first cast").await?;
         let mut leaks = Vec::new();
-        // What is unused is removed within some seconds.
-        for _ in 0..10 {
+        // What is unused is removed within some seconds, and the programs of the drift check are
+        // loaded within a minute.
+        let (mut tries, mut waited) = (0, 0);
+        while tries < 10 {
             let now = Footprint::take(&self.session).await?;
             leaks = self.first.iter().flat_map(|first| now.leaks(first)).collect();
             if leaks.is_empty() {
                 return Ok(self.note(now));
+            }
+            waited += 1;
+            if !now.loads_trial() || waited >= 120 {
+                tries += 1;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
@@ -121,14 +127,15 @@ impl Soak {
     }
 
     fn note(&mut self, now: Footprint) -> String {
-        let text = format!("checkpoint: {} KiB, {} descriptors", now.resident_kib, now.descriptors);
+        let text =
+            format!("checkpoint: {} KiB, {} descriptors", now.resident_kib, now.descriptors());
         let Summary { resident_kib, descriptors, .. } = &mut self.summary;
         if self.first.is_empty() {
             *resident_kib = (now.resident_kib, now.resident_kib);
-            *descriptors = (now.descriptors, now.descriptors);
+            *descriptors = (now.descriptors(), now.descriptors());
         }
         resident_kib.1 = resident_kib.1.max(now.resident_kib);
-        descriptors.1 = descriptors.1.max(now.descriptors);
+        descriptors.1 = descriptors.1.max(now.descriptors());
         if self.first.len() < 2 {
             self.first.push(now);
         }

@@ -5,6 +5,7 @@
 //! its console.
 
 mod archive;
+mod chosen;
 mod console;
 mod machine;
 mod modules;
@@ -20,13 +21,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
 use cpio::NewcBuilder;
 
 use crate::cli::{Output, Series, VmTest};
 use crate::ui::{self, Step};
 use crate::unfit::{self, Unfit};
 use crate::{ebpf, process, test, workspace};
+use chosen::Chosen;
 use console::Report;
 use machine::Qemu;
 use modules::Module;
@@ -99,6 +100,7 @@ impl Brief {
         let filters: &[&str] = if lab { &BRIEF_LAB } else { &BRIEF };
         VmTest {
             kernels: vec![series],
+            images: Vec::new(),
             refresh: false,
             packets: 1_000,
             // They run beside other tests.
@@ -132,14 +134,12 @@ fn outcomes(root: &Path, options: &VmTest) -> Result<Vec<Outcome>> {
     ebpf::build(root)?;
     let programs = programs::build(root, options.lab)?;
     drop(preparing);
-    let chosen: &[Series] =
-        if options.kernels.is_empty() { Series::value_variants() } else { &options.kernels };
     let mut machines = Machines { root, options, programs, qemu, ready: None };
     let mut outcomes = Vec::new();
-    for series in chosen {
-        let outcome = machines.boot(*series).unwrap_or_else(|error| {
+    for chosen in Chosen::of(options) {
+        let outcome = machines.boot(&chosen).unwrap_or_else(|error| {
             unfit::report(&error);
-            Outcome::failed(name(*series), &error)
+            Outcome::failed(chosen.name(), &error)
         });
         outcomes.push(outcome);
     }
@@ -161,10 +161,6 @@ fn check_host() -> Result<()> {
     Err(Unfit(format!("vm-test needs {}, as on Debian and Ubuntu", missing.join(", "))).into())
 }
 
-fn name(series: Series) -> String {
-    series.to_possible_value().map(|it| it.get_name().to_owned()).unwrap_or_default()
-}
-
 /// The common part of all machines.
 struct Machines<'a> {
     root: &'a Path,
@@ -176,21 +172,22 @@ struct Machines<'a> {
 }
 
 impl Machines<'_> {
-    fn boot(&mut self, series: Series) -> Result<Outcome> {
-        let kernel = archive::obtain(series, self.options.refresh)?;
+    fn boot(&mut self, chosen: &Chosen) -> Result<Outcome> {
+        let kernel = chosen.obtain(self.options.refresh)?;
+        let name = chosen.name();
         let qemu = match self.ready.take() {
             Some(qemu) => qemu,
             None => Qemu::new(self.qemu.clone(), &kernel.image)?,
         };
         let qemu = self.ready.insert(qemu);
         let initramfs =
-            workspace::target(self.root).join(format!("vm/initramfs-{}.cpio", name(series)));
+            workspace::target(self.root).join(format!("vm/initramfs-{}.cpio", chosen.file_name()));
         let mut modules: Vec<_> = kernel.modules.iter().collect();
         if self.options.lab {
             modules.extend(&kernel.lab);
         }
         write_initramfs(&initramfs, &self.programs, &modules)?;
-        let step = Step::start(format!("kernel {}", name(series)));
+        let step = Step::start(format!("kernel {name}"));
         let started = Instant::now();
         let verbose = self.options.verbose;
         let seen = |line: &str| {
@@ -206,7 +203,7 @@ impl Machines<'_> {
         let mut lines = run();
         // An emulated machine's kernel panics at times before it runs anything of ours.
         if lines.as_ref().is_ok_and(|it| Report::read(it).release.is_none()) {
-            ui::print(format_args!("  kernel {} did not boot; once more", name(series)));
+            ui::print(format_args!("  kernel {name} did not boot; once more"));
             lines = run();
         }
         let took = started.elapsed();
@@ -214,7 +211,7 @@ impl Machines<'_> {
         let lines = lines?;
         let report = Report::read(&lines);
         report_machine(step, &report, &lines, verbose);
-        Ok(Outcome::new(name(series), &report, took))
+        Ok(Outcome::new(name, &report, took))
     }
 }
 
@@ -315,9 +312,10 @@ const TAIL: usize = 40;
 mod tests {
     use super::*;
 
-    fn options(filters: &[&str]) -> VmTest {
+    pub(super) fn options(filters: &[&str]) -> VmTest {
         VmTest {
             kernels: Vec::new(),
+            images: Vec::new(),
             refresh: false,
             packets: 500,
             timeout: 1,
@@ -366,11 +364,5 @@ mod tests {
             "lib/x86/ld.so",
         ];
         assert_eq!(names, expected);
-    }
-
-    #[test]
-    fn kernels_are_named_as_one_types_them() {
-        let names: Vec<_> = Series::value_variants().iter().map(|it| name(*it)).collect();
-        assert_eq!(names, ["5.10", "6.1", "6.12", "newest"]);
     }
 }

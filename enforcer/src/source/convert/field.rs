@@ -53,19 +53,38 @@ pub(super) fn deny_with(meta: &ObjectMeta, problems: &mut Vec<Problem>) -> Optio
     known
 }
 
-/// Adds an address to a set.
+/// Adds an address to a set. One that is not in its usual form counts: the API server accepts it in older fields,
+/// and kube-proxy uses it (`IsValidIPForLegacyField` in kubernetes/kubernetes,
+/// `pkg/apis/core/validation/validation.go`; `ParseIPSloppy` in kubernetes/utils, `net/parse.go`).
 pub(super) fn address(
     text: &str,
     path: &str,
     into: &mut BTreeSet<IpAddr>,
     problems: &mut Vec<Problem>,
 ) {
-    match text.parse() {
-        Ok(address) => {
-            into.insert(address);
-        }
-        Err(_) => problems.push(Problem::error(path, format!("`{text}` is not an IP address"))),
+    let Some(address) = address_of(text) else {
+        problems.push(Problem::error(path, format!("`{text}` is not an IP address")));
+        return;
+    };
+    if text.parse::<IpAddr>().ok() != Some(address) {
+        let message =
+            format!("`{text}` has leading zeros or is IPv4-mapped; it is taken as {address}");
+        problems.push(Problem::only_old(path, message).help(format!("write {address}")));
     }
+    into.insert(address);
+}
+
+/// The address of a text that may have leading zeros, which mean nothing, or be IPv4-mapped.
+fn address_of(text: &str) -> Option<IpAddr> {
+    let mut plain = String::with_capacity(text.len());
+    for part in text.split_inclusive(['.', ':']) {
+        let digits = part.trim_end_matches(['.', ':']);
+        let (zeros, rest) = digits.split_at(digits.len() - digits.trim_start_matches('0').len());
+        let only_zeros = rest.is_empty() && !zeros.is_empty();
+        plain.push_str(if only_zeros { "0" } else { rest });
+        plain.push_str(part.get(digits.len()..).unwrap_or_default());
+    }
+    plain.parse::<IpAddr>().ok().map(|it| it.to_canonical())
 }
 
 /// An error about a word that is not allowed; suggests an allowed one that is near.
@@ -75,5 +94,44 @@ pub(super) fn unknown_word(path: &str, word: &str, what: &str, allowed: &[&str])
     match nearest(word, allowed) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
         None => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_as_kube_proxy_reads_them() {
+        for (text, meant, problems) in [
+            ("10.0.0.1", "10.0.0.1", 0),
+            ("fd00::1", "fd00::1", 0),
+            ("::", "::", 0),
+            ("0.0.0.0", "0.0.0.0", 0),
+            ("010.000.0.01", "10.0.0.1", 1),
+            ("::ffff:10.0.0.1", "10.0.0.1", 1),
+            ("::ffff:10.0.0.01", "10.0.0.1", 1),
+            ("000fd00:0::1", "fd00::1", 1),
+        ] {
+            let (mut found, mut reported) = (BTreeSet::new(), Vec::new());
+            address(text, "a", &mut found, &mut reported);
+            assert_eq!(found, [meant.parse().unwrap()].into(), "{text}");
+            assert_eq!(reported.len(), problems, "{text}: {reported:?}");
+        }
+        for text in [
+            "",
+            "0",
+            "1.2.3",
+            "1.2.3.256",
+            "1.2.3.0x1",
+            "fe80::1%eth0",
+            "a",
+            "1.2.3.4/32",
+            "1..2.3",
+        ] {
+            let (mut found, mut reported) = (BTreeSet::new(), Vec::new());
+            address(text, "a", &mut found, &mut reported);
+            assert_eq!((found.len(), reported.len()), (0, 1), "{text}");
+        }
     }
 }

@@ -22,12 +22,12 @@ mod workload;
 pub use bad_entries::without_bad_entries;
 pub use closed::closed_policy_of;
 pub use metadata::{Naming, metadata};
-pub use namespace::namespace;
-pub use pod::{MIRROR, pod};
+pub use namespace::{namespace, readable_namespace};
+pub use pod::{MIRROR, pod, readable_pod};
 pub use policy::{closed_policy, policy};
 pub use problem::Problem;
 pub use selector::selector;
-pub use service::service;
+pub use service::{readable_service, service};
 pub use unknown::without_unknown;
 pub use workload::pod_template;
 

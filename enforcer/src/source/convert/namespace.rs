@@ -2,12 +2,23 @@
 
 use k8s_openapi::api::core::v1::Namespace;
 
-use super::{Converted, field, labels};
+use super::{Converted, Problem, field, labels};
 use enforcer_core::model;
 
 /// A namespace, with the label that names it (semantics R3).
 #[must_use]
 pub fn namespace(object: &Namespace) -> Converted<model::Namespace> {
+    let (value, problems) = read(object);
+    Converted::new(value, problems)
+}
+
+/// What can be read of a namespace that has errors: its labels as they are. `None` without a name.
+#[must_use]
+pub fn readable_namespace(object: &Namespace) -> Option<model::Namespace> {
+    Some(read(object).0).filter(|it| !it.name.is_empty())
+}
+
+fn read(object: &Namespace) -> (model::Namespace, Vec<Problem>) {
     let mut problems = Vec::new();
     let name = field::name(&object.metadata, &mut problems);
     let own = object.metadata.labels.clone().unwrap_or_default();
@@ -15,7 +26,7 @@ pub fn namespace(object: &Namespace) -> Converted<model::Namespace> {
     let audit = field::audit(&object.metadata, &mut problems);
     let deny_with = field::deny_with(&object.metadata, &mut problems);
     let namespace = model::Namespace::new(name, own.into_iter().collect());
-    Converted::new(model::Namespace { audit, deny_with, ..namespace }, problems)
+    (model::Namespace { audit, deny_with, ..namespace }, problems)
 }
 
 #[cfg(test)]

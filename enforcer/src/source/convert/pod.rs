@@ -22,6 +22,25 @@ fn uid(meta: &ObjectMeta) -> String {
 /// A pod, with the fields that policy needs.
 #[must_use]
 pub fn pod(object: &Pod) -> Converted<model::Pod> {
+    let (value, problems) = read(object);
+    Converted::new(value, problems)
+}
+
+/// What can be read of a pod that has errors: its labels as they are, whatever their syntax, and without ports
+/// and addresses that can't be read. `None` without a name, or if it has addresses and none can be read: a pod
+/// without addresses is no subject (semantics S1).
+#[must_use]
+pub fn readable_pod(object: &Pod) -> Option<model::Pod> {
+    let pod = read(object).0;
+    let has_address = |it: &PodStatus| {
+        it.pod_ips.as_ref().is_some_and(|it| !it.is_empty())
+            || it.pod_ip.as_ref().is_some_and(|it| !it.is_empty())
+    };
+    let is_closed = pod.addresses.is_empty() && object.status.as_ref().is_some_and(has_address);
+    (!pod.id.name.is_empty() && !is_closed).then_some(pod)
+}
+
+fn read(object: &Pod) -> (model::Pod, Vec<Problem>) {
     let mut problems = Vec::new();
     let meta = &object.metadata;
     let id = PodId::new(field::namespace(meta), field::name(meta, &mut problems));
@@ -44,7 +63,7 @@ pub fn pod(object: &Pod) -> Converted<model::Pod> {
         terminating: meta.deletion_timestamp.is_some(),
         ports: spec.map(|it| ports(it, &mut problems).into()).unwrap_or_default(),
     };
-    Converted::new(value, problems)
+    (value, problems)
 }
 
 /// Whether pods of this spec use the node's network (semantics S1).
@@ -91,7 +110,11 @@ fn container(
         let number = port::number(it.container_port, &format!("{path}.containerPort"), problems);
         // Ports without a name are kept, although no policy can name them: the pod serves them.
         let name = it.name.clone().unwrap_or_default();
-        into.extend(number.map(|port| ContainerPort { name, protocol, port }));
+        into.extend(protocol.zip(number).map(|(protocol, port)| ContainerPort {
+            name,
+            protocol,
+            port,
+        }));
     }
 }
 

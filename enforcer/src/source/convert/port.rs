@@ -6,15 +6,19 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::{Problem, field};
 use enforcer_core::model::{PortRange, PortRule, PortSpec, Protocol};
 
-/// A protocol; TCP if absent (semantics R8).
-pub(super) fn protocol(name: Option<&str>, path: &str, problems: &mut Vec<Problem>) -> Protocol {
-    let Some(name) = name else { return Protocol::Tcp };
-    if let Some(protocol) = Protocol::ALL.into_iter().find(|it| it.name() == name) {
-        return protocol;
+/// A protocol; TCP if absent (semantics R8); `None` after an error.
+pub(super) fn protocol(
+    name: Option<&str>,
+    path: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<Protocol> {
+    let Some(name) = name else { return Some(Protocol::Tcp) };
+    let known = Protocol::ALL.into_iter().find(|it| it.name() == name);
+    if known.is_none() {
+        let allowed = Protocol::ALL.map(Protocol::name);
+        problems.push(field::unknown_word(&format!("{path}.protocol"), name, "protocol", &allowed));
     }
-    let allowed = Protocol::ALL.map(Protocol::name);
-    problems.push(field::unknown_word(&format!("{path}.protocol"), name, "protocol", &allowed));
-    Protocol::Tcp
+    known
 }
 
 /// A port number, which is from 1 to 65535.
@@ -52,7 +56,7 @@ pub(super) fn rule(
             }
         }
     };
-    Some(PortRule { protocol, port: spec })
+    Some(PortRule { protocol: protocol?, port: spec })
 }
 
 /// The last port of a range that starts at `first`.

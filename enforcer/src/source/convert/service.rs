@@ -12,6 +12,18 @@ use enforcer_core::model::{self, Distribution, PortSpec, ServiceId, TargetPort, 
 /// A service. Headless services and those of type `ExternalName` have no cluster addresses.
 #[must_use]
 pub fn service(object: &Service) -> Converted<model::Service> {
+    let (value, problems) = read(object);
+    Converted::new(value, problems)
+}
+
+/// What can be read of a service that has errors. Its addresses must be known whatever else is wrong: packets to
+/// them are judged behind them (semantics N1, N2). `None` without a name.
+#[must_use]
+pub fn readable_service(object: &Service) -> Option<model::Service> {
+    Some(read(object).0).filter(|it| !it.id.name.is_empty())
+}
+
+fn read(object: &Service) -> (model::Service, Vec<Problem>) {
     let mut problems = Vec::new();
     let name = field::name(&object.metadata, &mut problems);
     let id = ServiceId::new(field::namespace(&object.metadata), name);
@@ -24,7 +36,7 @@ pub fn service(object: &Service) -> Converted<model::Service> {
         ports: ports(&spec, &mut problems),
         distribution: distribution(&spec, &mut problems),
     };
-    Converted::new(value, problems)
+    (value, problems)
 }
 
 /// An empty selector selects nothing: the endpoints are manual. `ExternalName` ignores it.
@@ -127,7 +139,13 @@ fn service_port(
     let node_port =
         node_port.and_then(|it| port::number(it, &format!("{path}.nodePort"), problems));
     let name = object.name.clone().unwrap_or_default();
-    Some(model::ServicePort { name, protocol, port: number?, target: target?, node_port })
+    Some(model::ServicePort {
+        name,
+        protocol: protocol?,
+        port: number?,
+        target: target?,
+        node_port,
+    })
 }
 
 /// `targetPort`; absent, 0 and empty mean the service's own port, as the API server defaults it.

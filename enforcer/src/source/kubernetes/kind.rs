@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::key::Key;
 use super::prune::Keep;
 use crate::source::convert::{self, Converted, Problem};
+use crate::source::typed;
 use enforcer_core::model::{
     AUDIT_ANNOTATION, Change, DENY_WITH_ANNOTATION, PodId, PolicyId, ServiceId,
 };
@@ -94,13 +95,12 @@ pub(super) trait Watch:
         Vec::new()
     }
 
-    /// The change that takes effect instead of an object that has errors. Kubernetes
-    /// changes no field's type within a version of an API and encodes its own types, so what does not
-    /// even fit the type comes from something between the agent and the API server. It may be bad, but it
-    /// is no reason to leave pods open.
-    fn fallback(_json: &Value) -> Option<Change> {
-        None
-    }
+    /// The change that takes effect instead of an object that has errors: what can be read of it counts, for the
+    /// last good version may have rights that its owner must no longer have. `None`: the last good version
+    /// stays. Kubernetes changes no field's type within a version of an API and encodes its own types, so what
+    /// does not even fit the type comes from something between the agent and the API server. It may be
+    /// bad, but it is no reason to leave pods open.
+    fn fallback(json: &Value) -> Option<Change>;
 }
 
 const META: Keep = Keep::Fields(&[
@@ -187,6 +187,11 @@ impl Watch for Namespace {
     fn convert(&self) -> Converted<Option<Change>> {
         convert::namespace(self).map(Change::Namespace).map(Some)
     }
+
+    fn fallback(json: &Value) -> Option<Change> {
+        let object = typed::read_fitting(json, &["metadata"])?;
+        convert::readable_namespace(&object).map(Change::Namespace)
+    }
 }
 
 impl Watch for Pod {
@@ -195,6 +200,12 @@ impl Watch for Pod {
 
     fn convert(&self) -> Converted<Option<Change>> {
         convert::pod(self).map(Change::Pod).map(Some)
+    }
+
+    fn fallback(json: &Value) -> Option<Change> {
+        // Who the pod is, and where, comes from one version.
+        let object = typed::read_fitting(json, &["metadata", "spec.nodeName"])?;
+        convert::readable_pod(&object).map(Change::Pod)
     }
 }
 
@@ -229,6 +240,11 @@ impl Watch for Service {
     fn convert(&self) -> Converted<Option<Change>> {
         convert::service(self).map(Change::Service).map(Some)
     }
+
+    fn fallback(json: &Value) -> Option<Change> {
+        let object = typed::read_fitting(json, &["metadata"])?;
+        convert::readable_service(&object).map(Change::Service)
+    }
 }
 
 impl Watch for Node {
@@ -237,5 +253,9 @@ impl Watch for Node {
 
     fn convert(&self) -> Converted<Option<Change>> {
         Converted { value: Some(None), problems: Vec::new() }
+    }
+
+    fn fallback(_json: &Value) -> Option<Change> {
+        None
     }
 }

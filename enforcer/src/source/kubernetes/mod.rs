@@ -11,7 +11,9 @@
 
 mod backoff;
 mod client;
+mod collect;
 mod failure;
+mod gather;
 mod key;
 mod kind;
 mod node;
@@ -27,7 +29,6 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
@@ -41,11 +42,9 @@ pub use once::{OnceError, read_once};
 pub use state::{Phase, WatchState, Watches};
 
 use super::update::Update;
-use tracker::Tracker;
+use collect::{WAITING, collect};
+use gather::Gathered;
 use watch::Received;
-
-/// Events that may wait to be processed.
-const WAITING: usize = 512;
 
 /// The objects of an API server.
 #[derive(Debug)]
@@ -85,8 +84,9 @@ impl Kubernetes {
         self.start::<Node>(&mut tasks, Some(this_node), &events)?;
         drop(events);
         let client = self.connection.client()?;
+        let gathered = Gathered::new(&self.node_name);
         let name = node::NodeName::new(client, self.node_name, Arc::clone(&self.watches));
-        collect(received, name, &self.watches, &updates).await;
+        collect(received, name, gathered, &self.watches, &updates).await;
         tasks.shutdown().await;
         Ok(())
     }
@@ -101,66 +101,5 @@ impl Kubernetes {
         let watches = Arc::clone(&self.watches);
         tasks.spawn(watch::watch::<K>(client, fields, watches, events.clone()));
         Ok(())
-    }
-}
-
-/// Turns events into updates until either channel closes.
-async fn collect<U: From<Update>>(
-    mut received: mpsc::Receiver<Received>,
-    mut node: node::NodeName,
-    watches: &Watches,
-    updates: &mpsc::Sender<U>,
-) {
-    let mut trackers = Trackers::new();
-    let mut events = Vec::with_capacity(WAITING);
-    let mut was_complete = false;
-    while received.recv_many(&mut events, WAITING).await > 0 {
-        let mut update = trackers.take(events.drain(..), watches);
-        let known = trackers.of(Kind::Node).is_some_and(|nodes| node.check(nodes));
-        update.complete = was_complete || (known && trackers.are_complete());
-        let news = update.complete != was_complete
-            || !(update.changes.is_empty() && update.remarks.is_empty());
-        was_complete = update.complete;
-        if news && updates.send(update.into()).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// The tracker of each kind.
-struct Trackers(BTreeMap<Kind, Tracker>);
-
-impl Trackers {
-    fn new() -> Self {
-        Self(Kind::ALL.into_iter().map(|kind| (kind, Tracker::new(kind))).collect())
-    }
-
-    fn of(&self, kind: Kind) -> Option<&Tracker> {
-        self.0.get(&kind)
-    }
-
-    fn are_complete(&self) -> bool {
-        self.0.values().all(Tracker::is_complete)
-    }
-
-    /// Applies events; the caller sets whether the update is complete.
-    fn take(&mut self, events: impl Iterator<Item = Received>, watches: &Watches) -> Update {
-        let mut update = Update::default();
-        for (kind, event, received_at) in events {
-            let first = update.received_at.map_or(received_at, |it| it.min(received_at));
-            update.received_at = Some(first);
-            let tracker = self.0.entry(kind).or_insert_with(|| Tracker::new(kind));
-            let then = tracker.take(event);
-            update.changes.extend(then.changes);
-            update.remarks.extend(then.remarks);
-        }
-        for (kind, tracker) in &self.0 {
-            watches.change(*kind, |state| {
-                state.complete = tracker.is_complete();
-                state.objects = tracker.objects();
-                state.bad = tracker.bad();
-            });
-        }
-        update
     }
 }

@@ -9,8 +9,10 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::collect::{Trackers, WAITING};
 use super::kind::{Kind, Watch};
-use super::{ClientError, Connection, Trackers, WAITING, Watches, watch};
+use super::tracker::Tracker;
+use super::{ClientError, Connection, Watches, watch};
 use crate::source::Remarks;
 
 /// The kinds that the model consists of.
@@ -92,7 +94,7 @@ async fn collect(
             cluster.apply(change);
         }
         remarks.extend(update.remarks);
-        if KINDS.iter().all(|kind| trackers.of(*kind).is_some_and(super::Tracker::is_complete)) {
+        if KINDS.iter().all(|kind| trackers.of(*kind).is_some_and(Tracker::is_complete)) {
             break;
         }
     }

@@ -93,6 +93,12 @@ impl Watches {
         (!missing.is_empty()).then(|| missing.join("; "))
     }
 
+    /// Whether no kind's list is missing or being received.
+    #[must_use]
+    pub fn are_listed(&self) -> bool {
+        self.kinds().values().all(|state| state.phase != Phase::Listing)
+    }
+
     /// The problem with the node's name, if there is one.
     #[must_use]
     pub fn node_problem(&self) -> Option<String> {

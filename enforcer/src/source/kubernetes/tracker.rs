@@ -1,8 +1,9 @@
 //! One kind's events → changes. Pure.
 //!
 //! An object is removed only when it is deleted or a *complete* list lacks it, never because of a
-//! lost connection (semantics C4). While an object has errors, its last good version stays in
-//! effect; that of a policy does not: it may allow what the present version no longer allows (semantics R9).
+//! lost connection (semantics C4). While an object has errors, what can be read of it is in effect, for its last
+//! good version may allow what the present one no longer allows (semantics R9). That version stays only while the
+//! present one can't be read at all.
 
 use std::collections::BTreeMap;
 
@@ -32,20 +33,12 @@ pub(super) struct Consequences {
     pub(super) remarks: Vec<Remarks>,
 }
 
-/// The version of an object that is in effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    /// The last good one.
-    Good,
-    /// The fallback, or nothing.
-    Fallback,
-}
-
 #[derive(Debug)]
 struct Held {
     /// The hash of its uid.
     identity: u64,
-    effect: Effect,
+    /// Whether a version of it is in effect.
+    in_effect: bool,
     /// The list during or after which it was last seen.
     list: u32,
 }
@@ -120,14 +113,17 @@ impl Tracker {
             // An object without a name can't be recognised later.
             return;
         }
-        let held = self.held.get(&seen.key);
-        let (effect, change) = match (seen.outcome, held.map(|it| it.effect)) {
-            (Outcome::Good(change), _) => (Effect::Good, change),
-            (Outcome::Bad(None), Some(Effect::Good)) => (Effect::Good, None),
-            (Outcome::Bad(fallback), _) => (Effect::Fallback, fallback),
+        let was_in_effect = self.is_in_effect(&seen.key);
+        let (in_effect, change) = match seen.outcome {
+            Outcome::Good(change) => (true, change),
+            Outcome::Bad(fallback) => (was_in_effect || fallback.is_some(), fallback),
         };
         then.changes.extend(change);
-        self.held.insert(seen.key, Held { identity, effect, list: self.list });
+        self.held.insert(seen.key, Held { identity, in_effect, list: self.list });
+    }
+
+    fn is_in_effect(&self, key: &Key) -> bool {
+        self.held.get(key).is_some_and(|it| it.in_effect)
     }
 
     fn release(&mut self, key: &Key, then: &mut Consequences) {
@@ -157,11 +153,8 @@ impl Tracker {
         }
         let mut list = seen.remarks.clone();
         if let Outcome::Bad(fallback) = &seen.outcome {
-            let was_good = self.held.get(&seen.key).is_some_and(|it| it.effect == Effect::Good);
-            list.push(Remark {
-                severity: Severity::Notice,
-                text: effect(was_good, fallback).into(),
-            });
+            let text = effect(self.is_in_effect(&seen.key), fallback.as_ref()).into();
+            list.push(Remark { severity: Severity::Notice, text });
         }
         self.reported.insert(seen.key.clone(), seen.remarks.clone());
         for remark in &mut list {
@@ -178,12 +171,13 @@ impl Tracker {
 }
 
 /// The effect of an object's errors.
-fn effect(was_good: bool, fallback: &Option<Change>) -> &'static str {
+fn effect(was_in_effect: bool, fallback: Option<&Change>) -> &'static str {
     match fallback {
-        Some(_) => {
+        Some(Change::Policy(_)) => {
             "until it has no errors, it isolates the pods that it selects and allows nothing"
         }
-        None if was_good => "its last good version stays in effect",
+        Some(_) => "what can be read of it is in effect",
+        None if was_in_effect => "its last good version stays in effect",
         None => "it is not in effect",
     }
 }

@@ -5,15 +5,25 @@
 //! within `[]` and `{}`; comments need no blank before them; NEL, LS and PS break lines; `...` ends what is read.
 //! The result has a byte for each byte of the text, so that places stay. Pure.
 
+mod parts;
+mod properties;
 mod scalars;
+
+pub(super) use properties::Properties;
 
 /// A text as the YAML library has to read it.
 #[derive(Debug, Default)]
 pub(super) struct Rewritten {
     pub(super) text: String,
+    /// Its first byte in the document. The other bytes count from there.
+    pub(super) start: usize,
     /// The byte of the line `...` that ends it.
     pub(super) end: Option<usize>,
+    /// Whether something is after that line.
+    pub(super) more: bool,
+    /// The first fault of each sort.
     pub(super) faults: Vec<Fault>,
+    pub(super) properties: Properties,
 }
 
 /// Text that `kubectl` refuses and the YAML library may accept.
@@ -27,30 +37,32 @@ pub(super) struct Fault {
 const TAB: &str = "a tab in the indentation";
 const USE_SPACES: &str = "YAML indents with spaces, never with tabs";
 
-/// Rewrites a document, with or without its `---` line.
-pub(super) fn rewrite(source: &str) -> Rewritten {
+/// Rewrites a document, with or without its `---` line: what `kubectl` reads of it, then what is after each line
+/// `...` up to the next one. Each byte is read once.
+pub(super) fn rewrite(source: &str) -> impl Iterator<Item = Rewritten> {
     let text = with_known_characters(source).into_bytes();
     let mut scanner = Scanner {
         text,
         at: 0,
+        origin: 0,
         line: 0,
         flow: 0,
         indent: -1,
         fresh: true,
         content: false,
         key: None,
+        anchored: false,
+        tagged: false,
         end: None,
         faults: Vec::new(),
+        properties: Properties::default(),
     };
-    scanner.marker();
-    while scanner.end.is_none() && scanner.blanks() {
-        scanner.token();
-    }
-    let Scanner { mut text, end, faults, .. } = scanner;
-    text.truncate(end.unwrap_or(text.len()));
-    // Only ASCII was replaced, by ASCII.
-    let text = String::from_utf8(text).unwrap_or_else(|_| source.to_owned());
-    Rewritten { text, end, faults }
+    let mut more = true;
+    std::iter::from_fn(move || {
+        let rewritten = std::mem::take(&mut more).then(|| scanner.part())?;
+        more = rewritten.more;
+        Some(rewritten)
+    })
 }
 
 /// A JSON text as the YAML library has to read it.
@@ -83,6 +95,8 @@ fn with_known_characters(source: &str) -> String {
 struct Scanner {
     text: Vec<u8>,
     at: usize,
+    /// The start of the part that is being read.
+    origin: usize,
     /// The start of the line.
     line: usize,
     /// Open brackets and braces.
@@ -95,8 +109,13 @@ struct Scanner {
     content: bool,
     /// The line of the scalar before, if one was the last token.
     key: Option<usize>,
+    /// Whether an anchor is before, and no node yet.
+    anchored: bool,
+    /// Whether a tag is before, and no node yet.
+    tagged: bool,
     end: Option<usize>,
     faults: Vec<Fault>,
+    properties: Properties,
 }
 
 impl Scanner {
@@ -113,8 +132,19 @@ impl Scanner {
         isize::try_from(self.at - self.line).unwrap_or(isize::MAX)
     }
 
+    /// Adds a fault, unless there is one of its sort.
     fn fault(&mut self, message: &'static str, help: Option<&'static str>) {
-        self.faults.push(Fault { at: self.at, message, help });
+        if self.faults.iter().all(|it| it.message != message) {
+            self.faults.push(Fault { at: self.at - self.origin, message, help });
+        }
+    }
+
+    /// A node begins here: it has the tag before it.
+    fn bind(&mut self) {
+        self.anchored = false;
+        if std::mem::take(&mut self.tagged) {
+            self.properties.bind(self.at - self.origin, self.line.saturating_sub(self.origin));
+        }
     }
 
     fn put(&mut self, byte: u8) {
@@ -203,6 +233,9 @@ impl Scanner {
             return;
         }
         let had_content = std::mem::replace(&mut self.content, true);
+        if !matches!(byte, b'&' | b'!') {
+            self.bind();
+        }
         match byte {
             b'%' if at_start && block => {
                 // After an object, a directive ends what is read.
@@ -267,6 +300,16 @@ impl Scanner {
     /// An anchor or an alias: its name has ASCII letters, digits, `_` and `-`.
     fn anchor(&mut self) {
         let start = self.at;
+        if self.text.get(start) == Some(&b'&') {
+            self.anchored = true;
+            // The anchor that stands for the tag would be a second one.
+            let tag = self.properties.last_tag().filter(|it| self.tagged && it.len() > 1);
+            for at in tag.unwrap_or_default() {
+                if let Some(it) = self.text.get_mut(self.origin + at) {
+                    *it = b' ';
+                }
+            }
+        }
         self.at += 1;
         while self.peek(0).is_some_and(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it)) {
             self.at += 1;
@@ -308,16 +351,13 @@ impl Scanner {
         } else if (rest.is_empty() && word.len() > 1) || !rest.iter().all(is_uri) {
             self.fault("not a tag", None);
         }
-        self.at = at;
-        while matches!(self.peek(0), Some(b' ' | b'\t')) {
-            self.at += 1;
+        let has_anchor = self.anchored || self.tagged;
+        if self.tagged {
+            self.properties.bind(start - self.origin, self.line.saturating_sub(self.origin));
         }
-        let has_anchor = self.peek(0) == Some(b'&')
-            || self.text.get(..start).is_some_and(|before| {
-                let word = before.trim_ascii_end();
-                let from = word.iter().rposition(u8::is_ascii_whitespace).map_or(0, |at| at + 1);
-                word.len() < start && word.get(from) == Some(&b'&')
-            });
+        self.tagged = true;
+        let from = start - self.origin;
+        self.properties.add_tag(from..from + word.len());
         for (index, it) in self.text.iter_mut().take(at).skip(start).enumerate() {
             *it = match index {
                 _ if word.len() == 1 => b'!',

@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value};
 use serde_saphyr::{Location, Spanned};
 
 use super::scalar::Plain;
-use super::written::{self, written};
+use super::written::{self, Source, written};
 
 /// The key of a mapping.
 pub(super) type Key = Spanned<String>;
@@ -62,7 +62,7 @@ impl Node {
     }
 
     /// The value as JSON, read from this source. The reader bounds the depth.
-    pub(super) fn json(&self, source: &str) -> Value {
+    pub(super) fn json(&self, source: Source<'_>) -> Value {
         match self.kind() {
             Kind::Scalar(value) => as_json(value, &self.0.defined, source),
             Kind::List(items) => items.iter().map(|it| it.json(source)).collect(),
@@ -75,7 +75,7 @@ impl Node {
     }
 
     /// The text of a field in the source.
-    pub(super) fn written<'s>(&self, path: &str, source: &'s str) -> &'s str {
+    pub(super) fn written<'s>(&self, path: &str, source: Source<'s>) -> &'s str {
         written(self.find(path).map_or(&self.0.defined, |it| &it.value.0.defined), source)
     }
 
@@ -101,7 +101,7 @@ impl Node {
     /// `go.yaml.in/yaml/v2`, `decode.go`), and adds what is wrong with them: keys are words, `<<` entries
     /// are replaced by the entries of their mappings, and the last entry of a key counts, wherever it
     /// comes from. Of the mappings of one `<<`, the first has priority.
-    pub(super) fn settle(&mut self, source: &str, faults: &mut Vec<Fault>) {
+    pub(super) fn settle(&mut self, source: Source<'_>, faults: &mut Vec<Fault>) {
         let location = self.0.defined;
         let entries = match &mut self.0.value {
             Kind::Scalar(value) => {
@@ -250,7 +250,7 @@ struct Step<'n> {
 }
 
 /// The value of a scalar in JSON. Those that JSON does not have are reported when the tree is settled.
-fn as_json(value: &Value, location: &Location, source: &str) -> Value {
+fn as_json(value: &Value, location: &Location, source: Source<'_>) -> Value {
     match written::read(value, location, source) {
         Plain::Value(value) => value,
         Plain::Text | Plain::NotFinite | Plain::Misfit => written(location, source).into(),

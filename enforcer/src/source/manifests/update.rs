@@ -38,6 +38,6 @@ impl From<Update> for update::Update {
                 None => remarks.push(Remarks { about, policy: None, list: vec![remark] }),
             }
         }
-        Self { changes, remarks, complete: true, received_at }
+        Self { changes, remarks, complete: true, concerns_node: true, received_at }
     }
 }

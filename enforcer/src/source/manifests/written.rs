@@ -3,20 +3,28 @@
 use serde_json::Value;
 use serde_saphyr::Location;
 
+use super::dialect::Properties;
 use super::scalar::{self, Plain};
 
+/// The text of a document, from the byte that its locations count from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'s> {
+    pub(super) text: &'s str,
+    pub(super) properties: &'s Properties,
+}
+
 /// The text at a location.
-pub(super) fn written<'s>(location: &Location, source: &'s str) -> &'s str {
+pub(super) fn written<'s>(location: &Location, source: Source<'s>) -> &'s str {
     let span = location.span();
     let range = span.byte_offset().zip(span.byte_len()).and_then(|(start, length)| {
         let start = usize::try_from(start).ok()?;
-        source.get(start..start.checked_add(usize::try_from(length).ok()?)?)
+        source.text.get(start..start.checked_add(usize::try_from(length).ok()?)?)
     });
     range.unwrap_or_default()
 }
 
 /// The value of a scalar that the YAML library read as `value`.
-pub(super) fn read(value: &Value, location: &Location, source: &str) -> Plain {
+pub(super) fn read(value: &Value, location: &Location, source: Source<'_>) -> Plain {
     let as_it_is = || Plain::Value(value.clone());
     let text = unquoted(location, source);
     match (tag(location, source, false), text) {
@@ -36,7 +44,7 @@ pub(super) fn read(value: &Value, location: &Location, source: &str) -> Plain {
 }
 
 /// The text of a key that the YAML library read as `key`. `None` if there can be no such key.
-pub(super) fn key(key: &str, location: &Location, source: &str) -> Option<String> {
+pub(super) fn key(key: &str, location: &Location, source: Source<'_>) -> Option<String> {
     let text = unquoted(location, source);
     match (tag(location, source, true), text) {
         (None, None) => Some(key.to_owned()),
@@ -46,60 +54,27 @@ pub(super) fn key(key: &str, location: &Location, source: &str) -> Option<String
 }
 
 /// Whether a key takes over the entries of other mappings.
-pub(super) fn is_merge(key: &str, location: &Location, source: &str) -> bool {
+pub(super) fn is_merge(key: &str, location: &Location, source: Source<'_>) -> bool {
     match tag(location, source, true) {
         None => unquoted(location, source) == Some("<<"),
         Some(tag) => scalar::own(tag) == Some("merge") && key == "<<",
     }
 }
 
-/// The tag of a scalar; `None`: it has none. Before a value, it may be on an earlier line.
-fn tag<'s>(location: &Location, source: &'s str, same_line: bool) -> Option<&'s str> {
-    let start = location.span().byte_offset().and_then(|it| usize::try_from(it).ok())?;
-    let text = source.get(..start)?;
-    let mut before = block_header(text).unwrap_or(text).trim_end();
-    if same_line && text.get(before.len()..)?.contains(['\n', '\r']) {
-        return None;
-    }
-    // The properties of the scalar: its anchor and its tag.
-    loop {
-        let at = before.rfind(|it: char| it.is_whitespace() || matches!(it, '[' | '{' | ','));
-        let word = before.get(at.map_or(0, |at| at + 1)..)?;
-        // After a key in quotes, no blank is needed: `{"port":!!int 80}`.
-        let word =
-            word.rsplit(['"', '\'']).next().and_then(|it| it.strip_prefix(':')).unwrap_or(word);
-        match word.chars().next() {
-            // A verbatim tag may have a comma.
-            Some('!') => return Some(word),
-            _ if word.ends_with('>') => return before.rfind("!<").and_then(|at| before.get(at..)),
-            Some('&') => before = before.get(..before.len() - word.len())?.trim_end(),
-            _ => return None,
-        }
-    }
+/// The tag of a scalar; `None`: it has none.
+fn tag<'s>(location: &Location, source: Source<'s>, is_key: bool) -> Option<&'s str> {
+    source.text.get(source.properties.tag(start(location)?, is_key)?)
 }
 
-/// What is before the header of a block scalar, such as `|-`, if the text ends with one.
-fn block_header(before: &str) -> Option<&str> {
-    let header = before.trim_end();
-    if header.len() == before.len() || !before.get(header.len()..)?.contains(['\n', '\r']) {
-        // The scalar itself begins with the header.
-        return None;
-    }
-    let line = header.rfind(['\n', '\r']).map_or(0, |at| at + 1);
-    let comment = header.get(line..)?.find(" #").map(|at| line + at);
-    let header = header.get(..comment.unwrap_or(header.len()))?.trim_end();
-    let word = header.rfind([' ', '\t', '\n']).map_or(0, |at| at + 1);
-    let options = header.get(word..)?.strip_prefix(['|', '>'])?;
-    let fits = options.bytes().all(|it| it.is_ascii_digit() || matches!(it, b'+' | b'-'));
-    if fits { header.get(..word) } else { None }
+/// The first byte of a scalar.
+fn start(location: &Location) -> Option<usize> {
+    location.span().byte_offset().and_then(|it| usize::try_from(it).ok())
 }
 
 /// The text of a scalar without quotes; `None`: it has quotes, or is a block.
-fn unquoted<'s>(location: &Location, source: &'s str) -> Option<&'s str> {
+fn unquoted<'s>(location: &Location, source: Source<'s>) -> Option<&'s str> {
     let text = written(location, source);
-    let start = location.span().byte_offset().and_then(|it| usize::try_from(it).ok());
-    let is_block =
-        || start.and_then(|it| source.get(..it)).is_some_and(|it| block_header(it).is_some());
+    let is_block = || start(location).is_some_and(|it| source.properties.is_block(it));
     let blank = [' ', '\t', '\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
     (!text.starts_with(['"', '\'', '|', '>', '!', '&', '*']) && !is_block())
         .then(|| text.trim_end_matches(blank))

@@ -3,9 +3,10 @@
 //! Each document is parsed by itself: a bad one does not hide the errors of the others.
 
 use std::cell::Cell;
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 
 use serde_saphyr::budget::BudgetBreach;
@@ -14,12 +15,13 @@ use serde_saphyr::{
     NonFiniteFloatPolicy, Options,
 };
 
-use super::chunk::{self, Chunk};
-use super::dialect;
+use super::chunk::{self, Chunk, Refused};
+use super::dialect::{self, Properties, Rewritten};
 use super::json;
 use super::report::Report;
 use super::text::{Place, Text};
 use super::tree::{Fault, Node};
+use super::written::Source;
 use crate::source::remark::Severity;
 
 /// Keys and values that a file may have, aliases expanded: a few lines of aliases could otherwise
@@ -39,12 +41,14 @@ pub(super) struct Root {
     pub(super) failed: bool,
     /// The byte of the text that its locations count from.
     start: usize,
+    properties: Arc<Properties>,
 }
 
 impl Root {
     /// The text that its locations are about.
-    pub(super) fn source<'t>(&self, text: &'t Text) -> &'t str {
-        text.source.get(self.start..).unwrap_or_default()
+    pub(super) fn source<'t>(&'t self, text: &'t Text) -> Source<'t> {
+        let text = text.source.get(self.start..).unwrap_or_default();
+        Source { text, properties: &self.properties }
     }
 
     pub(super) fn place(&self, text: &Text, location: &Location) -> Place {
@@ -101,15 +105,10 @@ fn parse(text: &Text, keep: bool) -> (Vec<Root>, Vec<Report>) {
         roots: Vec::new(),
         reports: Vec::new(),
     };
-    let mut chunks: VecDeque<Chunk<'_>> = chunk::chunks(&text.source).into();
-    while let Some(chunk) = chunks.pop_front() {
-        let rest = parser.chunk(chunk);
+    for chunk in chunk::chunks(&text.source) {
+        parser.chunk(chunk, keep);
         if parser.left == 0 {
             break;
-        }
-        // A policy that `kubectl` does not read may still be meant to isolate (semantics R9).
-        if !keep {
-            rest.into_iter().for_each(|it| chunks.push_front(it));
         }
     }
     (parser.roots, parser.reports)
@@ -126,40 +125,61 @@ struct Parser<'t> {
 }
 
 impl<'t> Parser<'t> {
-    /// Reads a document. Returns what follows its end, unless that is blank.
-    fn chunk(&mut self, chunk: Chunk<'t>) -> Option<Chunk<'t>> {
-        let Chunk { mut start, mut source, .. } = chunk;
-        if let Some(rest) = source.strip_prefix(BOM) {
-            (start, source) = (start + BOM.len_utf8(), rest);
+    /// Reads a document; `kubectl` ignores what follows a line `...` in it, and so this, if `keep`.
+    fn chunk(&mut self, mut chunk: Chunk<'t>, keep: bool) {
+        // The one at the start of the text is no longer there: there is no second one.
+        if let Some(rest) = chunk.source.strip_prefix(BOM).filter(|_| chunk.start > 0) {
+            chunk = Chunk { start: chunk.start + BOM.len_utf8(), source: rest, ..chunk };
         }
-        let rewritten =
-            if chunk.json { dialect::rewrite_json(source) } else { dialect::rewrite(source) };
-        let mut faults = rewritten.faults;
-        if chunk.crowded {
-            let help = Some("move it to the next line");
-            faults.insert(0, dialect::Fault { at: 0, message: CROWDED, help });
+        if chunk.json {
+            return self.part(chunk, dialect::rewrite_json(chunk.source));
+        }
+        for part in dialect::rewrite(chunk.source) {
+            let end = part.end.filter(|_| part.more).map(|it| chunk.start + part.start + it);
+            self.part(chunk, part);
+            let Some(end) = end else { return };
+            let message = "kubectl ignores what follows this line, up to the next `---`";
+            let place = self.text.place(end, 3);
+            let report = Report::new(self.text, place, Severity::Warning, message);
+            self.reports.push(report.help(Some("write `---` instead".to_owned())));
+            // A policy that `kubectl` does not read may still be meant to isolate (semantics R9).
+            if keep || self.left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Reads a part of a document.
+    fn part(&mut self, chunk: Chunk<'t>, part: Rewritten) {
+        let start = chunk.start + part.start;
+        let source = chunk.source.get(part.start..part.start + part.text.len()).unwrap_or_default();
+        let mut faults = part.faults;
+        if let Some((message, help)) = chunk.refused.map(refusal) {
+            faults.insert(0, dialect::Fault { at: 0, message, help });
         }
         self.dialect(start, &faults);
         let spent = Rc::new(Cell::new(0));
         let nodes =
-            serde_saphyr::from_multiple_with_options(&rewritten.text, options(self.left, &spent));
+            serde_saphyr::from_multiple_with_options(&part.text, options(self.left, &spent));
+        let properties = Arc::new(part.properties);
         match nodes {
             // The first error explains the others.
             Err(_) if !faults.is_empty() => {}
             Err(error) => self.reports.push(report(self.text, start, source, &error)),
             Ok(nodes) => {
                 let failed = !faults.is_empty();
-                nodes.into_iter().for_each(|node| self.root(Root { node, start, failed }, chunk));
+                for node in nodes {
+                    let properties = Arc::clone(&properties);
+                    self.root(Root { node, failed, start, properties }, chunk);
+                }
             }
         }
         self.left = self.left.saturating_sub(spent.get());
-        self.rest(start, source, rewritten.end?)
     }
 
-    /// Reports what `kubectl` refuses, each mistake once.
+    /// Reports what `kubectl` refuses.
     fn dialect(&mut self, start: usize, faults: &[dialect::Fault]) {
-        let mut known = HashSet::new();
-        for fault in faults.iter().filter(|it| known.insert(it.message)) {
+        for fault in faults {
             let place = self.text.place(start + fault.at, 1);
             let message = format!("{NOT_VALID}{}", fault.message);
             let report = Report::new(self.text, place, Severity::Error, message);
@@ -169,7 +189,9 @@ impl<'t> Parser<'t> {
 
     fn root(&mut self, mut root: Root, chunk: Chunk<'_>) {
         let mut faults = Vec::new();
-        root.node.settle(root.source(self.text), &mut faults);
+        let Root { node, start, properties, .. } = &mut root;
+        let text = self.text.source.get(*start..).unwrap_or_default();
+        node.settle(Source { text, properties }, &mut faults);
         let repeats = faults.iter().any(|it| matches!(it, Fault::Duplicate { .. }));
         if let Some(error) =
             Some(chunk).filter(|it| it.json).and_then(|it| json::refusal(it.source, repeats))
@@ -187,29 +209,23 @@ impl<'t> Parser<'t> {
         }
         self.roots.push(root);
     }
-
-    /// What follows the line `...` at a byte of a document, with a warning.
-    fn rest(&mut self, start: usize, source: &'t str, end: usize) -> Option<Chunk<'t>> {
-        let after = source.get(end..)?.find('\n').map_or(source.len(), |it| end + it + 1);
-        let rest = source.get(after..)?;
-        let is_empty = |line: &str| {
-            let line = line.trim();
-            line.is_empty() || line == "..." || line.starts_with('#')
-        };
-        if rest.lines().all(is_empty) {
-            return None;
-        }
-        let place = self.text.place(start + end, 3);
-        let message = "kubectl ignores what follows this line, up to the next `---`";
-        let report = Report::new(self.text, place, Severity::Warning, message.to_owned());
-        self.reports.push(report.help(Some("write `---` instead".to_owned())));
-        Some(Chunk { start: start + after, source: rest, json: false, crowded: false })
-    }
 }
 
 /// The byte order mark: it may begin a document.
 const BOM: char = '\u{feff}';
-const CROWDED: &str = "kubectl accepts nothing but a comment after `---`";
+
+/// Why `kubectl` does not read a document, and what to do about it.
+fn refusal(refused: Refused) -> (&'static str, Option<&'static str>) {
+    match refused {
+        Refused::Crowded => {
+            ("kubectl accepts nothing but a comment after `---`", Some("move it to the next line"))
+        }
+        Refused::AfterJson => (
+            "after JSON values, kubectl reads nothing that is not JSON",
+            Some("remove it, or begin the file with `---`"),
+        ),
+    }
+}
 
 /// How to read: as `kubectl` does, with at most `left` nodes. Notes how many there were.
 fn options(left: usize, spent: &Rc<Cell<usize>>) -> Options {

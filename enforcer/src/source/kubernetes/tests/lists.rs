@@ -89,7 +89,7 @@ async fn c4_a_new_list_removes_objects_only_when_it_is_complete() {
 async fn a_pod_that_was_recreated_unseen_is_another_pod() {
     let mut again = pod("one", 5);
     again["metadata"]["uid"] = json!("another");
-    again["status"]["podIPs"] = json!([{"ip": "not an address"}]);
+    again["status"] = json!({"podIPs": [{"ip": "not an address"}]});
     let server = Server::default();
     server.on(
         "pods",

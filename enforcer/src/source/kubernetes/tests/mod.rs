@@ -1,7 +1,9 @@
+mod busy;
 mod faults;
 mod lists;
 mod objects;
 mod outages;
+mod readable;
 mod replay;
 mod server;
 

@@ -1,9 +1,12 @@
 //! Recordings of a real API server, replayed in any order of the kinds, with interrupted watches and
 //! lists.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::super::collect::Trackers;
 use super::super::key::Key;
 use super::super::object::{Outcome, Seen, Watched};
 use super::super::tracker::Event;

@@ -123,6 +123,7 @@ impl Scanner {
     }
 
     pub(super) fn block_scalar(&mut self) {
+        let start = self.at - self.origin;
         self.at += 1;
         let mut explicit = None;
         while let Some(it) = self.peek(0).filter(|it| it.is_ascii_digit() || b"+-".contains(it)) {
@@ -158,6 +159,7 @@ impl Scanner {
             self.rest_of_line();
             self.line_break();
         }
+        self.properties.add_block(start..self.at - self.origin);
         self.fresh = true;
     }
 }

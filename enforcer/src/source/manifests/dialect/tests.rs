@@ -2,6 +2,11 @@
 
 use super::*;
 
+/// What `kubectl` reads.
+fn rewrite(source: &str) -> Rewritten {
+    super::rewrite(source).next().unwrap()
+}
+
 fn faults(source: &str) -> Vec<&'static str> {
     rewrite(source).faults.into_iter().map(|it| it.message).collect()
 }

@@ -58,6 +58,21 @@ fn tags() {
     ] {
         assert!(accepts(&policy("p", &label(value))), "{value}");
     }
+    // A comment is no tag, and ends none.
+    for value in [
+        "!!str # c\n      5",
+        "!!str # c\n     # d\n      5",
+        "!!str\n      &a 5",
+        "&a\n      !!str 5",
+        "!!str # !!int\n      5",
+    ] {
+        assert!(accepts(&policy("p", &label(value))), "{value}");
+    }
+    for value in
+        ["# !!str\n      5", "# !<tag:yaml.org,2002:str>\n      5", "\n      # !!str\n      5"]
+    {
+        assert!(!accepts(&policy("p", &label(value))), "{value}");
+    }
     for value in [
         "!!int 5",
         "!!int x",
@@ -118,7 +133,11 @@ fn json() {
     let named = r#"{"name": "p", "annotations": {"a": "b"}}"#;
     for text in [
         good.clone(),
-        format!("{good}{good}\n---\n{good}"),
+        format!("{good}{good}\n{good}"),
+        format!("{good} ---\n{good}"),
+        format!("{good} # comment\n"),
+        format!("{good}\n\u{feff}"),
+        format!("{good}\n---\n{good}"),
         json(named, "{}").replace("\"b\"", "\"\u{feff}\u{2028}\""),
         json(r#"{"name": null, "name": "p"}"#, "{}"),
         json(r#"{"name": "p"}"#, r#"{"ingress": 1, "ingress": []}"#),
@@ -128,6 +147,12 @@ fn json() {
     for text in [
         format!("{good} x"),
         format!("{good}\n...\n{good}"),
+        // Nothing but JSON follows several values (`YAMLOrJSONDecoder`, `count > 1`).
+        format!("{good}{good}\n---\n{good}"),
+        format!("{good}{good}\n# comment\n"),
+        format!("{good}\u{85}"),
+        format!("{good}\u{feff}"),
+        format!("\u{feff}\u{feff}{good}"),
         json(r#"{"name": 1, "name": "p"}"#, "{}"),
         json(r#"{"name": "p", "labels": [], "labels": {}}"#, "{}"),
         json(named, r#"{"ingress": [{"ports": [{"port": 1e400}]}]}"#),
