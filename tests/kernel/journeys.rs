@@ -64,14 +64,14 @@ fn n1_n3_n4_journeys_agree_with_the_reference() {
         let mut runner = runner(seed);
         let mut walker = Walker { rig: Rig::new().unwrap(), port: 10_000, made: 0, passed: 0 };
         let enough = packets() / SHARE;
-        while walker.made < enough {
+        // A few clusters may allow nearly all, or nothing.
+        while walker.made < enough || walker.hardly_differ() && walker.made < 10 * enough {
             let cluster = with_service(large(&mut runner));
             let changed = Cluster { policies: large(&mut runner).policies, ..cluster.clone() };
             walker.run(&cluster, &changed, &interfaces, &mut runner);
         }
-        let Walker { made, passed, .. } = walker;
-        println!("{made} journeys, {passed} of them allowed");
-        assert!(passed > made / 20 && passed < made * 19 / 20, "hardly any difference");
+        println!("{} journeys, {} of them allowed", walker.made, walker.passed);
+        assert!(!walker.hardly_differ());
     });
 }
 
@@ -94,6 +94,11 @@ struct Walker {
 }
 
 impl Walker {
+    /// Whether nearly all journeys had the same result.
+    fn hardly_differ(&self) -> bool {
+        self.passed <= self.made / 20 || self.passed >= self.made * 19 / 20
+    }
+
     fn run(
         &mut self,
         cluster: &Cluster,

@@ -202,8 +202,8 @@ pub(crate) struct VmTest {
     /// Only this kernel; repeatable [default: all]
     #[arg(long = "kernel", value_enum, value_name = "KERNEL")]
     pub(crate) kernels: Vec<Series>,
-    /// Instead, this kernel (a bzImage); repeatable. Interfaces and hooks must be built in: VETH, BRIDGE,
-    /// NET_SCH_INGRESS, NET_CLS_BPF, and SERIAL_8250_CONSOLE, BLK_DEV_INITRD
+    /// Instead, this kernel (a bzImage); repeatable. Interfaces and hooks must be built in: VETH, BRIDGE, IFB,
+    /// NET_SCH_INGRESS, NET_CLS_BPF, NET_CLS_U32, NET_ACT_MIRRED, and SERIAL_8250_CONSOLE, BLK_DEV_INITRD
     #[arg(long = "image", value_name = "FILE", conflicts_with_all = ["kernels", "lab"])]
     pub(crate) images: Vec<PathBuf>,
     /// Look for newer kernels than those in the cache

@@ -10,8 +10,10 @@ use object::{Object as _, ObjectSection as _};
 
 use crate::process;
 
-/// The modules that the kernel tests use: interfaces, and the hooks of kernels without TCX.
-pub(super) const WANTED: &[&str] = &["veth", "sch_ingress", "cls_bpf", "bridge"];
+/// The modules that the kernel tests use: interfaces, the hooks of kernels without TCX, and the filters
+/// of others beside ours.
+pub(super) const WANTED: &[&str] =
+    &["veth", "sch_ingress", "cls_bpf", "bridge", "ifb", "cls_u32", "act_mirred"];
 
 /// Those that the lab uses in addition: kube-proxy's ipvs mode and its rules, SCTP, conntrack. They are
 /// no part of other machines: bridges behave differently with them.
