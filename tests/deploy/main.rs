@@ -10,6 +10,7 @@
 mod arguments;
 mod chart;
 mod documents;
+mod guides;
 mod monitoring;
 mod parity;
 mod privileges;

@@ -89,7 +89,8 @@ pub(crate) fn kustomize(folder: &str) -> Vec<Value> {
     build(&deploy().join("kustomize").join(folder))
 }
 
-fn build(folder: &Path) -> Vec<Value> {
+/// `kubectl kustomize` of a folder.
+pub(crate) fn build(folder: &Path) -> Vec<Value> {
     documents(&text(tool("ENFORCER_KUBECTL", "kubectl").arg("kustomize").arg(folder)))
 }
 

@@ -128,7 +128,7 @@ async fn reported(scene: &mut Scene) {
     let allowed = effect(&audit, "shop/client", "shop/closed").unwrap();
     assert_eq!((&*allowed.0, allowed.1), ("would-allow", vec!["shop/open".to_owned()]));
     assert_eq!(effect(&audit, "shop/client", "shop/server"), None, "it would pass all the same");
-    let line = "shop/stranger → shop/server 80/TCP would be denied at shop/server ingress by \
+    let line = "shop/stranger → shop/server 80/TCP would be denied at ingress by \
                 shop/clients (in audit); nearest: shop/clients spec.ingress[0].from[0].podSelector";
     assert!(scene.log().contains(line), "{}", scene.log());
     let labels = "namespace=\"shop\",workload=\"server\",direction=\"ingress\"";
@@ -181,6 +181,12 @@ async fn everything(scene: &mut Scene) {
     scene.expect(&server, &client, OPEN).await;
     let status = scene.status().await;
     assert!(status.audit_all && status.audit.len() == 3, "{:?}", status.audit);
+    // The policies that are compared with the tables are in audit, too.
+    until("verdicts are compared", async || {
+        scene.metric("enforcer_drift_checks_total").await >= 20
+    })
+    .await;
+    assert_eq!(scene.metric("enforcer_drift_found_total").await, 0);
 }
 
 scenarios! {

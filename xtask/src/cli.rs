@@ -1,5 +1,7 @@
 //! The command line.
 
+#[cfg(test)]
+mod documented;
 mod image;
 mod lab;
 mod soak;

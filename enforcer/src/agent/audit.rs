@@ -17,7 +17,7 @@ pub(super) fn report(shared: &Shared) {
     // What is denied, and would not be, is in the log of drops.
     let denied: Vec<_> = news.iter().filter(|it| would_deny(&it.1)).collect();
     for (key, decision, connections) in denied.iter().take(LINES) {
-        log(key, decision, *connections);
+        log(key, decision, *connections, shared.log().is_json());
     }
     if let Some(more) = denied.len().checked_sub(LINES).filter(|it| *it > 0) {
         tracing::info!(target: "enforcer::audit", "{more} more kinds of connections would be denied: see `enforcer audit`");
@@ -28,8 +28,14 @@ fn would_deny(decision: &Decision) -> bool {
     decision.audit.as_ref().is_some_and(|it| !it.allows)
 }
 
-fn log(key: &Key, decision: &Decision, connections: u64) {
+/// In text, the line has everything: fields would repeat it.
+fn log(key: &Key, decision: &Decision, connections: u64, as_json: bool) {
     let Some(audit) = &decision.audit else { return };
+    let line = audited_line(key, decision);
+    if !as_json {
+        tracing::info!(target: "enforcer::audit", "{line}");
+        return;
+    }
     tracing::info!(
         target: "enforcer::audit",
         from = %key.from,
@@ -39,7 +45,6 @@ fn log(key: &Key, decision: &Decision, connections: u64) {
         direction = decision.direction.name(),
         policies = audit.policies.join(","),
         connections,
-        "{}",
-        audited_line(key, decision)
+        "{line}"
     );
 }

@@ -24,9 +24,7 @@ pub fn part<'c>(
 ) -> Result<Cluster, EndError> {
     let (to, _) = split(&question.to)?;
     let workloads = Workloads::default();
-    let mut part = Part { cluster, at, part: Cluster::default() };
-    part.part.audit = cluster.audit;
-    part.part.node_addresses.clone_from(&cluster.node_addresses);
+    let mut part = Part { cluster, at, part: cluster.without_objects() };
     for text in [question.from.as_str(), to] {
         match find(cluster, &workloads, &question.namespace, text)? {
             End::Node | End::Outside => {}

@@ -1,7 +1,6 @@
 //! What policies in audit would change, as a document: see `docs/json.md`.
 
 use enforcer_core::flows::{Decision, Key, Miss};
-use enforcer_ebpf::contract::verdict::Direction;
 use serde::{Deserialize, Serialize};
 
 use super::flow_decision::{FlowDecision, FlowRule};
@@ -13,16 +12,12 @@ use super::{Nearest, Status};
 pub fn audited_line(key: &Key, decision: &Decision) -> String {
     let Key { from, to, protocol, port, .. } = key;
     let port = port.map_or_else(|| protocol.clone(), |port| format!("{port}/{protocol}"));
-    let end = match decision.direction {
-        Direction::Ingress => to,
-        Direction::Egress => from,
-    };
     let mut text = format!("{from} → {to} {port}");
     if let Some(audit) = &decision.audit {
         let effect = if audit.allows { "allowed" } else { "denied" };
         let direction = decision.direction.name();
         let policies = audit.policies.join(", ");
-        text += &format!(" would be {effect} at {end} {direction} by {policies} (in audit)");
+        text += &format!(" would be {effect} at {direction} by {policies} (in audit)");
         if let Some(Miss { policy, path, differences }) = &audit.nearest {
             text += &format!("; nearest: {policy} {path}: {}", differences.join(", "));
         }

@@ -17,7 +17,7 @@ use super::applet;
 use super::run::Programs;
 use crate::api::{Executor, Forwarder, Lines, Logger};
 use crate::lab::{AccessLog, LAB_DIR, NODE_NAME, NODE_NAMESPACE, Topology, namespace_name};
-use crate::session::AGENT_LABEL;
+use crate::session::{AGENT_LABEL, node_kubeconfig};
 
 /// The program of the agent's container.
 const AGENT: &str = "/enforcer";
@@ -34,7 +34,7 @@ pub(crate) fn executor(programs: &Programs) -> Executor {
         process.arg(place(pod)).arg("--");
         match (command.split_first(), &programs.agent) {
             (Some((program, rest)), Some(agent)) if program == AGENT => {
-                process.arg(agent).args(rest);
+                process.arg(agent).args(rest).env("KUBECONFIG", node_kubeconfig());
             }
             _ if applet::is_one(command) => {
                 process.arg(&programs.lab).arg(applet::COMMAND).arg("--").args(command);

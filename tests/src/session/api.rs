@@ -16,6 +16,11 @@ use crate::lab::{LAB_DIR, Lab, LabNode};
 /// The server's port on each node's loopback.
 pub const API_PORT: u16 = 6443;
 
+/// The kubeconfig of the nodes' agents.
+pub(crate) fn node_kubeconfig() -> PathBuf {
+    Path::new(LAB_DIR).join("kubeconfig")
+}
+
 /// The server at each node.
 #[derive(Debug)]
 pub(crate) struct Api {
@@ -32,7 +37,7 @@ impl Api {
         for node in lab.nodes() {
             server.store().put(&kinds::NODES, node_object(node))?;
         }
-        let kubeconfig = Path::new(LAB_DIR).join("kubeconfig");
+        let kubeconfig = node_kubeconfig();
         write_kubeconfig(&kubeconfig, ([127, 0, 0, 1], API_PORT).into())
             .with_context(|| format!("write {}", kubeconfig.display()))?;
         let mut api = Self { server, listening: Vec::new(), kubeconfig, running: BTreeMap::new() };

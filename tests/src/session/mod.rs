@@ -26,6 +26,7 @@ use api::Api;
 use declared::Source;
 
 pub use api::API_PORT;
+pub(crate) use api::node_kubeconfig;
 pub(crate) use controllers::AGENT_LABEL;
 pub use declared::Declared;
 pub use options::SessionOptions;

@@ -77,6 +77,22 @@ impl Cluster {
         }
     }
 
+    /// A cluster of the same node with the same settings, and no objects: what a part or a copy of it begins with.
+    #[must_use]
+    pub fn without_objects(&self) -> Self {
+        // Each field is named, so that a new setting can't be forgotten.
+        Self {
+            namespaces: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            services: BTreeMap::new(),
+            node_addresses: self.node_addresses.clone(),
+            pool: Pool::default(),
+            audit: self.audit,
+            deny_with: self.deny_with,
+        }
+    }
+
     /// Whether the policy is in audit, by its own annotation, its namespace's, or the agent's flag: it
     /// isolates no pod and allows nothing.
     #[must_use]

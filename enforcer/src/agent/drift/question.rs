@@ -50,7 +50,7 @@ pub(super) fn part(
     subject: &Pod,
     peers: &[IpAddr],
 ) -> Cluster {
-    let mut part = Cluster::default();
+    let mut part = cluster.without_objects();
     let others = peers.iter().flat_map(|it| addresses.pods(it, cluster));
     for pod in others.chain([subject]) {
         let namespace = pod.id.namespace.as_str();
@@ -173,7 +173,34 @@ fn anywhere(dice: &mut Dice) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use enforcer_core::model::{Change, Selector};
+    use enforcer_core::policy::reference;
+
     use super::*;
+
+    /// With `--audit`, the tables isolate nobody, and that is no difference.
+    #[test]
+    fn in_audit_a_part_enforces_nothing_either() {
+        let mut cluster = Cluster { audit: true, ..Cluster::default() };
+        let deny = Policy {
+            id: PolicyId::new("shop", "deny"),
+            subjects: Selector::default(),
+            ingress: Some(Vec::new()),
+            egress: None,
+            audit: false,
+        };
+        let addresses = ["10.0.0.9".parse().unwrap()].into();
+        let pod = Pod { addresses, ..Pod::new(PodId::new("shop", "db")) };
+        cluster.apply(Change::Pod(pod.clone()));
+        cluster.apply(Change::Policy(deny));
+        let peer = "10.0.0.1".parse().unwrap();
+        let allows = |cluster: &Cluster| {
+            let part = part(cluster, &PodAddresses::default(), &pod, &[peer]);
+            reference::why(&part, &pod.id, Direction::Ingress, peer, Traffic::Portless).allows()
+        };
+        assert!(allows(&cluster));
+        assert!(!allows(&Cluster { audit: false, ..cluster }));
+    }
 
     #[test]
     fn addresses_are_at_the_edges_of_blocks() {

@@ -18,12 +18,9 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// The cluster as the agent knows it. Changes that arrive meanwhile may be in it or not.
 pub(super) async fn whole(reconciler: &RefCell<Reconciler>) -> State {
-    let mut copy = Cluster::default();
-    let node = {
+    let (mut copy, node) = {
         let reconciler = reconciler.borrow();
-        copy.audit = reconciler.cluster.audit;
-        copy.node_addresses.clone_from(&reconciler.cluster.node_addresses);
-        reconciler.node_name().to_owned()
+        (reconciler.cluster.without_objects(), reconciler.node_name().to_owned())
     };
     all(reconciler, &mut copy.namespaces, |it| &it.namespaces).await;
     all(reconciler, &mut copy.policies, |it| &it.policies).await;
