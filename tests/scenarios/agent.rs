@@ -280,7 +280,7 @@ fn the_log_level_can_be_changed_at_run_time() {
         isolate_server(scene).await;
         budget_renewed().await;
         let logged =
-            |scene: &Scene| scene.log().matches(&format!(":{NOWHERE} UDP dropped")).count();
+            |scene: &Scene| scene.log().matches(&format!(":{NOWHERE} UDP denied at")).count();
         assert_eq!(command(scene, &["log-level"]).await, (Some(0), "info\n".to_owned()));
         let quiet = "enforcer::drops=off,info";
         assert_eq!(command(scene, &["log-level", quiet]).await, (Some(0), format!("{quiet}\n")));

@@ -128,7 +128,7 @@ fn observers_wait_for_no_plan() {
             let logged = |scene: &Scene| {
                 let log = scene.log();
                 log.lines()
-                    .filter(|it| it.contains("shop/client") && it.contains("dropped"))
+                    .filter(|it| it.contains("shop/client") && it.contains(" denied at "))
                     .count()
             };
             let before = logged(scene);

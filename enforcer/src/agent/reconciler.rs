@@ -60,6 +60,8 @@ pub struct Reconciler {
     /// The policies' verdicts, and what has changed since they were last brought up to date.
     engine: Engine,
     touched: Touched,
+    /// Whether a namespace was deleted, or an id got another owner, since counters were last retired.
+    may_retire: bool,
     /// Whether the tables have the present state of the cluster and of the node.
     is_enforced: bool,
     pub(super) drift: Drift,
@@ -147,6 +149,7 @@ impl Reconciler {
             assignment: Assignment::default(),
             engine: Engine::with(settings.limits),
             touched: Touched::default(),
+            may_retire: true,
             is_enforced: false,
             drift: Drift::every(options.drift_interval),
             state: State::resuming(settings.limits, &inherited)
@@ -238,6 +241,7 @@ impl Reconciler {
         self.cluster.share(&mut change);
         self.addresses.note(&change, &self.cluster);
         self.touched.note(&change);
+        self.may_retire |= matches!(change, Change::NamespaceGone(_));
         self.is_enforced = false;
         self.protection.note(&change);
         let alters = alters_decisions(&change, &self.cluster);
@@ -294,6 +298,7 @@ impl Reconciler {
         let mut forgetting = Forgetting::default();
         for (at, step) in plan.steps.iter().enumerate() {
             if let Step::Owner { id, owner, .. } = step {
+                self.may_retire = true;
                 let counted = || self.counters.of(*id);
                 let settlements = self.counters.retired().hand_over(*id, owner.as_ref(), counted);
                 self.store(settlements);
@@ -306,10 +311,13 @@ impl Reconciler {
                 step => self.kernel.apply(step)?,
             }
         }
-        let namespaces = &self.cluster.namespaces;
-        let exists = |name: &str| namespaces.contains_key(name);
-        let settlements = self.counters.retired().retire_namespaces(exists);
-        self.store(settlements);
+        // Observers wait for whoever holds the counters: not for each run.
+        if std::mem::take(&mut self.may_retire) {
+            let namespaces = &self.cluster.namespaces;
+            let exists = |name: &str| namespaces.contains_key(name);
+            let settlements = self.counters.retired().retire_namespaces(exists);
+            self.store(settlements);
+        }
         self.unrepresented = plan.unrepresented;
         self.unplaced = plan.unplaced;
         // All uplinks, also those that have no programs by the agent's options.
