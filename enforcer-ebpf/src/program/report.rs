@@ -66,17 +66,22 @@ pub(crate) fn is_spent(endpoint: &Endpoint) -> bool {
 #[inline(always)]
 pub(crate) fn reserve(endpoint: &Endpoint) -> Option<RingBufEntry<Event>> {
     let own = BUDGET.get_ptr_mut(endpoint.id)?;
+    let shared = BUDGET.get_ptr_mut(NOBODY)?;
     let window = u64::from(clock::now());
-    // SAFETY: a live value of this CPU's.
+    // SAFETY: live values of this CPU's.
     unsafe {
         let left = left_in(own, window, EVENTS_PER_ENDPOINT);
+        let others = left_in(shared, window, EVENTS_PER_CPU);
         let is_assured = left > EVENTS_PER_ENDPOINT - EVENTS_ASSURED;
-        if left == 0 || !is_assured && !take_shared(window) {
+        if left == 0 || !is_assured && others == 0 {
             (*own).left = 0;
             (*own).lost = (*own).lost.wrapping_add(1);
             return None;
         }
         (*own).left = left - 1;
+        if !is_assured {
+            (*shared).left = others - 1;
+        }
     }
     let slot = EVENTS.reserve::<Event>(0);
     if slot.is_none() {
@@ -84,20 +89,6 @@ pub(crate) fn reserve(endpoint: &Endpoint) -> Option<RingBufEntry<Event>> {
         unsafe { (*own).lost = (*own).lost.wrapping_add(1) };
     }
     slot
-}
-
-/// Takes an event of those that all endpoints share; returns whether there was one.
-#[inline(always)]
-fn take_shared(window: u64) -> bool {
-    let Some(shared) = BUDGET.get_ptr_mut(NOBODY) else { return false };
-    // SAFETY: a live value of this CPU's.
-    unsafe {
-        let left = left_in(shared, window, EVENTS_PER_CPU);
-        if left != 0 {
-            (*shared).left = left - 1;
-        }
-        left != 0
-    }
 }
 
 /// What is left of a budget, which begins anew with each window.
