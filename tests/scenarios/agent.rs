@@ -42,7 +42,7 @@ fn client_to_server(lab: &Lab) -> Vec<Probe> {
 const NOWHERE: u16 = 4242;
 
 /// Waits until all drops are reported again: the probes so far may have spent the server's budget of
-/// events, which begins anew after two seconds at most.
+/// events, which is whole again after two seconds at most.
 pub(crate) async fn budget_renewed() {
     tokio::time::sleep(Duration::from_millis(2_100)).await;
 }

@@ -91,7 +91,7 @@ pub(crate) fn reserve(endpoint: &Endpoint) -> Option<RingBufEntry<Event>> {
     slot
 }
 
-/// What is left of a budget, which begins anew with each window.
+/// What is left of a budget, which is whole again in each window.
 ///
 /// # Safety
 /// A live value of this CPU's.

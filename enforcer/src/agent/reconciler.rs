@@ -311,7 +311,7 @@ impl Reconciler {
                 step => self.kernel.apply(step)?,
             }
         }
-        // Observers wait for whoever holds the counters: not for each run.
+        // Observers wait while the counters are held, so most runs do not hold them.
         if std::mem::take(&mut self.may_retire) {
             let namespaces = &self.cluster.namespaces;
             let exists = |name: &str| namespaces.contains_key(name);

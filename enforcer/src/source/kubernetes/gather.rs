@@ -47,14 +47,14 @@ impl Gathered {
         for change in &changes {
             is_near |= self.note(change);
         }
-        self.has_news |= is_near || !changes.is_empty();
+        if is_near || !changes.is_empty() {
+            self.has_news = true;
+            self.update.received_at = self.update.received_at.or(received_at);
+        }
         self.update.concerns_node |= is_near;
         self.update.complete = complete;
         self.update.changes.extend(changes);
         self.update.remarks.extend(remarks);
-        if self.update.received_at.is_none() {
-            self.update.received_at = received_at;
-        }
     }
 
     /// When to send; `None`: there is nothing to send.
@@ -151,6 +151,20 @@ mod tests {
             assert_eq!(gathered.due(now), Some(due), "{at}");
             assert_eq!(gathered.take(now).concerns_node, at_once, "{at}");
         }
+    }
+
+    /// Else the change's latency, which is counted from then, would be the time since some bookmark.
+    #[test]
+    fn events_without_news_are_not_the_first_of_an_update() {
+        let arrived =
+            |at, changes: Vec<Change>| Update { received_at: Some(at), ..update(changes) };
+        let start = std::time::Instant::now();
+        let [hour, later] = [3_600, 3_601].map(|it| start + Duration::from_secs(it));
+        let mut gathered = Gathered::new("here");
+        gathered.add(arrived(start, Vec::new()));
+        gathered.add(arrived(hour, vec![pod("other", "elsewhere")]));
+        gathered.add(arrived(later, vec![pod("other", "elsewhere")]));
+        assert_eq!(gathered.take(Instant::now()).received_at, Some(hour));
     }
 
     #[test]
