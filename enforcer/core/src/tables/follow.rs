@@ -106,6 +106,7 @@ impl Follower<'_> {
         let wished = begin(state, interfaces, |owner| wishes(owner, of), writer)?;
         let wanted: BTreeSet<Number> = wished.values().flatten().filter_map(row_of).collect();
         let live: BTreeSet<RowKey> = state.rows.keys().into_iter().collect();
+        let rows_before = self.link.rows.len();
         self.link.rows.retain(|row, key| wanted.contains(row) && live.contains(key));
         if work.flips.iter().any(|flips| !flips.is_empty()) {
             self.leave_shared_rows(state, &wished);
@@ -114,6 +115,10 @@ impl Follower<'_> {
         let retired: Vec<RowKey> = live.into_iter().filter(|key| !kept.contains(key)).collect();
         let new: Vec<Number> =
             wanted.into_iter().filter(|row| !self.link.rows.contains_key(row)).collect();
+        // Rows of endpoints that went are not among the retired: they are gone already.
+        let rows_went = self.link.rows.len() < rows_before;
+        // A new row's base verdict may be that of no class.
+        self.link.stale += new.len();
 
         let verdicts = self.verdicts(&work.fresh, &new);
         self.add_port_sets(state, &verdicts, writer)?;
@@ -135,7 +140,7 @@ impl Follower<'_> {
         let of_row: BTreeMap<usize, RowKey> =
             self.link.rows.iter().map(|(row, key)| (*row as usize, *key)).collect();
         let unplaced = flip_endpoints(state, interfaces, &wished, &of_row, writer)?;
-        self.clean_up(state, work, &changes, &ids, !retired.is_empty(), writer)?;
+        self.clean_up(state, work, &changes, &ids, rows_went || !retired.is_empty(), writer)?;
         Ok(unplaced)
     }
 
@@ -326,7 +331,7 @@ impl Follower<'_> {
         work: &Work,
         changes: &[Vec<Change>; 2],
         ids: &Ids,
-        retired: bool,
+        rows_went: bool,
         writer: &mut Writer,
     ) -> Result<(), Full> {
         drop_unused_rows(state, writer);
@@ -352,7 +357,7 @@ impl Follower<'_> {
             }
         }
         self.link.stale += work.gone.len();
-        if retired || self.is_worth_a_look() {
+        if rows_went || self.is_worth_a_look() {
             self.link.stale = 0;
             let used = self.port_sets(state);
             state.ports.keep(&used, writer);
@@ -360,7 +365,7 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// Whether to look for unused port sets although no row was retired.
+    /// Whether to look for unused port sets although no row went.
     fn is_worth_a_look(&self) -> bool {
         let cells = self.link.rows.len().saturating_mul(self.link.ids.len());
         self.link.stale > if cells <= FEW_CELLS { 0 } else { STALE }

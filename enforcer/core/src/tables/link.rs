@@ -14,12 +14,12 @@ pub(super) struct Link {
     pub(super) ids: NumberMap<Number, u32>,
     /// The places of rows.
     pub(super) rows: BTreeMap<Number, RowKey>,
-    /// Classes that went since port sets were last looked through.
+    /// Classes that went and rows that came since port sets were last looked through.
     pub(super) stale: usize,
 }
 
-/// Classes that may go before unused port sets are looked for.
+/// Classes and rows after which unused port sets are looked for.
 pub(super) const STALE: usize = 256;
 
-/// The most cells with which they are looked for whenever a class goes.
+/// The most cells with which they are looked for after every one.
 pub(super) const FEW_CELLS: usize = 4_096;

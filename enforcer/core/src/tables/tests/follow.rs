@@ -124,6 +124,41 @@ fn c1_an_endpoint_that_leaves_a_row_of_others_sees_no_moved_address() {
     }
 }
 
+/// The last endpoint of a row goes together with its policy.
+#[test]
+fn the_port_set_of_a_row_whose_endpoints_went_is_removed() {
+    use crate::model::{
+        Pod, PodId, Policy, PolicyId, PortRule, PortSpec, Protocol, Rule, Selector,
+    };
+    let pod = PodId::new("blue", "pod-0");
+    let ports = vec![PortRule { protocol: Protocol::Tcp, port: PortSpec::All }];
+    let egress = Some(vec![Rule { peers: vec![], ports }]);
+    let id = PolicyId::new("blue", "policy");
+    let policy = Policy {
+        id: id.clone(),
+        subjects: Selector::default(),
+        ingress: None,
+        egress,
+        audit: false,
+    };
+    let (mut follower, mut harness) = (Follower::default(), Harness::new(limits()));
+    let unused = harness.state.usage(Table::PortSets);
+    let batches = [
+        vec![Change::Pod(Pod {
+            addresses: [[10, 0, 0, 1].into()].into(),
+            ..Pod::new(pod.clone())
+        })],
+        vec![Change::Policy(policy)],
+        vec![Change::PodGone(pod), Change::PolicyGone(id)],
+    ];
+    let used = batches.map(|batch| {
+        let (delta, interfaces) = follower.step(&batch);
+        harness.follow(&mut follower.engine, &delta, &interfaces).unwrap();
+        harness.state.usage(Table::PortSets)
+    });
+    assert_eq!(used.map(|it| it.0), [unused.0, unused.0 + 1, unused.0]);
+}
+
 /// Only what a change concerns is written.
 #[test]
 fn a_pod_that_matches_nothing_new_is_one_store() {
