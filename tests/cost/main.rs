@@ -2,7 +2,9 @@
 
 use std::fs;
 
+use enforcer_ebpf::contract::table::Limits;
 use enforcer_tests::bench::{agreement, bounds, cost};
+use enforcer_tests::simulator::Simulator;
 
 #[test]
 fn the_simulator_does_what_the_loaded_programs_do() {
@@ -16,4 +18,13 @@ fn no_packet_costs_more_than_its_bounds() {
     let found = bounds::check(&cost::measure().unwrap(), &text);
     let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+/// Before Linux 6.0, ARM64 can't call functions in a program that calls others last (`kernel/bpf/verifier.c`,
+/// `allow_tail_call_in_subprogs`).
+#[test]
+fn no_program_calls_both_functions_and_programs() {
+    let simulator = Simulator::new(Limits::DEFAULT).unwrap();
+    let callers: Vec<_> = simulator.callers_of_programs().collect();
+    assert_eq!(callers, [("to_pod", 0), ("to_pod_deferred", 0)]);
 }

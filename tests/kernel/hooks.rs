@@ -1,5 +1,6 @@
 //! Attaching programs (TCX, or clsact before Linux 6.6), and detaching them without traces.
 
+mod parts;
 mod pinned;
 mod privileges;
 mod promoted;

@@ -6,6 +6,7 @@
 //! - [`flow`], [`flow_table`], [`stage`], [`fragment`]: flow state;
 //! - [`verdict`], [`counters`], [`event`]: what the programs report;
 //! - [`mark`]: what one program passes to the next in `skb->mark`;
+//! - [`parts`]: the programs that one program calls last;
 //! - [`lookup`], [`lookup6`], [`networks`]: how the classifier walks its tables.
 //!
 //! What belongs here: everything that both sides must agree on. What does not: helpers of one side.
@@ -23,6 +24,7 @@ pub mod lookup6;
 pub mod mark;
 pub mod networks;
 pub mod owner;
+pub mod parts;
 pub mod stage;
 pub mod starts;
 pub mod table;

@@ -107,6 +107,8 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const BUDGET: &str = "BUDGET";
 /// Ring buffer of [`super::event::Event`].
 pub const EVENTS: &str = "EVENTS";
+/// The parts of `to_pod`: [`super::parts`].
+pub const PARTS: &str = "PARTS";
 
 /// The number of elements of each table; the agent may choose others when it loads the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

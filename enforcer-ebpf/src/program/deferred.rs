@@ -28,6 +28,17 @@ pub(crate) fn passes<F: Family>(
     frame.settle(decide::<F>(frame, mark.0, &packet, receiver) as usize) != 0
 }
 
+/// The same without calling a function.
+#[inline(always)]
+pub(crate) fn passes_in_place<F: Family>(
+    frame: &Frame,
+    mark: Mark,
+    packet: &Packet<F::Address>,
+    receiver: Option<&Endpoint>,
+) -> bool {
+    may_proceed::<F>(frame, mark, packet, receiver)
+}
+
 /// A function of its own: all its ways come back in one state, so that the verifier proves once what
 /// follows.
 #[inline(never)]
@@ -76,7 +87,7 @@ fn may_proceed<F: Family>(
         Some(receiver) if F::is_link_local(&packet.destination) => F::own(receiver),
         _ => None,
     };
-    let entry = F::entry(sender.order(), &destination.unwrap_or(packet.destination));
+    let entry = F::entry_in_place(sender.order(), &destination.unwrap_or(packet.destination));
     let reason = match sender.flags & (FromPod::ISOLATED | FromPod::CLOSED) {
         0 => Reason::NotIsolated,
         _ => policy::verdict::<FromPod, F>(sender, packet, entry),
@@ -114,7 +125,8 @@ fn answers<F: Family>(sender: &Endpoint, packet: &Packet<F::Address>, entry: Ent
         return false;
     }
     let flow = flow_record::key::<F>(sender, Direction::Egress, packet);
-    flow_table::find::<F>(&flow, flow_table::hash::<F>(&flow), clock::now())
+    flow_table::entry_in_place::<F>(&flow, flow_table::hash::<F>(&flow))
+        .filter(|found| found.is_alive(clock::now()))
         .is_some_and(|found| found.state.is_initiator(Direction::Ingress))
         && policy::forward_allows::<ToPod>(
             sender,

@@ -39,6 +39,8 @@ pub(crate) trait Family {
     fn quoted(frame: &Frame, packet: &Packet<Self::Address>) -> Option<Quoted<Self::Address>>;
     /// What is known of an address; read after the endpoint whose policy is asked about it.
     fn entry(order: Order, address: &Self::Address) -> Entry;
+    /// The same without calling a function.
+    fn entry_in_place(order: Order, address: &Self::Address) -> Entry;
     /// The same without the steps that few addresses need; `None` for these. In place.
     fn near_entry(order: Order, address: &Self::Address) -> Option<Entry>;
     fn flow(local: Self::Address, remote: Self::Address, tail: FlowTail) -> Self::Flow;

@@ -61,6 +61,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn entry_in_place(order: Order, address: &u32) -> Entry {
+        Self::entry(order, address)
+    }
+
+    #[inline(always)]
     fn near_entry(order: Order, address: &u32) -> Option<Entry> {
         Some(Self::entry(order, address))
     }

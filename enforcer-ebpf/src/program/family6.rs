@@ -6,7 +6,7 @@ use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::flow::{Flow6, FlowTail};
 use enforcer_ebpf::contract::flow_table::Group6;
 use enforcer_ebpf::contract::fragment::{Fragment6, FragmentState};
-use enforcer_ebpf::contract::lookup6::near6;
+use enforcer_ebpf::contract::lookup6::{address6, near6};
 use enforcer_ebpf::contract::verdict::Direction;
 use enforcer_ebpf::packet::{
     self, Address6, Fixed, LinkMessage, Malformed, Packet, Quoted, ethertype, protocol,
@@ -59,6 +59,11 @@ impl Family for V6 {
     #[inline(always)]
     fn entry(order: Order, address: &Address6) -> Entry {
         known_address6(order, address)
+    }
+
+    #[inline(always)]
+    fn entry_in_place(order: Order, address: &Address6) -> Entry {
+        address6(&KernelTables, order, address).unwrap_or(Entry::UNKNOWN)
     }
 
     #[inline(always)]

@@ -120,6 +120,15 @@ pub(crate) fn record<H: Hook, F: Family>(
 /// of its own: the verifier proves once what follows.
 #[inline(never)]
 pub(crate) fn open<H: Hook, F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> u32 {
+    open_in_place::<H, F>(endpoint, packet)
+}
+
+/// As [`open`].
+#[inline(always)]
+pub(crate) fn open_in_place<H: Hook, F: Family>(
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+) -> u32 {
     let flow = key::<F>(endpoint, H::DIRECTION, packet);
     let (hash, now) = (flow_table::hash::<F>(&flow), clock::now());
     let state = FlowState::new(now, H::DIRECTION, packet.protocol);
@@ -130,6 +139,15 @@ pub(crate) fn open<H: Hook, F: Family>(endpoint: &Endpoint, packet: &Packet<F::A
 /// not, [`record`] must. A function of its own, as [`open`].
 #[inline(never)]
 pub(crate) fn keep<H: Hook, F: Family>(endpoint: &Endpoint, packet: &Packet<F::Address>) -> u32 {
+    keep_in_place::<H, F>(endpoint, packet)
+}
+
+/// As [`keep`].
+#[inline(always)]
+pub(crate) fn keep_in_place<H: Hook, F: Family>(
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+) -> u32 {
     let flow = key::<F>(endpoint, H::DIRECTION, packet);
     let (hash, now) = (flow_table::hash::<F>(&flow), clock::now());
     let Some(candidate) = flow_table::candidate::<F>(hash) else {

@@ -62,6 +62,15 @@ pub(crate) fn entry<F: Family>(flow: &F::Flow, hash: u64) -> Option<Found> {
     in_any_table::<F>(words, hash, locate::<F>(words, hash))
 }
 
+/// The entry that was found, or one in the table of another size.
+#[inline(always)]
+fn in_any_table<F: Family>(words: *const u64, hash: u64, mut entry: *mut u64) -> Option<Found> {
+    if entry.is_null() && config::is_moving() != 0 {
+        entry = locate_other::<F>(words, hash);
+    }
+    (!entry.is_null()).then(|| found(entry))
+}
+
 /// The flow with this hash, if it is recorded and alive.
 #[inline(always)]
 pub(crate) fn find<F: Family>(flow: &F::Flow, hash: u64, now: u32) -> Option<Found> {
@@ -73,14 +82,10 @@ pub(crate) fn find<F: Family>(flow: &F::Flow, hash: u64, now: u32) -> Option<Fou
 pub(crate) fn entry_in_place<F: Family>(flow: &F::Flow, hash: u64) -> Option<Found> {
     let words = flow.to_words();
     let words = ptr::from_ref(&words).cast();
-    in_any_table::<F>(words, hash, search::<F>(words, hash))
-}
-
-/// The entry that was found, or one in the table of another size.
-#[inline(always)]
-fn in_any_table<F: Family>(words: *const u64, hash: u64, mut entry: *mut u64) -> Option<Found> {
+    let mut entry = search::<F>(words, hash);
+    // While flows are being moved, it may be in the table of another size.
     if entry.is_null() && config::is_moving() != 0 {
-        entry = locate_other::<F>(words, hash);
+        entry = search_other::<F>(words, hash);
     }
     (!entry.is_null()).then(|| found(entry))
 }
@@ -156,6 +161,11 @@ fn search<F: Family>(words: *const u64, hash: u64) -> *mut u64 {
 /// The same in the table of another size.
 #[inline(never)]
 fn locate_other<F: Family>(words: *const u64, hash: u64) -> *mut u64 {
+    search_other::<F>(words, hash)
+}
+
+#[inline(always)]
+fn search_other<F: Family>(words: *const u64, hash: u64) -> *mut u64 {
     let [first, second] = places::groups(hash, config::other_flow_groups());
     let (tags, groups) = (F::other_flow_tags(), F::other_flow_groups());
     let entry = in_group::<F>(words, hash, tags.get_ptr(first), || groups.get_ptr_mut(first));

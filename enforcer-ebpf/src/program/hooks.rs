@@ -1,4 +1,5 @@
-//! The TC programs: two at a pod's interface, two where packets leave or enter the node.
+//! The TC programs at a pod's interface for what it sends, and where packets leave or enter the node. Those
+//! for packets to a pod are in [`super::to_pod`].
 //!
 //! An allowed packet goes on to the next program on the hook (semantics P5). A dropped one is
 //! counted and, within a budget, reported.
@@ -7,7 +8,6 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
 use enforcer_ebpf::contract::endpoint::{self, Endpoint};
-use enforcer_ebpf::contract::event::Event;
 use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::mark::{Deferred, Mark};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
@@ -17,12 +17,12 @@ use crate::program::family::Family;
 use crate::program::family4::V4;
 use crate::program::family6::V6;
 use crate::program::frame::{DROP, Frame, NEXT};
-use crate::program::hook::{FromPod, Hook, ToPod};
+use crate::program::hook::{FromPod, Hook};
 use crate::program::maps::{KernelTables, POD_ADDRESSES};
 use crate::program::parse::{merge_paths, parse};
 use crate::program::{
-    deferred, flow_record, flow_table, judge, link, node, origin, policy, remote, reply, report,
-    segment, starts,
+    deferred, flow_record, flow_table, judge, link, origin, policy, remote, reply, report, segment,
+    starts,
 };
 
 /// At a pod's interface, packets from the pod: its egress policy.
@@ -41,40 +41,6 @@ pub(crate) fn from_pod(context: TcContext) -> i32 {
         return if Reason::is_drop_number(number) { DROP } else { NEXT };
     }
     run::<FromPod>(&mut frame, endpoint)
-}
-
-/// At a pod's interface, packets to the pod: its ingress policy, and what the sender's hook
-/// deferred.
-#[classifier]
-#[inline(always)]
-pub(crate) fn to_pod(context: TcContext) -> i32 {
-    let mut frame = Frame::new(context);
-    let Some(endpoint) = lookup::endpoint_or_closed(&KernelTables, frame.interface()) else {
-        if is_unguarded(&frame) {
-            return DROP;
-        }
-        let link = packet::ethernet(&frame);
-        return leave(&mut frame, link);
-    };
-    if frame.is_from_node() {
-        // A bridge floods what it knows no port for (semantics P4).
-        if let Some(reason) = node::misdirected(&mut frame, endpoint) {
-            return close::<ToPod>(&frame, endpoint, reason);
-        }
-        if endpoint.flags & (FromPod::ISOLATED | FromPod::CLOSED) != 0 {
-            node::record(&mut frame, endpoint);
-        }
-        report::count(endpoint, Direction::Ingress, Reason::Node as u32, frame.length());
-        return NEXT;
-    }
-    if let Some(number) = segment::verdict::<ToPod>(&frame, endpoint) {
-        report::count(endpoint, Direction::Ingress, number, frame.length());
-        return if Reason::is_drop_number(number) { DROP } else { NEXT };
-    }
-    if origin::is_unguarded(&frame) {
-        return close::<ToPod>(&frame, endpoint, Reason::Unguarded);
-    }
-    run::<ToPod>(&mut frame, endpoint)
 }
 
 /// At an uplink, packets that leave the node: what the sender's hook deferred.
@@ -189,28 +155,45 @@ fn is_of_a_pod<F: Family>(address: &F::Address) -> bool {
 #[inline(always)]
 fn run<H: Hook>(frame: &mut Frame, endpoint: &Endpoint) -> i32 {
     let Ok((kind, start)) = packet::ethernet(frame) else {
-        // Without its headers, neither source nor destination can be checked (semantics P4).
-        if endpoint.flags & endpoint::flags::CHECK_SOURCE != 0 {
-            return close::<H>(frame, endpoint, Reason::Malformed);
-        }
-        return unreadable::<H>(frame, endpoint, Reason::Malformed, 0);
+        return without_headers::<H>(frame, endpoint);
     };
     match kind {
         ethertype::IPV4 => judged::<H, V4>(frame, endpoint, start),
         ethertype::IPV6 => judged::<H, V6>(frame, endpoint, start),
+        _ => other::<H>(frame, endpoint, kind, start),
+    }
+}
+
+/// The verdict on a frame that is not IP.
+#[inline(always)]
+pub(crate) fn other<H: Hook>(frame: &Frame, endpoint: &Endpoint, kind: u16, start: usize) -> i32 {
+    match kind {
         ethertype::ARP => close::<H>(frame, endpoint, link::arp::<H>(frame, endpoint, start)),
         _ => unreadable::<H>(frame, endpoint, Reason::NotIp, kind),
     }
 }
 
+/// The verdict on a frame whose link-layer headers can't be read.
 #[inline(always)]
-fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usize) -> i32 {
+pub(crate) fn without_headers<H: Hook>(frame: &Frame, endpoint: &Endpoint) -> i32 {
+    // Neither source nor destination can be checked (semantics P4).
+    if endpoint.flags & endpoint::flags::CHECK_SOURCE != 0 {
+        return close::<H>(frame, endpoint, Reason::Malformed);
+    }
+    unreadable::<H>(frame, endpoint, Reason::Malformed, 0)
+}
+
+/// The verdict of the endpoint's policy, and what follows from it. Nothing is left to decide for the
+/// sender.
+#[inline(always)]
+pub(crate) fn judged<H: Hook, F: Family>(
+    frame: &mut Frame,
+    endpoint: &Endpoint,
+    start: usize,
+) -> i32 {
     frame.set_network(start);
-    let mark = frame.mark();
-    let deferred = is_deferred::<H>(mark, endpoint);
     let Ok(mut packet) = parse::<F>(frame, start) else {
-        // from_pod could parse it and deferred the verdict: nothing has judged it yet.
-        return if deferred { DROP } else { unparsable::<H, F>(frame, endpoint, start) };
+        return unparsable::<H, F>(frame, endpoint, start);
     };
     merge_paths(frame, &mut packet);
     if F::may_be_link_message(&packet) {
@@ -222,11 +205,6 @@ fn judged<H: Hook, F: Family>(frame: &mut Frame, endpoint: &Endpoint, start: usi
                 judge::defer_link::<F>(frame, endpoint, &packet);
             }
             reason
-        }
-        None if (deferred || is_unmarked::<H>(mark))
-            && !deferred::passes::<F>(frame, mark, &packet, Some(endpoint)) =>
-        {
-            return DROP;
         }
         None => judge::judge::<H, F>(frame, endpoint, &packet),
     };
@@ -253,20 +231,6 @@ fn must_record<H: Hook, F: Family>(
 ) -> bool {
     matches!(H::DIRECTION, Direction::Egress)
         || frame.settle(starts::must_record(endpoint.id, packet) as usize) != 0
-}
-
-/// Whether something is left to decide of a packet to a pod, other than its own.
-#[inline(always)]
-fn is_deferred<H: Hook>(mark: Mark, endpoint: &Endpoint) -> bool {
-    matches!(H::DIRECTION, Direction::Ingress)
-        && !matches!(mark.deferred(), Deferred::Nothing)
-        && mark.sender() != endpoint.id
-}
-
-/// Whether a packet that was forwarded to a pod has no mark.
-#[inline(always)]
-fn is_unmarked<H: Hook>(mark: Mark) -> bool {
-    matches!(H::DIRECTION, Direction::Ingress) && mark.is_empty()
 }
 
 /// The verdict on a packet whose headers can't be parsed: what can be read of them counts all the
@@ -298,8 +262,8 @@ fn leave(frame: &mut Frame, link: Link) -> i32 {
         return NEXT;
     }
     let passes = match link {
-        Ok((ethertype::IPV4, start)) => left::<V4>(frame, mark, start),
-        Ok((ethertype::IPV6, start)) => left::<V6>(frame, mark, start),
+        Ok((ethertype::IPV4, start)) => left::<V4>(frame, start, None, deferred::passes::<V4>),
+        Ok((ethertype::IPV6, start)) => left::<V6>(frame, start, None, deferred::passes::<V6>),
         _ => mark.is_empty(),
     };
     if !passes {
@@ -312,15 +276,25 @@ fn leave(frame: &mut Frame, link: Link) -> i32 {
     NEXT
 }
 
+/// Whether a packet may proceed of which something may be left to decide for its sender. `receiver`: the pod
+/// whose interface it is.
 #[inline(always)]
-fn left<F: Family>(frame: &mut Frame, mark: Mark, start: usize) -> bool {
+pub(crate) fn left<F: Family>(
+    frame: &mut Frame,
+    start: usize,
+    receiver: Option<&Endpoint>,
+    passes: impl FnOnce(&Frame, Mark, &Packet<F::Address>, Option<&Endpoint>) -> bool,
+) -> bool {
     frame.set_network(start);
-    // Nothing is deferred of what from_pod could not parse: an isolated pod's is dropped there.
-    let Ok(packet) = parse::<F>(frame, start) else { return mark.is_empty() };
+    let mark = frame.mark();
+    // Nothing is deferred of what from_pod could not parse: an isolated pod's is dropped there. And of
+    // what it could parse and deferred, nothing has judged yet.
+    let Ok(mut packet) = parse::<F>(frame, start) else { return mark.is_empty() };
+    merge_paths(frame, &mut packet);
 
     // A link message that the node did not route stays on the pod's link.
     !matches!(F::link_message(frame, &packet).0, LinkMessage::No)
-        || deferred::passes::<F>(frame, mark, &packet, None)
+        || passes(frame, mark, &packet, receiver)
 }
 
 /// The verdict on a frame that policy can't judge: only a pod that is not isolated in any
@@ -344,21 +318,11 @@ fn unreadable<H: Hook>(frame: &Frame, endpoint: &Endpoint, reason: Reason, kind:
 
 /// Counts a frame of which only the link layer matters, and reports it if it is dropped.
 #[inline(always)]
-fn close<H: Hook>(frame: &Frame, endpoint: &Endpoint, reason: Reason) -> i32 {
+pub(crate) fn close<H: Hook>(frame: &Frame, endpoint: &Endpoint, reason: Reason) -> i32 {
     report::count(endpoint, H::DIRECTION, reason as u32, frame.length());
     if !reason.is_drop() {
         return NEXT;
     }
-    // Reserve first: most drops of a flood get no room, and then no event is built.
-    let Some(slot) = report::reserve(endpoint) else { return DROP };
-    let event = Event {
-        endpoint: endpoint.id,
-        ifindex: endpoint.ifindex,
-        length: frame.length(),
-        direction: H::DIRECTION as u8,
-        reason: reason as u8,
-        ..Event::default()
-    };
-    report::send(slot, event);
+    report::dropped_frame::<H>(frame, endpoint, reason as u32);
     DROP
 }

@@ -9,7 +9,7 @@ use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::mark::{Deferred, Mark};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
-use enforcer_ebpf::packet::{Bytes as _, Packet, protocol, role};
+use enforcer_ebpf::packet::{Packet, protocol, role};
 
 use crate::program::family::{Family, owns};
 use crate::program::frame::Frame;
@@ -47,6 +47,10 @@ pub(crate) fn judge<H: Hook, F: Family>(
         return Reason::NotIsolated;
     }
     let remote = remote::<H, F>(frame, endpoint.order(), packet);
+    let remote = match H::DIRECTION {
+        Direction::Ingress => remote.merged(frame),
+        Direction::Egress => remote,
+    };
     if matches!(H::DIRECTION, Direction::Egress) && owns::<F>(endpoint, &packet.destination) {
         return Reason::Itself;
     }
@@ -143,8 +147,8 @@ fn is_broadcast<F: Family>(frame: &Frame, to: &F::Address) -> bool {
     if F::VERSION == 6 {
         return false;
     }
-    let Some(header) = frame.view::<14>(0) else { return false };
-    if header.u8(0) & 1 == 0 || F::entry(Order::NONE, to).may_hide_another() {
+    // The first byte of the frame's destination.
+    if frame.load(0) >> 24 & 1 == 0 || F::entry(Order::NONE, to).may_hide_another() {
         return false;
     }
     match lookup::sender(&KernelTables, frame.mark().sender()) {

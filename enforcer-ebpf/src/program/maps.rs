@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use enforcer_ebpf::contract::client::Clients;
 use enforcer_ebpf::contract::counters::{Counters, FlowCounts};
 use enforcer_ebpf::contract::endpoint::{Endpoint, ExtraAddress, MAX_ID, Slot};
@@ -12,6 +12,7 @@ use enforcer_ebpf::contract::fragment::{Fragment4, Fragment6, FragmentState};
 use enforcer_ebpf::contract::lookup::Tables;
 use enforcer_ebpf::contract::networks::Places;
 use enforcer_ebpf::contract::owner::OwnerRecord;
+use enforcer_ebpf::contract::parts;
 use enforcer_ebpf::contract::starts::Starts;
 use enforcer_ebpf::contract::table::{
     Block, FRAGMENTS, InterfaceTable, Leaf6, Limits, NetworkTable, Node6, ORIGINS_SIZE,
@@ -94,6 +95,8 @@ pub(crate) static COUNTERS: PerCpuArray<Counters> =
     PerCpuArray::with_max_entries(LIMITS.endpoints, 0);
 #[map]
 pub(crate) static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(LIMITS.endpoints, 0);
+#[map]
+pub(crate) static PARTS: ProgramArray = ProgramArray::with_max_entries(parts::COUNT, 0);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 

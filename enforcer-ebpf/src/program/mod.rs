@@ -1,12 +1,12 @@
 //! The programs in the kernel.
 //!
 //! ```text
-//! hooks ─► judge ─► policy ─► fragment_table
-//!   │        ├────► reply ──► flow_table ◄── flow_record
-//!   │        └────► remote
-//!   └────► segment, node, origin, deferred, report
+//! hooks, to_pod ─► judge ─► policy ─► fragment_table
+//!        │           ├────► reply ──► flow_table ◄── flow_record
+//!        │           └────► remote
+//!        └────► segment, node, origin, deferred, report
 //! ```
-//! - [`hooks`]: the TC programs; [`probes`]: the ones that only measure; [`segment`]: the short way
+//! - [`hooks`], [`to_pod`]: the TC programs; [`probes`]: the ones that only measure; [`segment`]: the short way
 //!   of most packets;
 //! - [`judge`]: the verdict on a packet; [`policy`]: what policy allows; [`reply`]: whether flow
 //!   state allows the rest; [`deferred`]: what an earlier hook left undecided;
@@ -47,3 +47,4 @@ mod reply;
 mod report;
 mod segment;
 mod starts;
+mod to_pod;

@@ -3,15 +3,34 @@
 use enforcer_ebpf::contract::endpoint::Endpoint;
 use enforcer_ebpf::contract::flow::flags;
 use enforcer_ebpf::contract::verdict::Reason;
-use enforcer_ebpf::packet::{self, ethertype};
+use enforcer_ebpf::packet::{self, Bytes as _, ethertype};
 
 use crate::program::family::Family;
 use crate::program::family4::V4;
 use crate::program::family6::V6;
 use crate::program::frame::Frame;
-use crate::program::hook::ToPod;
+use crate::program::hook::{FromPod, Hook as _, ToPod};
 use crate::program::parse::{merge_paths, parse};
+use crate::program::segment::NETWORK;
 use crate::program::{flow_record, flow_table, judge};
+
+/// Whether a packet that the node itself sent is meant for the pod and needs no record.
+#[inline(always)]
+pub(crate) fn is_plain(frame: &Frame, endpoint: &Endpoint) -> bool {
+    if endpoint.flags & (FromPod::ISOLATED | FromPod::CLOSED) != 0 {
+        return false;
+    }
+    match frame.view::<NETWORK>(0).map(|header| header.u16(NETWORK - 2)) {
+        Some(ethertype::IPV4) => is_for::<V4>(frame, endpoint),
+        Some(ethertype::IPV6) => is_for::<V6>(frame, endpoint),
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn is_for<F: Family>(frame: &Frame, endpoint: &Endpoint) -> bool {
+    F::fixed(frame, NETWORK).is_some_and(|it| F::is_own(endpoint, &it.destination))
+}
 
 /// The reason to drop a packet that the node itself sent: it is not meant for the pod, or its header
 /// can't be read.

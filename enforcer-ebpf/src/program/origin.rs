@@ -17,27 +17,31 @@ pub(crate) fn is_unguarded(frame: &Frame) -> bool {
     frame.mark().is_empty() && is_unknown(frame.origin()) != 0
 }
 
+/// The same without calling a function.
+#[inline(always)]
+pub(crate) fn is_unguarded_in_place(frame: &Frame) -> bool {
+    frame.mark().is_empty() && !is_guarded(frame.origin())
+}
+
 /// Whether packets that entered by this interface are to be dropped. A function of its own, so that the
 /// look-ups leave the callers' registers alone: Linux 5.10 forgets the bounds of spilled offsets.
 #[inline(never)]
 fn is_unknown(origin: u32) -> u32 {
-    let is_known = origin == 0
+    u32::from(!is_guarded(origin))
+}
+
+#[inline(always)]
+fn is_guarded(origin: u32) -> bool {
+    origin == 0
         || !is_listed(DENY_UNGUARDED)
         || is_listed(origin)
-        || lookup::endpoint(&KernelTables, origin).is_some();
-    u32::from(!is_known)
+        || lookup::endpoint(&KernelTables, origin).is_some()
 }
 
 /// The endpoint id of the pod by whose interface a packet entered; 0 if it was none.
 #[inline(always)]
 pub(crate) fn pod(frame: &Frame) -> u32 {
-    pod_at(frame.origin())
-}
-
-/// A function of its own, as [`is_unknown`].
-#[inline(never)]
-fn pod_at(origin: u32) -> u32 {
-    lookup::endpoint(&KernelTables, origin).map_or(0, |endpoint| endpoint.id)
+    lookup::endpoint(&KernelTables, frame.origin()).map_or(0, |endpoint| endpoint.id)
 }
 
 #[inline(always)]

@@ -13,7 +13,7 @@ use enforcer_ebpf::contract::entry::Entry;
 use enforcer_ebpf::contract::lookup;
 use enforcer_ebpf::contract::mark::Mark;
 use enforcer_ebpf::contract::verdict::Direction;
-use enforcer_ebpf::packet::Packet;
+use enforcer_ebpf::packet::{Bytes as _, Packet};
 
 use crate::program::config;
 use crate::program::family::{Family, owns};
@@ -35,6 +35,19 @@ pub(crate) struct Remote<A> {
     pub(crate) port: u32,
     /// Whether the mark names the end. If not, a drop is counted as a lost mark's.
     pub(crate) is_known: bool,
+}
+
+impl<A> Remote<A> {
+    /// The same after the verifier has forgotten which way it was found: it proves once what follows.
+    #[inline(always)]
+    pub(crate) fn merged(self, frame: &Frame) -> Self {
+        Self {
+            address: self.address,
+            entry: Entry(frame.settle(self.entry.0 as usize) as u32),
+            port: frame.settle(self.port as usize) as u32,
+            is_known: frame.settle(usize::from(self.is_known)) != 0,
+        }
+    }
 }
 
 /// The other end of a packet: the real one, if its address may stand for another, or if a pod of

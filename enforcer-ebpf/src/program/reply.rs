@@ -13,7 +13,7 @@ use enforcer_ebpf::packet::{Packet, role};
 use crate::program::clock;
 use crate::program::family::{Family, owns};
 use crate::program::flow_record;
-use crate::program::flow_table::{self, Candidate};
+use crate::program::flow_table::{self, Candidate, Found};
 use crate::program::frame::Frame;
 use crate::program::hook::Hook;
 use crate::program::maps::KernelTables;
@@ -96,11 +96,23 @@ pub(crate) fn continues<H: Hook, F: Family>(
     let now = clock::now();
     let found =
         flow_table::entry_at::<F>(&key, hash, Candidate(candidate)).filter(|it| it.is_alive(now));
+    u32::from(is_answered::<H, F>(endpoint, packet, entry, found, now))
+}
+
+/// Whether the packet answers the living flow that was found.
+#[inline(always)]
+pub(crate) fn is_answered<H: Hook, F: Family>(
+    endpoint: &Endpoint,
+    packet: &Packet<F::Address>,
+    entry: Entry,
+    found: Option<Found>,
+    now: u32,
+) -> bool {
     let Some(flow) = found else {
         if matches!(H::DIRECTION, Direction::Egress) {
             starts::note_miss(endpoint, packet.protocol, packet.role, now);
         }
-        return 0;
+        return false;
     };
     let port = u32::from(packet.source_port);
     let allowed = flow.state.is_initiator(<H::Opposite as Hook>::DIRECTION)
@@ -109,7 +121,7 @@ pub(crate) fn continues<H: Hook, F: Family>(
     if allowed {
         flow_table::advance(&flow, H::DIRECTION, packet.role, now);
     }
-    u32::from(allowed)
+    allowed
 }
 
 #[inline(always)]

@@ -107,10 +107,23 @@ unsafe fn left_in(budget: *mut Budget, window: u64, whole: u32) -> u32 {
     }
 }
 
-/// Sends an event. The agent polls for events, so nothing is woken.
+/// Reports a dropped frame of which only the link layer matters, if there is room.
 #[inline(always)]
-pub(crate) fn send(mut slot: RingBufEntry<Event>, event: Event) {
-    slot.write(event);
+pub(crate) fn dropped_frame<H: Hook>(frame: &Frame, endpoint: &Endpoint, reason: u32) {
+    let Some(mut slot) = reserve(endpoint) else { return };
+    let event = slot.as_mut_ptr();
+    // SAFETY: the ring buffer's room for an event, all of which is written: it is a whole number of words.
+    unsafe {
+        // Volatile: the compiler would call a function to clear it.
+        for word in 0..size_of::<Event>() / size_of::<u64>() {
+            ptr::write_volatile(event.cast::<u64>().add(word), 0);
+        }
+        (*event).endpoint = endpoint.id;
+        (*event).ifindex = endpoint.ifindex;
+        (*event).length = frame.length();
+        (*event).direction = H::DIRECTION as u8;
+        (*event).reason = reason as u8;
+    }
     slot.submit(u64::from(BPF_RB_NO_WAKEUP));
 }
 

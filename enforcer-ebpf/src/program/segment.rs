@@ -1,6 +1,6 @@
 //! The short way for most packets: TCP segments and UDP datagrams whose ends are known, from or to a pod.
 //!
-//! It gives the general way's verdict or none. Everything else goes the general way; so do the drops of
+//! To a pod, it calls no functions: see [`super::to_pod`]. It gives the general way's verdict or none. Everything else goes the general way; so do the drops of
 //! which the agent gets an event.
 
 use enforcer_ebpf::contract::endpoint::{Endpoint, flags};
@@ -19,7 +19,7 @@ use crate::program::maps::KernelTables;
 use crate::program::{clock, flow_record, flow_table, judge, reply, report, starts};
 
 /// Where the IP header of an Ethernet frame without tags begins.
-const NETWORK: usize = 14;
+pub(crate) const NETWORK: usize = 14;
 
 /// The reason why the packet passes or is dropped, as a number. `None`: the general way decides.
 #[inline(always)]
@@ -69,7 +69,10 @@ fn verdict_on_opening<H: Hook, F: Family>(
     }
     // A copy, so that the compiler may keep the packet's parts in registers.
     let packet = *packet;
-    let is_recorded = flow_record::open::<H, F>(endpoint, &packet);
+    let is_recorded = match H::DIRECTION {
+        Direction::Ingress => flow_record::open_in_place::<H, F>(endpoint, &packet),
+        Direction::Egress => flow_record::open::<H, F>(endpoint, &packet),
+    };
     (frame.settle(is_recorded as usize) != 0).then_some(reason as u32)
 }
 
@@ -96,7 +99,11 @@ fn keep<H: Hook, F: Family>(
 ) -> bool {
     // A copy, so that the compiler may keep the packet's parts in registers.
     let packet = *packet;
-    frame.settle(flow_record::keep::<H, F>(endpoint, &packet) as usize) != 0
+    let is_kept = match H::DIRECTION {
+        Direction::Ingress => flow_record::keep_in_place::<H, F>(endpoint, &packet),
+        Direction::Egress => flow_record::keep::<H, F>(endpoint, &packet),
+    };
+    frame.settle(is_kept as usize) != 0
 }
 
 /// The verdict of policy, and what is known of the other end's address. `None`: the general way decides.
@@ -133,9 +140,20 @@ fn denied<H: Hook, F: Family>(
 ) -> Option<u32> {
     // A copy, so that the compiler may keep the packet's parts in registers.
     let packet = *packet;
-    let hash = flow_table::hash::<F>(&flow_record::key::<F>(endpoint, H::DIRECTION, &packet));
+    let key = flow_record::key::<F>(endpoint, H::DIRECTION, &packet);
+    let hash = flow_table::hash::<F>(&key);
     if let Some(candidate) = flow_table::candidate::<F>(hash) {
-        let continues = reply::continues::<H, F>(endpoint, &packet, entry, hash, candidate.0);
+        let continues = match H::DIRECTION {
+            Direction::Ingress => {
+                let now = clock::now();
+                let found = flow_table::only_at::<F>(&key, hash, candidate)?;
+                let found = Some(found).filter(|it| it.is_alive(now));
+                u32::from(reply::is_answered::<H, F>(endpoint, &packet, entry, found, now))
+            }
+            Direction::Egress => {
+                reply::continues::<H, F>(endpoint, &packet, entry, hash, candidate.0)
+            }
+        };
         if frame.settle(continues as usize) != 0 {
             return Some(Reason::Reply as u32);
         }
@@ -172,8 +190,11 @@ fn known<H: Hook, F: Family>(
     packet: &Packet<F::Address>,
 ) -> Option<Entry> {
     let peer = H::peer(packet);
-    let entry =
-        F::near_entry(endpoint.order(), &peer).unwrap_or_else(|| F::entry(endpoint.order(), &peer));
+    let order = endpoint.order();
+    let entry = F::near_entry(order, &peer).unwrap_or_else(|| match H::DIRECTION {
+        Direction::Ingress => F::entry_in_place(order, &peer),
+        Direction::Egress => F::entry(order, &peer),
+    });
     if entry.may_hide_another() {
         return None;
     }

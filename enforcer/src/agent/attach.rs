@@ -115,6 +115,33 @@ impl Reconciler {
         waiting
     }
 
+    /// Replaces the programs of an earlier agent, now that the tables are complete: each packet is
+    /// checked by the old programs or by the new ones.
+    pub(super) fn take_over(&mut self) -> Result<(), KernelError> {
+        self.attach();
+        while self.kernel.next_stage()? {
+            self.hooks.release_pins();
+            self.attach();
+        }
+        self.hooks.prune(&self.hook_places().into_keys().collect())?;
+        if let Some(pins) = &self.pins {
+            self.kernel.drop_other_tables(pins)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the parts of earlier agents' programs, once no hook has such a program.
+    pub(super) fn drop_other_parts(&mut self) {
+        let has_ours = |ifindex: &u32| self.hooks.place(*ifindex).is_some();
+        if self.has_only_own_parts || !self.hook_places().keys().all(has_ours) {
+            return;
+        }
+        match self.kernel.drop_other_parts() {
+            Ok(is_last) => self.has_only_own_parts = is_last,
+            Err(error) => tracing::warn!("cannot remove the pins of earlier programs: {error}"),
+        }
+    }
+
     /// Verifies hooks, and restores what is wrong with them (semantics C7).
     pub(super) fn verify(&mut self, scope: &Scope) {
         if self.inheritance.is_some() {

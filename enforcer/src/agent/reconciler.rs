@@ -62,6 +62,8 @@ pub struct Reconciler {
     touched: Touched,
     /// Whether a namespace was deleted, or an id got another owner, since counters were last retired.
     may_retire: bool,
+    /// Whether no parts of earlier agents' programs are left.
+    pub(super) has_only_own_parts: bool,
     /// Whether the tables have the present state of the cluster and of the node.
     is_enforced: bool,
     pub(super) drift: Drift,
@@ -150,6 +152,7 @@ impl Reconciler {
             engine: Engine::with(settings.limits),
             touched: Touched::default(),
             may_retire: true,
+            has_only_own_parts: false,
             is_enforced: false,
             drift: Drift::every(options.drift_interval),
             state: State::resuming(settings.limits, &inherited)
@@ -327,6 +330,7 @@ impl Reconciler {
             Some(_) => self.take_over().map(|()| false)?,
             None => self.attach_some(),
         };
+        self.drop_other_parts();
         let now = Instant::now();
         self.older.ran(now);
         self.is_enforced = true;
@@ -360,21 +364,6 @@ impl Reconciler {
                 (ifindex, self.bindings.without_pod(ifindex, closed, &self.snapshot))
             });
         pods.chain(others).collect()
-    }
-
-    /// Replaces the programs of an earlier agent, now that the tables are complete: each packet is
-    /// checked by the old programs or by the new ones.
-    fn take_over(&mut self) -> Result<(), KernelError> {
-        self.attach();
-        while self.kernel.next_stage()? {
-            self.hooks.release_pins();
-            self.attach();
-        }
-        self.hooks.prune(&self.hook_places().into_keys().collect())?;
-        if let Some(pins) = &self.pins {
-            self.kernel.drop_other_tables(pins)?;
-        }
-        Ok(())
     }
 
     /// The interfaces that need programs.

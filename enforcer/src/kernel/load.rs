@@ -15,7 +15,6 @@ use enforcer_ebpf::contract::starts::Starts;
 use enforcer_ebpf::contract::table::{self, Leaf6, Limits, Node6, PortSetBits, SLOTS};
 use enforcer_ebpf::packet::Address6;
 
-use super::KernelError;
 use super::clock::{Clock, Lifetimes};
 use super::counter_reader::CounterReader;
 use super::flows::FlowTables;
@@ -26,6 +25,7 @@ use super::pinned_tables::{Groups, PinnedTables};
 use super::pins::{Pins, TablePin};
 use super::shared_tables::{SharedTable, shared_tables};
 use super::verification::{load_each, program_of};
+use super::{KernelError, parts};
 
 /// The object with the programs: `cargo xtask build-ebpf` compiles it, the build script embeds it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer-ebpf.o"));
@@ -100,14 +100,18 @@ pub struct Kernel {
     pub(super) shared: Vec<SharedTable>,
 }
 
-/// The programs that hooks and tests use.
-pub(super) const PROGRAMS: [&str; 9] = [
+/// The programs that hooks and tests use, and the parts of `to_pod`; the largest first.
+pub(super) const PROGRAMS: [&str; 13] = [
     "from_pod",
+    "to_pod_general",
+    "to_pod_general6",
+    "to_wire",
+    "to_wire_ip",
+    "to_pod_deferred",
+    "to_pod_from_node",
     "to_pod",
     "from_wire",
-    "to_wire",
     "from_wire_ip",
-    "to_wire_ip",
     "empty",
     "parse_only",
     "clock",
@@ -140,7 +144,7 @@ impl Kernel {
         let pins = pinned.pins(&settings.limits);
         let mut ebpf = load_all(&build, &pins, groups)?;
         set_secret(&mut ebpf, build.secrets.flows)?;
-        pinned.hold(&settings.limits)?;
+        pinned.hold(&settings.limits, &ebpf)?;
         pinned.load_stages(&settings.limits, |pins, groups| load_all(&build, pins, groups))?;
         let mut kernel = Self::with_tables(ebpf, build, Some(pinned))?;
         kernel.take_over_owners(&settings.limits)?;
@@ -359,6 +363,7 @@ pub(super) fn load_programs(
         .map_max_entries(table::FLOW_ENTRIES6, new_groups)
         .load(OBJECT)?;
     load_each(&mut ebpf, programs)?;
+    parts::fill(&mut ebpf)?;
     Ok(ebpf)
 }
 

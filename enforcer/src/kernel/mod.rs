@@ -30,6 +30,7 @@ mod mapped_array;
 mod mapped_words;
 mod origins;
 mod orphans;
+mod parts;
 mod pinned_tables;
 mod pins;
 mod promotion;

@@ -13,9 +13,9 @@ use aya::Ebpf;
 use aya::maps::{Array, Map, MapData, MapInfo};
 use enforcer_ebpf::contract::table::{self, Limits};
 
-use super::pins::{self, Pins, TablePin};
+use super::pins::{self, Pins, PinsError, TablePin};
 use super::shared_tables::POLICY;
-use super::{KernelError, table_shape};
+use super::{KernelError, parts, table_shape};
 
 /// The tables with flows. [`table::OTHER`] has those of the other size, in this order.
 const MOVED: [&str; 4] = table::FLOW_TABLES;
@@ -38,6 +38,8 @@ pub(super) struct PinnedTables {
     handles: Vec<(PathBuf, MapData)>,
     /// Whether the flows of other layouts have been copied for the last time.
     pub(super) is_copied: bool,
+    /// The parts of each set of programs: of the last one first.
+    parts: Vec<parts::Pinned>,
 }
 
 impl PinnedTables {
@@ -71,11 +73,13 @@ impl PinnedTables {
             stages: Vec::new(),
             handles: Vec::new(),
             is_copied: false,
+            parts: Vec::new(),
         })
     }
 
-    /// Keeps the tables of this layout open, now that all are pinned.
-    pub(super) fn hold(&mut self, limits: &Limits) -> Result<(), KernelError> {
+    /// Keeps the tables of this layout open, now that all are pinned, and pins the parts of the last set of
+    /// programs.
+    pub(super) fn hold(&mut self, limits: &Limits, last: &Ebpf) -> Result<(), KernelError> {
         let open = |name: &'static str| {
             let path = self.folder.join(name);
             let map = MapData::from_pin(&path).map_err(KernelError::table(name))?;
@@ -85,12 +89,14 @@ impl PinnedTables {
             .map(|it| open(it.name))
             .into_iter()
             .collect::<Result<_, _>>()?;
+        self.parts.push(parts::keep(last, self.root()?)?);
         Ok(())
     }
 
     /// Pins the tables again whose pins are gone; returns whether there were any.
     pub(super) fn restore(&self) -> Result<bool, KernelError> {
-        let mut missing = self.handles.iter().filter(|(path, _)| !path.exists()).peekable();
+        let all = self.handles.iter().chain(&self.parts);
+        let mut missing = all.filter(|(path, _)| !path.exists()).peekable();
         if missing.peek().is_none() {
             return Ok(false);
         }
@@ -149,6 +155,10 @@ impl PinnedTables {
                 let second = load(&pins, Groups { own: ours, other: Some(theirs) })?;
                 let pins = between(&other, &self.folder);
                 let first = load(&pins, Groups { own: theirs, other: Some(ours) })?;
+                for set in [&second, &first] {
+                    let kept = parts::keep(set, self.root()?)?;
+                    self.parts.push(kept);
+                }
                 self.stages = vec![second, first];
             }
         }
@@ -164,6 +174,18 @@ impl PinnedTables {
     /// Drops the present set of programs, if it is not the last; returns whether it did.
     pub(super) fn end_stage(&mut self) -> bool {
         self.stages.pop().is_some()
+    }
+
+    /// Forgets the parts of all sets but the last one, and those of earlier agents: no hook has a program of
+    /// these any more.
+    pub(super) fn drop_other_parts(&mut self) -> Result<(), KernelError> {
+        self.parts.truncate(1);
+        Ok(parts::drop_others(self.root()?, &self.parts)?)
+    }
+
+    /// The folder of pins.
+    fn root(&self) -> Result<&Path, PinsError> {
+        self.folder.parent().ok_or_else(|| PinsError::NotBpf { path: self.folder.clone() })
     }
 
     /// The folders with tables of other layouts.

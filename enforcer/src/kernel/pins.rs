@@ -6,6 +6,7 @@
 //!                                  An empty folder if the program is a filter of a clsact qdisc
 //!     links/7-qdisc                an empty folder: the agent added that qdisc
 //!     settled                      counters of ended endpoints, by namespace
+//!     parts-93                     the programs that one set's to_pod calls last, by the table's id
 //!     tables-4-196608-2048/        flows, counters and owners, in tables of this layout
 //!     trial/                       while trial programs are loaded, the tables that they share
 //! ```
@@ -183,6 +184,11 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, PinsError> {
 /// Removes a folder and everything in it.
 pub(super) fn remove_tree(folder: &Path) -> Result<(), PinsError> {
     fs::remove_dir_all(folder).map_err(|source| unusable(folder, source))
+}
+
+/// Removes a pin.
+pub(super) fn remove_pin(path: &Path) -> Result<(), PinsError> {
+    fs::remove_file(path).map_err(|source| unusable(path, source))
 }
 
 /// The last part of a path as text.

@@ -85,6 +85,19 @@ impl Kernel {
         Ok(())
     }
 
+    /// Forgets the parts of other sets of programs, which these need to the end: all hooks must have programs
+    /// of the present set. `false`: it is not the last set yet.
+    ///
+    /// # Errors
+    /// A pin can't be removed.
+    pub fn drop_other_parts(&mut self) -> Result<bool, KernelError> {
+        let Some(pinned) = &mut self.pinned else { return Ok(true) };
+        if pinned.stage().is_some() {
+            return Ok(false);
+        }
+        pinned.drop_other_parts().map(|()| true)
+    }
+
     /// Removes the tables of other layouts. No program uses them any more.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use aya::maps::{HashMap, Map, MapData};
 use aya::programs::SchedClassifier;
 use enforcer_ebpf::contract::counters::{Counters, NOBODY};
 use enforcer_ebpf::contract::flow_table::{Group4, Group6, groups_for};
+use enforcer_ebpf::contract::parts;
 use enforcer_ebpf::contract::table::{self, Limits};
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 
@@ -60,6 +61,8 @@ pub struct Trial {
     test_origin: bool,
     counters: HashMap<MapData, u32, Counters>,
     flows: [MappedArray; 4],
+    /// The table of parts, which the kernel empties when nobody holds it.
+    _parts: Map,
 }
 
 /// The result of a program, and the counters that rose.
@@ -110,11 +113,13 @@ impl TrialSeed {
             create_map(&shape).map_err(KernelError::table_call(table::COUNTERS, "create"))?;
         pins.push(folder.pin(table::COUNTERS, &counters)?);
         let groups = Groups { own: groups_for(FLOWS), other: None };
-        let names = PROGRAMS.map(RunProgram::name);
+        let own = PROGRAMS.map(RunProgram::name);
+        let names: Vec<&'static str> = parts::NAMES.into_iter().chain(own).collect();
         let mut ebpf = load_programs(&self.build, &pins, groups, &names, &SIZES)?;
         let counters = MapData::from_fd(counters).map_err(KernelError::table(table::COUNTERS))?;
         let counters = HashMap::try_from(Map::HashMap(counters));
         Ok(Trial {
+            _parts: ebpf.take_map(table::PARTS).ok_or(KernelError::NoTable(table::PARTS))?,
             test_origin: self.build.settings.test_origin,
             counters: counters.map_err(KernelError::table(table::COUNTERS))?,
             flows: [

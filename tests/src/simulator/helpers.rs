@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail, ensure};
+use enforcer_ebpf::contract::{parts, table};
 
 use super::memory::Memory;
 use super::tables::Tables;
+
+/// The number of the helper that continues in another program.
+pub(super) const TAIL_CALL: i32 = 12;
 
 /// Marks the handle of a table; its number is below it. No address looks like this.
 const HANDLE: u64 = 0xbf00_0000 << 32;
@@ -24,6 +28,15 @@ const NO_ENTRY: u64 = (-2_i64).cast_unsigned();
 impl<'a> Helpers<'a> {
     pub(super) const fn new(tables: &'a mut Tables, jiffies: u64) -> Self {
         Self { tables, jiffies, calls: BTreeMap::new() }
+    }
+
+    /// The program at a place of a table of programs; counts the call.
+    pub(super) fn part(&mut self, handle: u64, place: u64) -> anyhow::Result<&'static str> {
+        let table = self.tables.get(number(handle)?)?;
+        ensure!(table.name == table::PARTS, "{} has no programs", table.name);
+        *self.calls.entry("tail_call").or_default() += 1;
+        let name = parts::NAMES.get(usize::try_from(place)?);
+        name.copied().context("no such part")
     }
 
     /// The handle of a table.

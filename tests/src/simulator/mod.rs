@@ -37,7 +37,7 @@ const NEXT: u32 = u32::MAX;
 
 /// The programs and their tables in memory.
 pub struct Simulator {
-    code: BTreeMap<String, Vec<object::Instruction>>,
+    code: processor::Programs,
     memory: Memory,
     tables: Tables,
     state: State,
@@ -185,17 +185,30 @@ impl Simulator {
         self.code.iter().map(|(name, code)| (name.as_str(), object::size(code)))
     }
 
+    /// The programs that call others last, each with the number of functions that it calls.
+    pub fn callers_of_programs(&self) -> impl Iterator<Item = (&str, usize)> {
+        let calls = |code: &[object::Instruction], is_function: bool| {
+            let of_kind = |it: &&object::Instruction| match is_function {
+                true => it.source != 0,
+                false => it.source == 0 && it.immediate == helpers::TAIL_CALL,
+            };
+            code.iter().filter(|it| it.code == processor::CALL).filter(of_kind).count()
+        };
+        let callers = self.code.iter().filter(move |(_, code)| calls(code, false) > 0);
+        callers.map(move |(name, code)| (name.as_str(), calls(code, true)))
+    }
+
     /// Runs a program on a packet.
     ///
     /// # Errors
     /// There is no such program, or it did what the verifier would have rejected.
     pub fn run(&mut self, arrival: &Arrival<'_>) -> anyhow::Result<Trace> {
         let program = arrival.program;
-        let code = self.code.get(program).with_context(|| format!("no program {program}"))?;
         self.memory.begin(arrival.frame, &context(arrival)?)?;
         let mut helpers = helpers::Helpers::new(&mut self.tables, self.jiffies);
-        let (returned, instructions) = processor::run(code, &mut self.memory, &mut helpers)
-            .with_context(|| format!("program {program}"))?;
+        let (returned, instructions) =
+            processor::run(&self.code, program, &mut self.memory, &mut helpers)
+                .with_context(|| format!("program {program}"))?;
         let calls = helpers.calls;
         let word = |at| self.memory.context_word(at);
         #[expect(clippy::cast_possible_truncation, reason = "the programs return 32 bits")]

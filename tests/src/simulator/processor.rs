@@ -3,34 +3,46 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "the low half is what is meant")]
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, bail};
 
-use super::helpers::Helpers;
+use super::helpers::{Helpers, TAIL_CALL};
 use super::memory::{FRAME, FRAMES, Memory};
 use super::object::{Instruction, LOAD_IMMEDIATE};
 
 /// The most instructions of a run: as many as a verifier looks at.
 const MOST: u32 = 1_000_000;
 
+/// Calls a helper, or (with a source) a function.
+pub(super) const CALL: u8 = 0x85;
+
+/// The programs by name.
+pub(super) type Programs = BTreeMap<String, Vec<Instruction>>;
+
 /// Where a function continues after a call: position, registers 6 to 9.
 type Caller = (usize, [u64; 4]);
 
 struct Processor<'a> {
+    programs: &'a Programs,
     code: &'a [Instruction],
     at: usize,
     registers: [u64; 11],
     callers: Vec<Caller>,
 }
 
-/// Runs a program; returns its result and the number of executed instructions.
+/// Runs a program, and those that it calls last; returns the result and the number of executed
+/// instructions.
 pub(super) fn run(
-    code: &[Instruction],
+    programs: &Programs,
+    program: &str,
     memory: &mut Memory,
     helpers: &mut Helpers<'_>,
 ) -> anyhow::Result<(u64, u32)> {
     let mut registers = [0; 11];
     (registers[1], registers[10]) = (Memory::context(), Memory::stack());
-    let mut processor = Processor { code, at: 0, registers, callers: Vec::new() };
+    let code = programs.get(program).with_context(|| format!("no program {program}"))?;
+    let mut processor = Processor { programs, code, at: 0, registers, callers: Vec::new() };
     for executed in 1..=MOST {
         let at = processor.at;
         let result =
@@ -107,11 +119,12 @@ impl Processor<'_> {
         helpers: &mut Helpers<'_>,
     ) -> anyhow::Result<Option<u64>> {
         match (it.code, it.source) {
-            (0x85, 0) => {
+            (CALL, 0) if it.immediate == TAIL_CALL => self.call_last(helpers)?,
+            (CALL, 0) => {
                 let [_, one, two, three, four, ..] = self.registers;
                 self.registers[0] = helpers.call(memory, it.immediate, [one, two, three, four])?;
             }
-            (0x85, 1) => self.enter(it.immediate)?,
+            (CALL, 1) => self.enter(it.immediate)?,
             (0x95, _) => return Ok(self.leave()),
             _ if taken(it, values)? => self.go(it.offset.into())?,
             _ => {}
@@ -121,6 +134,16 @@ impl Processor<'_> {
 
     fn go(&mut self, by: isize) -> anyhow::Result<()> {
         self.at = self.at.checked_add_signed(by).context("a jump before the beginning")?;
+        Ok(())
+    }
+
+    /// Continues in another program, with the same context and a new stack.
+    fn call_last(&mut self, helpers: &mut Helpers<'_>) -> anyhow::Result<()> {
+        anyhow::ensure!(self.callers.is_empty(), "a tail call in a function");
+        let [_, _, table, place, ..] = self.registers;
+        let name = helpers.part(table, place)?;
+        self.code = self.programs.get(name).with_context(|| format!("no program {name}"))?;
+        self.at = 0;
         Ok(())
     }
 

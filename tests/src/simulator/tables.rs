@@ -21,7 +21,7 @@ mod kind {
 
 /// A table.
 pub(super) struct Table {
-    name: String,
+    pub(super) name: String,
     pub(super) is_array: bool,
     region: usize,
     key_size: usize,

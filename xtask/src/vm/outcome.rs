@@ -63,15 +63,12 @@ impl Outcome {
         Counts { passed: self.passed, failed: self.failed, skipped: self.skipped }
     }
 
-    /// The verifier's work for the programs that are attached.
+    /// The program that is most work for the verifier.
     fn instructions(&self) -> String {
-        let of = |name: &str| {
-            let found = self.verified.iter().find(|it| it.program == name);
-            found.and_then(|it| it.instructions)
-        };
-        match (of("from_pod"), of("to_pod")) {
-            (Some(from), Some(to)) => format!("{from} / {to}"),
-            _ => "not reported".to_owned(),
+        let reported = self.verified.iter().filter_map(|it| Some((it.instructions?, &it.program)));
+        match reported.max() {
+            Some((instructions, program)) => format!("{program} {instructions}"),
+            None => "not reported".to_owned(),
         }
     }
 
@@ -102,7 +99,7 @@ pub(super) fn table(outcomes: &[Outcome]) -> String {
         "kernel",
         "boots",
         "loads",
-        "verified from / to pod",
+        "most verified",
         "hook",
         "passed / failed / skipped",
         "seconds",

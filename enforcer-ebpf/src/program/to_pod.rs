@@ -1,0 +1,178 @@
+//! Packets to a pod, in several programs ([`parts`]): the short way of most packets, and what it calls last.
+//!
+//! The programs that call others last call no functions: before Linux 6.0, ARM64 can't do both in one
+//! program.
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use enforcer_ebpf::contract::endpoint::Endpoint;
+use enforcer_ebpf::contract::lookup;
+use enforcer_ebpf::contract::mark::{Deferred, Mark};
+use enforcer_ebpf::contract::parts;
+use enforcer_ebpf::contract::verdict::{Direction, Reason};
+use enforcer_ebpf::packet::{self, Bytes as _, ethertype};
+
+use crate::program::family4::V4;
+use crate::program::family6::V6;
+use crate::program::frame::{DROP, Frame, NEXT};
+use crate::program::hook::{FromPod, Hook, ToPod};
+use crate::program::hooks::{close, judged, left, other, without_headers};
+use crate::program::maps::{KernelTables, PARTS};
+use crate::program::{deferred, node, origin, policy, report, segment};
+
+/// At a pod's interface, packets to the pod: its ingress policy, and what the sender's hook
+/// deferred.
+#[classifier]
+#[inline(always)]
+pub(crate) fn to_pod(context: TcContext) -> i32 {
+    let frame = Frame::new(context);
+    let Some(endpoint) = lookup::endpoint_or_closed(&KernelTables, frame.interface()) else {
+        let mark = frame.mark();
+        if frame.is_from_node() || !mark.is_empty() && matches!(mark.deferred(), Deferred::Nothing)
+        {
+            return NEXT;
+        }
+        call_last(&frame, parts::DEFERRED);
+        // Nobody's: no pod's policy is left to protect.
+        return NEXT;
+    };
+    if frame.is_from_node() {
+        if node::is_plain(&frame, endpoint) {
+            report::count(endpoint, Direction::Ingress, Reason::Node as u32, frame.length());
+            return NEXT;
+        }
+        return hand_on(&frame, endpoint, parts::FROM_NODE);
+    }
+    if let Some(number) = segment::verdict::<ToPod>(&frame, endpoint) {
+        report::count(endpoint, Direction::Ingress, number, frame.length());
+        return if Reason::is_drop_number(number) { DROP } else { NEXT };
+    }
+    let mark = frame.mark();
+    let part = if mark.is_empty() || is_deferred(mark, endpoint) {
+        parts::DEFERRED
+    } else {
+        general(&frame)
+    };
+    hand_on(&frame, endpoint, part)
+}
+
+/// Packets that the node itself sent: for the pod, or flooded by a bridge that knows no port for them
+/// (semantics A2, P4).
+#[classifier]
+#[inline(always)]
+pub(crate) fn to_pod_from_node(context: TcContext) -> i32 {
+    let mut frame = Frame::new(context);
+    let Some(endpoint) = lookup::endpoint_or_closed(&KernelTables, frame.interface()) else {
+        return NEXT;
+    };
+    if let Some(reason) = node::misdirected(&mut frame, endpoint) {
+        return close::<ToPod>(&frame, endpoint, reason);
+    }
+    if endpoint.flags & (FromPod::ISOLATED | FromPod::CLOSED) != 0 {
+        node::record(&mut frame, endpoint);
+    }
+    report::count(endpoint, Direction::Ingress, Reason::Node as u32, frame.length());
+    NEXT
+}
+
+/// Packets without a mark, and those of which something is left to decide for their sender.
+#[classifier]
+#[inline(always)]
+pub(crate) fn to_pod_deferred(context: TcContext) -> i32 {
+    let mut frame = Frame::new(context);
+    let endpoint = lookup::endpoint_or_closed(&KernelTables, frame.interface());
+    if origin::is_unguarded_in_place(&frame) {
+        let Some(endpoint) = endpoint else {
+            report::count_nobody(Direction::Egress, Reason::Unguarded as u32, frame.length());
+            return DROP;
+        };
+        return close::<ToPod>(&frame, endpoint, Reason::Unguarded);
+    }
+    let link = packet::ethernet(&frame);
+    let passes = match link {
+        Ok((ethertype::IPV4, start)) => {
+            left::<V4>(&mut frame, start, endpoint, deferred::passes_in_place::<V4>)
+        }
+        Ok((ethertype::IPV6, start)) => {
+            left::<V6>(&mut frame, start, endpoint, deferred::passes_in_place::<V6>)
+        }
+        _ => frame.mark().is_empty(),
+    };
+    if !passes {
+        return DROP;
+    }
+    match endpoint {
+        Some(endpoint) => hand_on(&frame, endpoint, general(&frame)),
+        None => NEXT,
+    }
+}
+
+/// The verdict of ingress policy on all but IPv6 packets.
+#[classifier]
+#[inline(always)]
+pub(crate) fn to_pod_general(context: TcContext) -> i32 {
+    let mut frame = Frame::new(context);
+    let Some(endpoint) = lookup::endpoint_or_closed(&KernelTables, frame.interface()) else {
+        return NEXT;
+    };
+    let Ok((kind, start)) = packet::ethernet(&frame) else {
+        return without_headers::<ToPod>(&frame, endpoint);
+    };
+    match kind {
+        ethertype::IPV4 => judged::<ToPod, V4>(&mut frame, endpoint, start),
+        _ => other::<ToPod>(&frame, endpoint, kind, start),
+    }
+}
+
+/// The verdict of ingress policy on IPv6 packets.
+#[classifier]
+#[inline(always)]
+pub(crate) fn to_pod_general6(context: TcContext) -> i32 {
+    let mut frame = Frame::new(context);
+    let Some(endpoint) = lookup::endpoint_or_closed(&KernelTables, frame.interface()) else {
+        return NEXT;
+    };
+    let Ok((kind, start)) = packet::ethernet(&frame) else {
+        return without_headers::<ToPod>(&frame, endpoint);
+    };
+    match kind {
+        ethertype::IPV6 => judged::<ToPod, V6>(&mut frame, endpoint, start),
+        _ => other::<ToPod>(&frame, endpoint, kind, start),
+    }
+}
+
+/// The part that gives ingress policy's verdict.
+#[inline(always)]
+fn general(frame: &Frame) -> u32 {
+    let kind = packet::ethernet(frame).map_or(0, |(kind, _)| kind);
+    if frame.settle(kind as usize) == ethertype::IPV6 as usize {
+        parts::TO_POD6
+    } else {
+        parts::TO_POD
+    }
+}
+
+/// Whether something is left to decide of a packet to a pod, other than its own.
+#[inline(always)]
+fn is_deferred(mark: Mark, endpoint: &Endpoint) -> bool {
+    !matches!(mark.deferred(), Deferred::Nothing) && mark.sender() != endpoint.id
+}
+
+/// Hands the packet on to a part. Without the parts, only a pod that no policy isolates gets it.
+#[inline(always)]
+fn hand_on(frame: &Frame, endpoint: &Endpoint, part: u32) -> i32 {
+    call_last(frame, part);
+    let reason = match policy::is_isolated(endpoint) {
+        true => Reason::Unrepresented,
+        false => Reason::NotIsolated,
+    };
+    report::count(endpoint, Direction::Ingress, reason as u32, frame.length());
+    if reason.is_drop() { DROP } else { NEXT }
+}
+
+/// Calls a part. Returns only if the table of parts is empty: its agent was killed, and kept it by no pin.
+#[inline(always)]
+fn call_last(frame: &Frame, part: u32) {
+    // SAFETY: the context is the program's own.
+    let _ = unsafe { PARTS.tail_call(frame.context(), part) };
+}
