@@ -36,7 +36,7 @@ pub(crate) fn passes_in_place<F: Family>(
     packet: &Packet<F::Address>,
     receiver: Option<&Endpoint>,
 ) -> bool {
-    may_proceed::<F>(frame, mark, packet, receiver)
+    frame.settle(usize::from(may_proceed::<F>(frame, mark, packet, receiver))) != 0
 }
 
 /// A function of its own: all its ways come back in one state, so that the verifier proves once what

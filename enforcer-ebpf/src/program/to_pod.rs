@@ -38,14 +38,12 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
     };
     if frame.is_from_node() {
         if node::is_plain(&frame, endpoint) {
-            report::count(endpoint, Direction::Ingress, Reason::Node as u32, frame.length());
-            return NEXT;
+            return count(&frame, endpoint, Reason::Node as u32);
         }
         return hand_on(&frame, endpoint, parts::FROM_NODE);
     }
     if let Some(number) = segment::verdict::<ToPod>(&frame, endpoint) {
-        report::count(endpoint, Direction::Ingress, number, frame.length());
-        return if Reason::is_drop_number(number) { DROP } else { NEXT };
+        return count(&frame, endpoint, number);
     }
     let mark = frame.mark();
     let part = if mark.is_empty() || is_deferred(mark, endpoint) {
@@ -71,8 +69,7 @@ pub(crate) fn to_pod_from_node(context: TcContext) -> i32 {
     if endpoint.flags & (FromPod::ISOLATED | FromPod::CLOSED) != 0 {
         node::record(&mut frame, endpoint);
     }
-    report::count(endpoint, Direction::Ingress, Reason::Node as u32, frame.length());
-    NEXT
+    count(&frame, endpoint, Reason::Node as u32)
 }
 
 /// Packets without a mark, and those of which something is left to decide for their sender.
@@ -101,9 +98,15 @@ pub(crate) fn to_pod_deferred(context: TcContext) -> i32 {
     if !passes {
         return DROP;
     }
-    match endpoint {
-        Some(endpoint) => hand_on(&frame, endpoint, general(&frame)),
-        None => NEXT,
+    let mark = frame.mark();
+    if !mark.is_empty() {
+        // Decided: a tunnel may send the packet on through another interface.
+        frame.set_mark(Mark::pod(mark.sender(), Deferred::Nothing));
+    }
+    let Some(endpoint) = endpoint else { return NEXT };
+    match segment::verdict::<ToPod>(&frame, endpoint) {
+        Some(number) => count(&frame, endpoint, number),
+        None => hand_on(&frame, endpoint, general(&frame)),
     }
 }
 
@@ -141,6 +144,13 @@ pub(crate) fn to_pod_general6(context: TcContext) -> i32 {
     }
 }
 
+/// Counts a packet with the reason of this number.
+#[inline(always)]
+fn count(frame: &Frame, endpoint: &Endpoint, number: u32) -> i32 {
+    report::count(endpoint, Direction::Ingress, number, frame.length());
+    if Reason::is_drop_number(number) { DROP } else { NEXT }
+}
+
 /// The part that gives ingress policy's verdict.
 #[inline(always)]
 fn general(frame: &Frame) -> u32 {
@@ -166,8 +176,7 @@ fn hand_on(frame: &Frame, endpoint: &Endpoint, part: u32) -> i32 {
         true => Reason::Unrepresented,
         false => Reason::NotIsolated,
     };
-    report::count(endpoint, Direction::Ingress, reason as u32, frame.length());
-    if reason.is_drop() { DROP } else { NEXT }
+    count(frame, endpoint, reason as u32)
 }
 
 /// Calls a part. Returns only if the table of parts is empty: its agent was killed, and kept it by no pin.
