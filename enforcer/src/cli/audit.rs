@@ -115,7 +115,7 @@ pub(super) fn text(audit: &Audit) -> String {
         text += ": the policies in audit would change none of them.\n";
     } else {
         text += "\n\n";
-        text += &table(&HEADER, audit.connections.iter().map(row));
+        text += &connections(&audit.connections);
     }
     if audit.missed > 0 {
         text += &format!("\nnot listed: {} connections that had no room\n", audit.missed);
@@ -126,31 +126,54 @@ pub(super) fn text(audit: &Audit) -> String {
     text
 }
 
-const HEADER: [&str; 8] = ["POLICY", "EFFECT", "FROM", "TO", "PORT", "CONNECTIONS", "SINCE", "WHY"];
+const HEADER: [&str; 6] = ["EFFECT", "FROM", "TO", "PORT", "CONNECTIONS", "SINCE"];
+
+/// A row for each connection; below it the policies, and why.
+fn connections(connections: &[AuditedConnection]) -> String {
+    let table = table(&HEADER, connections.iter().map(row));
+    let mut lines = table.lines();
+    let mut text = lines.next().unwrap_or_default().to_owned() + "\n";
+    for (line, it) in lines.zip(connections) {
+        text += &format!("{line}\n    {}: {}\n", it.policies.join(", "), why(it));
+    }
+    text
+}
 
 fn row(it: &AuditedConnection) -> Vec<String> {
     let port =
         it.port.map_or_else(|| it.protocol.clone(), |port| format!("{port}/{}", it.protocol));
-    let rules = it.rules.iter().map(|rule| format!("{} {}", rule.policy, rule.path));
-    let why = match &it.nearest {
-        Some(nearest) => {
-            format!("{} {}: {}", nearest.policy, nearest.path, nearest.differences.join(", "))
-        }
-        None if !it.rules.is_empty() => rules.collect::<Vec<_>>().join(", "),
-        // Of a denied attempt, the agent knows which policies would allow it, and not by which rules.
-        None if it.effect == "would-allow" => format!("a rule of {}", it.policies.join(", ")),
-        None => format!("no {} rule", it.direction),
-    };
     vec![
-        it.policies.join(", "),
         it.effect.replace('-', " "),
         it.from.clone(),
         it.to.clone(),
         port,
         it.connections.to_string(),
         it.first_seen.clone(),
-        why,
     ]
+}
+
+/// The rules that would allow it, or the nearest one that does not. What stands before it names the policies.
+fn why(it: &AuditedConnection) -> String {
+    let place = |policy: &str, path: &str| match it.policies.as_slice() {
+        [only] if only == policy => path.to_owned(),
+        _ => format!("{policy} {path}"),
+    };
+    match &it.nearest {
+        Some(nearest) => {
+            let differences = nearest.differences.join(", ");
+            format!("nearest: {}: {differences}", place(&nearest.policy, &nearest.path))
+        }
+        None if !it.rules.is_empty() => {
+            let rules = it.rules.iter().map(|rule| place(&rule.policy, &rule.path));
+            rules.collect::<Vec<_>>().join(", ")
+        }
+        // Of a denied attempt, the agent knows which policies would allow it, and not by which rules.
+        None if it.effect == "would-allow" => match it.policies.as_slice() {
+            [_] => "one of its rules".to_owned(),
+            _ => "one of their rules".to_owned(),
+        },
+        None => format!("no {} rule", it.direction),
+    }
 }
 
 #[cfg(test)]
