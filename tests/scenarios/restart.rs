@@ -48,6 +48,13 @@ async fn only_friends(scene: &mut Scene) {
     scene.agree("only friends").await;
 }
 
+/// The tables of parts that are pinned; those of programs that were replaced are forgotten.
+fn tables_of_parts() -> usize {
+    let folders = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten();
+    let below = folders("/sys/fs/bpf/enforcer".into()).flat_map(|it| folders(it.path()));
+    below.filter(|it| it.file_name().to_string_lossy().starts_with("parts-")).count()
+}
+
 async fn survives_stop_and_kill(scene: &mut Scene) {
     only_friends(scene).await;
     let mut connections = connect_all(scene.lab(), &party("friend"), &party("server")).await;
@@ -65,6 +72,7 @@ async fn survives_stop_and_kill(scene: &mut Scene) {
         scene.start_agent().await.unwrap();
         is_enforced(scene).await;
         exchange_all(&mut connections).await;
+        until("one table of parts", async || tables_of_parts() == 1).await;
     }
     assert!(scene.denied().await > before, "counters continue");
     // A change without an agent is enforced as soon as one runs.

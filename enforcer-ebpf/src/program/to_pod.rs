@@ -37,10 +37,10 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
         return NEXT;
     };
     if frame.is_from_node() {
-        if node::is_plain(&frame, endpoint) {
-            return count(&frame, endpoint, Reason::Node as u32);
+        if !node::is_plain(&frame, endpoint) {
+            call_last(&frame, parts::FROM_NODE);
         }
-        return hand_on(&frame, endpoint, parts::FROM_NODE);
+        return count(&frame, endpoint, Reason::Node as u32);
     }
     if let Some(number) = segment::verdict::<ToPod>(&frame, endpoint) {
         return count(&frame, endpoint, number);
@@ -168,7 +168,8 @@ fn is_deferred(mark: Mark, endpoint: &Endpoint) -> bool {
     !matches!(mark.deferred(), Deferred::Nothing) && mark.sender() != endpoint.id
 }
 
-/// Hands the packet on to a part. Without the parts, only a pod that no policy isolates gets it.
+/// Hands a packet that the node did not send on to a part. Without the parts, only a pod that no policy isolates
+/// gets it.
 #[inline(always)]
 fn hand_on(frame: &Frame, endpoint: &Endpoint, part: u32) -> i32 {
     call_last(frame, part);

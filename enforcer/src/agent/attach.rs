@@ -166,6 +166,7 @@ impl Reconciler {
         }
         // What is left is the next reconciliation's.
         self.attach_some();
+        self.drop_other_parts();
         if !matches!(scope, Scope::Interfaces(_)) {
             self.promote();
         }

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
 use enforcer::kernel::{Hooks, Pins, Place, Settings};
+use enforcer_ebpf::contract::mark::Mark;
 use enforcer_tests::rig::Rig;
 use futures::TryStreamExt as _;
 use netlink_packet_route::link::LinkAttribute;
+use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::{Handle, LinkUnspec};
 
 use crate::support::{cluster, ip, subject, with_bpffs};
@@ -26,14 +28,12 @@ struct Link {
     runtime: tokio::runtime::Runtime,
     handle: Handle,
     socket: UdpSocket,
-    to: IpAddr,
 }
 
 impl Link {
-    /// Makes the subject a neighbour of the node. `ifindex`: of [`NAME`].
+    /// `ifindex`: of [`NAME`].
     fn new(ifindex: u32) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let to = ip("10.1.0.5");
         let handle = runtime.block_on(async {
             let (connection, handle, _) = rtnetlink::new_connection().unwrap();
             tokio::spawn(connection);
@@ -43,19 +43,20 @@ impl Link {
                 handle.link().set(up).execute().await.unwrap();
             }
             handle.address().add(ifindex, ip("10.1.0.1"), 24).execute().await.unwrap();
-            let known = handle.neighbours().add(ifindex, to);
-            known.link_layer_address(&[2, 0, 0, 0, 0, 5]).execute().await.unwrap();
             handle
         });
         let socket = UdpSocket::bind("10.1.0.1:0").unwrap();
-        Self { runtime, handle, socket, to }
+        let mark = Mark::UNKNOWN.0 << Settings::default().mark_mask.trailing_zeros();
+        setsockopt(&socket, sockopt::Mark, &mark).unwrap();
+        Self { runtime, handle, socket }
     }
 
-    /// Whether a packet of the node reaches the pod. The subject is isolated, so it goes by a part.
+    /// Whether a packet from outside to a group reaches the pod. No address of the pod's is its destination, so
+    /// the short way leaves it to a part.
     fn arrives(&self) -> bool {
         let before = self.received();
         // The kernel may report a packet that a program dropped.
-        let _ = self.socket.send_to(b"probe", (self.to, 53));
+        let _ = self.socket.send_to(b"probe", ("239.1.2.3", 53));
         (0..100).any(|_| {
             sleep(Duration::from_millis(1));
             self.received() > before
@@ -84,7 +85,10 @@ async fn index(handle: &Handle, name: &str) -> u32 {
 fn start(ifindex: u32, root: &Path, make: fn(&Pins) -> Hooks) -> (Rig, Hooks, Pins) {
     let pins = Pins::open(root).unwrap();
     let mut rig = Rig::pinned(&Settings::default(), &pins).unwrap();
-    rig.program(&cluster(), BTreeMap::from([(subject(), ifindex)])).unwrap();
+    let mut cluster = cluster();
+    // Isolated for egress: what comes to it is allowed, and needs programs that can say so.
+    cluster.policies.values_mut().for_each(|policy| policy.ingress = None);
+    rig.program(&cluster, BTreeMap::from([(subject(), ifindex)])).unwrap();
     let mut hooks = make(&pins);
     hooks.attach(&mut rig.kernel, ifindex, NAME, Place::Pod).unwrap();
     (rig, hooks, pins)
