@@ -12,6 +12,7 @@ use enforcer_ebpf::contract::parts;
 use enforcer_ebpf::contract::verdict::{Direction, Reason};
 use enforcer_ebpf::packet::{self, Bytes as _, ethertype};
 
+use crate::program::family::Family;
 use crate::program::family4::V4;
 use crate::program::family6::V6;
 use crate::program::frame::{DROP, Frame, NEXT};
@@ -114,23 +115,19 @@ pub(crate) fn to_pod_deferred(context: TcContext) -> i32 {
 #[classifier]
 #[inline(always)]
 pub(crate) fn to_pod_general(context: TcContext) -> i32 {
-    let mut frame = Frame::new(context);
-    let Some(endpoint) = lookup::endpoint_or_closed(&KernelTables, frame.interface()) else {
-        return NEXT;
-    };
-    let Ok((kind, start)) = packet::ethernet(&frame) else {
-        return without_headers::<ToPod>(&frame, endpoint);
-    };
-    match kind {
-        ethertype::IPV4 => judged::<ToPod, V4>(&mut frame, endpoint, start),
-        _ => other::<ToPod>(&frame, endpoint, kind, start),
-    }
+    by_policy::<V4>(context)
 }
 
 /// The verdict of ingress policy on IPv6 packets.
 #[classifier]
 #[inline(always)]
 pub(crate) fn to_pod_general6(context: TcContext) -> i32 {
+    by_policy::<V6>(context)
+}
+
+/// The verdict of ingress policy on packets of one family, and on frames that are not IP.
+#[inline(always)]
+fn by_policy<F: Family>(context: TcContext) -> i32 {
     let mut frame = Frame::new(context);
     let Some(endpoint) = lookup::endpoint_or_closed(&KernelTables, frame.interface()) else {
         return NEXT;
@@ -138,9 +135,10 @@ pub(crate) fn to_pod_general6(context: TcContext) -> i32 {
     let Ok((kind, start)) = packet::ethernet(&frame) else {
         return without_headers::<ToPod>(&frame, endpoint);
     };
-    match kind {
-        ethertype::IPV6 => judged::<ToPod, V6>(&mut frame, endpoint, start),
-        _ => other::<ToPod>(&frame, endpoint, kind, start),
+    if kind == F::ETHERTYPE {
+        judged::<ToPod, F>(&mut frame, endpoint, start)
+    } else {
+        other::<ToPod>(&frame, endpoint, kind, start)
     }
 }
 
