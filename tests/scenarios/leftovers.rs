@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aya::maps::loaded_maps;
 use aya::programs::{loaded_links, loaded_programs};
+use enforcer::kernel::map_ids;
 use enforcer_tests::lab::Topology;
 use nix::sys::signal::Signal;
 
@@ -65,8 +65,7 @@ impl Trace {
         left.extend(
             programs.filter(|id| self.programs.contains(id)).map(|id| format!("program {id}")),
         );
-        let maps = loaded_maps().filter_map(|it| Some(it.ok()?.id()));
-        left.extend(maps.filter(|id| self.maps.contains(id)).map(|id| format!("map {id}")));
+        left.extend(map_ids().filter(|id| self.maps.contains(id)).map(|id| format!("map {id}")));
         let links = loaded_links().filter_map(|it| Some(it.ok()?.id()));
         left.extend(links.filter(|id| self.links.contains(id)).map(|id| format!("link {id}")));
         left

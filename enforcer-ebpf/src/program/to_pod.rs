@@ -182,5 +182,5 @@ fn hand_on(frame: &Frame, endpoint: &Endpoint, part: u32) -> i32 {
 #[inline(always)]
 fn call_last(frame: &Frame, part: u32) {
     // SAFETY: the context is the program's own.
-    let _ = unsafe { PARTS.tail_call(frame.context(), part) };
+    unsafe { PARTS.tail_call(frame.context(), part) };
 }

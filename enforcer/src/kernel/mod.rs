@@ -65,6 +65,7 @@ pub use pins::{Pins, PinsError};
 pub use reports::{DropReader, ProgramLog};
 pub use resident::release_start_up_memory;
 pub use retired_counters::SettledTable;
+pub use sys::map_ids;
 pub use table_sizes::TableSizes;
 pub use test_run::{Run, RunInput, RunProgram, TestContext};
 pub use traces::Trace;

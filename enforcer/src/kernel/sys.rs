@@ -14,6 +14,7 @@ pub(super) const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_MAP_GET_NEXT_ID: libc::c_int = 12;
 /// The flag of an update that leaves an existing element unchanged.
 pub(super) const BPF_NOEXIST: u64 = 1;
 
@@ -62,6 +63,30 @@ struct Pinned {
     path: u64,
     fd: u32,
     flags: u32,
+}
+
+/// The part of `union bpf_attr` for ids.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Ids {
+    start: u32,
+    next: u32,
+    flags: u32,
+}
+
+/// The ids of all maps, in order. They are not opened: a table of programs that is opened and closed twice while
+/// the kernel empties it is never freed (`prog_array_map_clear` in `kernel/bpf/arraymap.c` takes a reference
+/// for each time, and gives one back).
+pub fn map_ids() -> impl Iterator<Item = u32> {
+    std::iter::successors(next_map_id(0), |id| next_map_id(*id))
+}
+
+fn next_map_id(start: u32) -> Option<u32> {
+    let mut ids = Ids { start, next: 0, flags: 0 };
+    // SAFETY: `ids` contains no address; the kernel writes `next`.
+    unsafe { bpf(BPF_MAP_GET_NEXT_ID, (&raw mut ids).cast_const()) }.ok()?;
+    // SAFETY: a value of this function's. Read anew, as the compiler did not see who wrote it.
+    Some(unsafe { std::ptr::read_volatile(&raw const ids.next) })
 }
 
 /// Creates a map.
