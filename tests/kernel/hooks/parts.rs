@@ -111,7 +111,9 @@ fn c3_the_parts_of_a_program_outlive_its_agent_and_end_with_its_pins() {
             assert!(link.arrives(), "its agent was killed");
 
             let (mut rig, hooks, pins) = start(ifindex, root, make);
-            assert_eq!(pins_of_parts(root).len(), 2, "some hook may still have the old program");
+            // More than two, if a rig had to find out first what test runs can set.
+            let all = pins_of_parts(root);
+            assert!(all.len() >= 2, "some hook may still have the old program: {all:?}");
             assert!(rig.kernel.drop_other_parts().unwrap());
             assert_eq!(pins_of_parts(root).len(), 1);
             assert!(link.arrives());
