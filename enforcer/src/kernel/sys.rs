@@ -85,7 +85,7 @@ fn next_map_id(start: u32) -> Option<u32> {
     let mut ids = Ids { start, next: 0, flags: 0 };
     // SAFETY: `ids` contains no address; the kernel writes `next`.
     unsafe { bpf(BPF_MAP_GET_NEXT_ID, (&raw mut ids).cast_const()) }.ok()?;
-    // SAFETY: a value of this function's. Read anew, as the compiler did not see who wrote it.
+    // SAFETY: a value of this function's. Volatile: the compiler did not see the kernel write it.
     Some(unsafe { std::ptr::read_volatile(&raw const ids.next) })
 }
 

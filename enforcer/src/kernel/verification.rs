@@ -11,7 +11,7 @@ use aya::programs::SchedClassifier;
 use super::KernelError;
 
 /// Loads these programs in two threads, in this order: nearly all of the agent's start is the
-/// verification of its two large programs. More threads would only need more memory.
+/// verification of its large programs. More threads would only need more memory.
 pub(super) fn load_each(ebpf: &mut Ebpf, programs: &[&'static str]) -> Result<(), KernelError> {
     for name in programs {
         program_of(ebpf, name)?;
