@@ -64,6 +64,7 @@ mod sctp;
 mod sctp_sockets;
 mod services;
 mod soak;
+mod standard_input;
 mod start;
 mod support;
 mod telemetry;

@@ -4,32 +4,13 @@
 //! what a mistake is to [`crate::source::manifests`] and [`crate::lint`].
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::lint::{self, Estate, Silence};
 use crate::source::Severity;
-use crate::source::manifests::{self, Declared, Inspection, Report};
-
-/// The path that stands for standard input.
-const STDIN: &str = "-";
-/// The name of standard input in reports.
-const STDIN_NAME: &str = "<stdin>";
-
-/// Errors that prevent a judgement.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckError {
-    /// A path is missing.
-    #[error("{}: {error}", path.display())]
-    Missing {
-        /// The path.
-        path: PathBuf,
-        /// The error of the system.
-        error: std::io::Error,
-    },
-}
+use crate::source::manifests::{self, Declared, Input, Inspection, ManifestError, Report};
 
 /// The findings on some files.
 #[derive(Debug, Default)]
@@ -63,8 +44,9 @@ pub struct Summary {
 ///
 /// # Errors
 /// A path is missing.
-pub fn check(paths: &[PathBuf]) -> Result<Findings, CheckError> {
-    let (inspections, mut reports) = read(paths)?;
+pub fn check(paths: &[PathBuf]) -> Result<Findings, ManifestError> {
+    let inputs = Input::open_all(paths.to_vec())?;
+    let (inspections, mut reports) = read(&inputs);
     let (cluster, conflicts) = manifests::cluster(&inspections);
     let declared: Vec<Declared<'_>> = inspections.iter().flat_map(Inspection::declared).collect();
     reports.extend(inspections.iter().flat_map(Inspection::reports).cloned());
@@ -73,7 +55,7 @@ pub fn check(paths: &[PathBuf]) -> Result<Findings, CheckError> {
     let mut summary = Summary { files: inspections.len(), silenced, ..Summary::default() };
     summary.objects = declared.len();
     summary.policies = declared.iter().filter(|it| it.is_policy()).count();
-    reports.extend(nothing(paths, &summary, &reports));
+    reports.extend(nothing(&inputs, &summary, &reports));
     reports.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     let reports = one_template(reports);
     let count = |severity| reports.iter().filter(|it| it.severity == severity).count();
@@ -84,22 +66,13 @@ pub fn check(paths: &[PathBuf]) -> Result<Findings, CheckError> {
 }
 
 /// Reads the files; also returns the reports on what can't be read.
-fn read(paths: &[PathBuf]) -> Result<(Vec<Inspection>, Vec<Report>), CheckError> {
+fn read(inputs: &[Input]) -> (Vec<Inspection>, Vec<Report>) {
     let mut inspections = Vec::new();
     let mut searched = Vec::new();
-    for path in paths {
-        let missing = |error| CheckError::Missing { path: path.clone(), error };
-        if path.as_os_str() == STDIN {
-            inspections.push(stream(Path::new(STDIN_NAME), &mut std::io::stdin().lock()));
-            continue;
-        }
-        let kind = std::fs::metadata(path).map_err(missing)?;
-        if kind.is_file() || kind.is_dir() {
-            searched.push(path.clone());
-        } else {
-            // A pipe, such as the shell's `<(…)`.
-            let mut file = std::fs::File::open(path).map_err(missing)?;
-            inspections.push(stream(path, &mut file));
+    for input in inputs {
+        match input {
+            Input::Path(path) => searched.push(path.clone()),
+            Input::Text { name, bytes } => inspections.push(Inspection::new(name, bytes)),
         }
     }
     let found = manifests::search(&searched);
@@ -109,16 +82,7 @@ fn read(paths: &[PathBuf]) -> Result<(Vec<Inspection>, Vec<Report>), CheckError>
             Err(error) => Inspection::unreadable(path, &error),
         });
     }
-    Ok((inspections, found.reports))
-}
-
-fn stream(name: &Path, source: &mut impl std::io::Read) -> Inspection {
-    let mut bytes = Vec::new();
-    // One byte more than a file may have: the reader reports it.
-    match source.take(manifests::MOST_BYTES as u64 + 1).read_to_end(&mut bytes) {
-        Ok(_) => Inspection::new(name, &bytes),
-        Err(error) => Inspection::unreadable(name, &error),
-    }
+    (inspections, found.reports)
 }
 
 /// Whether a file belongs to a Helm chart, but is no manifest: `Chart.yaml`, the values beside it, and
@@ -187,8 +151,8 @@ fn lints(
 }
 
 /// The report on an input without objects, which `kubectl` refuses, or without policies.
-fn nothing(paths: &[PathBuf], summary: &Summary, reports: &[Report]) -> Option<Report> {
-    let about = paths.first()?;
+fn nothing(inputs: &[Input], summary: &Summary, reports: &[Report]) -> Option<Report> {
+    let about = inputs.first()?.name();
     if reports.iter().any(|it| it.severity == Severity::Error) {
         return None;
     }

@@ -13,6 +13,7 @@ use super::connection::ConnectionArgs;
 use crate::inspect::{self, Answer, Output, Side, State, StateOptions, Subject};
 use crate::observe::Asked;
 use crate::source::kubernetes::ClientOptions;
+use crate::source::manifests::Input;
 
 /// The help of `explain` after its options.
 pub(super) const EXPLAIN_HELP: &str =
@@ -32,6 +33,7 @@ Examples:
   enforcer explain outside shop/deploy/web:443 --all
   enforcer explain --agent shop/web-0 shop/db-0:5432
   enforcer explain shop/web-0 10.20.0.7:443 --what-if new-policy.yaml
+  helm template . | enforcer explain shop/web-0 shop/db-0:5432 --what-if -
   enforcer explain shop/web shop/svc/db --what-if-delete netpol/shop/db";
 
 /// The help of `describe` after its options.
@@ -49,8 +51,8 @@ Examples:
   enforcer describe pod/web-0 --namespace shop --output yaml";
 
 /// The help of `diff` after its options.
-pub(super) const DIFF_HELP: &str = "OLD and NEW: a file, a folder, `cluster` (the API server), a git \
-revision, or REVISION:PATH with a path from the present folder. A revision alone is about the file or folder \
+pub(super) const DIFF_HELP: &str = "OLD and NEW: a file, a folder, `-` (standard input), `cluster` (the API \
+server), a git revision, or REVISION:PATH with a path from the present folder. A revision alone is about the file or folder \
 on the other side, else about everything below the present folder. A side without pods has those of the other \
 side: a folder of policies can be compared with a cluster.
 
@@ -61,15 +63,17 @@ Examples:
   enforcer diff cluster ./policies
   enforcer diff HEAD~1 HEAD
   enforcer diff main:old ./policies
+  kustomize build . | enforcer diff cluster -
   enforcer diff --output markdown main ./policies";
 
 /// Where the state is read.
 #[derive(Debug, Args)]
 pub struct SourceArgs {
-    /// Read manifests in this file or directory instead of the API server; may be repeated.
+    /// Read manifests in this file or directory instead of the API server; `-` is standard input. May be
+    /// repeated.
     #[arg(long, value_name = "PATH")]
     pub manifests: Vec<PathBuf>,
-    /// Apply the manifests in this file or directory first; may be repeated.
+    /// Apply the manifests in this file or directory first; `-` is standard input. May be repeated.
     #[arg(long, value_name = "PATH")]
     pub what_if: Vec<PathBuf>,
     /// Delete this object first: KIND/NAMESPACE/NAME (netpol, pod, svc, deploy, sts, ds, rs, job), or ns/NAME
@@ -181,26 +185,26 @@ impl ClientArgs {
 }
 
 impl SourceArgs {
-    pub(super) fn options(self) -> StateOptions {
-        StateOptions {
-            manifests: self.manifests,
+    pub(super) fn options(self) -> anyhow::Result<StateOptions> {
+        Ok(StateOptions {
+            manifests: Input::open_all(self.manifests)?,
             client: self.client.options(),
-            what_if: self.what_if,
+            what_if: Input::open_all(self.what_if)?,
             what_if_delete: self.what_if_delete,
             pod_cidr: Some(self.pod_cidr),
-        }
+        })
     }
 
     /// The state of files without errors, or of the API server.
     pub(super) async fn read(self) -> anyhow::Result<State> {
-        let state = State::read(&self.options()).await?.valid()?;
+        let state = State::read(&self.options()?).await?.valid()?;
         warn(&state);
         Ok(state)
     }
 
     /// The state as the agent enforces it, errors included.
     async fn read_as_enforced(self) -> anyhow::Result<State> {
-        let state = State::read(&self.options()).await?;
+        let state = State::read(&self.options()?).await?;
         warn(&state);
         Ok(state)
     }

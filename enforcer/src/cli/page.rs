@@ -108,9 +108,9 @@ fn documents(agent: SocketAddr) -> anyhow::Result<ActivityReport> {
 }
 
 impl PageArgs {
-    fn sources(self) -> (Arc<Reader>, Arc<dyn Activity>) {
+    fn sources(self) -> anyhow::Result<(Arc<Reader>, Arc<dyn Activity>)> {
         let activity: Arc<dyn Activity> = Arc::new(Agents(self.agent));
-        (Arc::new(Reader::new(self.source.options())), activity)
+        Ok((Arc::new(Reader::new(self.source.options()?)), activity))
     }
 }
 
@@ -119,7 +119,7 @@ impl PageArgs {
 /// # Errors
 /// The state can't be read, or the port is taken.
 pub async fn ui(arguments: UiArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let (clusters, activity) = arguments.page.sources();
+    let (clusters, activity) = arguments.page.sources()?;
     serve(Where { port: arguments.port, clusters, activity }, out).await
 }
 
@@ -153,7 +153,7 @@ pub(super) async fn serve(
 /// # Errors
 /// The state can't be read, or has errors, or the file can't be written.
 pub async fn report(arguments: ReportArgs) -> anyhow::Result<()> {
-    let (clusters, activity) = arguments.page.sources();
+    let (clusters, activity) = arguments.page.sources()?;
     let state = clusters.state(true).await?;
     warn(&state);
     let at = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();

@@ -157,7 +157,8 @@ pub(super) fn find(
         return Err(EndError::Syntax(text.to_owned()));
     }
     match parts.as_slice() {
-        [name] => namespace_pods(cluster, name),
+        [name] => namespace_pods(cluster, name)
+            .map_err(|error| of_that_name(cluster, workloads, namespace, name).unwrap_or(error)),
         [first, name] => match kind(first) {
             Some(kind) => object(cluster, workloads, kind, namespace, name),
             None => object(cluster, workloads, Kind::Pod, first, name),
@@ -240,6 +241,27 @@ fn namespace_pods(cluster: &Cluster, name: &str) -> Result<End, EndError> {
     Err(EndError::Missing { kind: "namespace", name: name.to_owned(), hint })
 }
 
+/// The error for a word that is no namespace, but the name of something else.
+fn of_that_name(
+    cluster: &Cluster,
+    workloads: &Workloads,
+    namespace: &str,
+    name: &str,
+) -> Option<EndError> {
+    if cluster.namespaces.contains_key(name) {
+        return None;
+    }
+    let named = |pod: &Pod| Some(workloads.of(pod)).filter(|it| it.name == name);
+    let kind = match pods_of(cluster, namespace).find_map(named) {
+        _ if cluster.pods.contains_key(&PodId::new(namespace, name)) => "pod",
+        Some(workload) => workload.kind,
+        None if cluster.services.contains_key(&ServiceId::new(namespace, name)) => "svc",
+        None => return None,
+    };
+    let hint = format!("; did you mean {kind}/{name}, of the namespace {namespace}?");
+    Some(EndError::Missing { kind: "namespace", name: name.to_owned(), hint })
+}
+
 /// The nearest name, if one is near.
 pub(super) fn hint<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let near = names.map(|it| (strsim::damerau_levenshtein(name, it), it)).min();
@@ -249,7 +271,23 @@ pub(super) fn hint<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Stri
 
 #[cfg(test)]
 mod tests {
+    use enforcer_core::model::Change;
+
     use super::*;
+
+    #[test]
+    fn a_word_that_names_something_else_has_a_hint() {
+        let mut cluster = Cluster::default();
+        cluster.apply(Change::Pod(Pod::new(PodId::new("default", "web"))));
+        let found = |word| find(&cluster, &Workloads::default(), "default", word);
+        let error = found("web").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "there is no namespace web; did you mean pod/web, of the namespace default?"
+        );
+        assert_eq!(found("db").unwrap_err().to_string(), "there is no namespace db");
+        assert!(found("pod/web").is_ok());
+    }
 
     #[test]
     fn ports_follow_the_end() {

@@ -13,7 +13,9 @@ use super::end::EndError;
 use super::git::{GitError, Revision};
 use super::remove::remove;
 use crate::source::kubernetes::{ClientError, ClientOptions, Connection, OnceError, read_once};
-use crate::source::manifests::{Location, ManifestError, Manifests, Places, Report};
+use crate::source::manifests::{
+    Input, Location, ManifestError, Manifests, Places, Report, is_stdin,
+};
 use crate::source::{Remark, Severity};
 
 /// How long the API server may take.
@@ -38,7 +40,7 @@ pub enum StateError {
     #[error(transparent)]
     Deletion(#[from] EndError),
     /// The revision can't be read.
-    #[error("{name} is neither a file, nor a folder, nor `cluster`, nor a git revision")]
+    #[error("{name} is neither a file, nor a folder, nor `-`, nor `cluster`, nor a git revision")]
     Unknown {
         /// The name.
         name: String,
@@ -50,12 +52,12 @@ pub enum StateError {
 /// Where to read a state.
 #[derive(Debug, Clone, Default)]
 pub struct StateOptions {
-    /// Files or folders; empty: the API server.
-    pub manifests: Vec<PathBuf>,
+    /// What declares the objects; empty: the API server.
+    pub manifests: Vec<Input>,
     /// The API server.
     pub client: ClientOptions,
-    /// Files or folders whose objects replace those of the state.
-    pub what_if: Vec<PathBuf>,
+    /// Manifests whose objects replace those of the state.
+    pub what_if: Vec<Input>,
     /// Objects to delete first, as `KIND/NAMESPACE/NAME` or `ns/NAME`.
     pub what_if_delete: Vec<String>,
     /// The range of the addresses of pods that have none.
@@ -67,7 +69,7 @@ pub struct StateOptions {
 pub enum Side {
     /// The API server.
     Cluster,
-    /// A file or a folder.
+    /// A file, a folder, a pipe, or standard input as `-`.
     Path(PathBuf),
     /// A git revision, or `REVISION:PATH`.
     Revision {
@@ -79,13 +81,13 @@ pub enum Side {
 }
 
 impl Side {
-    /// The sides of these names: `cluster`, an existing path, else a git revision. A revision beside a path
+    /// The sides of these names: `cluster`, `-`, an existing path, else a git revision. A revision beside a path
     /// is about that path.
     #[must_use]
     pub fn both(names: [&str; 2]) -> [Self; 2] {
         let side = |name: &str, beside: &str| match (Path::new(name), Path::new(beside)) {
             _ if name == "cluster" => Self::Cluster,
-            (path, _) if path.exists() => Self::Path(path.to_owned()),
+            (path, _) if is_stdin(path) || path.exists() => Self::Path(path.to_owned()),
             (_, beside) if beside.exists() && !name.contains(':') => Self::revision(name, beside),
             _ => Self::revision(name, Path::new(".")),
         };
@@ -125,13 +127,13 @@ impl State {
     pub async fn read(options: &StateOptions) -> Result<Self, StateError> {
         let mut state = match options.manifests.as_slice() {
             [] => Self::of_server(&options.client).await?,
-            paths => Self::of_files(paths.to_vec())?,
+            inputs => Self::of_inputs(inputs),
         };
         for object in &options.what_if_delete {
             remove(&mut state.cluster, &state.workloads, object)?;
         }
         if !options.what_if.is_empty() {
-            state.change(Self::of_files(options.what_if.clone())?);
+            state.change(Self::of_inputs(&options.what_if));
         }
         state.assume(options.pod_cidr);
         Ok(state)
@@ -144,11 +146,11 @@ impl State {
     pub async fn side(side: &Side, client: &ClientOptions) -> Result<Self, StateError> {
         match side {
             Side::Cluster => Self::of_server(client).await,
-            Side::Path(path) => Self::of_files(vec![path.clone()]),
+            Side::Path(path) => Ok(Self::of_inputs(&[Input::open(path.clone())?])),
             Side::Revision { name, at } => {
                 let unknown = |source| StateError::Unknown { name: name.clone(), source };
                 let revision = Revision::read(at, name).map_err(unknown)?;
-                let mut state = Self::of_files(vec![revision.path()])?;
+                let mut state = Self::of_inputs(&[Input::open(revision.path())?]);
                 for remark in state.remarks.iter_mut().chain(&mut state.errors) {
                     *remark = revision.named(remark);
                 }
@@ -157,10 +159,9 @@ impl State {
         }
     }
 
-    fn of_files(paths: Vec<PathBuf>) -> Result<Self, StateError> {
-        let mut manifests = Manifests::new(paths)?;
-        let reports = manifests.rescan().reports;
-        Ok(Self::of_manifests(&manifests, &reports))
+    fn of_inputs(inputs: &[Input]) -> Self {
+        let (manifests, reports) = Manifests::read_once(inputs);
+        Self::of_manifests(&manifests, &reports)
     }
 
     /// The objects in a text, in whose places `name` stands for a file.
@@ -341,6 +342,7 @@ mod tests {
         assert_eq!(sides("main:old", path), [revision("main:old", "."), here.clone()]);
         assert_eq!(sides("a", "b"), [revision("a", "."), revision("b", ".")]);
         assert_eq!(sides("cluster", path), [Side::Cluster, here]);
+        assert_eq!(sides("main", "-"), [revision("main", "."), Side::Path("-".into())]);
     }
 
     #[test]

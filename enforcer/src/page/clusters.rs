@@ -99,7 +99,7 @@ impl Clusters for Reader {
     }
 
     fn name(&self) -> String {
-        let paths = self.options.manifests.iter().map(|it| it.display().to_string());
+        let paths = self.options.manifests.iter().map(|it| it.name().display().to_string());
         let paths = paths.collect::<Vec<_>>().join(", ");
         match (paths.is_empty(), &self.options.client.context) {
             (false, _) => paths,

@@ -9,6 +9,7 @@ use enforcer::cli::page::Agents;
 use enforcer::inspect::StateOptions;
 use enforcer::page::{Page, Reader, Served, serve};
 use enforcer::source::kubernetes::ClientOptions;
+use enforcer::source::manifests::Input;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -130,7 +131,7 @@ impl Run<'_> {
                 ClientOptions { kubeconfig: Some(scratch.path().join(KUBECONFIG)), context: None };
             StateOptions { client, ..StateOptions::default() }
         } else {
-            let manifests = vec![self.manifests(scratch).to_owned()];
+            let manifests = vec![Input::Path(self.manifests(scratch).to_owned())];
             StateOptions { manifests, ..StateOptions::default() }
         };
         let agents = self.programs.agent.is_some().then_some(agent);

@@ -185,7 +185,7 @@ impl Ports {
     fn write_set(&mut self, id: u32, mut bits: Vec<u64>, writer: &mut Writer) {
         let at = id as usize;
         if at >= self.bits.len() {
-            self.bits.resize_with(at + 1, || Arc::new(vec![0; PORT_SET_WORDS]));
+            self.bits.resize(at + 1, Arc::new(vec![0; PORT_SET_WORDS]));
         }
         let length = bits.len().max(self.bits[at].len());
         bits.resize(length, 0);
@@ -246,25 +246,32 @@ impl Ports {
 
 /// A set of positions in the list of new sets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-struct Members(Vec<u64>);
+struct Members {
+    /// The words of zeros before the others.
+    zeros: usize,
+    /// The bits of the positions, from the first word to the last that is not zero.
+    words: Vec<u64>,
+}
 
 impl Members {
-    fn positions(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().enumerate().flat_map(|(at, &word)| {
-            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit)
-        })
+    /// Of a bitmap. Equal sets are equal values.
+    fn of(bitmap: &[u64]) -> Self {
+        let is_used = |word: &u64| *word != 0;
+        let zeros = bitmap.iter().position(is_used).unwrap_or(bitmap.len());
+        let end = bitmap.iter().rposition(is_used).map_or(zeros, |last| last + 1);
+        match bitmap.get(zeros..end) {
+            Some(words) if !words.is_empty() => Self { zeros, words: words.to_vec() },
+            _ => Self::default(),
+        }
     }
 
-    fn toggle(&mut self, position: usize) {
-        let word = position / 64;
-        if word >= self.0.len() {
-            self.0.resize(word + 1, 0);
-        }
-        self.0[word] ^= 1 << (position % 64);
-        // Equal sets must be equal vectors.
-        while self.0.last() == Some(&0) {
-            self.0.pop();
-        }
+    fn positions(&self) -> impl Iterator<Item = usize> {
+        (self.zeros..).zip(&self.words).flat_map(|(at, &word)| {
+            // Each word without its lowest bit, until none is left.
+            let rests = std::iter::successors(Some(word), |rest| Some(rest & rest.wrapping_sub(1)));
+            let rests = rests.take_while(|rest| *rest != 0);
+            rests.map(move |rest| at * 64 + rest.trailing_zeros() as usize)
+        })
     }
 }
 
@@ -295,20 +302,20 @@ fn split(spans: &[Span], new: &[Arc<PortSet>]) -> (Vec<Part>, Interner<Members>)
     }
     ends.sort_unstable();
     let mut ends = ends.into_iter().peekable();
-    let mut members = Members::default();
+    let mut members = vec![0; new.len().div_ceil(64)];
     let mut distinct = Interner::default();
-    let mut number = distinct.intern(members.clone());
+    let mut number = distinct.intern(Members::default());
     let mut parts = Vec::new();
     for &(first, last, class) in spans {
         let mut from = first;
         while from <= last {
             let mut is_same = true;
             while let Some((_, position)) = ends.next_if(|&(port, _)| port <= from) {
-                members.toggle(position);
+                members[position / 64] ^= 1 << (position % 64);
                 is_same = false;
             }
             if !is_same {
-                number = distinct.intern(members.clone());
+                number = distinct.intern(Members::of(&members));
             }
             let to = ends.peek().map_or(last, |&(port, _)| last.min(port - 1));
             parts.push(Part { first: from, last: to, class, members: number });

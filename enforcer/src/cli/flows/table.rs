@@ -1,35 +1,55 @@
 //! Flows as tables.
 
+use jiff::Timestamp;
+
 use super::super::table::table;
 use crate::observe::{FlowDecision, FlowRecord, Flows, PolicyUse};
 
 /// The flows.
 pub(super) fn flows(flows: &Flows) -> String {
+    // Most flows go to pods, not through Services.
+    let has_services = flows.flows.iter().any(|it| !it.services.is_empty());
+    let row = |service: String, cells: [String; 7]| {
+        let [from, to, port, verdict, connections, last, by] = cells;
+        let service = has_services.then_some(service);
+        let end = [verdict, connections, last, by];
+        [from, to, port].into_iter().chain(service).chain(end).collect::<Vec<_>>()
+    };
     let rows = flows.flows.iter().map(|it| {
-        vec![
+        let connections = match it.open {
+            0 => it.connections.to_string(),
+            open => format!("{} ({open} open)", it.connections),
+        };
+        let cells = [
             it.from.clone(),
             it.to.clone(),
             port(it),
-            it.services.join(", "),
             it.verdict.clone(),
-            it.connections.to_string(),
-            it.open.to_string(),
-            it.last_seen.clone(),
+            connections,
+            ago(&it.last_seen, &flows.at),
             by(it),
-        ]
+        ];
+        row(it.services.join(", "), cells)
     });
-    let header = [
-        "FROM",
-        "TO",
-        "PORT",
-        "SERVICE",
-        "VERDICT",
-        "CONNECTIONS",
-        "OPEN",
-        "LAST PACKET",
-        "DECIDED BY",
-    ];
+    let titles = ["FROM", "TO", "PORT", "VERDICT", "CONNECTIONS", "LAST PACKET", "DECIDED BY"];
+    let header = row("SERVICE".to_owned(), titles.map(str::to_owned));
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
     table(&header, rows) + &notes(flows)
+}
+
+/// How long before `now` a time is, in one unit; the time itself if one of them is no timestamp.
+fn ago(time: &str, now: &str) -> String {
+    let (Ok(then), Ok(now)) = (time.parse::<Timestamp>(), now.parse::<Timestamp>()) else {
+        return time.to_owned();
+    };
+    let seconds = now.duration_since(then).as_secs().max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match (days, hours, minutes) {
+        (2.., ..) => format!("{days}d ago"),
+        (_, 3.., _) => format!("{hours}h ago"),
+        (_, _, 2..) => format!("{minutes}m ago"),
+        _ => format!("{seconds}s ago"),
+    }
 }
 
 /// The use of rules.
@@ -117,5 +137,29 @@ pub(super) fn by(flow: &FlowRecord) -> String {
         (false, _) => ends.join("; "),
         (true, false) => "no policy".to_owned(),
         (true, true) => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ago;
+
+    #[test]
+    fn ages_have_one_unit() {
+        let now = "2026-11-27T12:00:00Z";
+        for (time, expected) in [
+            ("2026-11-27T11:59:59Z", "1s ago"),
+            ("2026-11-27T11:58:01Z", "119s ago"),
+            ("2026-11-27T11:58:00Z", "2m ago"),
+            ("2026-11-27T09:00:01Z", "179m ago"),
+            ("2026-11-27T09:00:00Z", "3h ago"),
+            ("2026-11-25T12:00:01Z", "47h ago"),
+            ("2026-11-25T12:00:00Z", "2d ago"),
+            // Clocks of nodes differ.
+            ("2026-11-27T12:00:03Z", "0s ago"),
+            ("never", "never"),
+        ] {
+            assert_eq!(ago(time, now), expected, "{time}");
+        }
     }
 }

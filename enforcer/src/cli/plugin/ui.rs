@@ -21,7 +21,7 @@ pub(super) async fn ui(
     view: UiView,
     out: &mut impl Write,
 ) -> anyhow::Result<u8> {
-    let mut options = view.source.options();
+    let mut options = view.source.options()?;
     let client = arguments.client();
     options.client.kubeconfig = options.client.kubeconfig.or(client.kubeconfig);
     options.client.context = options.client.context.or(client.context);

@@ -13,7 +13,7 @@ use super::yaml::Root;
 use crate::source::remark::Severity;
 
 /// The number of bytes that a file may have.
-pub const MOST_BYTES: usize = 16 << 20;
+pub(super) const MOST_BYTES: usize = 16 << 20;
 
 /// A file that was read.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ mod dialect;
 mod document;
 mod fields;
 mod file;
+mod input;
 mod inspection;
 mod json;
 mod kinds;
@@ -37,7 +38,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-pub use file::{MOST_BYTES, remark};
+pub use file::remark;
+pub use input::{Input, is_stdin};
 pub use inspection::{Declared, Inspection, Search, cluster, search};
 pub use places::{Location, Places};
 pub use report::Report;
@@ -50,14 +52,17 @@ use file::File;
 /// Errors that prevent reading manifests at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// A folder is missing.
+    /// A file or folder is missing, or what is read only once can't be read.
     #[error("{}: {error}", path.display())]
     Missing {
-        /// The folder.
+        /// Its path.
         path: PathBuf,
         /// The error of the system.
         error: std::io::Error,
     },
+    /// Neither a file nor a folder, so that changes can't be watched.
+    #[error("{} is neither a file nor a folder: its changes can't be watched", _0.display())]
+    Unwatchable(PathBuf),
     /// The files can't be watched.
     #[error("can't watch the manifests: {0}")]
     Watch(#[from] notify::Error),
@@ -67,9 +72,11 @@ pub enum ManifestError {
 }
 
 /// Folders of manifests, and their last contents.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Manifests {
     roots: Vec<PathBuf>,
+    /// Texts that are no files, until they are read.
+    unread: Vec<(PathBuf, Vec<u8>)>,
     files: BTreeMap<PathBuf, File>,
     cluster: Cluster,
     conflicts: Vec<Report>,
@@ -83,39 +90,38 @@ impl Manifests {
     /// Manifests below folders, or single files. Reads nothing yet.
     ///
     /// # Errors
-    /// One of them is missing.
+    /// One of them is missing, or neither a file nor a folder.
     pub fn new(dirs: Vec<PathBuf>) -> Result<Self, ManifestError> {
         for path in &dirs {
-            std::fs::metadata(path)
+            let known = std::fs::metadata(path)
                 .map_err(|error| ManifestError::Missing { path: path.clone(), error })?;
+            if !known.is_file() && !known.is_dir() {
+                return Err(ManifestError::Unwatchable(path.clone()));
+            }
         }
-        Ok(Self {
-            roots: dirs,
-            files: BTreeMap::new(),
-            cluster: Cluster::default(),
-            conflicts: Vec::new(),
-            unreadable: BTreeMap::new(),
-            reported: BTreeMap::new(),
-        })
+        Ok(Self { roots: dirs, ..Self::default() })
+    }
+
+    /// The manifests of these inputs, which are read once, and the reports on them.
+    #[must_use]
+    pub fn read_once(inputs: &[Input]) -> (Self, Vec<Report>) {
+        let mut manifests = Self::default();
+        for input in inputs {
+            match input {
+                Input::Path(path) => manifests.roots.push(path.clone()),
+                Input::Text { name, bytes } => {
+                    manifests.unread.push((name.clone(), bytes.to_vec()));
+                }
+            }
+        }
+        let reports = manifests.rescan().reports;
+        (manifests, reports)
     }
 
     /// Manifests in a text that is no file, and the reports on it, in which `name` stands for it.
     #[must_use]
     pub fn of_text(name: &Path, text: &str) -> (Self, Vec<Report>) {
-        let file = File::new(name, text.as_bytes().to_vec());
-        let files = BTreeMap::from([(name.to_owned(), file)]);
-        let held = files.values().flat_map(|it| &it.effective);
-        let (cluster, conflicts) = merge::merge(held.map(|it| (&*it.text, &it.object)));
-        let mut manifests = Self {
-            roots: Vec::new(),
-            files,
-            cluster,
-            conflicts,
-            unreadable: BTreeMap::new(),
-            reported: BTreeMap::new(),
-        };
-        let reports = manifests.reports_on(name);
-        (manifests, reports)
+        Self::read_once(&[Input::Text { name: name.to_owned(), bytes: text.as_bytes().into() }])
     }
 
     /// Reads the files and returns the differences to the last scan. Only files with new content
@@ -148,6 +154,10 @@ impl Manifests {
             if path.ancestors().any(|it| paths.contains(it)) && self.read(&path) {
                 touched.insert(path);
             }
+        }
+        for (name, bytes) in std::mem::take(&mut self.unread) {
+            self.files.insert(name.clone(), File::new(&name, bytes));
+            touched.insert(name);
         }
         let held = self.files.values().flat_map(|it| &it.effective);
         let (cluster, conflicts) = merge::merge(held.map(|it| (&*it.text, &it.object)));

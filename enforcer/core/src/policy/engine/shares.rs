@@ -42,7 +42,7 @@ pub(super) struct Budget {
 }
 
 /// Names in the rules of one node's rows.
-const NAMES: u64 = 1 << 17;
+const NAMES: u64 = 1 << 16;
 /// Sums of overlapping blocks.
 const OVERLAPS: u64 = 1 << 18;
 /// Classes, whatever the tables hold: what keeps a plan within its time.
