@@ -1,6 +1,7 @@
 //! The TC programs, for pods' interfaces and for uplinks: [`program`].
 #![no_std]
 #![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(unsafe_code, reason = "programs in the kernel read packets and maps by pointer")]
 #![allow(missing_docs, reason = "the binary has no public items but its programs")]
 #![allow(clippy::cast_possible_truncation, reason = "widths are chosen with the layouts")]

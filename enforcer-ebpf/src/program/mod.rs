@@ -15,6 +15,7 @@
 //! - [`link`]: messages that a link needs; [`remote`]: the other end's real address;
 //!   [`known6`]: an IPv6 address's class; [`flow_record`], [`flow_table`], [`flow_insert`], [`starts`], [`fragment_table`]: state; [`report`]: counters and
 //!   events;
+//! - [`last_call`]: calls of one program by another;
 //! - [`frame`], [`family`] ([`family4`], [`family6`]), [`hook`], [`clock`], [`config`], [`maps`]: what the rest is written in.
 //!
 //! What belongs here: what must happen for each packet. What does not: anything that the agent
@@ -35,6 +36,7 @@ mod hook;
 mod hooks;
 mod judge;
 mod known6;
+mod last_call;
 mod link;
 mod maps;
 mod node;

@@ -18,7 +18,8 @@ use crate::program::family6::V6;
 use crate::program::frame::{DROP, Frame, NEXT};
 use crate::program::hook::{FromPod, Hook, ToPod};
 use crate::program::hooks::{close, judged, left, other, without_headers};
-use crate::program::maps::{KernelTables, PARTS};
+use crate::program::last_call::call_last;
+use crate::program::maps::KernelTables;
 use crate::program::{deferred, node, origin, policy, report, segment};
 
 /// At a pod's interface, packets to the pod: its ingress policy, and what the sender's hook
@@ -33,13 +34,13 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
         {
             return NEXT;
         }
-        call_last(&frame, parts::DEFERRED);
+        call_last::<{ parts::DEFERRED }>(&frame);
         // Nobody's: no pod's policy is left to protect.
         return NEXT;
     };
     if frame.is_from_node() {
         if !node::is_plain(&frame, endpoint) {
-            call_last(&frame, parts::FROM_NODE);
+            call_last::<{ parts::FROM_NODE }>(&frame);
         }
         return count(&frame, endpoint, Reason::Node as u32);
     }
@@ -47,12 +48,11 @@ pub(crate) fn to_pod(context: TcContext) -> i32 {
         return count(&frame, endpoint, number);
     }
     let mark = frame.mark();
-    let part = if mark.is_empty() || is_deferred(mark, endpoint) {
-        parts::DEFERRED
-    } else {
-        general(&frame)
-    };
-    hand_on(&frame, endpoint, part)
+    if mark.is_empty() || is_deferred(mark, endpoint) {
+        call_last::<{ parts::DEFERRED }>(&frame);
+        return without_parts(&frame, endpoint);
+    }
+    general(&frame, endpoint)
 }
 
 /// Packets that the node itself sent: for the pod, or flooded by a bridge that knows no port for them
@@ -107,7 +107,7 @@ pub(crate) fn to_pod_deferred(context: TcContext) -> i32 {
     let Some(endpoint) = endpoint else { return NEXT };
     match segment::verdict::<ToPod>(&frame, endpoint) {
         Some(number) => count(&frame, endpoint, number),
-        None => hand_on(&frame, endpoint, general(&frame)),
+        None => general(&frame, endpoint),
     }
 }
 
@@ -149,15 +149,16 @@ fn count(frame: &Frame, endpoint: &Endpoint, number: u32) -> i32 {
     if Reason::is_drop_number(number) { DROP } else { NEXT }
 }
 
-/// The part that gives ingress policy's verdict.
+/// Hands a packet that the node did not send on to ingress policy.
 #[inline(always)]
-fn general(frame: &Frame) -> u32 {
+fn general(frame: &Frame, endpoint: &Endpoint) -> i32 {
     let kind = packet::ethernet(frame).map_or(0, |(kind, _)| kind);
     if frame.settle(kind as usize) == ethertype::IPV6 as usize {
-        parts::TO_POD6
+        call_last::<{ parts::TO_POD6 }>(frame);
     } else {
-        parts::TO_POD
+        call_last::<{ parts::TO_POD }>(frame);
     }
+    without_parts(frame, endpoint)
 }
 
 /// Whether something is left to decide of a packet to a pod, other than its own.
@@ -166,21 +167,13 @@ fn is_deferred(mark: Mark, endpoint: &Endpoint) -> bool {
     !matches!(mark.deferred(), Deferred::Nothing) && mark.sender() != endpoint.id
 }
 
-/// Hands a packet that the node did not send on to a part. Without the parts, only a pod that no policy isolates
+/// What happens to a packet that the node did not send if its part is missing: only a pod that no policy isolates
 /// gets it.
 #[inline(always)]
-fn hand_on(frame: &Frame, endpoint: &Endpoint, part: u32) -> i32 {
-    call_last(frame, part);
+fn without_parts(frame: &Frame, endpoint: &Endpoint) -> i32 {
     let reason = match policy::is_isolated(endpoint) {
         true => Reason::Unrepresented,
         false => Reason::NotIsolated,
     };
     count(frame, endpoint, reason as u32)
-}
-
-/// Calls a part. Returns only if the table of parts is empty: its agent was killed, and kept it by no pin.
-#[inline(always)]
-fn call_last(frame: &Frame, part: u32) {
-    // SAFETY: the context is the program's own.
-    unsafe { PARTS.tail_call(frame.context(), part) };
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::ManifestError;
+use super::error::ManifestError;
 use super::file::MOST_BYTES;
 
 /// The path that stands for standard input.

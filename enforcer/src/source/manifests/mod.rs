@@ -11,6 +11,7 @@
 mod chunk;
 mod dialect;
 mod document;
+mod error;
 mod fields;
 mod file;
 mod input;
@@ -38,6 +39,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub use error::ManifestError;
 pub use file::remark;
 pub use input::{Input, is_stdin};
 pub use inspection::{Declared, Inspection, Search, cluster, search};
@@ -48,28 +50,6 @@ pub use update::Update;
 use crate::source::remark::Severity;
 use enforcer_core::model::Cluster;
 use file::File;
-
-/// Errors that prevent reading manifests at all.
-#[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
-    /// A file or folder is missing, or what is read only once can't be read.
-    #[error("{}: {error}", path.display())]
-    Missing {
-        /// Its path.
-        path: PathBuf,
-        /// The error of the system.
-        error: std::io::Error,
-    },
-    /// Neither a file nor a folder, so that changes can't be watched.
-    #[error("{} is neither a file nor a folder: its changes can't be watched", _0.display())]
-    Unwatchable(PathBuf),
-    /// The files can't be watched.
-    #[error("can't watch the manifests: {0}")]
-    Watch(#[from] notify::Error),
-    /// Reading stopped unexpectedly.
-    #[error("reading the manifests stopped: {0}")]
-    Stopped(#[from] tokio::task::JoinError),
-}
 
 /// Folders of manifests, and their last contents.
 #[derive(Debug, Default)]
