@@ -5,7 +5,8 @@
 //! one of two groups: a new one goes to the first unless three of its places are taken and the other is emptier. So a
 //! look-up of a flow that is not there reads two words of a small array, and almost every other look-up
 //! one entry more. Which place of its group a flow has, the hash decides, too, while that place is free:
-//! then the address of the entry does not depend on the tags, and a CPU reads both at the same time.
+//! then the address of the entry does not depend on the tags, and a CPU reads both at the same time; and
+//! what looks for a flow that is probably there reads that entry alone.
 //!
 //! An entry is a check word, a [`FlowState`] and the whole key. The check word has the hash, and what
 //! must never be seen together with another flow's key: the initiator. Programs on several CPUs write
@@ -275,12 +276,19 @@ pub const fn first_of(marked: u64) -> usize {
     ((lowest >> 7).wrapping_mul(NUMBERS) >> 56) as usize & (PLACES - 1)
 }
 
+/// The place that a flow takes while it is free.
+#[inline(always)]
+#[must_use]
+pub const fn own_place(hash: u64) -> usize {
+    (hash >> 40) as usize & (PLACES - 1)
+}
+
 /// The place that a look-up tries first, and that a new flow takes: of the marked ones, the flow's own, or
 /// the first.
 #[inline(always)]
 #[must_use]
 pub const fn choose(marked: u64, hash: u64) -> usize {
-    let own = (hash >> 40) as usize & (PLACES - 1);
+    let own = own_place(hash);
     // A branch, which the CPU predicts: it need not wait for the tags.
     if marked >> (own * 8 + 7) & 1 != 0 { own } else { first_of(marked) }
 }
