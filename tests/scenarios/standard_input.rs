@@ -58,6 +58,8 @@ fn standard_input_is_not_read_twice_and_not_watched() {
     let folder = tempfile::tempdir().unwrap();
     let cases = [
         ("cat pods.yaml | enforcer diff - -", "standard input can be read only once"),
+        ("false | enforcer diff pods.yaml -", "<stdin> is empty"),
+        ("false | enforcer explain --manifests pods.yaml --what-if - pod/web pod/db", "is empty"),
         ("enforcer run --manifests <(cat pods.yaml)", "its changes can't be watched"),
         ("cat /dev/null | enforcer check -", "<stdin>:1:1: error: no objects in the given files"),
     ];

@@ -30,6 +30,9 @@ pub enum StateError {
     /// The files have errors, so that what would be made of them would be about other policies.
     #[error("the manifests have errors; correct them first:\n{0}")]
     Errors(String),
+    /// Nothing came through standard input or a pipe. It would look like a cluster without policies.
+    #[error("{} is empty: did the command that writes to it fail?", _0.display())]
+    Empty(PathBuf),
     /// The API server can't be found.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -127,13 +130,13 @@ impl State {
     pub async fn read(options: &StateOptions) -> Result<Self, StateError> {
         let mut state = match options.manifests.as_slice() {
             [] => Self::of_server(&options.client).await?,
-            inputs => Self::of_inputs(inputs),
+            inputs => Self::of_inputs(inputs)?,
         };
         for object in &options.what_if_delete {
             remove(&mut state.cluster, &state.workloads, object)?;
         }
         if !options.what_if.is_empty() {
-            state.change(Self::of_inputs(&options.what_if));
+            state.change(Self::of_inputs(&options.what_if)?);
         }
         state.assume(options.pod_cidr);
         Ok(state)
@@ -146,11 +149,11 @@ impl State {
     pub async fn side(side: &Side, client: &ClientOptions) -> Result<Self, StateError> {
         match side {
             Side::Cluster => Self::of_server(client).await,
-            Side::Path(path) => Ok(Self::of_inputs(&[Input::open(path.clone())?])),
+            Side::Path(path) => Self::of_inputs(&[Input::open(path.clone())?]),
             Side::Revision { name, at } => {
                 let unknown = |source| StateError::Unknown { name: name.clone(), source };
                 let revision = Revision::read(at, name).map_err(unknown)?;
-                let mut state = Self::of_inputs(&[Input::open(revision.path())?]);
+                let mut state = Self::of_inputs(&[Input::open(revision.path())?])?;
                 for remark in state.remarks.iter_mut().chain(&mut state.errors) {
                     *remark = revision.named(remark);
                 }
@@ -159,9 +162,12 @@ impl State {
         }
     }
 
-    fn of_inputs(inputs: &[Input]) -> Self {
+    fn of_inputs(inputs: &[Input]) -> Result<Self, StateError> {
+        if let Some(empty) = inputs.iter().find(|it| it.is_empty()) {
+            return Err(StateError::Empty(empty.name().to_owned()));
+        }
         let (manifests, reports) = Manifests::read_once(inputs);
-        Self::of_manifests(&manifests, &reports)
+        Ok(Self::of_manifests(&manifests, &reports))
     }
 
     /// The objects in a text, in whose places `name` stands for a file.

@@ -55,6 +55,12 @@ impl Input {
         }
     }
 
+    /// Whether nothing came through standard input or a pipe: what should have written to it failed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Text { bytes, .. } if bytes.trim_ascii().is_empty())
+    }
+
     /// Opens each of these.
     ///
     /// # Errors
