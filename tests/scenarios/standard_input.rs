@@ -61,6 +61,7 @@ fn standard_input_is_not_read_twice_and_not_watched() {
         ("false | enforcer diff pods.yaml -", "<stdin> is empty"),
         ("false | enforcer explain --manifests pods.yaml --what-if - pod/web pod/db", "is empty"),
         ("enforcer run --manifests <(cat pods.yaml)", "its changes can't be watched"),
+        ("cat pods.yaml | enforcer run --manifests -", "its changes can't be watched"),
         ("cat /dev/null | enforcer check -", "<stdin>:1:1: error: no objects in the given files"),
     ];
     for (line, message) in cases {

@@ -6,7 +6,8 @@
 //! look-up of a flow that is not there reads two words of a small array, and almost every other look-up
 //! one entry more. Which place of its group a flow has, the hash decides, too, while that place is free:
 //! then the address of the entry does not depend on the tags, and a CPU reads both at the same time; and
-//! what looks for a flow that is probably there reads that entry alone.
+//! what looks for a flow that is probably there reads that entry alone. So who removes a flow clears its check
+//! word, too: without its tag alone, it is still found.
 //!
 //! An entry is a check word, a [`FlowState`] and the whole key. The check word has the hash, and what
 //! must never be seen together with another flow's key: the initiator. Programs on several CPUs write

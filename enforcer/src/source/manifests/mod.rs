@@ -73,6 +73,9 @@ impl Manifests {
     /// One of them is missing, or neither a file nor a folder.
     pub fn new(dirs: Vec<PathBuf>) -> Result<Self, ManifestError> {
         for path in &dirs {
+            if is_stdin(path) {
+                return Err(ManifestError::Unwatchable(path.clone()));
+            }
             let known = std::fs::metadata(path)
                 .map_err(|error| ManifestError::Missing { path: path.clone(), error })?;
             if !known.is_file() && !known.is_dir() {
